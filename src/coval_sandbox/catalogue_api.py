@@ -8,12 +8,14 @@ from typing import Any
 from . import catalogue
 from . import catalogue_views as views
 from .catalogue import Json
-from .edits import Edits
+from .catalogue_views import FIRST_VERSION
+from .clock import Clock
 from .filters import Query, flag, listing, parse_filter, selected
 from .ids import ID_LENGTH, TEST_SET_ID_LENGTH
 from .problems import forbidden, invalid, not_found
 from .quirks import Quirks
 from .scenarios import SCENARIOS, Scenario
+from .views import timestamp
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "Agent": frozenset(catalogue.AGENTS),
@@ -25,6 +27,32 @@ KNOWN: Mapping[str, frozenset[str]] = {
 """The ids that exist in a strict sandbox, by kind of resource."""
 MISSING = "missing"
 """The prefix of ids that never exist."""
+
+
+class Edits:
+    """Users' changes: the contents of test cases and personas, and the versions of metrics."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed: dict[str, Json] = {}
+        self._versions: dict[str, int] = {}
+
+    def change(self, identifier: str, **fields: object) -> None:
+        """Without fields, change only the update_time of the test case or persona."""
+        now = timestamp(self._clock())
+        earlier = self._changed.get(identifier, {})
+        self._changed[identifier] = earlier | {"update_time": now, "updated_at": now} | fields
+
+    def revise(self, metric_id: str) -> None:
+        """The new version judges later runs."""
+        self._versions[metric_id] = self.version(metric_id) + 1
+
+    def applied(self, row: Json) -> Json:
+        """`row`: the JSON of a test case or persona."""
+        return row | self._changed.get(row["id"], {})
+
+    def version(self, metric_id: str) -> int:
+        return self._versions.get(metric_id, FIRST_VERSION)
 
 
 class CatalogueApi:

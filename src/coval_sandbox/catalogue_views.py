@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from .catalogue import FOUNDED, Json, Metric, Mutation, Persona, TestCase, agent_for
-from .edits import version_ulid
 from .ids import rng, ulid
 from .scenarios import Scenario
 from .views import timestamp
 
+FIRST_VERSION = 1
 _WHEN = timestamp(FOUNDED)
 _AUDIT = {"created_at": _WHEN, "created_by": "sandbox", "updated_at": _WHEN, "updated_by": "sandbox"}
 _TIMES = {"create_time": _WHEN, "update_time": _WHEN}
@@ -43,9 +43,14 @@ def metric(metric: Metric, version: int = 1) -> Json:
     }
 
 
+def version_ulid(metric_id: str, number: int) -> str:
+    """`number` counts from 1."""
+    return ulid(FOUNDED, rng("version", metric_id, *([number] if number > FIRST_VERSION else [])))
+
+
 def _version(metric: Metric, number: int) -> Json:
     return {
-        "ulid": version_ulid(metric.id, number, FOUNDED),
+        "ulid": version_ulid(metric.id, number),
         "version_number": number,
         "change_type": "save",
     }

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import cache
+from html import escape, unescape
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 
 from .github import GitHub, Json, Repository
 from .github_checks import CheckRun, newest
-from .github_markdown import rendered
 from .runner import PULL_REQUEST
 
+RAW: Final = re.compile(r"<!--.*?(?:-->|\Z)|<(/?)(details|summary|br|sub)\s*/?>", re.DOTALL | re.IGNORECASE)
 HERE: Final = Path(__file__).resolve().parent
 HEADERS: Final = {
     "content-type": "text/html; charset=utf-8",
@@ -95,3 +103,36 @@ def in_words(outcome: str) -> str:
 
 def _safe(url: str) -> str:
     return url if url.startswith(("https://", "http://")) else ""
+
+
+def rendered(markdown: str) -> str:
+    """Render as GitHub does in comments: tables, and of HTML only a few tags. Everything else is escaped."""
+    return str(_parser().render(markdown))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": True, "breaks": True}).enable(["table", "strikethrough"])
+    parser.disable("image")  # the page loads nothing from elsewhere
+    parser.add_render_rule("html_block", _raw)
+    parser.add_render_rule("html_inline", _raw)
+    parser.add_render_rule("link_open", _link)
+    return parser
+
+
+def _raw(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: EnvType) -> str:
+    """Keep the tags that GitHub allows, without attributes; drop comments, and escape the rest."""
+    text, parts, end = tokens[index].content, list[str](), 0
+    for tag in RAW.finditer(text):
+        parts += [_escaped(text[end : tag.start()]), f"<{tag[1]}{tag[2].lower()}>" if tag[2] else ""]
+        end = tag.end()
+    return "".join([*parts, _escaped(text[end:])])
+
+
+def _escaped(text: str) -> str:
+    return escape(unescape(text))  # as HTML, the text may contain entities
+
+
+def _link(self: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    tokens[index].attrSet("rel", "nofollow noreferrer")
+    return self.renderToken(tokens, index, options, env)

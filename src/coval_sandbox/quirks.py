@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=ConfigDict(use_attribute_docstrings=True))
@@ -80,8 +79,6 @@ class Quirks:
     """Whether metric outputs contain the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"
     """Whether test cases contain the time of their last change."""
-    iteration_limit: Count = 50
-    """The largest iteration_count that a launch accepts."""
     not_found_after_launch: Number = 0.0
     """Seconds during which a new run cannot be read."""
     list_lag: Number = 0.0
@@ -104,7 +101,7 @@ class Quirks:
 
 DEFAULT = Quirks()
 _FIELDS: dict[str, dict[str, Any]] = TypeAdapter(Quirks).json_schema()["properties"]
-_WORDS = {"boolean": "true|false", "integer": "<whole number>", "number": "<number>", "string": "<text>"}
+_WORDS = {"boolean": "true|false", "number": "<number>", "string": "<text>"}
 
 
 def parse_quirks(settings: Iterable[str]) -> Quirks:

@@ -6,14 +6,13 @@ import json
 
 from . import catalogue
 from .catalogue import Json
-from .edits import FIRST_VERSION, version_ulid
-from .explanations import answer, explanation
+from .catalogue_views import FIRST_VERSION, version_ulid
 from .ids import rng, ulid
+from .judges import answer, explanation
 from .plan import PlannedSimulation
 from .quirks import Quirks
 from .state import RunRecord
-from .values import json_value, value_fate
-from .views import spelled, timestamp
+from .views import json_value, spelled, timestamp, value_fate
 
 TURN = 0.8  # s; the length of a turn. Turns start a second apart
 
@@ -154,7 +153,7 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
 def _version(record: RunRecord, metric_id: str, quirks: Quirks) -> str | None:
     if quirks.metric_versions == "null":
         return None
-    return version_ulid(metric_id, record.metric_versions.get(metric_id, FIRST_VERSION), catalogue.FOUNDED)
+    return version_ulid(metric_id, record.metric_versions.get(metric_id, FIRST_VERSION))
 
 
 def _superseded(record: RunRecord, planned: PlannedSimulation, output: Json) -> Json:

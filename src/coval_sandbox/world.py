@@ -10,9 +10,8 @@ from typing import Any
 from . import simulation_views, views
 from .attachments import Attachments
 from .catalogue import Json
-from .catalogue_api import CatalogueApi
+from .catalogue_api import CatalogueApi, Edits
 from .clock import Clock
-from .edits import Edits
 from .filters import Filter, Query, Row, Show, as_is, listing, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
 from .ids import rng, short_id
@@ -22,7 +21,6 @@ from .problems import invalid, not_found
 from .quirks import Quirks
 from .scenarios import BY_NAME, Scenario, for_test_set
 from .state import RunRecord
-from .values import averages
 
 DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"
@@ -114,7 +112,7 @@ class World:
     # Runs
 
     def launch(self, body: object) -> Json:
-        request = parse_launch(body, self.quirks.iteration_limit)
+        request = parse_launch(body)
         self._require_parts(request)
         number = self._launched
         self._launched += 1
@@ -158,7 +156,7 @@ class World:
         def show(row: Row) -> Json:
             shown = views.run(row["record"], now, self.quirks, listed=True)
             included = with_averages and self.quirks.averages == "shown"
-            return shown | ({"metric_averages": averages(row["record"], now, self.quirks)} if included else {})
+            return shown | ({"metric_averages": views.averages(row["record"], now, self.quirks)} if included else {})
 
         return self._listing("runs", rows, query, show, most=100 if with_averages else 1000)
 

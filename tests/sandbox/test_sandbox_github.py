@@ -12,8 +12,7 @@ import pytest
 import requests
 
 from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub, Repository
-from coval_sandbox.github_markdown import rendered
-from coval_sandbox.github_page import page
+from coval_sandbox.github_page import page, rendered
 from coval_sandbox.http import Reply
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
