@@ -16,7 +16,7 @@ from typing import Any, Self
 import requests
 
 from coval_gate.base.transport import HttpSession
-from coval_sandbox.server import SeenRequest
+from coval_sandbox.http import SeenRequest
 
 ROOT = "http://api.bitbucket.org/2.0/repositories/acme/voice-agent/commit/"
 PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{12,40}})/reports/([\w.-]+)(/annotations)?")

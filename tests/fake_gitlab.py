@@ -8,18 +8,14 @@ may follow, and `Ci::HasStatus` for the transitions.
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from threading import Event, RLock, Thread
-from typing import Any, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote
 
-from coval_sandbox.server import SeenRequest
-from fake_github import Fault, Response
+from coval_sandbox.http import SeenRequest
+from fake_host import FakeHost, Response
 from gitlab_contract import Problem, call_of, request_problems, response_problems
 
 TOKEN = "glpat-the-token-of-the-project"
@@ -94,45 +90,27 @@ class MergeRequest:
         }
 
 
-class FakeGitLab:
-    """Context manager that serves while it is open. `url` is the value for CI_API_V4_URL.
+class FakeGitLab(FakeHost):
+    """`url` is the value for CI_API_V4_URL.
 
     Tests may change the state. Leaving it fails if a request or a response broke GitLab's contract; a test that means
     to do so clears `violations`.
     """
 
-    def __init__(self, *, faults: Iterable[str] = (), now: Callable[[], float] = time.time) -> None:
+    def __init__(self, **given: Any) -> None:
+        super().__init__(BASE, **given)
         self.merge_requests: dict[int, MergeRequest] = {}
         self.statuses: dict[str, list[dict[str, Any]]] = {}  # by commit, the oldest first
         self.history: list[tuple[str, str]] = []  # each state that a status took, with its description
         self.commits: set[str] = set()
         self.pipelines: dict[str, list[int]] = {}  # by commit, the newest last; PIPELINE if a commit has none
         self.unreadable: set[int] = set()  # ids that the lists hide
-        self.requests_seen: list[SeenRequest] = []
         self.violations: list[str] = []
-        self.faults = [Fault(line) for line in faults]
-        self.now = now
-        self.closing = Event()
-        self.lock = RLock()
         self._ids = count(1)
 
-    @property
-    def url(self) -> str:
-        """Return the base URL, without a trailing slash."""
-        return f"http://127.0.0.1:{self._server.server_port}{BASE}"
-
-    def __enter__(self) -> Self:
-        self._server = _Server(self)
-        self._thread = Thread(target=self._server.serve_forever, args=[0.001], name="fake-gitlab", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-        assert kind or not self.violations, self.violations
+    def __exit__(self, *error: object) -> None:
+        super().__exit__()
+        assert any(error) or not self.violations, self.violations
 
     def add_merge_request(self, number: int, sha: str) -> MergeRequest:
         """Open a merge request, whose head commit accepts statuses."""
@@ -170,41 +148,25 @@ class FakeGitLab:
         return status
 
     def respond_to(self, request: SeenRequest) -> Response | None:
-        """Handle a request; return None to close the connection without a response."""
-        with self.lock:
-            self.requests_seen.append(request)
-            path = request.path.removeprefix(BASE)
-            problems = request_problems(request.method, path, request.query, request.headers, request.json)
-            self._record("The request", request, path, problems)
-            fault = next((planned for planned in self.faults if planned.applies_to(request.method, path)), None)
-            if fault is None or fault.action == "drop-after":
-                response = self._perform(request, path, problems)
-                wrong = response_problems(request.method, path, response.status, response.body)
-                self._record(f"The response {response.status}", request, path, wrong)
-                return None if fault else response
-        return self._fault(fault)
+        path = self.path_of(request)
+        self._record("The request", request, path, _problems(request, path))
+        return super().respond_to(request)
+
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        response = self._perform(request, path, _problems(request, path))
+        wrong = response_problems(request.method, path, response.status, response.body)
+        self._record(f"The response {response.status}", request, path, wrong)
+        return response
 
     def _record(self, what: str, request: SeenRequest, path: str, problems: Iterable[Problem]) -> None:
         self.violations += [f"{what} to {request.method} {path}: {problem}" for problem in problems]
 
-    def _fault(self, fault: Fault) -> Response | None:
-        match fault.action, fault.argument:
-            case "secondary", seconds:
-                told = {"error": "This endpoint has been requested too many times. Try again later."}
-                return Response(429, {"message": told}, {"retry-after": seconds})
-            case "html", _:
-                return Response(200, "<html>Sign in</html>", {"content-type": "text/html"})
-            case "json", text:
-                return Response(200, text)
-            case "moved", where:
-                return _message(301, "Moved", {"location": where})
-            case "hang", seconds:
-                self.closing.wait(float(seconds))
-                return None
-            case "drop", _:
-                return None
-            case status, message:
-                return _message(int(status), message or f"{status} Something")
+    def refusal(self, status: int, message: str, headers: dict[str, str]) -> Response:
+        return Response(status, {"message": message}, headers)
+
+    def too_many(self, seconds: str) -> Response:
+        told = {"error": "This endpoint has been requested too many times. Try again later."}
+        return Response(429, {"message": told}, {"retry-after": seconds})
 
     def _perform(self, request: SeenRequest, path: str, problems: list[Problem]) -> Response:
         token = request.headers.get(HEADER, "")
@@ -302,40 +264,8 @@ class FakeGitLab:
         return Response(200, shown, {"x-next-page": following})
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, gitlab: FakeGitLab) -> None:
-        self.gitlab = gitlab
-        super().__init__(("127.0.0.1", 0), _Connection)
-
-
-class _Connection(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def respond(self) -> None:
-        parts = urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
-        seen = SeenRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
-        response = self.server.gitlab.respond_to(seen)
-        if response is None:
-            self.close_connection = True
-            return
-        content = (response.body if isinstance(response.body, str) else json.dumps(response.body)).encode()
-        self.send_response(response.status)
-        defaults = {"content-type": "application/json", "content-length": str(len(content))}
-        for name, value in (defaults | response.headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = respond  # noqa: N815 - the names that http.server calls
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+def _problems(request: SeenRequest, path: str) -> list[Problem]:
+    return request_problems(request.method, path, request.query, request.headers, request.json)
 
 
 def _user(name: str) -> dict[str, Any]:
@@ -343,8 +273,8 @@ def _user(name: str) -> dict[str, Any]:
     return {"id": id_, "username": name, "name": name, "state": "active", "web_url": f"{SITE}/{name}"}
 
 
-def _message(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(status, {"message": message}, headers or {})
+def _message(status: int, message: str) -> Response:
+    return Response(status, {"message": message})
 
 
 def _bad_body(body: object) -> Response | None:

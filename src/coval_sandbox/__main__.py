@@ -44,7 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     # Block signals instead of handling them, so that an early one is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
-        with _server(world, faults, options) as server:
+        with Server(
+            world,
+            faults=faults,
+            host=options.host,
+            port=options.port,
+            relay=options.relay,
+            relay_port=options.relay_port,
+            relay_ca=options.relay_ca,
+        ) as server:
             _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
             if not options.quiet:
                 relay = f"{guide.relay(server.relay_ca)}\n" if options.relay else ""
@@ -53,18 +61,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         parser.error(_failure(options, error))
     return 0
-
-
-def _server(world: World, faults: FaultScript, options: argparse.Namespace) -> Server:
-    return Server(
-        world,
-        faults=faults,
-        host=options.host,
-        port=options.port,
-        relay=options.relay,
-        relay_port=options.relay_port,
-        relay_ca=options.relay_ca,
-    )
 
 
 def _failure(options: argparse.Namespace, error: OSError) -> str:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from . import catalogue
-from .attached_plan import Session, attached_plan
 from .catalogue import Json
 from .clock import Clock, SpeedClock
 from .faults import Action, FaultScript
 from .ids import rng, short_id
 from .judges import judged
-from .plan import Plan, PlannedSimulation
+from .plan import Plan, PlannedSimulation, end_of_run
 from .problems import Problem, invalid
 from .quirks import Quirks
+from .scenarios import FAILURE, Value
 from .sound import Answer
 from .state import RunRecord
 
@@ -28,6 +29,15 @@ SHORTEST_CALL: Final = 0.3  # s of real time
 LOST_AGENT: Final = "The agent disconnected before the conversation ended"
 OVER: Final = {"COMPLETED": "CLOSED", "FAILED": "FAILED", "CANCELLED": "CANCELLED"}
 """The status of a connection by that of its simulation, once it is over."""
+
+
+class Session(NamedTuple):
+    """`began` and `ended` are in seconds after the launch. `error`: None if the simulation did not fail."""
+
+    began: float
+    ended: float = math.inf
+    error: str | None = None
+    values: Mapping[str, Value] | None = None
 
 
 class Offer(NamedTuple):
@@ -212,3 +222,33 @@ class Attachments:
         concurrency = record.request.options.concurrency
         plan = attached_plan(waiting.first, concurrency, waiting.sessions, self._quirks.attach_limit)
         return replace(record, plan=plan)
+
+
+def attached_plan(first: Plan, concurrency: int, sessions: Mapping[str, Session], limit: float) -> Plan:
+    """Return the plan as the `sessions` so far, by simulation, change the `first` one.
+
+    A simulation that no process connects to fails after `limit` seconds.
+    """
+    free = [first.queue] * concurrency
+    simulations = []
+    for planned in first.simulations:
+        start = heapq.heappop(free)
+        simulations.append(_simulation(planned, start, sessions.get(planned.simulation_id), limit))
+        heapq.heappush(free, simulations[-1].end)
+    end = end_of_run(first.scenario, first.queue, simulations)
+    failed = any(planned.failed for planned in simulations)
+    scenario = replace(first.scenario, error_status=FAILURE) if failed else first.scenario
+    return replace(first, scenario=scenario, simulations=tuple(simulations), end=end)
+
+
+def _simulation(planned: PlannedSimulation, start: float, session: Session | None, limit: float) -> PlannedSimulation:
+    if session is None:
+        return _failed(planned, start, start + limit, f"No agent connected within {limit:g} s")
+    if session.error is not None:
+        return _failed(planned, start, session.ended, session.error)
+    values = planned.values if session.values is None else session.values
+    return replace(planned, start=start, end=session.ended, values=values)
+
+
+def _failed(planned: PlannedSimulation, start: float, end: float, message: str) -> PlannedSimulation:
+    return replace(planned, start=start, end=end, failed=True, error_message=message, values={})

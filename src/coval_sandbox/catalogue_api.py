@@ -8,12 +8,14 @@ from typing import Any
 from . import catalogue
 from . import catalogue_views as views
 from .catalogue import Json
-from .edits import Edits
-from .filters import Filter, Query, flag, listing, ordered, parse_filter
+from .catalogue_views import FIRST_VERSION
+from .clock import Clock
+from .filters import Query, flag, listing, parse_filter, selected
 from .ids import ID_LENGTH, TEST_SET_ID_LENGTH
 from .problems import forbidden, invalid, not_found
 from .quirks import Quirks
 from .scenarios import SCENARIOS, Scenario
+from .views import timestamp
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "Agent": frozenset(catalogue.AGENTS),
@@ -25,6 +27,32 @@ KNOWN: Mapping[str, frozenset[str]] = {
 """The ids that exist in a strict sandbox, by kind of resource."""
 MISSING = "missing"
 """The prefix of ids that never exist."""
+
+
+class Edits:
+    """Users' changes: the contents of test cases and personas, and the versions of metrics."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed: dict[str, Json] = {}
+        self._versions: dict[str, int] = {}
+
+    def change(self, identifier: str, **fields: object) -> None:
+        """Without fields, change only the update_time of the test case or persona."""
+        now = timestamp(self._clock())
+        earlier = self._changed.get(identifier, {})
+        self._changed[identifier] = earlier | {"update_time": now, "updated_at": now} | fields
+
+    def revise(self, metric_id: str) -> None:
+        """The new version judges later runs."""
+        self._versions[metric_id] = self.version(metric_id) + 1
+
+    def applied(self, row: Json) -> Json:
+        """`row`: the JSON of a test case or persona."""
+        return row | self._changed.get(row["id"], {})
+
+    def version(self, metric_id: str) -> int:
+        return self._versions.get(metric_id, FIRST_VERSION)
 
 
 class CatalogueApi:
@@ -58,31 +86,22 @@ class CatalogueApi:
 
     def list_metrics(self, query: Query) -> Json:
         """include_builtin=true adds built-in metrics."""
-        query_filter = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
-        rows = [row for row in rows if query_filter.matches(row)]
-        rows = ordered(rows, query.get("order_by"), ("create_time", "metric_name"), lambda row, field: row[field])
-        return self._listing("metrics", rows, query)
+        fields = ("metric_type", "metric_name", "create_time")
+        return self._listing("metrics", selected(rows, query, fields, ("create_time", "metric_name")), query)
 
     def get_metric(self, metric_id: str) -> Json:
-        return {"metric": self._shown_metric(self._metric(metric_id))}
-
-    def get_threshold(self, metric_id: str) -> Json:
-        return {"threshold": views.threshold(self._metric(metric_id))}
-
-    def list_thresholds(self, metric_id: str, query: Query) -> Json:
-        metric = self._metric(metric_id)
-        rows = [views.threshold(metric)] if metric.threshold else []
-        return self._listing("thresholds", rows, query)
+        if len(metric_id) != ID_LENGTH:
+            raise not_found("Metric", "metric_id", metric_id)
+        self.require("Metric", "metric_id", metric_id)
+        return {"metric": self._shown_metric(catalogue.metric_for(metric_id))}
 
     def list_test_sets(self, query: Query) -> Json:
         """List the test sets of the scenarios."""
-        query_filter = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
         rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
-        rows = [row for row in rows if query_filter.matches(row)]
-        fields = ("create_time", "update_time", "display_name")
-        rows = ordered(rows, query.get("order_by"), fields, lambda row, field: row[field], default="-update_time")
+        order = ("create_time", "update_time", "display_name")
+        rows = selected(rows, query, (*order, "test_set_type"), order, default="-update_time")
         return self._listing("test_sets", rows, query)
 
     def get_test_set(self, test_set_id: str) -> Json:
@@ -96,7 +115,9 @@ class CatalogueApi:
 
     def list_test_cases(self, query: Query) -> Json:
         """List the cases of the test set in the filter, or of every known set."""
-        query_filter = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
+        order = ("create_time", "update_time")
+        fields = (*order, "test_set_id", "input_type")
+        query_filter = parse_filter(query.get("filter"), fields)
         filtered = (term.value for term in query_filter.terms if term.field == "test_set_id")
         named = {value for value in filtered if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
         rows = [
@@ -105,9 +126,7 @@ class CatalogueApi:
             if query_filter.allows("test_set_id", test_set_id)
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
-        rows = [row for row in rows if query_filter.matches(row)]
-        rows = ordered(rows, query.get("order_by"), ("create_time", "update_time"), lambda row, field: row[field])
-        return self._listing("test_cases", rows, query)
+        return self._listing("test_cases", selected(rows, query, fields, order), query)
 
     def get_test_case(self, test_case_id: str) -> Json:
         try:
@@ -143,7 +162,7 @@ class CatalogueApi:
         raise not_found("Scheduled run", "scheduled_run_id", schedule_id)
 
     def list_agents(self, query: Query) -> Json:
-        query_filter = self._filter(query, ("model_type", "display_name", "create_time", "update_time"))
+        query_filter = parse_filter(query.get("filter"), ("model_type", "display_name", "create_time", "update_time"))
         if self._quirks.agent_metrics == "forbidden":
             raise forbidden("agents:read")
         shows_metrics = self._quirks.agent_metrics == "shown"
@@ -163,13 +182,6 @@ class CatalogueApi:
         rows = [views.mutation(agent_id, mutation) for mutation in catalogue.mutations_of(agent_id)]
         return self._listing("mutations", rows, query) | {"total_count": len(rows)}
 
-    def get_mutation(self, agent_id: str, mutation_id: str) -> Json:
-        self._require_agent(agent_id)
-        for mutation in catalogue.mutations_of(agent_id):
-            if mutation.id == mutation_id:
-                return {"mutation": views.mutation(agent_id, mutation)}
-        raise not_found("Mutation", "mutation_id", mutation_id)
-
     def _require_agent(self, agent_id: str) -> None:
         # Unlike GET /agents/{agent_id}, the operations on mutations return no 400.
         if len(agent_id) != ID_LENGTH:
@@ -182,15 +194,6 @@ class CatalogueApi:
 
     def _shown_metric(self, metric: catalogue.Metric) -> Json:
         return views.metric(metric, self._edits.version(metric.id))
-
-    def _metric(self, metric_id: str) -> catalogue.Metric:
-        if len(metric_id) != ID_LENGTH:
-            raise not_found("Metric", "metric_id", metric_id)
-        self.require("Metric", "metric_id", metric_id)
-        return catalogue.metric_for(metric_id)
-
-    def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
-        return parse_filter(query.get("filter"), fields)
 
     def _listing(self, envelope: str, rows: Sequence[Any], query: Query) -> Json:
         return listing(envelope, rows, query, self._quirks, most=100)

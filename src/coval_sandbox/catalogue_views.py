@@ -5,23 +5,14 @@ from __future__ import annotations
 import re
 
 from .catalogue import FOUNDED, Json, Metric, Mutation, Persona, TestCase, agent_for
-from .edits import version_ulid
 from .ids import rng, ulid
 from .scenarios import Scenario
 from .views import timestamp
 
+FIRST_VERSION = 1
 _WHEN = timestamp(FOUNDED)
 _AUDIT = {"created_at": _WHEN, "created_by": "sandbox", "updated_at": _WHEN, "updated_by": "sandbox"}
 _TIMES = {"create_time": _WHEN, "update_time": _WHEN}
-_NO_THRESHOLD = {
-    "id": None,
-    "name": None,
-    "comparison_operator": None,
-    "target_float_upper": None,
-    "target_float_lower": None,
-    "target_values": None,
-    "source": None,
-}
 _EVALUATORS = {"METRIC_LLM_BINARY": "llm_judge", "METRIC_AGENT_JUDGE": "agent_judge", "METRIC_PYTHON": "python"}
 
 
@@ -46,30 +37,33 @@ def metric(metric: Metric, version: int = 1) -> Json:
         "categories": list(metric.categories) or None,
         "unit": metric.unit,
         "target_condition": metric.target,
-        "organization_threshold": threshold(metric) if metric.threshold else None,
+        "organization_threshold": _threshold(metric, metric.threshold) if metric.threshold else None,
         "current_version": None if metric.builtin else _version(metric, version),
         "tags": [],
     }
 
 
+def version_ulid(metric_id: str, number: int) -> str:
+    """`number` counts from 1."""
+    return ulid(FOUNDED, rng("version", metric_id, *([number] if number > FIRST_VERSION else [])))
+
+
 def _version(metric: Metric, number: int) -> Json:
     return {
-        "ulid": version_ulid(metric.id, number, FOUNDED),
+        "ulid": version_ulid(metric.id, number),
         "version_number": number,
         "change_type": "save",
     }
 
 
-def threshold(metric: Metric) -> Json:
-    """Without a threshold, the values are null."""
-    if metric.threshold is None:
-        return {**dict.fromkeys(_AUDIT), **dict.fromkeys(_TIMES), **_NO_THRESHOLD}
+def _threshold(metric: Metric, override: Json) -> Json:
     identity = {
         "id": ulid(FOUNDED, rng("threshold", metric.id)),
         "name": f"metrics/{metric.id}/threshold",
         "source": "manual",
     }
-    return {**_AUDIT, **_TIMES, **_NO_THRESHOLD, **identity, **metric.threshold}
+    unset = dict.fromkeys(("comparison_operator", "target_float_upper", "target_float_lower", "target_values"))
+    return {**_AUDIT, **_TIMES, **unset, **identity, **override}
 
 
 def test_set(test_set_id: str, scenario: Scenario) -> Json:

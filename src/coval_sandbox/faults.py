@@ -179,13 +179,6 @@ def _amount(number: str = "nan") -> float:
     return amount
 
 
-@dataclass(frozen=True)
-class Applied:
-    method: str
-    path: str
-    fault: Fault
-
-
 class FaultScript:
     """A script of faults that counts requests per line. Thread-safe."""
 
@@ -193,7 +186,6 @@ class FaultScript:
         self._faults = [parse_fault(line) for line in lines]
         self._seen = [0] * len(self._faults)
         self._lock = Lock()
-        self.applied: list[Applied] = []
 
     def add(self, line: str) -> None:
         """It starts to count now. Raises ValueError."""
@@ -211,7 +203,4 @@ class FaultScript:
                     self._seen[place] += 1
                     if due is None and fault.first <= self._seen[place] <= fault.last:
                         due = fault
-            if due is None:
-                return None
-            self.applied.append(Applied(method, path, due))
-            return due.action
+            return due.action if due else None

@@ -13,19 +13,17 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from .problems import invalid
 from .quirks import Quirks
 
 Query = Mapping[str, str]
 """The parameters of a request."""
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 Show = Callable[[Any], dict[str, Any]]
-T = TypeVar("T")
 
 DEFAULT_PAGE = 50
-_BY_METRIC = ("create_time", "status", "agent_id", "test_set_id", "persona_id")
 _LAST_PAGE: dict[str, dict[str, Any]] = {
     "null": {"next_page_token": None},
     "absent": {},
@@ -87,7 +85,7 @@ class Filter:
 
 
 def parse_filter(text: str | None, fields: Collection[str]) -> Filter:
-    """Let "metric." stand for every `metric.<id>`. Raises `Problem` (400)."""
+    """Raises `Problem` (400)."""
     if not text or not text.strip():
         return Filter()
     groups: list[list[Term]] = [[]]
@@ -108,7 +106,7 @@ def parse_filter(text: str | None, fields: Collection[str]) -> Filter:
 
 def _term(match: re.Match[str], fields: Collection[str]) -> Term:
     field = match["field"]
-    if field not in fields and not (field.startswith("metric.") and "metric." in fields):
+    if field not in fields:
         raise invalid(("filter", f"unknown field '{field}'"))
     if match["bare"] is not None:
         raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
@@ -118,44 +116,11 @@ def _term(match: re.Match[str], fields: Collection[str]) -> Term:
     return Term(field, match["operator"], value)
 
 
-def check_metric_query(query: Query, query_filter: Filter) -> tuple[bool, Filter]:
-    """Return whether a query uses metrics, and its filter. Raises `Problem` (400).
-
-    The API restricts it: newest first, AND only, fewer fields.
-    """
-    fields = {term.field for term in query_filter.terms}
-    by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
-    if query.get("include") not in {None, "metric_averages"}:
-        raise invalid(("include", "must be metric_averages"))
-    if not by_metric:
-        return False, query_filter
-    others = {field for field in fields if not field.startswith("metric.")} - set(_BY_METRIC)
-    if others or len(query_filter.groups) > 1:
-        raise invalid(("filter", f"metrics can only be joined by AND with {', '.join(_BY_METRIC)}"))
-    if query.get("order_by", "-create_time") != "-create_time":
-        raise invalid(("order_by", "must be -create_time in a query of metrics"))
-    return True, query_filter
-
-
-def check_values_query(query: Query, query_filter: Filter) -> bool:
-    """Metric values cannot be joined with a run. Raises `Problem` (400)."""
-    if query.get("include") not in {None, "metric_values"}:
-        raise invalid(("include", "must be metric_values"))
-    if query.get("include") and any(term.field == "run_id" for term in query_filter.terms):
-        raise invalid(("filter", "run_id cannot be joined with include=metric_values"))
-    return "include" in query
-
-
 def _comparable(field: str, value: Any) -> Any:
     if value is None:
         return None
     if field.endswith("_time"):
         return _moment(value)
-    if field.startswith("metric.") or field == "value":
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            return value
     if field == "status":
         return str(value).upper().replace("_", " ").replace("CANCELED", "CANCELLED")
     return value
@@ -169,21 +134,24 @@ def _moment(value: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def selected(
+    rows: Sequence[Row], query: Query, fields: Collection[str], order: Sequence[str], *, default: str = "-create_time"
+) -> list[Row]:
+    """Filter and sort by parameters of the query; `fields` and `order` are those that they may name."""
+    query_filter = parse_filter(query.get("filter"), fields)
+    return ordered([row for row in rows if query_filter.matches(row)], query.get("order_by"), order, default=default)
+
+
 def ordered(
-    rows: Sequence[T],
-    order_by: str | None,
-    allowed: Sequence[str],
-    key: Callable[[T, str], Any],
-    *,
-    default: str = "-create_time",
-) -> list[T]:
+    rows: Sequence[Row], order_by: str | None, allowed: Sequence[str], *, default: str = "-create_time"
+) -> list[Row]:
     """Sort by "field", "-field", "field asc" or "field desc". Raises `Problem` (400) for any other field."""
     match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or default)
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
     down = bool(match["minus"]) or match["way"] == "desc"
     # Rows with equal keys keep their order of creation, forwards or backwards.
-    order = sorted(enumerate(rows), key=lambda pair: (key(pair[1], match["field"]), pair[0]), reverse=down)
+    order = sorted(enumerate(rows), key=lambda pair: (pair[1][match["field"]], pair[0]), reverse=down)
     return [row for _, row in order]
 
 

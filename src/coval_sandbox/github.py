@@ -1,34 +1,30 @@
-"""A small GitHub beside the local Coval: comments, commit statuses and check runs, and the page that shows them.
+"""A small GitHub: pull requests, comments, commit statuses and check runs. It serves the sandbox, and the tests.
 
-Every repository has every commit, and the pull request of `runner.PULL_REQUEST`. Any token may do everything, and
-READ_ONLY_TOKEN only read. Sources: GitHub's REST and GraphQL documentation, and error responses of api.github.com.
+Sources: GitHub's REST and GraphQL documentation, its OpenAPI description, and error responses of api.github.com.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
-from .github_checks import CheckRun, newest, problems
+from .github_checks import ACTIONS, CheckRun, newest, problems
 from .http import JSON, Reply
 from .runner import PULL_REQUEST
 
 BASE: Final = "/github"
 API: Final = f"{BASE}/api/v3"  # in the form of Enterprise Server
 GRAPHQL: Final = f"{BASE}/api/graphql"
-EVENT_PATH: Final = f"{BASE}/event.json"
+EVENT_PATH: Final = f"{BASE}/event.json"  # of the pull request
 TOKEN: Final = "ghs_sandbox"  # noqa: S105 - an example; any other one is as good
 READ_ONLY_TOKEN: Final = "ghs_readonly"  # noqa: S105 - not secret; a word of messages would be masked in them
+PERSONAL: Final = "ghp_"  # how the tokens of people begin, which are no GitHub App
 BOT: Final = "github-actions[bot]"
-HTML: Final = {
-    "content-type": "text/html; charset=utf-8",
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-}
 MISSING: Final = "missing"  # no repository has a name that begins so
 SHA: Final = re.compile(r"[0-9a-f]{40}")
 STATES: Final = ("error", "failure", "pending", "success")
@@ -36,6 +32,7 @@ LONGEST_BODY: Final = 65_536  # characters of a comment
 LONGEST_DESCRIPTION: Final = 140  # characters of a status
 USUAL_PAGE, LARGEST_PAGE = 30, 100  # entries
 DOCUMENTATION: Final = "https://docs.github.com/rest"
+Json = dict[str, Any]
 
 
 class Refused(Exception):
@@ -46,214 +43,250 @@ class Refused(Exception):
 
 
 class Call(NamedTuple):
-    """`origin` is the server as the client sees it."""
+    """`path` is below the repository, `url` the whole address. `page`: where people see what it sends, as `author`."""
 
-    origin: str
-    repository: str
+    method: str
     path: str
     query: dict[str, str]
-    body: dict[str, Any]
+    body: Json
+    url: str
+    page: str
+    author: str
+
+
+@dataclass
+class PullRequest:
+    """If it comes from a fork, its head has another owner. Without a branch, it is the one of every branch."""
+
+    sha: str
+    owner: str = ""
+    branch: str = ""
+    open: bool = True
+
+    @property
+    def label(self) -> str:
+        return f"{self.owner}:{self.branch}"
+
+    def is_listed(self, query: Mapping[str, str]) -> bool:
+        head, state = query.get("head", ""), query.get("state", "open")
+        return head in ("", self.label if self.branch else head) and (state == "all" or self.open == (state == "open"))
+
+    def view(self, number: int) -> Json:
+        head = {"sha": self.sha, "ref": self.branch, "label": self.label}
+        return {"number": number, "state": "open" if self.open else "closed", "head": head}
 
 
 @dataclass
 class Comment:
+    """`author` is None if the account was deleted. `html_url`: where people see it."""
+
     id: int
-    repository: str
     body: str
+    author: str | None
+    html_url: str
     edited: bool = False
 
-    def view(self, origin: str) -> dict[str, Any]:
-        address = f"{origin}{BASE}#comment-{self.id}"
-        return {"id": self.id, "body": self.body, "user": {"login": BOT, "type": "Bot"}, "html_url": address}
-
-
-class Status(NamedTuple):
-    """The newest status of a `context` counts."""
-
-    id: int
-    repository: str
-    sha: str
-    context: str
-    state: str
-    description: str
-    target_url: str
-
-    def view(self) -> dict[str, Any]:
-        return {name: value for name, value in self._asdict().items() if name not in ("repository", "sha")}
+    @property
+    def view(self) -> Json:
+        user = self.author and {"login": self.author, "type": "Bot" if self.author.endswith("[bot]") else "User"}
+        return {"id": self.id, "body": self.body, "user": user or None, "html_url": self.html_url}
 
 
 @dataclass
-class GitHub:
-    """What was sent to the small GitHub, oldest first, and its responses."""
+class Repository:
+    """All lists begin with the oldest entry.
 
-    comments: list[Comment] = field(default_factory=list)
-    statuses: list[Status] = field(default_factory=list)
+    `commits`: those that it has; None: every one. `comments`: by the number of their pull request. `statuses`: by
+    commit.
+    """
+
+    ids: Iterator[int]
+    pull_requests: dict[int, PullRequest] = field(default_factory=dict)
+    commits: set[str] | None = None
+    comments: dict[int, list[Comment]] = field(default_factory=dict)
+    statuses: dict[str, list[Json]] = field(default_factory=dict)
     check_runs: list[CheckRun] = field(default_factory=list)
-    _ids: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def respond(self, call: Call) -> Reply:
+        """Raises Refused."""
+        match call.method, call.path.split("/"):
+            case "GET", ["pulls"]:
+                pulls = sorted(self.pull_requests.items(), reverse=True)
+                return page_of(call, [pull.view(number) for number, pull in pulls if pull.is_listed(call.query)])
+            case "GET", ["pulls", number] if pull := self.pull(number):
+                return as_reply(200, pull.view(int(number)))
+            case "GET", ["issues", number, "comments"] if self.pull(number):
+                return page_of(call, [comment.view for comment in self.comments.get(int(number), [])])
+            case "POST", ["issues", number, "comments"] if self.pull(number):
+                return self.comment_on(int(number), call)
+            case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_):
+                comment.body, comment.edited = _comment_body(call), True
+                return as_reply(200, comment.view)
+            case _:
+                return self._respond_of_commits(call)
+
+    def _respond_of_commits(self, call: Call) -> Reply:
+        match call.method, call.path.split("/"):
+            case "GET", ["commits", sha, "statuses"]:
+                self._check_commit(sha)
+                return page_of(call, self.statuses.get(sha, [])[::-1])
+            case "POST", ["statuses", sha]:
+                return self._add_status(sha, call.body)
+            case "GET", ["commits", sha, "check-runs"]:
+                return self._list_check_runs(sha, call)
+            case "POST", ["check-runs"]:
+                return self._add_check_run(call)
+            case "PATCH", ["check-runs", id_] if check_run := self._check_run(id_):
+                return _change(check_run, call)
+            case _:
+                raise Refused(404, "Not Found")
+
+    def pull(self, number: str) -> PullRequest | None:
+        return self.pull_requests.get(int(number)) if number.isdecimal() else None
+
+    def comment_on(self, number: int, call: Call) -> Reply:
+        return as_reply(201, self.add_comment(number, _comment_body(call), call.author, call.page).view)
+
+    def add_comment(self, number: int, body: str, author: str | None, page: str) -> Comment:
+        id_ = next(self.ids)
+        comment = Comment(id_, body, author, f"{page}#comment-{id_}")
+        self.comments.setdefault(number, []).append(comment)
+        return comment
+
+    def _comment(self, id_: str) -> Comment | None:
+        comments = (comment for of_one in self.comments.values() for comment in of_one)
+        return next((comment for comment in comments if str(comment.id) == id_), None)
+
+    def _check_run(self, id_: str) -> CheckRun | None:
+        return next((check_run for check_run in self.check_runs if str(check_run.id) == id_), None)
+
+    def _check_commit(self, sha: object) -> None:
+        if not (SHA.fullmatch(str(sha)) if self.commits is None else sha in self.commits):
+            raise Refused(422, f"No commit found for SHA: {sha}")
+
+    def _add_status(self, sha: str, given: Json) -> Reply:
+        self._check_commit(sha)
+        if given.get("state") not in STATES:
+            raise _invalid("Status", "state", "state is not included in the list")
+        if len(given.get("description") or "") > LONGEST_DESCRIPTION:
+            problem = f"description is too long (maximum is {LONGEST_DESCRIPTION} characters)"
+            raise _invalid("Status", "description", problem)
+        usual = {"context": "default", "description": "", "target_url": ""}
+        status = {"id": next(self.ids), "state": given["state"]}
+        status |= {name: given.get(name) or default for name, default in usual.items()}
+        self.statuses.setdefault(sha, []).append(status)
+        return as_reply(201, status)
+
+    def _list_check_runs(self, sha: str, call: Call) -> Reply:
+        self._check_commit(sha)
+        listed = [check_run for check_run in self.check_runs if check_run.head_sha == sha]
+        listed = [check_run for check_run in listed if check_run.name == call.query.get("check_name", check_run.name)]
+        listed = listed if call.query.get("filter") == "all" else newest(listed)
+        views = [check_run.view(call.page) for check_run in listed]
+        return page_of(call, views, lambda entries: {"total_count": len(views), "check_runs": entries})
+
+    def _add_check_run(self, call: Call) -> Reply:
+        self._check_commit(call.body.get("head_sha"))
+        _check(call.body, None)
+        created = CheckRun(next(self.ids), call.body["name"], call.body["head_sha"])
+        created.change(call.body)
+        self.check_runs.append(created)
+        return as_reply(201, created.view(call.page))
+
+
+class GitHub:
+    """`base` and `graphql` are its paths; `page`: where people see what it has, on this server unless it is a URL.
+
+    `repositories` maps names to the only ones that exist. By default, every one exists, with every commit and the pull
+    request of the runner's event. `tokens`: the only ones that work. `author` is the login of a step's token in REST
+    responses, `viewer` the one in GraphQL responses.
+    """
+
+    def __init__(
+        self,
+        base: str = API,
+        graphql: str = GRAPHQL,
+        *,
+        page: str = BASE,
+        repositories: Mapping[str, Repository] | None = None,
+        tokens: Collection[str] = (),
+    ) -> None:
+        self.base, self.graphql, self.page = base, graphql, page
+        self.repositories: dict[str, Repository] = dict(repositories or {})
+        self.ids = count(1)
+        self.author = self.viewer = BOT
+        self._has_all = repositories is None
+        self._tokens = tokens
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """`path` begins with BASE; header names are in lower case."""
-        origin = f"http://{headers.get('host', '127.0.0.1')}"
-        if method == "GET" and path.rstrip("/") == BASE:
-            from .github_page import page  # only who looks needs it
-
-            return Reply(200, page(self, f"{origin}{API}").encode(), HTML)
-        if method == "GET" and path == EVENT_PATH:
-            return as_reply(200, PULL_REQUEST)
+        """Header names are in lower case."""
         try:
-            _check_token(method, path, headers.get("authorization", ""))
-            if (method, path) == ("POST", GRAPHQL):
-                return as_reply(200, {"data": {"viewer": {"login": BOT}}})
-            return self._answer(method, path, dict(parse_qsl(query)), origin, body)
+            self._check_token(method, path, headers.get("authorization", ""))
+            if (method, path) == ("POST", self.graphql):
+                return as_reply(200, {"data": {"viewer": {"login": self.viewer}}})
+            match = re.fullmatch(rf"{self.base}/repos/([^/]+/[^/]+)/(.+)", unquote(path))
+            name, below = match.groups() if match else ("", "")
+            repository = self._repository(name)
+            origin = origin_of(headers)
+            page = f"{origin}{self.page}" if self.page.startswith("/") else self.page
+            asked, content = dict(parse_qsl(query)), _parsed(body)
+            return repository.respond(Call(method, below, asked, content, f"{origin}{path}", page, self.author))
         except Refused as refused:
             return refused.reply
 
-    def _answer(self, method: str, path: str, query: dict[str, str], origin: str, body: bytes) -> Reply:
-        match = re.fullmatch(rf"{API}/repos/([^/]+/(?!{MISSING})[^/]+)/(.+)", unquote(path))
-        if match is None:
-            raise Refused(404, "Not Found")
-        call = Call(origin, match[1], path, query, _parsed(body))
-        for verb, pattern, operation in self._routes():
-            if verb == method and (place := re.fullmatch(pattern, match[2])):
-                return operation(call, *place.groups())
-        raise Refused(404, "Not Found")
+    def _repository(self, name: str) -> Repository:
+        """Raises Refused."""
+        if name not in self.repositories:
+            if not self._has_all or not name or name.partition("/")[2].startswith(MISSING):
+                raise Refused(404, "Not Found")
+            event = PULL_REQUEST["pull_request"]
+            pull = PullRequest(event["head"]["sha"])
+            self.repositories[name] = Repository(self.ids, {event["number"]: pull})
+        return self.repositories[name]
 
-    def _routes(self) -> list[tuple[str, str, Callable[..., Reply]]]:
-        return [
-            ("GET", r"pulls", self._list_pulls),
-            ("GET", r"pulls/(\d+)", self._get_pull),
-            ("GET", r"issues/(\d+)/comments", self._list_comments),
-            ("POST", r"issues/(\d+)/comments", self._add_comment),
-            ("PATCH", r"issues/comments/(\d+)", self._edit_comment),
-            ("GET", r"commits/([^/]+)/statuses", self._list_statuses),
-            ("POST", r"statuses/([^/]+)", self._add_status),
-            ("GET", r"commits/([^/]+)/check-runs", self._list_check_runs),
-            ("POST", r"check-runs", self._add_check_run),
-            ("PATCH", r"check-runs/(\d+)", self._change_check_run),
-        ]
-
-    def _list_pulls(self, call: Call) -> Reply:
-        return _page(call, [_pull()] if call.query.get("state", "open") in ("open", "all") else [])
-
-    def _get_pull(self, _call: Call, number: str) -> Reply:
-        _check_pull(number)
-        return as_reply(200, _pull())
-
-    def _list_comments(self, call: Call, number: str) -> Reply:
-        _check_pull(number)
-        comments = [comment for comment in self.comments if comment.repository == call.repository]
-        return _page(call, [comment.view(call.origin) for comment in comments])
-
-    def _add_comment(self, call: Call, number: str) -> Reply:
-        _check_pull(number)
-        comment = Comment(next(self._ids), call.repository, _comment_body(call))
-        self.comments.append(comment)
-        return as_reply(201, comment.view(call.origin))
-
-    def _edit_comment(self, call: Call, id_: str) -> Reply:
-        comment = _with_id(self.comments, id_, call)
-        comment.body, comment.edited = _comment_body(call), True
-        return as_reply(200, comment.view(call.origin))
-
-    def _list_statuses(self, call: Call, sha: str) -> Reply:
-        _check_commit(sha)
-        statuses = [status for status in self.statuses if (status.repository, status.sha) == (call.repository, sha)]
-        return _page(call, [status.view() for status in reversed(statuses)])
-
-    def _add_status(self, call: Call, sha: str) -> Reply:
-        _check_commit(sha)
-        state, words = (
-            call.body.get("state"),
-            [
-                str(call.body.get(name) or default)
-                for name, default in (("context", "default"), ("description", ""), ("target_url", ""))
-            ],
-        )
-        if state not in STATES:
-            raise _invalid("Status", "state", "state is not included in the list")
-        if len(words[1]) > LONGEST_DESCRIPTION:
-            problem = f"description is too long (maximum is {LONGEST_DESCRIPTION} characters)"
-            raise _invalid("Status", "description", problem)
-        status = Status(next(self._ids), call.repository, sha, words[0], str(state), *words[1:])
-        self.statuses.append(status)
-        return as_reply(201, status.view())
-
-    def _list_check_runs(self, call: Call, sha: str) -> Reply:
-        _check_commit(sha)
-        name = call.query.get("check_name")
-        found = [run for run in self.check_runs if (run.repository, run.head_sha) == (call.repository, sha)]
-        found = [run for run in found if name in (None, run.name)]
-        found = found if call.query.get("filter") == "all" else newest(found)
-        views = [run.view(_address(call, run)) for run in found]
-        return _page(call, views, lambda entries: {"total_count": len(views), "check_runs": entries})
-
-    def _add_check_run(self, call: Call) -> Reply:
-        _check_commit(str(call.body.get("head_sha")))
-        _check_check_run(call.body, None)
-        created = CheckRun(next(self._ids), call.repository, call.body["name"], call.body["head_sha"])
-        created.change(call.body)
-        self.check_runs.append(created)
-        return as_reply(201, created.view(_address(call, created)))
-
-    def _change_check_run(self, call: Call, id_: str) -> Reply:
-        changed = _with_id(self.check_runs, id_, call)
-        _check_check_run(call.body, changed)
-        changed.change(call.body)
-        return as_reply(200, changed.view(_address(call, changed)))
-
-
-Entry = TypeVar("Entry", Comment, CheckRun)
+    def _check_token(self, method: str, path: str, authorization: str) -> None:
+        token = authorization.partition(" ")[2].strip()
+        if not token or (self._tokens and token not in self._tokens):
+            raise Refused(401, "Bad credentials" if authorization else "Requires authentication")
+        if method == "GET" or path == self.graphql:
+            return
+        if token == READ_ONLY_TOKEN:
+            raise Refused(403, "Resource not accessible by integration")
+        if token.startswith(PERSONAL) and "/check-runs" in path:
+            raise Refused(403, "You must authenticate via a GitHub App.")
 
 
 def as_reply(status: int, body: object, headers: Mapping[str, str] = JSON) -> Reply:
     return Reply(status, json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), headers)
 
 
-def _address(call: Call, check_run: CheckRun) -> str:
-    return f"{call.origin}{BASE}#check-run-{check_run.id}"
+def origin_of(headers: Mapping[str, str]) -> str:
+    """Return the server as the client sees it."""
+    return f"http://{headers.get('host', '127.0.0.1')}"
 
 
-def _with_id(entries: Sequence[Entry], id_: str, call: Call) -> Entry:
-    for entry in entries:
-        if (entry.id, entry.repository) == (int(id_), call.repository):
-            return entry
-    raise Refused(404, "Not Found")
+def page_of(call: Call, entries: list[Json], envelope: Callable[[list[Json]], object] = lambda page: page) -> Reply:
+    """Add links to the pages beside it."""
+    size = min(LARGEST_PAGE, _whole(call.query.get("per_page")) or USUAL_PAGE)
+    number = _whole(call.query.get("page")) or 1
+    beside = {"prev": number - 1} if number > 1 else {}
+    beside |= {"next": number + 1} if number * size < len(entries) else {}
+    links = ", ".join(
+        f'<{call.url}?{urlencode({**call.query, "page": page})}>; rel="{name}"' for name, page in beside.items()
+    )
+    headers = {**JSON, "link": links} if links else JSON
+    return as_reply(200, envelope(entries[(number - 1) * size : number * size]), headers)
 
 
-def _pull() -> dict[str, Any]:
-    event = PULL_REQUEST["pull_request"]
-    return {"number": event["number"], "state": "open", "head": event["head"], "base": event["base"]}
+def _change(check_run: CheckRun, call: Call) -> Reply:
+    if check_run.app != ACTIONS:
+        raise Refused(403, "Invalid app_id: a check run can only be modified by the App that created it.")
+    _check(call.body, check_run)
+    check_run.change(call.body)
+    return as_reply(200, check_run.view(call.page))
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body) if body else {}
-    except ValueError:
-        raise Refused(400, "Problems parsing JSON") from None
-    if not isinstance(parsed, dict):
-        raise Refused(422, "Invalid request.\n\nThe body is not an object.")
-    return parsed
-
-
-def _check_token(method: str, path: str, authorization: str) -> None:
-    token = authorization.partition(" ")[2].strip()
-    if not token:
-        raise Refused(401, "Requires authentication" if not authorization else "Bad credentials")
-    if token == READ_ONLY_TOKEN and method != "GET" and path != GRAPHQL:
-        raise Refused(403, "Resource not accessible by integration")
-
-
-def _check_pull(number: str) -> None:
-    if int(number) != PULL_REQUEST["pull_request"]["number"]:
-        raise Refused(404, "Not Found")
-
-
-def _check_commit(sha: str) -> None:
-    if not SHA.fullmatch(sha):
-        raise Refused(422, f"No commit found for SHA: {sha}")
-
-
-def _check_check_run(body: Mapping[str, Any], earlier: CheckRun | None) -> None:
+def _check(body: Json, earlier: CheckRun | None) -> None:
     for problem in problems(body, earlier):
         raise Refused(422, f"Invalid request.\n\n{problem}")
 
@@ -272,20 +305,14 @@ def _invalid(resource: str, name: str, message: str) -> Refused:
     return Refused(422, "Validation Failed", [error])
 
 
-def _page(
-    call: Call, entries: list[dict[str, Any]], envelope: Callable[[list[dict[str, Any]]], object] = lambda page: page
-) -> Reply:
-    """Add links to the pages beside it."""
-    size = min(LARGEST_PAGE, _whole(call.query.get("per_page")) or USUAL_PAGE)
-    number = _whole(call.query.get("page")) or 1
-    beside = {"prev": number - 1} if number > 1 else {}
-    beside |= {"next": number + 1} if number * size < len(entries) else {}
-    links = ", ".join(
-        f'<{call.origin}{call.path}?{urlencode({**call.query, "page": page})}>; rel="{name}"'
-        for name, page in beside.items()
-    )
-    headers = {**JSON, "link": links} if links else JSON
-    return as_reply(200, envelope(entries[(number - 1) * size : number * size]), headers)
+def _parsed(body: bytes) -> Json:
+    try:
+        parsed = json.loads(body) if body else {}
+    except ValueError:
+        raise Refused(400, "Problems parsing JSON") from None
+    if not isinstance(parsed, dict):
+        raise Refused(422, "Invalid request.\n\nThe body is not an object.")
+    return parsed
 
 
 def _whole(text: str | None) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-APP: Final = "github-actions"
+ACTIONS: Final = "github-actions"  # the App of workflows
 COMPLETED: Final = "completed"
 STATUSES: Final = ("queued", "in_progress", COMPLETED)
 CONCLUSIONS: Final = ("success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required")
@@ -19,12 +19,12 @@ LONGEST_TEXT: Final = 65_535  # characters, and bytes
 
 @dataclass
 class CheckRun:
-    """`conclusion` is None until the check run is completed."""
+    """`conclusion` is None until the check run is completed. `app` is the slug of the App that made it."""
 
     id: int
-    repository: str
     name: str
     head_sha: str
+    app: str = ACTIONS
     external_id: str = ""
     status: str = "queued"
     conclusion: str | None = None
@@ -45,8 +45,9 @@ class CheckRun:
         if output := body.get("output"):
             self.title, self.summary, self.text = (output.get(name) or "" for name in ("title", "summary", "text"))
 
-    def view(self, address: str) -> dict[str, Any]:
-        """`address` is where people look at it."""
+    def view(self, page: str) -> dict[str, Any]:
+        """`page`: where people look at all check runs."""
+        address = f"{page}#check-run-{self.id}"
         output = {"title": self.title or None, "summary": self.summary or None, "text": self.text or None}
         return {
             "id": self.id,
@@ -58,7 +59,7 @@ class CheckRun:
             "details_url": address,
             "html_url": address,
             "output": output,
-            "app": {"slug": APP},
+            "app": {"slug": self.app},
         }
 
 

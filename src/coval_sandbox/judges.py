@@ -1,14 +1,257 @@
-"""Judges the answer of an agent that a process gave: what a metric's value is worth depends on what was heard."""
+"""The judges: what an answer that was heard is worth, and the two sentences that they say about a conversation.
+
+The sentences fit the metric, its value and the test case. Metrics that measure, such as a latency, explain nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from random import Random
+from typing import Final, NamedTuple
 
 from . import catalogue
+from .ids import rng
 from .scenarios import Value
 from .sound import Answer
+
+FRIENDLY, NEUTRAL = 4.0, 3.0  # the least tone that is called so
+
+
+class Story(NamedTuple):
+    """Each of `good` and `bad` follows "The agent"."""
+
+    wish: str
+    good: tuple[str, ...]
+    bad: tuple[str, ...]
+    refusal: str
+    """What the agent says where it did not help."""
+    topic: str
+    """What the agent speaks about; follows "about"."""
+    moment: str
+    """The moment that shows how friendly the agent is; follows "when"."""
+
+
+STORIES: Final = {
+    "Books an appointment": Story(
+        "The caller asked for an appointment next Tuesday afternoon.",
+        (
+            "offered two free times and confirmed the one that the caller chose.",
+            "found a free time at 3 p.m. and repeated the booking before it said goodbye.",
+        ),
+        (
+            "asked for the day twice and never offered a free time.",
+            "named the opening hours instead, and the call ended without a booking.",
+        ),
+        "Our opening hours are nine to five. Is there anything else?",
+        topic="the appointment",
+        moment="the caller asked for Tuesday",
+    ),
+    "Moves an appointment": Story(
+        "The caller wanted to move an appointment to Friday.",
+        (
+            "found the booking, moved it and read the new time back.",
+            "checked that Friday was free and confirmed the change by name and time.",
+        ),
+        (
+            "booked a second appointment and left the old one in place.",
+            "said that it had noted the wish, but never confirmed a new time.",
+        ),
+        "I have noted that. Goodbye.",
+        topic="the booking",
+        moment="the caller named Friday",
+    ),
+    "Asks for a refund": Story(
+        "The caller had been charged twice and wanted the money back.",
+        (
+            "opened a refund request and said when the money will arrive.",
+            "found the second charge and confirmed the amount that will be refunded.",
+        ),
+        (
+            "explained the price list and did not open a refund request.",
+            "sent the caller to the website without looking at the charge.",
+        ),
+        "You can find our prices on the website.",
+        topic="the second charge",
+        moment="the caller asked for the money back",
+    ),
+    "Angry caller": Story(
+        "The caller was angry after an hour of waiting.",
+        (
+            "apologized at once and offered to call back within ten minutes.",
+            "stayed calm, apologized and took care of the matter itself.",
+        ),
+        (
+            "started its greeting again and did not mention the wait.",
+            "asked the caller to be patient, and the caller hung up without help.",
+        ),
+        "Please be patient. How can I help you today?",
+        topic="the matter",
+        moment="the caller complained about the wait",
+    ),
+    "Wants a human": Story(
+        "The caller asked for a real person.",
+        (
+            "said that it would connect the call and handed over to a colleague.",
+            "asked one question about the matter and then handed over.",
+        ),
+        (
+            "offered its own help three times and never handed over.",
+            "said that no one was there, although it was within opening hours.",
+        ),
+        "I am sure that I can help you myself.",
+        topic="the matter",
+        moment="the caller asked for a real person",
+    ),
+    "Changes the address": Story(
+        "The caller had moved and gave a new address.",
+        (
+            "checked the birth date and read the new address back.",
+            "asked for the old address first and then saved the new one.",
+        ),
+        (
+            "thanked the caller, but did not read the address back or save it.",
+            "took down only the street and ended the call.",
+        ),
+        "Thank you. Have a nice day.",
+        topic="the old address",
+        moment="the caller spelled the new street",
+    ),
+    "Background noise": Story(
+        "The caller was on a train and hard to understand.",
+        (
+            "asked again for the words that it had missed and got the matter right.",
+            "repeated what it had understood, and the caller agreed.",
+        ),
+        (
+            "answered a question that the caller had not asked.",
+            "guessed what was said and did not ask again.",
+        ),
+        "Of course, I will close your account.",
+        topic="the matter",
+        moment="the train was loud",
+    ),
+    "Speaks Spanish": Story(
+        "The caller asked whether the agent speaks Spanish.",
+        (
+            "went on in Spanish and stayed with it until the end.",
+            "switched to Spanish at once and answered the question.",
+        ),
+        (
+            "answered in English, and the caller gave up.",
+            "spoke Spanish for one sentence and then fell back to English.",
+        ),
+        "I am sorry, please say that in English.",
+        topic="the question",
+        moment="the caller changed the language",
+    ),
+    "Gives a wrong birth date": Story(
+        "The caller gave the thirtieth of February as a birth date.",
+        (
+            "noticed that there is no such day and asked again.",
+            "said politely that the date cannot be right, and the caller corrected it.",
+        ),
+        (
+            "accepted the date and went on without a valid one.",
+            "repeated the impossible date and confirmed it.",
+        ),
+        "Thank you, I have found your record.",
+        topic="the record",
+        moment="the caller gave an impossible date",
+    ),
+    "Hangs up early": Story(
+        "The caller changed their mind and wanted to end the call.",
+        (
+            "said goodbye politely and did not hold the caller.",
+            "accepted it, left the door open for another call, and said goodbye.",
+        ),
+        (
+            "went on with its greeting until the caller hung up.",
+            "asked two more questions after the caller had said goodbye.",
+        ),
+        "Before you go, may I ask two questions?",
+        topic="the last visit",
+        moment="the caller wanted to go",
+    ),
+}
+COMPLIANCES: Final = {
+    "YES": (
+        "The agent said that the call is recorded. It checked who was calling before it spoke about {topic}.",
+        "The agent named the recording and asked for the birth date. Only then did it speak about {topic}.",
+    ),
+    "NO": (
+        "The agent never said that the call is recorded. It spoke about {topic} all the same.",
+        "The agent spoke about {topic} first. It asked who was calling only after that.",
+    ),
+}
+UNHEARD: Final = (
+    "The start of the recording is missing. It begins where the agent already speaks about {topic}.",
+    "The agent spoke about {topic}. Whether it had named the recording before that cannot be heard.",
+)
+TONES: Final = (
+    (
+        FRIENDLY,
+        (
+            "The agent sounded warm and let the caller finish. When {moment}, it answered at once and kindly.",
+            "The agent thanked the caller and used their name. When {moment}, it stayed patient.",
+        ),
+    ),
+    (
+        NEUTRAL,
+        (
+            "The agent was polite, but its answers were short. When {moment}, it went straight to the next question.",
+            "The agent sounded correct rather than friendly. When {moment}, it said no kind word.",
+        ),
+    ),
+    (
+        0.0,
+        (
+            "The agent interrupted the caller twice. When {moment}, it sounded impatient.",
+            "The agent read out its answers. When {moment}, it ignored the mood.",
+        ),
+    ),
+)
+
+
+def explanation(
+    metric: catalogue.Metric, values: Mapping[str, Value], case: catalogue.TestCase, simulation_id: str
+) -> str | None:
+    """None for a metric that no judge decides."""
+    value, story = values[metric.id], STORIES[case.subject]
+    if values.get(catalogue.SPEAKING_TIME.id) == 0.0 and metric in JUDGES:
+        return f"{story.wish} The agent did not say a word."
+    said = rng("judge", simulation_id, metric.id)
+    match metric:
+        case catalogue.RESOLVED:
+            return f"{story.wish} {_resolved(value, story, said)}"
+        case catalogue.COMPLIANCE:
+            return said.choice(COMPLIANCES.get(str(value), UNHEARD)).format(topic=story.topic)
+        case catalogue.TONE if isinstance(value, float):
+            texts = next(texts for least, texts in TONES if value >= least)
+            return said.choice(texts).format(moment=story.moment)
+        case catalogue.TOPICS if isinstance(value, tuple):
+            topics = " and ".join(value) or "none of the listed topics"
+            return f"{story.wish} The conversation was about {topics}."
+    return None
+
+
+def is_resolved(values: Mapping[str, Value]) -> bool:
+    return values.get(catalogue.RESOLVED.id) != "NO"
+
+
+def answer(values: Mapping[str, Value], case: catalogue.TestCase) -> str:
+    """Fit what judges say about the conversation."""
+    if is_resolved(values):
+        return f"Of course. (The agent {case.expected}.)"
+    return STORIES[case.subject].refusal
+
+
+def _resolved(value: Value, story: Story, said: Random) -> str:
+    events = {"YES": story.good, "NO": story.bad}.get(str(value))
+    return f"The agent {said.choice(events)}" if events else "The line became bad, so the end cannot be heard."
+
+
+JUDGES: Final = (catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE, catalogue.TOPICS)
 
 # Jitter of a busy machine must change no value.
 DELAY_STEP: Final = 0.25  # s

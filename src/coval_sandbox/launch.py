@@ -78,13 +78,11 @@ class UpdateRequest(_Body):
 Body = TypeVar("Body", bound=_Body)
 
 
-def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
+def parse_launch(body: object) -> LaunchRequest:
     """Raises `Problem` (400) with every invalid field."""
     request = _parse(LaunchRequest, body)
     options = request.options
     wrong = []
-    if options.iteration_count > iteration_limit:
-        wrong.append(("options.iteration_count", f"must be at most {iteration_limit}"))
     if request.mutation_id is not None and request.mutation_ids is not None:
         wrong.append(("mutation_ids", "cannot be combined with mutation_id"))
     if options.test_case_ids is not None and options.sub_sample_size:

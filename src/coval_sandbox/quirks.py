@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterable
-from dataclasses import Field, dataclass, fields, replace
-from itertools import pairwise
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(use_attribute_docstrings=True))
 class Quirks:
     """The defaults follow the official client. `describe_quirks` shows the text below each field."""
 
@@ -24,13 +25,13 @@ class Quirks:
     """error_status of a finished run: the scenario's, null, or this text (may be empty)."""
     metric_shape: Literal["values", "summary"] = "values"
     """The metrics of a run map an id to values, or a name to mean, min and max."""
-    metrics_lag: float = 0.0
+    metrics_lag: Number = 0.0
     """Seconds from the run's end until the last value is available."""
-    metrics_trickle: float = 0.0
+    metrics_trickle: Number = 0.0
     """Seconds from the run's end until the last metric is listed; the first one is listed at once."""
     outputs_trickle: bool = False
     """The metric outputs of a simulation trickle in with the metrics of the run."""
-    missing_values: float = 0.0
+    missing_values: Number = 0.0
     """Share of values that never arrive: omitted, null or with a FAILED output."""
     duplicate_values: bool = False
     """The first value of every metric is listed twice."""
@@ -56,7 +57,7 @@ class Quirks:
     """The fields of its mutation that a simulation shows."""
     same_mutation_names: bool = False
     """All mutations have the same name."""
-    simulations_trickle: float = 0.0
+    simulations_trickle: Number = 0.0
     """Seconds from the run's end until the last simulation is listed with its values, one after another."""
     trickle_by_case: bool = False
     """All simulations of a test case are listed at once."""
@@ -78,21 +79,19 @@ class Quirks:
     """Whether metric outputs contain the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"
     """Whether test cases contain the time of their last change."""
-    iteration_limit: int = 50
-    """The largest iteration_count that a launch accepts."""
-    not_found_after_launch: float = 0.0
+    not_found_after_launch: Number = 0.0
     """Seconds during which a new run cannot be read."""
-    list_lag: float = 0.0
+    list_lag: Number = 0.0
     """Seconds during which a new run is not listed."""
     delete_running: Literal["cancelled", "deleted", "gone"] = "cancelled"
     """The status of an unfinished run after its DELETE; gone is a 404."""
-    cancel_lag: float = 0.0
+    cancel_lag: Number = 0.0
     """Seconds from the DELETE of an unfinished run until it ends."""
     cancelling_status: str = ""
     """The status during that time; empty: unchanged."""
-    attach_limit: float = 300.0
+    attach_limit: Number = 300.0
     """Seconds until a simulation fails that waits for an agent's process."""
-    offer_life: float = 60.0
+    offer_life: Number = 60.0
     """Seconds until an offer to such a process expires."""
     run_identity: Literal["both", "tags", "metadata", "neither"] = "both"
     """Which of its tags and metadata a run shows on its own."""
@@ -101,7 +100,8 @@ class Quirks:
 
 
 DEFAULT = Quirks()
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_FIELDS: dict[str, dict[str, Any]] = TypeAdapter(Quirks).json_schema()["properties"]
+_WORDS = {"boolean": "true|false", "number": "<number>", "string": "<text>"}
 
 
 def parse_quirks(settings: Iterable[str]) -> Quirks:
@@ -109,67 +109,33 @@ def parse_quirks(settings: Iterable[str]) -> Quirks:
 
     Raises ValueError with the known names, or with a quirk's possible values.
     """
-    return replace(DEFAULT, **dict(_setting(text) for text in settings))
+    names = {_option(name): name for name in _FIELDS}
+    values: dict[str, Any] = {}
+    for option, equals, value in (setting.partition("=") for setting in settings):
+        if option not in names:
+            raise ValueError(f"unknown quirk '{option}'; must be one of {', '.join(names)}")
+        values[names[option]] = value if equals else "true"
+    try:
+        return Quirks(**values)
+    except ValidationError as error:
+        wrong = str(error.errors()[0]["loc"][0])
+        raise ValueError(f"quirk {_option(wrong)} must be {_allowed(wrong)}; got '{values[wrong]}'") from None
 
 
 def describe_quirks() -> dict[str, str]:
     """Return the meaning and default, by the name and possible values on the command line."""
-    texts = _texts()
-    return {f"{_option(field.name)}={_allowed(field.name)}": _meaning(field, texts) for field in fields(Quirks)}
+    return {f"{_option(name)}={_allowed(name)}": _meaning(field) for name, field in _FIELDS.items()}
 
 
-def _meaning(field: Field[Any], texts: dict[str, str]) -> str:
-    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-    return f"{texts[field.name]} Default: {default}." if field.default else texts[field.name]
-
-
-def _texts() -> dict[str, str]:
-    """Python itself does not keep the text below a field."""
-    statements = cast("ast.ClassDef", ast.parse(inspect.getsource(Quirks)).body[0]).body
-    texts = {}
-    for pair in pairwise(statements):
-        match pair:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                texts[name] = text
-    return texts
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    option, equals, value = text.partition("=")
-    names = {_option(field.name): field.name for field in fields(Quirks)}
-    if option not in names:
-        raise ValueError(f"unknown quirk '{option}'; must be one of {', '.join(names)}")
-    name = names[option]
-    try:
-        return name, _parsed(name, value if equals else "true")
-    except (KeyError, ValueError):
-        raise ValueError(f"quirk {option} must be {_allowed(name)}; got '{value}'") from None
-
-
-def _parsed(name: str, value: str) -> object:
-    kind = _kinds()[name]
-    if kind is bool:
-        return _BOOLEANS[value.lower()]
-    if kind in (int, float):
-        number = kind(value)
-        if not 0 <= number < float("inf"):
-            raise ValueError(value)
-        return number
-    if kind is str:
-        return value
-    if value not in get_args(kind):
-        raise ValueError(value)
-    return value
+def _meaning(field: dict[str, Any]) -> str:
+    text, default = field["description"], field["default"]
+    shown = str(default).lower() if isinstance(default, bool) else default
+    return f"{text} Default: {shown}." if default else text
 
 
 def _allowed(name: str) -> str:
-    kind = _kinds()[name]
-    words = {bool: "true|false", int: "<whole number>", float: "<number>", str: "<text>"}
-    return words.get(kind) or "|".join(get_args(kind))
-
-
-def _kinds() -> dict[str, Any]:
-    return get_type_hints(Quirks)
+    field = _FIELDS[name]
+    return "|".join(field["enum"]) if "enum" in field else _WORDS[field["type"]]
 
 
 def _option(name: str) -> str:

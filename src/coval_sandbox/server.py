@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import parse_qsl
+from typing import Final, Self
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .asgi import App, Message, Receive, Scope, Send, api_of, with_usual_headers
-from .clock import Clock, SpeedClock
-from .fault_injection import TRANSPORT, FaultInjector
+from .asgi import TRANSPORT, Application, Receive, Scope, Send
+from .clock import SpeedClock
 from .faults import FaultScript
 from .github import API as GITHUB_API
 from .github import BASE as GITHUB_BASE
 from .github import GitHub
-from .http import BASE
+from .http import BASE, SeenRequest
 from .world import World
 
 ACCEPTING: Final = 3  # turns of the loop until a connection that was just accepted can be closed
-
-
-@dataclass(frozen=True)
-class SeenRequest:
-    """`path` is undecoded; header names are in lower case; `at` is a time of the world."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-    at: float = 0.0
-
-    @property
-    def json(self) -> Any:
-        """None without a body."""
-        return json.loads(self.body) if self.body else None
 
 
 class Server:
@@ -129,8 +108,7 @@ class Server:
         # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
-        api = FaultInjector(api_of(self.world, self.github), self.faults, BASE)
-        app = _recorded(with_usual_headers(api, self.world.clock), self.requests_seen, self.world.clock)
+        app = Application(self.world, self.github, self.faults, self.requests_seen)
         config = uvicorn.Config(
             app,
             http=_Connection,
@@ -196,24 +174,3 @@ class _Connection(H11Protocol):
             await app({**scope, TRANSPORT: transport}, receive, send)
 
         self.app = with_transport
-
-
-def _recorded(app: App, seen: list[SeenRequest], clock: Clock) -> App:
-    async def record(scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        query = dict(parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True))
-        seen.append(SeenRequest(scope["method"], scope["raw_path"].decode("latin-1"), query, headers, body, clock()))
-        replay: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def received() -> Message:
-            return replay.pop() if replay else await receive()
-
-        await app(scope, received, send)
-
-    return record

@@ -6,14 +6,13 @@ import json
 
 from . import catalogue
 from .catalogue import Json
-from .edits import FIRST_VERSION, version_ulid
-from .explanations import answer, explanation
+from .catalogue_views import FIRST_VERSION, version_ulid
 from .ids import rng, ulid
+from .judges import answer, explanation
 from .plan import PlannedSimulation
 from .quirks import Quirks
 from .state import RunRecord
-from .values import json_value, value_fate
-from .views import spelled, timestamp
+from .views import json_value, spelled, timestamp, value_fate
 
 TURN = 0.8  # s; the length of a turn. Turns start a second apart
 
@@ -43,14 +42,6 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
         "notes": None,
         "is_public": False,
     }
-
-
-def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """As with include=metric_values: only numeric values, and fewer fields."""
-    unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
-    outputs = metric_outputs(record, planned, now, quirks)
-    numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
-    return {**row, **unknown, "metric_values": numbers}
 
 
 def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
@@ -162,7 +153,7 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
 def _version(record: RunRecord, metric_id: str, quirks: Quirks) -> str | None:
     if quirks.metric_versions == "null":
         return None
-    return version_ulid(metric_id, record.metric_versions.get(metric_id, FIRST_VERSION), catalogue.FOUNDED)
+    return version_ulid(metric_id, record.metric_versions.get(metric_id, FIRST_VERSION))
 
 
 def _superseded(record: RunRecord, planned: PlannedSimulation, output: Json) -> Json:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from . import catalogue, simulation_views, views
+from . import simulation_views, views
 from .attachments import Attachments
 from .catalogue import Json
-from .catalogue_api import CatalogueApi
+from .catalogue_api import CatalogueApi, Edits
 from .clock import Clock
-from .edits import Edits
-from .filters import (
-    Filter,
-    Query,
-    Show,
-    as_is,
-    check_metric_query,
-    check_values_query,
-    flag,
-    listing,
-    ordered,
-    parse_filter,
-)
+from .filters import Filter, Query, Row, Show, as_is, listing, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
-from .ids import ID_LENGTH, ULID_LENGTH, rng, short_id
+from .ids import rng, short_id
 from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
 from .plan import PlannedSimulation, make_plan
 from .problems import invalid, not_found
 from .quirks import Quirks
 from .scenarios import BY_NAME, Scenario, for_test_set
 from .state import RunRecord
-from .values import averages
 
 DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"
@@ -42,9 +28,11 @@ DEFAULT_KEYS = {DEFAULT_KEY: ("*",), READ_ONLY_KEY: ("*:read",)}
 
 MOST_SCHEDULED = 500  # runs of a schedule in its list
 _RUN_ORDER = ("create_time", "update_time", "status", "agent_id", "persona_id", "test_set_id")
-_RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag", "metric.")
+_RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag")
+_WITH_AVERAGES = frozenset(_RUN_ORDER) - {"update_time"}
+_SIMULATION_ORDER = ("create_time", "status")
 _SIMULATION_FIELDS = (
-    "status",
+    *_SIMULATION_ORDER,
     "agent_id",
     "persona_id",
     "test_set_id",
@@ -53,10 +41,7 @@ _SIMULATION_FIELDS = (
     "external_conversation_id",
     "mutation_id",
     "mutation_name",
-    "create_time",
 )
-_OUTPUT_ORDER = ("metric_name", "create_time", "value", "start_time", "end_time")
-_OUTPUT_FIELDS = ("status", "metric_id", *_OUTPUT_ORDER)
 
 
 class World:
@@ -127,7 +112,7 @@ class World:
     # Runs
 
     def launch(self, body: object) -> Json:
-        request = parse_launch(body, self.quirks.iteration_limit)
+        request = parse_launch(body)
         self._require_parts(request)
         number = self._launched
         self._launched += 1
@@ -154,13 +139,10 @@ class World:
 
     def list_runs(self, query: Query) -> Json:
         now = self.clock()
-        by_metric, query_filter = check_metric_query(query, self._filter(query, _RUN_FIELDS))
-        if self.quirks.averages == "refused" and "include" in query:
-            raise invalid(("include", "is not known"))
+        query_filter = parse_filter(query.get("filter"), _RUN_FIELDS)
+        with_averages = self._asks_for_averages(query, query_filter)
         rows = [
-            (record, self._run_row(record, now, by_metric=by_metric))
-            for record in self._visible
-            if now - record.create_time >= self.quirks.list_lag
+            self._run_row(record, now) for record in self._visible if now - record.create_time >= self.quirks.list_lag
         ]
         by_tag = any(term.field == "tag" for term in query_filter.terms)
         if self.quirks.refuse_tag_filter and by_tag:
@@ -169,15 +151,26 @@ class World:
             query_filter = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in query_filter.groups))
         if self.quirks.blind_tag_filter and by_tag:
             rows = []
-        rows = [pair for pair in rows if query_filter.matches(pair[1])]
-        rows = ordered(rows, query.get("order_by"), _RUN_ORDER, lambda pair, field: pair[1][field] or "")
+        rows = ordered([row for row in rows if query_filter.matches(row)], query.get("order_by"), _RUN_ORDER)
 
-        def show(pair: tuple[RunRecord, Json]) -> Json:
-            shown = views.run(pair[0], now, self.quirks, listed=True)
-            included = query.get("include") == "metric_averages" and self.quirks.averages == "shown"
-            return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
+        def show(row: Row) -> Json:
+            shown = views.run(row["record"], now, self.quirks, listed=True)
+            included = with_averages and self.quirks.averages == "shown"
+            return shown | ({"metric_averages": views.averages(row["record"], now, self.quirks)} if included else {})
 
-        return self._listing("runs", rows, query, show, most=100 if by_metric else 1000)
+        return self._listing("runs", rows, query, show, most=100 if with_averages else 1000)
+
+    def _asks_for_averages(self, query: Query, query_filter: Filter) -> bool:
+        """Coval then restricts the query: newest first, AND only, fewer fields."""
+        if "include" not in query:
+            return False
+        if query["include"] != "metric_averages" or self.quirks.averages == "refused":
+            raise invalid(("include", "is not known"))
+        if {term.field for term in query_filter.terms} - _WITH_AVERAGES or len(query_filter.groups) > 1:
+            raise invalid(("filter", f"averages can only be joined by AND with {', '.join(sorted(_WITH_AVERAGES))}"))
+        if query.get("order_by", "-create_time") != "-create_time":
+            raise invalid(("order_by", "must be -create_time in a query of averages"))
+        return True
 
     def list_scheduled_runs(self, schedule_id: str) -> Json:
         """List the newest runs first, without pages."""
@@ -190,9 +183,6 @@ class World:
         ]
         rows.sort(key=lambda record: record.create_time, reverse=True)
         return {"runs": [views.scheduled_run(record, now, self.quirks) for record in rows[:MOST_SCHEDULED]]}
-
-    def run_tags(self) -> Json:
-        return views.tags(self._visible)
 
     def update_run(self, run_id: str, body: object) -> Json:
         tags = self._stored(parse_update(body).tags)
@@ -211,21 +201,14 @@ class World:
     # Simulations and metric outputs; `legacy` selects the format
 
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
-        now, query_filter = self.clock(), self._filter(query, _SIMULATION_FIELDS)
-        with_values = check_values_query(query, query_filter)
+        now = self.clock()
         rows = [
-            (simulation_views.simulation(record, planned, now, self.quirks), record, planned)
+            simulation_views.simulation(record, planned, now, self.quirks)
             for record, planned in self._simulations
             if record.is_listed(planned, now, self.quirks.simulations_trickle, by_case=self.quirks.trickle_by_case)
         ]
-        rows = [row for row in rows if query_filter.matches(row[0])]
-        rows = ordered(rows, query.get("order_by"), ("create_time", "status"), lambda row, field: row[0][field])
-
-        def show(row: tuple[Json, RunRecord, PlannedSimulation]) -> Json:
-            shown = simulation_views.with_metric_values(*row, now, self.quirks) if with_values else row[0]
-            return _named(shown, legacy=legacy)
-
-        return self._listing("simulations" if legacy else "simulated_conversations", rows, query, show)
+        rows = [_named(row, legacy=legacy) for row in selected(rows, query, _SIMULATION_FIELDS, _SIMULATION_ORDER)]
+        return self._listing("simulations" if legacy else "simulated_conversations", rows, query)
 
     def get_simulation(self, simulation_id: str, *, legacy: bool = False) -> Json:
         record, planned = self._find_simulation(simulation_id)
@@ -237,27 +220,12 @@ class World:
         view = query.get("view", "FULL")
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
-        query_filter = self._filter(query, _OUTPUT_FIELDS)
-        outputs = self._outputs(simulation_id)
-        if not (flag(query, "include_superseded") or legacy):
-            outputs = list({output["metric_id"]: output for output in outputs}.values())
-        rows = [output for output in outputs if query_filter.matches(_output_row(output))]
-        if query.get("order_by"):  # without it, superseded outputs come first
-            rows = ordered(rows, query["order_by"], _OUTPUT_ORDER, _output_key)
+        record, planned = self._find_simulation(simulation_id)
+        rows = simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
+        if not legacy:
+            rows = list({output["metric_id"]: output for output in rows}.values())
         heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()
         return self._listing("metrics", rows, query, lambda row: {k: v for k, v in row.items() if k not in heavy})
-
-    def get_metric_output(self, simulation_id: str, identifier: str) -> Json:
-        """`identifier`: the ULID of one output, or the id of a metric for all of its outputs."""
-        outputs = self._outputs(simulation_id)
-        if len(identifier) not in {ID_LENGTH, ULID_LENGTH}:
-            raise invalid(("metric_output_id", f"must have {ID_LENGTH} or {ULID_LENGTH} characters"))
-        if len(identifier) == ULID_LENGTH:
-            for output in outputs:
-                if output["metric_output_id"] == identifier:
-                    return {"metric": output}
-            raise not_found("Metric output", "metric_output_id", identifier)
-        return {"metric_outputs": [output for output in outputs if output["metric_id"] == identifier]}
 
     # Helpers
 
@@ -291,10 +259,6 @@ class World:
                 return record, planned
         raise not_found("Simulation", "simulation_id", simulation_id)
 
-    def _outputs(self, simulation_id: str) -> list[Json]:
-        record, planned = self._find_simulation(simulation_id)
-        return simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
-
     def _stored(self, tags: list[str] | None) -> tuple[str, ...]:
         return clean_tags([tag.lower() for tag in tags or ()] if self.quirks.lower_case_tags else tags)
 
@@ -308,17 +272,15 @@ class World:
         for mutation_id in request.mutations:
             self.catalogue.require_mutation(request.agent_id, mutation_id)
 
-    def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
-        return parse_filter(query.get("filter"), fields)
-
     def _listing(
         self, envelope: str, rows: Sequence[Any], query: Query, show: Show = as_is, *, most: int = 1000
     ) -> Json:
         return listing(envelope, rows, query, self.quirks, show, most=most)
 
-    def _run_row(self, record: RunRecord, now: float, *, by_metric: bool) -> Json:
+    def _run_row(self, record: RunRecord, now: float) -> Row:
         request = record.request
-        row: Json = {
+        return {
+            "record": record,
             "create_time": views.timestamp(record.create_time),
             "update_time": views.timestamp(record.update_time(now)),
             "status": views.shown_status(record, now, self.quirks),
@@ -328,24 +290,7 @@ class World:
             "created_by": request.metadata.created_by,
             "tag": record.tags,
         }
-        means = averages(record, now, self.quirks) if by_metric else {}
-        return row | {f"metric.{metric_id}": mean for metric_id, mean in means.items()}
 
 
 def _named(row: Json, *, legacy: bool) -> Json:
     return row | {"name": f"simulations/{row['simulation_id']}"} if legacy else row
-
-
-def _output_row(output: Json) -> Json:
-    return output | {"metric_name": catalogue.metric_for(output["metric_id"]).name}
-
-
-def _output_key(output: Json, field: str) -> tuple[float, str]:
-    match field, output["value"]:
-        case "metric_name", _:
-            return 0, catalogue.metric_for(output["metric_id"]).name
-        case "value", float(number):
-            return number, ""
-        case "value", value:
-            return math.inf, str(value)
-    return 0, output["metric_output_id"]  # a ULID sorts by time

@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from collections.abc import Callable, Iterator
 
-from coval_sandbox.attached_plan import Session
-from coval_sandbox.attachments import LOST_AGENT, Attachments, Call
+from coval_sandbox.attachments import LOST_AGENT, Attachments, Call, Session
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from requests.adapters import HTTPAdapter
 
 from campaign.clock import SimulatedClock
 from campaign.schedule import Outage
+from coval_sandbox.github_checks import CheckRun
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
-from coval_sandbox.server import SeenRequest
-from fake_check_runs import CheckRun
-from fake_github import FakeGitHub, Response
+from fake_github import FakeGitHub
+from fake_host import Response
 
 HOST: Final = "localhost"  # Coval is at 127.0.0.1
 LATENCY: Final = 0.3  # s
@@ -86,7 +86,7 @@ class GitHub(HTTPAdapter):
         self._clock.wait_for_response(pending.done)
         if pending.error or pending.response is None:
             raise pending.error or _reset()
-        body = json.dumps(pending.response.body).encode()
+        body = pending.response.content
         headers = {"content-type": "application/json", "content-length": str(len(body))} | pending.response.headers
         raw = urllib3.HTTPResponse(
             io.BytesIO(body), headers=headers, status=pending.response.status, preload_content=False

@@ -42,9 +42,9 @@ from campaign.schedule import (
 from campaign.simulate import History, ProcessResult, Retagging
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox import views
+from coval_sandbox.github_checks import CheckRun
 from coval_sandbox.runner import read_log
 from coval_sandbox.state import RunRecord
-from fake_check_runs import CheckRun
 from leaks import holds
 from support import KEY
 
@@ -731,7 +731,7 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
                 yield f"{_name(result)} put the API key into {place}"
     if holds(json.dumps(history.statuses), KEY):
         yield "the API key is in a commit status"
-    if holds(json.dumps([check_run.json for check_run in history.check_runs]), KEY):
+    if holds(json.dumps([check_run.view("") for check_run in history.check_runs]), KEY):
         yield "the API key is in a check run"
 
 

@@ -23,10 +23,9 @@ from requests.adapters import HTTPAdapter
 from campaign.clock import SimulatedClock
 from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED, Fault, Outage
 from coval_gate.base.transport import HttpSession
-from coval_sandbox.direct import Direct
-from coval_sandbox.fault_injection import HTML, LATE
+from coval_sandbox.asgi import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
-from coval_sandbox.http import BASE, Reply
+from coval_sandbox.http import BASE, Api, Reply
 from coval_sandbox.problems import Problem, code_for
 from coval_sandbox.world import World
 from leaks import DISGUISES
@@ -117,7 +116,7 @@ class Network:
         latency: float,
     ) -> None:
         self._world = world
-        self._api = Direct(world)
+        self._api = Api(world)
         self._clock = clock
         self._faults = [(fault, _parse_action(fault.action)) for fault in faults]
         self._outages = [(outage, _parse_action(outage.action)) for outage in outages]

@@ -12,7 +12,7 @@ from coval_sandbox import catalogue
 from coval_sandbox.plan import PlannedSimulation
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.state import RunRecord
-from coval_sandbox.values import value_fate
+from coval_sandbox.views import value_fate
 
 Simulations = tuple[PlannedSimulation, ...]
 

@@ -27,13 +27,13 @@ from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
+from coval_sandbox.github_checks import CheckRun
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
-from fake_check_runs import CheckRun
 from support import DEFAULTS, EPOCH, IDS, KEY
 
 T = TypeVar("T")

@@ -156,7 +156,6 @@ def test_pagination_lists_all_entries(setup: Setup) -> None:
     assert [run.run_id for run in listed(runs.list_runs, "runs", page_size=2)] == ids[::-1]
     odd = listed(runs.list_runs, "runs", page_size=2, filter='tag="odd"', order_by="create_time")
     assert [run.run_id for run in odd] == ids[1::2]
-    assert [tag.tag for tag in runs.list_run_tags().tags] == ["even", "odd"]
     conversations = setup.client.simulated_conversations.list_simulated_conversations
     simulations = listed(conversations, "simulated_conversations", page_size=4, filter=f'run_id="{ids[3]}"')
     assert len({simulation.simulation_id for simulation in simulations}) == len(simulations) == 10
@@ -176,8 +175,6 @@ def test_runs_have_metric_averages(setup: Setup) -> None:
     setup.clock.advance(100)
     (run,) = setup.client.runs.list_runs(include="metric_averages").runs
     assert run.metric_averages[catalogue.LATENCY.id] < 1.5
-    listing = setup.client.runs.list_runs(filter=f'metric.{catalogue.LATENCY.id}>"1.5"')
-    assert listing.runs == []
 
 
 def test_update_and_delete_run(setup: Setup) -> None:
@@ -204,10 +201,6 @@ def test_canonical_simulations_and_metric_outputs(setup: Setup) -> None:
         assert (full.status, len(full.transcript)) == (status, turns)
         metrics = outputs.list_simulated_conversation_metrics(simulation_id, view="BASIC").metrics
         assert {metric.status for metric in metrics} == {output_status}
-        one = outputs.get_simulated_conversation_metric(simulation_id, metrics[0].metric_output_id)
-        assert one.actual_instance.metric.metric_id == metrics[0].metric_id
-        several = outputs.get_simulated_conversation_metric(simulation_id, metrics[0].metric_id).actual_instance
-        assert [output.metric_output_id for output in several.metric_outputs] == [metrics[0].metric_output_id]
 
 
 def test_legacy_simulations_and_metric_outputs(setup: Setup) -> None:
@@ -220,11 +213,9 @@ def test_legacy_simulations_and_metric_outputs(setup: Setup) -> None:
     assert client.simulations.get_simulation(simulation_id).simulation.run_id == run_id
     metrics = client.metric_outputs.simulations_list_metrics(simulation_id).metrics
     assert {metric.metric_id for metric in metrics} == {metric.id for metric in catalogue.DEFAULT_METRICS}
-    one = client.metric_outputs.simulations_get_metric(simulation_id, metrics[0].metric_output_id)
-    assert one.actual_instance.metric.metric_id == metrics[0].metric_id
 
 
-def test_get_metrics_and_thresholds(setup: Setup) -> None:
+def test_get_metrics(setup: Setup) -> None:
     client = setup.client.metrics
     # The client's own model of target_condition drops every field before it validates (0.9.7), so it cannot parse
     # a metric with a target. The parts are validated against their models one by one.
@@ -236,10 +227,6 @@ def test_get_metrics_and_thresholds(setup: Setup) -> None:
             models.CovalMetricsAPITargetCondition.model_validate(target)
         assert models.CovalMetricsAPIMetricResource.from_dict(metric).metric_name == metric["metric_name"]
     assert client.get_metric(catalogue.TOPICS.id).metric.metric_type.value == "METRIC_CATEGORICAL"
-    threshold = client.get_metric_threshold(catalogue.COMPLIANCE.id).threshold
-    assert (threshold.comparison_operator.value, threshold.target_values) == ("in", ["YES"])
-    assert client.get_metric_threshold(catalogue.LATENCY.id).threshold.comparison_operator is None
-    assert len(client.list_metric_thresholds(catalogue.COMPLIANCE.id).thresholds) == 1
 
 
 def test_get_test_cases(setup: Setup) -> None:
@@ -327,7 +314,7 @@ def test_get_mutations(setup: Setup) -> None:
     client = setup.client.mutations
     every = client.list_mutations(catalogue.AGENT_ID)
     assert every.total_count == len(every.mutations) == len(catalogue.MUTATIONS)
-    shown = client.get_mutation(catalogue.AGENT_ID, MUTATION.id).mutation
+    shown = next(mutation for mutation in every.mutations if mutation.id == MUTATION.id)
     assert (shown.display_name, shown.status) == (MUTATION.name, "ACTIVE")
 
 

@@ -25,12 +25,14 @@ from coval_gate import __version__
 from coval_gate.ci.host import Context
 from coval_gate.history.tags import branch_tag
 from coval_sandbox import catalogue
+from coval_sandbox.github import BOT
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
-from fake_github import BOT, TOKEN, FakeGitHub, Fault
+from fake_github import TOKEN, FakeGitHub
+from fake_host import Fault
 
 Example = Callable[..., WorkflowResult]
 
@@ -357,7 +359,7 @@ def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner
         flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
         given = {"runner": gh_runner, "flags": flags, "payload": {**EVENT, "pull_request": pull_request}}
         for files, verdict in ((others, None), ([*others, moved], "passed")):
-            github.pull_requests[42].files = files
+            github.repository.files[42] = files
             result = example("paths", github, **given)
             assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
             assert len(sandbox.runs) == (1 if verdict else 0)

@@ -12,7 +12,8 @@ from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import REPOSITORY, TOKEN, FakeGitHub, Fault
+from fake_github import REPOSITORY, TOKEN, FakeGitHub
+from fake_host import Fault
 from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
 from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step

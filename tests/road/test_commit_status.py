@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from coval_sandbox.clock import SpeedClock
+from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub
+from fake_github import TOKEN, FakeGitHub
 from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock

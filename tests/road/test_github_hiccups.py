@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from coval_sandbox.server import Server
-from fake_github import REPOSITORY, TOKEN, FakeGitHub, Fault
+from fake_github import REPOSITORY, TOKEN, FakeGitHub
+from fake_host import Fault
 from road.steps import THRESHOLDS
 from road.test_check_run import checks
 from road.test_commit_status import done_pages, github_with, states

@@ -17,8 +17,9 @@ from coval_gate.base.secret import MASK
 from coval_gate.init.command import Options, init
 from coval_gate.init.workflow import STARTERS, WORDS
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import SeenRequest, Server
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import KEY, VirtualClock, runtime
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from coval_gate.step.watch import LONGEST_PAUSE
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.scenarios import BY_NAME
-from coval_sandbox.server import SeenRequest, Server
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import EPOCH, IDS, StepResult, VirtualClock
 

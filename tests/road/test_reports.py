@@ -18,10 +18,12 @@ from coval_gate.gate.findings import findings_of
 from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox import catalogue
+from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, shown_lines
 from coval_sandbox.server import Server
-from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
+from fake_github import TOKEN, FakeGitHub, pull_request_on_github
+from fake_host import Fault
 from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
 from selection import shares

@@ -185,7 +185,7 @@ def test_demo_uses_a_sandbox_that_runs_already() -> None:
         shown = demo("--sandbox", server.url, "comment=always")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.splitlines()[-1].startswith("Verdict: passed. ")
-    assert len(server.github.comments) == 1
+    assert [len(comments) for each in server.github.repositories.values() for comments in each.comments.values()] == [1]
     assert f"{server.github_page}#comment-" in shown.stdout
 
 

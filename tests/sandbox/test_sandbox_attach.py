@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
-from coval_sandbox.attached_plan import Session, attached_plan
+from coval_sandbox.attachments import Session, attached_plan
 from coval_sandbox.faults import FaultScript, parse_fault
 from coval_sandbox.judges import NO_ANSWER, judged
 from coval_sandbox.launch import parse_launch

@@ -8,7 +8,7 @@ import pytest
 
 from coval_gate.report.compose.simulations import says_more
 from coval_sandbox import catalogue
-from coval_sandbox.explanations import JUDGES, STORIES, answer, explanation
+from coval_sandbox.judges import JUDGES, STORIES, answer, explanation
 from coval_sandbox.scenarios import Value
 
 CASES = catalogue.test_cases("passing1", 20)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from coval_sandbox.github import API, BASE, READ_ONLY_TOKEN, TOKEN, GitHub
-from coval_sandbox.github_markdown import rendered
+from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub, Repository
+from coval_sandbox.github_page import page, rendered
 from coval_sandbox.http import Reply
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
@@ -40,7 +41,11 @@ def reply_to(
 
 
 def page_of(github: GitHub) -> str:
-    return reply_to(github, "GET", BASE, token="").body.decode()
+    return page(github, API)
+
+
+def repository_of(github: GitHub) -> Repository:
+    return github.repositories["acme/voice-agent"]
 
 
 def run_on(server: Server, directory: Path, clock: VirtualClock, **inputs: str) -> StepResult:
@@ -51,17 +56,17 @@ def run_on(server: Server, directory: Path, clock: VirtualClock, **inputs: str) 
 def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
         result = run_on(server, tmp_path, clock, test_set_id="failing1", thresholds="Latency: p(95) < 1.5")
-        page = page_of(server.github)
+        shown = requests.get(server.github_page, timeout=60).text
     assert result.exit_code == 1
     assert server.github_page == result.outputs["comment_url"].partition("#")[0]
-    (comment,) = re.findall(r'<article class="box" id="comment-\d+">(.*?)</article>', page, re.DOTALL)
+    (comment,) = re.findall(r'<article class="box" id="comment-\d+">(.*?)</article>', shown, re.DOTALL)
     assert "Failed: Coval evaluation" in comment
     assert "<td><code>Latency: p(95) &lt; 1.5</code></td>" in comment
-    assert re.search(r"<strong>Voice</strong> <span class=\"bad\">failure</span>", page)
-    assert re.search(r"<strong>Voice gate</strong> <span class=\"bad\">failure</span>", page)
-    (check_run,) = re.findall(r'<article class="box" id="check-run-\d+">(.*?)</article>', page, re.DOTALL)
+    assert re.search(r"<strong>Voice</strong> <span class=\"bad\">failure</span>", shown)
+    assert re.search(r"<strong>Voice gate</strong> <span class=\"bad\">failure</span>", shown)
+    (check_run,) = re.findall(r'<article class="box" id="check-run-\d+">(.*?)</article>', shown, re.DOTALL)
     assert "<details><summary>Configuration and provenance</summary>" in check_run
-    assert "&lt;details" not in page
+    assert "&lt;details" not in shown
     assert result.outputs["run_id"] in check_run
 
 
@@ -69,13 +74,14 @@ def test_next_step_updates_comment_and_replaces_status_and_check_run(tmp_path: P
     with Server(World(clock.time)) as server:
         for bound in ("0.1", "9"):
             run_on(server, tmp_path, clock, thresholds=f"Latency: max < {bound}")
-        github, page = server.github, page_of(server.github)
-    assert [comment.edited for comment in github.comments] == [True]
-    assert [status.state for status in github.statuses] == ["pending", "failure", "pending", "success"]
-    assert [check_run.conclusion for check_run in github.check_runs] == ["failure", "success"]
-    assert page.count('class="box" id="check-run-') == 1
-    assert page.count('class="good">success</span>') == 2
-    assert "failure" not in page
+        shown = page_of(server.github)
+    repository = repository_of(server.github)
+    assert [comment.edited for comment in repository.comments[42]] == [True]
+    assert [status["state"] for status in repository.statuses[SHA]] == ["pending", "failure", "pending", "success"]
+    assert [check_run.conclusion for check_run in repository.check_runs] == ["failure", "success"]
+    assert shown.count('class="box" id="check-run-') == 1
+    assert shown.count('class="good">success</span>') == 2
+    assert "failure" not in shown
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,7 @@ def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> Non
     answered, content = send(github, "POST", f"{REPOSITORY}/check-runs", body | change)
     assert answered == 422
     assert problem in content["message"]
-    assert github.check_runs == []
+    assert repository_of(github).check_runs == []
 
 
 def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
@@ -204,6 +210,6 @@ def test_faults_reach_github_too(tmp_path: Path, clock: VirtualClock) -> None:
     with Server(World(clock.time), faults=[f"POST {COMMENTS} #1 -> 503"]) as server:
         result = run_on(server, tmp_path, clock)
     assert result.exit_code == 0
-    assert len(server.github.comments) == 1
+    assert len(repository_of(server.github).comments[42]) == 1
     posts = [request for request in server.requests_seen if (request.method, request.path) == ("POST", COMMENTS)]
     assert len(posts) == 2

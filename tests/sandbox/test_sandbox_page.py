@@ -81,8 +81,10 @@ def test_steps_in_turn_use_the_sandbox_that_runs(tmp_path: Path) -> None:
             command = [sys.executable, "-m", "coval_demo", "--sandbox", server.url]
             done = subprocess.run(command, capture_output=True, text=True, env=environ)
             assert done.stderr == ""
-    assert [comment.edited for comment in server.github.comments] == [True]
-    assert [status.state for status in server.github.statuses] == ["pending", "failure"]
+    (repository,) = server.github.repositories.values()
+    assert [[comment.edited for comment in comments] for comments in repository.comments.values()] == [[True]]
+    (statuses,) = repository.statuses.values()
+    assert [status["state"] for status in statuses] == ["pending", "failure"]
 
 
 def test_act_gets_the_addresses_that_the_sandbox_shows() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, LATENCY, MUTATIONS, PERSONA_ID
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.direct import Direct
+from coval_sandbox.http import Api
 from coval_sandbox.quirks import DEFAULT, Quirks, describe_quirks, parse_quirks
 from coval_sandbox.world import DEFAULT_KEY, World
 
@@ -26,7 +26,7 @@ BODY: Final = {
 }
 BEFORE: Final = (0.0, 3.0, 11.0)  # s since the launch
 AFTER: Final = (1.0, 7.0, 15.0, 100.0)  # s since the end of the run
-OTHER: Final[dict[type, Any]] = {bool: True, float: 20.0, int: 1, str: "ODD"}
+OTHER: Final[dict[type, Any]] = {bool: True, float: 20.0, str: "ODD"}
 BESIDE: Final[dict[str, dict[str, Any]]] = {  # quirks without which one has no effect
     "trickle_by_case": {"simulations_trickle": 40.0},
     "outputs_trickle": {"metrics_trickle": 40.0},
@@ -50,7 +50,7 @@ def everything(**quirks: Any) -> list[object]:
     """Return the responses about a run, from its launch to long after its end, and about one that is cancelled."""
     clock = ManualClock()
     world = World(clock, quirks=Quirks(**quirks))
-    api, seen = Direct(world), list[object]()
+    api, seen = Api(world), list[object]()
 
     def call(method: str, path: str, query: str = "", body: object = None) -> None:
         sent = b"" if body is None else json.dumps(body).encode()
@@ -92,9 +92,9 @@ def test_quirk_changes_what_the_sandbox_says(name: str, value: object) -> None:
 
 
 def test_parse_quirks() -> None:
-    settings = ["status-spelling=lower", "metrics-lag=2.5", "null-progress", "iteration-limit=10", "error-status="]
+    settings = ["status-spelling=lower", "metrics-lag=2.5", "null-progress", "error-status="]
     assert parse_quirks(settings) == Quirks(
-        status_spelling="lower", metrics_lag=2.5, null_progress=True, iteration_limit=10, error_status=""
+        status_spelling="lower", metrics_lag=2.5, null_progress=True, error_status=""
     )
     assert parse_quirks(["null-progress=no"]) == parse_quirks([]) == Quirks()
 
@@ -109,7 +109,6 @@ def test_parse_quirks() -> None:
         ("metrics-lag=-1", "<number>"),
         ("metrics-lag=nan", "<number>"),
         ("null-progress=maybe", r"true\|false"),
-        ("iteration-limit=1.5", "<whole number>"),
     ],
 )
 def test_parse_invalid_quirk(setting: str, part: str) -> None:
@@ -122,4 +121,4 @@ def test_all_quirks_have_descriptions() -> None:
     assert len(described) == len(fields(Quirks))
     assert all(meaning.endswith(".") for meaning in described.values())
     assert described["metrics-lag=<number>"] == "Seconds from the run's end until the last value is available."
-    assert described["iteration-limit=<whole number>"].endswith(" Default: 50.")
+    assert described["offer-life=<number>"].endswith(" Default: 60.0.")

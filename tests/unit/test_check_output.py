@@ -17,7 +17,7 @@ from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.formats import check
 from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
 from coval_gate.report.model import LegReport, Report
-from fake_check_runs import CONCLUSIONS, LONGEST_OUTPUT, LONGEST_TITLE
+from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
 from hostile import NAMED, RUN_URL, example_reports, report_of
 from rendering import composed
 from selection import shares, some_of
@@ -57,7 +57,7 @@ def ended_with(verdict: Verdict, text: str = "why") -> Report:
 
 
 def test_limits_are_those_of_github() -> None:
-    assert (LIMIT, TITLE_LIMIT) == (LONGEST_OUTPUT, LONGEST_TITLE)
+    assert (LIMIT, TITLE_LIMIT) == (LONGEST_TEXT, LONGEST_TITLE)
 
 
 @pytest.mark.parametrize("verdict", EXPECTED)

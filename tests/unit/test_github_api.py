@@ -18,7 +18,8 @@ from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub
 from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs
-from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
+from coval_sandbox.github import BOT, LONGEST_BODY, READ_ONLY_TOKEN
+from fake_github import PERSONAL_TOKEN, REPOSITORY, TOKEN, FakeGitHub
 from support import VirtualClock, runtime
 
 T = TypeVar("T")
@@ -205,7 +206,7 @@ def test_oldest_of_two_own_comments_is_updated(clock: VirtualClock) -> None:
 )
 def test_comment_of_token_owner_is_updated(viewer: str, author: str, token: str, clock: VirtualClock) -> None:
     with Session(clock, token=token) as session:
-        session.server.viewer = viewer
+        session.server.site.viewer = viewer
         session.server.add_comment(NUMBER, MARKER, author)
         if token == READ_ONLY_TOKEN:
             with pytest.raises(HostError, match=f"PATCH {REPOS}/issues/comments/1"):
@@ -232,7 +233,7 @@ def test_comment_of_namesake_is_not_updated(
 ) -> None:
     """A person's login may equal an App's name, and the reverse."""
     with Session(clock, *filter(None, [fault]), token=token) as session:
-        session.server.viewer = viewer
+        session.server.site.viewer = viewer
         session.server.add_comment(NUMBER, BODY, other)
         session.comment(BODY + " Still.")
         assert session.bodies == [BODY, BODY + " Still."]
@@ -252,7 +253,7 @@ def test_token_owner_defaults_to_github_actions(fault: str, clock: VirtualClock)
 
 def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> None:
     with Session(clock, "POST /graphql #1 -> 400", token=PERSONAL_TOKEN) as session:
-        session.server.viewer = session.server.author = "jane"
+        session.server.site.viewer = session.server.site.author = "jane"
         session.comment()
         session.comment(BODY + " Still.")
         assert session.bodies == [BODY + " Still."]
@@ -264,7 +265,7 @@ def test_token_owner_is_requested_again_after_failure(clock: VirtualClock) -> No
 )  # fmt: skip
 def test_request_for_token_owner_is_retried(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /graphql #1 -> {fault}", token=PERSONAL_TOKEN, time_limit=600) as session:
-        session.server.viewer = session.server.author = "jane"
+        session.server.site.viewer = session.server.site.author = "jane"
         session.server.add_comment(NUMBER, MARKER, "jane")
         session.comment()
         assert session.bodies == [BODY]
@@ -329,7 +330,8 @@ def test_status_is_set_with_one_request(clock: VirtualClock) -> None:
         "description": "95% of 40",
         "target_url": "https://app.coval.dev/run/1",
     }
-    assert session.server.statuses[SHA] == [expected]
+    assert request.json == expected
+    assert [status | expected for status in session.server.statuses[SHA]] == session.server.statuses[SHA]
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     assert request.headers["accept"] == "application/vnd.github+json"
     assert request.headers["x-github-api-version"] == "2022-11-28"
@@ -340,7 +342,7 @@ def test_status_without_description_and_url_omits_them(clock: VirtualClock) -> N
     with Session(clock) as session:
         text = PageText("skipped", passes=True, name="c", sha=SHA)
         session.show(session.page(CommitStatus, "commit_status"), text)
-    assert session.server.statuses[SHA] == [{"context": "c", "state": "pending"}]
+    assert session.server.requests_seen[-1].json == {"context": "c", "state": "pending"}
 
 
 @pytest.mark.parametrize(
@@ -396,7 +398,7 @@ def test_enterprise_server_urls_are_used(clock: VirtualClock) -> None:
         f"GET /api/v3{REPOS}/commits/{SHA}/check-runs",
         f"POST /api/v3{CHECK_RUNS}",
         f"GET /api/v3{REPOS}/commits/{SHA}/check-runs",
-        f"PATCH /api/v3{CHECK_RUNS}/2",
+        f"PATCH /api/v3{CHECK_RUNS}/3",
     ]
 
 
@@ -502,7 +504,7 @@ def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
     [
         ({"sha": "b" * 40}, "No commit found for SHA: bbb"),
         ({"title": "x" * 256}, "title is too long"),
-        ({"summary": "x" * 65_536}, "Only 65535 characters are allowed"),
+        ({"summary": "x" * 65_536}, "summary exceeds a maximum bytesize of 65535"),
         ({"summary": "é" * 40_000}, "maximum bytesize"),
     ],
     ids=str,

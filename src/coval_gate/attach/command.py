@@ -16,7 +16,7 @@ from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
 from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log, without_credentials
 from coval_gate.base import titles
-from coval_gate.base.clock import Clock, Interrupted
+from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
@@ -69,16 +69,19 @@ def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> P
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
-        worker = _start(host, runtime, options, limits, inputs)
-        deadline = runtime.clock.now() + inputs.max_wait_time
+        clock, client = runtime.clock, connect(inputs, runtime, host.log)
+        times = Times.of_step(clock.now(), inputs.max_wait_time)
+        session = Session(client, host, clock, runtime.randomness, inputs, times.deadline, times)
+        worker = _start(session, runtime, options, limits)
         try:
-            yield from _load(worker, options, host, runtime.clock, deadline)
-            code = yield from _answer(host, runtime, options.run, limits, inputs, worker, deadline)
+            yield from _load(session, worker, options.handler)
+            code = yield from _answer(session, worker, options.run, limits)
             yield from _end(worker, limits)
         except (GateError, Interrupted):
             yield from _end(worker, limits)
             raise
         finally:
+            client.close()
             worker.kill()
     except Interrupted:
         host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
@@ -132,8 +135,9 @@ def _check(options: Options, environ: Mapping[str, str]) -> None:
         )
 
 
-def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, inputs: Inputs) -> WorkerProcess:
+def _start(session: Session, runtime: Runtime, options: Options, limits: Limits) -> WorkerProcess:
     """Raises RunnerError."""
+    host, inputs = session.host, session.inputs
     key = inputs.api_key.reveal() if inputs.api_key else ""
     directory = str(Path.cwd())
     setup = Setup(key, api_root(inputs), inputs.workspace_id, directory, options.handler, options.command, limits)
@@ -148,59 +152,44 @@ def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, input
         raise RunnerError(titles.NO_PROCESS, f"The worker's process cannot start: {error.strerror}.") from None
 
 
-def _load(worker: WorkerProcess, options: Options, host: Host, clock: Clock, deadline: float) -> Procedure[None]:
+def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[None]:
     """Raises UnusableError."""
     what, advice = "did not end within max_wait_time", ": a module must not wait for anything while it is imported"
-    while clock.now() < deadline:
+    while session.clock.now() < session.deadline:
         is_running = worker.is_running
         for event in worker.events():
             if event.what == "ready":
                 return
             if event.what == "unusable":
-                host.quote(*event.lines)
+                session.host.quote(*event.lines)
                 raise UnusableError(titles.HANDLER_NOT_USABLE, event.error)
         if not is_running:
             what, advice = "ended its process", ""
             break
         yield Wait(TICK)
-    text = f"The import of {options.handler or SDK} {what}."
+    text = f"The import of {handler or SDK} {what}."
     raise UnusableError(titles.HANDLER_NOT_USABLE, text, advice=f"See {WORKER_LOG}{advice}.")
 
 
-def _answer(
-    host: Host,
-    runtime: Runtime,
-    run_id: str,
-    limits: Limits,
-    inputs: Inputs,
-    worker: WorkerProcess,
-    deadline: float,
-) -> Procedure[int]:
+def _answer(session: Session, worker: WorkerProcess, run_id: str, limits: Limits) -> Procedure[int]:
     """Return the exit code when the run is over. Raises GateError."""
-    clock = runtime.clock
-    client = connect(inputs, runtime, host.log)
-    times = Times.of_step(clock.now(), deadline - clock.now())
-    session = Session(client, host, clock, runtime.randomness, inputs, deadline, times)
     follower = Follower(session, run_id, worker, limits)
     try:
-        try:
-            yield from follower.follow()
-        except (GateError, Interrupted):
-            yield from _leave(session, follower, run_id)
-            raise
-        host.log(follower.summary)
-        if not follower.is_whole:
-            yield from _leave(session, follower, run_id)
-            host.log(f"The logs of the processes are in {LOGS}.")
-            return INCOMPLETE
-        try:  # the step that judges the run requires the tag
-            is_tagged = yield from mark(session.until(clock.now() + TAGGING), run_id, ATTACHED)
-        except CovalError as error:
-            raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
-        if not is_tagged:
-            raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
-    finally:
-        client.close()
+        yield from follower.follow()
+    except (GateError, Interrupted):
+        yield from _leave(session, follower, run_id)
+        raise
+    session.host.log(follower.summary)
+    if not follower.is_whole:
+        yield from _leave(session, follower, run_id)
+        session.host.log(f"The logs of the processes are in {LOGS}.")
+        return INCOMPLETE
+    try:  # the step that judges the run requires the tag
+        is_tagged = yield from mark(session.until(session.clock.now() + TAGGING), run_id, ATTACHED)
+    except CovalError as error:
+        raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
+    if not is_tagged:
+        raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
     return DONE
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from coval_gate.attach.messages import ANSWERED, Event, Limits, Outcome
@@ -47,21 +47,47 @@ class AttachError(GateError):
     """The command cannot go on."""
 
 
+@dataclass
+class _Followed:
+    """A simulation that Coval has listed, as it showed it last, and what became of the processes for it."""
+
+    shown: Simulation
+    outcome: Outcome = "waiting"
+    was_started: bool = False
+    is_open: bool = False  # a process for it has not ended
+    was_attached: bool = False
+    knows_end: bool = False  # the process was told that the simulation is over
+    refusal: _Refusal | None = None
+
+
+class _Progress:
+    """A terminal gets a live line; a log, news now and then."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._begun = session.clock.now()
+        self._told_at = float("-inf")
+        self._told = self._shown = ""  # the last line in the log, and on a terminal
+        self._is_live = False
+
+    def show(self, line: str, *, is_over: bool) -> None:
+        now = self._session.clock.now()
+        seconds = now - self._begun
+        if line != self._shown or is_over:
+            self._shown = line
+            self._is_live = self._session.host.progress("", seconds, line, is_over=is_over)
+        if self._is_live or line == self._told or not (is_over or now - self._told_at >= NEWS):
+            return
+        self._told, self._told_at = line, now
+        self._session.log(f"{stopwatch(seconds):>7}  {line}")
+
+
 class Follower:
     def __init__(self, session: Session, run_id: str, worker: WorkerProcess, limits: Limits) -> None:
         self._session, self._run_id, self._worker, self._limits = session, run_id, worker, limits
-        self._outcomes: dict[str, Outcome] = {}  # of each simulation that Coval has listed
+        self._simulations: dict[str, _Followed] = {}
         self._expected = 0  # simulations that Coval counts
-        self._started: set[str] = set()
-        self._open: set[str] = set()  # simulations whose process has not ended
-        self._attached: set[str] = set()
-        self._refusals: dict[str, _Refusal] = {}
-        self._simulations: Mapping[str, Simulation] = {}
-        self._begun = session.clock.now()
-        self._told_at = float("-inf")
-        self._told = self._shown = ""  # the last line of progress in the log, and on a terminal
-        self._is_live = False
-        self._seen_over: set[str] = set()
+        self._progress = _Progress(session)
         self._polled_at: float | None = None  # when the last look at the run was over
         self._is_checked = False  # the type of the agent
         self._unknown_since: float | None = None  # when Coval began to answer that it has no such run
@@ -75,7 +101,7 @@ class Follower:
                 raise self._error
             self._settle()
         finally:
-            self._show(is_over=True)
+            self._progress.show(self._line(), is_over=True)
 
     def _poll(self) -> Procedure[None]:
         """What goes wrong ends the processes, too."""
@@ -144,28 +170,28 @@ class Follower:
             )
 
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
-        self._simulations = {one.id: one for one in simulations}
-        for id_, simulation in self._simulations.items():
-            self._outcomes.setdefault(id_, "waiting")
+        for simulation in simulations:
+            followed = self._simulations.setdefault(simulation.id, _Followed(simulation))
+            followed.shown = simulation
             if simulation.ended:
-                self._see_over(id_)
-                self._give_up(id_)
+                self._tell_end(followed)
+                self._give_up(followed)
             elif simulation.status not in QUEUED:
-                self._start(id_)
+                self._start(followed)
 
-    def _see_over(self, id_: str) -> None:
-        if id_ in self._open and id_ not in self._seen_over:
-            self._seen_over.add(id_)
-            self._worker.see_over(id_, completed=id_ in self._simulations and self._simulations[id_].completed)
+    def _tell_end(self, followed: _Followed) -> None:
+        if followed.is_open and not followed.knows_end:
+            followed.knows_end = True
+            self._worker.see_over(followed.shown.id, completed=followed.shown.completed)
 
-    def _start(self, id_: str) -> None:
-        refusal = self._refusals.get(id_)
-        may_try_again = refusal and id_ not in self._open and self._session.clock.now() >= refusal.again_at
-        if id_ in self._started and not may_try_again:
+    def _start(self, followed: _Followed) -> None:
+        id_, refusal = followed.shown.id, followed.refusal
+        may_try_again = refusal and not followed.is_open and self._session.clock.now() >= refusal.again_at
+        if followed.was_started and not may_try_again:
             return
-        self._started.add(id_)
+        followed.was_started = True
         path = open_log(self._session.host.workspace, log_of(id_))
-        self._open.add(id_)
+        followed.is_open = True
         self._worker.attach(id_, path)
 
     def _listen(self) -> Procedure[None]:
@@ -181,12 +207,12 @@ class Follower:
                     "The process that holds the conversations ended by itself.",
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )
-            self._show()
+            self._progress.show(self._line(), is_over=False)
             if not alive or (self._error and self._polled_at is not None):
                 break
             if self._polled_at is not None:
-                for id_ in self._open:  # also one that Coval shows as unfinished
-                    self._see_over(id_)
+                for followed in self._open:  # also one that Coval shows as unfinished
+                    self._tell_end(followed)
                 if not self._open or clock.now() - self._polled_at > patience:
                     break
             yield Wait(TICK)
@@ -194,107 +220,98 @@ class Follower:
             yield Wait(TICK)
 
     def _take(self, event: Event) -> None:
-        id_ = event.simulation
-        if id_ not in self._open:
+        followed = self._simulations.get(event.simulation)
+        if followed is None or not followed.is_open:
             return
         if event.what == "attached":
-            self._attached.add(id_)
-            self._refusals.pop(id_, None)
-            self._outcomes[id_] = "attached"
+            followed.was_attached, followed.refusal, followed.outcome = True, None, "attached"
         elif event.what == "quiet":
-            self._session.log(f"Simulation {id_} hears no audio from the agent (log: {log_of(id_)})")
+            self._session.log(f"Simulation {event.simulation} hears no audio from the agent ({_see_log(followed)})")
         elif event.what == "ended":
-            self._open.discard(id_)
-            self._end(event)
+            followed.is_open = False
+            self._end(followed, event.outcome, event.error)
 
-    def _end(self, event: Event) -> None:
-        id_, outcome, error = event.simulation, event.outcome, event.error
-        goes_on = self._polled_at is None and self._error is None and not self._is_over(id_)  # as far as known
+    def _end(self, followed: _Followed, outcome: Outcome, error: str) -> None:
+        id_, refusal = followed.shown.id, followed.refusal
+        goes_on = self._polled_at is None and self._error is None and not followed.shown.ended  # as far as known
         if outcome == "refused" and goes_on:
-            self._try_again(id_, error)
+            self._try_again(followed, error)
             return
-        refusal = self._refusals.get(id_)
         if refusal and outcome == "missed":  # which is only what became of the last attempt
             outcome, error = "refused", refusal.error
-        self._outcomes[id_] = outcome
+        followed.outcome = outcome
         if outcome in BAD:
-            self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} (log: {log_of(id_)})")
+            self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} ({_see_log(followed)})")
         elif error or outcome == "ended_early":
             what = error or "The handler returned before the conversation ended."
             self._session.log(f"Simulation {id_}: {what}")
 
-    def _try_again(self, id_: str, error: str) -> None:
+    def _try_again(self, followed: _Followed, error: str) -> None:
         """Another process tries, because Coval may only have hiccuped.
 
         The Agent SDK gives up at a damaged response, a 404 and an offer that has just expired.
         """
-        former = self._refusals.get(id_)
+        former = followed.refusal
         pause = min(self._limits.again, former.pause * 2 if former else self._limits.poll)
-        self._refusals[id_] = _Refusal(error, pause, self._session.clock.now() + pause)
+        followed.refusal = _Refusal(error, pause, self._session.clock.now() + pause)
         if former is None:
-            what = f"{shortened(error, 200)} (log: {log_of(id_)})"
-            self._session.log(f"Simulation {id_} could not be attached to yet: {what}")
+            what = f"{shortened(error, 200)} ({_see_log(followed)})"
+            self._session.log(f"Simulation {followed.shown.id} could not be attached to yet: {what}")
 
-    def _give_up(self, id_: str) -> None:
+    def _give_up(self, followed: _Followed) -> None:
         """The simulation is over, or its run is."""
-        refusal = self._refusals.get(id_)
-        if refusal and id_ not in self._open and self._outcomes[id_] == "waiting":
-            self._end(Event("ended", id_, outcome="refused", error=refusal.error))
+        if followed.refusal and not followed.is_open and followed.outcome == "waiting":
+            self._end(followed, "refused", followed.refusal.error)
 
     def _settle(self) -> None:
         """Say what became of the simulations whose processes did not end by themselves, and of those that had none."""
-        for id_ in self._refusals:
-            self._give_up(id_)
-        for id_ in self._open:
-            self._outcomes[id_] = "answered" if id_ in self._attached and self._is_over(id_) else "lost"
-        for id_, outcome in self._outcomes.items():
-            if outcome == "waiting":
-                self._outcomes[id_] = "missed"
+        for followed in self._simulations.values():
+            self._give_up(followed)
+            if followed.is_open:
+                followed.outcome = "answered" if followed.was_attached and followed.shown.ended else "lost"
+            elif followed.outcome == "waiting":
+                followed.outcome = "missed"
+
+    @property
+    def _open(self) -> list[_Followed]:
+        return [followed for followed in self._simulations.values() if followed.is_open]
+
+    @property
+    def _outcomes(self) -> Counter[Outcome]:
+        return Counter(followed.outcome for followed in self._simulations.values())
 
     @property
     def is_whole(self) -> bool:
         """Whether processes of this command answered every simulation that Coval lists or counts."""
-        answered = sum(outcome in ANSWERED for outcome in self._outcomes.values())
-        return 0 < self._total == answered
+        return 0 < self._total == sum(self._outcomes[outcome] for outcome in ANSWERED)
 
     @property
     def _total(self) -> int:
         """How many simulations Coval lists or counts."""
-        return max(len(self._outcomes), self._expected)
+        return max(len(self._simulations), self._expected)
 
     @property
     def has_begun(self) -> bool:
         """Whether a process was to attach to a simulation."""
-        return bool(self._started)
+        return any(followed.was_started for followed in self._simulations.values())
 
     @property
     def summary(self) -> str:
-        counts, total = Counter(self._outcomes.values()), self._total
+        counts, total = self._outcomes, self._total
         if not total:
             return "The run had no simulation."
         others = [f"{count} {outcome}" for outcome, count in counts.items() if outcome not in ANSWERED]
         answered = sum(counts[outcome] for outcome in ANSWERED)
         return f"{answered} of {plural(total, 'simulation')} answered{': ' if others else ''}{', '.join(others)}."
 
-    def _is_over(self, id_: str) -> bool:
-        return id_ in self._simulations and self._simulations[id_].ended
-
-    def _show(self, *, is_over: bool = False) -> None:
-        """A terminal gets a live line; a log, news now and then."""
-        now, line = self._session.clock.now(), self._line()
-        seconds = now - self._begun
-        if line != self._shown or is_over:
-            self._shown = line
-            self._is_live = self._session.host.progress("", seconds, line, is_over=is_over)
-        if self._is_live or line == self._told or not (is_over or now - self._told_at >= NEWS):
-            return
-        self._told, self._told_at = line, now
-        self._session.log(f"{stopwatch(seconds):>7}  {line}")
-
     def _line(self) -> str:
-        outcomes, listed = Counter(self._outcomes.values()), len(self._outcomes)
+        outcomes, listed = self._outcomes, len(self._simulations)
         if not listed:
             return "waiting for the run's simulations"
         waiting = outcomes["waiting"] + outcomes["missed"] + outcomes["refused"]
         done = listed - outcomes["waiting"] - outcomes["attached"]
         return f"{listed - waiting} of {self._total} attached, {done} done"
+
+
+def _see_log(followed: _Followed) -> str:
+    return f"log: {log_of(followed.shown.id)}"

@@ -1,4 +1,4 @@
-"""The direct interface responds as the server does."""
+"""The API without a socket responds as the server does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.direct import Direct
+from coval_sandbox.http import Api
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
@@ -25,7 +25,6 @@ REQUESTS = [
     ("POST", "/v1/runs", "", "", LAUNCH),
     ("GET", "/v1/runs", "page_size=1&filter=status%3D%22PENDING%22", DEFAULT_KEY, ""),
     ("GET", "/v1/runs", "filter=nonsense", DEFAULT_KEY, ""),
-    ("GET", "/v1/runs/tags", "", DEFAULT_KEY, ""),
     ("GET", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
     ("GET", "/v1/runs/nowhere", "", DEFAULT_KEY, ""),
     ("GET", "/v1/conversations/simulated", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
@@ -50,7 +49,7 @@ REQUESTS = [
 def test_direct_and_server_responses_are_equal(simulations: str) -> None:
     quirks = Quirks(simulations_api=simulations)  # type: ignore[arg-type]
     behind_socket, direct = (World(ManualClock(), seed=7, quirks=quirks) for _ in range(2))
-    interface = Direct(direct)
+    interface = Api(direct)
     with Server(behind_socket) as server:
         root = server.url.removesuffix("/v1")
         for method, path, query, key, body in REQUESTS:
@@ -68,4 +67,4 @@ def test_direct_and_server_responses_are_equal(simulations: str) -> None:
 
 def test_unknown_workspace_is_refused() -> None:
     headers = {"x-api-key": DEFAULT_KEY, "x-coval-workspace-id": "missing"}
-    assert Direct(World(ManualClock())).answer("GET", "/v1/runs", "", headers, b"").status == 412
+    assert Api(World(ManualClock())).answer("GET", "/v1/runs", "", headers, b"").status == 412
