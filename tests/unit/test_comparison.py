@@ -18,7 +18,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording.judgements import reason
+from coval_gate.report.wording import reason
 
 
 def judge_values(

@@ -60,12 +60,16 @@ class BaselineSource(NamedTuple):
 
 
 class Field(NamedTuple, Generic[T]):
-    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type."""
+    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type.
+
+    `report`: the report whose path it is, in words; empty for any other input.
+    """
 
     name: str
     empty: T
     parse: Callable[[str], T]
     write: Callable[[T], str] | None = None
+    report: str = ""
 
 
 class Unset(int):
@@ -149,8 +153,8 @@ def page_name(longest: int, example: str) -> Field[str]:
     return Field("text", "", parse)
 
 
-def path() -> Field[str]:
-    """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
+def path(report: str = "") -> Field[str]:
+    """Return a field for the path of a file, such as a report. `ci.workspace` checks where the path leads."""
 
     def parse(raw: str) -> str:
         if raw.lower() in FLAGS:
@@ -159,7 +163,7 @@ def path() -> Field[str]:
             raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
 
-    return Field("path", "", parse)
+    return Field("path", "", parse, report=report)
 
 
 def url(example: str, *, encrypted: bool) -> Field[str]:

@@ -10,12 +10,12 @@ from coval_gate.base.text import number, plural
 from coval_gate.base.units import named_with_unit
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import NOTICEABLE, CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg, VariantFacts
 from coval_gate.report.document.metrics import Figures, MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.document.step import Document
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, folding, link, row, sentence
 

@@ -18,10 +18,10 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
-from coval_gate.report.formats import Surface, formats
+from coval_gate.report.formats import rendered
 
 if TYPE_CHECKING:
-    from coval_gate.report.document.step import Document
+    from coval_gate.report.document import Document
     from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
@@ -200,10 +200,9 @@ class PagePublisher:
 
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
         """Return the report for the page, without secrets, and with all references so far."""
-        (of_page,) = (candidate for candidate in formats(Surface.PAGE) if candidate.input == page.input)
         redact = self._host.redact
         document = self.documents.of(report, brief=brief)
-        text: PageText = of_page.brief(document) if brief else of_page.render(document)
+        text: PageText = rendered("pages", document, page.input, brief=brief)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)
@@ -268,7 +267,7 @@ class Documents:
 
     def of(self, report: Report, *, brief: bool = False) -> Document:
         """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
-        from coval_gate.report.compose.step import document_of  # not needed before the launch, whose start is measured
+        from coval_gate.report.compose import document_of  # not needed before the launch, whose start is measured
 
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]

@@ -16,8 +16,8 @@ from coval_gate.gate.clauses import again_text, all_runs_text, in_vain_text
 from coval_gate.gate.judgement import Judgement, SingleRun, errored
 from coval_gate.gate.repetition import beyond_saving, judge_together, repeats
 from coval_gate.gate.verdict import Completed
+from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.judgements import reason
 from coval_gate.step.base import want
 from coval_gate.step.follow import criteria_of, follow_trial
 from coval_gate.step.judge import explain, judge_repetition

@@ -16,6 +16,7 @@ from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
+from coval_gate.report import wording
 from coval_gate.report.compose.criteria import (
     Parts,
     baseline_facts,
@@ -29,7 +30,6 @@ from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
 from coval_gate.report.compose.provenance import (
     WITHHELD,
     configuration,
-    own_provenance,
     provenance,
     subject_in_words,
     what_ran,
@@ -46,7 +46,6 @@ from coval_gate.report.document.legs import (
 )
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
-from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import cause_title, counts_text, in_figures
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
@@ -84,11 +83,12 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
     case_name = case_names(leg.details.labels)
     explaining = [row for row in findings.simulations if row.explains_failure]
     is_only, flips = len(report.legs) == 1, findings.failing + findings.passing
+    own, shared = provenance(report, leg), provenance(report)
     return Leg(
         name=leg.name,
         **judged,
         run=_run(report, leg),
-        facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
+        facts={} if is_only else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[
             SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=outcome(run.verdict))
@@ -136,19 +136,19 @@ def totals_facts(totals: Totals | None, *, is_judged: bool) -> dict[str, Any]:
 
 def judged_facts(judgement: Judgement) -> dict[str, Any]:
     """Return what a judgement says, in fields of Judged."""
-    reasons, doubts = judgements.reasons(judgement), judgements.doubt_lines(judgement)
+    reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
     return {
         "verdict": outcome(judgement.verdict),
         "passes": judgement.lets_pass,
-        "heading": judgements.heading(judgement),
+        "heading": wording.heading(judgement),
         "status": judgement.status,
-        "reason": judgements.reason(judgement, reasons),
-        "others_text": judgements.others_text(judgement, len(reasons) - 1),
+        "reason": wording.reason(judgement, reasons),
+        "others_text": wording.others_text(judgement, len(reasons) - 1),
         "reasons": list(reasons[:MOST_CRITERIA]),
         "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA),
-        "advice": judgements.advice(judgement, doubts),
+        "advice": wording.advice(judgement, doubts),
         "is_doubtful": bool(doubts),
-        "link": judgements.link(judgement),
+        "link": wording.link(judgement),
     }
 
 

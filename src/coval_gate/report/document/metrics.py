@@ -80,6 +80,14 @@ class MetricFacts(Model):
     distributions: list[Distribution]
     """How the values of each variant are spread out. Only the metrics of most weight have these."""
 
+    @property
+    def has_values(self) -> bool:
+        return any(figures.count for figures in self.variants.values())
+
+    @property
+    def is_numeric(self) -> bool:
+        return not any(figures.values for figures in self.variants.values())
+
 
 class Chart(Model):
     """How the agent's values of a metric with a criterion are spread out on both sides of its bound."""

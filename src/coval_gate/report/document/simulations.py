@@ -104,6 +104,11 @@ class SimulationFacts(Model):
         return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
 
     @property
+    def word(self) -> str:
+        """Its verdict, as tables show it."""
+        return "contributes" if self.contributes else "tolerated" if self.verdict == "skipped" else self.verdict
+
+    @property
     def is_to_look_at(self) -> bool:
         """Whether it did not do well, even if that is tolerated."""
         return self.verdict != "passed"

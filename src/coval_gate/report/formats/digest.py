@@ -14,11 +14,11 @@ from typing import Final
 from coval_gate.base.text import in_words, number, one_line, plural
 from coval_gate.base.units import value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
+from coval_gate.report.document import Document
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
-from coval_gate.report.document.step import Document
 from coval_gate.report.formats.log import (
     MARKS,
     case_ids,

@@ -26,11 +26,11 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.document.step import Document
 from coval_gate.report.limits import LONGEST_MENTION
 
 PACKAGE: Final = "Coval"

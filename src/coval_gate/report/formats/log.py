@@ -11,11 +11,11 @@ from coval_gate.base.text import in_words, one_line, plural, shortened, shortene
 from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, plain
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts
-from coval_gate.report.document.step import Document
 from coval_gate.report.limits import MOST_SHOWN
 
 Row = tuple[Leg, SimulationFacts]

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, shortened
-from coval_gate.gate.verdict import Verdict
-from coval_gate.report.formats import Surface, formats
+from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
+from coval_gate.report.formats import FILES
 from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
-from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
+    from coval_gate.report.document import Document
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.metrics import Figures, MetricFacts
-    from coval_gate.report.document.step import Document
 
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
@@ -80,14 +79,14 @@ OUTPUTS: Final = {
     "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
     "there was none.",
     "comment_url": "The URL of the comment on the pull request, if `comment` is set.",
-    **{file.input: file.output for file in formats(Surface.FILE)},
+    **{file.input: file.output for file in FILES},
     "duration_seconds": "How long the step took, in whole seconds.",
 }
 
 
 def unfinished() -> dict[str, str]:
     """Return every output of a step that has only begun. If the step is killed, the workflow sees these."""
-    values = {"status": Verdict.ERROR.upper(), "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
+    values = {"status": Verdict.ERROR.upper(), "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED_TEXT}
     return dict.fromkeys(OUTPUTS, "") | values | {"duration_seconds": "0"}
 
 
@@ -115,7 +114,7 @@ def render(
         "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
         "baseline_run_id": _baseline_run_id(legs[0]) if legs else "",
         "comment_url": comment_url,
-        **{file.input: files.get(file.input, "") for file in formats(Surface.FILE)},
+        **{file.input: files.get(file.input, "") for file in FILES},
         "duration_seconds": str(round(document.step.duration_seconds)),
     }
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
+from coval_gate.report.document import Document, PlaceFacts
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.step import Document, PlaceFacts
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, link, page, row, sentence, utf8_size
 from coval_gate.report.tables import (
