@@ -46,7 +46,7 @@ from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import formats
 from coval_gate.report.formats import ALWAYS, FILES
-from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFacts
+from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.model import LegReport, Report
@@ -259,7 +259,7 @@ def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     assert len(failed) <= len(reference_failed)
     assert {tuple(criterion) for criterion in [*failed, *reference_failed]} == {(*CRITERION_FIELDS, "leg")}
     legs, reference_legs = (json.loads(outputs["legs"]) for outputs in (outputs_now, reference.outputs))
-    assert [tuple(leg) for leg in legs] == [tuple(leg) for leg in reference_legs] == [LegFacts._fields] * len(legs)
+    assert [tuple(leg) for leg in legs] == [tuple(leg) for leg in reference_legs] == [tuple(LEG_FIELDS)] * len(legs)
     assert step.local.state == reference.state
     assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
     assert unprintable_characters(step.local.summary) == set()

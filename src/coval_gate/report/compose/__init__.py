@@ -9,14 +9,11 @@ from itertools import islice
 from typing import Any
 
 from coval_gate import __version__
-from coval_gate.gate.claims import flips_title
 from coval_gate.gate.judgement import gravity
-from coval_gate.gate.measure import sum_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT
 from coval_gate.report import wording
-from coval_gate.report.compose.criteria import missed_text
-from coval_gate.report.compose.legs import judged_facts, leg_facts, totals_facts, totals_of, whole
+from coval_gate.report.compose.legs import figures_of, judged_facts, leg_facts, whole
 from coval_gate.report.compose.provenance import (
     all_subjects,
     configuration,
@@ -31,20 +28,14 @@ from coval_gate.report.document import Document, PageFacts, StepFacts
 from coval_gate.report.document.base import SCHEMA_VERSION
 from coval_gate.report.limits import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.wording.checks import counts_text
 
 
 def document_of(report: Report, *, brief: bool = False) -> Document:
     """Return everything that formats show; with `brief`, without the simulations."""
     report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs))
     judgement = report.judgement
-    findings = [leg.findings for leg in report.legs]
-    failing, passing = (sum(getattr(one, name) for one in findings) for name in ("failing", "passing"))
-    checks = [check for one in findings for check in one.checks.checks]
-    rows = [(row, leg) for leg in report.legs for row in leg.findings.simulations]
     ranks = [()] * len(report.legs) if brief else places_of(report.legs)
-    totals = sum_of([totals for leg in report.legs if (totals := totals_of(leg))])
-    is_judged = any(leg.judgement.totals for leg in report.legs)
+    failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
     forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
     run_ids = _run_ids(report.legs)
     own = [judged_facts(leg.judgement) for leg in report.legs]
@@ -59,17 +50,13 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         tested=all_subjects(report),
         **judged,
         **_untold(report, judged),
-        **totals_facts(totals, is_judged=is_judged),
+        **figures_of(report.legs, named=True),
         run_ids=run_ids,
         planned_simulations=_planned(report.legs),
-        failed_simulation_ids=list(totals.unpassed[:MOST_LISTED]) if totals and is_judged else [],
+        failed_simulation_ids=list(islice(failed, MOST_LISTED)),
         forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
         decided_by=judgement.of_legs.decisive if judgement.of_legs else "",
         failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
-        missed_text=missed_text(checks, named=True),
-        flips_text=flips_title(failing, passing) if failing or passing else "",
-        causes_text=counts_text(rows),
-        failing_causes_text=counts_text((row, leg) for row, leg in rows if row.explains_failure),
         links=links(report, run_ids, judged["link"]),
         step=_step(report),
         pages=pages_of(report),

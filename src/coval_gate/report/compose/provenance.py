@@ -144,18 +144,17 @@ def places(report: Report) -> list[PlaceFacts]:
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
+    note = UNCOMMITTED if context.is_changed else ""
     known_places = [
-        _place(context.web.change, change, context.change_url, is_code=False),
-        _place("branch", context.shown_branch),
-        _place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
+        (context.web.change, change, context.change_url, False, ""),
+        ("branch", context.shown_branch, "", True, ""),
+        ("commit", commit, context.commit_url, True, note),
     ]
-    shown = [place for place in known_places if place.text]
-    first = [place.model_copy(update={"word": place.word.capitalize()}) for place in shown[:1]]
-    return [*first, *shown[1:]]
-
-
-def _place(word: str, text: str, url: str = "", *, is_code: bool = True, note: str = "") -> PlaceFacts:
-    return PlaceFacts(word=word, text=text, url=url, is_code=is_code, note=note)
+    shown = [place for place in known_places if place[1]]
+    return [
+        PlaceFacts(word=word if nth else word.capitalize(), text=text, url=url, is_code=is_code, note=note)
+        for nth, (word, text, url, is_code, note) in enumerate(shown)
+    ]
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:

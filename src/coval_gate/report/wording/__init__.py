@@ -74,8 +74,16 @@ ATTACH: Final = (
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
-DOUBTFUL: Final = titles.DOUBTFUL_CRITERION
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
+OUTCOMES: Final = {
+    "cancelled": "the run was cancelled",
+    "over": "the run had already ended ({status})",
+    "gone": "the run no longer exists",
+    "not_launched": "no run was launched",
+    "left": "the run continues in Coval",
+    "maybe_left": "a run may continue in Coval",
+    "failed": "the run could not be cancelled ({reason})",
+}
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
     TimedOut: titles.TIMED_OUT,
@@ -98,7 +106,7 @@ def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
     if judgement.passed_flaky:
         return titles.FLAKY
     if judgement.verdict is Verdict.PASSED and is_doubtful:
-        return DOUBTFUL
+        return titles.DOUBTFUL_CRITERION
     if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
         return titles.RUN_NOT_ANSWERED
     match judgement.cause:
@@ -203,7 +211,6 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
 
 def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
     """Return whether a table of the checks `shown` lacks the first reason, and which of the other reasons it lacks."""
-
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return False, []
     in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
@@ -211,10 +218,7 @@ def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Ch
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:
-    if not judgement.checks:
-        return []
-
-    return [*doubts(judgement.checks, judgement.variants)]
+    return list(doubts(judgement.checks, judgement.variants)) if judgement.checks else []
 
 
 def _unjudged_text(judgement: Judgement) -> str:
@@ -232,22 +236,8 @@ def link(judgement: Judgement) -> str:
 
 def cancellation_text(cancellation: Cancellation) -> str:
     """Return what became of a run, as a clause."""
-    match cancellation.outcome:
-        case "cancelled":
-            return "the run was cancelled"
-        case "over":
-            return f"the run had already ended ({cancellation.status})"
-        case "gone":
-            return "the run no longer exists"
-        case "not_launched":
-            return "no run was launched"
-        case "left":
-            return "the run continues in Coval"
-        case "maybe_left":
-            return "a run may continue in Coval"
-        case "failed":
-            return f"the run could not be cancelled ({cancellation.reason.rstrip('.')})"
-    assert_never(cancellation.outcome)
+    text = OUTCOMES[cancellation.outcome]
+    return text.format(status=cancellation.status, reason=cancellation.reason.rstrip("."))
 
 
 def run_cancellation_text(cancellation: Cancellation) -> str:
