@@ -14,8 +14,9 @@ from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.compose.step import document_of
-from coval_gate.report.formats import FORMATS
+from coval_gate.report.compose import document_of
+from coval_gate.report.formats import ALWAYS, FILES, rendered
+from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
 
 SIMULATIONS: Final = 20_000
@@ -33,7 +34,10 @@ def measure() -> list[Figure]:
         _figure("the findings, which the step makes first", partial(findings_of, leg.judgement, leg.result)),
         _figure("the document, which all formats share", partial(document_of, report)),
     ]
-    return [*shared, *(_figure(face.name, partial(face.render, document)) for face in FORMATS)]
+    names = [*(name for name in ALWAYS if name != "pages"), *(file.name for file in FILES)]
+    faces = {name: partial(rendered, name, document) for name in names}
+    faces |= {name: partial(rendered, "pages", document, name) for name in PAGES}
+    return [*shared, *(_figure(name, render) for name, render in faces.items())]
 
 
 def large_report() -> Report:

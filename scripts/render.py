@@ -6,13 +6,18 @@ render.py --check   write nothing; fail if something is out of date
 
 from __future__ import annotations
 
+import ast
+import inspect
 import itertools
 import json
 import re
 import sys
+from collections.abc import Iterator
 from math import sqrt
 from pathlib import Path
 from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
 
 from coval_gate.base.text import percent
 from coval_gate.gate.changes import BY_CHANCE
@@ -23,7 +28,8 @@ from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Input, declared
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.document.schema import schema
+from coval_gate.report.document import Document
+from coval_gate.report.document.base import SCHEMA_VERSION, Model
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
 from coval_planner.passing import MISSES, fewest_misses
@@ -285,6 +291,40 @@ def filled(page: Path, blocks: dict[str, str]) -> str:
     return text
 
 
+def report_schema() -> dict[str, Any]:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:coval-gate:report:{SCHEMA_VERSION}",
+        **Document.model_json_schema(schema_generator=OpenSchema),
+    }
+
+
+class OpenSchema(GenerateJsonSchema):
+    """Allows unknown fields, and gives titles to types only: code generators make a type of every title."""
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        """Return the schema of a model, without its `extra`, which is only about what this version writes."""
+        written = {
+            name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"
+        }
+        for base in (base for base in schema["cls"].__mro__ if issubclass(base, Model)):
+            for field, text in _docstrings(base):
+                written["properties"][field]["description"] = text
+        return written
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        """Leave the names of fields as they are."""
+        return False
+
+
+def _docstrings(model: type[Model]) -> Iterator[tuple[str, str]]:
+    """Yield each field of a model that has a docstring below it."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    for field, text in itertools.pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            yield ast.unparse(field.target), inspect.cleandoc(str(text.value.value))
+
+
 def rendered() -> dict[Path, str]:
     """Return the expected text of every generated file."""
     action, yaml = ROOT / "action.yml", ("#", "")
@@ -295,7 +335,7 @@ def rendered() -> dict[Path, str]:
         component: fill(component_text, "variables", component_variables(), yaml),
         action: fill(action_text, "outputs", action_outputs(), yaml),
         **{ROOT / page: filled(ROOT / page, blocks) for page, blocks in pages().items()},
-        ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "report.schema.json": json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 

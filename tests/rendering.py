@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
 
 from coval_gate.ci.host import PageText
 from coval_gate.coval.model import RunResult
@@ -12,19 +14,25 @@ from coval_gate.report.charts import DrawnBound, drawn, spread
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.compose.legs import whole
 from coval_gate.report.compose.metrics import chart_of
-from coval_gate.report.formats import comment as comment_format
+from coval_gate.report.document import Document
+from coval_gate.report.formats import FILES, rendered
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
 from coval_gate.report.formats import json as json_format
 from coval_gate.report.formats import junit as junit_format
 from coval_gate.report.formats import log as log_format
 from coval_gate.report.formats import outputs as outputs_format
-from coval_gate.report.formats import status as status_format
 from coval_gate.report.formats import summary as summary_format
+from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
 from coval_gate.step.pages import Documents
 
 composed = Documents().of
+
+FACES: Final[dict[str, Callable[[Document], Any]]] = {
+    **{name: partial(rendered, name) for name in ("outputs", "summary", "log", *(file.name for file in FILES))},
+    **{name: partial(rendered, "pages", input_name=name) for name in PAGES},
+}
 
 
 def findings_in(leg: LegReport) -> Findings:
@@ -70,15 +78,20 @@ def aggregates(result: RunResult) -> str:
 
 
 def comment(report: Report) -> str:
-    return comment_format.body(composed(report))
+    return page_of(report, "comment").summary
 
 
 def marker(report: Report) -> str:
-    return comment_format.marker(composed(report))
+    return page_of(report, "comment").name
 
 
 def commit_status(report: Report) -> PageText:
-    return status_format.render(composed(report))
+    return page_of(report, "commit_status")
+
+
+def page_of(report: Report, name: str, *, brief: bool = False) -> PageText:
+    page: PageText = rendered("pages", composed(report), name, brief=brief)
+    return page
 
 
 def check_lines(findings: Findings) -> Iterator[str]:

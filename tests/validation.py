@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import xmlschema
 from jsonschema import Draft202012Validator
 
-from coval_gate.report.document.schema import schema
+SCHEMA: Final = json.loads(
+    (Path(__file__).resolve().parents[1] / "docs" / "report.schema.json").read_text(encoding="utf-8")
+)
 
 
 @cache
 def report_validator() -> Draft202012Validator:
     """Return the validator of JSON reports. It follows no references: they would take half of its time."""
-    whole = schema()
-    return Draft202012Validator(_without_references(whole, whole["$defs"]))
+    return Draft202012Validator(_without_references(SCHEMA, SCHEMA["$defs"]))
 
 
 def _without_references(node: Any, definitions: dict[str, Any]) -> Any:

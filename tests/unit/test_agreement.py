@@ -17,12 +17,12 @@ from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.document.step import Document
-from coval_gate.report.formats import FORMATS, Surface, log, rendered
+from coval_gate.report.document import Document
 from coval_gate.report.formats import json as json_format
+from coval_gate.report.formats import log
 from coval_gate.report.model import LegReport, Report
 from hostile import example_reports
-from rendering import check_lines, composed
+from rendering import FACES, check_lines, composed
 
 REPORTS = example_reports() | comparison_reports()
 NAMES = "pass_rate", "completed_rate", "Resolved: rate(YES)"
@@ -31,8 +31,7 @@ THRESHOLDS = "\n".join(f"{name} >= 100%" for name in NAMES)
 
 def shown(face: str, report: Report) -> Any:
     """Return what a format makes of a report."""
-    (form,) = (form for form in FORMATS if form.name == face)
-    return form.render(composed(report))
+    return FACES[face](composed(report))
 
 
 class Run(NamedTuple):
@@ -89,7 +88,7 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
     return {
         "summary": set(shares(shown("summary", report), name)),
         "comment": set(shares(shown("comment", report).summary, name)),
-        "check run": set(shares(shown("check", report).summary, name)),
+        "check run": set(shares(shown("check_run", report).summary, name)),
         "log": set(shares("\n".join(check_lines(findings_of(report.judgement))), name)),
         "HTML": set(shares(re.sub(r"\s+", " ", html), name)),
         **({"JUnit": set(shares(f"{name} >= 100% {junit}", name))} if junit else {}),  # a case that passed says nothing
@@ -100,7 +99,7 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
 def test_numbers_are_the_same_in_every_face(run: Run) -> None:
     report = report_of(run)
     share = run.passed / run.expected
-    outputs = rendered(Surface.OUTPUTS, composed(report))
+    outputs = shown("outputs", report)
     (leg,) = json.loads(shown("json", report))["legs"]
     assert float(outputs["pass_rate"]) == leg["pass_rate"] == share
     assert outputs["total_simulations"] == str(leg["total_simulations"]) == str(run.expected)
@@ -149,8 +148,8 @@ def test_json_report_has_everything_that_people_see(name: str) -> None:
     """Every format that reads the document says the same of one that was written as JSON and read back."""
     whole = composed(REPORTS[name])
     again = Document.model_validate_json(json_format.render(whole))
-    for form in FORMATS:
-        if form.name != "log":
-            assert form.render(again) == form.render(whole)
+    for face, render in FACES.items():
+        if face != "log":
+            assert render(again) == render(whole)
     assert log.render(again)._replace(rows=()) == log.render(whole)._replace(rows=())
     assert log.render(again).simulation_lines() == log.render(whole).simulation_lines()

@@ -27,8 +27,8 @@ from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import BaselineSource
+from coval_gate.report.wording import reasons
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.judgements import reasons
 from rendering import check_lines
 
 

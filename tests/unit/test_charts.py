@@ -13,10 +13,10 @@ from coval_gate.report.charts import BLUE, GREY, ORANGE, DrawnBound
 from rendering import compared_histogram, histogram
 
 BOUNDS = {
-    "<": DrawnBound(1.5, upper=True, exclusive=True),
-    "<=": DrawnBound(1.5, upper=True, exclusive=False),
-    ">": DrawnBound(1.5, upper=False, exclusive=True),
-    ">=": DrawnBound(1.5, upper=False, exclusive=False),
+    "<": DrawnBound(1.5, "<"),
+    "<=": DrawnBound(1.5, "<="),
+    ">": DrawnBound(1.5, ">"),
+    ">=": DrawnBound(1.5, ">="),
 }
 EVEN = [0.25 * n for n in range(12)]  # 0 to 2.75; one of them is 1.5
 
@@ -55,7 +55,7 @@ def test_values_on_one_side_of_bound_have_one_colour(operator: str, colour: str)
 
 
 def test_ranges_meet_at_bound() -> None:
-    chart = histogram(EVEN, DrawnBound(1.3857, upper=True, exclusive=True))
+    chart = histogram(EVEN, DrawnBound(1.3857, "<"))
     assert labels(chart) == ["0 – 0.4", "0.4 – 1.4", "1.4 – 2.4", "2.4 – 3.4"], "labels are rounded to a tenth"
 
 
@@ -82,20 +82,20 @@ def test_line_of_baseline_reaches_zero() -> None:
 
 
 def test_ends_of_chart_hold_values() -> None:
-    for bound in (None, *BOUNDS.values(), DrawnBound(99.0, upper=True, exclusive=True)):
+    for bound in (None, *BOUNDS.values(), DrawnBound(99.0, "<")):
         shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
         assert shares[0] > 0
         assert shares[-1] > 0
 
 
 def test_range_of_numbers_that_are_not_negative_begins_at_zero() -> None:
-    chart = histogram([0.1, *EVEN], DrawnBound(1.3, upper=True, exclusive=True))
+    chart = histogram([0.1, *EVEN], DrawnBound(1.3, "<"))
     assert labels(chart)[0].startswith("0 – ")
 
 
 @pytest.mark.parametrize("scale", [0.001, 1.0, 1234.5, 1e8])
 def test_labels_fit_side_by_side(scale: float) -> None:
-    chart = histogram([scale * n for n in range(2000)], DrawnBound(scale * 777.777, upper=True, exclusive=True))
+    chart = histogram([scale * n for n in range(2000)], DrawnBound(scale * 777.777, "<"))
     size = re.search(r'"labelFontSize": (\d+)', chart)
     assert size
     assert int(size[1]) == 9 or 0.6 * int(size[1]) * sum(map(len, labels(chart))) <= 640
@@ -103,7 +103,7 @@ def test_labels_fit_side_by_side(scale: float) -> None:
 
 @given(
     st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30),
-    st.builds(DrawnBound, st.floats(-LARGEST, LARGEST), st.booleans(), st.booleans()),
+    st.builds(DrawnBound, st.floats(-LARGEST, LARGEST), st.sampled_from(list(BOUNDS))),
 )
 @example([1.5 - 1e-12] * 5 + [1.5] * 5 + [2.0, 1.0, 0.0], BOUNDS["<"])
 def test_share_of_each_colour_is_that_of_values_on_its_side(values: list[float], bound: DrawnBound) -> None:

@@ -14,12 +14,11 @@ from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
-from coval_gate.report.formats import check
-from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
+from coval_gate.report.formats.pages import CHECK_LIMIT, TITLE_LIMIT
 from coval_gate.report.model import LegReport, Report
 from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
 from hostile import NAMED, RUN_URL, example_reports, report_of
-from rendering import composed
+from rendering import page_of
 from selection import shares, some_of
 from unit.test_formats import RenderedPage, large_report
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
@@ -37,11 +36,11 @@ EXPECTED = {
 
 
 def render(report: Report) -> PageText:
-    return check.render(composed(report))
+    return page_of(report, "check_run")
 
 
 def brief(report: Report) -> PageText:
-    return check.brief(composed(report))
+    return page_of(report, "check_run", brief=True)
 
 
 def named(report: Report, **given: str) -> Report:
@@ -57,7 +56,7 @@ def ended_with(verdict: Verdict, text: str = "why") -> Report:
 
 
 def test_limits_are_those_of_github() -> None:
-    assert (LIMIT, TITLE_LIMIT) == (LONGEST_TEXT, LONGEST_TITLE)
+    assert (CHECK_LIMIT, TITLE_LIMIT) == (LONGEST_TEXT, LONGEST_TITLE)
 
 
 @pytest.mark.parametrize("verdict", EXPECTED)
@@ -100,7 +99,7 @@ LARGE: dict[str, Callable[[], Report]] = {
 @pytest.mark.parametrize("shape", some_of(LARGE, "101 variants", "compared, one metric"))
 def test_large_report_fits_and_uses_the_room(shape: str) -> None:
     page_text = render(named(LARGE[shape]()))
-    assert LIMIT * 0.9 < len(page_text.summary.encode()) <= LIMIT
+    assert CHECK_LIMIT * 0.9 < len(page_text.summary.encode()) <= CHECK_LIMIT
     assert len(page_text.title) <= TITLE_LIMIT
     assert RenderedPage(f"{page_text.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
@@ -117,7 +116,7 @@ def test_hostile_text_stays_text_and_fits(entries: list[tuple[str, str]], subtes
 def assert_safe(page_text: PageText) -> None:
     assert 0 < len(page_text.title) <= TITLE_LIMIT
     assert page_text.title.isprintable()
-    assert len(page_text.summary.encode("utf-8", "replace")) <= LIMIT
+    assert len(page_text.summary.encode("utf-8", "replace")) <= CHECK_LIMIT
     assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(page_text.summary).tags}
 
 

@@ -18,7 +18,7 @@ from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording.judgements import reasons
+from coval_gate.report.wording import reasons
 from rendering import check_lines
 
 Cases = list[list[Value | None]]  # the values of each test case; None where one is missing

@@ -12,7 +12,7 @@ from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import equals, impossible
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
-from coval_gate.report.wording.judgements import reason
+from coval_gate.report.wording import reason
 from valued import WORDS, judge_values
 
 BITS = (0.0, 1.0, 1.0)

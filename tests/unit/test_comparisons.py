@@ -41,7 +41,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.criteria import criterion_of
 from coval_gate.report.model import Report
-from coval_gate.report.wording.judgements import reasons
+from coval_gate.report.wording import reasons
 from rendering import (
     check_lines,
     closing,

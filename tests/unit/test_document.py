@@ -19,14 +19,13 @@ from coval_gate.coval.model import LARGEST, Metric, RunResult, Summary
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
-from coval_gate.report.document.schema import schema
 from coval_gate.report.model import Report
-from coval_gate.report.wording.judgements import reason, reasons
+from coval_gate.report.wording import reason, reasons
 from hostile import example_reports, report_of, simulation, with_leg
 from rendering import document, outputs
 from selection import fewer
 from support import other_value
-from validation import report_validator
+from validation import SCHEMA, report_validator
 
 ANY = st.text(st.characters())  # with lone surrogates
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -56,10 +55,10 @@ def object_schemas(part: Any) -> list[dict[str, Any]]:
 
 def test_schema_is_valid_and_requires_all_properties() -> None:
     """A reader can rely on every field that the schema of its version describes."""
-    Draft202012Validator.check_schema(schema())
-    assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
-    ours = object_schemas(schema())
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    assert SCHEMA["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
+    ours = object_schemas(SCHEMA)
     assert len(ours) == 29
     whole = [own for own in ours if own["title"] != "Figures"]
     assert [set(own["required"]) for own in whole] == [set(own["properties"]) for own in whole]
@@ -67,7 +66,7 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
 
 def test_figures_of_metrics_are_typed() -> None:
     """A metric of texts has no statistics; one of numbers has no texts."""
-    figures = schema()["$defs"]["Figures"]
+    figures = SCHEMA["$defs"]["Figures"]
     assert set(figures["required"]) == {"count", "missing"}
     assert {name: field["type"] for name, field in figures["properties"].items()} == {
         **dict.fromkeys(("count", "missing"), "integer"),
@@ -128,7 +127,7 @@ def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
-    definitions = properties_of(schema())
+    definitions = properties_of(SCHEMA)
     growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
     assert growing == {"kind", "unchecked", "cause"}
     for name, definition in definitions:
@@ -139,10 +138,10 @@ def test_words_may_be_added_only_where_the_description_says_so() -> None:
 
 def test_titles_are_names_of_types() -> None:
     """Generators of code make a type of every title, and number those that are not unique."""
-    names = titles(schema())
-    assert len(names) == len(set(names)) == len(object_schemas(schema()))
+    names = titles(SCHEMA)
+    assert len(names) == len(set(names)) == len(object_schemas(SCHEMA))
     assert [title for title in names if not re.fullmatch("[A-Z][a-z]+(?:[A-Z][a-z]+)*", title)] == []
-    assert schema()["title"] == "CovalGateReport"
+    assert SCHEMA["title"] == "CovalGateReport"
 
 
 def titles(part: Any) -> list[str]:
@@ -153,7 +152,7 @@ def titles(part: Any) -> list[str]:
 
 
 def test_schema_describes_formats_and_null_values() -> None:
-    text = json.dumps(schema())
+    text = json.dumps(SCHEMA)
     for phrase in ("ISO 8601", "Null with mode launch", "No secrets", "The last status that Coval reported"):
         assert phrase in text
 

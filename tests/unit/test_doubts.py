@@ -10,7 +10,7 @@ from coval_gate.coval.model import Value
 from coval_gate.gate.criteria import doubts as doubts_of
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.wording.judgements import advice, doubt_lines, title
+from coval_gate.report.wording import advice, doubt_lines, title
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
 
 SECONDS = (0.9, 1.2, 1.8)

@@ -6,8 +6,7 @@ import pytest
 
 from baselines import Cases, baseline_of, report_on, run_of
 from coval_gate.coval.model import LARGEST, SMALLEST
-from coval_gate.report.formats import FORMATS
-from rendering import composed
+from rendering import FACES, composed
 
 THRESHOLDS = """\
 Resolved: avg < 1
@@ -39,5 +38,5 @@ def test_extreme_numbers_are_in_every_report(now: list[float], confidence: float
     for then in NUMBERS:
         baseline = baseline_of(run_of("then", cases(then)))
         report = report_on(run_of("now", cases(now)), baseline, THRESHOLDS, confidence=confidence)
-        for output_format in FORMATS:
-            assert output_format.render(composed(report))
+        for render in FACES.values():
+            assert render(composed(report))

@@ -13,11 +13,11 @@ from coval_gate.gate.findings import findings_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.compose.step import document_of
-from coval_gate.report.formats import FORMATS, Format
+from coval_gate.report.compose import document_of
 from coval_gate.report.formats.log import Closing
 from coval_gate.report.model import Report
 from hostile import DASHBOARD
+from rendering import FACES
 from unit.test_simulations import report_on
 
 FAILING, TOLERATED, PASSED = ["s3", "s2", "s1", "s0"], ["s5"], ["s4"]
@@ -26,13 +26,13 @@ SHOWN = {
     "json": FAILING + TOLERATED + PASSED,
     "html": FAILING + TOLERATED + PASSED,
     "summary": FAILING + TOLERATED + PASSED,
-    "check": FAILING + TOLERATED + PASSED,
+    "check_run": FAILING + TOLERATED + PASSED,
     "comment": FAILING + TOLERATED,
-    "insights": FAILING,
+    "code_insights": FAILING,
     "log": FAILING,
     "digest": FAILING,
     "outputs": [],
-    "status": [],
+    "commit_status": [],
 }
 
 
@@ -55,10 +55,10 @@ def text_of(rendered: Any) -> str:
     return "\n".join(rendered.simulation_lines()) if isinstance(rendered, Closing) else str(rendered)
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_every_format_shows_the_same_order(form: Format) -> None:
-    pages = re.findall(r"/results/(s\d)", text_of(form.render(document_of(report()))))
-    assert list(dict.fromkeys(pages)) == SHOWN[form.name]
+@pytest.mark.parametrize("face", FACES)
+def test_every_format_shows_the_same_order(face: str) -> None:
+    pages = re.findall(r"/results/(s\d)", text_of(FACES[face](document_of(report()))))
+    assert list(dict.fromkeys(pages)) == SHOWN[face]
 
 
 def test_simulations_of_each_kind_come_in_turn() -> None:

@@ -45,16 +45,18 @@ from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import formats
-from coval_gate.report.formats import FORMATS
-from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFacts
+from coval_gate.report.formats import ALWAYS, FILES
+from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
+from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.wording.judgements import reason
+from coval_gate.report.wording import reason
 from coval_gate.step.publish import Publisher
 from coval_gate.step.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
 from rendering import (
+    FACES,
     aggregates,
     check_lines,
     closing,
@@ -257,7 +259,7 @@ def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     assert len(failed) <= len(reference_failed)
     assert {tuple(criterion) for criterion in [*failed, *reference_failed]} == {(*CRITERION_FIELDS, "leg")}
     legs, reference_legs = (json.loads(outputs["legs"]) for outputs in (outputs_now, reference.outputs))
-    assert [tuple(leg) for leg in legs] == [tuple(leg) for leg in reference_legs] == [LegFacts._fields] * len(legs)
+    assert [tuple(leg) for leg in legs] == [tuple(leg) for leg in reference_legs] == [tuple(LEG_FIELDS)] * len(legs)
     assert step.local.state == reference.state
     assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
     assert unprintable_characters(step.local.summary) == set()
@@ -310,12 +312,11 @@ def test_hostile_text_does_not_change_parts_of_any_format(
 def test_every_format_module_is_registered() -> None:
     """The input that enables a format exists, but for the page that its host always shows."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
-    assert modules == {output_format.name for output_format in FORMATS}
-    assert {output_format.surface for output_format in FORMATS} == set(formats.Surface)
+    assert modules == {*ALWAYS, *(file.name for file in FILES)}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}
-    assert {output_format.input for output_format in FORMATS if output_format.input} <= inputs
-    for output_format in FORMATS:
-        assert output_format.render(composed(harmless()))
+    assert {*PAGES, *(file.input for file in FILES)} <= inputs
+    for render in FACES.values():
+        assert render(composed(harmless()))
 
 
 def test_legs_are_distinct_in_every_format() -> None:

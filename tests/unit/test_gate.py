@@ -17,8 +17,8 @@ from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Aborted, Completed, Limit, NotCompleted, Outcome, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
+from coval_gate.report.wording import reason, reasons
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.judgements import reason, reasons
 from rendering import check_lines
 
 NONE = Allowance(0)

@@ -23,10 +23,9 @@ from browsing import LEGS, large_report, legs_report, picture_report, rich_repor
 from coval_gate.coval.model import Details, TrendRun, Turn
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.report.charts import binned
-from coval_gate.report.document.metrics import BoundFacts, Distribution
-from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.html.plots import WIDTH, Histogram, Line, Point, histogram, scale, trend, trend_of
-from coval_gate.report.html.table import Table, table, web_address
+from coval_gate.report.document.results import BoundFacts, Distribution, SimulationFacts
+from coval_gate.report.formats.html.plots import WIDTH, Histogram, Line, Point, histogram, scale_of, trend, trend_of
+from coval_gate.report.formats.html.table import Table, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.model import Report
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
@@ -198,11 +197,11 @@ def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> N
 def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
     report = legs_report()
     sections = table_of(report).sections
-    assert [(part.name, part.count) for part in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
+    assert [(part.name, part.size) for part in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
     assert [part.token for part in sections] == [f'l:"{part.name}"' for part in sections]
     for section in sections:
         assert {row.leg.name for rows in section.cases.values() for row in rows} == {section.name}
-    assert sum(part.count for part in sections) == table_of(report).total == 80
+    assert sum(part.size for part in sections) == table_of(report).total == 80
     anchors = re.findall(r'<tr class="(?:row|leg-head)[^>]*? (?:id="id=([^"]*)|data-leg="(\d))', render(report))
     assert [leg for _, leg in anchors if leg] == [part.key for part in sections]
     assert [anchor for anchor, _ in anchors if anchor] == [
@@ -297,7 +296,7 @@ def test_histogram_holds_every_number_within_its_frame(now: list[float], earlier
     chart = drawn(now, earlier, bound)
     assert sum(int(bar.text.split(": ")[-1].split()[0].replace(",", "")) for bar in chart.bars) == len(now)
     assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH + 1 for bar in chart.bars)
-    assert all(0 <= mark.x <= WIDTH for mark in chart.marks)
+    assert all(0 <= mark.place <= WIDTH for mark in chart.marks)
     assert bool(chart.outline) is bool(earlier)
 
 
@@ -337,7 +336,11 @@ def test_trend_ends_with_this_run_and_marks_the_baseline_and_runs_that_the_gate_
 
 
 def test_scale_puts_value_on_its_side_of_the_bound() -> None:
-    chart = scale(0.4, 0.9, ">=", interval=(0.2, float("inf")), reference=0.95, whole=(0.0, 1.0), text="x")
+    (leg,) = composed(comparison_reports()["worse"]).legs
+    numbers = {"actual": 0.4, "bound": 0.9, "baseline_value": 0.95, "lower": 0.2, "upper": None, "confidence": 0.95}
+    of_share = {"unit": "share", "operator": ">=", "metric_id": "r"}
+    chart = scale_of(leg.criteria[0].model_copy(update=numbers | of_share))
+    assert chart
     assert chart.value < chart.bound < (chart.reference or 0)
     assert chart.allowed
     assert chart.allowed.x == chart.bound
@@ -411,7 +414,7 @@ def test_simulation_that_flipped_says_why_it_passes_all_the_same() -> None:
     baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(20, 20))))
     tolerated = report_on(run_of("now", yes(19, 20)), baseline, "Resolved: rate(YES) >= baseline - 50pp")
     (row,) = (row for row in table_of(tolerated).rows if row.facts.change)
-    assert (row.word, row.flip, row.missed) == ("passed", "fails now, tolerated", set())
+    assert (row.facts.word, row.flip, row.missed) == ("passed", "fails now, tolerated", set())
 
 
 def test_values_that_miss_a_criterion_are_marked_in_the_table() -> None:
@@ -450,7 +453,7 @@ def named_report(**inputs: str) -> Report:
 
 def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
     root = Path(__file__).parents[2]
-    script = (root / "src/coval_gate/report/html/report.js").read_text(encoding="utf-8")
+    script = (root / "src/coval_gate/report/formats/html/report.js").read_text(encoding="utf-8")
     text = (root / "docs/reports.md").read_text(encoding="utf-8").partition("## HTML\n")[2].partition("\n## ")[0]
     (keys,) = re.findall(r"\(!\?\)\(\?:\(([a-z|]+)\):\)", script)
     assert {match.partition(":")[0] for match in re.findall(r"^\| `(\w+:)", text, re.MULTILINE)} == {*keys.split("|")}

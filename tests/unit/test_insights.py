@@ -11,12 +11,13 @@ import pytest
 from coval_gate.ci.bitbucket import annotation_body, report_body
 from coval_gate.ci.host import Context
 from coval_gate.inputs.parsing import matrix_of
-from coval_gate.report.formats.insights import MOST_ANNOTATIONS, brief, render
+from coval_gate.report.formats.pages import MOST_ANNOTATIONS
 from fake_bitbucket import ANNOTATION, REPORT, problem_with
 from hostile import NAMED, example_reports, repeated, report_of
-from rendering import composed
+from rendering import page_of
 from unit.test_formats import large_report
 
+PAGE = "code_insights"
 ID = re.compile("coval-gate-[0-9a-f]{24}")
 
 
@@ -26,7 +27,7 @@ def test_every_report_is_taken(subtests: pytest.Subtests) -> None:
     reports |= {"repeated": repeated(report_of("x")), "large": large_report()}
     for name, report in reports.items():
         with subtests.test(name):
-            for text in (render(composed(report)), brief(composed(report))):
+            for text in (page_of(report, PAGE), page_of(report, PAGE, brief=True)):
                 body = report_body(text)
                 assert problem_with(body, REPORT, {"PASSED", "FAILED", "PENDING"}) == ""
                 assert len(body["data"]) <= 10
@@ -46,7 +47,7 @@ def _texts(shown: list[dict[str, Any]]) -> list[str]:
 
 def test_result_is_green_only_if_the_step_is() -> None:
     for name, report in example_reports().items():
-        result = report_body(render(composed(report)))["result"]
+        result = report_body(page_of(report, PAGE))["result"]
         passes = report.judgement.lets_pass and report.judgement.verdict is not None
         assert (result == "PASSED") == passes, name
         assert (result == "PENDING") == (report.judgement.verdict is None), name
@@ -56,7 +57,8 @@ def test_id_distinguishes_steps_and_not_attempts() -> None:
     report = next(iter(example_reports().values()))
 
     def id_of(**fields: Any) -> str:
-        return brief(composed(report._replace(context=Context(run_id="17", run_attempt="1")._replace(**fields)))).name
+        context = Context(run_id="17", run_attempt="1")._replace(**fields)
+        return page_of(report._replace(context=context), PAGE, brief=True).name
 
     same = [id_of(), id_of(run_attempt="2"), id_of(run_id="18", instance="{0}"), id_of(sha="a" * 40)]
     others = [id_of(step="1"), id_of(matrix=matrix_of({"region": "eu"}))]

@@ -19,8 +19,8 @@ from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together,
 from coval_gate.gate.verdict import NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.wording import advice
 from coval_gate.report.wording.checks import actual_text, check_reason
-from coval_gate.report.wording.judgements import advice
 
 YES = Target(operator="in", values=("YES",))
 CASES = 10

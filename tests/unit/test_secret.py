@@ -21,12 +21,11 @@ from coval_gate.base.secret import Redactor
 from coval_gate.base.text import one_line
 from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.plain import PlainHost
-from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import Report
 from coval_sandbox.runner import LocalRunner
 from hostile import report_of
 from leaks import DISGUISES, holds
-from rendering import composed
+from rendering import FACES, composed
 from selection import fewer
 
 KEY = "coval_sk_test_sandbox"
@@ -87,18 +86,18 @@ def wrapped(draw: st.DrawFn) -> str:
 
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
-    shown = {face.name: face.render(composed(report)) for face in FORMATS}
-    log, check, insights = shown["log"], shown["check"], shown["insights"]
+    shown = {face: render(composed(report)) for face, render in FACES.items()}
+    log, check, insights = shown["log"], shown["check_run"], shown["code_insights"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
     annotations = [*log.annotations(10), *insights.annotations]
     texts = {
         "log": "\n".join(lines),
         "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),
-        "check": f"{check.title}\n{check.summary}",
+        "check_run": f"{check.title}\n{check.summary}",
         "outputs": "\n".join(shown["outputs"].values()),
-        "status": f"{shown['status'].title}\n{shown['status'].link}",
+        "commit_status": f"{shown['commit_status'].title}\n{shown['commit_status'].link}",
         "comment": shown["comment"].summary,
-        "insights": f"{insights.title}\n{insights.summary}\n{insights.link}",
+        "code_insights": f"{insights.title}\n{insights.summary}\n{insights.link}",
     }
     return shown | texts
 

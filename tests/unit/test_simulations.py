@@ -14,9 +14,8 @@ from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
-from rendering import composed, rows_of
+from rendering import FACES, composed, rows_of
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 VALUES = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])
@@ -116,5 +115,5 @@ def test_each_simulation_to_look_at_says_why(
             assert row.verdict is not Verdict.PASSED
     if report.judgement.lets_pass:
         assert not any(row.verdict in (Verdict.FAILED, Verdict.ERROR) for row in rows_of(report))
-    for output_format in FORMATS:
-        assert output_format.render(composed(report))
+    for render in FACES.values():
+        assert render(composed(report))

@@ -24,9 +24,9 @@ from coval_gate.gate.judgement import (
 )
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.report.compose.step import document_of
+from coval_gate.report.compose import document_of
 from coval_gate.report.model import Report
-from coval_gate.report.wording.judgements import advice, doubt_lines, reason, reasons, title
+from coval_gate.report.wording import advice, doubt_lines, reason, reasons, title
 
 SEVEN_OF_TEN = RunProgress(total=10, completed=6, failed=1)
 

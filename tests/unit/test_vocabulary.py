@@ -12,8 +12,8 @@ from coval_gate.base.text import within_letters
 from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Verdict
+from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import actual_text
-from coval_gate.report.wording.judgements import reason
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
 
 

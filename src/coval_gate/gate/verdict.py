@@ -95,6 +95,9 @@ class StepInterrupted:
     """The step was interrupted by a signal."""
 
 
+UNFINISHED_TEXT: Final = "The step ended before it could reach a verdict."  # an output has it before the launch
+
+
 class Unfinished:
     """The step ended before it could reach a verdict."""
 

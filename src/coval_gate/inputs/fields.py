@@ -59,12 +59,16 @@ class BaselineSource(NamedTuple):
 
 
 class Field(NamedTuple, Generic[T]):
-    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type."""
+    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type.
+
+    `report`: the report whose path it is, in words; empty for any other input.
+    """
 
     name: str
     empty: T
     parse: Callable[[str], T]
     write: Callable[[T], str] | None = None
+    report: str = ""
 
 
 class Unset(int):
@@ -138,15 +142,15 @@ def page_name(longest: int, example: str) -> Field[str]:
     return Field("text", "", lambda raw: text(longest).parse(no_flag(raw, f"a name such as {example}")))
 
 
-def path() -> Field[str]:
-    """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
+def path(report: str = "") -> Field[str]:
+    """Return a field for the path of a file, such as a report. `ci.workspace` checks where the path leads."""
 
     def parse(raw: str) -> str:
         if len(no_flag(raw, "the path of a file")) > LONGEST_PATH or not raw.isprintable():
             raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
 
-    return Field("path", "", parse)
+    return Field("path", "", parse, report=report)
 
 
 def url(example: str, *, encrypted: bool) -> Field[str]:

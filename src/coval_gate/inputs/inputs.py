@@ -413,14 +413,16 @@ class Inputs(NamedTuple):
         "none",
         modes=WAITING_MODES,
     )
-    junit_path: str = REPORT.input(fields.path(), "Write a JUnit report to this file in the workspace.")
-    json_path: str = REPORT.input(fields.path(), "Write the full result as JSON to this file in the workspace.")
+    junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file in the workspace.")
+    json_path: str = REPORT.input(
+        fields.path("JSON report"), "Write the full result as JSON to this file in the workspace."
+    )
     html_path: str = REPORT.input(
-        fields.path(),
+        fields.path("HTML report"),
         "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
     )
     digest_path: str = REPORT.input(
-        fields.path(),
+        fields.path("digest for coding agents"),
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number
-from coval_gate.report.document.metrics import Chart
+from coval_gate.inputs.thresholds import Operator
+from coval_gate.report.document.results import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12
@@ -74,13 +76,6 @@ def bins(low: float, high: float, values: int, *, finer: int = 1, closed: bool =
     return Bins(origin=0.0, width=width, first=first, number=max(1, end - first))
 
 
-def bins_from(origin: float, low: float, high: float, values: int) -> Bins:
-    """Return ranges on both sides of the origin that hold all numbers from `low` to `high`."""
-    ranges = bins(low - origin, high - origin, values)
-    first, end = min(-1, ranges.first), max(1, ranges.first + ranges.number)
-    return ranges._replace(origin=origin, first=first, number=end - first)
-
-
 def _width(rough: float) -> float | None:
     """Return the smallest round width of at least `rough`; None where that is too small."""
     if rough < SMALLEST:
@@ -90,15 +85,18 @@ def _width(rough: float) -> float | None:
 
 
 class DrawnBound(NamedTuple):
-    """A bound on the values: `upper` if they must not be above it; `exclusive` if they must not equal it, either."""
+    """A bound that divides the values; `operator`: on which side of it a value must be."""
 
     value: float
-    upper: bool
-    exclusive: bool
+    operator: Operator
+
+    @property
+    def upper(self) -> bool:
+        return self.operator in ("<", "<=")
 
     def meets(self, value: float) -> bool:
         if value == self.value:
-            return not self.exclusive
+            return self.operator in ("<=", ">=")
         return (value < self.value) is self.upper
 
     def is_below(self, value: float) -> bool:
@@ -110,20 +108,51 @@ class DrawnBound(NamedTuple):
         return "both" if len(met) > 1 else "beyond" if False in met else "within"
 
 
-class BinBar(NamedTuple):
-    """A range of values: how many of each sample it contains, and whether it is beyond the bound."""
+class Spread(NamedTuple):
+    """Ranges of values: how many of each sample they contain, and whether they are beyond the bound."""
 
-    label: str
-    counts: list[int]
-    beyond: bool
+    labels: list[str]
+    counts: list[list[int]]
+    beyond: list[bool]
 
 
-def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> list[BinBar]:
-    """Return ranges with how many numbers of each sample they have; empty where a table says as much."""
+def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Spread | None:
+    """Return ranges of equal width with round ends or, if the bound divides the first sample, whole widths from it.
+
+    A value equal to the bound counts on its own side. None where a table says as much.
+    """
     if not _can_draw([value for values in samples for value in values]) or min(map(len, samples)) < LEAST_VALUES:
-        return []
-    bars = _bars(samples, bound)
-    return bars if sum(any(bar.counts) for bar in bars) >= LEAST_BARS else []
+        return None
+    low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
+    side = bound.side(samples[0]) if bound else "within"
+    middle = bound if side == "both" else None
+    origin = middle.value if middle else 0.0
+    ranges = bins(low - origin, high - origin, most)
+    if middle:
+        first, end = min(-1, ranges.first), max(1, ranges.first + ranges.number)
+        ranges = ranges._replace(origin=origin, first=first, number=end - first)
+
+    def place(value: float) -> int:
+        if middle is None:
+            return ranges.place(value)
+        if middle.is_below(value):
+            return min(ranges.place(value), -ranges.first - 1)
+        return max(ranges.place(value), -ranges.first)
+
+    counts = [ranges.counts(values, place) for values in samples]
+    if sum(map(any, zip(*counts, strict=True))) < LEAST_BARS:
+        return None
+    ends = ranges.ends
+    if low >= 0.0:
+        ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
+    digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
+    shown = [number(round(end, digits), EXACT) for end in ends]
+    places = range(ranges.first, ranges.first + ranges.number)
+    return Spread(
+        labels=[f"{lower} – {upper}" for lower, upper in pairwise(shown)],
+        counts=counts,
+        beyond=[(place >= 0) is middle.upper if middle else side == "beyond" for place in places],
+    )
 
 
 def binned(now: Sequence[float], earlier: Sequence[float], bounds: Sequence[float]) -> Bins:
@@ -169,35 +198,3 @@ def drawn(chart: Chart) -> str:
             "```",
         ]
     )
-
-
-def _bars(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> list[BinBar]:
-    """Return ranges of equal width with round ends or, if the bound divides the first sample, whole widths from it.
-
-    A value equal to the bound counts on its own side.
-    """
-    low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
-    side = bound.side(samples[0]) if bound else "within"
-    middle = bound if side == "both" else None
-    ranges = bins_from(middle.value, low, high, most) if middle else bins(low, high, most)
-
-    def place(value: float) -> int:
-        if middle is None:
-            return ranges.place(value)
-        if middle.is_below(value):
-            return min(ranges.place(value), -ranges.first - 1)
-        return max(ranges.place(value), -ranges.first)
-
-    counts = zip(*(ranges.counts(values, place) for values in samples), strict=True)
-    ends = ranges.ends
-    if low >= 0.0:
-        ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
-    digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
-    return [
-        BinBar(
-            label=f"{number(round(lower, digits), EXACT)} – {number(round(upper, digits), EXACT)}",
-            counts=list(bar_counts),
-            beyond=(ranges.first + nth >= 0) is middle.upper if middle else side == "beyond",
-        )
-        for nth, (lower, upper, bar_counts) in enumerate(zip(ends, ends[1:], counts, strict=False))
-    ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby, islice, tee
 from typing import Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, visible
 from coval_gate.report.document.base import Part
 
@@ -69,49 +69,36 @@ def link(label: str, url: str) -> str:
     return f"[{label}]({url})" if re.fullmatch(r"https?://[^\s()<>\[\]\"'`|\\]+", url) else label
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """A list of `total` rows of Markdown; `rows` is only iterated as far as they fit."""
+class Listing(NamedTuple):
+    """A list of `total` rows of Markdown between two texts; `rows` is only iterated as far as they fit."""
 
     rows: Iterable[str]
     total: int
-
-    @property
-    def before(self) -> str:
-        return ""
+    before: str = ""
+    end: str = ""
 
     def after(self, shown: int) -> str:
         """Return the text below the rows, of which `shown` fit."""
-        return f"\nShowing {shown:,} of {self.total:,}.\n" if shown < self.total else ""
+        return (f"\nShowing {shown:,} of {self.total:,}.\n" if shown < self.total else "") + self.end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table(Listing):
-    """With `folded`, a click on that text opens the table."""
-
-    head: tuple[str, ...]
-    folded: str = ""
-
-    @property
-    def before(self) -> str:
-        bar = "|" + "---|" * len(self.head)
-        table = f"{row(*self.head)}\n{bar}\n"
-        return f"<details><summary>{escape(self.folded)}</summary>\n\n{table}" if self.folded else table
-
-    def after(self, shown: int) -> str:
-        note = Listing.after(self, shown)
-        return f"{note}\n</details>" if self.folded else note
+def table(head: tuple[str, ...], rows: Iterable[str], total: int, folded: str = "") -> Listing:
+    """Return a table; with `folded`, a click on that text opens it."""
+    start = f"{row(*head)}\n|{'---|' * len(head)}\n"
+    if not folded:
+        return Listing(rows, total, start)
+    return Listing(rows, total, f"<details><summary>{escape(folded)}</summary>\n\n{start}", "\n</details>")
 
 
 def folding(
     head: tuple[str, ...], rows: Iterable[str], total: int, *, most: int, rest: Callable[[int], str]
-) -> Iterator[Table]:
+) -> Iterator[Listing]:
     """Yield a table of the first `most` rows and a folded one of the others; `rest` makes its title of their number."""
     first, others = tee(rows)
-    yield Table(head=head, rows=islice(first, most), total=min(total, most))
+    yield table(head=head, rows=islice(first, most), total=min(total, most))
     if total > most:
         others = islice(others, most, None)
-        yield Table(head=head, rows=others, total=total - most, folded=rest(total - most))
+        yield table(head=head, rows=others, total=total - most, folded=rest(total - most))
 
 
 def row(*cells: str) -> str:

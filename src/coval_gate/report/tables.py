@@ -9,14 +9,13 @@ from typing import Final
 from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import NOTICEABLE, CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg, VariantFacts
-from coval_gate.report.document.metrics import Figures, MetricFacts
-from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.document.step import Document
+from coval_gate.report.document.results import Figures, MetricFacts, SimulationFacts
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, folding, link, row, sentence
+from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
 
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
@@ -29,7 +28,7 @@ JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
 FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
-def leg_table(document: Document) -> Iterator[Table]:
+def leg_table(document: Document) -> Iterator[Listing]:
     """Yield the verdict on each leg, the gravest on top, if the step has several, with how many criteria it missed."""
     if len(document.legs) > 1:
         rows = (
@@ -43,14 +42,14 @@ def leg_table(document: Document) -> Iterator[Table]:
             )
             for leg in document.ranked
         )
-        yield Table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.legs))
+        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.legs))
 
 
 def _completed(completed: int, total: int | None) -> str:
     return "" if total is None else f"{completed:,} of {total:,}"
 
 
-def variant_table(leg: Leg) -> Iterator[Table]:
+def variant_table(leg: Leg) -> Iterator[Listing]:
     """Yield a row for the agent and each mutation, if any. Few criteria have a column each; many are counted."""
     if len(leg.variants) <= 1:
         return
@@ -60,7 +59,7 @@ def variant_table(leg: Leg) -> Iterator[Table]:
     variants = sorted(leg.variants, key=lambda variant: [*map(str, GRAVITY)].index(variant.verdict))
     rows = (_variant(variant, criteria, columns) for variant in variants)
     head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
-    yield Table(head=head, rows=rows, total=len(leg.variants))
+    yield table(head=head, rows=rows, total=len(leg.variants))
 
 
 def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion], columns: Sequence[str]) -> str:
@@ -92,7 +91,7 @@ def check_tables(
     to_row: Callable[[Criterion], str],
     *,
     only_missed: bool = False,
-) -> Iterator[Table]:
+) -> Iterator[Listing]:
     """Yield one table or, of many criteria, the gravest and the others folded; `only_missed` folds all others."""
     missed = [criterion for criterion in criteria if criterion.is_missed]
     first = (missed if only_missed else criteria)[:MOST_UNFOLDED]
@@ -108,7 +107,7 @@ def check_tables(
             rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
         )
     else:
-        yield Table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
+        yield table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
 
 
 def _row(columns: int, criterion: Criterion) -> str:
@@ -136,25 +135,11 @@ def flipped(leg: Leg) -> Iterator[str | Listing]:
         return
     if leg.flips <= FEW_FLIPS:
         yield f"**{leg.flips_text}**"
-    flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.newly_failing or criterion.newly_passing]
-    columns = [("fails now", _failing), ("passes now", _passing)]
-    columns = [(word, cell) for word, cell in columns if any(map(cell, flips))]
-    rows = (row(criterion_cell(criterion), *(cell(criterion) for _, cell in columns)) for criterion in flips)
-    head = ("criterion", *(word for word, _ in columns))
-    yield Table(
-        head=head,
-        rows=rows,
-        total=leg.flipped_criteria,
-        folded=leg.flips_text if leg.flips > FEW_FLIPS else "",
-    )
-
-
-def _failing(criterion: Criterion) -> str:
-    return _cases(criterion.newly_failing_cases, criterion.newly_failing_left_out)
-
-
-def _passing(criterion: Criterion) -> str:
-    return _cases(criterion.newly_passing_cases, criterion.newly_passing_left_out)
+    flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.flipped]
+    words = [word for word in ("fails now", "passes now") if any(word in criterion.flipped for criterion in flips)]
+    rows = (row(criterion_cell(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
+    folded = leg.flips_text if leg.flips > FEW_FLIPS else ""
+    yield table(head=("criterion", *words), rows=rows, total=leg.flipped_criteria, folded=folded)
 
 
 def _cases(cases: Sequence[str], left_out: int) -> str:
@@ -257,13 +242,13 @@ def unstable(document: Document) -> Iterator[str | Listing]:
         long = len(cases) > MOST_UNFOLDED
         if not long:
             yield f"#### {escape(title)}"
-        yield Table(head=head, rows=rows, total=len(cases), folded=title if long else "")
+        yield table(head=head, rows=rows, total=len(cases), folded=title if long else "")
 
 
-def passed(document: Document) -> Iterator[Table]:
+def passed(document: Document) -> Iterator[Listing]:
     if well := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
         rows = (row(_which(leg, simulation)) for leg, simulation in well)
-        yield Table(
+        yield table(
             head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
         )
 

@@ -14,7 +14,7 @@ from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES
-from coval_gate.report.wording.judgements import run_cancellation_text
+from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import cancel_runs
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.lost import EarlierRuns, cancel_trial, end_other_launches, find_launched

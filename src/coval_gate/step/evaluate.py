@@ -25,8 +25,8 @@ from coval_gate.gate.repetition import (
     repeats,
 )
 from coval_gate.gate.verdict import Completed
+from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.judgements import reason
 from coval_gate.step.base import base_beside, want
 from coval_gate.step.follow import follow_trial
 from coval_gate.step.judge import explain, find_baseline, judge_trial, log_checks

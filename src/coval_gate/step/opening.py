@@ -27,7 +27,7 @@ from coval_gate.inputs.inputs import (
     stray_keys_in,
     token_in,
 )
-from coval_gate.report.formats import Surface, formats
+from coval_gate.report.formats import FILES
 from coval_gate.step import later
 from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import Step
@@ -105,7 +105,7 @@ def _without_effect(step: Step) -> Iterator[str]:
     """Yield a sentence about each input that can have no effect on this host, or in a plan."""
     inputs = step.inputs
     if inputs.mode == "plan":
-        asked = [file.input for file in formats(Surface.FILE) if getattr(inputs, file.input)]
+        asked = [file.input for file in FILES if getattr(inputs, file.input)]
         yield from (f"{name} has no effect in mode plan, which has no run to report." for name in asked)
         return
     if inputs.supersede and inputs.mode in LAUNCHING_MODES and not is_identified(step.context):

@@ -18,11 +18,11 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
-from coval_gate.report.formats import Surface, formats
+from coval_gate.report.formats import rendered
 from coval_gate.step import later
 
 if TYPE_CHECKING:
-    from coval_gate.report.document.step import Document
+    from coval_gate.report.document import Document
     from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
@@ -199,10 +199,9 @@ class PagePublisher:
 
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
         """Return the report for the page, without secrets, and with all references so far."""
-        (of_page,) = (candidate for candidate in formats(Surface.PAGE) if candidate.input == page.input)
         redact = self._host.redact
         document = self.documents.of(report, brief=brief)
-        text: PageText = of_page.brief(document) if brief else of_page.render(document)
+        text: PageText = rendered("pages", document, page.input, brief=brief)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)

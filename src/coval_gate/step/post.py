@@ -20,7 +20,7 @@ from coval_gate.gate.compared import not_marked_text
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import FAILED, mark, provenance_of
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
-from coval_gate.report.wording.judgements import cancellation_text
+from coval_gate.report.wording import cancellation_text
 from coval_gate.step.leg import MODE, Duty, Trial
 from coval_gate.step.lost import cancel_trial, end_other_launches
 from coval_gate.step.opening import read_file

@@ -24,13 +24,13 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import BUG, NAME, Host, tolerant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
-from coval_gate.report.formats import Format, Surface, formats, rendered
+from coval_gate.report.formats import FILES, File, rendered
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step import later
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
-    from coval_gate.report.document.step import Document
+    from coval_gate.report.document import Document
     from coval_gate.report.formats.log import Closing
     from coval_gate.report.model import Report
 
@@ -117,7 +117,7 @@ class Publisher:
 
     def _place_files(self, inputs: Inputs) -> list[Problem]:
         problems: list[Problem] = []
-        for name in (file.input for file in formats(Surface.FILE)):
+        for name in (file.input for file in FILES):
             if path := getattr(inputs, name):
                 try:
                     place = self._workspace.prepare(path)
@@ -145,7 +145,7 @@ class Publisher:
     def _outputs(self, published: Published) -> dict[str, str]:
         document = self.pages.documents.of(published.report, brief=True)
         outputs: dict[str, str] = rendered(
-            Surface.OUTPUTS, document, files=published.files, comment_url=published.comment_url
+            "outputs", document, files=published.files, comment_url=published.comment_url
         )
         return outputs
 
@@ -186,7 +186,7 @@ class Publisher:
     def _write(self, published: Published) -> Procedure[Published]:
         """If anything cannot be written, the verdict is an error; the first error counts."""
         written = published
-        files = [partial(self._write_file, file) for file in formats(Surface.FILE)]
+        files = [partial(self._write_file, file) for file in FILES]
         writers: list[Callable[[Published], Procedure[Published]]] = [self._write_first, *files]
         for write in writers:
             try:
@@ -217,10 +217,12 @@ class Publisher:
         self._write_verdict(published)
         return published
 
-    def _write_file(self, file: Format, published: Published) -> Procedure[Published]:
+    def _write_file(self, file: File, published: Published) -> Procedure[Published]:
         if not (path := self._places.get(file.input)):
             return published
-        text = yield from self._rendered(published.report, lambda document: self._host.redact(file.render(document)))
+        text = yield from self._rendered(
+            published.report, lambda document: self._host.redact(rendered(file.name, document))
+        )
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
@@ -228,7 +230,7 @@ class Publisher:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            self._host.add_summary((yield from self._rendered(report, partial(rendered, Surface.SUMMARY))))
+            self._host.add_summary((yield from self._rendered(report, partial(rendered, "summary"))))
 
     def _log_briefly(self, report: Report) -> None:
         document = self.pages.documents.of(report, brief=True)
@@ -251,7 +253,7 @@ class Publisher:
         Return the last line of a log without annotations: what the pages have to say comes before it.
         """
         report, judgement = published.report, published.report.judgement
-        closing: Closing = yield from self._rendered(report, partial(rendered, Surface.LOG))
+        closing: Closing = yield from self._rendered(report, partial(rendered, "log"))
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
         # Each page may fail with a warning of its own; the host has reserved one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from coval_gate.base.text import one_line, plural
 from coval_gate.gate.checks import NAMES, Check, bound_text
@@ -16,9 +16,8 @@ from coval_gate.gate.claims import (
     notes_title,
     shows_text,
 )
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, baseline_text, no_baseline_text, shared_text
+from coval_gate.gate.compared import Baseline, BaselineRun, baseline_text, no_baseline_text, shared_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
-from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.provenance import base_name, run_page
 from coval_gate.report.document.base import AGENT, Outcome, Part
@@ -60,16 +59,16 @@ class Parts:
 
     def of(self, sentence: str) -> list[Part]:
         pieces = list(enumerate(PLACE.split(sentence)))
-        parts = (self._marked[int(piece)] if place % 2 else _plain(piece) for place, piece in pieces if piece)
-        return list(parts)
+        plain = Part(text="", is_code=False, is_title=False, url="")
+        return [
+            self._marked[int(piece)] if place % 2 else plain.model_copy(update={"text": piece})
+            for place, piece in pieces
+            if piece
+        ]
 
     def _mark(self, part: Part) -> str:
         self._marked.append(part)
         return f"\0{len(self._marked) - 1}\0"
-
-
-def _plain(text: str) -> Part:
-    return Part(text=text, is_code=False, is_title=False, url="")
 
 
 def reference_parts(group: CheckGroup, leg: LegReport | None) -> list[Part]:
@@ -101,12 +100,19 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
     """Return the baseline of a leg, or its base; None where no threshold refers to one."""
     if baseline is None:
         return None
+    reason = baseline.missing
+    text = no_baseline_text(baseline.source, reason) if reason else ""
+    missing = (
+        NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
+        if reason
+        else None
+    )
     return BaselineFacts(
         source=str(baseline.source),
         runs=[_run(leg, run) for run in baseline.runs[:MOST_RUNS]],
         runs_left_out=max(0, len(baseline.runs) - MOST_RUNS),
         fewer_than_asked=baseline.fewer_than_asked,
-        missing=_no_baseline(baseline, baseline.missing) if baseline.missing else None,
+        missing=missing,
     )
 
 
@@ -121,11 +127,6 @@ def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
         changed_options=list(run.changed_options),
         unchecked=list(run.unchecked),
     )
-
-
-def _no_baseline(baseline: Baseline, reason: NotFoundReason) -> NoBaselineFacts:
-    text = no_baseline_text(baseline.source, reason)
-    return NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
 
 
 def variant_key(variant: str) -> str:
@@ -150,7 +151,8 @@ def groups_of(findings: Findings, leg: LegReport | None = None) -> list[Criteria
 
 
 def _group(group: CheckGroup, leg: LegReport | None, nth: int, *, why_is_told: bool) -> CriteriaGroup:
-    others = [Part(text=OTHERS, is_code=False, is_title=True, url="")] if nth else []
+    parts = Parts()
+    others = parts.of(parts.title(OTHERS)) if nth else []
     return CriteriaGroup(
         compared_with=NAMES[group.reference],
         reference=reference_parts(group, leg) if group.reference else others,
@@ -165,16 +167,19 @@ def _group(group: CheckGroup, leg: LegReport | None, nth: int, *, why_is_told: b
 
 def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criterion:
     measure, requirement = check.measure, check.requirement
+    bound = requirement.bound if requirement else None
+    if requirement and check.comparison:  # computed from a reference: without rounding errors
+        bound = float(f"{requirement.bound:.12g}")
     interval = measure.interval if measure else None
     blamed = () if check.passed and not check.informs else check.simulations
     return Criterion(
         kind=check.criterion.kind,
         criterion=check.criterion.text,
-        verdict=outcome(shown_verdict(check)) or "error",
+        verdict=shown_verdict(check).value,
         met=check.passed,
         actual=_exact(check, measure.value) if measure else None,
         operator=requirement.operator if requirement else None,
-        bound=_bound(check, requirement),
+        bound=bound,
         unit=measure.unit if measure else None,
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         runs=check.runs,
@@ -209,7 +214,7 @@ def _comparison(check: Check) -> dict[str, Any]:
     compared, measure = check.comparison, check.measure
     change = compared.change if compared else None
     return {
-        "reference": _as_written(check),
+        "reference": "base" if check.reference == "base_agent" else check.reference,  # as thresholds write it
         "compared_with": NAMES[check.reference],
         "advisory": not check.decides,
         "baseline_value": _exact(check, compared.value) if compared else None,
@@ -231,16 +236,12 @@ def _comparison(check: Check) -> dict[str, Any]:
 
 
 def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
-    compared = check.comparison
-    flips = {
-        "newly_failing": compared.newly_failing if compared else (),
-        "newly_passing": compared.newly_passing if compared else (),
-    }
     fields: dict[str, Any] = {}
-    for name, cases in flips.items():
+    for name in ("newly_failing", "newly_passing"):
+        cases = getattr(check.comparison, name, ())
         shown = list(cases[:MOST_FLIPS])
-        fields |= {name: shown, f"{name}_cases": [case_name(case) for case in shown]}
-        fields[f"{name}_left_out"] = len(cases) - len(shown)
+        left_out = len(cases) - len(shown)
+        fields |= {name: shown, f"{name}_cases": [*map(case_name, shown)], f"{name}_left_out": left_out}
     return fields
 
 
@@ -252,18 +253,6 @@ def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
     counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
     unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
     return ", ".join(unmet) or (f"{total} met" if checks else "")
-
-
-def _as_written(check: Check) -> Literal["", "baseline", "base"]:
-    """Return a check's reference as thresholds write it, whichever run `base` means."""
-    return "base" if check.reference == "base_agent" else check.reference
-
-
-def _bound(check: Check, requirement: Requirement | None) -> float | None:
-    """Return the bound as the user wrote it; one from a reference without its rounding errors."""
-    if requirement is None:
-        return None
-    return float(f"{requirement.bound:.12g}") if check.comparison else requirement.bound
 
 
 def _exact(check: Check, value: float | None) -> float | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from coval_gate.gate.cause import Cause
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import flips_title, notes_title
 from coval_gate.gate.compared import Standing, standing_text
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judgement import CaseStability, Judgement
-from coval_gate.gate.measure import Totals
-from coval_gate.gate.variants import Variant, variants_of
+from coval_gate.gate.measure import Totals, sum_of
+from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
+from coval_gate.report import wording
 from coval_gate.report.compose.criteria import (
     Parts,
     baseline_facts,
@@ -29,12 +29,11 @@ from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
 from coval_gate.report.compose.provenance import (
     WITHHELD,
     configuration,
-    own_provenance,
     provenance,
     subject_in_words,
     what_ran,
 )
-from coval_gate.report.compose.simulations import case_names, simulations_of, stability
+from coval_gate.report.compose.simulations import case_names, simulations_of
 from coval_gate.report.document.legs import (
     CaseFacts,
     Leg,
@@ -46,8 +45,7 @@ from coval_gate.report.document.legs import (
 )
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
-from coval_gate.report.wording import judgements
-from coval_gate.report.wording.checks import cause_title, counts_text, in_figures
+from coval_gate.report.wording.checks import counts_text, in_figures, stability, where_text
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
@@ -82,13 +80,14 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
     case_name = case_names(leg.details.labels)
-    explaining = [row for row in findings.simulations if row.explains_failure]
-    is_only, flips = len(report.legs) == 1, findings.failing + findings.passing
+    names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
+    status = leg.run.status if leg.run else ""
+    own, shared = provenance(report, leg), provenance(report)
     return Leg(
         name=leg.name,
         **judged,
-        run=_run(report, leg),
-        facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
+        run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
+        facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[
             SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=outcome(run.verdict))
@@ -101,14 +100,12 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",
         base=baseline_facts(leg, judgement.base),
-        **totals_facts(totals_of(leg), is_judged=judgement.totals is not None),
+        **figures_of([leg]),
         standing=_standing(leg.standing) if leg.standing else None,
         variants=_variants(leg),
-        missed_text=missed_text(findings.checks.checks),
         groups=groups_of(findings, leg),
         notes=notes_title(findings.checks.checks),
-        flips_text=flips_title(findings.failing, findings.passing) if flips else "",
-        flips=flips,
+        flips=findings.failing + findings.passing,
         flipped_criteria=sum(bool(one.newly_failing or one.newly_passing) for one in findings.checks.comparisons),
         criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
@@ -116,39 +113,44 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
         trend=trend_of(leg),
         metrics=metrics,
         metrics_left_out=metrics_left_out,
-        causes_text=counts_text((row, leg) for row in findings.simulations),
-        failing_causes_text=counts_text((row, leg) for row in explaining),
-        old_text=cause_title(Cause.OLD, leg),
+        old_text=f"Also fail {where_text(leg)}",
         simulations=simulations_of(leg, places, case_name),
     )
 
 
-def totals_facts(totals: Totals | None, *, is_judged: bool) -> dict[str, Any]:
-    """Return the figures of a step or a leg, in fields of Judged."""
-    judged = totals if is_judged else None
+def figures_of(legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
+    """Return the figures of a step or a leg, in fields of Judged. `named`: what is missed is a criterion."""
+    totals = sum_of([totals for leg in legs if (totals := totals_of(leg))])
+    judged = totals if any(leg.judgement.totals for leg in legs) else None
+    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
+    rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
     return {
         "total_simulations": totals.total if totals else None,
         "completed_simulations": totals.completed if totals else None,
         "unpassed_simulations": len(judged.unpassed) + judged.unlisted if judged else None,
         "pass_rate": judged.pass_rate if judged else None,
+        "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
+        "flips_text": flips_title(failing, passing) if failing or passing else "",
+        "causes_text": counts_text(rows),
+        "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.explains_failure),
     }
 
 
 def judged_facts(judgement: Judgement) -> dict[str, Any]:
     """Return what a judgement says, in fields of Judged."""
-    reasons, doubts = judgements.reasons(judgement), judgements.doubt_lines(judgement)
+    reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
     return {
         "verdict": outcome(judgement.verdict),
         "passes": judgement.lets_pass,
-        "heading": judgements.heading(judgement),
+        "heading": wording.heading(judgement),
         "status": judgement.status,
-        "reason": judgements.reason(judgement, reasons),
-        "others_text": judgements.others_text(judgement, len(reasons) - 1),
+        "reason": wording.reason(judgement, reasons),
+        "others_text": wording.others_text(judgement, len(reasons) - 1),
         "reasons": list(reasons[:MOST_CRITERIA]),
         "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA),
-        "advice": judgements.advice(judgement, doubts),
+        "advice": wording.advice(judgement, doubts),
         "is_doubtful": bool(doubts),
-        "link": judgements.link(judgement),
+        "link": wording.link(judgement),
     }
 
 
@@ -169,25 +171,18 @@ def _variants(leg: LegReport) -> list[VariantFacts]:
         if check.several:
             checks.setdefault(check.variant, []).append(check)
     shown = [variant for variant in leg.judgement.variants if variant.name in ids]
-    return [_variant(variant, ids[variant.name], checks[variant.name]) for variant in shown]
-
-
-def _variant(variant: Variant, mutation_id: str, checks: Sequence[Check]) -> VariantFacts:
-    gravest = min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
-    return VariantFacts(
-        variant=variant_key(variant.name),
-        mutation_id=mutation_id,
-        verdict=gravest.value,
-        completed=len(variant.completed),
-        total=variant.total,
-        missed_text=missed_text(checks),
-    )
-
-
-def _run(report: Report, leg: LegReport) -> RunFacts:
-    names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
-    status = leg.run.status if leg.run else ""
-    return RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names)
+    decided = {name: [check.verdict for check in of_variant if check.decides] for name, of_variant in checks.items()}
+    return [
+        VariantFacts(
+            variant=variant_key(variant.name),
+            mutation_id=ids[variant.name],
+            verdict=min(decided[variant.name], key=GRAVITY.index, default=Verdict.PASSED).value,
+            completed=len(variant.completed),
+            total=variant.total,
+            missed_text=missed_text(checks[variant.name]),
+        )
+        for variant in shown
+    ]
 
 
 def _case(case: CaseStability, leg: LegReport, name: str) -> CaseFacts:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from coval_gate.base.text import drawn_symbol, number, with_unit
-from coval_gate.coval.model import BASE, Metric, RunResult, Target
+from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate import targets
 from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.kinds import TargetMet
@@ -15,22 +15,16 @@ from coval_gate.gate.measure import Requirement
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report.charts import BinBar, DrawnBound, binned, spread
+from coval_gate.report.charts import DrawnBound, Spread, binned, spread
 from coval_gate.report.compose.criteria import variant_key
 from coval_gate.report.compose.provenance import run_page
-from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
+from coval_gate.report.document.results import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
 from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
 MOST_TEXTS: Final = 20  # different texts of one metric
 WEIGHTS: Final = ("missed", "judged", "other")
-KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
-    "<": (True, True),
-    "<=": (True, False),
-    ">": (False, True),
-    ">=": (False, False),
-}
 SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
     "<": ("below {}", "{} or more"),
     "<=": ("{} or less", "above {}"),
@@ -56,12 +50,14 @@ def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
 
 def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
     bounds = list(_bounds(metric, checks))
+    verdicts = {check.verdict for check in checks if check.decides}
+    gravest = (verdict.value for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) if verdict in verdicts)
     return MetricFacts(
         id=metric.id,
         name=metric.name,
         unit=metric.unit,
         target=targets.target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
-        verdict=_verdict(checks),
+        verdict=next(gravest, ""),
         weight=WEIGHTS[_weight(checks)],
         bounds=bounds,
         variants={variant_key(variant.name): _figures(variant.sample(metric)) for variant in leg.judgement.variants},
@@ -85,15 +81,12 @@ def _weight(checks: Sequence[Check]) -> int:
     return 0 if any(check.decides and not check.passed for check in checks) else 1 if checks else 2
 
 
-def _verdict(checks: Sequence[Check]) -> str:
-    verdicts = {check.verdict for check in checks if check.decides}
-    return next((verdict.value for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) if verdict in verdicts), "")
-
-
 def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
     bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
-    if metric.target and not targets.problem(metric.target):
-        bounds += [("target", bound) for bound in _bounds_of_target(metric.target)]
+    if (target := metric.target) and not targets.problem(target):
+        is_range = targets.effective_operator(target) in targets.RANGES
+        of_target = targets.bounds(target) if is_range else () if target.upper is None else (target.upper,)
+        bounds += [("target", bound) for bound in of_target]
     for kind, bound in bounds:
         yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
 
@@ -101,12 +94,6 @@ def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
 def _on_scale(check: Check) -> Requirement | None:
     """Return the requirement of a threshold whose bound is on the scale of the metric's values; None for any other."""
     return check.requirement if check.threshold and check.threshold.aggregate.kind.is_on_scale else None
-
-
-def _bounds_of_target(target: Target) -> tuple[float, ...]:
-    if targets.effective_operator(target) in targets.RANGES:
-        return targets.bounds(target)
-    return (target.upper,) if target.upper is not None else ()
 
 
 def _distributions(
@@ -156,59 +143,51 @@ def charts_of(leg: LegReport) -> list[Chart]:
 
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
     """Return None where a table says as much."""
-    required = _requirement([check for check in checks if check.variant == BASE])
-    bound = DrawnBound(required.bound, *KINDS[required.operator]) if required else None
+    bound = _bound([check for check in checks if check.variant == BASE])
     name, unit, reference = sample.metric.name, sample.metric.unit, ""
     numbers: Sequence[float] = sample.numbers
-    bars: Sequence[BinBar] = ()
+    bars: Spread | None = None
     if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
         now, earlier = _paired_numbers(leg, sample.metric)
         if bars := spread([now, earlier], bound):
             numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]
     bars = bars or spread([numbers], bound)
-    sides = _sides(required, bound, numbers, unit) if bars else ""
-    return chart_of(bars, name, sides, drawn_symbol(unit), reference) if bars else None
+    return chart_of(bars, name, _sides(bound, numbers, unit), drawn_symbol(unit), reference) if bars else None
 
 
-def chart_of(bars: Sequence[BinBar], name: str, sides: str, unit: str, reference: str) -> Chart:
-    shares = [
-        [round(100 * count / max(1, sum(counts)), 1) for count in counts]
-        for counts in zip(*(bar.counts for bar in bars), strict=True)
-    ]
+def chart_of(bars: Spread, name: str, sides: str, unit: str, reference: str) -> Chart:
+    shares = [[round(100 * count / max(1, sum(counts)), 1) for count in counts] for counts in bars.counts]
     return Chart(
         name=name,
         sides=sides,
         unit=unit,
-        labels=[bar.label for bar in bars],
+        labels=bars.labels,
         shares=shares[0],
-        beyond=[bar.beyond for bar in bars],
+        beyond=bars.beyond,
         earlier=shares[1] if reference else [],
         compared_with=reference,
     )
 
 
-def _requirement(checks: Sequence[Check]) -> Requirement | None:
+def _bound(checks: Sequence[Check]) -> DrawnBound | None:
     """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
     for check in sorted(checks, key=lambda check: check.passed or not check.decides):
-        requirement = _on_scale(check)
         if isinstance(check.criterion, TargetMet):
-            requirement = _of_target(check.criterion.target)
-        if requirement and requirement.operator in KINDS:
-            return requirement
+            value, operator = check.criterion.target.upper, OF_TARGET.get(check.criterion.target.operator)
+        elif requirement := _on_scale(check):
+            value, operator = requirement.bound, requirement.operator
+        else:
+            continue
+        if value is not None and operator and operator in SIDES:
+            return DrawnBound(value, operator)
     return None
 
 
-def _of_target(target: Target) -> Requirement | None:
-    if target.operator not in OF_TARGET or target.upper is None:
-        return None
-    return Requirement(OF_TARGET[target.operator], target.upper)
-
-
-def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
+def _sides(bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
     """Return on which side of the bound the values are, and which of them are orange."""
-    if required is None or bound is None:
+    if bound is None:
         return ""
-    within, beyond = (words.format(with_unit(number(required.bound), unit)) for words in SIDES[required.operator])
+    within, beyond = (words.format(with_unit(number(bound.value), unit)) for words in SIDES[bound.operator])
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
 
 

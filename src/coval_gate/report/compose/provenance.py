@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.coval.model import Run, TrendRun
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
+from coval_gate.report.document import EvaluatedFacts, PlaceFacts
 from coval_gate.report.document.base import Link
-from coval_gate.report.document.step import EvaluatedFacts, PlaceFacts
 from coval_gate.report.model import BASE_AGENT, LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
@@ -41,29 +39,25 @@ def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     return {name: getattr(leg and leg.run, name, "") or asked[name] for name in LAUNCH_IDS}
 
 
-class Called(NamedTuple):
-    """What a report calls an agent, a persona or a test set: its name or, if Coval does not show it, its id."""
-
-    text: str
-    is_name: bool
+def name_of(leg: LegReport | None, kind: str) -> str:
+    """Return what Coval calls the agent, persona or test set; empty if it does not say. `kind`: its input."""
+    return one_line(leg.names.get(kind, ""), LONGEST_NAME) if leg else ""
 
 
-def called(leg: LegReport | None, kind: str, id_: str) -> Called:
-    """Return what to call the agent, persona or test set with this id. `kind`: its input, such as agent_id."""
-    name = one_line(leg.names.get(kind, ""), LONGEST_NAME) if leg else ""
-    return Called(name or id_, bool(name))
+def called(leg: LegReport | None, kind: str, id_: str) -> str:
+    return name_of(leg, kind) or id_
 
 
 def with_id(leg: LegReport | None, kind: str, id_: str) -> str:
     """Return the name with the id in brackets, where both are needed: "Front desk (agent1)"."""
-    name = called(leg, kind, id_)
-    return f"{name.text} ({id_})" if name.is_name else id_
+    name = name_of(leg, kind)
+    return f"{name} ({id_})" if name else id_
 
 
 def base_name(leg: LegReport, source: object) -> str:
     """Return the source of a comparison; the name in place of the base agent's id."""
     is_base = leg.base is not None and source == leg.base.agent_id
-    return called(leg, BASE_AGENT, str(source)).text if is_base else str(source)
+    return called(leg, BASE_AGENT, str(source)) if is_base else str(source)
 
 
 def named_in_heading(report: Report) -> list[EvaluatedFacts]:
@@ -73,10 +67,10 @@ def named_in_heading(report: Report) -> list[EvaluatedFacts]:
     named: list[EvaluatedFacts] = []
     for name, word in NAMED.items():
         ids = {ids[name]: leg for leg, ids in ran if ids[name] and ids[name] not in in_matrix}
-        if names := dict.fromkeys(called(leg, name, id_) for id_, leg in ids.items()):
-            text = in_words([one.text for one in names], most=MOST_IN_HEADING)
+        if names := dict.fromkeys((called(leg, name, id_), bool(name_of(leg, name))) for id_, leg in ids.items()):
+            text = in_words([text for text, _ in names], most=MOST_IN_HEADING)
             words = f"{word}s" if len(names) > 1 else word
-            named.append(EvaluatedFacts(word=words, text=text, is_name=all(one.is_name for one in names)))
+            named.append(EvaluatedFacts(word=words, text=text, is_name=all(is_name for _, is_name in names)))
     return named
 
 
@@ -88,9 +82,8 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
     agent = what_ran(report, leg)["agent_id"]
     if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
-    text, base = called(leg, "agent_id", agent).text, ""
-    if leg.base:
-        base = called(leg, BASE_AGENT, leg.base.agent_id).text
+    text = called(leg, "agent_id", agent)
+    base = called(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
     if with_ids or base == text:  # two agents may share a name
         text = with_id(leg, "agent_id", agent)
         base = with_id(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
@@ -125,9 +118,9 @@ def all_subjects(report: Report) -> str:
 def _told_apart(report: Report, leg: LegReport) -> str:
     """Return what the run of a leg tested, with the agent's id where another leg's agent has the same name."""
     agent = what_ran(report, leg)["agent_id"]
-    name = called(leg, "agent_id", agent).text
+    name = called(leg, "agent_id", agent)
     others = ((other, what_ran(report, other)["agent_id"]) for other in report.legs)
-    shares = any(id_ != agent and called(other, "agent_id", id_).text == name for other, id_ in others)
+    shares = any(id_ != agent and called(other, "agent_id", id_) == name for other, id_ in others)
     return subject_in_words(report, leg, with_ids=shares)
 
 
@@ -146,36 +139,33 @@ def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({}
     return written
 
 
-def given_inputs(report: Report) -> dict[str, str]:
-    return configuration(report.inputs, report.wrong) if report.inputs else {}
-
-
 def places(report: Report) -> list[PlaceFacts]:
     """Return the pull request, the branch and the commit that a step tested; the first word begins a line."""
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
+    note = UNCOMMITTED if context.is_changed else ""
     known_places = [
-        _place(context.web.change, change, context.change_url, is_code=False),
-        _place("branch", context.shown_branch),
-        _place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
+        (context.web.change, change, context.change_url, False, ""),
+        ("branch", context.shown_branch, "", True, ""),
+        ("commit", commit, context.commit_url, True, note),
     ]
-    shown = [place for place in known_places if place.text]
-    first = [place.model_copy(update={"word": place.word.capitalize()}) for place in shown[:1]]
-    return [*first, *shown[1:]]
-
-
-def _place(word: str, text: str, url: str = "", *, is_code: bool = True, note: str = "") -> PlaceFacts:
-    return PlaceFacts(word=word, text=text, url=url, is_code=is_code, note=note)
+    shown = [place for place in known_places if place[1]]
+    return [
+        PlaceFacts(word=word if nth else word.capitalize(), text=text, url=url, is_code=is_code, note=note)
+        for nth, (word, text, url, is_code, note) in enumerate(shown)
+    ]
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return where the step ran, and the leg's run; only what is known."""
     context, run, ran = report.context, leg.run if leg else None, what_ran(report, leg)
+    baseline = leg.judgement.baseline if leg else None
+    runs = [one.run.run_id for one in baseline.runs] if baseline else []
     facts = {
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
-        "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
+        "baseline": f"{baseline.source}: {', '.join(runs) or 'none'}" if baseline else "",
         "base agent": with_id(leg, BASE_AGENT, leg.base.agent_id) if leg and leg.base else "",
         "base run": leg.base.run_id if leg and leg.base else "",
         **{name.removesuffix("_id").replace("_", " "): with_id(leg, name, id_) for name, id_ in ran.items()},
@@ -192,11 +182,6 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "Coval Gate": __version__,
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return names and texts, without what the legs share."""
-    return [fact for fact in provenance(report, leg).items() if fact not in shared.items()]
 
 
 def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
@@ -228,12 +213,6 @@ def run_page(leg: LegReport, run: Run | TrendRun) -> str:
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
 
 
-def _baseline_text(baseline: Baseline | None) -> str:
-    if baseline is None:
-        return ""
-    return f"{baseline.source}: {', '.join(run.run.run_id for run in baseline.runs) or 'none'}"
-
-
 def _written(value: Any) -> str:
     """Return a value as in a workflow file; a list takes several lines."""
     match value:
@@ -242,14 +221,10 @@ def _written(value: Any) -> str:
         case Age() | Allowance() | BaselineSource():
             return str(value)
         case tuple():
-            return "\n".join(_lines(value))
+            lines = (one if isinstance(one, str) else f"{'? ' if one.advisory else ''}{one.text}" for one in value)
+            return "\n".join(lines)
         case dict():
             return f"{{{', '.join(value)}}}"
         case float():
             return f"{value:g}"
     return str(value)
-
-
-def _lines(values: tuple[Any, ...]) -> Iterator[str]:
-    for value in values:
-        yield value if isinstance(value, str) else f"{'? ' if value.advisory else ''}{value.text}"

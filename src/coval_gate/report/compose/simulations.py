@@ -14,9 +14,8 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.compose.criteria import outcome, variant_key
-from coval_gate.report.document.base import Stability
-from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
+from coval_gate.report.compose.criteria import variant_key
+from coval_gate.report.document.results import MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.limits import (
     LONGEST_TURN,
     MOST_CRITERIA,
@@ -26,7 +25,7 @@ from coval_gate.report.limits import (
     TRANSCRIPTS_ROOM,
 )
 from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import here_text, mention, stability_text
+from coval_gate.report.wording.checks import here_text, mention, stability, stability_text
 
 T = TypeVar("T")
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
@@ -100,7 +99,7 @@ class _Simulations:
             stability_text=stability_text(row.stability) if row.stability else "",
             iterations_text=self._iterations_text(row),
             failed_alone=row.failed_alone,
-            verdict=outcome(row.verdict) or "error",
+            verdict=row.verdict.value,
             cause=row.cause.value if row.cause else None,
             contributes=row.contributes,
             explains=row.explains_failure,
@@ -112,7 +111,7 @@ class _Simulations:
                     criterion=self._criteria.get(_key(miss.check)),
                     metric_id=miss.check.metric,
                     here=here_text(miss),
-                    verdict=outcome(_verdict(miss)) or "error",
+                    verdict=_verdict(miss).value,
                 )
                 for miss in misses
             ],
@@ -125,16 +124,16 @@ class _Simulations:
             },
             values_left_out=len(all_values) - len(values),
             explanations=explanations,
-            telling=[id_ for id_, text in explanations.items() if self._says_more(id_, text, all_values)],
+            telling=[
+                id_
+                for id_, text in explanations.items()
+                if id_ not in self._names or says_more(text, self._names[id_], all_values.get(id_))
+            ],
             explanations_left_out=len(texts) - len(explanations),
             seconds=length(turns),
             turns=shown,
             turns_left_out=len(turns) - len(shown),
         )
-
-    def _says_more(self, metric_id: str, text: str, values: Mapping[str, Value]) -> bool:
-        name = self._names.get(metric_id)
-        return name is None or says_more(text, name, values.get(metric_id))
 
     def _page(self, simulation: Simulation) -> str:
         """Return a page of the organization's own address; others are unknown."""
@@ -148,10 +147,6 @@ class _Simulations:
             return ""
         once = CaseStability(test_case_id=case_id, variant=variant, failed=self._failed[key], total=self._total[key])
         return stability_text(once)
-
-
-def stability(case: CaseStability) -> Stability:
-    return "flaky" if case.is_flaky else "consistent"
 
 
 def _conversation(row: SimulationFinding) -> tuple[str, str]:

@@ -212,6 +212,15 @@ class Criterion(Model):
         return f"{self.criterion} [{self.mutation}]" if self.mutation else self.criterion
 
     @property
+    def flipped(self) -> dict[str, tuple[list[str], int]]:
+        """The test cases that flipped by what they do now, with how many more there are."""
+        flips = {
+            "fails now": (self.newly_failing_cases, self.newly_failing_left_out),
+            "passes now": (self.newly_passing_cases, self.newly_passing_left_out),
+        }
+        return {word: (cases, more) for word, (cases, more) in flips.items() if cases}
+
+    @property
     def shown_text(self) -> str:
         """What the comparison shows: "worse: at least 23pp lower"."""
         return ": ".join(filter(None, (self.trend_text, self.claimed_text)))

@@ -11,8 +11,7 @@ from coval_gate.report.document.criteria import (
     CriteriaGroup,
     Criterion,
 )
-from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts
-from coval_gate.report.document.simulations import SimulationFacts
+from coval_gate.report.document.results import Chart, MetricFacts, SimulationFacts, TrendRunFacts
 
 
 class RunFacts(Model):

@@ -13,11 +13,10 @@ from typing import Final
 
 from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
+from coval_gate.report.document import Document
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.metrics import MetricFacts
-from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
-from coval_gate.report.document.step import Document
+from coval_gate.report.document.results import MetricFacts, SimulationFacts, TrendRunFacts, TurnFacts
 from coval_gate.report.formats.log import (
     MARKS,
     case_ids,
@@ -92,7 +91,12 @@ def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
         yield from _criteria(leg, ill)
     elif leg.name:
         yield code(leg.reason, 2 * LINE)
-    yield from _changes(leg)
+    if leg.flips_text:
+        yield f"## {leg.flips_text}"
+        yield _list([*_flips(leg)])
+    if rows := [*_trend(leg)]:
+        yield "## Averages of earlier runs, newest first"
+        yield _list(rows)
     if ill:
         counts = f" ({code(leg.failing_causes_text, LINE)})" if leg.failing_causes_text else ""
         yield f"## Simulations to look at: {len(ill):,}, worst first{counts}"
@@ -152,18 +156,8 @@ def _criterion(criterion: Criterion, cases: Iterable[int]) -> str:
     return f"{MARKS[criterion.verdict]} {code(title, LINE)}: {measured}{numbers}"
 
 
-def _changes(leg: Leg) -> Iterator[str | Listing]:
-    """Yield the test cases that flipped since the baseline, and the averages of the last runs."""
-    if leg.flips_text:
-        yield f"## {leg.flips_text}"
-        yield _list([*_flips(leg)])
-    if rows := [*_trend(leg)]:
-        yield "## Averages of earlier runs, newest first"
-        yield _list(rows)
-
-
 def _flips(leg: Leg) -> Iterator[str]:
-    flipped = [one for one in leg.criteria if one.newly_failing or one.newly_passing]
+    flipped = [one for one in leg.criteria if one.flipped]
     for criterion in flipped[:MOST_FLIPPED]:
         for text in flip_texts(criterion, lambda case: code(case, LINE // 2), MOST_FLIPPED):
             yield f"{code(criterion.title, LINE)}; {text}"
@@ -173,17 +167,15 @@ def _trend(leg: Leg) -> Iterator[str]:
     ids = dict.fromkeys(one.metric_id for one in sorted(leg.criteria, key=lambda one: one.met) if one.metric_id)
     metrics = {metric.id: metric for metric in leg.metrics}
     for metric in [metrics[metric_id] for metric_id in ids if metric_id in metrics][:MOST_TREND]:
-        if earlier := [*_averages(leg, metric)]:
+        earlier = [_average(run, metric) for run in leg.trend[:MOST_TREND] if metric.id in run.averages]
+        if earlier:
             yield f"{code(metric.name, LINE // 2)}: {', '.join(earlier)}"
 
 
-def _averages(leg: Leg, metric: MetricFacts) -> Iterator[str]:
-    for run in leg.trend[:MOST_TREND]:
-        if metric.id in run.averages:
-            average = number(run.averages[metric.id])
-            average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
-            is_baseline = ", baseline" if run.is_baseline else ""
-            yield f"{average} ({code(run.created[:10])}{is_baseline})"
+def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
+    average = number(run.averages[metric.id])
+    average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
+    return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
 def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:

@@ -6,7 +6,7 @@ something is added.
 
 from __future__ import annotations
 
-from coval_gate.report.document.step import Document
+from coval_gate.report.document import Document
 
 
 def render(document: Document) -> str:

@@ -26,11 +26,11 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.document.step import Document
+from coval_gate.report.document.results import SimulationFacts
 from coval_gate.report.limits import LONGEST_MENTION
 
 PACKAGE: Final = "Coval"
@@ -170,26 +170,32 @@ def _gate_of_leg(document: Document, leg: Leg) -> Iterator[TestCase]:
     yield from _criteria(leg, passes=leg.passes)
     is_of_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
     if not document.decided_by and is_of_step:
-        yield _not_evaluated(leg)
+        # The step never came to this leg; a case of the step has the verdict.
+        yield _case(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
     elif not _is_explained(leg, leg.verdict):
         yield _evaluation(leg)
 
 
 def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[TestCase]:
     for criterion in leg.criteria:
-        member = TestCase(_xml(f"{prefix}{criterion.title}"))
-        if criterion.reason:
-            text = f"{criterion.reason}\nActual: {criterion.actual_text}"
-            tolerated = passes and criterion.verdict != "failed"
-            member.result = [_result(criterion.verdict, criterion.reason, text, tolerated=tolerated)]
+        text, tolerated = (
+            f"{criterion.reason}\nActual: {criterion.actual_text}",
+            passes and criterion.verdict != "failed",
+        )
+        result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
+        member = _case(f"{prefix}{criterion.title}", result)
         if compared := _compared(criterion):
             member.system_out = _xml(compared)
         yield member
     if more := leg.criteria_left_out:
-        member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}")
         left_out = f"This report shows the gravest criteria; {more:,} more are left out."
-        member.result = [_result("skipped", left_out, "")]
-        yield member
+        yield _case(f"… and {plural(more, 'more criterion', 'more criteria')}", _result("skipped", left_out, ""))
+
+
+def _case(name: str, result: Failure | Error | Skipped | None) -> TestCase:
+    member = TestCase(_xml(name))
+    member.result = [result] if result else []
+    return member
 
 
 def _is_explained(leg: Leg, verdict: str | None) -> bool:
@@ -197,23 +203,15 @@ def _is_explained(leg: Leg, verdict: str | None) -> bool:
     return any(criterion.is_missed and criterion.verdict == verdict for criterion in leg.criteria)
 
 
-def _not_evaluated(leg: Leg) -> TestCase:
-    """Return the case of a leg that the step never came to; a case of the step has the verdict."""
-    member = TestCase(EVALUATION)
-    member.result = [_result("skipped", f"Not evaluated: {leg.reason}", "")]
-    return member
-
-
 def _evaluation(judged: Document | Leg) -> TestCase:
     """Return a case with a verdict that no criterion has."""
-    member = TestCase(EVALUATION)
-    if judged.verdict != "passed":
-        text = "\n".join(filter(None, (*judged.reasons, judged.advice, judged.link)))
-        is_tolerated = judged.passes and judged.verdict not in (None, "skipped")
-        result = _result(judged.verdict, judged.reason, text, tolerated=is_tolerated)
-        result.type = judged.verdict or judged.status.lower()
-        member.result = [result]
-    return member
+    if judged.verdict == "passed":
+        return _case(EVALUATION, None)
+    text = "\n".join(filter(None, (*judged.reasons, judged.advice, judged.link)))
+    is_tolerated = judged.passes and judged.verdict not in (None, "skipped")
+    result = _result(judged.verdict, judged.reason, text, tolerated=is_tolerated)
+    result.type = judged.verdict or judged.status.lower()
+    return _case(EVALUATION, result)
 
 
 def _compared(criterion: Criterion) -> str:

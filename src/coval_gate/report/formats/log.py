@@ -11,11 +11,11 @@ from coval_gate.base.text import in_words, one_line, plural, shortened, shortene
 from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, plain
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.simulations import MissFacts, SimulationFacts
-from coval_gate.report.document.step import Document
+from coval_gate.report.document.results import MissFacts, SimulationFacts
 from coval_gate.report.limits import MOST_SHOWN
 
 Row = tuple[Leg, SimulationFacts]
@@ -170,11 +170,9 @@ def _leg_lines(document: Document) -> Iterator[str]:
     if len(document.legs) <= 1:
         return
     yield f"{plural(len(document.legs), 'leg')}:"
-    names = [one_line(leg.name, WIDEST) for leg in document.ranked]
-    headings = [leg.heading for leg in document.ranked]
-    for leg, name, verdict in zip(document.ranked, names, headings, strict=True):
-        reason = leg.short_reason(REASON_SHOWN)
-        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {reason}"
+    rows = [(leg.heading, one_line(leg.name, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
+    headings, names, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    yield from (f"  {heading:<{headings}}  {name:<{names}}  {reason}" for heading, name, reason in rows)
 
 
 def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[Criterion]) -> Iterator[str]:
@@ -230,13 +228,8 @@ def _flip_lines(document: Document) -> Iterator[str]:
 
 def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> Iterator[str]:
     """Yield the test cases that fail now, and those that pass now; `most`: how many of each have a name."""
-    for word, cases, more in (
-        ("fails now", criterion.newly_failing_cases, criterion.newly_failing_left_out),
-        ("passes now", criterion.newly_passing_cases, criterion.newly_passing_left_out),
-    ):
-        if cases:
-            names = list(map(name, cases))
-            yield f"{word}: {in_words([*names, *[''] * more], most=most)}"
+    for word, (cases, more) in criterion.flipped.items():
+        yield f"{word}: {in_words([*map(name, cases), *[''] * more], most=most)}"
 
 
 def _row_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:

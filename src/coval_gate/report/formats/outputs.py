@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, shortened
-from coval_gate.gate.verdict import Verdict
-from coval_gate.report.formats import Surface, formats
+from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
+from coval_gate.report.formats import FILES
 from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
-from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
+    from coval_gate.report.document import Document
     from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.metrics import Figures, MetricFacts
-    from coval_gate.report.document.step import Document
+    from coval_gate.report.document.results import Figures, MetricFacts
 
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
@@ -33,20 +31,18 @@ CRITERION_FIELDS: Final = (
 )
 
 
-class LegFacts(NamedTuple):
-    """An entry of the output `legs`; a number is None where it is unknown."""
-
-    name: str
-    run_id: str
-    base_run_id: str
-    run_url: str
-    status: str
-    verdict: str
-    reason: str
-    simulations: int | None
-    pass_rate: float | None
-
-
+# The entries of the output `legs`; a number is None where it is unknown.
+LEG_FIELDS: Final[Mapping[str, Callable[[Leg], object]]] = {
+    "name": lambda leg: leg.name,
+    "run_id": lambda leg: leg.run.id,
+    "base_run_id": lambda leg: leg.base_run_id,
+    "run_url": lambda leg: leg.run.url,
+    "status": lambda leg: leg.status,
+    "verdict": lambda leg: leg.verdict or "",
+    "reason": lambda leg: leg.short_reason(LONGEST_LEG_REASON),
+    "simulations": lambda leg: leg.total_simulations,
+    "pass_rate": lambda leg: leg.pass_rate,
+}
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
     "`mode: cancel` the first of `run_id`.",
@@ -55,7 +51,7 @@ OUTPUTS: Final = {
     "after `mode: launch`, what a step with `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
-    f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
+    f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LEG_FIELDS])}.",
     "planned_simulations": "How many simulations the step meant to launch, without repetitions; empty if Coval does "
     "not show how many test cases there are.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
@@ -80,14 +76,14 @@ OUTPUTS: Final = {
     "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
     "there was none.",
     "comment_url": "The URL of the comment on the pull request, if `comment` is set.",
-    **{file.input: file.output for file in formats(Surface.FILE)},
+    **{file.input: file.output for file in FILES},
     "duration_seconds": "How long the step took, in whole seconds.",
 }
 
 
 def unfinished() -> dict[str, str]:
     """Return every output of a step that has only begun. If the step is killed, the workflow sees these."""
-    values = {"status": Verdict.ERROR.upper(), "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
+    values = {"status": Verdict.ERROR.upper(), "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED_TEXT}
     return dict.fromkeys(OUTPUTS, "") | values | {"duration_seconds": "0"}
 
 
@@ -100,7 +96,7 @@ def render(
         "run_id": legs[0].run.id if legs else "",
         "run_ids": json.dumps(run_ids) if run_ids else "",
         "run_url": document.run_url,
-        "legs": json.dumps([_leg(leg)._asdict() for leg in legs]),
+        "legs": json.dumps([{field: value(leg) for field, value in LEG_FIELDS.items()} for leg in legs]),
         "planned_simulations": _number(document.planned_simulations),
         "status": document.status,
         "verdict": document.verdict or "",
@@ -115,27 +111,13 @@ def render(
         "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
         "baseline_run_id": _baseline_run_id(legs[0]) if legs else "",
         "comment_url": comment_url,
-        **{file.input: files.get(file.input, "") for file in formats(Surface.FILE)},
+        **{file.input: files.get(file.input, "") for file in FILES},
         "duration_seconds": str(round(document.step.duration_seconds)),
     }
 
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-def _leg(leg: Leg) -> LegFacts:
-    return LegFacts(
-        name=leg.name,
-        run_id=leg.run.id,
-        base_run_id=leg.base_run_id,
-        run_url=leg.run.url,
-        status=leg.status,
-        verdict=leg.verdict or "",
-        reason=leg.short_reason(LONGEST_LEG_REASON),
-        simulations=leg.total_simulations,
-        pass_rate=leg.pass_rate,
-    )
 
 
 def _baseline_run_id(leg: Leg) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
+from coval_gate.report.document import Document, PlaceFacts
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.step import Document, PlaceFacts
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, link, page, row, sentence, utf8_size
+from coval_gate.report.markdown import MARKS, Listing, code, escape, link, page, row, sentence, table, utf8_size
 from coval_gate.report.tables import (
     check_tables,
     comparison_parts,
@@ -111,7 +111,7 @@ def _advice(style: str, text: str) -> str:
     return f"{'- ' if style == 'item' else ''}{escape(text)}"
 
 
-def _checks(leg: Leg, group: CriteriaGroup) -> Iterator[Table]:
+def _checks(leg: Leg, group: CriteriaGroup) -> Iterator[Listing]:
     criteria = leg.of_group(group)
     noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
     head = ("", "criterion", "actual", *([group.notes] if noted else []))
@@ -124,10 +124,10 @@ def _check_row(noted: bool, criterion: Criterion) -> str:
     return row(MARKS[criterion.verdict], criterion_cell(criterion), actual, *notes)
 
 
-def _background(document: Document) -> Iterator[Table]:
+def _background(document: Document) -> Iterator[Listing]:
     rows = [row(escape(name), code(value)) for name, value in document.facts.items()]
     rows += [
         row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
         for name, value in document.other_inputs.items()
     ]
-    yield Table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")
+    yield table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")

@@ -1,7 +1,331 @@
-"""All the English about results: the only place that turns measurements and causes into sentences."""
+"""A judgement in English: heading, title, reasons, advice. `checks` words single checks."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, assert_never
 
-UNFINISHED: Final = "The step ended before it could reach a verdict."  # known before the launch, so it stands here
+from coval_gate.base import titles
+from coval_gate.base.text import duration, one_line, plural, shortened_at_word
+from coval_gate.coval.model import CANCELLED, DELETED, Run
+from coval_gate.gate.checks import Check
+from coval_gate.gate.compared import ACCEPT
+from coval_gate.gate.criteria import doubts
+from coval_gate.gate.findings import lacks_baseline
+from coval_gate.gate.judgement import Judgement, Repetition
+from coval_gate.gate.problems import NOT_ANSWERED
+from coval_gate.gate.repetition import all_runs_text
+from coval_gate.gate.verdict import (
+    LAUNCHED,
+    PLANNED,
+    UNFINISHED_TEXT,
+    Aborted,
+    Cancellation,
+    Completed,
+    Errored,
+    Launched,
+    Limit,
+    NotCompleted,
+    Planned,
+    RunsCancelled,
+    Skipped,
+    StepInterrupted,
+    TimedOut,
+    Unanswered,
+    Unfinished,
+    Verdict,
+)
+from coval_gate.inputs.checks import missing_key_reason
+from coval_gate.report.wording.checks import check_reason
+
+ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
+TOGETHER: Final[Mapping[Verdict | None, str]] = {
+    Verdict.PASSED: "they pass",
+    Verdict.FAILED: "they fail",
+    Verdict.INCONCLUSIVE: "they are inconclusive",
+}
+# Each has a mark that stands out; all show well in GitHub's light and dark themes.
+HEADINGS: Final = {
+    Verdict.PASSED: "✅ Passed",
+    Verdict.FAILED: "❌ Failed",
+    Verdict.INCONCLUSIVE: "❔ Inconclusive",
+    Verdict.ERROR: "⚠️ Error",
+    Verdict.TIMED_OUT: "⌛ Timed out",
+    Verdict.CANCELLED: "🚫 Cancelled",
+    Verdict.SKIPPED: "⏭️ Skipped",
+}
+WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", PLANNED: "📋 Planned", CANCELLED: "⏹️ Cancelled"}  # by status
+TITLES: Final = {
+    Verdict.PASSED: "Passed",
+    Verdict.ERROR: titles.NO_VERDICT,
+    Verdict.FAILED: titles.GATE_FAILED,
+    Verdict.INCONCLUSIVE: titles.INCONCLUSIVE,
+    Verdict.TIMED_OUT: titles.TIMED_OUT,
+}  # of a run that completed
+TITLES_NOT_COMPLETED: Final = {
+    Verdict.ERROR: titles.RUN_ERROR,
+    Verdict.FAILED: titles.RUN_FAILED,
+    Verdict.CANCELLED: titles.RUN_CANCELLED,
+}
+ATTACH: Final = (
+    "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
+    "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
+)
+UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
+ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
+ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
+LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
+OUTCOMES: Final = {
+    "cancelled": "the run was cancelled",
+    "over": "the run had already ended ({status})",
+    "gone": "the run no longer exists",
+    "not_launched": "no run was launched",
+    "left": "the run continues in Coval",
+    "maybe_left": "a run may continue in Coval",
+    "failed": "the run could not be cancelled ({reason})",
+}
+NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
+TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
+    TimedOut: titles.TIMED_OUT,
+    Aborted: titles.RUN_ABORTED,
+    StepInterrupted: titles.CANCELLED,
+    Unfinished: titles.UNFINISHED,
+    Skipped: titles.SKIPPED,
+}
+UNDECIDED: Final = (Verdict.ERROR, Verdict.TIMED_OUT)
+NOTHING_DONE: Final = ("gone", "not_launched")
+
+
+def heading(judgement: Judgement) -> str:
+    """Return the verdict with a mark; without a verdict, what the step did."""
+    return HEADINGS[judgement.verdict] if judgement.verdict else WITHOUT_VERDICT[judgement.status]
+
+
+def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
+    """Return the title of an annotation; empty where there is nothing to warn about."""
+    if judgement.passed_flaky:
+        return titles.FLAKY
+    if judgement.verdict is Verdict.PASSED and is_doubtful:
+        return titles.DOUBTFUL_CRITERION
+    if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
+        return titles.RUN_NOT_ANSWERED
+    match judgement.cause:
+        case Completed():
+            return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
+        case NotCompleted():
+            return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
+        case Errored(title=text):
+            return text
+    return TITLES_OF_CAUSES.get(type(judgement.cause), "")
+
+
+def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
+    """Return the gravest reason, and the number of others, in a sentence. `said`: the reasons, if they are known."""
+    first, *more = said or reasons(judgement)
+    others = others_text(judgement, len(more))
+    first = one_line(first, 2 * LONGEST_REASON)
+    return shortened_at_word(first.removesuffix(".") if others else first, LONGEST_REASON - len(others)) + others
+
+
+def others_text(judgement: Judgement, count: int) -> str:
+    """Return the end of a reason that has `count` more beside it; empty if it has none, and no more legs, either."""
+    legs = judgement.of_legs.others if judgement.of_legs else 0
+    others = [plural(count, *_nouns(judgement))] * bool(count) + [plural(legs, "more leg")] * bool(legs)
+    return f" (and {' and '.join(others)})." if others else ""
+
+
+def _nouns(judgement: Judgement) -> tuple[str, str]:
+    match judgement.cause:
+        case RunsCancelled():
+            return "more run", ""
+        case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
+            return "more criterion", "more criteria"
+    return "more reason", ""
+
+
+def reasons(judgement: Judgement) -> tuple[str, ...]:
+    """Return sentences, the gravest first, at least one. With several legs, they name the leg that decides."""
+    own = _own_reasons(judgement)
+    if (legs := judgement.of_legs) is None or not legs.decisive:
+        return own
+    match judgement.verdict:
+        case Verdict.PASSED:
+            return (f"All {legs.total:,} legs passed.",)
+        case None:
+            return (f"{legs.total:,} runs were launched. This step does not wait for them.",)
+    return tuple(f"{legs.decisive}: {sentence}" for sentence in own)
+
+
+def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a case for each cause
+    match judgement.cause:
+        case Completed(late=late):
+            return _completed_reasons(judgement, late)
+        case NotCompleted(run=run):
+            return (_not_completed_reason(run),)
+        case Aborted(run=run, failed=failed, error=error):
+            return (_aborted_reason(run, failed, error),)
+        case Unanswered():
+            return (f"{NOT_ANSWERED.sentence}.",)
+        case TimedOut(run=run, limit=limit):
+            return (_timed_out_reason(run, limit),)
+        case Launched():
+            return ("The run was launched. This step does not wait for it.",)
+        case Planned(what=what):
+            return (what,)
+        case StepInterrupted():
+            outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
+            return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)
+        case Unfinished():
+            return (UNFINISHED_TEXT,)
+        case Skipped(withheld=withheld):
+            return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
+        case RunsCancelled(cancellations=cancellations):
+            return tuple(run_cancellation_text(cancellation) for cancellation in cancellations)
+        case Errored(what=what):
+            return (what,)
+    assert_never(judgement.cause)
+
+
+def _aborted_reason(run: Run, failed: int, error: str) -> str:
+    total = f" of {run.progress.total:,}" if run.progress else ""
+    most = f" Most failed with: {error}" if error else ""
+    return f"The first {failed:,}{total} simulations failed and none completed, as abort_after_failures forbids.{most}"
+
+
+def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
+    """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
+    if judgement.verdict is Verdict.TIMED_OUT:
+        return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
+    if judgement.verdict is Verdict.ERROR:
+        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
+        return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
+    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+    if isinstance(judgement.cause, Aborted):
+        lines += [_left_text(judgement), "Check that the agent can be reached."]
+    if judgement.passed_unjudged:
+        lines.append(_unjudged_text(judgement))
+    if judgement.is_red_against_baseline:
+        lines.append(_fix_or_accept(judgement))
+    return "\n".join((*lines, *doubts))
+
+
+def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
+    """Return whether a table of the checks `shown` lacks the first reason, and which of the other reasons it lacks."""
+    if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
+        return False, []
+    in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    return said[0] not in in_table, [other for other in said[1:] if other not in in_table]
+
+
+def doubt_lines(judgement: Judgement) -> list[str]:
+    return list(doubts(judgement.checks, judgement.variants)) if judgement.checks else []
+
+
+def _unjudged_text(judgement: Judgement) -> str:
+    if any(check.accepted for check in judgement.checks):
+        return ACCEPTED_UNJUDGED
+    return ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED
+
+
+def link(judgement: Judgement) -> str:
+    """Return the URL of a page that explains more; empty where there is none."""
+    if isinstance(judgement.cause, Errored):
+        return judgement.cause.link
+    return titles.entry_of(title(judgement)) if judgement.verdict in UNDECIDED else ""
+
+
+def cancellation_text(cancellation: Cancellation) -> str:
+    """Return what became of a run, as a clause."""
+    text = OUTCOMES[cancellation.outcome]
+    return text.format(status=cancellation.status, reason=cancellation.reason.rstrip("."))
+
+
+def run_cancellation_text(cancellation: Cancellation) -> str:
+    """Return what became of a run, with its id, as a sentence."""
+    return f"Run {cancellation.run_id}: {cancellation_text(cancellation)}."
+
+
+def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
+    missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
+    if judgement.verdict is Verdict.TIMED_OUT and late:
+        what = "The run completed, but Coval did not yet have all of its simulations and values"
+        return (f"{what} after {_limit_text(late)}.", *missed)
+    return tuple(missed) or (_all_well(judgement),)
+
+
+def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
+    if len(repetition.runs) > 1:
+        verdicts = ((run.run_id, run.judgement.verdict) for run in repetition.runs)
+        alone = ", ".join(f"run {id_} {ALONE.get(verdict, verdict)}" for id_, verdict in verdicts)
+        yield f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[judgement.verdict]}."
+    if unusable := repetition.unusable:
+        which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
+        decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
+        why, left = reason(unusable.judgement), _left_text(unusable.judgement)
+        yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
+    if count := len(repetition.replaced):
+        yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
+
+
+def _all_well(judgement: Judgement) -> str:
+    if judgement.passed_flaky and judgement.repetition:
+        both = all_runs_text(len(judgement.repetition.runs))
+        return f"The first run failed, but {both} together meet every criterion (flaky)."
+    total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
+    met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
+    all_met = {1: "the criterion is", 2: "both criteria are"}.get(met, f"all {met:,} criteria are")
+    everything = "The one simulation" if total == 1 else f"All {total:,} simulations"
+    simulations = everything if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
+    return f"{simulations} completed{f'; {all_met} met' if met else ''}."
+
+
+def _not_completed_reason(run: Run) -> str:
+    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
+    words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
+    ended = words.get(run.status, f"ended with the status {run.status}")
+    return f"The run {ended}{f': {why}' if why else ''}."
+
+
+def _timed_out_reason(run: Run, limit: Limit) -> str:
+    progress = run.progress
+    done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
+    if limit.name == "max_queue_time":
+        return f"The run had not started after {_limit_text(limit)}: it was still {run.status}."
+    return f"The run was still {run.status}{done} after {_limit_text(limit)}."
+
+
+def _limit_text(limit: Limit) -> str:
+    return f"{duration(limit.seconds)}, the limit of {limit.name}"
+
+
+def _time_out_advice(judgement: Judgement) -> str:
+    limit = judgement.cause.limit if isinstance(judgement.cause, TimedOut) else None
+    if isinstance(judgement.cause, Completed):
+        limit = judgement.cause.late
+    if limit is None:
+        return ""
+    cancellation = judgement.cancellation
+    continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
+    run = "the output run_ids" if judgement.of_legs else "its run_id"
+    return f"Raise {limit.name}{f', or wait in a later step with mode wait and {run}' if continues else ''}."
+
+
+def _left_text(judgement: Judgement) -> str:
+    cancellation = judgement.cancellation
+    if cancellation is None or cancellation.outcome in NOTHING_DONE:
+        return ""
+    text = cancellation_text(cancellation)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _fix_or_accept(judgement: Judgement) -> str:
+    own = judgement.baseline.acceptable if judgement.baseline else ""
+    if not own:
+        return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
+    base = judgement.base.runs if judgement.base else ()
+    run_ids = judgement.of_legs.run_ids if judgement.of_legs else (own, *(other.run.run_id for other in base))
+    return (
+        "Fix the agent, or accept the change: start the workflow by hand with mode: wait, "
+        f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
+        f"Later runs are then compared with {'these' if judgement.of_legs else 'this one'}."
+    )

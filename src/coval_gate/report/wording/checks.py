@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from coval_gate.base.text import difference_with_unit, number, one_line, shortened, value_text, with_unit
 from coval_gate.coval.model import Value
@@ -20,7 +20,6 @@ from coval_gate.report.model import LegReport
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
-FLAKY, CONSISTENT = "flaky", "consistent"
 NAME: Final = 60  # characters of a branch
 IN_BASELINE: Final = "in the baseline"
 WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}
@@ -151,20 +150,16 @@ def cause_count(cause: Cause, count: int, where: str) -> str:
     return f"{count:,} {cause.value}"
 
 
-def cause_title(cause: Cause | None, leg: LegReport) -> str:
-    """Return the title of a group of simulations: "New", "Also fail on main"; "Cause unknown" without a cause."""
-    if cause is Cause.OLD:
-        return f"Also fail {where_text(leg)}"
-    return cause.value.capitalize() if cause else "Cause unknown"
+def stability(case: CaseStability) -> Literal["flaky", "consistent"]:
+    return "flaky" if case.is_flaky else "consistent"
 
 
-def in_figures(cases: Sequence[CaseStability]) -> str:
+def in_figures(cases: Iterable[CaseStability]) -> str:
     """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
-    flaky = sum(case.is_flaky for case in cases)
-    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+    counts = Counter(map(stability, cases))
+    return ", ".join(f"{count:,} {word}" for word, count in sorted(counts.items()))
 
 
 def stability_text(case: CaseStability) -> str:
     """Return the stability with its figures: "flaky, failed 2 of 3"."""
-    return f"{FLAKY if case.is_flaky else CONSISTENT}, failed {case.failed:,} of {case.total:,}"
+    return f"{stability(case)}, failed {case.failed:,} of {case.total:,}"

@@ -17,16 +17,16 @@ from markupsafe import Markup
 
 from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, with_unit
 from coval_gate.report import limits
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
-from coval_gate.report.document.step import Document
-from coval_gate.report.html.plots import WIDTH, histogram, scale_of, trend_of
-from coval_gate.report.html.table import table, web_address
+from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
+from coval_gate.report.formats.html.table import table, web_address
 from coval_gate.report.tables import FEW_FLIPS
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PARTS = "coval_gate.report.html"
+PARTS: Final = __name__
 ICONS: Final[dict[str | None, tuple[str, str]]] = {
     "passed": ("#1a7f37", "M4.5 8.3l2.5 2.5 4.5-5.3"),
     "failed": ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
@@ -13,7 +12,7 @@ from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
+from coval_gate.report.document.results import BoundFacts, Distribution, MetricFacts, TrendRunFacts
 
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
@@ -29,67 +28,51 @@ ROOM: Final = 64  # for the numbers beside an axis, at most
 class PlottedBar(NamedTuple):
     x: float
     width: float
-    y: float
-    height: float
-    text: str
+    y: float = 0
+    height: float = 0
+    text: str = ""
 
 
 class Mark(NamedTuple):
-    """`kind`: threshold, target or value."""
-
-    x: float
-    kind: str
-    text: str
-
-
-class Tick(NamedTuple):
-    """`place`: along its axis."""
+    """`place`: along its axis. `kind`: threshold or target; empty for a number beside the axis."""
 
     place: float
     text: str
+    kind: str = ""
 
 
 class Histogram(NamedTuple):
-    """A distribution: bars, the outline of earlier numbers, marks, and two axes: of values, and of shares."""
+    """A distribution: bars, the outline of earlier numbers, bounds, and two axes: of values, and of shares."""
 
     bars: tuple[PlottedBar, ...]
     outline: str
     marks: tuple[Mark, ...]
-    values: tuple[Tick, ...]
-    shares: tuple[Tick, ...]
+    values: tuple[Mark, ...]
+    shares: tuple[Mark, ...]
     text: str
 
 
 class Point(NamedTuple):
-    """A run of a trend. `failed`: by the gate."""
+    """A run in a trend. `failed`: by the gate; `url`: empty where it has no page."""
 
     value: float
     text: str
     kind: str = ""  # now, baseline or empty
     url: str = ""
     failed: bool = False
-
-
-class Dot(NamedTuple):
-    """A run in a trend. `url` is empty where it has no page."""
-
-    x: float
-    y: float
-    kind: str
-    text: str
-    url: str
-    failed: bool
+    x: float = 0
+    y: float = 0
 
 
 class Line(NamedTuple):
     """`dots`: oldest first; `ticks`: of the axis, which is `left` from the side; `first` and `last`: words below."""
 
-    dots: tuple[Dot, ...]
+    dots: tuple[Point, ...]
     points: str
     low: str
     high: str
     left: float
-    ticks: tuple[Tick, ...]
+    ticks: tuple[Mark, ...]
     first: str
     last: str
 
@@ -105,11 +88,10 @@ class Scale(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     low: float
     high: float
-    left: float = 0.0
+    left: float = 0
     width: float = WIDTH
 
     def place(self, value: float) -> float:
@@ -138,9 +120,9 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
     return Histogram(
         bars=bars,
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
-        marks=tuple(Mark(x=axis.place(bound.value), kind=bound.of, text=bound.text) for bound in bounds),
-        values=tuple(Tick(axis.place(value), number(value, EXACT)) for value in ends[::every]),
-        shares=tuple(Tick(round(HEIGHT - share / highest * HEIGHT, 1), percent(share)) for share in ticks),
+        marks=tuple(Mark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
+        values=tuple(Mark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
+        shares=tuple(Mark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
         text=f"{plural(sum(counts), 'value')} {reach}",
     )
 
@@ -168,22 +150,6 @@ def _words(run: str, value: float, failed: bool, unit: str) -> str:
     return f"{run}: {with_unit(number(value), unit)}{', failed' if failed else ''}"
 
 
-def scale_of(criterion: Criterion) -> Scale | None:
-    """Return the value beside its bound; None if either is missing."""
-    if criterion.actual is None or criterion.bound is None or not criterion.metric_id:
-        return None
-    lower, upper = (-math.inf if criterion.lower is None else criterion.lower), criterion.upper
-    return scale(
-        criterion.actual,
-        criterion.bound,
-        criterion.operator or "",
-        interval=(lower, math.inf if upper is None else upper) if criterion.confidence is not None else None,
-        reference=criterion.baseline_value,
-        whole=(0.0, 1.0) if criterion.unit == "share" else None,
-        text=f"{criterion.actual_text}, required {criterion.required_text}",
-    )
-
-
 def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line | None:
     """Return the line through points, the oldest first; None for fewer than two. `unit` is the scale's."""
     if len(points) < 2:
@@ -195,15 +161,7 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
     across = Axis(0.0, float(len(points) - 1), left + EDGE, WIDTH - left - 2 * EDGE)
     up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
     dots = tuple(
-        Dot(
-            x=across.place(float(place)),
-            y=_from_top(up.place(point.value)),
-            kind=point.kind,
-            text=point.text,
-            url=point.url,
-            failed=point.failed,
-        )
-        for place, point in enumerate(points)
+        point._replace(x=across.place(place), y=_from_top(up.place(point.value))) for place, point in enumerate(points)
     )
     return Line(
         dots=dots,
@@ -211,35 +169,33 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
         low=with_unit(number(min(numbers)), unit),
         high=with_unit(number(max(numbers)), unit),
         left=left,
-        ticks=tuple(Tick(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
+        ticks=tuple(Mark(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
         first=first,
         last=last,
     )
 
 
-def scale(
-    value: float,
-    bound: float,
-    operator: str,
-    *,
-    interval: tuple[float, float] | None = None,
-    reference: float | None = None,
-    whole: tuple[float, float] | None = None,
-    text: str,
-) -> Scale:
-    """Return a value beside its bound, on the `whole` scale or one that fits."""
+def scale_of(criterion: Criterion) -> Scale | None:
+    """Return the value beside its bound, on a scale that fits; None if either is missing."""
+    value, bound, reference = criterion.actual, criterion.bound, criterion.baseline_value
+    if value is None or bound is None or not criterion.metric_id:
+        return None
+    lower = -math.inf if criterion.lower is None else criterion.lower
+    upper = math.inf if criterion.upper is None else criterion.upper
     shown = [value, bound, *([] if reference is None else [reference])]
-    shown += [end for end in interval or () if math.isfinite(end)]
-    low, high = whole or _padded(min(shown), max(shown))
+    shown += [end for end in (lower, upper) if math.isfinite(end)]
+    low, high = (0.0, 1.0) if criterion.unit == "share" else _padded(min(shown), max(shown))
     axis = Axis(low, high, EDGE, WIDTH / 2 - 2 * EDGE)
-    allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(operator)
+    allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(
+        criterion.operator or ""
+    )
     return Scale(
         value=axis.place(value),
         bound=axis.place(bound),
         allowed=_band(axis, *allowed) if allowed else None,
-        claimed=_band(axis, *interval) if interval else None,
+        claimed=None if criterion.confidence is None else _band(axis, lower, upper),
         reference=None if reference is None else axis.place(reference),
-        text=text,
+        text=f"{criterion.actual_text}, required {criterion.required_text}",
     )
 
 
@@ -253,7 +209,7 @@ def _round_numbers(values: Sequence[float], count: int) -> list[float]:
 
 def _band(axis: Axis, low: float, high: float) -> PlottedBar:
     left, right = axis.place(low), axis.place(high)
-    return PlottedBar(x=left, width=round(max(0.0, right - left), 1), y=0, height=0, text="")
+    return PlottedBar(x=left, width=round(max(0.0, right - left), 1))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -264,16 +220,14 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:
     left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
     text = f"{number(low, EXACT)} to {with_unit(number(high, EXACT), unit)}: {plural(count, 'simulation')}"
-    return PlottedBar(
-        x=left + 0.5, width=round(max(1.0, right - left - 1), 1), y=round(HEIGHT - height, 1), height=height, text=text
-    )
+    return PlottedBar(left + 0.5, round(max(1.0, right - left - 1), 1), _from_top(height), height, text)
 
 
 def _outline(axis: Axis, bounds: Sequence[float], shares: Sequence[float]) -> str:
     """Return the path over the tops of bars that are not drawn."""
     parts = [f"M{axis.place(bounds[0]):g},{HEIGHT}"]
     for low, high, share in zip(bounds, bounds[1:], shares, strict=False):
-        top = round(HEIGHT - share * HEIGHT, 1)
+        top = _from_top(share * HEIGHT)
         parts.append(f"L{axis.place(low):g},{top:g} {axis.place(high):g},{top:g}")
     return "".join([*parts, f"L{axis.place(bounds[-1]):g},{HEIGHT}"])
 

@@ -10,13 +10,12 @@ from functools import cached_property
 from typing import Final, get_args
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import named_with_unit, one_line, value_text
+from coval_gate.base.text import one_line, value_text
 from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, CauseWord
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.metrics import MetricFacts
-from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
-from coval_gate.report.document.step import Document
+from coval_gate.report.document.results import MetricFacts, MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,
@@ -34,18 +33,9 @@ OF_CASE: Final = "its test case fails now"
 FLIPS: Final = {"worse": "fails now", "tolerated": "fails now, tolerated", "better": "passes now", "": ""}
 
 
-class Column(NamedTuple):
-    metric: MetricFacts
-    numeric: bool
-
-    @property
-    def name(self) -> str:
-        return named_with_unit(self.metric.name, self.metric.unit if self.numeric else "")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A simulation of a leg. `place` counts from the worst; `anchor` is the address on the page.
+    """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if that is usable and unique.
 
     The row has room for so many missed criteria and characters.
     """
@@ -62,10 +52,6 @@ class Row:
     @property
     def case(self) -> str:
         return f"{self.key} {one_line(self.facts.test_case_id or self.facts.id, NAME)}"
-
-    @property
-    def word(self) -> str:
-        return word(self.facts)
 
     @property
     def flip(self) -> str:
@@ -135,8 +121,8 @@ class Row:
         """The longest latency, in seconds; 1 without any."""
         return max((turn.latency or 0.0 for turn in self.facts.turns), default=0.0) or 1.0
 
-    def cell(self, column: Column) -> str:
-        value = self.facts.values.get(column.metric.id)
+    def cell(self, metric: MetricFacts) -> str:
+        value = self.facts.values.get(metric.id)
         return "" if value is None else value_text(value)
 
     def prompt(self, document: Document) -> str:
@@ -144,8 +130,7 @@ class Row:
         return prompt_of(document, self.leg, self.facts) if has_one else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Section:
+class Section(NamedTuple):
     """The rows of a leg by test case, those with the worst row first. `token` filters for the leg."""
 
     key: str
@@ -154,14 +139,14 @@ class Section:
     cases: Mapping[str, list[Row]]
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return sum(len(rows) for rows in self.cases.values())
 
 
 class Table(NamedTuple):
     """The simulations that are shown, the worst first. `counts`: of each word. `sections`: the same rows by leg."""
 
-    columns: list[Column]
+    columns: list[MetricFacts]
     rows: list[Row]
     total: int
     counts: Mapping[str, int]
@@ -170,10 +155,6 @@ class Table(NamedTuple):
     groups: bool
     compared: bool
     sections: list[Section]
-
-
-def word(facts: SimulationFacts) -> str:
-    return "contributes" if facts.contributes else "tolerated" if facts.verdict == "skipped" else facts.verdict
 
 
 def web_address(url: str) -> str:
@@ -186,14 +167,14 @@ def table(document: Document) -> Table:
     pairs.sort(key=lambda pair: pair[1].place)
     shown = pairs[:MOST_TABLE_ROWS]
     talks = sum(bool(facts.turns) for _, facts, _ in shown)
-    anchors = _anchors([facts.id for _, facts, _ in shown])
+    ids = Counter(facts.id for _, facts, _ in shown)
     rows = [
         Row(
             leg=leg,
             facts=facts,
             key=key,
             place=place,
-            anchor=anchors[place],
+            anchor=facts.id if ids[facts.id] == 1 and IDENTIFIER.fullmatch(facts.id) else f"row-{place}",
             misses_room=max(1, MISSES_ROOM // len(shown)),
             texts_room=TEXTS_ROOM // len(shown),
             turns_room=TRANSCRIPTS_ROOM // max(1, talks),
@@ -206,19 +187,13 @@ def table(document: Document) -> Table:
         columns=_columns(document.legs),
         rows=rows,
         total=len(pairs),
-        counts=Counter(word(facts) for _, facts, _ in pairs),
+        counts=Counter(facts.word for _, facts, _ in pairs),
         causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
         variants=any(facts.variant != AGENT for _, facts, _ in pairs),
         groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),
         sections=sections,
     )
-
-
-def _anchors(ids: Sequence[str]) -> list[str]:
-    """Return the address of each simulation on the page: its id or, if that is unusable or not unique, its place."""
-    unusual = {anchor for anchor, count in Counter(ids).items() if count > 1 or not IDENTIFIER.fullmatch(anchor)}
-    return [f"row-{place}" if anchor in unusual else anchor for place, anchor in enumerate(ids)]
 
 
 def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
@@ -231,22 +206,14 @@ def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
         yield Section(key=key, name=name, token=f'l:"{max(name.split(chr(34)), key=len)}"', cases=cases)
 
 
-def _columns(legs: Sequence[Leg]) -> list[Column]:
+def _columns(legs: Sequence[Leg]) -> list[MetricFacts]:
     """Return the first metrics: those of missed criteria, then those of other criteria, then the rest."""
     metrics: dict[str, MetricFacts] = {}
     for metric in (candidate for leg in legs for candidate in leg.metrics):
-        if _has_values(metric) or metric.id not in metrics:
+        if metric.has_values or metric.id not in metrics:
             metrics[metric.id] = metric
     criteria = [criterion for leg in legs for criterion in leg.criteria if criterion.metric_id]
     missed = [criterion.metric_id for criterion in criteria if criterion.is_missed]
     ids = dict.fromkeys([*missed, *(criterion.metric_id for criterion in criteria), *metrics])
-    ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and _has_values(metrics[metric_id])]
-    return [Column(metric, numeric=_is_numeric(metric)) for metric in ordered[:MOST_COLUMNS]]
-
-
-def _has_values(metric: MetricFacts) -> bool:
-    return any(figures.count for figures in metric.variants.values())
-
-
-def _is_numeric(metric: MetricFacts) -> bool:
-    return not any(figures.values for figures in metric.variants.values())
+    ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].has_values]
+    return ordered[:MOST_COLUMNS]
