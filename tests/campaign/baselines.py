@@ -157,8 +157,8 @@ def _quirks(rng: Random) -> dict[str, Any]:
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
     """Return the runs that a step may compare its run with.
 
-    They completed, have the tag or are on the branch, no comparison failed them, and they are not older than one that a
-    person accepted; on a branch, they are also older than the step's run, and young enough.
+    They completed with all of their simulations, have the tag or are on the branch, no comparison failed them, and they are not older
+    than one that a person accepted; on a branch, they are also older than the step's run, and young enough.
     """
     own, began = history.runs.get(result.run_id), history.coval_time(result.began)
     if own is None:
@@ -176,15 +176,16 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         is_young = own.create_time - MAX_AGE <= record.create_time < own.create_time
         return is_young and branches.get(record.run_id) == "main"
 
-    return counting(
-        history,
-        began,
-        [
-            record
-            for record in others_alike(history, own)
-            if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
-        ],
-    )
+    there = [
+        record
+        for record in others_alike(history, own)
+        if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
+    ]
+    return [
+        record
+        for record in counting(history, began, there)
+        if not any(simulation.failed for simulation in record.plan.simulations)
+    ]
 
 
 def others_alike(history: History, own: RunRecord) -> list[RunRecord]:

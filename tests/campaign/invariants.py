@@ -67,6 +67,7 @@ MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step g
 CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the deadline
 LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
 LAST_REQUESTS: Final = 5  # requests that include the last poll
+LAST_CALLS: Final = 4  # to cancel a run: a list with the filter for tags, one without, a poll and a DELETE
 GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
 STATES: Final = {
     "passed": "success",
@@ -809,8 +810,6 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
     for result in history.results:
         if result.crash:
             yield f"{_name(result)} crashed: {result.crash.strip().splitlines()[-1]}"
-        if result.ignored_signal:
-            yield f"{_name(result)} missed a signal while it waited for a response"
         if result.interrupted is not None:
             end = result.killed if result.killed is not None else result.ended
             if end - result.interrupted > INTERRUPT_TIME + ROUNDING:
@@ -1166,7 +1165,7 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
     denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
     about_it = tuple(request for request in tried if record.run_id in request.path)
     rejected = any(request.status in (401, 403) for request in about_it)  # which no retry changes
-    return denied or rejected or met_fault(tried[-3:])
+    return denied or rejected or met_fault(tried[-LAST_CALLS:])
 
 
 def _is_safe(request: SentRequest) -> bool:
