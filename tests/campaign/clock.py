@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import math
 import threading
-import time
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -18,7 +17,7 @@ from coval_gate.base.clock import Interrupted
 from support import EPOCH
 
 MAX_WAITS: Final = 500_000  # sleeps and responses of one schedule; more of them mean no end
-YIELD: Final = 0.0002  # s of real time in which another thread gets its turn; nothing depends on how many pass
+TURN: Final = 0.005  # s of real time that a thread gets at most before it is looked at again, as often as it takes
 
 
 class Killed(BaseException):
@@ -34,6 +33,7 @@ class SimulatedClock:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._began_to_wait = threading.Condition(self.lock)
         self.wall_offset = 0.0  # s by which the wall clock is wrong
         self.check_count = 0  # checks for signals while no request was outstanding
         self.on_check: Callable[[int], None] = lambda _: None
@@ -121,6 +121,7 @@ class SimulatedClock:
         """Wait in a request's thread until a scheduled action sets `done`."""
         with self.lock:
             self._waiting[threading.current_thread()] = done
+            self._began_to_wait.notify()
         done.wait()
 
     def _settle(self) -> bool:
@@ -128,10 +129,14 @@ class SimulatedClock:
         while True:
             alive = [thread for thread in set(threading.enumerate()) - self._foreign if thread.is_alive()]
             with self.lock:
-                waiting = [self._waiting.get(thread) for thread in alive]
-            if all(done is not None and not done.is_set() for done in waiting):
+                working = [thread for thread in alive if thread not in self._waiting]
+                if working:
+                    self._began_to_wait.wait(TURN)
+                    continue
+            answered = [thread for thread in alive if self._waiting[thread].is_set()]
+            if not answered:
                 return bool(alive)
-            time.sleep(YIELD)
+            answered[0].join(TURN)
 
     def _advance_to_response(self, until: float) -> None:
         self._count_wait()
