@@ -129,7 +129,7 @@ BREAKS: Final = {
     "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
     "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
     "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
-    "save no state": Break("ci.github:GitHub.save_state", _returns(None)),
+    "save no state": Break("ci.github:GitHubHost.save_state", _returns(None)),
     "skip the post step": Break("step.post:post", _returns(0)),
     "write no output before the end": Break("step.step:Step.record_id", _returns(None)),
     "take as long after a signal as ever": Break(

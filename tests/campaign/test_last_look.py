@@ -64,8 +64,8 @@ def test_run_that_ended_while_polls_hung_is_detected(
             assert polls(result)[-1] <= max_wait_time + HANGS
 
 
-@pytest.mark.parametrize("latency", [2.5, 6, 8])  # the step ends ten seconds after max_wait_time
-@pytest.mark.parametrize("max_wait_time", [80, 81, 90])
+@pytest.mark.parametrize("latency", [2.5, 8])  # the step ends ten seconds after max_wait_time
+@pytest.mark.parametrize("max_wait_time", [80, 90])
 def test_slow_responses_are_waited_for(latency: float, max_wait_time: int) -> None:
     outage = Outage(begin=5, end=1000, action=f"slow {latency}")
     result = result_of(outage, max_wait_time=str(max_wait_time))
@@ -107,7 +107,7 @@ def test_limit_on_queue_has_its_own_last_poll(hangs: str) -> None:
     assert any(10 <= poll < 10 + 4 * LATENCY for poll in polls(result)), polls(result)
 
 
-@pytest.mark.parametrize("max_wait_time", [79, 82, 85, 88])
+@pytest.mark.parametrize("max_wait_time", [79, 85])
 def test_question_whether_values_will_come_keeps_deadline(max_wait_time: int) -> None:
     """Coval does not respond to it. The run ends about half a minute before the deadline."""
     history = simulate(
