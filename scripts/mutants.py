@@ -16,14 +16,13 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 LEFT_OUT: Final = shutil.ignore_patterns(".*", "build", "site", "node_modules", "__pycache__")
-OTHER: Final[dict[type[ast.AST], type[ast.AST]]] = {
+OTHER: Final[dict[type[ast.AST], Any]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
@@ -49,12 +48,10 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     source = (ROOT / path).read_bytes()
     starts = [0, *(number + 1 for number, byte in enumerate(source) if byte == ord("\n"))]
     for node in _nodes(ast.parse(source)):
-        changed = _changed(node)
-        if isinstance(node, ast.expr) and changed is not None:
-            begin = starts[node.lineno - 1] + node.col_offset
-            end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-            new = f"({ast.unparse(changed)})"
-            yield Mutant(path, node.lineno, begin, end, source[begin:end].decode(), new)
+        for old, new in _changes(node):
+            begin = starts[old.lineno - 1] + old.col_offset
+            end = starts[(old.end_lineno or old.lineno) - 1] + (old.end_col_offset or 0)
+            yield Mutant(path, old.lineno, begin, end, source[begin:end].decode(), f"({ast.unparse(new)})")
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -66,21 +63,21 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
                 yield from _nodes(child) if isinstance(child, ast.AST) else ()
 
 
-def _changed(node: ast.AST) -> ast.expr | None:
-    """Return another operator, comparison, condition or constant in its place; None if there is none."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
-        return ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return node.operand
-    if isinstance(node, ast.IfExp):
-        return ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
-    if isinstance(node, ast.Compare) and (other := OTHER.get(type(node.ops[0]))):
-        return ast.Compare(node.left, [other(), *node.ops[1:]], node.comparators)  # type: ignore[list-item]
-    if isinstance(node, (ast.BoolOp, ast.BinOp)) and (other := OTHER.get(type(node.op))):
-        copy = deepcopy(node)
-        copy.op = other()  # type: ignore[assignment]
-        return copy
-    return None
+def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield expressions of a node, each with another operator, comparison, condition or constant in its place."""
+    match node:
+        case ast.Constant(value=bool(value)):
+            yield node, ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)):
+            yield node, ast.Constant(value + 1)
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+            yield test, ast.UnaryOp(ast.Not(), test)
+        case ast.Compare(left=left, ops=[first, *others], comparators=comparators) if type(first) in OTHER:
+            yield node, ast.Compare(left, [OTHER[type(first)](), *others], comparators)
+        case ast.BoolOp(op=op, values=values) if type(op) in OTHER:
+            yield node, ast.BoolOp(OTHER[type(op)](), values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OTHER:
+            yield node, ast.BinOp(left, OTHER[type(op)](), right)
 
 
 def survives(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> bool:
