@@ -110,6 +110,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=900, help="time for the tests of one mutant (900)")
     options = parser.parse_args(arguments)
     roots = [ROOT / "src/coval_gate" / name for name in options.packages]
+    if missing := [str(root) for root in roots if not root.exists()]:
+        parser.error(f"there is no {missing[0]}")
     files = [file for root in roots for file in sorted(root.rglob("*.py") if root.is_dir() else [root])]
     every = [mutant for file in files for mutant in mutants_of(file.relative_to(ROOT))]
     drawn = Random(options.seed).sample(every, min(options.number, len(every)))  # noqa: S311 - no secret
