@@ -11,6 +11,7 @@ from typing import Any, Final
 from campaign.facts import (
     LAST_REQUESTS,
     check_name,
+    has_base,
     has_file_fault,
     knows_events,
     late_is_fine,
@@ -34,6 +35,7 @@ ANNOTATIONS: Final = ("error", "warning", "notice")
 MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
+RESPONSE_TIME: Final = 30.0  # s for which a step waits for a response before it looks for the run
 GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
 STATES: Final = {
     "passed": "success",
@@ -257,12 +259,18 @@ def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
-    """A killed step has written its run id if it had received the response to the launch."""
+    """A killed step has written its run id if it had received the response to the launch, and not cancelled the run.
+
+    The response to a base's launch may come when its legs are done already; the post step finds that run.
+    """
     if result.step.file_fault:
         return
+    cancelled = {request.path for request in result.requests if request.method == "DELETE"}
     for request in result.requests:
         received = request.launched_run and request.answered and (result.killed or 0.0) > request.ended_at
-        if received and request.launched_run not in json.loads(outputs.get("run_ids") or "[]"):
+        is_late = has_base(result.step) and request.ended_at - request.sent_at > RESPONSE_TIME
+        needless = is_late or f"/runs/{request.launched_run}" in cancelled
+        if received and not needless and request.launched_run not in json.loads(outputs.get("run_ids") or "[]"):
             yield f"{step_name(result)} was killed without its run in the outputs: {request.launched_run}"
 
 
