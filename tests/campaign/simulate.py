@@ -242,6 +242,9 @@ class _Simulator:
                     self._follow(result, self.schedule.process)
             self._run_post_steps(job)
             self.clock.advance(SETTLE_TIME)
+            ended = self.clock.now()
+            while not self.process_has_left:  # its tag may come when no step looks for it any more
+                self.clock.advance(TICK)
         return History(
             schedule=self.schedule,
             results=tuple(self.results),
@@ -251,7 +254,7 @@ class _Simulator:
             retaggings=tuple(self.world.retaggings),
             statuses=tuple(self.github.statuses),
             check_runs=tuple(self.github.check_runs),
-            ended=self.clock.now(),
+            ended=ended,
             fault_count=self.network.fault_count,
             tagged=self.tagged,
         )
