@@ -162,6 +162,9 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
     """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
     for check in (check_run for check_run in history.check_runs if check_run.status != "completed"):
         users = [main_result for main_result in main_results(history) if check_name(main_result) == check.name]
+        if not users:
+            yield f"no step has the name of the check run {check.name}"
+            continue
         concerned = [user for user in users if check.external_id in (user.run_id, user.given_run)] or users
         waits = concerned[-1].step.mode == "launch"
         if not waits and all(could_set_status(history, user) for user in users):
