@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
@@ -78,8 +78,11 @@ campaign: setup  ## check ten thousand schedules of faults and signals; five hun
 fuzz: setup  ## search at random for inputs that break a property
 	$(BIN)/python -m pytest -m 'hypothesis and not e2e and not browser' --hypothesis-profile random --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
-mutants: setup  ## show that the campaign catches deliberate mistakes in the code
-	@$(BIN)/python tests/campaign/mutants.py
+breaks: setup  ## show that the campaign catches each of some deliberate mistakes
+	@$(BIN)/python tests/campaign/breaks.py
+
+mutants: setup  ## change the code at random, and show what no test notices: make mutants PACKAGES=gate TESTS=tests/unit
+	@$(BIN)/python scripts/mutants.py $(or $(PACKAGES),gate) --tests "$(or $(TESTS),tests/unit)" $(MUTANTS_ARGS)
 
 bench: setup  ## measure the figures in docs/figures.md
 	@$(BIN)/python -m bench

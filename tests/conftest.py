@@ -22,7 +22,7 @@ from support import TALLY, VirtualClock
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
-OF_STEPS = ("campaign", "road", "sandbox")  # whose tests run whole steps, each of which takes a tenth of a second
+OF_STEPS = ("road", "sandbox")  # whose tests run whole steps, each of which takes a tenth of a second
 FIRST = 2  # cases of each test there that `make test` runs
 IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a worker's own
 PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes

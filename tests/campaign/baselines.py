@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from statistics import fmean
 from typing import Any, Final
 
 from campaign.schedule import (
-    ACCEPTED,
     ALL_GATES,
     BASELINE_GATES,
     BY_HAND,
     ECHO,
-    FAILED,
     STABLE,
     Event,
     Fault,
@@ -21,17 +18,12 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from campaign.simulate import History, ProcessResult
-from coval_sandbox import catalogue
-from coval_sandbox.state import RunRecord
 from leaks import DISGUISES
-from support import IDS
 
 WORKFLOW: Final = "baseline"
 SHARE: Final = 0.3  # of the schedules with one step
 TAGGING_SHARE: Final = 0.25  # of all others whose runs may take a tag
 ACCEPTED_SHARE: Final = 0.3  # of these two
-MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
 # What becomes of the earlier runs: all is well, or the step must not find them; or of the agent.
@@ -40,7 +32,6 @@ FATES: Final = ("there", "there", "regress", "break", *ABSENT)
 ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
 HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after", "cut", "hang 60 after")
-MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
 
 
 def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
@@ -152,63 +143,3 @@ def _quirks(rng: Random) -> dict[str, Any]:
         (0.2, "update_times", "null"),
     )
     return {name: value for share, name, value in choices if rng.random() < share}
-
-
-def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
-    """Return the runs that a step may compare its run with.
-
-    They completed, have the tag or are on the branch, no comparison failed them, and they are not older than one that a
-    person accepted; on a branch, they are also older than the step's run, and young enough.
-    """
-    own, began = history.runs.get(result.run_id), history.coval_time(result.began)
-    if own is None:
-        return []
-    branches = {
-        run_id: process.step.branch
-        for process in history.results
-        if not process.is_post
-        for run_id in process.launched_runs
-    }
-
-    def is_of_source(record: RunRecord) -> bool:
-        if result.step.holders:
-            return STABLE in history.tags(record, began)
-        is_young = own.create_time - MAX_AGE <= record.create_time < own.create_time
-        return is_young and branches.get(record.run_id) == "main"
-
-    return counting(
-        history,
-        began,
-        [
-            record
-            for record in others_alike(history, own)
-            if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
-        ],
-    )
-
-
-def others_alike(history: History, own: RunRecord) -> list[RunRecord]:
-    """Return the other runs of the same agent, persona and test set."""
-    ids = {name: own.body[name] for name in IDS}
-    same = [record for record in history.world.runs if ids == {name: record.body[name] for name in IDS}]
-    return [record for record in same if record.run_id != own.run_id]
-
-
-def counting(history: History, at: float, records: list[RunRecord]) -> list[RunRecord]:
-    """Return which runs of a source count at a time on Coval's clock."""
-    tags = {record.run_id: history.tags(record, at) for record in records}
-    since = max((record.create_time for record in records if ACCEPTED in tags[record.run_id]), default=0.0)
-    completed = [record for record in records if record.status(at) == "COMPLETED" and record.create_time >= since]
-    return [record for record in completed if FAILED not in tags[record.run_id]]
-
-
-def is_much_worse(history: History, result: ProcessResult) -> bool:
-    """Return whether a comparison with its baseline, if it has any, fails the run of a step."""
-    most = int(result.step.given["baseline"].partition(" last ")[2] or 1)
-    baselines = possible_baselines(history, result)[-most:]
-    return bool(baselines) and _latency(history.runs[result.run_id]) > MUCH * fmean(map(_latency, baselines))
-
-
-def _latency(record: RunRecord) -> float:
-    completed = (planned.values[catalogue.LATENCY.id] for planned in record.plan.simulations if not planned.failed)
-    return fmean(float(str(latency)) for latency in completed)

@@ -1,15 +1,14 @@
-"""The simulated clock: time advances while a step sleeps or waits for a response, and runs the events that are due.
+"""The simulated clock: time passes only while a step sleeps or waits for a response, and runs the events that are due.
 
-The step's own thread and those that requests wait in may advance it. A thread holds the lock while it advances the
-clock, and a request's thread advances it only while the step waits, and no further than the step waits. So the order of
-events is deterministic.
+Only the thread of the step moves the time, and only once each thread that the step has started either has ended or
+waits for a response. So the order of everything is the same on any machine, however busy it is.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import threading
-import time
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -17,13 +16,8 @@ from typing import Final
 from coval_gate.base.clock import Interrupted
 from support import EPOCH
 
-THREAD_TIMEOUT: Final = 10.0  # s of real time until a thread that should have continued counts as stuck
-STEP_TIMEOUT: Final = (
-    5.0  # s of real time after which a request's thread no longer expects the step to wait on the clock
-)
-MAX_WAITS: Final = 500_000  # sleeps and requests of one schedule; more of them, also on a busy machine, mean no end
-REAL_SLICE: Final = 0.001  # s
-CHECK_TIME: Final = 0.05  # s that pass between two checks of a step whose request was abandoned
+MAX_WAITS: Final = 500_000  # sleeps and responses of one schedule; more of them mean no end
+TURN: Final = 0.005  # s of real time that a thread gets at most before it is looked at again, as often as it takes
 
 
 class Killed(BaseException):
@@ -39,23 +33,21 @@ class SimulatedClock:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._began_to_wait = threading.Condition(self.lock)
         self.wall_offset = 0.0  # s by which the wall clock is wrong
         self.check_count = 0  # checks for signals while no request was outstanding
         self.on_check: Callable[[int], None] = lambda _: None
         self.on_kill: Callable[[], None] = lambda: None
         self.signalled_at: list[float] = []  # when the process got an interrupt
-        self.ignored_signal = False  # whether the process missed a signal while it waited for a response
         self._foreign = set(threading.enumerate())  # that run no requests
         self._now = 0.0
-        self._limit = 0.0  # how far the threads of requests may advance the time
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = count()
         self._wait_count = 0
         self._waiting: dict[threading.Thread, threading.Event] = {}  # request threads, and their responses
-        self._abandoned: set[threading.Thread] = set()  # threads whose request the step no longer awaits
+        self._is_frozen = False  # whether the step must have its turn before more time passes
         self._pending_signal: type[BaseException] | None = None
         self._killed = False
-        self._signal_delivered = threading.Event()
 
     # The interface of the step
 
@@ -67,38 +59,26 @@ class SimulatedClock:
 
     def sleep(self, seconds: float) -> None:
         assert seconds >= 0, f"slept for {seconds}"
-        with self.lock:
-            self._count_wait()
-            self._advance_to(self._now + seconds)
-            self._deliver_signal()
+        self._settle()
+        self.advance(seconds)
+        self._settle()
+        self._deliver_signal()
 
     def wait(self, event: threading.Event, until: float) -> None:
-        active = self._active_threads()
-        with self.lock:
-            if event.is_set():
-                self._limit = self._now
-            elif active <= self._waiting.keys():  # every request has been sent, and every response read
-                self._limit = max(self._now, until)
-        event.wait(REAL_SLICE)  # real time passes only so that other threads get their turn
-        with self.lock:  # else calls could end one by one while the step looks which have ended
-            self._limit = self._now
-        self._let_requests_be_sent()
-        if not event.is_set():
-            self.check()
-            return
-        with self.lock:  # this is no check: work that takes no time on the clock may have ended before
+        self._settle()
+        if not event.is_set() and not self._killed:
+            self._advance_to_response(until)
+            self._settle()
+        if event.is_set():  # this is no check: work that takes no time on the clock may have ended before
             self._deliver_signal()
+        else:
+            self.check()
 
     def check(self) -> None:
-        self._let_requests_be_sent()
-        active = self._active_threads()
-        with self.lock:
-            if not active:
-                self.check_count += 1
-                self.on_check(self.check_count)
-            elif active <= self._abandoned and not self._pending_signal:
-                self._advance_to(self._now + CHECK_TIME)
-            self._deliver_signal()
+        if not self._settle():
+            self.check_count += 1
+            self.on_check(self.check_count)
+        self._deliver_signal()
 
     # The interface of the simulation
 
@@ -109,99 +89,81 @@ class SimulatedClock:
 
     def freeze(self) -> None:
         """Stop the time until the step waits again. Must be called from a scheduled action."""
-        self._limit = self._now
+        self._is_frozen = True
 
     def begin_process(self) -> None:
         """Start a new process, without signals."""
-        with self.lock:
-            self._limit = self._now
-            self._pending_signal, self._killed, self.ignored_signal = None, False, False
-            self.signalled_at, self.check_count = [], 0
-            self._signal_delivered = threading.Event()
+        self._pending_signal, self._killed = None, False
+        self.signalled_at, self.check_count = [], 0
 
     def signal(self, *, kill: bool) -> None:
         """Interrupt the process, or kill it. Must be called from a scheduled action."""
-        with self.lock:
-            if self._killed or (self.signalled_at and not kill):
-                return
-            if not kill:
-                self.signalled_at.append(self._now)
-            self._pending_signal = Killed if kill else Interrupted
-            self._signal_delivered.clear()
+        if self._killed or (self.signalled_at and not kill):
+            return
+        if not kill:
+            self.signalled_at.append(self._now)
+        self._pending_signal = Killed if kill else Interrupted
 
     def join_threads(self) -> None:
-        """Wait for the threads of a process that has ended."""
-        for thread in self._waiting:
-            thread.join(THREAD_TIMEOUT)
-        self._abandoned.clear()
+        """Wait for the threads of a process that has ended, whose connections are closed."""
+        for thread in set(threading.enumerate()) - self._foreign:
+            thread.join()
         self._waiting.clear()
 
     def advance(self, seconds: float) -> None:
-        """Advance the time while no process runs."""
-        with self.lock:
-            self._advance_to(self._now + seconds)
+        """Let time pass until a signal comes."""
+        self._count_wait()
+        end = self._now + seconds
+        while not self._pending_signal and self._run_next(end):
+            pass
 
     def wait_for_response(self, done: threading.Event) -> None:
         """Wait in a request's thread until a scheduled action sets `done`."""
         with self.lock:
-            self._count_wait()
             self._waiting[threading.current_thread()] = done
-        if self._advance_until_done(done) and not done.wait(THREAD_TIMEOUT):
-            raise ConnectionResetError(104, "Connection reset by peer")
+            self._began_to_wait.notify()
+        done.wait()
 
-    def _advance_until_done(self, done: threading.Event) -> bool:
-        """Advance the time until `done` is set; return whether a signal made the step abandon the request first."""
-        step_waited = time.monotonic()
+    def _settle(self) -> bool:
+        """Wait until each of the step's threads has ended or waits for a response; return whether any does."""
         while True:
+            alive = [thread for thread in set(threading.enumerate()) - self._foreign if thread.is_alive()]
             with self.lock:
-                if done.is_set() or threading.current_thread() in self._abandoned:
-                    return not done.is_set()
-                delivered = self._signal_delivered if self._pending_signal else None
-                if delivered is None and self._limit > self._now:
-                    step_waited = time.monotonic()
-                    self._advance_to(min(self._events[0][0], self._limit))
+                working = [thread for thread in alive if thread not in self._waiting]
+                if working:
+                    self._began_to_wait.wait(TURN)
                     continue
-                if delivered is None and time.monotonic() - step_waited > STEP_TIMEOUT:
-                    self._limit = self._events[0][0]
-            if delivered is None:
-                done.wait(REAL_SLICE)
-            elif not delivered.wait(THREAD_TIMEOUT):
-                with self.lock:
-                    self.ignored_signal, self._pending_signal = True, None
+            answered = [thread for thread in alive if self._waiting[thread].is_set()]
+            if not answered:
+                return bool(alive)
+            answered[0].join(TURN)
 
-    def _active_threads(self) -> set[threading.Thread]:
-        """Return the threads of outstanding requests, after those of finished ones have ended."""
-        others = set(threading.enumerate()) - self._foreign
-        for other in others:
-            done = self._waiting.get(other)
-            if done is not None and done.is_set():
-                other.join(THREAD_TIMEOUT)
-        return {other for other in others if other.is_alive()}
+    def _advance_to_response(self, until: float) -> None:
+        self._count_wait()
+        self._is_frozen = False
+        while not (self._is_frozen or self._pending_signal) and self._run_next(until):
+            pass
 
-    def _let_requests_be_sent(self) -> None:
-        """Wait in real time until every request has been sent, so that requests have the order of their calls."""
-        until = time.monotonic() + STEP_TIMEOUT
-        while self._active_threads() - self._waiting.keys() - self._abandoned and time.monotonic() < until:
-            time.sleep(REAL_SLICE)
-
-    def _advance_to(self, end: float) -> None:
-        while self._events and self._events[0][0] <= end and not self._pending_signal:
-            when, _, action = heapq.heappop(self._events)
-            self._now = max(self._now, when)
-            action()
-        if not self._pending_signal:
-            self._now = max(self._now, end)
+    def _run_next(self, until: float) -> bool:
+        """Run the next event, if it comes by then; else let the time pass until then."""
+        if not self._events or self._events[0][0] > until:
+            if until == math.inf:
+                raise Stuck  # nothing will ever happen
+            self._now = max(self._now, until)
+            return False
+        when, _, action = heapq.heappop(self._events)
+        self._now = max(self._now, when)
+        action()
+        return True
 
     def _deliver_signal(self) -> None:
         if self._killed:
             raise Killed
         if self._pending_signal:
             pending, self._pending_signal = self._pending_signal, None
-            self._abandoned |= {thread for thread, done in self._waiting.items() if not done.is_set()}
             if pending is Killed:
                 self._killed = True
                 self.on_kill()
-            self._signal_delivered.set()
             raise pending
 
     def _count_wait(self) -> None:

@@ -14,6 +14,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from campaign.clock import SimulatedClock
+from campaign.network import EFFECT
 from campaign.schedule import Outage
 from coval_sandbox.github_checks import CheckRun
 from coval_sandbox.http import SeenRequest
@@ -23,7 +24,6 @@ from fake_host import Response
 
 HOST: Final = "localhost"  # Coval is at 127.0.0.1
 LATENCY: Final = 0.3  # s
-EFFECT: Final = 0.6  # share of the latency after which a request takes effect
 HANG: Final = "hang"  # an outage in which no response arrives
 SLOW: Final = "slow"  # an outage in which responses are late; in any other, they have that HTTP status
 LATE: Final = 4.0  # s

@@ -6,13 +6,15 @@ session, the headers, the worker thread, reading of the body, and the errors of 
 
 from __future__ import annotations
 
+import http.client
 import io
+import json
 import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from campaign.clock import SimulatedClock
-from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED, Fault, Outage
+from campaign.schedule import CONNECTION_FAULTS, ECHO, REFUSED, UNRESOLVED, Fault, Outage
 from coval_gate.base.transport import HttpSession
 from coval_sandbox.asgi import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
@@ -257,12 +259,11 @@ class Network:
             case "html":
                 pending.headers["content-type"] = "text/html"
                 pending.response = Reply(action.status, HTML.format(f"{action.status} Bad").encode())
-            case "redirect" | "interim":
+            case "redirect":
                 pending.headers["location"] = action.text
                 pending.response = Reply(action.status, b"")
-            case "reset" | "invalid":
-                reset = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
-                pending.error = _invalid_response() if action.kind == INVALID else reset
+            case "reset":
+                pending.error = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
             case "cut":
                 kept = len(reply.body) // 2 if math.isnan(action.amount) else int(action.amount)
                 pending.length = max(len(reply.body), kept + 1)
@@ -292,8 +293,6 @@ class Network:
 
 
 def _matches(request: SentRequest, method: str, path: str) -> bool:
-    from fnmatch import fnmatchcase
-
     return method in ("*", request.method) and fnmatchcase(request.path, path)
 
 
@@ -301,10 +300,6 @@ def _parse_action(action: str) -> Action:
     if action in CONNECTION_FAULTS:
         return Action(action, takes_effect=False)
     kind, _, rest = action.partition(" ")
-    if kind == INTERIM:
-        return Action(kind, takes_effect=True, status=HTTPStatus.EARLY_HINTS)
-    if kind == INVALID:
-        return Action(kind, takes_effect=True)
     if kind == ECHO:
         status, disguise = rest.split()
         return Action(kind, takes_effect=False, status=int(status), text=disguise)
@@ -320,8 +315,6 @@ def _delay(action: Action | None) -> float:
 
 
 def _json(status: int, body: object) -> Reply:
-    import json
-
     return Reply(status, json.dumps(body).encode())
 
 
@@ -333,14 +326,7 @@ def _connection_error(error: Exception) -> requests.ConnectionError:
     return requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", error))
 
 
-def _invalid_response() -> Exception:
-    """Return what requests raises for a response with two lengths."""
-    return requests.exceptions.InvalidHeader(urllib3.exceptions.InvalidHeader("Content-Length contained 2 values"))
-
-
 def _remote_disconnected() -> Exception:
-    import http.client
-
     return http.client.RemoteDisconnected("Remote end closed connection without response")
 
 

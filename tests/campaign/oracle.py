@@ -19,28 +19,16 @@ Simulations = tuple[PlannedSimulation, ...]
 
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
-    "targets": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
-    "pass_rate": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE),
-    "rate": (catalogue.RESOLVED,),
-    "counted": (catalogue.RESOLVED,),
-    "kept": (catalogue.RESOLVED, catalogue.COMPLIANCE),
     "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
-    "strict": (catalogue.LATENCY,),
-    "loose": (catalogue.LATENCY,),
-    "most resolved": (catalogue.RESOLVED,),
-    "no doubt": (catalogue.RESOLVED,),
-    "forbidden": (catalogue.COMPLIANCE,),
-    "exact rate": (catalogue.COMPLIANCE,),
-    "other rate": (catalogue.COMPLIANCE,),
-    "word among numbers": (catalogue.LATENCY,),
-    "words among numbers": (catalogue.LATENCY,),
-    "number among words": (catalogue.RESOLVED,),
-    "forbidden word": (catalogue.LATENCY,),
-    "forbidden number": (catalogue.COMPLIANCE,),
-    "other word": (catalogue.COMPLIANCE,),
-    "forbidden other word": (catalogue.COMPLIANCE,),
-    "misspelt value": (catalogue.RESOLVED,),
-    "misspelt forbidden value": (catalogue.RESOLVED,),
+    "kept": (catalogue.RESOLVED, catalogue.COMPLIANCE),
+    **dict.fromkeys(
+        ("targets", "pass_rate"), (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
+    ),
+    **dict.fromkeys(("strict", "loose", "word among numbers"), (catalogue.LATENCY,)),
+    **dict.fromkeys(
+        ("rate", "counted", "most resolved", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)
+    ),
+    **dict.fromkeys(("forbidden", "exact rate", "other rate", "forbidden other word"), (catalogue.COMPLIANCE,)),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base

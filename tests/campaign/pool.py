@@ -6,15 +6,13 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 from campaign.generate import generate
 from campaign.invariants import violations
-from campaign.schedule import Schedule
 from campaign.simulate import History, ProcessResult, simulate
 
 CHUNK_SIZE: Final = 25  # schedules per task
@@ -31,9 +29,9 @@ class Outcome:
     description: str
     faults: int
     signals: int
-    workflow: str
     verdicts: tuple[str, ...]
     repeated: int
+    dimension: str
 
 
 @dataclass
@@ -46,7 +44,7 @@ class Tally:
     seconds: float = 0.0
     repeated: int = 0  # steps that repeated their run
     verdicts: Counter[str] = field(default_factory=Counter)
-    workflows: Counter[str] = field(default_factory=Counter)
+    dimensions: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -56,7 +54,7 @@ class Tally:
         self.signals += outcome.signals
         self.repeated += outcome.repeated
         self.verdicts.update(outcome.verdicts)
-        self.workflows[outcome.workflow] += 1
+        self.dimensions[outcome.dimension] += 1
         if outcome.violations:
             self.failures.append(outcome)
 
@@ -69,22 +67,10 @@ class Tally:
         )
 
 
-class Rules(NamedTuple):
-    """What to check: how the schedule of a seed is generated and simulated, what must hold, and how to replay it."""
-
-    generate: Callable[[int], Schedule] = generate
-    violations: Callable[[History], Sequence[object]] = violations
-    replay: str = REPLAY_COMMAND
-    simulate: Callable[[Schedule], History] = simulate
-
-
-CAMPAIGN: Final = Rules()
-
-
-def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False, rules: Rules = CAMPAIGN) -> Tally:
+def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False) -> Tally:
     """Check the schedules of `seeds` on `jobs` cores (0: all); with `stop`, only until the first violation."""
     tally, began = Tally(), time.monotonic()
-    for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1, rules):
+    for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1):
         tally.add(outcome)
         if stop and outcome.violations:
             break
@@ -93,31 +79,31 @@ def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False, rul
     return tally
 
 
-def _outcomes(seeds: Sequence[int], jobs: int, rules: Rules) -> Iterator[Outcome]:
+def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
-        yield from (check_seed(seed, rules) for seed in seeds)
+        yield from (check_seed(seed) for seed in seeds)
         return
     chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for outcomes in pool.map(_check_seeds, chunks, repeat(rules)):
+        for outcomes in pool.map(_check_seeds, chunks):
             yield from outcomes
 
 
-def _check_seeds(seeds: Iterable[int], rules: Rules) -> list[Outcome]:
-    return [check_seed(seed, rules) for seed in seeds]
+def _check_seeds(seeds: Iterable[int]) -> list[Outcome]:
+    return [check_seed(seed) for seed in seeds]
 
 
-def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
+def check_seed(seed: int) -> Outcome:
     """Simulate the schedule of a seed and check what must hold."""
-    history = rules.simulate(rules.generate(seed))
-    broken = rules.violations(history)
+    history = simulate(generate(seed))
+    broken = violations(history)
     return Outcome(
         seed=seed,
         violations=tuple(map(str, broken)),
-        description=describe(history, rules) if broken else "",
+        description=describe(history) if broken else "",
         faults=history.fault_count,
         signals=sum(result.interrupted is not None or result.killed is not None for result in history.results),
-        workflow=history.schedule.workflow,
+        dimension=history.schedule.dimension,
         verdicts=tuple(_ending(result) for result in history.results if not result.is_post),
         repeated=sum(
             len(result.run_ids) > 1 for result in history.results if result.step.repetitions and not result.is_post
@@ -125,15 +111,15 @@ def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
     )
 
 
-def describe(history: History, rules: Rules = CAMPAIGN) -> str:
+def describe(history: History) -> str:
     """Describe everything that happened in a schedule."""
-    violations_found = "\n".join(f"  VIOLATION {violation}" for violation in rules.violations(history))
+    violations_found = "\n".join(f"  VIOLATION {violation}" for violation in violations(history))
     return "\n".join(
         [
             str(history.schedule),
             violations_found or "  no violation",
             *(line for result in history.results for line in _describe_process(result)),
-            f"  replay: {rules.replay.format(history.schedule.seed)}",
+            f"  replay: {REPLAY_COMMAND.format(history.schedule.seed)}",
         ]
     )
 

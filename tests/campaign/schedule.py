@@ -15,8 +15,6 @@ REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
 ECHO: Final = "echo"  # an error with this status whose message repeats the key in this disguise
-INTERIM: Final = "interim"  # took effect, an interim response instead of the actual one
-INVALID: Final = "invalid"  # took effect, the response is not valid HTTP
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 
 GATES: Final[dict[str, dict[str, str]]] = {
@@ -43,30 +41,19 @@ REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
 # No run can decide these: the values of the metric are of another kind, or others.
 IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
-    "words among numbers": {"thresholds": "Latency: rate(NO, UNKNOWN) <= 100%"},
     "number among words": {"thresholds": "Resolved: count(0) == 0"},
-    "forbidden word": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "NO"},
-    "forbidden number": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "0"},
-    "other word": {"thresholds": "Compliance: rate(FAIL) <= 5%"},
     "forbidden other word": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NOO"},
 }
 # No run that is launched here has these metrics or values, and most names are misspelt.
 MISNAMED_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt": {"thresholds": "Latency: avg < 60\nLatncy: avg < 60"},
-    "misspelt forbidden": {"fail_on_metric_id": "complience", "fail_on_metric_value": "NO"},
     "of no agent": {"thresholds": "Interruptions: max <= 99"},
     "misspelt value": {"thresholds": "Resolved: count(NOO) == 0"},
-    "misspelt forbidden value": {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
 }
-# These are syntax errors, and an input that does not exist.
+# A syntax error, and an input that does not exist.
 UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "bar": {"thresholds": "Compliance: count(NO|UNKNOWN) == 0"},
-    "blank": {"thresholds": 'Compliance: count("") == 0'},
-    "thousand": {"thresholds": "Latency: count(1,000) == 0"},
-    "forbidden list": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO, UNKNOWN"},
-    "forbidden thousand": {"fail_on_metric_id": "Latency", "fail_on_metric_value": "1,000"},
     "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
-    "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
 STABLE: Final = "stable"  # the tag of baselines
 # Runs of the same test set differ much less by chance; after some events, by much more.
@@ -94,8 +81,11 @@ OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
 }
 
+TOO_FEW: Final = "1"  # simulations of max_simulations; no leg has so few
+
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
+ATTACHED: Final = "coval-gate/attached"  # the tag that a process adds, which answered the run
 BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
 # Tags that a step gives to a run that is over
 MARKS: Final = (STABLE, FAILED, ACCEPTED)
@@ -189,6 +179,20 @@ class Event:
         return f"{self.kind}{by} at {self.at:g} s"
 
 
+class Process(NamedTuple):
+    """A process of the job that answers the run of a launch, and then tags it.
+
+    `late`: s from the end of the run to the tag; None if none comes. `waits`: the next step begins when it has ended.
+    """
+
+    late: float | None
+    waits: bool
+
+    def __str__(self) -> str:
+        tag = "no tag" if self.late is None else f"the tag comes {self.late:g} s after the end of the run"
+        return f"a process answers: {tag}, {'before' if self.waits else 'beside'} the step that judges"
+
+
 class ListedLeg(NamedTuple):
     """A leg in the file that a step has; `gate` is one of OWN_GATES, or empty."""
 
@@ -231,6 +235,11 @@ class Step:
     def given(self) -> dict[str, str]:
         """Return the inputs by name."""
         return dict(self.inputs)
+
+    @property
+    def finds(self) -> str:
+        """Return the kind of source whose newest run the step judges: tag, branch or schedule; empty if it has none."""
+        return self.given.get("run_id", "").partition(":")[0] if self.mode == "wait" else ""
 
     @property
     def job(self) -> tuple[str, int, str]:
@@ -291,6 +300,8 @@ class Schedule:
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status or a check_run
     fate: str = ""  # of the runs that are the baseline of the last step
     holder: bool = False  # an older run has the tag of baselines
+    dimension: str = ""  # of generate.DIMENSIONS
+    process: Process | None = None
     base_test_set: str = ""  # its scenario is that of the base agent's runs; empty: they have that of their own
 
     @property
@@ -306,7 +317,8 @@ class Schedule:
             if getattr(self.quirks, field.name) != getattr(DEFAULT, field.name)
         ]
         lines = [
-            f"schedule {self.seed}: {self.severity}, workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
+            f"schedule {self.seed}: {self.dimension}, {self.severity}, "
+            f"workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
             f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}"
             + (f", base: {for_test_set(self.base_test_set).name}" if self.base_test_set else ""),
             f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
@@ -322,3 +334,4 @@ class Schedule:
         yield from self.outages
         yield from (f"GitHub: {outage}" for outage in self.github_outages)
         yield from self.events
+        yield from [self.process] if self.process else ()

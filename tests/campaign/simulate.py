@@ -9,19 +9,29 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 from requests import Session
 
 from campaign.clock import Killed, SimulatedClock, Stuck
-from campaign.github import HOST, GitHub
+from campaign.github import HEAD, HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
-from campaign.schedule import FAILED, STABLE, Event, FileFault, Schedule, Signal, Step
+from campaign.schedule import (
+    ATTACHED,
+    FAILED,
+    STABLE,
+    Event,
+    FileFault,
+    Process,
+    Schedule,
+    Signal,
+    Step,
+)
 from coval_gate.base.runtime import Runtime
 from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
@@ -34,9 +44,9 @@ from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
+from own_build import of_own_builds
 from support import DEFAULTS, EPOCH, IDS, KEY
 
-T = TypeVar("T")
 LATER: Final = {
     "recover": PASSING,
     "regress": BY_NAME["failing"],
@@ -44,10 +54,11 @@ LATER: Final = {
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
 MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
-REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
+CPU_LIMIT: Final = 180  # s of the processor's time for one schedule, which takes less than a second
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
-HEAD: Final = PULL_REQUEST["pull_request"]["head"]["sha"]  # the commit that accepts statuses, whatever the event
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
+TICK: Final = 1.0  # s between two looks of a process at the run that it answers
+LONGEST: Final = 4000.0  # s for which it follows the run
 SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their process ends
 POST_DELAY: Final = 1.0  # s until a job's post steps run
 
@@ -70,7 +81,6 @@ class ProcessResult:
     interrupted: float | None
     killed: float | None
     crash: str
-    ignored_signal: bool
     log: str
     files: dict[str, bytes]
     requests: tuple[SentRequest, ...]
@@ -130,6 +140,7 @@ class History:
     check_runs: tuple[CheckRun, ...]
     ended: float
     fault_count: int
+    tagged: Mapping[str, float]  # when runs got the tag of the process that answered them, on the simulated clock
 
     @property
     def runs(self) -> dict[str, RunRecord]:
@@ -173,18 +184,13 @@ class Agents(World):
 
 def simulate(schedule: Schedule) -> History:
     """Simulate a schedule from start to end."""
-    return simulated_in(lambda directory: Simulator(schedule, directory).run())
-
-
-def simulated_in(run: Callable[[Path], T]) -> T:
-    """Return what `run` returns, which has a directory of its own meanwhile."""
     parent = MEMORY_DISK if MEMORY_DISK.is_dir() else None
     with tempfile.TemporaryDirectory(dir=parent, prefix="campaign-") as directory:
-        return run(Path(directory))
+        return _Simulator(schedule, Path(directory)).run()
 
 
 @dataclass
-class Simulator:
+class _Simulator:
     """The simulation of one schedule."""
 
     schedule: Schedule
@@ -192,6 +198,8 @@ class Simulator:
     results: list[ProcessResult] = field(default_factory=list)
     foreign_runs: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    tagged: dict[str, float] = field(default_factory=dict)
+    process_has_left: bool = True
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -212,6 +220,8 @@ class Simulator:
         self.github = GitHub(self.clock, self.schedule.github_outages)
         if self.schedule.holder:
             self._launch_holder()
+        if self.schedule.process:
+            of_own_builds(self.world)
 
     def run(self) -> History:
         """Run all steps, and the post steps at the end of each job."""
@@ -228,9 +238,13 @@ class Simulator:
                 result = self._run_process(step, number, self._previous_runs(step))
                 self.results.append(result)
                 job.append(result)
-                self._follow(result)
+                if self.schedule.process:
+                    self._follow(result, self.schedule.process)
             self._run_post_steps(job)
             self.clock.advance(SETTLE_TIME)
+            ended = self.clock.now()
+            while not self.process_has_left:  # its tag may come when no step looks for it any more
+                self.clock.advance(TICK)
         return History(
             schedule=self.schedule,
             results=tuple(self.results),
@@ -240,8 +254,9 @@ class Simulator:
             retaggings=tuple(self.world.retaggings),
             statuses=tuple(self.github.statuses),
             check_runs=tuple(self.github.check_runs),
-            ended=self.clock.now(),
+            ended=ended,
             fault_count=self.network.fault_count,
+            tagged=self.tagged,
         )
 
     def _prepare(self, step: Step, workspace: Path) -> None:
@@ -252,8 +267,32 @@ class Simulator:
             legs = {leg.name: leg.inputs for leg in step.listed}
             file.write_text(json.dumps({"legs": legs}, ensure_ascii=False, indent=2), encoding="utf-8")
 
-    def _follow(self, result: ProcessResult) -> None:
-        """Do what the job does after a step."""
+    def _follow(self, result: ProcessResult, process: Process) -> None:
+        """Start the process that answers the run of a launch; the next step may wait for it."""
+        runs = [run for run in self.world.runs if run.run_id == result.run_id]
+        if result.step.mode != "launch" or result.exit_code or not runs:
+            return
+        self.process_has_left = False
+        self._look(runs[0], process, self.clock.now() + LONGEST)
+        while process.waits and not self.process_has_left:
+            self.clock.advance(TICK)
+
+    def _look(self, run: RunRecord, process: Process, until: float) -> None:
+        """Let the process look at its run, now and later, until that is over."""
+        now, is_over = self.clock.now(), run.finished(self.world.clock())
+        was_ended = run.delete_time is not None or run.cancel_time is not None
+        if was_ended or now > until or (is_over and process.late is None):
+            self.process_has_left = True
+        elif is_over:
+            self.clock.at(now + (process.late or 0.0), lambda: self._tag(run))
+        else:
+            self.clock.at(now + TICK, lambda: self._look(run, process, until))
+
+    def _tag(self, run: RunRecord) -> None:
+        self.process_has_left = True
+        with suppress(Problem):  # it was deleted
+            self.world.update_run(run.run_id, {"tags": [*run.tags, ATTACHED]})
+            self.tagged[run.run_id] = self.clock.now()
 
     def _run_post_steps(self, job: list[ProcessResult]) -> None:
         for result in reversed(job):
@@ -484,7 +523,6 @@ class _Process:
             interrupted=self._clock.signalled_at[0] if self._clock.signalled_at else None,
             killed=self._killed,
             crash=self._crash,
-            ignored_signal=self._clock.ignored_signal,
             log=log,
             files=files,
             requests=tuple(self.connection.requests),
@@ -518,7 +556,7 @@ def _read_files(directory: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _time_limit() -> Iterator[None]:
-    """Abort a schedule that takes far too long in real time."""
+    """Abort a schedule that does not end; a busy machine does not count."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -526,10 +564,10 @@ def _time_limit() -> Iterator[None]:
     def abort(*_: object) -> None:
         raise Stuck
 
-    before = signal.signal(signal.SIGALRM, abort)
-    signal.setitimer(signal.ITIMER_REAL, REAL_TIME_LIMIT)
+    before = signal.signal(signal.SIGPROF, abort)
+    signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from campaign.legs_beside import LEGS_BESIDE
+from campaign.invariants import violations
 from campaign.schedule import Fault, Schedule, Step
 from campaign.simulate import History, ProcessResult, simulate
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
@@ -116,4 +116,4 @@ def test_run_that_coval_hides_for_long_is_left_with_its_base_where_user_wants_th
     step = history.results[0]
     assert [leg["verdict"] for leg in json.loads(step.outputs["legs"])] == ["error", "error"]
     assert [run.cancel_time for run in history.world.runs] == [None] * 4
-    assert not LEGS_BESIDE.violations(history)
+    assert not violations(history)

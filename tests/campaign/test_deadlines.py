@@ -5,24 +5,22 @@ If it is killed meanwhile, its outputs, the commit status and the check run tell
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Final
+from collections.abc import Iterable
+from itertools import islice, product
+from typing import Any, Final
 
 import pytest
 
-from campaign.generate import EVER
 from campaign.github import HANG, SLOW
-from campaign.invariants import CONCLUSIONS, STATES
+from campaign.of_reports import CONCLUSIONS, STATES
+from campaign.of_verdicts import time_limits_are_kept
 from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
 from campaign.simulate import History, simulate
+from campaign.single import EVER
 from fake_github import TOKEN
-from selection import shares
 
 pytestmark = pytest.mark.untraced
 
-MORE: Final = 10.0  # s after max_wait_time
-INTERRUPT_TIME: Final = 6.0  # s from a signal to the end
-POST_TIME: Final = 200.0  # s for a post step, of the five minutes that the runner gives all of them
 ENDPOINTS: Final = (
     ("POST", "/runs"),
     ("GET", "/runs"),
@@ -80,21 +78,24 @@ def history_of(
     return simulate(schedule)
 
 
-def late(history: History) -> list[str]:
-    """Return the processes that took too long."""
-    late_processes = []
-    for result in history.results:
-        took = result.ended - result.began
-        if result.interrupted is not None:
-            took, most = (result.killed or result.ended) - result.interrupted, INTERRUPT_TIME
-        else:
-            most = POST_TIME if result.is_post else float(result.step.given["max_wait_time"]) + MORE
-        if took > most + 0.01 or result.crash:
-            late_processes.append(f"{'post ' if result.is_post else ''}step took {took:.2f} s of {most} {result.crash}")
-    return late_processes
+def few_or(few: list[Any], most: Iterable[Any]) -> pytest.MarkDecorator:
+    """Return a few cases for `make test`, and the others for CI, each as the only parameter."""
+    long = pytest.param([*most], id="many", marks=pytest.mark.long)
+    return pytest.mark.parametrize("cases", [pytest.param(few, id="few"), long])
 
 
-@pytest.mark.parametrize("cases", shares(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), one_of=61, of_others=3))
+FEW_ENDPOINTS: Final = [
+    (("POST", "/runs"), "hang 400", "15", ""),
+    (("GET", "/runs/*"), "slow 1.9", "60", HANG),
+    (("DELETE", "/runs/*"), "503", "15", ""),
+    (("PATCH", "/runs/*"), "hang 400", "60", ""),
+    (("GET", "/conversations/simulated/*"), "drip 60", "60", HANG),
+    (("GET", "*"), "503 retry-after=30", "5", ""),
+    (("*", "*"), "slow 4", "60", ""),
+]
+
+
+@few_or(FEW_ENDPOINTS, islice(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), None, None, 3))
 def test_deadline_is_kept_whichever_endpoint_is_slow(
     cases: list[tuple[tuple[str, str], str, str, str]], subtests: pytest.Subtests
 ) -> None:
@@ -102,23 +103,31 @@ def test_deadline_is_kept_whichever_endpoint_is_slow(
         with subtests.test(f"{method} {path} {way} {wait} {github}"):
             fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
             history = history_of(fault, max_wait_time=wait, github=github)
-            assert not late(history), history.results[0].log
+            assert not [*time_limits_are_kept(history)], history.results[0].log
 
 
-@pytest.mark.parametrize(
-    "cases", shares(product([HANG, SLOW, "502", "404"], WAITS, ["push", "pull_request"]), one_of=5)
+@few_or(
+    [(HANG, "60", "push"), (SLOW, "15", "pull_request"), ("502", "60", "pull_request")],
+    product([HANG, SLOW, "502", "404"], WAITS, ["push", "pull_request"]),
 )
 def test_deadline_is_kept_while_github_is_slow(cases: list[tuple[str, str, str]], subtests: pytest.Subtests) -> None:
     for github, wait, event in cases:
         with subtests.test(f"{github} {wait} {event}"):
             history = history_of(github=github, max_wait_time=wait, event=event)
-            assert not late(history), history.results[0].log
+            assert not [*time_limits_are_kept(history)], history.results[0].log
 
 
 SIGNALS = product(SLOW_WAYS, [0.3, 2.0, 20.0, 59.5, 62.0], ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW))
+FEW_SIGNALS: Final = [
+    ("hang 400", 0.3, ("POST", "/runs"), HANG),
+    ("slow 4", 20.0, ("GET", "/runs/*"), SLOW),
+    ("503 retry-after=30", 2.0, ("DELETE", "/runs/*"), HANG),
+    ("drip 60", 62.0, ("PATCH", "/runs/*"), SLOW),
+    ("hang 400", 59.5, ("*", "*"), HANG),
+]
 
 
-@pytest.mark.parametrize("cases", shares(SIGNALS, one_of=53, of_others=3))
+@few_or(FEW_SIGNALS, islice(SIGNALS, None, None, 3))
 def test_step_ends_soon_after_a_signal_whatever_is_slow(
     cases: list[tuple[str, float, tuple[str, str], str]], subtests: pytest.Subtests
 ) -> None:
@@ -126,7 +135,7 @@ def test_step_ends_soon_after_a_signal_whatever_is_slow(
         with subtests.test(f"{way} at {at}: {method} {path} {github}"):
             fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
             history = history_of(fault, github=github, signal=Signal(kill=False, at=at), max_wait_time="300")
-            assert not late(history), history.results[0].log
+            assert not [*time_limits_are_kept(history)], history.results[0].log
 
 
 @pytest.mark.parametrize("at", [2.0, 20.0])
@@ -149,10 +158,12 @@ def shown(history: History) -> tuple[str, str, str | None]:
 RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
 
 
-@pytest.mark.parametrize("numbers", shares(range(25), one_of=5))
+@pytest.mark.parametrize(
+    "numbers", [pytest.param(range(0, 25, 5), id="few"), pytest.param(range(25), id="many", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("github", ["", SLOW])
 @pytest.mark.parametrize("inputs", [{}, RED, {"mode": "launch"}])
-def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: list[int]) -> None:
+def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: range) -> None:
     seen = set()
     launches = "mode" in inputs
     for number in numbers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from campaign.invariants import UNNAMED_SETTLED, certain_ends_come_soon
+from campaign.of_verdicts import UNNAMED_SETTLED, certain_ends_come_soon
 from campaign.schedule import Schedule, Step
 from campaign.simulate import simulate
 from coval_sandbox.quirks import Quirks

@@ -11,7 +11,6 @@ from campaign.schedule import Fault, Outage, Schedule, Step
 from campaign.simulate import ProcessResult, simulate
 from coval_gate.base.times import NAMING
 from coval_sandbox.quirks import Quirks
-from selection import shares
 
 INPUTS = {"resume": "true", "supersede": "false", "cancel_on_interrupt": "true", "cancel_on_timeout": "false"}
 END = 59.0  # s after its launch at which the run has certainly ended
@@ -46,7 +45,13 @@ def polls(result: ProcessResult) -> list[float]:
     return [request.sent_at - result.began for request in result.requests if request.path == f"/runs/{result.run_id}"]
 
 
-@pytest.mark.parametrize("cases", shares(product([62, 65, 70, 90], [2, 11, 29, 31, 45], [0.5, 3]), one_of=7))
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param([(62, 2, 0.5), (65, 31, 3), (70, 45, 0.5), (90, 29, 0.5)], id="few"),
+        pytest.param([*product([62, 65, 70, 90], [2, 11, 29, 31, 45], [0.5, 3])], id="many", marks=pytest.mark.long),
+    ],
+)
 def test_run_that_ended_while_polls_hung_is_detected(
     cases: list[tuple[int, float, float]], subtests: pytest.Subtests
 ) -> None:
@@ -59,8 +64,8 @@ def test_run_that_ended_while_polls_hung_is_detected(
             assert polls(result)[-1] <= max_wait_time + HANGS
 
 
-@pytest.mark.parametrize("latency", [2.5, 6, 8])  # the step ends ten seconds after max_wait_time
-@pytest.mark.parametrize("max_wait_time", [80, 81, 90])
+@pytest.mark.parametrize("latency", [2.5, 8])  # the step ends ten seconds after max_wait_time
+@pytest.mark.parametrize("max_wait_time", [80, 90])
 def test_slow_responses_are_waited_for(latency: float, max_wait_time: int) -> None:
     outage = Outage(begin=5, end=1000, action=f"slow {latency}")
     result = result_of(outage, max_wait_time=str(max_wait_time))
@@ -102,7 +107,7 @@ def test_limit_on_queue_has_its_own_last_poll(hangs: str) -> None:
     assert any(10 <= poll < 10 + 4 * LATENCY for poll in polls(result)), polls(result)
 
 
-@pytest.mark.parametrize("max_wait_time", [79, 82, 85, 88])
+@pytest.mark.parametrize("max_wait_time", [79, 85])
 def test_question_whether_values_will_come_keeps_deadline(max_wait_time: int) -> None:
     """Coval does not respond to it. The run ends about half a minute before the deadline."""
     history = simulate(

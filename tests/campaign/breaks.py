@@ -1,0 +1,189 @@
+"""Deliberate mistakes in the gate, each of which the campaign must catch (`python tests/campaign --break NAME`).
+
+They reach in by the faces of packages: inputs, Coval's client, the host, the judge, the search of earlier runs.
+`python tests/campaign/breaks.py` shows which schedule catches each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import coval_gate
+from coval_gate.ci.host import IN_PROGRESS
+
+MOST: Final = 1000  # schedules that may miss a break
+
+Replacement = Callable[..., Any]  # gets the original, and then its arguments
+
+
+class Break(NamedTuple):
+    """What is replaced (`module:name` or `module:Class.name`), by what, and the only dimension in which it shows."""
+
+    target: str
+    new: Replacement
+    dimension: str = ""
+
+    def apply(self) -> None:
+        """Break the code of this process. Raises LookupError if there is no such target."""
+        _import_everything()
+        owner, name, original = self.find()
+        new = self.new(original) if not callable(original) else _instead(original, self.new)
+        if isinstance(owner, type):
+            is_bound = isinstance(vars(owner)[name], (classmethod, staticmethod))
+            setattr(owner, name, staticmethod(new) if is_bound else new)
+            return
+        for module in [*sys.modules.values()]:
+            if module.__name__.startswith(("coval_gate", "campaign")) and getattr(module, name, None) is original:
+                setattr(module, name, new)
+
+    def find(self) -> tuple[Any, str, Any]:
+        """Return the owner of what is replaced, its name and itself. Raises LookupError if there is none."""
+        module, _, path = self.target.partition(":")
+        owner: Any = import_module(f"coval_gate.{module}")
+        *outer, name = path.split(".")
+        try:
+            for part in outer:
+                owner = vars(owner)[part]
+            vars(owner)[name]
+        except KeyError as missing:
+            raise LookupError(f"{self.target}: there is no {missing}") from None
+        return owner, name, getattr(owner, name)
+
+
+def _import_everything() -> None:
+    for module in pkgutil.walk_packages(coval_gate.__path__, "coval_gate."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+
+
+def _instead(original: Callable[..., Any], new: Replacement) -> Callable[..., Any]:
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return new(original, *args, **kwargs)
+
+    return replacement
+
+
+def _given(**inputs: str) -> Replacement:
+    """Read these inputs in place of what the user gave."""
+    changed = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+    return lambda original, environ: original({**environ, **changed})
+
+
+def _returns(value: Any) -> Replacement:
+    return lambda *_, **__: value
+
+
+def _yields(change: Callable[[Any], Any]) -> Replacement:
+    """Change what a procedure returns."""
+
+    def procedure(original: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return change((yield from original(*args, **kwargs)))
+
+    return procedure
+
+
+def _with_verdict(now: str, instead: str) -> Replacement:
+    """Judge one verdict as another."""
+
+    def judged(original: Any, *args: Any, **kwargs: Any) -> Any:
+        judgement = original(*args, **kwargs)
+        verdict = type(judgement.verdict)
+        return judgement._replace(verdict=verdict(instead)) if judgement.verdict == verdict(now) else judgement
+
+    return judged
+
+
+def _unlisted(original: Any, self: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+    """Show no run in a list, but do ask."""
+    yield from original(self, *args, **kwargs)
+    return ()
+
+
+def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, None]:
+    """Show a page only while the step goes on."""
+    if text.state == IN_PROGRESS:
+        yield from original(self, text, *args, **kwargs)
+
+
+def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> Generator[Any, Any, None]:
+    """Add tags, and take none away."""
+    run = yield from self.get_run(run_id, until=kwargs["until"])
+    yield from original(self, run_id, tuple(dict.fromkeys((*run.tags, *tags))), **kwargs)
+
+
+BREAKS: Final = {
+    "retry a launch after any error": Break("coval.client:uncertain_after", _returns(None)),
+    "see no run in any list": Break("coval.client:Client.list_runs", _unlisted),
+    "never resume": Break("inputs.inputs:parse_inputs", _given(resume="false")),
+    "never supersede": Break("inputs.inputs:parse_inputs", _given(supersede="false")),
+    "take the jobs of a matrix for one": Break("inputs.inputs:parse_inputs", _given(matrix="")),
+    "cancel nothing after a signal": Break("inputs.inputs:parse_inputs", _given(cancel_on_interrupt="false")),
+    "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
+    "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
+    "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
+    "save no state": Break("ci.github:GitHubHost.save_state", _returns(None)),
+    "skip the post step": Break("step.post:post", _returns(0)),
+    "write no output before the end": Break("step.step:Step.record_id", _returns(None)),
+    "take as long after a signal as ever": Break(
+        "base.times:Times.of_interrupted", lambda original, *now: original(now[-1] + 20)
+    ),
+    "trust an outdated poll": Break("step.cancel:MAX_POLL_AGE", _returns(1e9)),
+    "take a 5xx for a 400": Break(
+        "coval.errors:response_problem",
+        lambda original, request, response, **rest: original(
+            request, response._replace(status=400) if response.status >= 500 else response, **rest
+        ),
+    ),
+    "take inconclusive for passed": Break("gate.judge:judge", _with_verdict("inconclusive", "passed")),
+    "take an error for passed": Break("gate.judge:judge", _with_verdict("error", "passed")),
+    "take an impossible comparison for one that did not occur": Break("gate.variants:Sample.impossible", _returns(())),
+    "ignore errors that Coval reports": Break(
+        "coval.client:Client.get_run", _yields(lambda run: run._replace(error_status=""))
+    ),
+    "judge the last repetition alone": Break(
+        "gate.repetition:pool_of", lambda original, results: original(results[-1:])
+    ),
+    "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False)),
+    "let the run of a pull request take the tag": Break("history.tags:pull_request_of", _returns(None)),
+    "take no tag away": Break("coval.client:Client.set_tags", _added),
+    "take the oldest run for the newest": Break(
+        "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
+    ),
+    "judge before the tag comes": Break("step.follow:TAG_LAG", _returns(0.0), "attach"),
+    "repeat an API key in the log": Break("ci.host:Console.redact", lambda _, self, text: text),  # noqa: ARG005
+    "leave the commit status as it was": Break("ci.github_pages:CommitStatus.show", _shown_once),
+}
+
+
+def catch(name: str) -> str:
+    """Run the campaign against a break until it is caught; return what caught it, or an empty string."""
+    command = [sys.executable, str(Path(__file__).parent), "--break", name, "--stop", "--schedules", str(MOST)]
+    only = ["--only", BREAKS[name].dimension] if BREAKS[name].dimension else []
+    process = subprocess.run([*command, *only], capture_output=True, text=True, check=False)
+    *_, summary = process.stdout.splitlines() or [f"campaign: {process.stderr[-500:]}"]
+    found = next((line for line in process.stdout.splitlines() if line.startswith("seed ")), "")
+    return f"{found[:100]} ({summary.partition(',')[0]})" if found else ""
+
+
+def run() -> int:
+    """Run all breaks; return 1 if the campaign misses one."""
+    missed = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, caught in zip(BREAKS, pool.map(catch, BREAKS), strict=True):
+            missed += not caught
+            sys.stdout.write(f"{name:<60} {caught or 'MISSED'}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"breaks: {len(BREAKS) - missed} of {len(BREAKS)} caught\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,369 @@
+"""Promises about verdicts: green rests on data, a hiccup changes nothing, and limits of time are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from math import ceil
+from typing import Final
+
+from campaign.expected import expected_verdicts, is_good_leg, knows_type, newest_due, possible_baselines
+from campaign.facts import (
+    DEADLINE_SLACK,
+    GRACE,
+    LAST_REQUESTS,
+    ROUNDING,
+    TRANSIENT,
+    UNJUDGED,
+    Leg,
+    check_name,
+    has_base,
+    has_file_fault,
+    is_ended,
+    late_is_fine,
+    legs_of,
+    main_results,
+    met_fault,
+    only_leg,
+    planned_legs,
+    status_name,
+    status_time,
+    step_name,
+    trial_of,
+)
+from campaign.oracle import GATE_METRICS, is_good, is_usable, pool_of
+from campaign.schedule import BASELINE_GATES, MISNAMED_GATES
+from campaign.simulate import History, ProcessResult
+from coval_sandbox.catalogue import AGENT_ID
+
+INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
+POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
+POST_TELLING: Final = 80.0  # s for it to call GitHub
+CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the deadline
+LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
+SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
+UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
+EMPTY_TEST_SET: Final = "empty001"
+TOO_LATE: Final = "was not sent: the deadline has passed"
+OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
+OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
+LIMITS: Final = re.compile("max_wait_time|max_queue_time")
+MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
+GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
+
+
+def green_rests_on_good_runs(history: History) -> Iterator[str]:
+    """A leg passes only if its runs completed, lack nothing and meet its gate, and so do those it is compared with."""
+    for result in main_results(history):
+        now = history.coval_time(result.ended)
+        for leg in legs_of(history, result):
+            if leg.verdict == "passed" or (leg.verdict == "inconclusive" and has_base(result.step)):
+                for problem in _problems_of_green(history, result, leg, now):
+                    yield f"{step_name(result)}: {leg.name or 'the leg'} is {leg.verdict}, but {problem}"
+
+
+def _problems_of_green(history: History, result: ProcessResult, leg: Leg, now: float) -> Iterator[str]:
+    schedule = history.schedule
+    if not leg.runs:
+        yield "it has no run of its own"
+    elif not is_good_leg(history, result.step, leg, now):
+        yield "its runs are bad"
+    elif schedule.gate in BASELINE_GATES and not result.step.accepts and not possible_baselines(history, result):
+        yield "there is no baseline"
+    if has_base(result.step) and leg.runs:
+        if leg.facts["base_run_id"] not in [base.run_id for base in leg.bases[:1]]:
+            yield f"it is compared with {leg.facts['base_run_id']!r}"
+        if len(leg.bases) < len(leg.runs):
+            yield "a run of its base is missing"
+        for base in leg.bases_needed:
+            if not is_usable(base, schedule.gate, schedule.quirks, now):
+                yield f"its base's run {base.run_id} ({base.status(now)}) cannot be compared with"
+
+
+def green_rests_on_everything(history: History) -> Iterator[str]:
+    """A green step has judged each of its legs, counted every simulation, and seen every metric that matters."""
+    for result in main_results(history):
+        if result.exit_code != 0 or result.step.mode not in ("run", "wait") or not result.verdict:
+            continue
+        legs, planned = legs_of(history, result), planned_legs(result.step)
+        late = bool(late_is_fine(result.step))
+        open_legs = [leg.name for leg in legs if not leg.runs or leg.verdict in UNJUDGED]
+        if open_legs or (len({leg.facts["run_id"] for leg in legs}) != planned and not (late and not legs)):
+            yield f"{step_name(result)} is green with {len(legs)} of {planned} legs, and without {open_legs}"
+        if result.verdict != "passed":
+            continue
+        total = sum(len(pool_of(leg.runs)) for leg in legs if leg.runs)
+        if int(result.outputs["total_simulations"]) != total:
+            yield f"{step_name(result)} passed on {result.outputs['total_simulations']} of {total} simulations"
+        seen = {entry["id"] for entry in json.loads(result.outputs["metrics"]).values()}
+        unseen = {metric.id for metric in GATE_METRICS.get(history.schedule.gate, ())} - seen
+        if unseen and planned == 1:
+            yield f"{step_name(result)} passed without {', '.join(sorted(unseen))}"
+
+
+def no_verdict_on_the_agent_without_the_tag(history: History) -> Iterator[str]:
+    """A step neither passes nor blames the agent if no process answered its run."""
+    for result in main_results(history) if history.schedule.process else ():
+        record = history.runs.get(result.run_id)
+        if result.step.mode != "wait" or record is None or result.verdict not in ("passed", "failed"):
+            continue
+        if record.run_id not in history.tagged and knows_type(history, result, record):
+            yield f"{step_name(result)} {result.verdict}, but no process answered the run {record.run_id}"
+
+
+def legs_are_told(history: History) -> Iterator[str]:
+    """The output legs has each leg once, with its own run or a reason, and no run of a base."""
+    for result in main_results(history):
+        legs, listed = legs_of(history, result), result.step.listed
+        if legs and listed and [leg.name for leg in legs] != [leg.name for leg in listed]:
+            yield f"{step_name(result)} names the legs {[leg.name for leg in legs]}"
+        for run_id, number in Counter(leg.facts["run_id"] for leg in legs).items():
+            if run_id and number > 1:
+                yield f"{step_name(result)} has the run {run_id} for several legs"
+        for leg in legs:
+            if not leg.runs and not (leg.verdict in UNJUDGED and leg.facts["reason"]):
+                yield f"{step_name(result)}: {leg.name} is {leg.verdict!r} without a run or a reason"
+            if leg.runs and listed and leg.name != trial_of(leg.runs[0])[3]:
+                yield f"{step_name(result)}: {leg.name} has the run of {trial_of(leg.runs[0])[3]}"
+            if leg.runs and has_base(result.step) and leg.runs[0].body["agent_id"] == AGENT_ID:
+                yield f"{step_name(result)} judged the base's run {leg.runs[0].run_id}"
+
+
+def legs_agree_with_outputs(history: History) -> Iterator[str]:
+    """The step has the runs and the verdict of its legs: that of the gravest, and it is green with good ones only."""
+    for result in main_results(history):
+        legs = legs_of(history, result)
+        if not legs or result.step.mode == "cancel":
+            continue
+        ids = [leg.facts["run_id"] for leg in legs] + [leg.facts["base_run_id"] for leg in legs]
+        ids = list(dict.fromkeys(filter(None, ids)))  # legs may share a base
+        if result.run_ids[: len(ids)] != tuple(ids) or (result.run_ids[len(ids) :] and not result.step.repetitions):
+            yield f"{step_name(result)} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
+        verdicts = [leg.verdict for leg in legs]
+        fine = ("passed", "", "inconclusive", "skipped", *late_is_fine(result.step))
+        if result.exit_code == 0 and {*verdicts} - {*fine}:
+            yield f"{step_name(result)} is green, but its legs are {verdicts}"
+        whole = result.interrupted is not None and result.verdict == "cancelled"
+        gravest = min(verdicts, key=GRAVEST_FIRST.index)
+        if gravest != result.verdict and not whole and result.step.mode in ("run", "wait"):
+            yield f"{step_name(result)} is {result.verdict}, but its legs are {verdicts}"
+
+
+def verdict_matches_run(history: History) -> Iterator[str]:
+    """If all faults are transient, each leg has the verdict that its runs deserve, and a cancelled run is over."""
+    for result in main_results(history) if history.schedule.recoverable else ():
+        records = [history.runs[run_id] for run_id in result.given_runs if run_id in history.runs]
+        ended = all(is_ended(history, record, history.coval_time(result.ended)) for record in records)
+        may_cancel = records and result.step.mode == "cancel" and not _cancel_failed(result)
+        if may_cancel and (result.exit_code != 0 or not ended):
+            yield f"{step_name(result)} did not cancel the given run"
+        for leg in legs_of(history, result) or [Leg({"name": "", "verdict": result.verdict}, [], [])]:
+            expected = expected_verdicts(history, result, leg)
+            if expected is not None and leg.verdict not in expected:
+                instead = " or ".join(expected)
+                yield f"{step_name(result)}: {leg.name or 'the leg'} is {leg.verdict!r} instead of {instead}"
+
+
+def newest_run_is_judged(history: History) -> Iterator[str]:
+    """A step that has a verdict on a run judges the newest one of its source, if Coval listed that when it began."""
+    hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
+    for result in main_results(history):
+        if not result.step.finds or result.verdict not in ("passed", "failed", "timed_out", "inconclusive"):
+            continue
+        record = newest_due(history, result)
+        listed = record is not None and record.create_time + hidden < history.coval_time(result.began)
+        if record is None or (listed and result.run_id != record.run_id):
+            expected = record.run_id if record else "none"
+            yield f"{step_name(result)} is {result.verdict} by the run {result.run_id}, but the newest is {expected}"
+
+
+def counts_add_up(history: History) -> Iterator[str]:
+    """No more simulations pass than completed, and those of the agent and of each mutation are counted apart."""
+    for result in main_results(history):
+        leg = only_leg(history, result)
+        if leg is None:
+            continue
+        if share := result.outputs["pass_rate"]:
+            total, completed = (int(result.outputs[f"{group}_simulations"]) for group in ("total", "completed"))
+            if float(share) * total > completed + ROUNDING * total:
+                yield f"{step_name(result)} says pass_rate={share}, but {completed} of {total} completed"
+        if result.verdict not in ("passed", "failed") or not result.outputs["metrics"]:
+            continue
+        pools = [pool_of(judged) for judged in (leg.runs, leg.runs[:-1]) if judged]  # the last may be unusable
+        dealt = [sorted(Counter(simulation.mutation_id for simulation in pool).values()) for pool in pools]
+        for name, metric in json.loads(result.outputs["metrics"]).items():
+            counted = [variant["count"] + variant["missing"] for variant in metric["variants"].values()]
+            if sorted(counted) not in dealt:
+                yield f"{step_name(result)} counted {counted} simulations of {name} instead of {dealt}"
+
+
+def baseline_counts(history: History) -> Iterator[str]:
+    """A step compares its run with what counts, and is not in error for want of a baseline."""
+    for result in main_results(history) if history.schedule.gate in BASELINE_GATES else ():
+        if result.step.mode == "launch" or result.step.accepts or not result.verdict:
+            continue
+        named = result.outputs["baseline_run_id"]
+        if named and named not in [record.run_id for record in possible_baselines(history, result)]:
+            yield f"{step_name(result)} compared its run with {named}, which does not count"
+        if result.verdict == "error" and "baseline" in result.outputs["reason"]:
+            yield f"{step_name(result)} is in error because of its baseline: {result.outputs['reason']}"
+
+
+def late_values_are_waited_for(history: History) -> Iterator[str]:
+    """A step does not give up values that are in progress before metrics_grace_time is over."""
+    schedule = history.schedule
+    for result in main_results(history) if schedule.recoverable and not schedule.process else ():
+        record, now = history.runs.get(result.run_id), history.coval_time(result.ended)
+        if record is None or result.verdict != "error" or is_good(record, schedule.gate, schedule.quirks, now):
+            continue
+        waited = now - max(record.end_time, history.coval_time(result.began))
+        comes = is_good(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
+        if comes and 0 <= waited < GRACE - 1:  # before its end, a run has no values to give up
+            yield f"{step_name(result)} gave up values after {waited:.0f} s that were still to come"
+
+
+def certain_ends_come_soon(history: History) -> Iterator[str]:
+    """A step does not wait for a metric that no run has, nor for the simulations of a run that has none."""
+    schedule, quirks = history.schedule, history.schedule.quirks
+    hopeless = schedule.gate in MISNAMED_GATES or schedule.test_set == EMPTY_TEST_SET
+    if schedule.severity != "benign" or not hopeless or quirks.missing_values:
+        return
+    lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
+    for result in main_results(history):
+        record = history.runs.get(result.run_id)
+        if has_base(result.step):
+            continue
+        if record is None or result.step.mode not in ("run", "wait") or result.verdict == "cancelled":
+            continue
+        if record.status(history.coval_time(result.ended)) != "COMPLETED":
+            continue
+        seen = float(result.step.given.get("check_interval", "15"))
+        runs = [history.runs[run_id] for run_id in result.run_ids if run_id in history.runs]  # of all legs
+        last = max(run.end_time for run in runs)
+        complete = max(last - history.coval_time(0.0), result.began) + lag
+        named = result.step.mode == "run" and quirks.agent_metrics == "shown"
+        # Of several legs, only some may be of the empty test set.
+        empty = all(run.body["test_set_id"] == EMPTY_TEST_SET for run in runs)
+        settled = SETTLED if named or empty else UNNAMED_SETTLED
+        if result.ended - complete > settled + seen + status_time(result):
+            yield f"{step_name(result)} waited {result.ended - complete:.0f} s for what will never come"
+
+
+def last_poll_at_deadline(history: History) -> Iterator[str]:
+    """A step whose verdict is timed_out has polled the run at the deadline."""
+    for result in main_results(history):
+        record = history.runs.get(result.run_id) if only_leg(history, result) else None
+        timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
+        if record is None or not timed_out or result.run_id in history.deleted:
+            continue
+        repeated = any(
+            request.method == "DELETE" and request.fault for request in result.requests
+        )  # the run may end meanwhile
+        if repeated or met_fault(result.requests[-LAST_REQUESTS:]):
+            continue
+        after = LAST_REQUESTS * history.schedule.latency + 1 + status_time(result)
+        last_poll = history.coval_time(result.ended - after)
+        ended = record.create_time + record.plan.end
+        cancelled = record.cancel_time is not None and record.cancel_time - history.schedule.quirks.cancel_lag < ended
+        if ended < last_poll and not cancelled:  # one that is being cancelled shows no end
+            yield f"{step_name(result)} timed out, but the run had ended before"
+
+
+def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
+    """A step does not end in a timeout or for want of a response, if a poll at the deadline shows that its run is over.
+
+    Polls that cancel the run count, too, if they are sent by max_wait_time and answered soon enough: what they show, a
+    last poll would have shown. After another limit, they may be sent long after that poll.
+    """
+    for result in main_results(history):
+        path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
+        record = record if only_leg(history, result) else None
+        if result.step.mode not in ("run", "wait") or record is None or result.interrupted is not None:
+            continue
+        if record.cancel_time is not None:
+            continue
+        polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
+        ended = record.end_time - history.coval_time(0.0)
+        collected = any(request.path.startswith(("/conversations", "/simulations")) for request in result.requests)
+        reason = result.outputs.get("reason", "") if result.verdict else ""
+        lasting = any(poll.status not in (0, HTTPStatus.OK, *TRANSIENT) for poll in polls)
+        unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
+        timed_out = result.verdict == "timed_out" and "run completed" not in reason and "max_wait_time" in reason
+        deadline = result.began + float(result.step.given["max_wait_time"])
+        over = any(
+            ended < poll.sent_at <= deadline + CLOSE
+            and poll.ended_at <= deadline + LAST_POLL_TIME
+            and poll.answered
+            and poll.status == HTTPStatus.OK
+            for poll in polls
+        )
+        last = [poll for poll in polls if poll.sent_at > deadline - CLOSE]
+        last_failed = any(last_poll.fault for last_poll in last)
+        if unanswered and not collected and not last:
+            yield f"{step_name(result)} gave up without a poll at the deadline"
+        if over and not (collected or last_failed) and (unanswered or timed_out):
+            yield f"{step_name(result)} has the verdict {result.verdict}, but a poll has shown that its run was over"
+
+
+def reason_matches_verdict(history: History) -> Iterator[str]:
+    """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
+    for result in main_results(history):
+        reason = result.outputs.get("reason", "") if result.verdict else ""
+        if result.verdict == "timed_out" and not LIMITS.search(reason):
+            yield f"{step_name(result)} timed out, but its reason names no limit: {reason}"
+        deciding = tuple(request for request in result.requests if not OF_DETAILS.fullmatch(request.path))
+        if TOO_LATE in reason and met_fault(deciding[-1:]):
+            yield f"{step_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
+        written = result.verdict and not has_file_fault(result, "output")
+        tells_github = status_name(result) or check_name(result)
+        ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
+        late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
+        late |= _was_looking_names_up(result)
+        if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
+            yield f"{step_name(result)} was interrupted, but its verdict is {result.verdict!r}"
+        if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
+            ids = set(json.loads(result.outputs["run_ids"] or "[]"))
+            records = filter(None, map(history.runs.get, ids))
+            ended = any(record.finished(history.coval_time(result.ended)) for record in records)
+            if not ended and not ids & set(history.deleted):
+                yield f"{step_name(result)} is cancelled, but neither the step nor its run was"
+
+
+def time_limits_are_kept(history: History) -> Iterator[str]:
+    """Steps keep their deadline, end soon after an interrupt, and do not crash; post steps are limited, too."""
+    for result in history.results:
+        if result.crash:
+            yield f"{step_name(result)} crashed: {result.crash.strip().splitlines()[-1]}"
+        if result.interrupted is not None:
+            end = result.killed if result.killed is not None else result.ended
+            if end - result.interrupted > INTERRUPT_TIME + ROUNDING:
+                yield f"{step_name(result)} took {end - result.interrupted:.1f} s to end after the interrupt"
+        elif result.is_post:
+            if result.ended - result.began > POST_TIME + (POST_TELLING if status_time(result) else 0.0):
+                yield f"{step_name(result)} took {result.ended - result.began:.0f} s"
+        elif result.killed is None:
+            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK
+            if result.ended - result.began > limit + ROUNDING:
+                yield f"{step_name(result)} took {result.ended - result.began:.0f} s"
+
+
+def _cancel_failed(result: ProcessResult) -> bool:
+    """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
+    if any(request.status == HTTPStatus.NOT_FOUND for request in result.requests):
+        return True
+    share = float(result.step.given["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
+    return result.ended - result.began >= share - 1 and met_fault(result.requests[-1:])
+
+
+def _is_asking_coval(result: ProcessResult) -> bool:
+    """Return whether the step called Coval when it was interrupted, or afterwards."""
+    return any(request.ended_at > (result.interrupted or 0.0) for request in result.requests)
+
+
+def _was_looking_names_up(result: ProcessResult) -> bool:
+    """Return whether an interrupted step only asked for names: if it has a run, its verdict stands by then."""
+    asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
+    return bool(result.run_id and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
