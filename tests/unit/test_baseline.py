@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
@@ -59,6 +58,11 @@ from rendering import check_lines
         (yes(48, 50), yes(47, 50), "Resolved: count(NO) < baseline + 1", None, Verdict.FAILED, "worse"),
         (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", None, Verdict.FAILED, "unchanged"),
         (yes(40, 50), yes(39, 50), "Resolved: rate(YES) >= baseline + 5pp", None, Verdict.FAILED, "worse"),
+        (yes(9, 10), yes(9, 10), "Resolved: rate(YES) < baseline", None, Verdict.FAILED, "unchanged"),
+        (yes(9, 10), yes(9, 10), "Resolved: rate(YES) >= baseline + 5pp", None, Verdict.FAILED, "unchanged"),
+        (yes(9, 10), yes(9, 10), "Resolved: rate(YES) != baseline", None, Verdict.FAILED, "unchanged"),
+        (yes(9, 10), yes(10, 10), "Resolved: rate(YES) == baseline", None, Verdict.FAILED, "worse"),
+        (yes(9, 10), yes(10, 10), "Resolved: rate(YES) != baseline", None, Verdict.PASSED, "improved"),
     ],
 )
 def test_threshold_compares_with_baseline(
@@ -236,29 +240,6 @@ def test_doubt_is_red_by_default_except_against_a_baseline(
     assert judgement.lets_pass is {"": default, "pass": True, "fail": False}[on_inconclusive]
 
 
-@pytest.mark.parametrize(
-    ("hits", "threshold", "verdict", "trend"),
-    [
-        (9, "< baseline", Verdict.FAILED, "unchanged"),
-        (9, ">= baseline + 5pp", Verdict.FAILED, "unchanged"),
-        (8, ">= baseline + 5pp", Verdict.FAILED, "worse"),
-        (10, "== baseline", Verdict.FAILED, "worse"),
-        (10, "!= baseline", Verdict.PASSED, "improved"),
-        (9, "!= baseline", Verdict.FAILED, "unchanged"),
-    ],
-)
-def test_equal_value_is_unchanged_also_where_that_fails(
-    hits: int, threshold: str, verdict: Verdict, trend: str
-) -> None:
-    judgement = judged(
-        run_of("now", yes(hits, 10)),
-        baseline_of(run_of("old", yes(9, 10))),
-        f"Resolved: rate(YES) {threshold}",
-        confidence=None,
-    )
-    assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
-
-
 def test_advisory_threshold_is_shown_and_never_red() -> None:
     for threshold in ("? Resolved: rate(YES) >= 90%", "? Latency: avg < 2", "? pass_rate >= 95%", f"? {RATE}"):
         judgement = judged(run_of("now", yes(10, 50)), None, f"{threshold}\nResolved: rate(YES) > 1%", confidence=None)
@@ -314,94 +295,27 @@ def test_confidence_never_contradicts_the_numbers_as_they_are(
         assert sure.verdict is surer.verdict
 
 
-@given(now=CASES, old=CASES, seed=st.integers(0, 100))
-def test_order_of_test_cases_does_not_matter(now: Cases, old: Cases, seed: int) -> None:
-    rng = random.Random(seed)
-    shuffled = [dict(rng.sample(list(cases.items()), len(cases))) for cases in (now, old)]
-    one = judged(run_of("now", now), baseline_of(run_of("old", old)), RATE)
-    other = judged(run_of("now", shuffled[0]), baseline_of(run_of("old", shuffled[1])), RATE)
-
-    assert [(check.verdict, check.measure) for check in checks_of(one)] == [
-        (check.verdict, check.measure) for check in checks_of(other)
-    ]
-
-
 def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> None:
+    old, usual = baseline_of(run_of("old", yes(48, 50))), yes(47, 50)
+    pulls = BaselineSource(kind="tag", name="stable", last=3)
+    missing = {
+        "no baseline": (MAIN, NotFoundReason(kind="none")),
+        "too old": (MAIN, NotFoundReason(kind="too_old", run_id="r1", age=40 * 86400)),
+        "gone": (BaselineSource(kind="run", name="r1"), NotFoundReason(kind="gone", run_id="r1")),
+        "only pull requests": (pulls, NotFoundReason(kind="pull_request")),
+        "unreadable": (MAIN, NotFoundReason(kind="unreadable", text="GET /runs returned 503.")),
+    }
+    many, few = baseline_of(run_of("old", numbers(1, 80))), baseline_of(run_of("old", numbers(1, 9)))
+    one, often = baseline_of(run_of("old", {"a": ["YES"], "c": ["NO"]})), yes(48, 50, iterations=3)
+    count = "Resolved: count(NO) <= baseline"
     samples: list[tuple[str, Cases, Baseline | None, str, float | None]] = [
-        ("as counted", yes(40, 50), baseline_of(run_of("old", yes(48, 50))), RATE, None),
-        ("evidently worse", yes(30, 50), baseline_of(run_of("old", yes(48, 50))), RATE, 0.95),
-        ("in doubt", yes(46, 50), baseline_of(run_of("old", yes(48, 50))), RATE, 0.95),
-        ("improved", yes(48, 50), baseline_of(run_of("old", yes(30, 50))), RATE, 0.95),
-        ("unchanged", yes(285, 300), baseline_of(run_of("old", yes(285, 300))), RATE, 0.95),
-        (
-            "slower",
-            numbers(2, 50, slower=2),
-            baseline_of(run_of("old", numbers(1, 50))),
-            "Resolved: avg <= baseline * 1.1",
-            0.95,
-        ),
-        (
-            "a percentile",
-            numbers(2, 80, slower=2),
-            baseline_of(run_of("old", numbers(1, 80))),
-            "Resolved: p(90) <= baseline + 0.1",
-            0.95,
-        ),
-        (
-            "a percentile of too few",
-            numbers(2, 9),
-            baseline_of(run_of("old", numbers(1, 9))),
-            "Resolved: p(95) <= baseline",
-            0.95,
-        ),
-        ("a count", yes(47, 50), baseline_of(run_of("old", yes(48, 50))), "Resolved: count(NO) <= baseline", None),
-        ("no baseline", yes(47, 50), Baseline(source=MAIN, missing=NotFoundReason(kind="none")), RATE, None),
-        (
-            "too old",
-            yes(47, 50),
-            Baseline(source=MAIN, missing=NotFoundReason(kind="too_old", run_id="r1", age=40 * 86400)),
-            RATE,
-            None,
-        ),
-        (
-            "gone",
-            yes(47, 50),
-            Baseline(source=BaselineSource(kind="run", name="r1"), missing=NotFoundReason(kind="gone", run_id="r1")),
-            RATE,
-            None,
-        ),
-        (
-            "only pull requests",
-            yes(47, 50),
-            Baseline(
-                source=BaselineSource(kind="tag", name="stable", last=3), missing=NotFoundReason(kind="pull_request")
-            ),
-            RATE,
-            None,
-        ),
-        (
-            "unreadable",
-            yes(47, 50),
-            Baseline(source=MAIN, missing=NotFoundReason(kind="unreadable", text="GET /runs returned 503.")),
-            RATE,
-            None,
-        ),
-        (
-            "one shared test case",
-            {"a": ["YES"], "b": ["NO"]},
-            baseline_of(run_of("old", {"a": ["YES"], "c": ["NO"]})),
-            RATE,
-            0.95,
-        ),
-        (
-            "more conversations",
-            yes(47, 50),
-            baseline_of(run_of("old", yes(48, 50, iterations=3))),
-            "Resolved: count(NO) <= baseline",
-            None,
-        ),
-        ("no mutations", yes(47, 50), None, "Resolved: rate(YES) >= base", None),
-        ("advisory", yes(40, 50), baseline_of(run_of("old", yes(48, 50))), f"? {RATE}", 0.95),
+        ("a percentile", numbers(2, 80, slower=2), many, "Resolved: p(90) <= baseline + 0.1", 0.95),
+        ("a percentile of too few", numbers(2, 9), few, "Resolved: p(95) <= baseline", 0.95),
+        ("a count", usual, old, count, None),
+        *((name, usual, Baseline(source=source, missing=why), RATE, None) for name, (source, why) in missing.items()),
+        ("one shared test case", {"a": ["YES"], "b": ["NO"]}, one, RATE, 0.95),
+        ("more conversations", usual, baseline_of(run_of("old", often)), count, None),
+        ("no mutations", usual, None, "Resolved: rate(YES) >= base", None),
     ]
     blocks = []
     for title, now, baseline, threshold, confidence in samples:
