@@ -15,12 +15,9 @@ from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.opening import acceptance_problems
-from support import IDS, KEY, read_inputs
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGE = "0" * 39 + "1"
-GIVEN = IDS | {"api_key": KEY, "accept": "true", "baseline": "branch:main", "thresholds": "pass_rate >= baseline"}
-INPUTS = read_inputs({f"INPUT_{name.upper()}": value for name, value in GIVEN.items()}, Context())
 REQUEST = LaunchRequest("a1", "p1", "t1")
 
 # What a job of the branch main has, and what a job of a pull request has instead.
@@ -236,32 +233,34 @@ def test_pipeline_with_the_commit_in_its_name_supersedes_older_ones() -> None:
     assert tags_for(read("GitLab", named | newer), REQUEST, "0b").supersedes(older.to_send)
 
 
-OTHER_PULL_REQUESTS = {  # without what usually marks one
-    "GitLab": {"CI_EXTERNAL_PULL_REQUEST_IID": "42", "CI_COMMIT_BRANCH": "topic"},
-    "CircleCI": {"CIRCLE_BRANCH": "pull/42"},
-    "Azure Pipelines": {"BUILD_SOURCEBRANCH": "refs/pull/42/merge"},
-    "Jenkins": {"BRANCH_NAME": "", "GIT_BRANCH": "origin/topic", "ghprbPullId": "42"},
-}
-
-
-@pytest.mark.parametrize("name", OTHER_PULL_REQUESTS)
-def test_other_signs_of_a_pull_request(name: str) -> None:
-    context = read(name, OTHER_PULL_REQUESTS[name])
-    assert (context.pull_request, context.of_pull_request, context.branch) == (42, True, "")
+QUEUE = "gh-readonly-queue/main/pr-42-5be3a1b0"
 
 
 @pytest.mark.parametrize(
-    ("name", "variables"),
+    ("name", "variables", "number", "of_pull_request"),
     [
-        ("CircleCI", {"CIRCLE_PULL_REQUEST": "https://git.acme.example/changes/topic"}),
-        ("Jenkins", {"CHANGE_ID": "I8473b95934b5732ac55d26311a706c9c2bde9940"}),
-        ("Buildkite", {"BUILDKITE_BRANCH": "gh-readonly-queue/main/pr-42-5be3a1b0"}),
-        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/heads/gh-readonly-queue/main/pr-42-5be3a1b0"}),
+        # other signs of a pull request, without what usually marks one
+        ("GitLab", {"CI_EXTERNAL_PULL_REQUEST_IID": "42", "CI_COMMIT_BRANCH": "topic"}, 42, True),
+        ("CircleCI", {"CIRCLE_BRANCH": "pull/42"}, 42, True),
+        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/pull/42/merge"}, 42, True),
+        ("Jenkins", {"BRANCH_NAME": "", "GIT_BRANCH": "origin/topic", "ghprbPullId": "42"}, 42, True),
+        # pull requests without a number
+        ("CircleCI", {"CIRCLE_PULL_REQUEST": "https://git.acme.example/changes/topic"}, None, True),
+        ("Jenkins", {"CHANGE_ID": "I8473b95934b5732ac55d26311a706c9c2bde9940"}, None, True),
+        ("Buildkite", {"BUILDKITE_BRANCH": QUEUE}, None, True),
+        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": f"refs/heads/{QUEUE}"}, None, True),
+        # tags
+        ("GitLab", {"CI_COMMIT_BRANCH": "", "CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}, None, False),
+        ("Bitbucket", {"BITBUCKET_BRANCH": "", "BITBUCKET_TAG": "v1"}, None, False),
+        ("CircleCI", {"CIRCLE_BRANCH": "", "CIRCLE_TAG": "v1"}, None, False),
+        ("Buildkite", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"}, None, False),
+        ("Jenkins", {"BRANCH_NAME": "v1", "TAG_NAME": "v1"}, None, False),
+        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/tags/v1"}, None, False),
     ],
 )
-def test_pull_request_without_a_number_is_no_branch(name: str, variables: dict[str, str]) -> None:
+def test_job_of_no_branch(name: str, variables: dict[str, str], number: int | None, of_pull_request: bool) -> None:
     context = read(name, variables)
-    assert (context.pull_request, context.of_pull_request, context.branch) == (None, True, "")
+    assert (context.pull_request, context.of_pull_request, context.branch) == (number, of_pull_request, "")
 
 
 @pytest.mark.parametrize(
@@ -339,21 +338,6 @@ def test_repository_and_commit_come_from_git_where_no_variable_has_them(
     assert PlainHost(io.StringIO(), short).context().sha == context.sha, "as in a pull request"
     unknown = short | {"BITBUCKET_COMMIT": "0123456789ab"}
     assert PlainHost(io.StringIO(), unknown).context().sha == "0123456789ab"
-
-
-@pytest.mark.parametrize(
-    ("name", "tag"),
-    [
-        ("GitLab", {"CI_COMMIT_BRANCH": "", "CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}),
-        ("Bitbucket", {"BITBUCKET_BRANCH": "", "BITBUCKET_TAG": "v1"}),
-        ("CircleCI", {"CIRCLE_BRANCH": "", "CIRCLE_TAG": "v1"}),
-        ("Buildkite", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"}),
-        ("Jenkins", {"BRANCH_NAME": "v1", "TAG_NAME": "v1"}),
-        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/tags/v1"}),
-    ],
-)
-def test_tag_is_no_branch(name: str, tag: dict[str, str]) -> None:
-    assert read(name, tag).branch == ""
 
 
 @pytest.mark.parametrize("environ", [{}, {"CI": "false"}, {"CI": ""}, {"BUILDKITE": "false"}])
