@@ -113,16 +113,6 @@ def test_null_under_known_key_of_metadata_is_unset() -> None:
     assert body(Context(), metadata=metadata) == IDS | {"metadata": {"created_by": "coval-gate"}}
 
 
-def test_tags_of_the_gate_fit_beside_as_many_as_a_user_may_set() -> None:
-    tags = [f"t{number}" for number in range(MOST_TAGS)]
-    settings = DEFAULTS | {"api_key": KEY} | IDS | {"metadata": json.dumps({"tags": tags})}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, CONTEXT)
-    sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group"]).body["metadata"]
-    assert sent["tags"] == (*tags, "key", "group")
-    assert len(sent["tags"]) == 20
-    assert (sent["customer"]["coval_gate_0"], sent["customer"]["coval_gate_1"]) == ("key", "group")
-
-
 @pytest.mark.parametrize("count", [MOST_TAGS, MOST_TAGS - 1])
 def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: int) -> None:
     tags = [f"t{number}" for number in range(count)]
@@ -130,4 +120,5 @@ def test_branch_tag_is_left_out_of_tags_but_not_of_metadata_without_room(count: 
     inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, CONTEXT)
     sent = with_tags(launch_request(inputs, CONTEXT), ["key", "group", "branch"]).body["metadata"]
     assert sent["tags"] == (*tags, "key", "group", *(["branch"] if count < MOST_TAGS else []))
-    assert sent["customer"]["coval_gate_2"] == "branch"
+    assert len(sent["tags"]) == 20
+    assert [sent["customer"][f"coval_gate_{number}"] for number in range(3)] == ["key", "group", "branch"]

@@ -66,42 +66,35 @@ def test_seed_outside_github_is_drawn() -> None:
     assert [seed_for(Context(), nonce) for nonce in (7, 2**32 - 1)] == [7, 2**31 - 1]
 
 
-@pytest.mark.parametrize(
-    ("tags", "continues"),
-    [
-        (other_tags(run_attempt="1"), True),
-        (other_tags(run_attempt="2"), False),
-        (other_tags(run_attempt="3"), False),
-        (other_tags(run_attempt="1", run_id="99"), False),
-        (other_tags(run_attempt="1", job="other"), False),
-        (other_tags(REQUEST._replace(iteration_count=4), run_attempt="1"), False),
-        (other_tags(REQUEST._replace(metadata=RunMetadata(display_name="new")), run_attempt="1"), True),
-        (("nightly",), False),
-        ((), False),
-    ],
-)
-def test_later_attempt_continues_earlier_attempt_of_same_step(tags: tuple[str, ...], continues: bool) -> None:
-    assert bool(OURS.continues(tags)) is continues
+LONGER = REQUEST._replace(iteration_count=4)
+RENAMED = REQUEST._replace(metadata=RunMetadata(display_name="new"))
 
 
 @pytest.mark.parametrize(
-    ("tags", "supersedes"),
+    ("tags", "continues", "supersedes"),
     [
-        (other_tags(run_id="99"), True),
-        (other_tags(run_id="99", run_attempt="7"), True),
-        (other_tags(REQUEST._replace(iteration_count=4), run_id="99"), True),
-        (other_tags(run_id="101"), False),
-        (other_tags(run_attempt="1"), True),
-        (other_tags(run_attempt="3"), False),
-        (other_tags(REQUEST._replace(iteration_count=4), run_attempt="1"), False),
-        (other_tags(run_id="99", pull_request=43), False),
-        (other_tags(run_id="99", repository="acme/other"), False),
-        (other_tags(REQUEST._replace(mutation_ids=("m1",)), run_id="99"), False),
-        (("coval-gate/1.1/aaaaaaaaaaaa/00",), False),
+        (other_tags(run_attempt="1"), True, True),
+        (other_tags(run_attempt="2"), False, False),
+        (other_tags(run_attempt="3"), False, False),
+        (other_tags(run_attempt="1", run_id="99"), False, True),
+        (other_tags(run_attempt="7", run_id="99"), False, True),
+        (other_tags(run_attempt="1", job="other"), False, False),
+        (other_tags(LONGER, run_attempt="1"), False, False),
+        (other_tags(LONGER, run_id="99"), False, True),
+        (other_tags(RENAMED, run_attempt="1"), True, True),
+        (other_tags(run_id="101"), False, False),
+        (other_tags(run_id="99", pull_request=43), False, False),
+        (other_tags(run_id="99", repository="acme/other"), False, False),
+        (other_tags(REQUEST._replace(mutation_ids=("m1",)), run_id="99"), False, False),
+        (("coval-gate/1.1/aaaaaaaaaaaa/00",), False, False),
+        (("nightly",), False, False),
+        ((), False, False),
     ],
 )
-def test_newer_run_supersedes_earlier_runs_of_concurrency_group(tags: tuple[str, ...], supersedes: bool) -> None:
-    assert OURS.supersedes(tags) is supersedes
+def test_later_attempt_continues_the_same_step_and_newer_run_supersedes_its_concurrency_group(
+    tags: tuple[str, ...], continues: bool, supersedes: bool
+) -> None:
+    assert (bool(OURS.continues(tags)), OURS.supersedes(tags)) == (continues, supersedes)
 
 
 def test_concurrency_group_depends_on_branch_without_pull_request() -> None:
