@@ -27,21 +27,25 @@ from support import KEY, REQUEST, VirtualClock, new_client
 
 ROOT = "https://api.coval.dev/v1"
 
+
+def refused(status: int, code: str, message: str, *details: Any) -> dict[str, Any]:
+    """Return an error in the form of Coval."""
+    error = {"code": code, "message": message} | ({"details": details} if details else {})
+    return {"status_code": status, "json": {"error": error}}
+
+
+def field(name: str, description: str | None = "No.") -> dict[str, str | None]:
+    return {"field": name, "description": description}
+
+
+INVALID = (400, "INVALID_ARGUMENT", "Invalid request.")
+ITERATIONS = field("options.iteration_count", "Value must be between 1 and 10")
+MANY = map(field, ("metric_ids.3", "metadata.customer.team", "body", "options.concurrency", "tags"))
+SCOPE = "API key does not have required permission: runs:write"
 RESPONSES: dict[str, dict[str, Any]] = {
     "field errors": {
         "status_code": 400,
-        "json": {
-            "error": {
-                "code": "INVALID_ARGUMENT",
-                "message": "Invalid request.",
-                "details": [
-                    {"field": "options.iteration_count", "description": "Value must be between 1 and 10"},
-                    {"field": "test_set_id", "description": None},
-                    "odd",
-                ],
-            },
-            "request_id": "req-body",
-        },
+        "json": refused(*INVALID, ITERATIONS, field("test_set_id", None), "odd")["json"] | {"request_id": "req-body"},
     },
     "no details": {
         "status_code": 400,
@@ -49,56 +53,23 @@ RESPONSES: dict[str, dict[str, Any]] = {
     },
     "authoriser": {"status_code": 401, "json": {"error": "invalid API key", "timestamp": "…"}},
     "gateway": {"status_code": 401, "json": {"message": "Missing API Key"}, "headers": {"x-amzn-RequestId": "amz-1"}},
-    "scope": {
-        "status_code": 403,
-        "json": {
-            "error": {"code": "PERMISSION_DENIED", "message": "API key does not have required permission: runs:write"}
-        },
-        "headers": {"x-request-id": "req-1"},
-    },
-    "wrong id": {"status_code": 404, "json": {"error": {"code": "NOT_FOUND", "message": "Agent not found"}}},
-    "workspace": {"status_code": 412, "json": {"error": {"code": "FAILED_PRECONDITION", "message": "No workspace."}}},
-    "conflict": {"status_code": 409, "json": {"error": {"code": "CONFLICT", "message": "Busy."}}},
+    "scope": refused(403, "PERMISSION_DENIED", SCOPE) | {"headers": {"x-request-id": "req-1"}},
+    "wrong id": refused(404, "NOT_FOUND", "Agent not found"),
+    "workspace": refused(412, "FAILED_PRECONDITION", "No workspace."),
+    "conflict": refused(409, "CONFLICT", "Busy."),
     "redirect": {"status_code": 302, "text": "", "headers": {"Location": "https://evil.example/v1/runs"}},
     "proxy page": {
         "status_code": 403,
         "text": "<html>Blocked</html>",
         "headers": {"Content-Type": "text/html; charset=x"},
     },
-    "many fields": {
-        "status_code": 400,
-        "json": {
-            "error": {
-                "code": "INVALID_ARGUMENT",
-                "message": "Invalid request.",
-                "details": [
-                    {"field": field, "description": "No."}
-                    for field in ("metric_ids.3", "metadata.customer.team", "body", "options.concurrency", "tags")
-                ],
-            },
-        },
-    },
-    "wrong id with field": {
-        "status_code": 404,
-        "json": {
-            "error": {
-                "code": "NOT_FOUND",
-                "message": "Agent not found",
-                "details": [{"field": "agent_id", "description": "There is no agent a1."}],
-            }
-        },
-    },
+    "many fields": refused(*INVALID, *MANY),
+    "wrong id with field": refused(404, "NOT_FOUND", "Agent not found", field("agent_id", "There is no agent a1.")),
     "wrong path": {"status_code": 404, "json": {"message": "Not Found"}},
-    "model tier": {"status_code": 403, "json": {"error": {"code": "MODEL_TIER_ACCESS_DENIED", "message": "No."}}},
-    "too large": {"status_code": 413, "json": {"error": {"code": "PAYLOAD_TOO_LARGE", "message": "10 MB."}}},
-    "forged": {
-        "status_code": 400,
-        "json": {"error": {"code": "X\r\n::set-output name=a::b", "message": "\x1b[31m##[error]no\u2028::error::x"}},
-    },
-    "unavailable": {
-        "status_code": 503,
-        "json": {"error": {"code": "INTERNAL", "message": "The database is moving house. Try again."}},
-    },
+    "model tier": refused(403, "MODEL_TIER_ACCESS_DENIED", "No."),
+    "too large": refused(413, "PAYLOAD_TOO_LARGE", "10 MB."),
+    "forged": refused(400, "X\r\n::set-output name=a::b", "\x1b[31m##[error]no\u2028::error::x"),
+    "unavailable": refused(503, "INTERNAL", "The database is moving house. Try again."),
     "broken": {"status_code": 500, "text": ""},
     "deep": {"status_code": 400, "text": '{"error":' * 100_000},
 }
@@ -214,16 +185,6 @@ def test_date_to_wait_for_needs_a_date_to_compare_with() -> None:
     assert Response(503, {"Retry-After": "Thu, 01 Jan 2026 00:00:30 GMT"}, b"").retry_after is None
     assert Response(503, {"Retry-After": "7"}, b"").retry_after == 7
     assert Response(503, {}, b"").retry_after is None
-
-
-def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -> None:
-    with requests_mock.Mocker() as coval:
-        coval.get(f"{ROOT}/runs/r1", **RESPONSES["wrong id"])
-        with pytest.raises(NotFound) as caught:
-            run(client.get_run("r1", until=clock.now() + 60), clock)
-    assert isinstance(caught.value, Rejected)
-    assert caught.value.status == 404
-    assert clock.slept == []
 
 
 MISSING = "missing000000000000001"
