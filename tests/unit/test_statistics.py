@@ -15,7 +15,6 @@ from coval_gate.gate import statistics
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 VALUES = st.lists(NUMBERS, min_size=1, max_size=30)
-MEASURED = st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=30)
 PERCENT = st.floats(0, 100)
 OPPOSITES = [-LARGEST, LARGEST]
 
@@ -42,23 +41,6 @@ def exact_percentile(values: Sequence[float], n: float) -> Fraction:
     rank = Fraction(n) * (len(ordered) - 1) / 100
     below = math.floor(rank)
     return ordered[below] + (ordered[math.ceil(rank)] - ordered[below]) * (rank - below)
-
-
-@pytest.mark.parametrize(
-    ("values", "n", "expected"),
-    [
-        ([15, 20, 35, 40, 50], 40, 29),  # a textbook example: 20 + 0.6 * (35 - 20)
-        ([15, 20, 35, 40, 50], 0, 15),
-        ([15, 20, 35, 40, 50], 100, 50),
-        ([15, 20, 35, 40, 50], 50, 35),
-        ([1, 2, 3, 4], 25, 1.75),  # as numpy.percentile([1, 2, 3, 4], 25)
-        ([10, 7, 4, 3, 2, 1], 50, 3.5),  # an example from NumPy's documentation
-        (range(101), 29, 29),  # 0.29 * 100 is 28.999999999999996; the rank must be exact
-        ([7], 99.9, 7),
-    ],
-)
-def test_percentile_is_interpolated_between_closest_ranks(values: Sequence[float], n: float, expected: float) -> None:
-    assert percentile(values, n) == expected
 
 
 def test_mean_median_and_stdev_of_examples() -> None:
@@ -105,22 +87,11 @@ def test_percentiles_rise_from_minimum_to_maximum(values: list[float], n: float,
     assert (percentile(values, 0), percentile(values, 100)) == (min(values), max(values))
 
 
-@given(MEASURED)
-def test_median_matches_standard_library(values: list[float]) -> None:
-    assert median(values) == pytest.approx(oracle.median(values), rel=1e-12, abs=1e-9)
-
-
 @given(st.lists(st.floats(-1e50, 1e50, allow_subnormal=False), min_size=2, max_size=30))
 @example([1.0, math.nextafter(1.0, 2.0)])
 @example([1.0, 1.0, math.nextafter(1.0, 2.0)])
 def test_stdev_matches_standard_library(values: list[float]) -> None:
     assert stdev(values) == pytest.approx(oracle.stdev(values), rel=1e-12, abs=1e-150)
-
-
-@given(VALUES)
-def test_stdev_is_non_negative_and_zero_for_equal_values(values: list[float]) -> None:
-    assert 0 <= stdev(values) <= 2 * LARGEST
-    assert stdev([values[0]] * len(values)) == 0
 
 
 @given(VALUES, st.randoms(use_true_random=False))
