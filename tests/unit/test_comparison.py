@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement
+from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import Kinds, equals
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
-from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.judgements import reason
-
-
-def judge_values(
-    values: Sequence[Value], threshold: str = "", *, target: Target | None = None, **criteria: Any
-) -> Judgement:
-    simulations = tuple(Simulation(id=f"s{n}", status="COMPLETED", test_case_id=f"t{n}") for n, _ in enumerate(values))
-    metric = Metric(id="m", name="M", values={f"s{n}": value for n, value in enumerate(values)}, target=target)
-    result = RunResult(run_id="r1", expected=len(values), simulations=simulations, metrics=(metric,))
-    return judge(result, Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(threshold), **criteria))
-
+from valued import WORDS, judge_values
 
 BITS = (0.0, 1.0, 1.0)
-WORDS = ("YES", "NO", "YES")
 TOPICS = (frozenset({"billing", "1"}), frozenset[str]())
 
 
@@ -105,7 +89,7 @@ def test_value_that_can_occur_but_does_not_passes(values: Sequence[Value], thres
 def test_impossible_target_is_error_that_shows_values(
     values: Sequence[Value], target: Target, expected: str, threshold: str
 ) -> None:
-    judgement = judge_values(values, threshold, target=target, use_metric_targets=True)
+    judgement = judge_values(values, threshold, target=target)
     assert judgement.verdict is Verdict.ERROR
     assert expected in reason(judgement)
     assert judgement.totals is not None
@@ -121,7 +105,7 @@ def test_impossible_target_is_error_that_shows_values(
     ],
 )
 def test_target_that_forbids_what_does_not_occur_is_met(values: Sequence[Value], target: Target) -> None:
-    assert judge_values(values, target=target, use_metric_targets=True).verdict is Verdict.PASSED
+    assert judge_values(values, target=target).verdict is Verdict.PASSED
 
 
 @pytest.mark.parametrize(
