@@ -82,35 +82,21 @@ def test_many_thresholds_need_more_test_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threshold", "cases", "text"),
+    ("threshold", "cases", "can_never", "enough"),
     [
+        ("Latency: p(95) <= baseline", 10, "fail with 95% confidence, however bad the agent is", "; with 31, it can"),
+        ("R: rate(YES) >= baseline - 5pp", 2, "fail with 95% confidence, however bad the agent is", "; with 3, it can"),
         (
-            "Latency: p(95) <= baseline",
-            10,
-            "thresholds, line 1: with 10 test cases, Latency: p(95) <= baseline can never fail with 95% confidence, "
-            "however bad the agent is; with 31, it can.",
-        ),
-        (
-            "Resolved: rate(YES) >= baseline - 5pp",
-            2,
-            "thresholds, line 1: with 2 test cases, Resolved: rate(YES) >= baseline - 5pp can never fail with 95% "
-            "confidence, however bad the agent is; with 3, it can.",
-        ),
-        (
-            "Resolved: rate(YES) >= baseline + 60pp",
+            "R: rate(YES) >= baseline + 60pp",
             5,
-            "thresholds, line 1: with 5 test cases, Resolved: rate(YES) >= baseline + 60pp can never pass with 95% "
-            "confidence, however good the agent is; with 10, it can.",
+            "pass with 95% confidence, however good the agent is",
+            "; with 10, it can",
         ),
-        (
-            "Latency: p(99.99) <= baseline",
-            500,
-            "thresholds, line 1: with 500 test cases, Latency: p(99.99) <= baseline can never fail with 95% "
-            "confidence, however bad the agent is.",
-        ),
+        ("Latency: p(99.99) <= baseline", 500, "fail with 95% confidence, however bad the agent is", ""),
     ],
 )
-def test_threshold_that_cannot_be_decided_is_reported(threshold: str, cases: int, text: str) -> None:
+def test_threshold_that_cannot_be_decided_is_reported(threshold: str, cases: int, can_never: str, enough: str) -> None:
     (found,) = undecidable(criteria_of(threshold), cases)
 
-    assert undecidable_text(found, cases) == text
+    told = f"thresholds, line 1: with {cases} test cases, {threshold} can never {can_never}{enough}."
+    assert undecidable_text(found, cases) == told
