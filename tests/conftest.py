@@ -173,11 +173,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     With pytest-xdist, only the report gets from the worker to the process that prints, and that process loads no
     conftest.py in subdirectories.
     """
-    from support import TALLY
-
     for reports in list(terminalreporter.stats.values()):
         for report in reports:
-            if isinstance(report, pytest.TestReport) and report.when == "call":
-                for name, tally in report.user_properties:
-                    if name == TALLY:
-                        terminalreporter.write_line(str(tally))
+            if isinstance(report, pytest.TestReport) and report.when == "call" and report.user_properties:
+                from support import TALLY
+
+                tallies = [tally for name, tally in report.user_properties if name == TALLY]
+                for tally in tallies:
+                    terminalreporter.write_line(str(tally))
