@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox plan adopt quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
@@ -42,6 +42,9 @@ plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rat
 adopt: export ADOPT_OWNER = $(value OWNER)
 adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme
 	@$(PYTHON) scripts/adopt.py
+
+quick: setup  ## run the unit tests
+	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS) tests/unit
 
 test: setup  ## run the tests that need neither Docker nor Chromium
 	$(BIN)/python -m pytest -m 'not e2e and not browser and not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS)

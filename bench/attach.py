@@ -18,14 +18,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import requests
 
-from bench.figures import Figure, table
-from coval_sandbox.attachments import PREPARING
+from bench.figures import Figure
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.scenarios import PASSING
 from coval_sandbox.world import DEFAULT_KEY
@@ -39,12 +37,12 @@ TRIES: Final = 3
 LONGEST: Final = 180.0  # s of a run
 MOST_CPU: Final = 3.5  # times that of the SDK
 MOST_MB: Final = 900.0  # 18 a simulation; a process that imported all by itself would take 85
-MOST_MB_WITH_LARGE: Final = 1500.0  # unshared, the module alone would take 5,000
+MOST_LARGE_MB: Final = 1500.0  # unshared, the module alone would take 5,000
 RUN: Final = {"agent_id": OWN_BUILD_ID, "persona_id": PERSONA_ID, "test_set_id": PASSING.test_set_id}
 AGENTS: Final = Path(__file__).resolve().parent.parent / "examples" / "agents"
-# The example's handler. It notes when it is called, which is when a conversation begins. What it says is made once.
+# The example's handler. It notes that it is called. What it says is made once.
 HANDLER: Final = """\
-import functools, os, time
+import functools, os
 import agent
 
 agent.speech = functools.cache(agent.speech)
@@ -52,7 +50,7 @@ agent.speech()
 
 async def answer(connection):
     with open(os.environ["BEGUN"], "a") as file:
-        file.write(f"{time.time()}\\n")
+        file.write(".")
     await agent.answer(connection)
 """
 # Many small objects, as imported modules have, are harder to share than one block: a garbage collection in any process
@@ -79,11 +77,10 @@ assert len(asyncio.run(client.run(config, answer)).conversations) == {CALLS}
 
 
 class Cost(NamedTuple):
-    """The cost of answering a run: s of CPU, MB at its peak, and s from the first offers until all were attached."""
+    """The cost of answering a run: s of CPU, and MB at its peak."""
 
     cpu: float
     megabytes: float
-    attaching: float = 0.0
 
 
 @contextmanager
@@ -106,19 +103,14 @@ def sandbox(directory: Path) -> Iterator[dict[str, str]]:
             process.terminate()
 
 
-def call(environ: Mapping[str, str], method: str, path: str, body: object = None) -> Any:
-    """Return the sandbox's response to a call."""
-    url, headers = f"{environ['INPUT_API_BASE_URL']}/{path}", {"x-api-key": DEFAULT_KEY}
-    with requests.request(method, url, json=body, headers=headers, timeout=30) as response:
-        response.raise_for_status()
-        return response.json()
-
-
 def launch(environ: Mapping[str, str]) -> str:
     """Launch a run as the SDK does, and return its id."""
     options = {"iteration_count": ITERATIONS, "concurrency": CALLS}
-    run_id: str = call(environ, "POST", "runs", RUN | {"options": options})["run"]["run_id"]
-    return run_id
+    url, headers = f"{environ['INPUT_API_BASE_URL']}/runs", {"x-api-key": DEFAULT_KEY}
+    with requests.post(url, json=RUN | {"options": options}, headers=headers, timeout=30) as response:
+        response.raise_for_status()
+        run_id: str = response.json()["run"]["run_id"]
+        return run_id
 
 
 def of_sdk() -> Cost:
@@ -149,12 +141,10 @@ def answered(command: Callable[[Mapping[str, str]], Sequence[str]]) -> Cost:
         with log.open("wb") as file:
             process = subprocess.Popen(command(environ), cwd=name, env=dict(environ), stdout=file, stderr=file)
         cpu, megabytes = watched(process)
-        begun = [float(line) for line in (directory / "begun").read_text().split()]
-        if process.returncode or len(begun) != CALLS:
-            raise RuntimeError(f"{len(begun)} of {CALLS} simulations were answered:\n{log.read_text()}")
-        (run,) = call(environ, "GET", "runs")["runs"]
-        offered = datetime.fromisoformat(run["create_time"]).timestamp() + PASSING.queue + PREPARING
-        return Cost(cpu, megabytes, max(begun) - offered)
+        begun = len((directory / "begun").read_text())
+        if process.returncode or begun != CALLS:
+            raise RuntimeError(f"{begun} of {CALLS} simulations were answered:\n{log.read_text()}")
+        return Cost(cpu, megabytes)
 
 
 def watched(process: subprocess.Popen[bytes]) -> tuple[float, float]:
@@ -194,24 +184,19 @@ def proportional(pid: int) -> int:
     return 0
 
 
-def bounded(name: str, value: float, unit: str, yardstick: tuple[str, float], bound: float) -> Figure:
-    """Return a figure that must not be above a bound."""
-    return Figure(name, value, unit, *yardstick, bound, value <= bound)
-
-
 def measure() -> list[Figure]:
-    """Return the figures. Times have no bound: they depend on who else uses the machine."""
+    """Return the figures."""
     theirs, ours, large = of_sdk(), of_attach("handler"), of_attach("large")
-    most_cpu = MOST_CPU * theirs.cpu
-    own, without = "the SDK's own run, one process", f"without a module of {LARGE} MB"
+    most_cpu, what, own = (
+        MOST_CPU * theirs.cpu,
+        f"attach, {CALLS} simulations at once",
+        "the SDK's own run, one process",
+    )
     return [
-        bounded(f"CPU of attach, {CALLS} simulations at once", ours.cpu, "s", (own, theirs.cpu), most_cpu),
-        bounded("  memory", ours.megabytes, "MB", (own, theirs.megabytes), MOST_MB),
-        Figure("  first offers until all are attached", ours.attaching, "s", own, theirs.attaching),
-        bounded(f"  CPU with a module of {LARGE} MB", large.cpu, "s", (without, ours.cpu), most_cpu),
-        bounded("  memory with it", large.megabytes, "MB", (without, ours.megabytes), MOST_MB_WITH_LARGE),
+        Figure(f"CPU of {what}", ours.cpu, "s", (own, theirs.cpu), most_cpu),
+        Figure(f"memory of {what}", ours.megabytes, "MB", (own, theirs.megabytes), MOST_MB),
+        Figure(f"CPU with a module of {LARGE} MB", large.cpu, "s", ("without", ours.cpu), most_cpu),
+        Figure(
+            f"memory with a module of {LARGE} MB", large.megabytes, "MB", ("without", ours.megabytes), MOST_LARGE_MB
+        ),
     ]
-
-
-if __name__ == "__main__":
-    print(table(measure()))

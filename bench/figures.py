@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A claimed figure, its yardstick, and whether the claim holds."""
+    """A claimed figure. As a text, it is one line."""
 
     name: str
     value: float
-    unit: str
-    yardstick_name: str = ""  # such as "fixed 30 s interval"
-    yardstick: float | None = None  # in the same unit; None if there is only a bound
-    bound: float | None = None  # the largest acceptable value; None for a figure without a claim
-    ok: bool = True
+    unit: str = ""
+    yardstick: tuple[str, float] | None = None  # such as ("fixed 30 s interval", 5.4), in the same unit
+    most: float | None = None  # the largest acceptable value; None for a figure without a claim
 
+    @property
+    def ok(self) -> bool:
+        """Whether the claim holds."""
+        return self.most is None or self.value <= self.most
 
-def table(figures: Sequence[Figure]) -> str:
-    """Return a table of the figures, one per line, with a header."""
-    rows = [("figure", "ours", "yardstick", "bound", "ok")]
-    for f in figures:
-        unit = f" {f.unit}" if f.unit else ""
-        yardstick = f.yardstick_name if f.yardstick is None else f"{f.yardstick:.2f}{unit} ({f.yardstick_name})"
-        bound = "" if f.bound is None else f"<= {f.bound:.2f}{unit}"
-        ok = "NO" if not f.ok else "yes" if bound else ""
-        rows.append((f.name, f"{f.value:.2f}{unit}", yardstick, bound, ok))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    def __str__(self) -> str:
+        shown = f"{self.name}: {self.value:,.2f} {self.unit}".rstrip()
+        if self.yardstick:
+            shown += f"; {self.yardstick[0]}: {self.yardstick[1]:,.2f}"
+        return shown if self.most is None else f"{shown}; at most {self.most:,.2f}: {'ok' if self.ok else 'NO'}"

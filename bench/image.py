@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.figures import Figure, table
+from bench.figures import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 TAG = "coval-gate-bench"
@@ -45,24 +45,8 @@ def measure() -> list[Figure]:
     finally:
         docker("image", "rm", TAG)
     return [
-        Figure(
-            name="build of the image without a cache, base present",
-            value=seconds,
-            unit="s",
-            yardstick_name="",
-            yardstick=None,
-            bound=SLOWEST,
-            ok=seconds <= SLOWEST,
-        ),
-        Figure(
-            name="image, added to the base",
-            value=mb,
-            unit="MB",
-            yardstick_name="",
-            yardstick=None,
-            bound=MOST,
-            ok=mb <= MOST,
-        ),
+        Figure("build of the image without a cache, base present", seconds, "s", most=SLOWEST),
+        Figure("image, added to the base", mb, "MB", most=MOST),
     ]
 
 
@@ -124,7 +108,3 @@ def _du(tag: str, how: str) -> int:
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
-
-
-if __name__ == "__main__":
-    print(table(measure()))

@@ -9,16 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.figures import Figure, table
+from bench.figures import Figure
 from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 25
 MOST = 1.2
-IMPORTING = "python -c 'import requests'"
 COMMAND = ("-m", "coval_gate", "launch")
 INPUTS = {
     "api_key": "coval_sk_test_sandbox",
@@ -40,40 +40,33 @@ print(response.json()["run"]["run_id"])
 """
 
 
-def measure(runs: int = RUNS) -> list[Figure]:
+def measure() -> list[Figure]:
     """Measure both in turn, so that a change of the machine's speed affects both. The first pair is a warm-up."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         directory = Path(name)
         # As in the image. With -B, each process would compile every module again.
         compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
-        script = directory / "ten_lines.py"
-        script.write_text(TEN_LINES, encoding="utf-8")
+        ten_lines = directory / "ten_lines.py"
+        ten_lines.write_text(TEN_LINES, encoding="utf-8")
         inputs = {declaration.name: declaration.default for declaration in declared()} | INPUTS
         inputs["api_base_url"] = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         environ = LocalRunner(directory).environ(inputs)
         ours, theirs, command, shown, imported = [], [], [], [], []
-        for _ in range(runs + 1):
-            theirs.append(to_wire(server, str(script), environ))
-            ours.append(to_wire(server, str(ROOT / "entrypoint.py"), environ))
+        for _ in range(RUNS + 1):
+            theirs.append(to_wire(server, (str(ten_lines),), environ))
+            ours.append(to_wire(server, (str(ROOT / "entrypoint.py"),), environ))
             command.append(to_wire(server, COMMAND, environ))
             shown.append(seconds_of("-m", "coval_gate", "--help"))
             imported.append(seconds_of("-c", "import requests"))
     ours_ms, theirs_ms, command_ms, help_ms, import_ms = (
         statistics.median(times[1:]) * 1000 for times in (ours, theirs, command, shown, imported)
     )
+    script, importing = ("ten lines with requests", theirs_ms), ("python -c 'import requests'", import_ms)
     return [
-        Figure(
-            name="process start to POST on the wire",
-            value=ours_ms,
-            unit="ms",
-            yardstick_name="ten lines with requests",
-            yardstick=theirs_ms,
-            bound=MOST * theirs_ms,
-            ok=ours_ms <= MOST * theirs_ms,
-        ),
-        Figure("coval-gate launch: start to POST on the wire", command_ms, "ms", IMPORTING, import_ms),
-        Figure("coval-gate --help", help_ms, "ms", IMPORTING, import_ms),
-        Figure("wheel", wheel_size() / 1000, "KB"),
+        Figure("process start to the launch request", ours_ms, "ms", script, MOST * theirs_ms),
+        Figure("coval-gate launch to the launch request", command_ms, "ms", importing),
+        Figure("coval-gate --help", help_ms, "ms", importing),
+        Figure("wheel", wheel_size() / 1e6, "MB"),
     ]
 
 
@@ -93,11 +86,10 @@ def wheel_size() -> int:
         return wheel.stat().st_size
 
 
-def to_wire(server: socket.socket, program: str | tuple[str, ...], environ: dict[str, str]) -> float:
+def to_wire(server: socket.socket, program: Sequence[str], environ: dict[str, str]) -> float:
     """Return the time in seconds from the start of `program` until its launch request has arrived; then kill it."""
-    arguments = (program,) if isinstance(program, str) else program
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-I", "-u", "-B", *arguments], env=environ, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-I", "-u", "-B", *program], env=environ, stdout=subprocess.DEVNULL)
     connection, received = accepted(server)
     while received.startswith(b"GET "):  # mode launch first looks the agent's type up
         connection.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -116,7 +108,3 @@ def accepted(server: socket.socket) -> tuple[socket.socket, bytes]:
     """Return the next connection, and what arrives first."""
     connection, _ = server.accept()
     return connection, connection.recv(65536)
-
-
-if __name__ == "__main__":
-    print(table(measure()))

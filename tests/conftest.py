@@ -12,13 +12,16 @@ from difflib import unified_diff
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 import coval_gate
 import coval_sandbox
-from support import TALLY, VirtualClock
+
+if TYPE_CHECKING:
+    from support import VirtualClock
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
@@ -73,6 +76,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def clock() -> VirtualClock:
+    """Import what whole steps need only for tests that use it: that takes half of the start of pytest."""
+    from support import VirtualClock
+
     return VirtualClock()
 
 
@@ -169,7 +175,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
     for reports in list(terminalreporter.stats.values()):
         for report in reports:
-            if isinstance(report, pytest.TestReport) and report.when == "call":
-                for name, tally in report.user_properties:
-                    if name == TALLY:
-                        terminalreporter.write_line(str(tally))
+            if isinstance(report, pytest.TestReport) and report.when == "call" and report.user_properties:
+                from support import TALLY
+
+                tallies = [tally for name, tally in report.user_properties if name == TALLY]
+                for tally in tallies:
+                    terminalreporter.write_line(str(tally))

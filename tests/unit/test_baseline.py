@@ -309,6 +309,9 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
     one, often = baseline_of(run_of("old", {"a": ["YES"], "c": ["NO"]})), yes(48, 50, iterations=3)
     count = "Resolved: count(NO) <= baseline"
     samples: list[tuple[str, Cases, Baseline | None, str, float | None]] = [
+        ("evidently worse", yes(30, 50), old, RATE, 0.95),
+        ("in doubt", yes(46, 50), old, RATE, 0.95),
+        ("improved", yes(48, 50), baseline_of(run_of("old", yes(30, 50))), RATE, 0.95),
         ("a percentile", numbers(2, 80, slower=2), many, "Resolved: p(90) <= baseline + 0.1", 0.95),
         ("a percentile of too few", numbers(2, 9), few, "Resolved: p(95) <= baseline", 0.95),
         ("a count", usual, old, count, None),

@@ -113,12 +113,6 @@ def test_rejected_delete_is_raised_without_retry(clock: VirtualClock) -> None:
     assert clock.slept == []
 
 
-def test_retry_after_is_respected(clock: VirtualClock) -> None:
-    session = Session(clock, "GET /runs/* #1 -> 429 retry-after=7")
-    session.cancel()
-    assert clock.slept == [7]
-
-
 class SlowClock(VirtualClock):
     """A clock on which the first two responses of a server take longer than MAX_POLL_AGE."""
 

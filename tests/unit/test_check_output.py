@@ -9,11 +9,10 @@ import pytest
 
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github_pages import conclusion_of
-from coval_gate.ci.host import Context, PageText
+from coval_gate.ci.host import PageText
 from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
-from coval_gate.inputs.parsing import matrix_of
+from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.report.formats.pages import CHECK_LIMIT, TITLE_LIMIT
 from coval_gate.report.model import LegReport, Report
 from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
@@ -118,13 +117,3 @@ def assert_safe(page_text: PageText) -> None:
     assert page_text.title.isprintable()
     assert len(page_text.summary.encode("utf-8", "replace")) <= CHECK_LIMIT
     assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(page_text.summary).tags}
-
-
-def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:
-    launched = named(Report(judgement=LAUNCH), check_run="n" * CONTEXT_LIMIT)
-    contexts = (Context(matrix=matrix_of({"a": "x" * 90 + end})) for end in "yz")
-    first, second = (brief(launched._replace(context=context)).name for context in contexts)
-    assert len(first) == len(second) == CONTEXT_LIMIT
-    assert first != second
-    assert brief(named(launched, check_run="Voice")).name == "Voice"
-    assert brief(Report(judgement=LAUNCH)).name == ""

@@ -133,22 +133,6 @@ def test_conclusive_verdict_on_numbers_agrees_with_the_count(
             assert sure is verdict_on(cases, threshold, None)
 
 
-@given(
-    st.lists(st.lists(YES_NO, min_size=1, max_size=4), min_size=1, max_size=25),
-    st.integers(0, 100),
-    CONFIDENCES,
-    CONFIDENCES,
-    st.randoms(),
-)
-def test_more_confidence_is_never_more_conclusive_and_order_does_not_matter(
-    cases: Cases, bound: int, one: float, other: float, rng: random.Random
-) -> None:
-    threshold, (less, more) = f"Metric: rate(YES) >= {bound}%", sorted((one, other))
-    if (sure := verdict_on(cases, threshold, more)) is not Verdict.INCONCLUSIVE:
-        assert verdict_on(cases, threshold, less) is sure
-    assert verdict_on(rng.sample(cases, len(cases)), threshold, one) is verdict_on(cases, threshold, one)
-
-
 def test_missing_values_can_be_either() -> None:
     assert verdict_on(yes(60, 60), "Metric: rate(YES) >= 90%") is Verdict.PASSED
     assert verdict_on([*yes(60, 60), *once(*[None] * 4)], "Metric: rate(YES) >= 90%") is Verdict.INCONCLUSIVE

@@ -126,23 +126,6 @@ def test_fewer_than_two_shared_cases_claim_nothing() -> None:
     assert Exceedances([pair]).difference(50, 0.95) == NOTHING
 
 
-@pytest.mark.parametrize(
-    ("p_values", "expected"),
-    [  # at 5 %: the clearest of three has to be below 1.67 %, the next one below 2.5 %, the last one below 5 %
-        ([0.01, 0.02, 0.04], [True, True, True]),
-        ([0.04, 0.01, 0.03], [False, True, False]),
-        ([0.02, 0.03, 0.04], [False, False, False]),
-        ([0.04], [True]),
-        ([0.06], [False]),
-        ([], []),
-    ],
-)
-def test_holm(p_values: list[float], expected: list[bool]) -> None:
-    changes = [lambda level, p=p: p <= level for p in p_values]
-
-    assert significant(changes, 0.05) == expected
-
-
 @given(st.lists(st.floats(0, 0.1), max_size=12))
 def test_holm_goes_from_the_clearest_change_to_the_next_one(p_values: list[float]) -> None:
     changes = [lambda level, p=p: p <= level for p in p_values]

@@ -17,9 +17,8 @@ from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.formats.log import case_ids
-from coval_gate.report.limits import MOST_TURNS
 from coval_gate.report.model import Report
-from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
+from hostile import HARMLESS, NAMED, example_reports, report_of, simulation, with_leg
 from rendering import composed, findings_in
 from rendering import digest as render
 from selection import some_of
@@ -148,18 +147,6 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     assert page.count("```") % 2 == 0
     assert page.rstrip().endswith("```")
     assert len(case_ids(composed(report).legs[0].simulations)) <= MOST_TEST_CASES
-
-
-def test_worst_case_comes_first_and_turns_are_the_last() -> None:
-    page = render(with_everything())
-    assert f"The last {MOST_TURNS} of {len(TURNS)} turns, as quoted data:" in page
-    assert "[0:17] agent (after 3.4 s): There is no Friday." in page
-    assert "this is the clinic" not in page
-
-
-def test_iterations_of_one_test_case_tell_whether_it_is_flaky() -> None:
-    assert "stability: flaky, failed 1 of 4" in render(example_reports()["failed, iteration"])
-    assert "stability: flaky, failed 1 of 2" in render(repeated(report_of(HARMLESS)))
 
 
 def rerun_inputs(page: str) -> dict[str, str]:

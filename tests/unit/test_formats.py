@@ -35,7 +35,7 @@ from coval_gate.ci import bitbucket, detect_host
 from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.github_pages import state_of
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import LARGEST, Details, Metric, RunResult, Simulation
+from coval_gate.coval.model import Details, Metric, RunResult, Simulation
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
 from coval_gate.gate.kinds import ThresholdHolds
@@ -65,7 +65,6 @@ from rendering import (
     composed,
     document,
     findings_in,
-    histogram,
     junit,
     marker,
     outputs,
@@ -307,6 +306,9 @@ def test_hostile_text_does_not_change_parts_of_any_format(
             assert_same_step(step, reference, text)
             assert_safe_log(step.log)
             assert_same_comment(comment(report), reference, text)
+            parsed = report_of(text, parsed=True)
+            assert_same_page(RenderedPage(summary(parsed)), reference.summary, text)
+            assert_same_files(junit(parsed), document(parsed), reference, text)
 
 
 def test_every_format_module_is_registered() -> None:
@@ -338,17 +340,6 @@ def test_result_is_shown_without_judgement() -> None:
     assert "#### Metrics" in summary(report)
     assert outputs(report)["metrics"] == outputs(harmless())["metrics"]
     assert outputs(report)["pass_rate"] == ""
-
-
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
-def test_hostile_response_does_not_change_parts_of_any_format(
-    entries: list[tuple[str, str]], reference: ReferenceParts, subtests: pytest.Subtests
-) -> None:
-    for name, text in entries:
-        with subtests.test(name):
-            report = report_of(text, parsed=True)
-            assert_same_page(RenderedPage(summary(report)), reference.summary, text)
-            assert_same_files(junit(report), document(report), reference, text)
 
 
 @pytest.mark.parametrize(
@@ -385,17 +376,6 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     assert "✗ " in quoted  # a criterion
     assert "(1 of 3) (ill)" in quoted  # a simulation
     assert "passes now: " in quoted  # test cases that flipped
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["https://a.example/x)<img src=x>", "javascript:alert(1)", "https://a.example/ '\"", "https://a.example/[x]|"],
-)
-def test_unsafe_run_url_is_not_linked(url: str) -> None:
-    report = with_leg(harmless(), run_url=url)
-    for page in (RenderedPage(summary(report)), RenderedPage(comment(report))):
-        assert all(EXPECTED_URLS.fullmatch(address) for address in page.urls)
-        assert "img" not in page.tags
 
 
 @pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
@@ -500,12 +480,6 @@ def marker_of(context: Context, **inputs: str) -> str:
     """Return the marker of a step's comment."""
     given, _ = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
     return marker(Report(judgement=UNFINISHED, context=context, inputs=given))
-
-
-def test_comment_marker_has_fixed_form() -> None:
-    markers = {marker_of(report_of(text).context) for text in HOSTILE}
-    assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", text) for text in markers)
-    assert len(markers) == len(set(HOSTILE))
 
 
 def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
@@ -730,21 +704,6 @@ def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
     assert len(comment(report)) <= COMMENT_LIMIT
     assert len(summary(report).encode()) <= SUMMARY_LIMIT
     assert [total for _, total in shown_counts(comment(report))] == [2999, 3000 - UNFOLDED]
-
-
-@given(st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30))
-@example([0.0] * 5 + [5e-324] * 5 + [1e-323] * 3)
-@example([LARGEST, -LARGEST] * 8)
-def test_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
-    chart = histogram(values)
-    if chart:
-        bars = re.search(r"^    bar \[(.*)\]$", chart, re.MULTILINE)
-        axis = re.search(r"^    x-axis \[(.*)\]$", chart, re.MULTILINE)
-        assert bars
-        assert axis
-        assert 99 < sum(map(float, bars[1].split(", "))) < 101
-        assert axis[1].count('"') == 2 * len(bars[1].split(", "))
-        assert len(chart) < 2000
 
 
 # Reproducible output

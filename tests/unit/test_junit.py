@@ -10,19 +10,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.coval.model import Details, RunResult, Turn
-from coval_gate.gate.checks import Check
-from coval_gate.gate.judgement import OfLegs, conclude
-from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.verdict import Completed, Verdict
-from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.model import LegReport, Report
+from coval_gate.gate.judgement import OfLegs
+from coval_gate.gate.verdict import Verdict
+from coval_gate.report.model import Report
 from hostile import RUN_URL, example_reports, simulation, with_leg
 from rendering import junit, rows_of
 from validation import junit_schema
 
 GATE = "Coval.criteria of the gate"
-RESULTS = ("failure", "error", "skipped")
 
 
 class Counts(NamedTuple):
@@ -99,12 +94,6 @@ def cases_by_name(root: ET.Element) -> dict[str, ET.Element]:
     return {case.attrib["name"]: case for case in root.iter("testcase")}
 
 
-def result_of(case: ET.Element) -> tuple[str, str, str]:
-    """Return the kind, message and text of a case's only result."""
-    (result,) = (node for node in case if node.tag in RESULTS)
-    return result.tag, result.attrib["message"], result.text or ""
-
-
 def test_expected_counts_cover_all_reports() -> None:
     assert list(EXPECTED) == list(reports())
     assert {report.judgement.verdict for report in reports().values()} == {None, *Verdict}
@@ -118,18 +107,6 @@ def test_report_is_valid_and_has_expected_counts(kind: str) -> None:
     assert [count_results(suite) for suite in suites] == [count_attributes([suite]) for suite in suites]
     assert [int(root.attrib[name]) for name in ("tests", "failures", "errors")] == [*EXPECTED[kind][:3]]
     assert suites[-1].attrib["name"] == GATE
-
-
-def test_failures_and_errors_match_verdict() -> None:
-    """The report of a step that passes has no failures or errors; that of a step that fails has some."""
-    for kind, report in reports().items():
-        verdict, counts = report.judgement.verdict, count_results(root_of(report))
-        if report.judgement.lets_pass:
-            assert (counts.failures, counts.errors) == (0, 0), kind
-        elif verdict is not Verdict.INCONCLUSIVE:
-            assert counts.failures + counts.errors > 0, kind
-        assert counts.failures > 0 or verdict is not Verdict.FAILED, kind
-        assert counts.errors > 0 or verdict is not Verdict.ERROR, kind
 
 
 def test_case_names_are_unique() -> None:
@@ -230,24 +207,6 @@ def test_url_with_invalid_characters_is_cleaned() -> None:
     assert {entry.attrib["value"] for entry in root.iter("property") if entry.attrib["name"] == "url"} == {
         "https://a.example/?<&'\"/runs/r1"
     }
-
-
-def test_report_has_all_of_3000_simulations() -> None:
-    ids = [f"s{number}" for number in range(3000)]
-    check = Check(
-        criterion=ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]),
-        verdict=Verdict.FAILED,
-        measure=Measure(value=2.0, unit="metric", count=3000),
-        simulations=tuple(ids[:1000]),
-    )
-    result = RunResult(
-        run_id="r1", simulations=tuple(simulation(simulation_id, test_case_id="one") for simulation_id in ids)
-    )
-    judgement = conclude(Completed(result=result), (check,), Totals(total=3000, completed=3000))
-    leg = LegReport(judgement=judgement, result=result, details=Details(labels={"one": "🦜" * 100}))
-    report = Report(judgement=judgement, legs=(leg,))
-    assert count_results(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
-    assert len(rows_of(report)) == 3000
 
 
 def test_test_cases_with_same_name_get_distinct_names() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 from coval_gate.coval.model import Metric, RunResult, Simulation
-from coval_gate.report.limits import MOST_OUTPUT
 from rendering import aggregates
 
 SIMULATIONS = (
@@ -59,11 +58,3 @@ def test_metrics_with_same_name_get_distinct_names() -> None:
     metrics = tuple(Metric(id=metric_id, name="Latency", values={"s1": 1.0}) for metric_id in ("m1", "m2"))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
     assert list(json.loads(aggregates(result))) == ["Latency", "Latency (m2)"]
-
-
-def test_metrics_beyond_size_limit_are_omitted() -> None:
-    metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
-    result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
-    text = aggregates(result)
-    assert MOST_OUTPUT / 2 < len(text) <= MOST_OUTPUT
-    assert list(json.loads(text)) == [metric.name for metric in metrics[: len(json.loads(text))]]

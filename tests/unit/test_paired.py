@@ -14,8 +14,6 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Comparison
 from coval_gate.gate.verdict import Verdict
 
-CONCLUSIVE = (Verdict.PASSED, Verdict.FAILED)
-
 
 def same(value: Value, count: int = 40) -> dict[str, list[Value | None]]:
     return {f"case{n:03}": [value] for n in range(count)}
@@ -172,16 +170,6 @@ def test_a_missing_value_flips_a_test_case_in_both_directions() -> None:
     for threshold in ("Resolved: rate(YES) >= baseline", "Resolved: rate(NO) <= baseline"):
         compared = comparison(judged(now, baseline_of(old), threshold, confidence=None))
         assert (compared.newly_failing, compared.newly_passing) == (("a",), ())
-
-
-@pytest.mark.parametrize("aggregate", ["avg", "med", "p(90)"])
-def test_a_huge_factor_is_no_trouble(aggregate: str) -> None:
-    now = run_of("now", {case: [value * 1e99] for case, (value,) in numbers(1, 50).items()})  # type: ignore[operator]
-    for operator in ("<=", ">="):
-        check = only(
-            judged(now, baseline_of(now._replace(run_id="old")), f"Resolved: {aggregate} {operator} baseline * 1e290")
-        )
-        assert check.verdict in (*CONCLUSIVE, Verdict.INCONCLUSIVE)
 
 
 NUMBERS = st.one_of(st.integers(1, 5).map(float), st.floats(-100, 100))

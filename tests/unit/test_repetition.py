@@ -124,12 +124,6 @@ def test_remaining_failures_are_named() -> None:
     assert actual_text(passed.checks[0]) == "0 of 10 failed in the worst of 2 runs"
 
 
-def test_failed_conversation_counts_in_rate_unless_it_was_completed() -> None:
-    criteria = criteria_of("Resolved: rate(YES) >= 92%", max_failed=Allowance(1))
-    assert together("XYYYYYYYYY", "XYYYYYYYYY", criteria=criteria).verdict is Verdict.FAILED
-    assert together("XYYYYYYYYY", "YXYYYYYYYY", criteria=criteria).verdict is Verdict.PASSED
-
-
 def test_run_that_breaks_what_is_counted_is_named() -> None:
     criteria = criteria_of("Latency: avg < 1.35\nResolved: count(NO) <= 5")
     judgement = together("YYYYYYNNNN", "YYYYNNNNNN", "YYYYYYYYYY", criteria=criteria)

@@ -20,7 +20,6 @@ from coval_gate.coval.resources import (
     read_test_case,
 )
 from coval_gate.gate.targets import problem
-from coval_sandbox import catalogue, catalogue_views
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -53,11 +52,6 @@ def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
 )
 def test_texts_of_definition(kind: Any, categories: Any, expected: tuple[str, ...]) -> None:
     assert read_definition({"id": "m1", "metric_type": kind, "categories": categories}).texts == expected
-
-
-def test_texts_of_sandbox() -> None:
-    assert read_definition(catalogue_views.metric(catalogue.RESOLVED)).texts == ("YES", "NO", "UNKNOWN")
-    assert read_definition(catalogue_views.metric(catalogue.TOPICS)).texts == catalogue.TOPICS.categories
 
 
 def test_resource_has_any_name() -> None:
@@ -212,11 +206,3 @@ def test_target_that_cannot_be_compared_with_has_a_problem(broken: Any, text: st
         else:
             assert target is not None
             assert problem(target) == text
-
-
-@pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda metric: metric.id)
-def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
-    fields = catalogue_views.metric(metric)
-    target = read_definition(fields).target
-    assert (target is None) is (metric.target is None and metric.threshold is None)
-    assert target is None or not problem(target)

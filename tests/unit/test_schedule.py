@@ -169,55 +169,9 @@ def test_repeat_pauses_as_long_as_asked_within_the_time_left(
     assert not caught.value.too_late
 
 
-def watch(server: Server, clock: VirtualClock, run_id: str, limit: float) -> Procedure[str]:
-    client = new_client(server.url, clock)
-    while not (polled := (yield from client.get_run(run_id, until=limit))).is_over and clock.now() < limit:
-        yield Wait(min(5, limit - clock.now()))
-    return polled.status
-
-
 def launch_run(server: Server, body: dict[str, str]) -> str:
     server.world.launch(body)
     return server.world.runs[-1].run_id
-
-
-def test_concurrent_and_sequential_watches_have_same_outcomes() -> None:
-    scenarios = ["passing1", "flaky001", "runFails", "cancels1"]
-    bodies = [IDS | {"test_set_id": scenarios[number % len(scenarios)]} for number in range(WATCHES)]
-
-    def outcomes(*, concurrently: bool) -> tuple[list[str], float]:
-        clock = VirtualClock()
-        with Server(World(clock.time)) as server:
-            watches = [watch(server, clock, launch_run(server, body), 3600) for body in bodies]
-            outcomes = (
-                run(together(watches, clock), clock)
-                if concurrently
-                else [run(procedure, clock) for procedure in watches]
-            )
-        return [*map(str, outcomes)], clock.now()
-
-    concurrent, took = outcomes(concurrently=True)
-    alone, _ = outcomes(concurrently=False)
-    assert concurrent == alone
-    assert set(concurrent) == {"CANCELLED", "COMPLETED", "FAILED"}
-    assert took < 600
-
-
-@pytest.mark.long
-def test_each_of_twenty_watches_ends_at_its_deadline(clock: VirtualClock) -> None:
-    with Server(World(clock.time)) as server:
-        ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]
-        limits = [60.0 + 7 * number for number in range(WATCHES)]
-        ended: list[float] = []
-
-        def timed(run_id: str, limit: float) -> Procedure[str]:
-            status = yield from watch(server, clock, run_id, limit)
-            ended.append(clock.now())
-            return status
-
-        watches = [timed(watched, limit) for watched, limit in zip(ids, limits, strict=True)]
-        assert run(together(watches, clock), clock) == ["IN PROGRESS"] * WATCHES
-    assert ended == limits
 
 
 def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:

@@ -200,10 +200,3 @@ def test_shared_call_is_given_up_with_the_last_that_waits(clock: VirtualClock) -
     assert work.is_closed
     assert shared.ended_at is not None
     assert shared.ended_at < clock.now() - SHARED, "it serves no other"
-
-
-def test_given_up_read_is_made_again(coval: Coval) -> None:
-    given_up = READS["agent"](coval.clients[0], 5)
-    next(given_up)
-    given_up.close()
-    assert not any(isinstance(agent, Exception) for agent in coval.all(lambda client: READS["agent"](client, 5)))

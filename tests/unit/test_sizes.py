@@ -189,16 +189,6 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert any(criterion["newly_failing"] for criterion in leg["criteria"])
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("variants", [1, 101])
-def test_files_of_a_thousand_simulations_and_two_hundred_thresholds_are_small(variants: int) -> None:
-    large = report_of(metrics=200, variants=variants, simulations=1_000, lines=200)
-    assert len(document(large).encode()) < 20_000_000
-    assert len(junit(large).encode()) < 20_000_000
-    assert len(summary(large).encode()) <= SUMMARY_LIMIT
-    assert len(comment(large)) <= COMMENT_LIMIT
-
-
 def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
     shape = "101 variants, a metric for each threshold"
     parsed_leg = parsed(shape)

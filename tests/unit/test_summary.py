@@ -26,12 +26,6 @@ def heading(text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith("### "))
 
 
-def test_simulations_stand_before_metrics_and_charts() -> None:
-    text = summary(slow_report())
-    places = [text.index(phrase) for phrase in (" to look at\n", "#### Metrics", "```mermaid", "Configuration and")]
-    assert places == sorted(places)
-
-
 @pytest.mark.parametrize("render", [summary, comment])
 def test_heading_names_test_set_and_persona(render: type) -> None:
     text = render(slow_report(test_set_id="smoke123", persona_id="patient"))
@@ -46,12 +40,6 @@ def test_heading_names_what_matrix_names_once() -> None:
     assert heading(text) == "### ❌ Failed: Coval evaluation (eu, smoke123) · persona `patient`"
 
 
-def test_comments_of_different_evaluations_have_different_headings() -> None:
-    plain = {"test_set_id": "smoke123", "persona_id": "patient"}
-    variations = [plain, plain | {"test_set_id": "long0001"}, plain | {"persona_id": "doctor"}]
-    assert len({heading(comment(slow_report(**options))) for options in variations}) == len(variations)
-
-
 @pytest.mark.parametrize("hostile", ["`<b>` | x", "# @octocat", "--> <script>"])
 def test_id_of_run_in_heading_is_code(hostile: str) -> None:
     report = slow_report()
@@ -62,18 +50,6 @@ def test_id_of_run_in_heading_is_code(hostile: str) -> None:
     assert re.search(r"test set (`+) ?.* ?\1", heading(text))
 
 
-def test_reason_that_table_tells_is_not_told_above_it() -> None:
-    text = summary(slow_report())
-    assert "must be" not in text
-    assert text.splitlines()[2] == "|  | criterion | actual | margin |"
-
-
-def test_verdict_that_table_tells_is_not_told_above_it() -> None:
-    text = summary(slow_report("Latency: avg < 99"))
-    assert "All 20 simulations" not in text
-    assert text.splitlines()[:3] == ["### ✅ Passed: Coval evaluation", "", "|  | criterion | actual | margin |"]
-
-
 def test_column_without_a_cell_is_left_out() -> None:
     report = report_on(latency("now", seed=1), None, "Latency: avg < 99", confidence=None)
     (leg,) = report.legs
@@ -81,12 +57,6 @@ def test_column_without_a_cell_is_left_out() -> None:
     text = summary(report._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),)))
     assert text.splitlines()[4] == "|  | criterion | actual |"
     assert "|  | simulation | missed criteria |\n" in comment(slow_report())
-
-
-def test_reason_of_doubt_is_told() -> None:
-    """It says what would decide, which the table does not."""
-    text = summary(report_on(run_of("now", yes(10, 10)), None, "Resolved: rate(YES) >= 90%"))
-    assert "10 test cases can never show it, 29 can" in text
 
 
 def test_confidence_is_told_where_claims_are() -> None:
