@@ -141,6 +141,13 @@ def test_secret_is_redacted_in_log_and_runner_files(tmp_path: Path) -> None:
     assert written.count("***") == 7
 
 
+def test_truncated_secret_is_redacted(tmp_path: Path) -> None:
+    host, _, _ = host_with(tmp_path)
+    host.mask("coval_sk_prod_1234567890")
+    assert host.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
+    assert host.redact("coval…") == "coval…"
+
+
 def test_closed_log_is_ignored(tmp_path: Path) -> None:
     local, log = LocalRunner(tmp_path), io.StringIO()
     log.close()
