@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,7 @@ from coval_gate.history.search import MOST_READ
 from coval_gate.history.tags import ACCEPTED, FAILED
 from coval_gate.inputs.parsing import MOST_TAGS
 from coval_gate.step.post import post
-from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
+from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, RESOLVED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.scenarios import BY_NAME
@@ -176,6 +176,15 @@ def test_run_that_lacks_data_is_no_baseline_though_no_step_judged_it(nights: Nig
     assert nights.night("some-failed", max_wait_time="2").outputs["verdict"] == "timed_out"
     reason = nights.night("failing").outputs["reason"]
     assert "There is no baseline: no run of branch:main can be used. 3 of 10 simulations of run " in reason
+
+
+def test_run_that_lacks_values_is_no_baseline_though_no_step_judged_it(nights: Nights) -> None:
+    assert nights.night("passing", max_wait_time="2").outputs["verdict"] == "timed_out"
+    for simulation in nights.world.runs[0].plan.simulations[:5]:
+        cast("dict[str, object]", simulation.values)[RESOLVED.id] = None
+    result = nights.night("failing")
+    assert result.outputs["verdict"] == "inconclusive"
+    assert "Resolved has no value on 5 of 10 completed simulations" in result.outputs["reason"]
 
 
 def test_regression_that_one_of_two_steps_sees_stays_red(nights: Nights) -> None:

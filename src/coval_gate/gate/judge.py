@@ -149,17 +149,22 @@ def _named_metrics(run: Judged) -> Iterator[Check]:
     for reference in run.criteria.references:
         if problem := _not_one(reference, run.result):
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
-            continue
-        (metric,) = run.result.find_metrics(reference)
-        # A threshold on missing values replaces this check.
-        is_bounded = any(
-            threshold.metric == reference
-            and threshold.aggregate.kind.limits_gaps
-            and threshold.operator in ("<", "<=", "==")
-            for threshold in run.criteria.thresholds
-        )
-        if metric.summary is None and not is_bounded:
-            yield from _gaps(metric, run)
+        else:
+            yield from gaps(reference, run)
+
+
+def gaps(reference: str, run: Judged) -> Iterator[Check]:
+    """Yield a missed check if the metric lacks more values than may be missing; none if it is in doubt."""
+    # A threshold on missing values replaces this check.
+    is_bounded = any(
+        threshold.metric == reference
+        and threshold.aggregate.kind.limits_gaps
+        and threshold.operator in ("<", "<=", "==")
+        for threshold in run.criteria.thresholds
+    )
+    metrics = run.result.find_metrics(reference)
+    if len(metrics) == 1 and metrics[0].summary is None and not is_bounded:
+        yield from _gaps(metrics[0], run)
 
 
 def _not_one(reference: str, result: RunResult) -> Problem | None:

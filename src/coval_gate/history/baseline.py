@@ -9,6 +9,7 @@ the step: then there is no baseline, and the reason says why.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
@@ -20,7 +21,9 @@ from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.population import population
+from coval_gate.gate.judge import gaps
+from coval_gate.gate.population import Judged, population
+from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import PATIENCE, Sought, created_at, creation, search, with_list
 from coval_gate.history.tags import (
@@ -233,6 +236,11 @@ def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
     failed = sum(not simulation.completed for simulation in simulations)
     if failed > session.inputs.max_failed_simulations.of(len(simulations)):
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
+    criteria = Criteria.from_inputs(session.inputs)
+    judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
+    for gap in chain.from_iterable(gaps(reference, judged) for reference in criteria.references):
+        lacking = gap.criterion.missed(gap, gap.measure) if gap.measure else ""
+        return f"In run {run.run_id}, {lacking}."
     return loaded
 
 
