@@ -12,7 +12,7 @@ from coval_gate.coval.model import COMPLETED
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import not_accepted_text, not_marked_text, not_taken_text, standing_text, unjudged_text
 from coval_gate.gate.judgement import Judgement, errored, gravest
-from coval_gate.gate.verdict import Completed, Verdict
+from coval_gate.gate.verdict import Completed, Errored, Verdict
 from coval_gate.history.standing import accept, take_tag
 from coval_gate.history.tags import FAILED, mark, pull_request_of
 from coval_gate.step.leg import Duty, Leg, Trial
@@ -39,7 +39,7 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             owe_mark(step, trial, own)
     owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]
     if owing:
-        yield from _mark(step, owing)
+        yield from _mark(step, owing, judgement)
     works = [_settle(step, leg, own) for leg, own in judged]
     problems: list[Judgement] = []
     for (leg, _), result in zip(judged, (yield from together(works, step.clock)), strict=True):
@@ -103,8 +103,8 @@ def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     return step.context.pull_request is None and pull_request_of(run) is None
 
 
-def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
-    """Warn once of failures. The post step retries transient ones."""
+def _mark(step: Step, owing: list[tuple[Leg, Trial]], judgement: Judgement) -> Procedure[None]:
+    """Warn once of failures. The post step retries transient ones. `judgement`: its advice stands once."""
     marks = (mark(_session_of(step, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
     results = yield from together(marks, step.clock)
     problems: dict[str, CovalError] = {}
@@ -117,4 +117,5 @@ def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
             _session_of(step, leg).log(f"Marked run {trial.run_id}: no later run is compared with it.")
     if problems:
         first = next(iter(problems.values()))
-        step.warn(not_marked_text(list(problems), first.what, first.advice))
+        told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
+        step.warn(not_marked_text(list(problems), first.what, "" if first.advice == told else first.advice))
