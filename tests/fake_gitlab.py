@@ -23,7 +23,6 @@ REPORTER_TOKEN = "glpat-may-write-notes-only"
 READ_ONLY_TOKEN = "glpat-read-only"
 USERS = {TOKEN: "project_7_bot", REPORTER_TOKEN: "reporter", READ_ONLY_TOKEN: "reader"}
 PROJECT = "7"
-FORK = "8"
 BASE = "/api/v4"
 LONGEST_BODY = 1_000_000  # characters of a note
 OPEN = ("pending", "running")

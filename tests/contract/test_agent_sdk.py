@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.sound import FRAME_BYTES, SILENCE, tone
 from coval_sandbox.world import DEFAULT_KEY, World
+from slim_client import slim_client
 from support import LateModule
 
 Handler = Callable[[Any], Awaitable[None]]
@@ -115,6 +117,19 @@ async def mute_build(connection: Any) -> None:
 
 async def deaf_build(connection: Any) -> None:
     await connection.wait_closed()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _client_of_the_sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let the Agent SDK import no more of Coval's API client than it uses, unless another test has imported all."""
+    if "coval_sdk" in sys.modules:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(slim_client(tmp_path_factory.mktemp("client")))
+        yield
+        for name in [name for name in sys.modules if name.partition(".")[0] == "coval_sdk"]:
+            del sys.modules[name]
 
 
 @pytest.fixture

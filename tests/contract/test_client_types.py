@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from contract.test_packages import nodes
 from coval_gate.coval import client, model, resources, results
 from coval_gate.coval.model import RunFilter
 
@@ -84,8 +85,7 @@ def test_other_packages_neither_read_json_of_coval_nor_build_its_queries() -> No
 
 def _trespasses(path: Path) -> Iterator[str]:
     """Yield a module's imports from coval/ that FACE does not list, and its texts that are parts of a query."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in nodes(path):
         module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
         if isinstance(node, ast.ImportFrom) and module.startswith("coval_gate.coval") and module != model.__name__:
             yield from {name.name for name in node.names} - FACE.get(module, set())

@@ -14,6 +14,8 @@ from typing import Any, Final
 import pytest
 
 from contract.test_packages import PACKAGES
+from coval_gate.inputs.aggregates import KINDS
+from coval_gate.inputs.inputs import declared
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GATE: Final = ROOT / "src" / "coval_gate"
@@ -30,14 +32,33 @@ OF_USERS: Final = {
 }
 FENCED: Final = re.compile(r"\n```(\w+)\n(.*?)```", re.DOTALL)
 
-# In a process that imports the copy: what is rendered from it, and steps with it.
+RECIPES: Final = ("Add an aggregate", "Add an input", "Add a format of the report", "Add a CI system")
+STEPS: Final = (
+    {"thresholds": "Latency: range < 9\nLatency: range < 0.001"},
+    {"expected_duration": "1", "badge_path": "badge.json"},
+    {"expected_duration": "9999"},
+)
+JOB: Final = {
+    "CI": "true",
+    "DRONE": "true",
+    "DRONE_GIT_HTTP_URL": "https://github.com/acme/voice-agent.git",
+    "DRONE_COMMIT_SHA": "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234",
+    "DRONE_BRANCH": "main",
+    "DRONE_BUILD_NUMBER": "7",
+}
+# In a process that imports the copy: what is rendered from it, steps with it, and hosts that it finds.
 USE: Final = """
+import io, json, pathlib, runpy, sys
+from coval_gate.base.runtime import Runtime
+from coval_gate.ci import detect_host
+from coval_gate.ci.systems import system_in
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, run_main_step
+given = json.load(sys.stdin)
 render = runpy.run_path(given["render"])
 names = ("action_inputs", "action_outputs", "inputs_tables", "component_inputs", "config_schema")
-found = {name: render[name]() for name in names} | {"steps": []}
+found = {name: render[name]() for name in names} | {"steps": [], "hosts": []}
 for inputs in given["steps"]:
     clock = VirtualClock()
     with Server(World(clock.time)) as server:
@@ -45,17 +66,10 @@ for inputs in given["steps"]:
     files = [path for path in step.workspace.rglob("*.json") if path.is_file()]
     texts = {path.name: path.read_text() for path in files}
     found["steps"].append({"outputs": step.outputs, "log": step.log, "files": texts})
-"""
-HOST: Final = """
-import io
-from coval_gate.base.runtime import Runtime
-from coval_gate.ci import detect_host
-from coval_gate.ci.systems import system_in
-from support import VirtualClock
-found = []
-for environ in given:
+for environ in given["hosts"]:
     host = detect_host(Runtime(environ=environ, stdout=io.StringIO(), clock=VirtualClock()))
-    found.append({"system": system_in(environ).name, **host.context()._asdict()})
+    found["hosts"].append({"system": system_in(environ).name, **host.context()._asdict()})
+print(json.dumps(found))
 """
 
 
@@ -64,50 +78,37 @@ def section(title: str) -> str:
     return CONTRIBUTING.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-class Copy:
-    """A copy of the source to which a recipe was applied."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        shutil.copytree(GATE, directory / "src" / "coval_gate")
-
-    def apply(self, title: str) -> None:
-        """Do what a section says: write its modules, and add the lines of its diffs where their context stands."""
-        prose, *rest = FENCED.split(section(title))
-        for kind, text, after in zip(*[iter(rest)] * 3, strict=True):
-            name = re.findall(r"`(src/[^`]+)`", prose)[-1]
-            path, prose = self.directory / name, after
-            if kind == "python":
-                assert not path.exists()
-                path.write_text(text, encoding="utf-8")
-                continue
-            source, lines = path.read_text(encoding="utf-8"), text.splitlines(keepends=True)
-            context = "".join(line[1:] for line in lines if line.startswith(" "))
-            assert source.count(context) == 1, f"not once in {name}:\n{context}"
-            path.write_text(source.replace(context, "".join(line[1:] for line in lines)), encoding="utf-8")
-
-    def run(self, code: str, given: object) -> Any:
-        before = "import json, pathlib, runpy, sys\ngiven = json.load(sys.stdin)\n"
-        paths = [self.directory / "src", ROOT / "src", ROOT / "tests"]
-        ran = subprocess.run(
-            [sys.executable, "-c", f"{before}{code}\nprint(json.dumps(found))"],
-            input=json.dumps(given),
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout)
-
-    def use(self, *steps: dict[str, str]) -> Any:
-        given = {"render": str(ROOT / "scripts" / "render.py"), "folder": str(self.directory), "steps": steps}
-        return self.run(USE, given)
+def apply(title: str, directory: Path) -> None:
+    """Do what a section says: write its modules, and add the lines of its diffs where their context stands."""
+    prose, *rest = FENCED.split(section(title))
+    for kind, text, after in zip(*[iter(rest)] * 3, strict=True):
+        name = re.findall(r"`(src/[^`]+)`", prose)[-1]
+        path, prose = directory / name, after
+        if kind == "python":
+            assert not path.exists()
+            path.write_text(text, encoding="utf-8")
+            continue
+        source, lines = path.read_text(encoding="utf-8"), text.splitlines(keepends=True)
+        context = "".join(line[1:] for line in lines if line.startswith(" "))
+        assert source.count(context) == 1, f"not once in {name}:\n{context}"
+        path.write_text(source.replace(context, "".join(line[1:] for line in lines)), encoding="utf-8")
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path)
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Use a copy of the source to which all recipes were applied, in one process."""
+    directory = tmp_path_factory.mktemp("copy")
+    shutil.copytree(GATE, directory / "src" / "coval_gate")
+    for title in RECIPES:
+        apply(title, directory)
+    jobs = [JOB, JOB | {"DRONE_SOURCE_BRANCH": "topic", "DRONE_PULL_REQUEST": "42"}]
+    given = {"render": str(ROOT / "scripts" / "render.py"), "folder": str(directory), "steps": STEPS, "hosts": jobs}
+    paths = [directory / "src", ROOT / "src", ROOT / "tests"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, "-c", USE]
+    ran = subprocess.run(command, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
 
 
 def test_paths_exist(subtests: pytest.Subtests) -> None:
@@ -145,50 +146,44 @@ def test_contributing_is_short() -> None:
     assert len(CONTRIBUTING.splitlines()) < 170
 
 
-def test_aggregate_works_in_a_threshold(copy: Copy) -> None:
-    copy.apply("Add an aggregate")
-    (step,) = copy.use({"thresholds": "Latency: range < 9\nLatency: range < 0.001"})["steps"]
-    (criterion,) = json.loads(step["outputs"]["failed_criteria"])
+def test_each_aggregate_and_each_input_has_a_test_that_names_it() -> None:
+    def tests(folder: str) -> str:
+        return "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests" / folder).glob("test_*.py"))
+
+    unit, road = tests("unit"), tests("road")
+    tested = set(re.findall(r"\b(\w+)(?:\([^)\n]*\))? *(?:[<>]=?|[!=]=)", unit))
+    assert [kind.name for kind in KINDS if kind.name not in tested] == [], "no test in tests/unit has such a threshold"
+    given = re.findall(r"\b(\w+)=|[\"'](\w+)[\"']|\bINPUT_(\w+)|--([a-z][a-z-]+)", unit + road)
+    named = {name.lower().replace("-", "_") for ways in given for name in ways}
+    inputs = [declaration.name for declaration in declared()]
+    assert [name for name in inputs if name not in named] == [], "no test in tests/unit or tests/road sets it"
+
+
+def test_aggregate_works_in_a_threshold(used: Any) -> None:
+    (criterion,) = json.loads(used["steps"][0]["outputs"]["failed_criteria"])
     assert criterion["criterion"] == "Latency: range < 0.001"
     assert 0.001 < criterion["actual"] < 9
 
 
-def test_input_is_rendered_and_has_its_effect(copy: Copy) -> None:
-    copy.apply("Add an input")
-    used = copy.use({"expected_duration": "1"}, {"expected_duration": "9999"})
+def test_input_is_rendered_and_has_its_effect(used: Any) -> None:
     assert '\n  expected_duration:\n    description: "Warn if the run' in used["action_inputs"]
     assert "| `expected_duration` | seconds |  | Warn if the run" in used["inputs_tables"]
     assert "\n    expected_duration:\n" in used["component_inputs"]
     assert "expected_duration" in used["config_schema"]["properties"]
-    slow, quick = (step["log"] for step in used["steps"])
-    assert "more than expected_duration." in slow
-    assert "more than expected_duration." not in quick
+    assert ["more than expected_duration." in step["log"] for step in used["steps"]] == [False, True, False]
 
 
-def test_format_is_written_for_a_report(copy: Copy) -> None:
-    copy.apply("Add a format of the report")
-    used = copy.use({"badge_path": "badge.json"})
+def test_format_is_written_for_a_report(used: Any) -> None:
     assert "\n  badge_path:\n" in used["action_inputs"]
     assert "\n  badge_path:\n" in used["action_outputs"]
-    (step,) = used["steps"]
+    step = used["steps"][1]
     assert step["outputs"]["badge_path"] == "badge.json"
     assert json.loads(step["files"]["badge.json"])["message"] == "COMPLETED"
 
 
-def test_ci_system_is_detected(copy: Copy) -> None:
-    copy.apply("Add a CI system")
-    job = {
-        "CI": "true",
-        "DRONE": "true",
-        "DRONE_GIT_HTTP_URL": "https://github.com/acme/voice-agent.git",
-        "DRONE_COMMIT_SHA": "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234",
-        "DRONE_BRANCH": "main",
-        "DRONE_BUILD_NUMBER": "7",
-    }
-    of_branch, of_pull_request = copy.run(
-        HOST, [job, job | {"DRONE_SOURCE_BRANCH": "topic", "DRONE_PULL_REQUEST": "42"}]
-    )
+def test_ci_system_is_detected(used: Any) -> None:
+    of_branch, of_pull_request = used["hosts"]
     assert of_branch["system"] == "Drone"
-    assert (of_branch["repository"], of_branch["sha"]) == ("acme/voice-agent", job["DRONE_COMMIT_SHA"])
+    assert (of_branch["repository"], of_branch["sha"]) == ("acme/voice-agent", JOB["DRONE_COMMIT_SHA"])
     assert (of_branch["branch"], of_branch["run_id"], of_branch["of_pull_request"]) == ("main", "7", False)
     assert (of_pull_request["pull_request"], of_pull_request["ref"]) == (42, "topic")

@@ -97,7 +97,7 @@ def test_connections_fit_strict_model_in_every_status() -> None:
         client.runs.launch_run(request)
         (planned,) = server.world.runs[0].plan.simulations
         seen = set()
-        for _ in range(400):
+        for _ in range(200):
             shown = client.simulated_conversations.get_simulation_connect(planned.simulation_id)
             seen.add(shown.status)
             is_ready = shown.status == "READY"
@@ -105,7 +105,7 @@ def test_connections_fit_strict_model_in_every_status() -> None:
             assert all(
                 bool(part) == is_ready for part in (shown.attempt_id, shown.wss_url, shown.token, shown.expires_at)
             )
-            clock.advance(1)
+            clock.advance(2)
         assert seen == {"PENDING", "READY", "EXPIRED", "FAILED"}
 
 

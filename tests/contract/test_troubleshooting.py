@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from contract.test_packages import nodes
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, entry_of
@@ -49,7 +50,7 @@ def test_links_of_the_page_exist() -> None:
 
 def test_no_error_has_a_title_of_its_own() -> None:
     for path in SOURCES:
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for call in nodes(path):
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
                 continue
             places = {"Rejected": 1, "NotFound": 1} | dict.fromkeys(("GateError", "UnusableError", *ERRORS), 0)

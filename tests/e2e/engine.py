@@ -118,30 +118,19 @@ class Step:
         with self._started(self.name, environ, entrypoint) as process:
             yield process
 
-    def post(
-        self,
-        *,
-        state: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        entrypoint: Sequence[str] = (POST,),
-    ) -> StepResult:
-        """Run the post step until it ends, with the main step's inputs and state; `env` and `state` override them."""
+    def post(self, *, env: Mapping[str, str] | None = None) -> StepResult:
+        """Run the post step until it ends, with the main step's inputs and state; `env` overrides them."""
         self._posts += 1
         files = self._files / f"post{self._posts}"
         files.mkdir()
         runner = LocalRunner(files)
-        state_variables = {f"STATE_{name}": value for name, value in {**self.state, **(state or {})}.items()}
-        environ = {**self._environ(runner), **state_variables, **(env or {})}
-        with self._started(f"{self.name}-{files.name}", environ, entrypoint) as process:
+        state = {f"STATE_{name}": value for name, value in self._runner.state.items()}
+        environ = {**self._environ(runner), **state, **(env or {})}
+        with self._started(f"{self.name}-{files.name}", environ, (POST,)) as process:
             log, _ = process.communicate(timeout=120)
         return StepResult(
             process.returncode, log, runner.outputs, runner.state, runner.summary, self.directory / "workspace"
         )
-
-    @property
-    def state(self) -> dict[str, str]:
-        """Return the state that the main step has saved so far."""
-        return self._runner.state
 
     def cancel(
         self, process: subprocess.Popen[str], signals: Sequence[tuple[signal.Signals, float]] = CANCEL

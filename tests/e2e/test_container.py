@@ -11,11 +11,21 @@ import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e.engine import KEY, MAIN, POST, PYTHON, SPEED_OF_STEPS, Sandbox, Step, docker, inspect, leaks
-from e2e.traps import MODULES, TRAP, TRAP_MESSAGE, TRAPS
 from support import IDS
 
 pytestmark = pytest.mark.e2e
 SPEED = SPEED_OF_STEPS
+# Files in the workspace that Python without isolation would import instead of the action's modules.
+TRAP_MESSAGE = "This is not what you meant to run"
+TRAP = f"""\
+import os
+os.write(1, b"{TRAP_MESSAGE}: " + __name__.encode() + b"\\n")
+os._exit(0)
+"""
+MODULES = ("json", "requests", "pydantic", "coval_gate/base/clock", "sitecustomize")
+TRAPS = {f"{directory}{module}.py": TRAP for directory in ("", "src/") for module in MODULES}
+TRAPS |= {f"{directory}coval_gate/{package}__init__.py": "" for directory in ("", "src/") for package in ("", "base/")}
+TRAPS |= {"startup.py": TRAP}
 HOSTILE_ENV = {
     "PATH": "/nonsense",
     "PYTHONPATH": "src",
@@ -27,7 +37,7 @@ HOSTILE_ENV = {
     "PYTHONUTF8": "0",
     "LANG": "C",
     "LC_ALL": "POSIX",
-}  # as in workflows/hostile.yml
+}
 
 
 def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
@@ -57,17 +67,6 @@ def test_failing_run_fails_step_and_shows_no_key(step: Step, sandbox: Sandbox) -
     assert leaks(step.directory) == []
 
 
-def test_invalid_input_is_error_with_outputs_and_summary(step: Step, sandbox: Sandbox) -> None:
-    result = step.run(agent_id="")
-    assert result.exit_code == 1
-    assert result.outputs["verdict"] == "error"
-    assert result.outputs["status"] == "ERROR"
-    assert "agent_id" in result.outputs["reason"]
-    assert result.outputs["reason"] in result.annotations("error")[0].data
-    assert result.summary.startswith("### ⚠️ Error: Coval evaluation")
-    assert sandbox.runs == []
-
-
 def test_key_is_on_no_command_line(step: Step) -> None:
     """Command lines are visible to other users of the machine."""
     with step.running(test_set_id="stuck001") as process:
@@ -82,21 +81,7 @@ def test_key_is_on_no_command_line(step: Step) -> None:
     assert f"INPUT_API_KEY={KEY}" in container["Config"]["Env"]  # it is in the environment only
 
 
-def test_interrupted_step_is_cancelled(step: Step, sandbox: Sandbox) -> None:
-    """GitHub's runner sends SIGINT, which the first process of a container ignores unless it installs a handler."""
-    with step.running(test_set_id="stuck001") as process:
-        log = step.wait_for_launch(process)
-        docker("kill", "--signal", "INT", step.name)
-        rest, _ = process.communicate(timeout=6)
-        result = step.result(process, log + rest)
-    assert result.exit_code == 1
-    assert result.outputs["verdict"] == "cancelled"
-    assert result.outputs["run_id"] == sandbox.run["run_id"]
-    assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation")
-
-
 def test_hostile_workspace_and_environment_have_no_effect(step: Step, sandbox: Sandbox) -> None:
-    """Like the test of workflows/hostile.yml, with the directories of GitHub's runner."""
     write_files(step, TRAPS)
     result = step.run(env=HOSTILE_ENV)
     assert TRAP_MESSAGE not in result.log
@@ -131,36 +116,20 @@ def write_files(step: Step, files: Mapping[str, str]) -> None:
 
 
 def test_image_has_the_command(image: str, sandbox: Sandbox) -> None:
-    """It is on the PATH, ends the run on a signal, and has no sandbox."""
+    """It is on the PATH, and has no sandbox."""
     key = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": sandbox.url}
     flags = [part for name, value in IDS.items() for part in (f"--{name.replace('_', '-')}", value)]
 
-    def command(*arguments: str, ci: str = "") -> subprocess.CompletedProcess[str]:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         names = [part for name in key for part in ("--env", name)]
-        started = [
-            "docker",
-            "run",
-            "--rm",
-            "--network",
-            "host",
-            *names,
-            "--env",
-            f"CI={ci}",
-            "--entrypoint",
-            "coval-gate",
-        ]
-        return subprocess.run(
-            [*started, image, *arguments], env=os.environ | key, capture_output=True, text=True, timeout=120
-        )
+        started = ["docker", "run", "--rm", "--network", "host", *names, "--entrypoint", "coval-gate", image]
+        environ = os.environ | key
+        return subprocess.run([*started, *arguments], env=environ, capture_output=True, text=True, timeout=120)
 
     passed = command("run", *flags, "--check-interval", "1", "--threshold", "Latency: p(95) < 9")
     assert passed.returncode == 0, passed.stdout
     assert passed.stdout.splitlines()[-1].startswith("✅ Passed")
     assert sandbox.run["status"] == "COMPLETED"
-    slow = ("wait", sandbox.run["run_id"], "--threshold", "Latency: p(95) < 0.1")
-    assert (command(*slow).returncode, command("wait", "none", ci="true").returncode) == (1, 2)
-    misused = command("run", "--treshold", "a")
-    assert (misused.returncode, misused.stdout) == (2, "")
-    assert "did you mean --threshold?" in misused.stderr
+    assert command("wait", sandbox.run["run_id"], "--threshold", "Latency: p(95) < 0.1").returncode == 1
     assert "pip install 'coval-gate[demo] @ git+https://" in command("demo").stderr
     assert "pip install 'coval-gate[attach] @ git+https://" in command("attach", "agent:answer", "--run", "run1").stdout

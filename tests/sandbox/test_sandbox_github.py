@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub, Repository
-from coval_sandbox.github_page import page, rendered
+from coval_sandbox.github_page import page
 from coval_sandbox.http import Reply
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
@@ -70,28 +70,11 @@ def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> No
     assert result.outputs["run_id"] in check_run
 
 
-def test_next_step_updates_comment_and_replaces_status_and_check_run(tmp_path: Path, clock: VirtualClock) -> None:
-    with Server(World(clock.time)) as server:
-        for bound in ("0.1", "9"):
-            run_on(server, tmp_path, clock, thresholds=f"Latency: max < {bound}")
-        shown = page_of(server.github)
-    repository = repository_of(server.github)
-    assert [comment.edited for comment in repository.comments[42]] == [True]
-    assert [status["state"] for status in repository.statuses[SHA]] == ["pending", "failure", "pending", "success"]
-    assert [check_run.conclusion for check_run in repository.check_runs] == ["failure", "success"]
-    assert shown.count('class="box" id="check-run-') == 1
-    assert shown.count('class="good">success</span>') == 2
-    assert "failure" not in shown
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
         ("GET", f"{REPOSITORY}/pulls/42", None, 200),
         ("GET", f"{REPOSITORY}/pulls/41", None, 404),
-        ("GET", f"{API}/repos/acme/missing-agent/pulls/42", None, 404),
-        ("GET", f"{REPOSITORY}/branches", None, 404),
-        ("DELETE", COMMENTS, None, 404),
         ("POST", COMMENTS, {"body": " "}, 422),
         ("POST", COMMENTS, {"body": "x" * 65_537}, 422),
         ("POST", COMMENTS, [], 422),
@@ -99,7 +82,6 @@ def test_next_step_updates_comment_and_replaces_status_and_check_run(tmp_path: P
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success"}, 201),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "passed"}, 422),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success", "description": "x" * 141}, 422),
-        ("POST", f"{REPOSITORY}/statuses/main", {"state": "success"}, 422),
         ("GET", f"{REPOSITORY}/commits/main/check-runs", None, 422),
         ("PATCH", f"{REPOSITORY}/check-runs/9", {}, 404),
     ],
@@ -116,11 +98,8 @@ def test_unknown_is_404_and_invalid_is_422(method: str, path: str, body: object,
         ({"status": "done"}, "done is not a member"),
         ({"conclusion": "good"}, "good is not a member"),
         ({"status": "completed"}, '"conclusion"'),
-        ({"output": "text"}, "output is not an object"),
-        ({"output": {"title": "t"}}, '"summary"'),
         ({"output": {"title": "t" * 256, "summary": "s"}}, "title is too long"),
         ({"output": {"title": "t", "summary": "é" * 32_768}}, "summary exceeds"),
-        ({"output": {"title": "t", "summary": "s", "text": {}}}, "text is not a string"),
     ],
 )
 def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> None:
@@ -171,7 +150,6 @@ HOSTILE = [
     "a <img src=x onerror=alert(1)> b",
     "<details open ontoggle=alert(1)><summary onclick=alert(1)>x</summary></details>",
     "[x](javascript:alert(1)) [y](data:text/html,x) <javascript:alert(1)>",
-    "<!-- <script>alert(1)</script>",
     "<sub/><script>alert(1)</script></sub>",
     "&lt;script&gt; <b>&lt;script&gt;</b>",
     '![x](https://tracker.example/pixel.png "t")',
@@ -197,19 +175,3 @@ def test_text_cannot_forge_the_page(text: str) -> None:
         if tag == "details":
             assert attributes == {}
         assert (attributes.get("href") or "#").startswith(("#", "https://", "http://"))
-
-
-def test_markdown_keeps_the_tags_that_github_allows() -> None:
-    html = rendered("<details><summary>a &amp; b</summary>\n\n| x |\n|---|\n| 1<br>2 |\n\n</details>\n\n<sub>s</sub>")
-    assert "<details><summary>a &amp; b</summary>" in html
-    assert "<td>1<br>2</td>" in html
-    assert html.rstrip().endswith("<p><sub>s</sub></p>")
-
-
-def test_faults_reach_github_too(tmp_path: Path, clock: VirtualClock) -> None:
-    with Server(World(clock.time), faults=[f"POST {COMMENTS} #1 -> 503"]) as server:
-        result = run_on(server, tmp_path, clock)
-    assert result.exit_code == 0
-    assert len(repository_of(server.github).comments[42]) == 1
-    posts = [request for request in server.requests_seen if (request.method, request.path) == ("POST", COMMENTS)]
-    assert len(posts) == 2

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, LATENCY, PERSONA_ID, RESOLVED, SCHEDULES
 from coval_sandbox.clock import ManualClock
 from coval_sandbox.history import DAY, NIGHTS, SINCE_SCHEDULED, TAG
-from coval_sandbox.problems import Problem
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import World
 
@@ -58,15 +56,6 @@ def test_three_nights_have_completed(test_set_id: str) -> None:
     assert ages == [3 * DAY, 2 * DAY, DAY]
 
 
-def test_there_are_none_unless_asked_for() -> None:
-    assert World(ManualClock()).runs == ()
-
-
-def test_nights_are_the_same_each_time() -> None:
-    assert world().nights == world().nights
-    assert world(seed=1).nights != world().nights
-
-
 def test_history_changes_no_later_run() -> None:
     with_history, without = world(), World(ManualClock(1_800_000_000.0))
     assert launched(with_history, "flaky001") == launched(without, "flaky001")
@@ -98,31 +87,3 @@ def test_schedule_has_launched_a_run_of_each_combination_each_night() -> None:
     )
     assert {(run["status"], *run["tags"]) for run in runs} == {("COMPLETED", "nightly", "regression")}
     assert not {row["id"] for row in rows} & {night.run_id for night in sandbox.nights}
-
-
-def test_schedule_lists_only_its_own_runs() -> None:
-    sandbox = World(ManualClock())
-    launched(sandbox, "passing1")
-    assert sandbox.list_scheduled_runs(SCHEDULE.id) == {"runs": []}
-    ids = sandbox.run_schedule(SCHEDULE.id)
-    sandbox.delete_run(ids[0])
-    assert {row["id"] for row in sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]} == set(ids)
-    assert isinstance(sandbox.clock, ManualClock)
-    sandbox.clock.advance(3600)
-    sandbox.delete_run(ids[1])
-    assert {row["id"] for row in sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]} == set(ids) - {ids[1]}
-    with pytest.raises(Problem, match="404"):
-        sandbox.list_scheduled_runs("nowhere000000000000001")
-
-
-def test_guide_names_the_schedule() -> None:
-    shown = guide.guide("http://127.0.0.1:1/v1", world(), strict=False)
-    assert f"schedule  {SCHEDULE.id}" in shown
-    assert f"run_id: schedule:{SCHEDULE.id}" in shown
-
-
-def test_guide_names_every_run_of_the_world() -> None:
-    sandbox = world(seed=3)
-    shown = guide.guide("http://127.0.0.1:1/v1", sandbox, strict=False)
-    assert all(f"run {night.run_id}, tags nightly" in shown for night in sandbox.nights)
-    assert "last three nights" not in guide.guide("http://127.0.0.1:1/v1", World(ManualClock()), strict=False)

@@ -14,10 +14,9 @@ import requests
 
 from coval_sandbox import catalogue
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.faults import FaultScript
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
-from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+from coval_sandbox.world import DEFAULT_KEY, World
 
 BODY = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
 
@@ -36,26 +35,6 @@ def serve(*faults: str, quirks: Quirks | None = None) -> Server:
 
 def call(session: requests.Session, server: Server, method: str, path: str, **more: Any) -> requests.Response:
     return session.request(method, server.url + path, timeout=60, allow_redirects=False, **more)
-
-
-def test_missing_wrong_and_read_only_keys() -> None:
-    with serve() as server:
-
-        def answer(key: str | None, method: str = "GET", header: str = "x-api-key") -> tuple[int, Any]:
-            response = requests.request(
-                method, f"{server.url}/runs", headers={header: key} if key else {}, json=BODY, timeout=60
-            )
-            return response.status_code, response.json()
-
-        assert answer(None) == (401, {"message": "Missing API Key"})
-        status, wrong = answer("coval_sk_test_wrong")
-        assert (status, wrong["error"], "timestamp" in wrong) == (401, "invalid API key", True)
-        assert answer(READ_ONLY_KEY)[0] == 200
-        assert answer(DEFAULT_KEY, header="X-API-Key")[0] == 200
-        status, refused = answer(READ_ONLY_KEY, "POST")
-        assert (status, refused["error"]["code"]) == (403, "PERMISSION_DENIED")
-        assert "runs:write" in refused["error"]["message"]
-        assert server.world.runs == ()
 
 
 def test_requests_are_recorded(session: requests.Session) -> None:
@@ -146,11 +125,9 @@ def test_body_json_and_huge_faults(session: requests.Session) -> None:
 
 
 def test_slow_and_drip_faults_deliver_whole_body(session: requests.Session) -> None:
-    with serve("GET /runs #2 -> slow 0.05", "GET /runs #3 -> drip 400") as server:
-        plain, *late = [(call(session, server, "GET", "/runs").content, time.monotonic()) for _ in range(3)]
-        assert [body for body, _ in late] == [plain[0]] * 2
-        assert late[0][1] - plain[1] >= 0.05
-        assert late[1][1] - late[0][1] >= 0.03
+    with serve("GET /runs #2 -> slow 0.01", "GET /runs #3 -> drip 4000") as server:
+        plain, *late = (call(session, server, "GET", "/runs").content for _ in range(3))
+        assert late == [plain] * 2
 
 
 def test_client_that_leaves_does_not_block_shutdown() -> None:
@@ -166,11 +143,3 @@ def test_shutdown_ends_outstanding_requests() -> None:
         wait_for_requests(server, 1)
     with connection, suppress(ConnectionResetError):
         assert connection.recv(100) == b""
-
-
-def test_fault_script_can_be_extended_while_serving(session: requests.Session) -> None:
-    script = FaultScript()
-    with Server(World(ManualClock()), faults=script) as server:
-        assert call(session, server, "GET", "/runs").status_code == 200
-        script.add("GET /runs #1 -> 429")
-        assert [call(session, server, "GET", "/runs").status_code for _ in range(2)] == [429, 200]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -79,53 +78,6 @@ def test_sub_sample_depends_on_sub_sample_seed() -> None:
     assert cases(1, 5) == sorted(cases(1, 5))
 
 
-def test_failed_simulations_match_scenario_and_have_no_values() -> None:
-    simulations = plan("some-failed").simulations
-    failed = [simulation for simulation in simulations if simulation.failed]
-    assert len(failed) == 3
-    assert all(simulation.error_message and not simulation.values for simulation in failed)
-    assert all(len(simulation.values) == 5 for simulation in simulations if not simulation.failed)
-    assert all(simulation.failed for simulation in plan("all-failed").simulations)
-
-
-def meets_target(value: object, target: dict[str, Any]) -> bool:
-    match target["comparison_operator"]:
-        case "lte":
-            return isinstance(value, float) and value <= target["target_float"]
-        case "gte":
-            return isinstance(value, float) and value >= target["target_float"]
-        case _:
-            return value in target["target_values"]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_passing_scenario_meets_all_targets_and_failing_does_not(seed: int) -> None:
-    targets = {m.id: m.threshold or m.target for m in catalogue.DEFAULT_METRICS if m.target}
-
-    def verdicts(name: str) -> list[bool]:
-        return [
-            meets_target(simulation.values[metric_id], target)
-            for simulation in plan(name, seed).simulations
-            for metric_id, target in targets.items()
-            if target
-        ]
-
-    assert all(verdicts("passing"))
-    assert sum(verdicts("failing")) < len(verdicts("failing")) / 2
-
-
-def test_iterations_of_test_case_have_similar_values() -> None:
-    planned = plan("flaky", options={"iteration_count": 20})
-    by_case: dict[str, list[float]] = {}
-    for simulation in planned.simulations:
-        value = simulation.values[catalogue.LATENCY.id]
-        assert isinstance(value, float)
-        by_case.setdefault(simulation.test_case_id, []).append(value)
-    means = [sum(values) / len(values) for values in by_case.values()]
-    assert max(means) - min(means) > 0.2
-    assert all(len(set(values)) > 10 for values in by_case.values())
-
-
 def test_mutation_shifts_values() -> None:
     planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20})
 
@@ -143,10 +95,6 @@ def test_mutation_shifts_values() -> None:
 def test_queue_and_end_of_abnormal_runs(name: str, queue: float, end: float) -> None:
     planned = plan(name)
     assert (planned.queue, planned.end) == (queue, end)
-
-
-def test_stuck_run_finishes_all_simulations_except_one() -> None:
-    assert [math.isinf(simulation.end) for simulation in plan("stuck").simulations] == [False] * 9 + [True]
 
 
 @given(st.integers(), st.integers(1, 3))
@@ -169,14 +117,3 @@ def test_values_stay_within_bounds_of_distribution(luck: float, seed: int) -> No
                 assert isinstance(value, tuple)
                 assert set(value) <= set(distribution.options)
                 assert len(set(value)) == len(value)
-
-
-def test_values_get_worse_with_luck() -> None:
-    steps = [step / 10 for step in range(-30, 31)]
-    latency = [MIXED[catalogue.LATENCY.id].at(step, rng(0)) for step in steps]
-    tone = [MIXED[catalogue.TONE.id].at(step, rng(0)) for step in steps]
-    resolved = [("YES", "UNKNOWN", "NO").index(str(MIXED[catalogue.RESOLVED.id].at(step, rng(0)))) for step in steps]
-    assert all(a <= b for a, b in pairwise(latency))  # type: ignore[operator]
-    assert all(a >= b for a, b in pairwise(tone))  # type: ignore[operator]
-    assert resolved == sorted(resolved)
-    assert set(resolved) == {0, 1, 2}

@@ -106,7 +106,6 @@ def test_parse_quirks() -> None:
         ("status_spelling=lower", "unknown quirk"),
         ("status-spelling=loud", r"documented\|underscore"),
         ("metrics-lag=soon", "<number>"),
-        ("metrics-lag=-1", "<number>"),
         ("metrics-lag=nan", "<number>"),
         ("null-progress=maybe", r"true\|false"),
     ],

@@ -34,11 +34,6 @@ def test_read_commands_of_both_syntaxes() -> None:
     )
 
 
-@pytest.mark.parametrize("line", ["::unheard-of::x", "##[unheard-of]x", "said ::error::x", ":error::x", ""])
-def test_read_line_without_command(line: str) -> None:
-    assert read_command(line) is None
-
-
 OUTPUT = """\
 ::add-mask::secret-key
 Launched with secret-key

@@ -1,0 +1,171 @@
+"""Launches whose response comes late, is lost, or comes when the step is about to end: what no schedule draws."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from campaign.schedule import Fault, Schedule, Signal, Step
+from campaign.simulate import History, ProcessResult, simulate
+from coval_gate.step.lost import SEARCH_TIME
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+
+INPUTS: Final = {"max_wait_time": "1800", "cancel_on_interrupt": "true", "cancel_on_timeout": "false"}
+WITH_BASE: Final[dict[str, Any]] = {
+    "agent_id": PREVIEW_ID,
+    "base_agent_id": AGENT_ID,
+    "persona_id": "persona000000000000001",
+    "test_set_id": "queued01",
+    "thresholds": "Latency: avg <= base * 9",
+    "max_queue_time": "20",
+    "max_wait_time": "3600",
+}
+
+
+def history_of(*faults: Fault, steps: tuple[Step, ...] = (), **more: Any) -> History:
+    """Simulate steps in turn, or one step with these inputs, while requests meet faults."""
+    return simulate(
+        Schedule(
+            seed=0,
+            severity="rough",
+            workflow="run" if len(steps) < 2 else "rerun",
+            test_set=more.get("test_set_id", "passing1"),
+            gate="default",
+            steps=steps or (step("run", **more),),
+            faults=faults,
+            latency=0.1,
+        )
+    )
+
+
+def step(mode: str, *, attempt: int = 1, signal: Signal | None = None, **inputs: str) -> Step:
+    return Step(mode=mode, inputs=tuple((INPUTS | inputs).items()), attempt=attempt, signal=signal)
+
+
+def launch(action: str, number: int = 1) -> Fault:
+    return Fault(method="POST", path="/runs", first=number, last=number, action=action)
+
+
+def lists(action: str, first: int = 1, last: int = 999) -> Fault:
+    return Fault(method="GET", path="/runs", first=first, last=last, action=action)
+
+
+def launches(result: ProcessResult) -> list[float]:
+    """Return when the process sent each launch, in seconds."""
+    return [request.sent_at for request in result.requests if request.method == "POST"]
+
+
+def statuses(history: History) -> list[str]:
+    return [record.status(history.coval_time(history.ended)) for record in history.world.runs]
+
+
+@pytest.mark.parametrize("faults", [(), (lists("403"),), (lists("hang 60"),)], ids=["found", "refused", "hanging"])
+def test_late_response_to_launch_is_taken_at_once(faults: tuple[Fault, ...]) -> None:
+    """Nothing that the search for its run says matters as long as the connection is open."""
+    history = history_of(launch("late 97"), *faults)
+    result = history.results[0]
+    assert (result.verdict, statuses(history), len(launches(result))) == ("passed", ["COMPLETED"], 1)
+    polls = [request.sent_at for request in result.requests if request.path == f"/runs/{result.run_id}"]
+    assert 97 <= polls[0] < 98 + (SEARCH_TIME if faults else 0)
+    assert "The connection stays open. Checking meanwhile whether the run began." in result.log
+
+
+def test_failed_search_ends_launch_once_its_connection_is_closed() -> None:
+    result = history_of(launch("hang 60"), lists("403")).results[0]
+    assert (result.verdict, len(launches(result))) == ("error", 1)
+    assert 60 < result.ended < 60 + SEARCH_TIME + 5
+    assert "Could not check whether the launch began a run: GET /runs returned 403" in result.log
+
+
+def test_run_of_launch_given_up_for_lost_is_cancelled() -> None:
+    """The launch is repeated once its connection has been open for too long; the first run appears later."""
+    history = history_of(launch("late 400"))
+    result = history.results[0]
+    assert [at > 300 for at in launches(result)] == [False, True]
+    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
+    assert later.create_time == pytest.approx(history.coval_time(400), abs=1)
+    assert (result.verdict, result.run_id) == ("passed", earlier.run_id)
+    assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
+
+
+def test_second_run_that_appears_after_launch_step_is_cancelled() -> None:
+    """The step that launches ends at once; its post step runs at the end of the job."""
+    history = history_of(launch("late 400"), steps=(step("launch"), step("wait")))
+    assert [result.verdict for result in history.results if not result.is_post] == ["", "passed"]
+    assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
+    assert "the step launched another in its place." in "".join(result.log for result in history.results)
+
+
+@pytest.mark.parametrize(
+    ("cancel", "outcome"), [("true", "the run was cancelled"), ("false", "the run continues in Coval")]
+)
+def test_signal_during_check_for_second_run_ends_launch_step(cancel: str, outcome: str) -> None:
+    signal = Signal(kill=False, method="GET", path="/runs", request=74)  # the last one of the step
+    history = history_of(launch("late 9999"), steps=(step("launch", signal=signal, cancel_on_interrupt=cancel),))
+    assert history.results[0].interrupted
+    assert f"The step was interrupted; {outcome}" in history.results[0].log
+    assert (statuses(history) == ["CANCELLED"]) == (cancel == "true")
+
+
+def test_kill_during_check_for_second_run_leaves_run_where_user_wants_that() -> None:
+    killed = step("run", signal=Signal(kill=True, at=380), cancel_on_interrupt="false")
+    history = history_of(launch("late 370"), lists("500", 75, 90), steps=(killed,))
+    is_cancelled = {record.run_id: record.cancel_time is not None for record in history.world.runs}
+    run_id = history.results[0].run_id
+    assert (len(is_cancelled), is_cancelled.pop(run_id), *is_cancelled.values()) == (2, False, True)
+
+
+def test_signal_during_second_launch_leaves_newest_run_where_user_wants_that() -> None:
+    signal = Signal(kill=False, method="POST", path="/runs", request=2, phase="after")
+    history = history_of(launch("late 352.45"), steps=(step("run", signal=signal, cancel_on_interrupt="false"),))
+    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
+    assert history.results[0].run_id == later.run_id
+    assert (earlier.cancel_time is None, later.cancel_time is None) == (False, True)
+
+
+@pytest.mark.parametrize("path", ["/agents/*", "/metrics"])
+def test_check_that_hangs_leaves_time_to_retry_launch(path: str) -> None:
+    hanging = Fault(method="GET", path=path, first=1, last=1, action="hang 60")
+    result = history_of(
+        launch("429 retry-after=2"), hanging, thresholds="Latency: avg < 1.5", max_wait_time="8"
+    ).results[0]
+    assert result.verdict == "timed_out", result.log
+    assert launches(result)[0] <= 8 / 4 + 1
+    assert len(launches(result)) == 2
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_interrupt_while_older_runs_are_looked_for_cancels_resumed_run(kill: bool) -> None:
+    """A run of an earlier attempt is guarded as soon as the step has taken it over."""
+    given: dict[str, Any] = {"test_set_id": "slow0001", "resume": "true", "supersede": "true", "max_wait_time": "600"}
+    while_looking = Signal(kill=kill, method="GET", path="/runs", request=2)
+    steps = (step("launch", **given), step("run", attempt=2, signal=while_looking, **given))
+    assert statuses(history_of(steps=steps, test_set_id="slow0001")) == ["CANCELLED"]
+
+
+def test_run_of_base_is_left_only_once_its_id_is_known() -> None:
+    """The response to its launch comes when the tested run has waited in the queue for too long."""
+    history = history_of(launch("slow 20", 2), **WITH_BASE)
+    result = history.results[0]
+    (base,) = (run for run in history.world.runs if run.body["agent_id"] == AGENT_ID)
+    assert (result.verdict, base.cancel_time) == ("timed_out", None)
+    assert base.run_id in json.loads(result.outputs["run_ids"]), "a later step can wait for both"
+
+
+@pytest.mark.parametrize("cancel", ["true", "false"])
+def test_run_of_base_is_not_left_if_it_cannot_be_found(cancel: str) -> None:
+    """No later step could wait for it. The post step ends it, unless the user wants no run cancelled.
+
+    Coval's lists are down for as long as the step looks for the run, and a little longer.
+    """
+    given = WITH_BASE | {"cancel_on_interrupt": cancel}
+    history = history_of(launch("slow 250", 2), lists("503", 1, 36), **given)
+    result = history.results[0]
+    (base,) = (run for run in history.world.runs if run.body["agent_id"] == AGENT_ID)
+    assert result.verdict == "timed_out"
+    assert ("A run of the base could not be cancelled" in result.log) == (cancel == "true")
+    assert base.run_id not in json.loads(result.outputs["run_ids"])
+    assert (base.cancel_time is not None) == (cancel == "true")
+    assert history.runs[result.run_id].cancel_time is None
