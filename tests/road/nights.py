@@ -57,8 +57,8 @@ class Nights:
 
     def play(self, scenario: str) -> None:
         """Let the runs that are launched from now on be of a scenario."""
-        quick = {} if scenario == "slow" else {"queue": 1.0, "conversation": (0.1, 0.2)}
-        self.world.scenario = replace(BY_NAME[scenario], **quick)
+        played = BY_NAME[scenario]
+        self.world.scenario = played if scenario == "slow" else replace(played, queue=1.0, conversation=(0.1, 0.2))
 
     def launch(self, scenario: str = "passing", **given: Any) -> str:
         """Launch the run of one night. Return its id."""

@@ -159,8 +159,9 @@ def test_run_of_the_future_is_not_new(nights: Finds) -> None:
 
 
 def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
-    for given in ({"agent_id": OTHER_AGENT}, {"persona_id": "persona000000000000002"}, {"test_set_id": "passing2"}):
-        nights.put(TAG, **given)
+    others = {"agent_id": OTHER_AGENT, "persona_id": "persona000000000000002", "test_set_id": "passing2"}
+    for name, other in others.items():
+        nights.put(TAG, "passing", **{name: other})  # type: ignore[arg-type]
     nights.put(BRANCH, tags="night", pull_request=True)
     nights.put(BRANCH, agent_id=OTHER_AGENT)
     for source in (TAG, BRANCH):
