@@ -21,8 +21,8 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.legs import run_statuses
 from road.steps import example_thresholds
-from road.test_run_lifecycle import run_statuses
 from support import DEFAULTS, IDS, KEY, VirtualClock, saved_runs, state_of
 
 AGAIN: dict[str, Any] = {"repeat_on_failure": 1}
