@@ -12,7 +12,7 @@ import pytest
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PREVIEW_ID, RUN_TEMPLATES
 from coval_sandbox.server import Server
-from road.test_several_legs import legs_of
+from road.legs import legs_of
 from support import StepResult
 
 RunStep = Callable[..., tuple[StepResult, Server]]
