@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -11,11 +10,7 @@ import pytest
 
 from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
-from support import StepResult
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from road.nights import RunStep
 
 LATE = Quirks(metrics_lag=600.0)
 PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path": "reports/coval.json"}
@@ -52,21 +47,17 @@ UNCOUNTED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("test_set", "quirks", "fault"),
     [
-        ("allFail1", {"null_progress": True, "output_ids": "absent"}, ""),
         ("someFail", {"null_progress": True, "simulations_trickle": 30.0}, ""),
         ("someFail", {"simulations_trickle": 600.0}, ""),
         ("passing1", {"null_progress": True, "simulations_trickle": 600.0}, ""),
         ("stuck001", {"null_progress": True}, ""),
-        ("stuck001", {}, f"GET /runs/* #3- -> json {json.dumps(UNCOUNTED)}"),
         ("someFail", {}, f"GET /runs/* #12- -> json {json.dumps(UNCOUNTED)}"),
     ],
     ids=[
-        "the list shows ten failures",
         "the beginning of the list shows failures",
         "polls showed failures",
         "nothing of a run that completed",
         "nothing of a run that goes on",
-        "no count of failures",
         "no count of failures any more",
     ],
 )
@@ -115,9 +106,8 @@ def test_timeout_does_not_pass_if_coval_reports_an_error(run_step: RunStep) -> N
     assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
 
 
-@pytest.mark.parametrize("on_timeout", ["", "fail"])
-def test_timeout_fails_by_default(on_timeout: str, run_step: RunStep) -> None:
-    result, _ = run_step(on_timeout=on_timeout, test_set_id="stuck001", **PATIENT)
+def test_timeout_fails_by_default(run_step: RunStep) -> None:
+    result, _ = run_step(on_timeout="", test_set_id="stuck001", **PATIENT)
     assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
 
 
