@@ -106,20 +106,26 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
     [
         ("runFails", "fail", "did not complete (status FAILED)"),
         ("stuck001", "pass", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
+        ("queued01", "fail", "had not ended when the time was over (status IN QUEUE); raise max_queue_time"),
         ("someFail", "fail", "cannot be used. "),
     ],
 )
 def test_base_without_data_is_an_error(
     test_set: str, on_timeout: str, why: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    given = BESIDE | {"on_timeout": on_timeout, "on_inconclusive": "pass", "max_wait_time": "600"}
+    given = BESIDE | {
+        "on_timeout": on_timeout,
+        "on_inconclusive": "pass",
+        "max_wait_time": "600",
+        "max_queue_time": "60",
+    }
     result, server = run_step(world=agents(clock, base=test_set), **given)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
     assert result.outputs["reason"].startswith("Nothing can be compared with the base, because "), result.outputs[
         "reason"
     ]
     assert f"its run {run_of(server.world, AGENT_ID)} {why}" in result.outputs["reason"] or test_set == "someFail"
-    assert running(server.world) == [] or test_set == "stuck001"
+    assert running(server.world) == [] or test_set in ("stuck001", "queued01")
 
 
 def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: VirtualClock) -> None:
@@ -135,11 +141,6 @@ def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: Vi
         "Compliance: count(NO) == 0": "failed",
     }
     assert [leg["base_run_id"] for leg in legs_of(result).values()] == [""]
-
-
-def test_misnamed_metric_costs_nothing(run_step: RunStep) -> None:
-    result, server = run_step(**BESIDE | {"thresholds": "Latencey: avg <= base * 1.1"})
-    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
 
 
 def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
@@ -300,11 +301,6 @@ def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: Vi
     assert [text.partition(": ")[0] for text in told] == [f"[base] Run {base} could not be cancelled"], result.log
     assert result.outputs["verdict"] == "failed"
     assert result.post_step_cancels
-
-
-def test_limit_that_the_base_met_is_named(run_step: RunStep, clock: VirtualClock) -> None:
-    result, _ = run_step(world=agents(clock, base="queued01"), max_queue_time="60", **BESIDE)
-    assert "raise max_queue_time" in result.outputs["reason"]
 
 
 def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:

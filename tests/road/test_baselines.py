@@ -93,12 +93,13 @@ NONE = NotFoundReason(kind="none")
 
 def test_branch_stands_for_its_newest_runs_which_few_calls_read(past: Past) -> None:
     first, second, third = past.launch(), past.launch(), past.launch()
-    past.launch(pull_request=True)
+    past.launch(pull_request=True, iteration_count="3", concurrency="2")
     assert past.ids("branch:main last 2") == [third, second]
     baseline = past.find("branch:main last 5")
     assert [earlier.result.run_id for earlier in baseline.runs] == [third, second, first]
     assert (baseline.missing, baseline.fewer_than_asked) == (None, 2)
     for earlier in baseline.runs:
+        assert (earlier.changed_options, earlier.changed_cases, earlier.unchecked) == ((), frozenset(), ())
         assert len(earlier.result.simulations) == len(earlier.result.find_metrics("Latency")[0].values) == 10
     asked = Counter("runs/*" if call.startswith("GET /runs/") else call.rpartition("/")[2] for call in past.requests)
     assert asked == {"runs": 1, "runs/*": 3, "simulated": 3, "metrics": 4}
@@ -211,25 +212,6 @@ def test_runs_that_show_nothing_are_no_baseline(run_step: RunStep, clock: Virtua
     assert past.missing("branch:main") == NONE
 
 
-def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, clock: VirtualClock) -> None:
-    past = Past(run_step, clock, list_identity="tags")
-    full = past.launch(tags=",".join(f"t{number}" for number in range(18)))
-    past.launch()
-    assert past.ids("branch:main") == [full]
-
-
-def test_search_reads_on_where_other_branches_are_busy(run_step: RunStep, clock: VirtualClock) -> None:
-    past = Past(run_step, clock, blind_tag_filter=True)
-    run_id = past.launch(days=0.1)
-    others = past.world.runs[0].body | {"metadata": {"tags": ["other"], "customer": {"a": "b"}}}
-    for _ in range(250):
-        past.world.launch(others)
-        clock.sleep(60)
-    past.launch()
-    assert past.ids("branch:main") == [run_id]
-    assert past.missing("branch:main", days=0.05).kind == "too_old"
-
-
 PATHS = ("/runs", "/runs/*", "/conversations/simulated")
 
 
@@ -278,14 +260,6 @@ def test_refused_call_is_named_at_once(faults: list[str], told: str, past: Past,
 
 
 # What distinguishes the runs
-
-
-def test_nothing_distinguishes_runs_of_the_same(past: Past) -> None:
-    past.launch()
-    past.launch(iteration_count="3", concurrency="2")
-    (earlier,) = past.find("branch:main").runs
-    assert (earlier.changed_cases, earlier.changed_metrics) == (frozenset(), frozenset())
-    assert (earlier.changed_persona, earlier.changed_options, earlier.unchecked) == (False, (), ())
 
 
 def test_changes_since_the_baseline_are_found(past: Past) -> None:

@@ -378,9 +378,3 @@ def test_at_most_so_many_runs_of_schedule_are_read(newer: int, is_found: bool, n
     if is_found:
         assert [nights.calls(f"/runs/{run['run_id']}") for run in others] == [1] * newer
     assert result.outputs["reason"].endswith(f"of scheduled run {SCHEDULE.id}.") is not is_found
-
-
-def test_nights_of_sandbox_have_runs_of_the_schedule(run_step: RunStep, clock: VirtualClock) -> None:
-    world = World(clock.time, history=True)
-    result, _ = run_step(world=world, mode="wait", run_id=SCHEDULED, **IDS)
-    assert (result.outputs["verdict"], len(world.list_scheduled_runs(SCHEDULE.id)["runs"])) == ("passed", 12)
