@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,14 @@ import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.step.main import main
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import file_of_legs, legs_of, run_post_step, run_statuses, verdicts_of
+from road.legs import file_of_legs, legs_of, run_statuses, verdicts_of
 from road.nights import RunStep
 from road.steps import example_thresholds
 from road.test_reports import Killed, kill
-from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock, state_of
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
 GATED: dict[str, Any] = {"test_set_id": "passing1", "thresholds": example_thresholds()}
 LEGS: dict[str, dict[str, Any]] = {
@@ -181,16 +179,3 @@ def test_killed_step_has_not_passed_because_one_leg_has(run_legs: RunLegs, tmp_p
     assert "COMPLETED" in run_statuses(world)
     output = (tmp_path / "output").read_text(encoding="utf-8")
     assert re.findall(r"^verdict<<(.+)\n(.*)\n\1$", output, re.MULTILINE)[-1][1] == "error"
-
-
-@pytest.mark.parametrize("quirks", [{"blind_tag_filter": True}, {"refuse_tag_filter": True}], ids=str)
-def test_post_step_cancels_runs_of_all_legs(quirks: dict[str, Any], run_legs: RunLegs, clock: VirtualClock) -> None:
-    """The main step was killed before it knew the ids, and the inputs name one of the legs only."""
-    result, world = run_legs(STUCK, world=World(clock.time, quirks=Quirks(**quirks)), mode="launch")
-    assert len(world.unfinished) == len(STUCK)
-    assert result.saved_runs == [], "only what is open is saved"
-    states = [state_of(record) | {"run_id": ""} for record in world.runs]
-    assert {state["leg"] for state in states} == {*STUCK}
-    log = run_post_step(replace(result, state={"legs": json.dumps(states)}), world)
-    assert set(run_statuses(world)) == {"CANCELLED"}, log
-    assert all(f"\n[{name}] The main step left a run behind: " in log for name in STUCK), log

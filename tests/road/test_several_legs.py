@@ -75,19 +75,6 @@ def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
     assert 'Coval reports the status "WARMING UP", which is not documented' in warning.data
 
 
-def test_refused_leg_is_an_error_beside_the_others(run_step: RunStep) -> None:
-    result, server = run_step(agent_id=f"missing000000000000001, {IDS['agent_id']}", junit_path="reports/junit.xml")
-    refused, judged = json.loads(result.outputs["legs"])
-    assert (refused["verdict"], refused["run_id"], refused["simulations"]) == ("error", "", None)
-    assert (judged["verdict"], judged["simulations"]) == ("passed", 10)
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-    assert json.loads(result.outputs["run_ids"]) == [run.run_id for run in server.world.runs] == [judged["run_id"]]
-    cases = ET.fromstring(result.junit).iter("testcase")
-    errors = [(case.get("classname"), case.get("name")) for case in cases if case.find("error") is not None]
-    assert errors == [("Coval.missing000000000000001: criteria of the gate", "evaluation")]
-    assert "| ⚠️ Error | missing000000000000001 |" in result.summary
-
-
 def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
     result, _ = run_step(
         test_set_id="passing1, failing1, missing1, stuck001",
