@@ -26,7 +26,6 @@ def cancel_first(run_step: RunStep, clock: VirtualClock, **quirks: Any) -> tuple
 @pytest.mark.parametrize(
     ("mode", "cancel_lag", "delete_running"),
     [
-        ("run", 3, "deleted"),
         ("run", 20, "cancelled"),
         ("run", 100, "gone"),
         ("launch", 3, "cancelled"),
