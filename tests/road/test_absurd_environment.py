@@ -13,9 +13,9 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, whole_number
 from coval_gate.step.post import post
 from coval_sandbox.server import Server
+from road.legs import run_post_step
 from road.test_check_run import NAME
 from road.test_commit_status import github_with, known_state
-from road.test_run_lifecycle import run_post_step
 from support import StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

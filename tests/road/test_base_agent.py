@@ -14,13 +14,11 @@ from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.plan import PlannedSimulation
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
-from coval_sandbox.server import Server
 from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
-from support import StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from road.legs import RERUN, legs_of
+from road.nights import ON_MAIN, PUSH, RunStep
+from support import VirtualClock
 
 THRESHOLDS = "Latency: avg <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
 BESIDE = {
@@ -33,37 +31,24 @@ BESIDE = {
 
 
 class Agents(World):
-    """A world in which a run's scenario is that of its agent, if it has one; `test_sets` has those, by agent."""
+    """A world in which a run's scenario is that of its agent, if it has one: `"<agent>"`, or `"<agent> <test set>"`."""
 
-    def __init__(self, clock: Callable[[], float], test_sets: dict[str, str]) -> None:
-        super().__init__(clock)
-        self.test_sets = test_sets
-
-    def launch(self, body: object) -> dict[str, Any]:
-        """Launch a run in the scenario of its agent."""
-        assert isinstance(body, dict)
-        self.scenario = for_test_set(self.test_sets.get(body["agent_id"]) or body["test_set_id"])
-        return super().launch(body)
-
-
-class PerTestSet(World):
-    """A world in which a run's scenario depends on its test set and agent."""
-
-    def __init__(self, clock: Callable[[], float], scenarios: dict[tuple[str, str], str]) -> None:
+    def __init__(self, clock: Callable[[], float], scenarios: dict[str, str]) -> None:
         super().__init__(clock)
         self.scenarios = scenarios
 
     def launch(self, body: object) -> dict[str, Any]:
-        """Launch a run in the scenario of its test set and agent."""
+        """Launch a run in the scenario of its agent."""
         assert isinstance(body, dict)
-        self.scenario = for_test_set(self.scenarios[body["test_set_id"], body["agent_id"]])
+        agent, test_set = body["agent_id"], body["test_set_id"]
+        self.scenario = for_test_set(self.scenarios.get(f"{agent} {test_set}") or self.scenarios.get(agent) or test_set)
         return super().launch(body)
 
 
-def agents(clock: VirtualClock, **test_sets: str) -> World:
-    """Return a world with the test sets whose scenarios the `base` and the `tested` agent have."""
+def agents(clock: VirtualClock, **scenarios: str) -> World:
+    """Return a world with the scenarios of the `base` and of the `tested` agent, named by test sets."""
     ids = {"base": AGENT_ID, "tested": PREVIEW_ID}
-    return Agents(clock.time, {ids[name]: test_set for name, test_set in test_sets.items()})
+    return Agents(clock.time, {ids[name]: test_set for name, test_set in scenarios.items()})
 
 
 def run_of(world: World, agent_id: str) -> str:
@@ -77,21 +62,15 @@ def running(world: World) -> list[str]:
     return [run.request.agent_id for run in world.unfinished]
 
 
-def only_leg(result: StepResult) -> dict[str, Any]:
-    """Return the only entry of the output `legs`."""
-    (leg,) = json.loads(result.outputs["legs"])
-    assert isinstance(leg, dict)
-    return leg
-
-
 @pytest.mark.parametrize(
     ("agent", "verdicts"), [(PREVIEW_ID, ("passed", "inconclusive")), (SLOW_PREVIEW_ID, ("failed",))]
 )
 def test_agent_is_compared_with_the_other_one_case_by_case(
     agent: str, verdicts: tuple[str, ...], run_step: RunStep
 ) -> None:
-    thresholds = THRESHOLDS.replace("1.3", "1.1")
-    result, server = run_step(**BESIDE | {"agent_id": agent, "thresholds": thresholds}, json_path="reports/coval.json")
+    given = {"agent_id": agent, "thresholds": THRESHOLDS.replace("1.3", "1.1")}
+    home = "https://app.coval.dev/acme" if agent == PREVIEW_ID else "https://app.coval.dev"
+    result, server = run_step(**BESIDE | given, json_path="reports/coval.json", dashboard_url=home)
     world = server.world
     assert [run.request.agent_id for run in world.runs] == [agent, AGENT_ID]
     first, second = (run.body | {"agent_id": "", "metadata": {}} for run in world.runs)
@@ -99,7 +78,8 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert result.outputs["verdict"] in verdicts
     tested, base = run_of(world, agent), run_of(world, AGENT_ID)
     assert (result.outputs["run_id"], json.loads(result.outputs["run_ids"])) == (tested, [tested, base])
-    assert (only_leg(result)["run_id"], only_leg(result)["base_run_id"]) == (tested, base)
+    (leg,) = legs_of(result).values()
+    assert (leg["run_id"], leg["base_run_id"]) == (tested, base)
     assert result.outputs["total_simulations"] == "30", "the outputs are about the tested agent"
     assert f"**Base agent `Front desk`**: run [`{base}`]" in result.summary
     assert "10 shared test cases" in result.summary
@@ -107,8 +87,9 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
     compared = [criterion for criterion in leg["criteria"] if criterion["reference"] == "base"]
     assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
-    if agent == SLOW_PREVIEW_ID:
-        assert ", base " in result.outputs["reason"]
+    assert ", base " in result.outputs["reason"]
+    page = f"[Open the runs side by side]({home}/reports/new?run_ids={tested},{base})"
+    assert (page in result.summary) is ("side by side" in result.summary) is (agent == PREVIEW_ID), "of an organization"
 
 
 def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunStep, clock: VirtualClock) -> None:
@@ -120,28 +101,31 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
     assert not any("coval-gate/failed" in run.tags for run in server.world.runs)
 
 
-@pytest.mark.parametrize("on_timeout", ["fail", "pass"])
 @pytest.mark.parametrize(
-    ("test_set", "why"),
+    ("test_set", "on_timeout", "why"),
     [
-        ("errors01", "did not complete (status ERROR)"),
-        ("runFails", "did not complete (status FAILED)"),
-        ("cancels1", "did not complete (status CANCELLED)"),
-        ("stuck001", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
-        ("someFail", "cannot be used. "),
+        ("runFails", "fail", "did not complete (status FAILED)"),
+        ("stuck001", "pass", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
+        ("queued01", "fail", "had not ended when the time was over (status IN QUEUE); raise max_queue_time"),
+        ("someFail", "fail", "cannot be used. "),
     ],
 )
 def test_base_without_data_is_an_error(
-    test_set: str, why: str, on_timeout: str, run_step: RunStep, clock: VirtualClock
+    test_set: str, on_timeout: str, why: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    given = BESIDE | {"on_timeout": on_timeout, "on_inconclusive": "pass", "max_wait_time": "600"}
+    given = BESIDE | {
+        "on_timeout": on_timeout,
+        "on_inconclusive": "pass",
+        "max_wait_time": "600",
+        "max_queue_time": "60",
+    }
     result, server = run_step(world=agents(clock, base=test_set), **given)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
     assert result.outputs["reason"].startswith("Nothing can be compared with the base, because "), result.outputs[
         "reason"
     ]
     assert f"its run {run_of(server.world, AGENT_ID)} {why}" in result.outputs["reason"] or test_set == "someFail"
-    assert running(server.world) == [] or test_set == "stuck001"
+    assert running(server.world) == [] or test_set in ("stuck001", "queued01")
 
 
 def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: VirtualClock) -> None:
@@ -156,21 +140,7 @@ def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: Vi
         "Resolved: rate(YES) >= base - 5pp": "error",
         "Compliance: count(NO) == 0": "failed",
     }
-    assert only_leg(result)["base_run_id"] == ""
-
-
-def test_base_that_nothing_needs_any_more_is_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step(world=agents(clock, tested="runFails", base="slow0001"), **BESIDE)
-    assert result.outputs["verdict"] == "failed"
-    (base,) = [run for run in server.world.runs if run.request.agent_id == AGENT_ID]
-    assert base.cancel_time is not None
-    assert clock.now() < 300
-
-
-@pytest.mark.parametrize("metric", ["Latencey", "Nothing"])
-def test_misnamed_metric_costs_nothing(metric: str, run_step: RunStep) -> None:
-    result, server = run_step(**BESIDE | {"thresholds": f"{metric}: avg <= base * 1.1"})
-    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert [leg["base_run_id"] for leg in legs_of(result).values()] == [""]
 
 
 def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
@@ -204,7 +174,7 @@ def test_agents_share_a_base(run_step: RunStep) -> None:
     result, server = run_step(**given)
     launched = Counter((run.request.agent_id, run.request.test_set_id) for run in server.world.runs)
     assert len(launched) == len(server.world.runs) == 6
-    legs = json.loads(result.outputs["legs"])
+    legs = [*legs_of(result).values()]
     assert [leg["base_run_id"] for leg in legs[:2]] == [leg["base_run_id"] for leg in legs[2:]]
     ids = json.loads(result.outputs["run_ids"])
     assert ids == [*(leg["run_id"] for leg in legs), *(leg["base_run_id"] for leg in legs[:2])]
@@ -220,9 +190,8 @@ def test_both_draw_the_same_sample(run_step: RunStep) -> None:
 
 
 def test_base_has_no_tag_of_the_branch_or_the_baseline(run_step: RunStep) -> None:
-    env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
     given = BESIDE | {"baseline": "tag:stable", "thresholds": "Latency: avg <= base * 3\nLatency: avg < 3"}
-    _, server = run_step(event={"ref": "refs/heads/main"}, env=env, **given)
+    _, server = run_step(event=PUSH, env=ON_MAIN, **given)
     tested, base = server.world.runs
     assert "stable" in tested.tags
     assert any(tag.startswith("coval-gate/branch") for tag in tested.tags), tested.tags
@@ -248,7 +217,7 @@ def test_rerun_takes_over_both(run_step: RunStep, clock: VirtualClock) -> None:
     with pytest.raises(SystemExit):
         run_step(world=world, **BESIDE)
     assert running(world) == [PREVIEW_ID, AGENT_ID]
-    result, _ = run_step(world=world, env={"GITHUB_RUN_ATTEMPT": "2"}, **BESIDE)
+    result, _ = run_step(world=world, env=RERUN, **BESIDE)
     assert len(world.runs) == 2
     assert result.outputs["verdict"] in ("passed", "inconclusive")
 
@@ -259,22 +228,6 @@ def test_both_count_for_the_limit(run_step: RunStep) -> None:
     assert "would launch 60 in 2 runs" in result.outputs["reason"]
     result, _ = run_step(**BESIDE | {"max_simulations": "60"})
     assert result.outputs["planned_simulations"] == "60"
-
-
-def test_page_that_compares_both_is_linked_where_the_organization_is_known(run_step: RunStep) -> None:
-    for home, linked in (("https://app.coval.dev/acme", True), ("https://app.coval.dev", False)):
-        result, _ = run_step(**BESIDE, dashboard_url=home)
-        ids = ",".join(json.loads(result.outputs["run_ids"]))
-        assert (f"[Open the runs side by side]({home}/reports/new?run_ids={ids})" in result.summary) is linked
-        assert ("side by side" in result.summary) is linked
-
-
-def test_base_is_polled_no_more_often_than_the_tested_run(run_step: RunStep) -> None:
-    _, server = run_step(test_set_id="slow0001", **BESIDE)
-    polls = Counter(request.path for request in server.requests_seen if request.method == "GET")
-    tested, base = (polls[f"/v1/runs/{run.run_id}"] for run in server.world.runs)
-    assert base <= 1.2 * tested
-    assert base + tested < 300
 
 
 def test_base_with_fewer_values_than_may_be_missing_is_an_error(
@@ -292,13 +245,11 @@ def test_base_with_fewer_values_than_may_be_missing_is_an_error(
     assert "no value on 15 of 30 completed simulations" in result.outputs["reason"], result.outputs["reason"]
 
 
-@pytest.mark.parametrize(("own", "differ"), [("base", "20 new, 0 missing"), ("tested", "0 new, 20 missing")])
-def test_base_with_other_test_cases_is_an_error(own: str, differ: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_base_with_other_test_cases_is_an_error(run_step: RunStep, clock: VirtualClock) -> None:
     """Coval leaves test cases out of one of the runs."""
-    world = agents(clock, **{own: "regress1"})
-    result, _ = run_step(world=world, **BESIDE)
+    result, _ = run_step(world=agents(clock, tested="regress1"), **BESIDE)
     assert result.outputs["verdict"] == "error"
-    assert result.outputs["reason"].startswith(f"The base's test cases differ from the run's ({differ})")
+    assert result.outputs["reason"].startswith("The base's test cases differ from the run's (0 new, 20 missing)")
 
 
 def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, clock: VirtualClock) -> None:
@@ -310,15 +261,12 @@ def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, cloc
     assert clock.now() < 60
 
 
-@pytest.mark.parametrize("ends", ["error", "timeout"])
-def test_base_is_cancelled_as_soon_as_nothing_needs_it(ends: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_base_is_cancelled_as_soon_as_nothing_needs_it(run_step: RunStep, clock: VirtualClock) -> None:
     """Whatever becomes of another leg and its base later."""
-    world = PerTestSet(clock.time, {("passing1", PREVIEW_ID): "runFails", ("passing1", AGENT_ID): "slow0001"})
-    world.scenarios |= {("passing2", PREVIEW_ID): "slow0001" if ends == "timeout" else "errors01"}
-    world.scenarios |= {("passing2", AGENT_ID): "slow0001"}
-    run_step(
-        world=world, max_wait_time="600", cancel_on_interrupt="false", **BESIDE | {"test_set_id": "passing1, passing2"}
-    )
+    slow = {f"{PREVIEW_ID} passing2": "slow0001", AGENT_ID: "slow0001"}
+    world = Agents(clock.time, {f"{PREVIEW_ID} passing1": "runFails"} | slow)
+    inputs = BESIDE | {"test_set_id": "passing1, passing2", "max_wait_time": "600"}
+    run_step(world=world, cancel_on_interrupt="false", **inputs)
     first = [run for run in world.runs if (run.request.agent_id, run.request.test_set_id) == (AGENT_ID, "passing1")]
     assert [run.cancel_time is not None and run.cancel_time - run.create_time < 60 for run in first] == [True]
 
@@ -336,7 +284,7 @@ def test_launch_replaces_a_base_that_an_earlier_attempt_cancelled(run_step: RunS
     _, server = run_step(world=world, **launch)
     for run in world.runs:
         world.delete_run(run.run_id)
-    again, _ = run_step(world=world, env={"GITHUB_RUN_ATTEMPT": "2"}, **launch)
+    again, _ = run_step(world=world, env=RERUN, **launch)
     clock.sleep(60)
     assert server.world is world or world.runs
     alive = {run.run_id for run in world.unfinished}
@@ -353,11 +301,6 @@ def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: Vi
     assert [text.partition(": ")[0] for text in told] == [f"[base] Run {base} could not be cancelled"], result.log
     assert result.outputs["verdict"] == "failed"
     assert result.post_step_cancels
-
-
-def test_limit_that_the_base_met_is_named(run_step: RunStep, clock: VirtualClock) -> None:
-    result, _ = run_step(world=agents(clock, base="queued01"), max_queue_time="60", **BESIDE)
-    assert "raise max_queue_time" in result.outputs["reason"]
 
 
 def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:

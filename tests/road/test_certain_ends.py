@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,13 +12,10 @@ from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.nights import RunStep
 from support import StepResult, VirtualClock
 
-RunStep = Callable[..., tuple[StepResult, Server]]
-
-
 GRACE = 180.0  # s, the default of metrics_grace_time
-SOURCES = ["shown", "hidden", "forbidden"]
 MISSPELT = {"thresholds": "Latncy: avg < 2"}
 SILENT = Quirks(output_ids="absent", null_progress=True)
 ALL_IDS = ",".join(metric.id for metric in DEFAULT_METRICS)
@@ -47,9 +43,8 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
     return follow
 
 
-@pytest.mark.parametrize("launch", [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id}"}])
-def test_misspelt_metric_of_given_run_ends_soon(launch: dict[str, str], follow_run: RunStep) -> None:
-    result, server = follow_run(launch=launch, **MISSPELT)
+def test_misspelt_metric_of_given_run_ends_soon(follow_run: RunStep) -> None:
+    result, server = follow_run(launch={"metric_ids": f"{LATENCY.id},{RESOLVED.id}"}, **MISSPELT)
     assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency? It has Latency')
     assert waited(result, server) < UNNAMED_SETTLING + 15
     assert outputs_fetched(server) <= 5
@@ -61,8 +56,9 @@ def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> 
     assert waited(result, server) < SETTLING + 15
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("inputs", [{}, {"metric_ids": ALL_IDS}])
+@pytest.mark.parametrize(
+    ("source", "inputs"), [("shown", {}), ("hidden", {}), ("forbidden", {"metric_ids": ALL_IDS})], ids=str
+)
 def test_misspelt_metric_ends_soon_where_it_was_not_checked(
     source: Any, inputs: dict[str, str], run_step: RunStep
 ) -> None:
@@ -75,8 +71,6 @@ def test_misspelt_metric_ends_soon_where_it_was_not_checked(
     ("fault", "inputs"),
     [
         ("GET /conversations/simulated/*/metrics -> 403", {}),
-        ("GET /conversations/simulated/*/metrics -> 503", {}),
-        ('GET /conversations/simulated/*/metrics -> json {"metrics": []}', {}),
         ('GET /conversations/simulated/*/metrics -> json {"metrics": [{"metric_id": "another"}]}', {}),
         ("GET /metrics -> 403", {"persona_metrics": "latency"}),
     ],
@@ -89,8 +83,9 @@ def test_misspelt_metric_is_waited_for_where_it_is_not_certain(
     assert waited(result, server) >= GRACE - 1
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("inputs", [{}, {"metric_ids": ALL_IDS}])
+@pytest.mark.parametrize(
+    ("source", "inputs"), [("shown", {}), ("hidden", {"metric_ids": ALL_IDS}), ("forbidden", {})], ids=str
+)
 def test_announced_metric_is_waited_for(source: Any, inputs: dict[str, str], run_step: RunStep) -> None:
     """The last metric of the run is listed long after the others."""
     quirks = Quirks(metrics_trickle=170.0, agent_metrics=source)
@@ -98,8 +93,7 @@ def test_announced_metric_is_waited_for(source: Any, inputs: dict[str, str], run
     assert result.outputs["verdict"] == "passed", result.log
 
 
-@pytest.mark.parametrize("outputs_trickle", [True, False])
-@pytest.mark.parametrize("gap", [25.0, 55.0])
+@pytest.mark.parametrize(("gap", "outputs_trickle"), [(25.0, False), (55.0, True)])
 def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, follow_run: RunStep) -> None:
     """Nothing names the metrics of the run, and it lists the second one long after the first."""
     quirks = Quirks(metrics_trickle=gap, outputs_trickle=outputs_trickle)
@@ -108,7 +102,7 @@ def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, fol
     assert result.outputs["verdict"] == "passed", result.log
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["shown", "hidden"])
 def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) -> None:
     quirks = Quirks(metrics_trickle=120.0, agent_metrics=source)
     result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT)
@@ -116,7 +110,7 @@ def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) ->
     assert 120 <= waited(result, server) < 120 + (SETTLING if source == "shown" else UNNAMED_SETTLING) + 15
 
 
-@pytest.mark.parametrize(("share", "test_set"), [(1.0, "passing1"), (1.0, "large001"), (0.1, "passing1")])
+@pytest.mark.parametrize(("share", "test_set"), [(1.0, "passing1"), (0.1, "passing1")])
 def test_values_that_ended_without_one_are_not_waited_for(share: float, test_set: str, run_step: RunStep) -> None:
     quirks = Quirks(missing_values=share)
     result, server = run_step(quirks=quirks, thresholds="Latency: avg < 2", test_set_id=test_set, concurrency="50")
@@ -131,9 +125,6 @@ def test_values_that_ended_without_one_are_not_waited_for(share: float, test_set
     [
         "403",
         'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "IN PROGRESS", "value": null}]}',
-        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "WARMING", "value": null}]}',
-        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": null, "value": null}]}',
-        "body {}",
         'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "COMPLETED", "value": 0.9}]}',
     ],
 )
@@ -154,7 +145,7 @@ def test_late_values_are_waited_for(follow_run: RunStep) -> None:
     assert waited(result, server) >= GRACE - 1
 
 
-@pytest.mark.parametrize("gate", [{}, {"thresholds": "Latency: avg < 2"}, {"use_metric_targets": "true"}])
+@pytest.mark.parametrize("gate", [{}, {"thresholds": "Latency: avg < 2"}])
 def test_empty_run_ends_at_once(gate: dict[str, str], run_step: RunStep) -> None:
     result, server = run_step(test_set_id="empty001", **gate)
     assert result.outputs["verdict"] == "error"
@@ -162,9 +153,7 @@ def test_empty_run_ends_at_once(gate: dict[str, str], run_step: RunStep) -> None
     assert waited(result, server) < 15
 
 
-@pytest.mark.parametrize(
-    "quirks", [SILENT, Quirks(output_ids="absent"), Quirks(null_progress=True)], ids=["silent", "counts", "ids"]
-)
+@pytest.mark.parametrize("quirks", [SILENT, Quirks(output_ids="absent")], ids=["silent", "counts"])
 def test_silent_empty_run_ends_after_settling(quirks: Quirks, run_step: RunStep) -> None:
     result, server = run_step(quirks=quirks, test_set_id="empty001")
     assert result.outputs["reason"].startswith("The run has no simulations")
@@ -207,10 +196,6 @@ NO_TARGETS_OF_OLDER_SHAPE = (
         ({"thresholds": "Latency: p(95) < 2"}, "Coval reports no individual values of Latency, so p(95) is unknown."),
         (
             {"use_metric_targets": "true"},
-            NO_TARGETS_OF_OLDER_SHAPE,
-        ),
-        (
-            {"thresholds": "pass_rate >= 90%"},
             NO_TARGETS_OF_OLDER_SHAPE,
         ),
     ],

@@ -14,10 +14,10 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import REPOSITORY, TOKEN, FakeGitHub
 from fake_host import Fault
+from road.legs import RERUN, run_post_step
 from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
 from road.test_reports import EVENTS, HEAD
-from road.test_run_lifecycle import run_post_step
-from road.test_takeover import RERUN, cancel_first
+from road.test_takeover import cancel_first
 from support import KEY, StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

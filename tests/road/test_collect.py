@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.nights import PUSH, RunStep
 from support import StepResult, VirtualClock
 
-RunStep = Callable[..., tuple[StepResult, Server]]
-
-
 MUTATION = "fasterModel000000000000001"
-TARGETS = [{"use_metric_targets": "true"}, {"thresholds": "pass_rate >= 95%"}]
-SOURCES = ["shown", "hidden", "forbidden"]
 
 
 def judged_metrics(result: StepResult) -> set[str]:
@@ -27,11 +21,17 @@ def judged_metrics(result: StepResult) -> set[str]:
     return {criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}
 
 
-@pytest.mark.parametrize("trickle", [3.0, 12.0, 60.0])
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("gate", TARGETS)
+@pytest.mark.parametrize(
+    ("source", "trickle", "gate"),
+    [
+        ("shown", 3.0, {"thresholds": "pass_rate >= 95%"}),
+        ("hidden", 12.0, {"use_metric_targets": "true"}),
+        ("forbidden", 60.0, {"use_metric_targets": "true"}),
+    ],
+    ids=str,
+)
 def test_targets_of_late_metrics_are_judged(
-    gate: dict[str, str], source: Any, trickle: float, run_step: RunStep
+    source: Any, trickle: float, gate: dict[str, str], run_step: RunStep
 ) -> None:
     quirks = Quirks(metrics_trickle=trickle, agent_metrics=source)
     result, _ = run_step(quirks=quirks, json_path="reports/coval.json", **gate)
@@ -39,7 +39,7 @@ def test_targets_of_late_metrics_are_judged(
     assert len(judged_metrics(result)) == 4
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["shown", "hidden"])
 def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunStep) -> None:
     quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
     result, _ = run_step(quirks=quirks, use_metric_targets="true")
@@ -47,17 +47,16 @@ def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunSt
     assert "Coval announced the metric" in result.outputs["reason"]
 
 
-def completed_run(world: World, output_ids: list[str], **changes: Any) -> str:
-    """Return the world's only run as a completed one without metrics."""
-    run = {"run_id": world.runs[0].run_id, "status": "COMPLETED", "results": {"output_ids": output_ids, "metrics": {}}}
-    return json.dumps({"run": run | changes})
-
-
-@pytest.mark.parametrize("counts", ["test-cases", "simulations"])
-@pytest.mark.parametrize("null_progress", [True, False])
 @pytest.mark.parametrize(
-    "inputs",
-    [{}, {"iteration_count": "3"}, {"mutation_ids": MUTATION}, {"iteration_count": "2", "mutation_ids": MUTATION}],
+    ("counts", "null_progress", "inputs"),
+    [
+        ("simulations", True, {}),
+        ("simulations", False, {"iteration_count": "3"}),
+        ("test-cases", False, {"iteration_count": "3"}),
+        ("test-cases", False, {"mutation_ids": MUTATION}),
+        ("test-cases", True, {"iteration_count": "2", "mutation_ids": MUTATION}),
+    ],
+    ids=str,
 )
 def test_late_simulations_are_judged(
     counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep
@@ -68,8 +67,15 @@ def test_late_simulations_are_judged(
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", str(runs)), result.log
 
 
-@pytest.mark.parametrize("mode", ["run", "wait"])
-@pytest.mark.parametrize(("inputs", "listed"), [({"iteration_count": "3"}, 10), ({"mutation_ids": MUTATION}, 11)])
+@pytest.mark.parametrize(
+    ("mode", "inputs", "listed"),
+    [
+        ("run", {"iteration_count": "3"}, 10),
+        ("run", {"mutation_ids": MUTATION}, 11),
+        ("wait", {"iteration_count": "3"}, 10),
+    ],
+    ids=str,
+)
 def test_part_of_simulations_is_error(
     mode: str, inputs: dict[str, str], listed: int, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -93,10 +99,8 @@ def test_part_of_simulations_is_error(
     assert result.outputs["reason"].startswith(f"Coval lists {listed} of "), result.outputs["reason"]
 
 
-@pytest.mark.parametrize(
-    "damaged", ['{"simulated_conversations": [1, "x", null]}', '{"simulated_conversations": [{}]}']
-)
-def test_unreadable_list_entry_is_transient(damaged: str, run_step: RunStep) -> None:
+def test_unreadable_list_entry_is_transient(run_step: RunStep) -> None:
+    damaged = '{"simulated_conversations": [1, "x", null]}'
     result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {damaged}")
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
 
@@ -127,22 +131,10 @@ def test_test_cases_are_waited_for_where_they_matter(
     assert "waiting for the test cases of 10 simulations" in result.log
 
 
-def test_entries_that_are_no_objects_are_not_ignored(run_step: RunStep) -> None:
-    _, server = run_step(mode="launch")
-    world = server.world
-    ids = [simulation["simulation_id"] for simulation in world.list_simulations({})["simulated_conversations"]]
-    rows = [{"simulation_id": simulation_id, "status": "COMPLETED"} for simulation_id in ids[:4]]
-    run = completed_run(world, ids[:4])
-    page = json.dumps({"simulated_conversations": [*rows, 7, None]})
-    result, _ = run_step(
-        f"GET /runs/* -> json {run}", f"GET /conversations/simulated -> json {page}", max_wait_time="300"
-    )
-    assert result.outputs["verdict"] == "error", result.log
-
-
-@pytest.mark.parametrize("fault", ["429 retry-after=3600", "503", "html 502"])
-@pytest.mark.parametrize("path", ["/runs/*", "/conversations/simulated"])
-def test_judges_look_from_after_outage(fault: str, path: str, run_step: RunStep, clock: VirtualClock) -> None:
+@pytest.mark.parametrize(
+    ("path", "fault"), [("/runs/*", "503"), ("/runs/*", "429 retry-after=3600"), ("/conversations/simulated", "503")]
+)
+def test_judges_look_from_after_outage(path: str, fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     """The values come while Coval is unavailable, for longer than the step waits for them."""
     world = World(clock.time, quirks=Quirks(metrics_lag=60))
     first = 2 if path == "/runs/*" else 1
@@ -190,9 +182,8 @@ def test_skipped_simulation_is_over_and_did_not_complete(allowed: str, verdict: 
 
 def test_run_with_skipped_simulations_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
-    push = {"event": {"ref": "refs/heads/main"}}
-    earlier, server = run_step(mode="launch", tags="nightly", **push, **SKIPPING)
+    earlier, server = run_step(mode="launch", tags="nightly", event=PUSH, **SKIPPING)
     clock.sleep(120)
     env = {"GITHUB_RUN_ID": "1234567899"}
-    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **inputs)
+    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, event=PUSH, **inputs)
     assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"], result.log

@@ -22,8 +22,8 @@ from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub
+from road.legs import run_post_step
 from road.test_reports import EVENTS, HEAD
-from road.test_run_lifecycle import run_post_step
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

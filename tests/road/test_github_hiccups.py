@@ -9,10 +9,10 @@ import pytest
 from coval_sandbox.server import Server
 from fake_github import REPOSITORY, TOKEN, FakeGitHub
 from fake_host import Fault
+from road.legs import run_post_step
 from road.steps import THRESHOLDS
 from road.test_check_run import checks
 from road.test_commit_status import done_pages, github_with, states
-from road.test_run_lifecycle import run_post_step
 from support import StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

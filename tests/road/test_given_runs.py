@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -11,17 +10,13 @@ import pytest
 from coval_gate.ci.host import LEG
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.legs import PERSONAS, SETS, THRESHOLDS, legs_of, verdicts_of
+from road.nights import RunStep
 from road.test_repetition import FLAKY
 from support import IDS, StepResult, VirtualClock
 
-RunStep = Callable[..., tuple[StepResult, Server]]
-
-
-PERSONAS = f"{IDS['persona_id']}, persona000000000000002"
-SETS = "passing1, failing1"
-GATE = {"thresholds": "Latency: avg < 1.5\nResolved: rate(YES) >= 90%"}
+GATE = {"thresholds": THRESHOLDS}
 BASE = {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 2"}
 SLOWER = {"thresholds": "Latency: avg <= base"}
 BARE = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": ""}
@@ -37,35 +32,30 @@ PLANS: dict[str, dict[str, str]] = {
 }
 
 
-def legs_of(result: StepResult) -> list[dict[str, Any]]:
+def shown(result: StepResult) -> list[dict[str, Any]]:
     """Return the entries of the output `legs`, as far as they must not differ."""
-    return [{name: leg[name] for name in SHOWN} for leg in json.loads(result.outputs["legs"])]
+    return [{name: leg[name] for name in SHOWN} for leg in legs_of(result).values()]
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_given_runs_are_judged_as_the_step_judged_that_launched_them(plan: str, run_step: RunStep) -> None:
-    ran, server = run_step(**PLANS[plan])
-    runs, ids = len(server.world.runs), json.loads(ran.outputs["run_ids"])
-    waited, _ = run_step(world=server.world, mode="wait", run_id=", ".join(ids[::-1]), **PLANS[plan])
-    assert (legs_of(waited), len(server.world.runs)) == (legs_of(ran), runs)
-    same = ("verdict", "run_id", "run_ids", "failed_criteria", "total_simulations")
-    assert {name: waited.outputs[name] for name in same} == {name: ran.outputs[name] for name in same}
-
-
-@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("plan", ["several", "shared bases", "repeated", "repeated beside a base"])
 def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> None:
-    """Both have all inputs of the step in mode run; what only the other one uses causes no warning."""
-    ran, _ = run_step(**PLANS[plan])
-    launched, server = run_step(mode="launch", **PLANS[plan])
+    """All steps have all inputs of the step in mode run; what only another one uses causes no warning."""
+    inputs = PLANS[plan]
+    launched, server = run_step(mode="launch", **inputs)
+    first = json.loads(launched.outputs["run_ids"])
     assert (launched.exit_code, launched.annotations("warning")) == (0, [])
-    waited, _ = run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **PLANS[plan])
-    assert [leg["verdict"] for leg in legs_of(waited)] == [leg["verdict"] for leg in legs_of(ran)]
+    waited, _ = run_step(world=server.world, mode="wait", run_id=", ".join(first), **inputs)
     assert "has no effect" not in waited.log
-    first, repeated = launched.outputs["run_ids"], json.loads(waited.outputs["run_ids"])
-    assert repeated[: len(json.loads(first))] == json.loads(first)
-    assert len(server.world.runs) == len(json.loads(ran.outputs["run_ids"])), (
-        "repetitions are launched by the later step"
-    )
+    ids = json.loads(waited.outputs["run_ids"])
+    assert ids[: len(first)] == first
+    assert len(server.world.runs) == len(ids), "repetitions are launched by the later step"
+    again, _ = run_step(world=server.world, mode="wait", run_id=", ".join(ids[::-1]), **inputs)
+    assert (shown(again), len(server.world.runs)) == (shown(waited), len(ids))
+    same = ("verdict", "run_id", "run_ids", "failed_criteria", "total_simulations")
+    assert {name: again.outputs[name] for name in same} == {name: waited.outputs[name] for name in same}
+    ran, _ = run_step(**inputs)
+    assert verdicts_of(ran) == verdicts_of(again)
+    assert len(json.loads(ran.outputs["run_ids"])) == len(ids)
 
 
 @pytest.mark.parametrize("agent_id", ["", AGENT_ID])
@@ -97,10 +87,8 @@ def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> N
     [
         ("several", {"test_set_id": "passing1"}, "0 1", 'names run {1}, which is of "{A} · {P} · failing1"; the legs'),
         ("several", {}, "0 1 2", 'names no run of "{A} · {Q} · failing1", which is a leg of this step.'),
-        ("several", {}, "0", 'names no run of "{A} · {P} · failing1", which is a leg of this step.'),
         ("several", BARE, "0 1", 'names runs of "{A} · {P} · passing1" and "{A} · {P} · failing1", but this step has'),
         ("base", {}, "0", 'names no run of "base · {B} · {P} · passing1", which is'),
-        ("one", {"base_agent_id": PREVIEW_ID, "thresholds": "Latency: avg <= base"}, "0", 'names no run of "base · '),
         ("one", {"test_set_id": SETS}, "0 other", "names run {other}, but Coval does not show its leg. A step with"),
         ("one", {}, "0 again", 'names two runs that are the first run of "{A} · {P} · passing1": {0} and {again}.'),
     ],
@@ -125,11 +113,11 @@ def test_runs_that_are_not_those_of_the_plan_are_an_error(
     assert not [run for run in server.world.runs if run.cancel_time is not None], "they are left alone"
 
 
-@pytest.mark.parametrize(("shown", "verdict"), [("both", "failed"), ("metadata", "failed"), ("tags", "error")])
+@pytest.mark.parametrize(("identity", "verdict"), [("metadata", "failed"), ("tags", "error")])
 def test_legs_are_told_apart_by_metadata_only(
-    shown: Literal["both", "metadata", "tags"], verdict: str, run_step: RunStep
+    identity: Literal["metadata", "tags"], verdict: str, run_step: RunStep
 ) -> None:
-    launched, server = run_step(mode="launch", quirks=Quirks(run_identity=shown), **PLANS["several"])
+    launched, server = run_step(mode="launch", quirks=Quirks(run_identity=identity), **PLANS["several"])
     inputs = {"world": server.world, "mode": "wait", **PLANS["several"]}
     assert run_step(**inputs, run_id=launched.outputs["run_ids"])[0].outputs["verdict"] == verdict
     alone = PLANS["several"] | {"persona_id": IDS["persona_id"], "test_set_id": "passing1"}
@@ -146,12 +134,12 @@ def test_hostile_name_of_a_leg_is_shown_on_one_line(run_step: RunStep) -> None:
     assert len(result.outputs["reason"]) < 1000
 
 
-@pytest.mark.parametrize("fault", ["GET /runs/* #1-6 -> 404", "GET /runs/* #1-12 -> 503 retry-after=10"])
-def test_legs_are_found_through_passing_faults(fault: str, run_step: RunStep) -> None:
+def test_legs_are_found_through_passing_faults(run_step: RunStep) -> None:
     launched, server = run_step(mode="launch", **PLANS["several"])
     inputs = {"mode": "wait", "run_id": launched.outputs["run_ids"]} | PLANS["several"]
-    result, _ = run_step(fault, world=server.world, **inputs)
-    assert [leg["verdict"] for leg in legs_of(result)] == ["passed", "failed"] * 2
+    faults = ("GET /runs/* #1-6 -> 404", "GET /runs/* #7-12 -> 503 retry-after=10")
+    result, _ = run_step(*faults, world=server.world, **inputs)
+    assert [*verdicts_of(result).values()] == ["passed", "failed"] * 2
 
 
 def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
@@ -170,7 +158,7 @@ def test_signal_cancels_all_given_runs(at: int, run_step: RunStep, clock: Virtua
     plan = PLANS["repeated beside a base"] | {"test_set_id": "slow0001"}
     launched, server = run_step(mode="launch", **plan)
     clock.at(clock.now() + at, clock.interrupt)
-    fault = "GET /runs/* #1-2 -> slow 4"  # the first signal comes before the step knows the legs
+    fault = "GET /runs/* #1-4 -> 503"  # the first signal comes before the step knows the legs
     result, _ = run_step(fault, world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
     assert result.outputs["verdict"] == "cancelled"
     assert not server.world.unfinished

@@ -10,7 +10,7 @@ import pytest
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.test_several_legs import PERSONAS, SETS, legs_of
+from road.legs import PERSONAS, SETS, legs_of
 from support import IDS, StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -11,11 +10,7 @@ import pytest
 
 from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
-from support import StepResult
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from road.nights import RunStep
 
 LATE = Quirks(metrics_lag=600.0)
 PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path": "reports/coval.json"}
@@ -42,90 +37,40 @@ def test_timeout_passes_and_is_told(inputs: dict[str, str], run_step: RunStep) -
     assert json.loads(result.json)["verdict"] == "timed_out"
 
 
-UNCOUNTED: dict[str, Any] = {
-    "run_id": "BGvffsneXVocAfhtfe4adw",
-    "status": "IN PROGRESS",
-    "progress": {"total_test_cases": 10, "completed_test_cases": 4},
+def polled(polls: str, **shown: Any) -> str:
+    """Return a fault: from so many polls on, the run goes on, and shows this of its progress."""
+    progress = {"total_test_cases": 10, "completed_test_cases": 4} | shown
+    run = {"run_id": "BGvffsneXVocAfhtfe4adw", "status": "IN PROGRESS", "progress": progress}
+    run["error_status"] = progress.pop("error_status", None)
+    return f"GET /runs/* #{polls}- -> json {json.dumps(run)}"
+
+
+FAILED_2 = polled("3", failed_test_cases=2)
+NONE_COMPLETED = polled("3", completed_test_cases=0, failed_test_cases=10)
+MANY: dict[str, Any] = {"simulations_trickle": 600.0}
+SILENT: dict[str, Any] = {"null_progress": True}
+LATE_AND_FAILED = {"test_set_id": "someFail", "thresholds": "Latency: avg < 9", "max_wait_time": "120"}
+UNTIMELY: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
+    "the policy is fail": ({}, "", {"on_timeout": ""}),
+    "the list shows failures": (SILENT | {"simulations_trickle": 30.0}, "", {"test_set_id": "someFail"}),
+    "polls showed failures": (MANY, "", {"test_set_id": "someFail"}),
+    "nothing of a run that completed": (SILENT | MANY, "", {"test_set_id": "passing1"}),
+    "nothing of a run that goes on": (SILENT, "", {}),
+    "no count of failures any more": ({}, polled("12"), {"test_set_id": "someFail"}),
+    "counts of test cases": ({}, FAILED_2, {"iteration_count": "3", "max_failed_simulations": "3"}),
+    "one mutation": ({}, FAILED_2, {"mutation_ids": MUTATIONS[0].id, "max_failed_simulations": "20%"}),
+    "none completed": ({}, NONE_COMPLETED, {"max_failed_simulations": "100%"}),
+    "counts of nothing": ({}, polled("3", total_test_cases=0, completed_test_cases=0, failed_test_cases=0), {}),
+    "Coval's error": ({}, polled("3", failed_test_cases=0, error_status="EXECUTION_FAILURE"), {}),
+    "late values": ({"metrics_lag": 600.0}, "", LATE_AND_FAILED),
 }
 
 
-@pytest.mark.parametrize(
-    ("test_set", "quirks", "fault"),
-    [
-        ("allFail1", {"null_progress": True, "output_ids": "absent"}, ""),
-        ("someFail", {"null_progress": True, "simulations_trickle": 30.0}, ""),
-        ("someFail", {"simulations_trickle": 600.0}, ""),
-        ("passing1", {"null_progress": True, "simulations_trickle": 600.0}, ""),
-        ("stuck001", {"null_progress": True}, ""),
-        ("stuck001", {}, f"GET /runs/* #3- -> json {json.dumps(UNCOUNTED)}"),
-        ("someFail", {}, f"GET /runs/* #12- -> json {json.dumps(UNCOUNTED)}"),
-    ],
-    ids=[
-        "the list shows ten failures",
-        "the beginning of the list shows failures",
-        "polls showed failures",
-        "nothing of a run that completed",
-        "nothing of a run that goes on",
-        "no count of failures",
-        "no count of failures any more",
-    ],
-)
-def test_timeout_passes_only_if_something_shows_that_nothing_failed(
-    test_set: str, quirks: dict[str, Any], fault: str, run_step: RunStep
-) -> None:
-    faults = [fault] if fault else []
-    result, _ = run_step(
-        *faults, quirks=Quirks(**quirks), on_timeout="pass", bare=True, test_set_id=test_set, max_wait_time="65"
-    )
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
-
-
-def polled(**progress: int) -> str:
-    """Return a fault: from the third poll on, the run goes on, and shows this."""
-    run = {"run_id": "BGvffsneXVocAfhtfe4adw", "status": "IN PROGRESS", "progress": progress}
-    return f"GET /runs/* #3- -> json {json.dumps(run)}"
-
-
-FAILED_2 = polled(total_test_cases=10, completed_test_cases=4, failed_test_cases=2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "inputs"),
-    [
-        (FAILED_2, {"iteration_count": "3", "max_failed_simulations": "3"}),
-        (FAILED_2, {"mutation_ids": MUTATIONS[0].id, "max_failed_simulations": "20%"}),
-        (polled(total_test_cases=10, completed_test_cases=0, failed_test_cases=10), {"max_failed_simulations": "100%"}),
-        (polled(total_test_cases=0, completed_test_cases=0, failed_test_cases=0), {}),
-    ],
-    ids=["counts of test cases", "all failures of one mutation", "none can have completed", "counts of nothing"],
-)
-def test_timeout_passes_only_if_no_count_of_failures_can_be_too_high(
-    fault: str, inputs: dict[str, str], run_step: RunStep
-) -> None:
-    given = {"on_timeout": "pass", "test_set_id": "stuck001", "max_wait_time": "65"}
-    result, _ = run_step(fault, bare=True, **(given | inputs))
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
-
-
-def test_timeout_does_not_pass_if_coval_reports_an_error(run_step: RunStep) -> None:
-    run = UNCOUNTED | {"error_status": "EXECUTION_FAILURE"}
-    run["progress"] = {"total_test_cases": 10, "completed_test_cases": 4, "failed_test_cases": 0}
-    fault = f"GET /runs/* #3- -> json {json.dumps(run)}"
-    result, _ = run_step(fault, bare=True, on_timeout="pass", test_set_id="stuck001", max_wait_time="65")
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
-
-
-@pytest.mark.parametrize("on_timeout", ["", "fail"])
-def test_timeout_fails_by_default(on_timeout: str, run_step: RunStep) -> None:
-    result, _ = run_step(on_timeout=on_timeout, test_set_id="stuck001", **PATIENT)
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
-
-
-def test_late_run_that_failed_does_not_pass(run_step: RunStep) -> None:
-    """Some values are late, but what is there fails the gate already."""
-    result, _ = run_step(
-        quirks=LATE, on_timeout="pass", bare=True, test_set_id="someFail", thresholds="Latency: avg < 9", **PATIENT
-    )
+@pytest.mark.parametrize("name", UNTIMELY)
+def test_timeout_passes_only_if_something_shows_that_nothing_failed(name: str, run_step: RunStep) -> None:
+    quirks, fault, inputs = UNTIMELY[name]
+    given = {"on_timeout": "pass", "test_set_id": "stuck001", "max_wait_time": "65"} | inputs
+    result, _ = run_step(*([fault] if fault else []), quirks=Quirks(**quirks), bare=True, **given)
     assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
 
 

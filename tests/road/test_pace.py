@@ -16,12 +16,11 @@ from coval_sandbox.http import SeenRequest
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import EPOCH, IDS, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from road.nights import RunStep
+from support import EPOCH, IDS, VirtualClock
 
 LEGS = 20
+FEW = 5
 MOST = 60  # reads in any minute
 CONVERSATIONS = 20
 MINUTES = (10, 20)  # that a run takes
@@ -57,7 +56,7 @@ def kinds_of(requests: Sequence[SeenRequest]) -> Counter[str]:
     return Counter(request.path.removeprefix("/v1/").partition("/")[0] for request in requests)
 
 
-@pytest.mark.parametrize("mode", ["run", "wait"])
+@pytest.mark.parametrize("mode", ["run", pytest.param("wait", marks=pytest.mark.long)])
 def test_twenty_legs_keep_to_the_pace(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
     world = LongRuns(clock.time)
     inputs = {"persona_id": ", ".join(PERSONAS)}
@@ -70,35 +69,25 @@ def test_twenty_legs_keep_to_the_pace(mode: str, run_step: RunStep, clock: Virtu
     assert sum(request.method != "GET" for request in server.requests_seen) == (LEGS if mode == "run" else 0)
 
 
-@pytest.mark.parametrize("legs", [1, 5, LEGS])
-def test_legs_share_look_ups(legs: int, run_step: RunStep, clock: VirtualClock) -> None:
-    personas = ", ".join(PERSONAS[:legs])
-    _, server = run_step(world=LongRuns(clock.time), persona_id=personas, thresholds="Latency: avg < 1.5")
+def test_legs_share_look_ups_and_what_later_comparisons_need(run_step: RunStep) -> None:
+    few = {"persona_id": ", ".join(PERSONAS[:FEW])}
+    _, server = run_step(thresholds="Latency: avg < 1.5", baseline="branch:main", **few)
     kinds = kinds_of(reads_of(server))
-    of_runs = {"runs": kinds.pop("runs"), "conversations": kinds.pop("conversations")}
-    assert kinds == {"agents": 1, "metrics": 1, "test-sets": 1, "test-cases": 1, "personas": legs}
-    assert of_runs["conversations"] == legs
-
-
-def test_legs_share_what_later_comparisons_need(run_step: RunStep) -> None:
-    _, server = run_step(persona_id=", ".join(PERSONAS), mode="launch", baseline="branch:main")
-    kinds = kinds_of(reads_of(server))
-    assert (kinds["agents"], kinds["test-cases"], kinds["personas"]) == (1, 1, LEGS)
+    del kinds["runs"]
+    shared = {"agents": 1, "metrics": 1, "test-sets": 1, "test-cases": 1}
+    assert kinds == shared | {"personas": FEW, "conversations": FEW}
+    result, server = run_step("GET /metrics -> 403", thresholds="Latency: avg < 9", **few)
+    assert sum("Could not check before the launch" in line for line in result.log.splitlines()) == FEW
+    assert kinds_of([request for request in reads_of(server) if request.path == "/v1/metrics"]) == {"metrics": 1}
+    assert result.outputs["verdict"] == "passed"
 
 
 def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
-    result, server = run_step(persona_id=", ".join(PERSONAS), thresholds="Latncy: avg < 2")
-    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == LEGS
+    result, server = run_step(persona_id=", ".join(PERSONAS[:FEW]), thresholds="Latncy: avg < 2")
+    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == FEW
     assert not server.world.runs
     paths = Counter(request.path for request in reads_of(server))
     assert max(paths.values()) <= 2, "the first time only for the agent's type"
-
-
-def test_refused_look_up_is_told_by_each_leg_and_sent_once(run_step: RunStep) -> None:
-    result, server = run_step("GET /metrics -> 403", persona_id=", ".join(PERSONAS), thresholds="Latency: avg < 9")
-    assert sum("Could not check before the launch" in line for line in result.log.splitlines()) == LEGS
-    assert kinds_of([request for request in reads_of(server) if request.path == "/v1/metrics"]) == {"metrics": 1}
-    assert result.outputs["verdict"] == "passed"
 
 
 def test_only_runs_that_are_under_way_share_the_pace(run_step: RunStep) -> None:

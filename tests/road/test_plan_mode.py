@@ -10,7 +10,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.server import Server
-from road.test_several_legs import PERSONAS, SETS, THRESHOLDS
+from road.legs import PERSONAS, SETS, THRESHOLDS
 from support import IDS, KEY, StepResult
 
 RunStep = Callable[..., tuple[StepResult, Server]]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from road.nights import RunStep
+from support import VirtualClock
 
 RUN = "<the id of the run>"
 OTHER_AGENT = "agentOther000000000002"
@@ -36,16 +32,15 @@ def wait_for(run_step: RunStep, clock: VirtualClock) -> RunStep:
     return wait
 
 
-@pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize(
-    ("name", "given", "noun"),
+    ("name", "given", "noun", "ended"),
     [
-        ("agent_id", OTHER_AGENT, "agent"),
-        ("persona_id", IMPATIENT_PERSONA_ID, "persona"),
-        ("test_set_id", "failing1", "test set"),
+        ("agent_id", OTHER_AGENT, "agent", True),
+        ("persona_id", IMPATIENT_PERSONA_ID, "persona", False),
+        ("test_set_id", "failing1", "test set", False),
     ],
 )
-def test_other_run_is_error_and_left_alone(name: str, given: str, noun: str, wait_for: RunStep, *, ended: bool) -> None:
+def test_other_run_is_error_and_left_alone(name: str, given: str, noun: str, ended: bool, wait_for: RunStep) -> None:
     result, server = wait_for(ended=ended, **{name: given})
     assert result.outputs["verdict"] == "error"
     assert result.outputs["reason"].startswith(f'{name} is "{given}", but run {result.outputs["run_id"]} has "')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +11,9 @@ import pytest
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PREVIEW_ID, RUN_TEMPLATES
 from coval_sandbox.server import Server
-from road.test_several_legs import legs_of
+from road.legs import legs_of
+from road.nights import RunStep
 from support import StepResult
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 SMOKE, NIGHTLY, OLD = (str(template["id"]) for template in RUN_TEMPLATES)
 EMPTY = {"agent_id": "", "persona_id": "", "test_set_id": ""}
@@ -146,8 +143,7 @@ def test_template_that_cannot_be_used_is_an_error_before_the_launch(
     assert problem in result.annotations("error")[0].data
 
 
-@pytest.mark.parametrize("count", ["2", -3, 0, 101])
-@pytest.mark.parametrize("name", ["iteration_count", "concurrency"])
+@pytest.mark.parametrize(("name", "count"), [("iteration_count", "2"), ("iteration_count", 0), ("concurrency", 101)])
 def test_count_of_a_template_that_no_run_can_have_is_an_error(
     name: str, count: object, run_step: RunStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
