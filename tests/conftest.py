@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator
 from difflib import unified_diff
 from importlib import import_module
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
-OF_STEPS = ("road", "sandbox")  # whose tests run whole steps, each of which takes a tenth of a second
-FIRST = 2  # cases of each test there that `make test` runs
 IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a worker's own
 PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes
 IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
@@ -103,19 +100,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
 def pytest_order_items(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put all items into the order that all workers have, and leave the later cases of steps to `make long`."""
+    """Put all items into the order that all workers have."""
     if config.stash.get(IS_ROTATED, False):
         items.sort(key=lambda item: item.nodeid.partition("::")[0])
-    cases = Counter[str]()
-    for item in items:
-        if item.path.parent.name not in OF_STEPS or item.get_closest_marker("long"):
-            continue
-        if "golden" in getattr(item, "fixturenames", ()):
-            continue  # a change of wording may touch any of these files
-        test = item.nodeid.partition("[")[0]
-        cases[test] += 1
-        if cases[test] > FIRST:
-            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(trylast=True)  # after the cases that are not selected are gone
