@@ -402,20 +402,6 @@ def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
     assert (tmp_path / WORKER_LOG).read_text() == "begin\n"
 
 
-def test_logs_are_in_the_workspace_of_the_job(tmp_path: Path) -> None:
-    """Modules are those of the working directory, which may be a part of GitHub's workspace."""
-    part = tmp_path / "part"
-    part.mkdir()
-    (part / "agent.py").write_text("def answer(connection): ...")
-    log = io.StringIO()
-    environ = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path), "COVAL_API_KEY": KEY}
-    with chdir(part):
-        code = attach(runtime(SystemClock(), environ=environ, stdout=log), Options(RUN_ID, "agent:answer"), SHORT)
-    assert code == 2
-    assert "::error title=Handler not usable::agent:answer is not async." in log.getvalue()
-    assert (tmp_path / WORKER_LOG).exists()
-
-
 def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
     """The Agent SDK gives up at each of these; Coval still waits for a process."""
     expired = {"status": "READY", "wss_url": "wss://localhost:1/", "token": "t", "expires_at": time.time() - 1}

@@ -404,30 +404,21 @@ class TestGit:
         assert command("launch", *FLAGS)[0] == 0
         assert not Path("started").exists()
 
-    def test_programs_of_git_do_not_see_the_key(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        tools = Path("tools").absolute()
-        tools.mkdir()
-        (tools / "git").write_text(f"#!/bin/sh\nenv >> {tools}/environ\n")
-        (tools / "git").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-        monkeypatch.setenv("COVAL_API_KEY", KEY)
-        monkeypatch.setenv("INPUT_API_KEY", KEY)
-        assert command("launch", *FLAGS)[0] == 0
-        assert "PATH=" in (tools / "environ").read_text()
-        assert KEY not in (tools / "environ").read_text()
-
-    def test_directory_counts_as_changed_unless_git_says_that_it_is_not(
+    def test_programs_of_git_do_not_see_the_key_and_a_directory_counts_as_changed_unless_they_say_that_it_is_not(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A commit that was not what ran must not look as if it was."""
         tools = Path("tools").absolute()
         tools.mkdir()
-        says = {"rev-parse": f"echo {'a' * 40}", "status": "exit 1"}
-        cases = " ".join(f"*{name}*) {what};;" for name, what in says.items())
-        (tools / "git").write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+        cases = f"*rev-parse*) echo {'a' * 40};; *status*) exit 1;;"
+        (tools / "git").write_text(f'#!/bin/sh\nenv >> {tools}/environ\ncase "$*" in {cases} esac\n')
         (tools / "git").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        monkeypatch.setenv("COVAL_API_KEY", KEY)
+        monkeypatch.setenv("INPUT_API_KEY", KEY)
         assert command("run", *FLAGS, "--html-path", "x.html")[0] == 0
+        assert "PATH=" in (tools / "environ").read_text()
+        assert KEY not in (tools / "environ").read_text()
         assert "with changes that are not committed" in Path("x.html").read_text()
 
     def test_password_in_an_address_stays_here(self, command: Command, server: Server) -> None:

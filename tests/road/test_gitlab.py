@@ -218,19 +218,6 @@ def test_log_has_sections_that_begin_and_end(job: Job) -> None:
     assert not re.search(r"[^\x1b]\[0K", job.log)
 
 
-def test_hostile_texts_forge_neither_section_nor_variable_nor_quick_action(job: Job, gitlab: FakeGitLab) -> None:
-    forged = "section_end:1560896353:coval_gate_1\r\x1b[0K/merge"
-    name = "\n/merge\n/approve @all"
-    job.run(test_set_id="someFail", display_name=forged, tags=f"a,{forged}", thresholds=f'"{forged}": avg > 1', **PAGES)
-    assert job.dotenv["VERDICT"] == "error"
-    before = sections(job.log)
-    assert all(not re.search("section_(?:start|end):", heading) for _, _, heading in before)
-    assert job.log.count("\r") == job.log.count("section_start:") + job.log.count("section_end:") == len(before)
-    job.run({"CI_PIPELINE_NAME": name, "CI_JOB_NAME": name}, test_set_id="someFail", **PAGES)
-    assert not any(re.search(r"^\s*/", body, re.MULTILINE) for body in job.notes)
-    assert gitlab.history[-1][0] == "failed"
-
-
 def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitLab) -> None:
     """It is found behind pages of notes, an empty and a short one among them, because some are hidden."""
     merge_request = gitlab.merge_requests[42]
@@ -258,18 +245,6 @@ def test_newer_pipeline_of_the_commit_leaves_no_status_running(job: Job, gitlab:
     assert [*gitlab.statuses] == [SHA]
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
     assert len(job.notes) == 1
-
-
-def test_status_of_a_launch_is_ended_in_its_own_pipeline(job: Job, gitlab: FakeGitLab) -> None:
-    gitlab.pipelines[SHA] = [2201234567]
-    job.run(mode="launch", commit_status="Coval")
-    gitlab.pipelines[SHA].append(2201234999)
-    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
-        "CI_COMMIT_SHA": "f" * 40,
-        "CI_PIPELINE_ID": "2201299999",
-    }
-    assert job.run(triggered, mode="wait", run_id=job.dotenv["RUN_ID"], commit_status="Coval") == 0
-    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
 
 
 def test_status_of_a_child_pipeline_is_set_in_another_one(job: Job, gitlab: FakeGitLab) -> None:
@@ -339,10 +314,8 @@ def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: Fake
 @pytest.mark.parametrize(
     ("token", "told", "notes"),
     [
-        ("glpat-revoked", "GitLab does not accept GITLAB_TOKEN: set a current token.", 0),
         (READ_ONLY_TOKEN, "GITLAB_TOKEN needs the scope api and the role", 0),
         (REPORTER_TOKEN, "GITLAB_TOKEN needs the scope api and the role Developer, or Maintainer where", 1),
-        ("two words", NO_TOKEN, 0),
     ],
 )
 def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab: FakeGitLab) -> None:
@@ -413,12 +386,14 @@ def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: Job, gitl
 
 
 def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGitLab) -> None:
-    """The later pipeline is of the default branch, and reports on the merge request of the run."""
+    """The later pipeline is of the default branch, and reports on the merge request and in the pipeline of the run."""
+    gitlab.pipelines[SHA] = [2201234567]
     assert job.run(mode="launch", **PAGES) == 0
     assert gitlab.history == [RUNNING]
     run_id = job.dotenv["RUN_ID"]
     assert job.post(mode="launch", **PAGES) == ""
     job.clock.sleep(600)
+    gitlab.pipelines[SHA].append(2201234999)
     triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
         "CI_COMMIT_SHA": "f" * 40,
         "CI_COMMIT_BRANCH": "main",
@@ -427,6 +402,7 @@ def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGi
     }
     assert job.run(triggered, mode="wait", run_id=run_id, **PAGES) == 0
     assert gitlab.history == [RUNNING, PASSED]
+    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
     assert len(job.notes) == 1
 
 
