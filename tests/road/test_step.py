@@ -39,9 +39,9 @@ def parse_seconds(stopwatch: str) -> int:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_log_outputs_and_summary_match_golden_file(
-    name: str, finished_step: RunStep, golden: Callable[[str, str], None]
+    name: str, run_step: RunStep, golden: Callable[[str, str], None]
 ) -> None:
-    result, server = finished_step(name)
+    result, server = run_step(**inputs_of(name))
     golden(f"road/{name}.txt", as_text(result))
     launched = [record.run_id for record in server.world.runs]
     assert len(launched) <= 1 + int(inputs_of(name).get("repeat_on_failure", "0"))
