@@ -9,13 +9,10 @@ import pytest
 from hypothesis import settings
 
 
-def shares(entries: Iterable[Any], *, one_of: int, of_others: int = 1) -> list[Any]:
-    """Return two parameters: every n-th entry, for `make test`, and the others, for `make long`.
-
-    `of_others`: where there are very many combinations, so that every n-th of the others shows as much.
-    """
+def shares(entries: Iterable[Any], *, one_of: int) -> list[Any]:
+    """Return two parameters: every n-th entry, for `make test`, and the others, for `make long`."""
     whole = [*entries]
-    others = [entry for place, entry in enumerate(whole) if place % one_of][::of_others]
+    others = [entry for place, entry in enumerate(whole) if place % one_of]
     return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
 
 

@@ -31,19 +31,11 @@ def run_step(tmp_path: Path, clock: VirtualClock) -> RunStep:
 
 
 @pytest.fixture(scope="session")
-def finished_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, Server]]:
-    """Return the result of a step of STEPS and its server, for tests that only read them: each step runs once."""
-
-    @cache
-    def finished(name: str) -> tuple[StepResult, Server]:
-        return step_runner(tmp_path_factory.mktemp(name), VirtualClock())(**inputs_of(name))
-
-    return finished
-
-
-@pytest.fixture(scope="session")
 def reported_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, FakeGitHub]]:
-    """Return the same steps with all reports turned on, and the GitHub that shows them."""
+    """Return the result of a step of STEPS with all reports turned on, and the GitHub that shows them.
+
+    It is for tests that only read them: each step runs once.
+    """
 
     @cache
     def reported(name: str) -> tuple[StepResult, FakeGitHub]:

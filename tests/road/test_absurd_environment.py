@@ -35,28 +35,28 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize("given", [{}, {"thresholds": "Latency: avg <= baseline * 2", "baseline": "tag:nightly"}])
-@pytest.mark.parametrize("name", ["GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"])
-@pytest.mark.parametrize("value", [DIGITS, "-1", "\u0664\u0662", "1e9", " 7 "])
-def test_absurd_number_of_the_workflow_run_changes_no_verdict(
-    given: dict[str, str], value: str, name: str, run_step: RunStep
-) -> None:
-    result, _ = run_step(env={name: value}, resume="true", **given)
-    assert result.outputs["verdict"] == ("inconclusive" if given else "passed"), result.log
+@pytest.mark.parametrize(("number", "attempt"), [(DIGITS, "-1"), ("\u0664\u0662", DIGITS), ("1e9", " 7 ")])
+def test_absurd_number_of_the_workflow_run_changes_no_verdict(number: str, attempt: str, run_step: RunStep) -> None:
+    result, _ = run_step(
+        env={"GITHUB_RUN_ID": number, "GITHUB_RUN_ATTEMPT": attempt},
+        thresholds="Latency: avg <= baseline * 2",
+        baseline="tag:nightly",
+    )
+    assert result.outputs["verdict"] == "inconclusive", result.log
     assert "Traceback" not in result.log
 
 
-@pytest.mark.parametrize("state", [*STATES, NESTED])
-@pytest.mark.parametrize("name", ["legs", "pages"])
-def test_absurd_state_ends_in_no_traceback(name: str, state: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_absurd_state_ends_in_no_traceback(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
         inputs = {"check_run": NAME, "commit_status": NAME, "github_token": "ghs_the-token-of-the-workflow"}
         result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **inputs)
-        result = known_state(result, "owed", "made")
-        result.state[name] = state
         env = {f"INPUT_{key.upper()}": value for key, value in inputs.items()}
-        log = run_post_step(result, server.world, GITHUB_API_URL=github.url, **env)
-        assert "Traceback" not in log
+        for state in (*STATES, NESTED):
+            for name in ("legs", "pages"):
+                killed = known_state(result, "owed", "made")
+                killed.state[name] = state
+                log = run_post_step(killed, server.world, GITHUB_API_URL=github.url, **env)
+                assert "Traceback" not in log
 
 
 def test_event_nested_too_deep_is_no_event(run_step: RunStep, tmp_path: object) -> None:

@@ -71,26 +71,18 @@ def leg_of(result: StepResult) -> dict[str, Any]:
     return leg
 
 
-def test_run_that_this_commit_answered_is_judged_and_said_to_be_so(job: Job) -> None:
-    run_id = job.launch()
+@pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("runFails", "failed")])
+def test_run_that_this_commit_answered_is_judged_and_said_to_be_so(test_set: str, verdict: str, job: Job) -> None:
+    run_id = job.launch(test_set)
     job.attach(run_id)
     result = job.wait(run_id)
-    assert result.outputs["verdict"] == "passed"
+    assert result.outputs["verdict"] == verdict
     assert "Tested: this commit (attached)" in result.summary.splitlines()[:5]
     assert leg_of(result)["tested"] == "this commit (attached)"
     assert job.calls("/agents") == 1, "the launch has noted the type: only the name is asked for"
 
 
-def test_bad_agent_of_this_commit_is_a_failure(job: Job) -> None:
-    run_id = job.launch("failing1")
-    job.attach(run_id)
-    result = job.wait(run_id)
-    assert result.outputs["verdict"] == "failed"
-    assert leg_of(result)["tested"] == "this commit (attached)"
-
-
-@pytest.mark.parametrize("noted", ["SDK_WEBSOCKET", ""])
-@pytest.mark.parametrize("test_set", ["passing1", "someFail", "runFails"])
+@pytest.mark.parametrize(("test_set", "noted"), [("passing1", ""), ("runFails", "SDK_WEBSOCKET")])
 def test_run_without_the_tag_is_an_error_however_it_ended(test_set: str, noted: str, job: Job) -> None:
     """Without the launch's note, Coval says what the agent is."""
     run_id = job.launch(test_set, note=noted)
@@ -126,7 +118,7 @@ def test_run_that_its_job_has_left_is_given_up_at_once(job: Job) -> None:
 def test_run_that_another_job_answered_in_the_end_is_not_given_up(job: Job) -> None:
     run_id = job.launch("slow0001")
     job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED, ATTACHED]}) and None)
-    assert job.wait(run_id).outputs["verdict"] == "timed_out"
+    assert job.wait(run_id, max_wait_time="120").outputs["verdict"] == "timed_out"
     assert job.world.runs[0].status(job.clock.time()) == "IN PROGRESS"
 
 
@@ -137,25 +129,25 @@ def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) ->
     assert result.outputs["reason"].startswith("Nothing shows that a job answered")
 
 
-@pytest.mark.parametrize("mode", ["run", "wait"])
-def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed(mode: str, job: Job) -> None:
-    inputs = WAIT | {"run_id": job.launch(note="")} if mode == "wait" else {"agent_id": AGENT_ID}
+def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed(job: Job) -> None:
+    inputs = WAIT | {"run_id": job.launch(note="")}
     result, _ = job.run_step("GET /agents/* -> 403", world=job.world, json_path="reports/coval.json", **inputs)
     assert result.outputs["verdict"] == "passed"
     assert leg_of(result)["tested"] == f"agent {AGENT_ID}"
     assert "as deployed" not in result.summary
 
 
-@pytest.mark.parametrize("agent", [AGENT_ID, PREVIEW_ID])
-def test_agent_that_coval_reaches_is_judged_as_ever(agent: str, job: Job) -> None:
+def test_agent_that_coval_reaches_is_judged_as_ever(job: Job) -> None:
     """Mode launch notes the type, so that mode wait asks for nothing more but the agent's name."""
     job.world = World(job.clock.time)
-    launched, server = job.run_step(world=job.world, mode="launch", agent_id=agent)
+    launched, server = job.run_step(world=job.world, mode="launch", agent_id=PREVIEW_ID)
     assert job.world.runs[0].body["metadata"]["customer"][AGENT_TYPE] == "VOICE"
-    assert [request.path for request in server.requests_seen if "/agents/" in request.path] == [f"/v1/agents/{agent}"]
+    assert [request.path for request in server.requests_seen if "/agents/" in request.path] == [
+        f"/v1/agents/{PREVIEW_ID}"
+    ]
     result = job.wait(launched.outputs["run_id"])
     assert (result.outputs["verdict"], job.calls("/agents")) == ("passed", 1)
-    assert leg_of(result)["tested"] == f"agent {agent_for(agent).name} as deployed"
+    assert leg_of(result)["tested"] == f"agent {agent_for(PREVIEW_ID).name} as deployed"
 
 
 def test_mode_run_asks_for_the_type_after_the_launch(run_step: RunStep) -> None:
@@ -167,9 +159,8 @@ def test_mode_run_asks_for_the_type_after_the_launch(run_step: RunStep) -> None:
     assert AGENT_TYPE not in server.world.runs[0].body["metadata"]["customer"]
 
 
-@pytest.mark.parametrize("fault", ["", "GET /agents/* #1-2 -> 503"])
-def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(fault: str, job: Job) -> None:
-    result, _ = job.run_step(*filter(None, [fault]), world=job.world, cancel_on_interrupt="false")
+def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(job: Job) -> None:
+    result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, cancel_on_interrupt="false")
     assert result.outputs["verdict"] == "error"
     assert "of type SDK_WEBSOCKET: a process of yours has to answer" in result.outputs["reason"]
     for step in ("mode: launch", "coval-gate attach MODULE:HANDLER --run RUN_ID", "mode: wait"):
@@ -188,12 +179,8 @@ def test_mode_run_compares_with_no_base_agent_that_a_job_answers(run_step: RunSt
     assert world.runs[1].status(clock.time()) == "CANCELLED"
 
 
-@pytest.mark.parametrize(
-    "fault",
-    ["GET /agents/* -> 403", "GET /agents/* -> 500", "GET /agents/* -> hang 60"],
-)
-def test_launch_does_not_depend_on_the_type(fault: str, job: Job) -> None:
-    result, _ = job.run_step(fault, world=job.world, mode="launch")
+def test_launch_does_not_depend_on_the_type(job: Job) -> None:
+    result, _ = job.run_step("GET /agents/* -> 500", world=job.world, mode="launch")
     assert result.exit_code == 0
     assert AGENT_TYPE not in job.world.runs[0].body["metadata"]["customer"]
 
@@ -213,13 +200,6 @@ def test_tag_that_comes_after_the_end_is_awaited_shortly(late: int, grace: str, 
     (record,) = job.world.runs
     job.clock.at(record.end_time - job.clock.time() + job.clock.now() + late, lambda: job.attach(run_id))
     assert job.wait(run_id, metrics_grace_time=grace).outputs["verdict"] == verdict
-
-
-@pytest.mark.parametrize("test_set", ["someFail", "failing1", "runFails"])
-def test_tag_turns_no_red_into_green(test_set: str, job: Job) -> None:
-    run_id = job.launch(test_set)
-    job.attach(run_id)
-    assert job.wait(run_id).outputs["verdict"] == "failed"
 
 
 def test_each_of_several_legs_has_its_own_end(job: Job) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -97,27 +96,20 @@ def test_passing_step_reports_on_its_commit(run_step: RunStep) -> None:
     assert step.complaints == []
 
 
-def test_failing_step_annotates_its_simulations(run_step: RunStep) -> None:
-    with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
-    assert step.exit_code == 1
-    assert bitbucket.results == ["PENDING", "FAILED"]
-    annotations = list(only(bitbucket).annotations.values())
-    assert annotations
-    assert {one["result"] for one in annotations} == {"FAILED"}
-    assert all(one["summary"].startswith("Coval: ") and one["details"] for one in annotations)
-
-
 def test_later_attempt_replaces_the_report_and_its_annotations(run_step: RunStep) -> None:
     with FakeBitbucket() as bitbucket:
         session = session_with(localhost=bitbucket.url)
-        run_step(session, test_set_id="someFail")
-        assert only(bitbucket).annotations
+        assert run_step(session, test_set_id="someFail").exit_code == 1
+        assert bitbucket.results == ["PENDING", "FAILED"]
+        annotations = [*only(bitbucket).annotations.values()]
+        assert {one["result"] for one in annotations} == {"FAILED"}
+        assert all(one["summary"].startswith("Coval: ") and one["details"] for one in annotations)
         again = {"BITBUCKET_STEP_RUN_NUMBER": "2"}
         run_step(session, env=again, test_set_id="someFail", max_failed_simulations="100%")
         report = only(bitbucket)
         assert (report.fields["result"], report.annotations) == ("PASSED", {})
-        run_step(session, env={"BITBUCKET_PARALLEL_STEP": "1"}, test_set_id="someFail")
+        run_step(session, env={"BITBUCKET_PARALLEL_STEP": "1"}, thresholds="pass_rate >= many")
+        assert "thresholds" in list(bitbucket.reports.values())[1].fields["details"]
         assert len(bitbucket.reports) == 2, "another step has its own"
 
 
@@ -157,13 +149,13 @@ def test_step_without_the_proxy_says_so_once(run_step: RunStep) -> None:
     assert healthy.log.splitlines()[-1].startswith("\x1b[1;32m✅ Passed: ")
 
 
-@pytest.mark.parametrize("status", [403, 503, 302])
-def test_proxy_that_refuses_changes_no_verdict(status: int, run_step: RunStep) -> None:
-    with FakeBitbucket(PUT=status) as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url))
+def test_proxy_that_refuses_changes_no_verdict(run_step: RunStep) -> None:
+    with FakeBitbucket(PUT=302) as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), comment="always", commit_status="Voice")
     assert step.exit_code == 0
     assert len(step.complaints) == 1
-    assert f"returned {status}" in step.log
+    assert "returned 302" in step.log
+    assert "Skipping comment and commit status: the job has no GitHub repository." in step.log
     assert not [line for line in step.log.splitlines() if line.startswith("::")]
 
 
@@ -173,21 +165,6 @@ def test_proxy_that_takes_no_annotations_still_has_the_report(run_step: RunStep)
     assert bitbucket.results == ["PENDING", "FAILED"]
     assert "The report in Bitbucket lacks its annotations: POST " in step.log
     assert step.complaints == []
-
-
-@pytest.mark.long  # it waits for real
-@pytest.mark.parametrize("method", ["DELETE", "PUT", "POST"])
-def test_slow_proxy_costs_a_few_seconds(method: str, run_step: RunStep, clock: VirtualClock) -> None:
-    began, step_began = time.monotonic(), clock.now()
-    with FakeBitbucket() as quick:
-        run_step(session_with(localhost=quick.url), test_set_id="someFail")
-    usual, step_began = clock.now() - step_began, clock.now()
-    with FakeBitbucket(**{method: 60.0}) as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
-    assert clock.now() - step_began < usual + 5
-    assert len(step.complaints) <= 1
-    assert "❌ Failed" in step.log
-    assert time.monotonic() - began < 30
 
 
 def test_killed_step_leaves_its_report_to_the_post_step(run_step: RunStep, clock: VirtualClock) -> None:
@@ -223,54 +200,11 @@ def test_post_step_shows_the_verdict_that_the_step_could_not(run_step: RunStep, 
         assert bitbucket.results == ["PASSED"]
 
 
-@pytest.mark.parametrize("mode", ["launch", "plan"])
-def test_step_without_a_verdict_has_no_report(mode: str, run_step: RunStep) -> None:
+def test_odd_names_of_the_repository_are_not_sent(run_step: RunStep) -> None:
     with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), mode=mode)
-    assert step.exit_code == 0
-    assert bitbucket.requests_seen == []
-
-
-def test_wrong_input_is_reported(run_step: RunStep) -> None:
-    with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), thresholds="pass_rate >= many")
-    assert step.exit_code == 1
-    assert bitbucket.results == ["FAILED"]
-    assert "thresholds" in only(bitbucket).fields["details"]
-
-
-@pytest.mark.parametrize("env", [{"BITBUCKET_WORKSPACE": "../../evil"}, {"BITBUCKET_REPO_SLUG": ""}])
-def test_odd_names_of_the_repository_are_not_sent(env: dict[str, str], run_step: RunStep) -> None:
-    with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), env=env)
-    assert step.exit_code == 0
-    assert bitbucket.requests_seen == []
+        step = run_step(session_with(localhost=bitbucket.url), env={"BITBUCKET_WORKSPACE": "../../evil"})
+    assert (step.exit_code, bitbucket.requests_seen) == (0, [])
     assert "Skipping code insights: BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository." in step.log
-
-
-def test_shortened_commit_of_a_pull_request_is_reported_on(run_step: RunStep) -> None:
-    with FakeBitbucket() as bitbucket:
-        run_step(session_with(localhost=bitbucket.url), env={"BITBUCKET_COMMIT": SHA[:12], "BITBUCKET_PR_ID": "42"})
-    assert [sha for sha, _ in bitbucket.reports] == [SHA[:12]]
-
-
-def test_other_pages_are_left_out(run_step: RunStep) -> None:
-    with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), comment="always", commit_status="Voice")
-    assert step.exit_code == 0
-    assert "Skipping comment and commit status: the job has no GitHub repository." in step.log
-    assert bitbucket.results == ["PENDING", "PASSED"]
-
-
-def test_interrupted_step_still_reports(run_step: RunStep, clock: VirtualClock) -> None:
-    world = World(clock.time)
-    clock.at(30, clock.interrupt)
-    with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), world=world)
-    assert step.exit_code == 1
-    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
-    assert bitbucket.results == ["PENDING", "FAILED"]
-    assert only(bitbucket).fields["details"].startswith("🚫 Cancelled")
 
 
 def test_step_that_waits_reports_on_the_commit_of_its_run(run_step: RunStep, clock: VirtualClock) -> None:
@@ -278,6 +212,7 @@ def test_step_that_waits_reports_on_the_commit_of_its_run(run_step: RunStep, clo
     with FakeBitbucket() as bitbucket:
         session = session_with(localhost=bitbucket.url)
         run_step(session, world=world, mode="launch")
+        assert bitbucket.requests_seen == [], "without a verdict, there is no report"
         (record,) = world.runs
         later = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_COMMIT": "6" * 40}
         step = run_step(session, world=world, env=later, mode="wait", run_id=record.run_id)

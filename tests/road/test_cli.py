@@ -122,21 +122,14 @@ def test_judging_a_run_again_on_a_laptop_changes_nothing_in_coval(command: Comma
     assert "PATCH" in {request.method for request in server.requests_seen}
 
 
-@pytest.mark.parametrize("flags", [[], ["--threshold", "nonsense"]])
-def test_report_is_opened(command: Command, monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+def test_report_is_opened(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = opener(monkeypatch)
-    command("run", *FLAGS, *flags, "--html-path", "a b.html", "--open")
+    command("run", *FLAGS, "--threshold", "nonsense", "--html-path", "a b.html", "--open")
     assert opened() == [Path("a b.html").absolute().as_uri()]
-
-
-def test_file_that_is_no_report_of_this_command_is_not_opened(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = opener(monkeypatch)
     Path("other.html").write_text("<script>")
     Path("x.html").symlink_to("other.html")
     assert command("run", *FLAGS, "--html-path", "x.html", "--open")[0] == 2
-    assert opened() == []
+    assert len(opened()) == 1, "that is no report of this command"
 
 
 def opener(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
@@ -147,11 +140,6 @@ def opener(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     monkeypatch.setenv("BROWSER", f"{browser} %s")
     monkeypatch.setattr(webbrowser, "_tryorder", None)
     return lambda: notes.read_text().splitlines() if notes.exists() else []
-
-
-def test_plan_launches_nothing(command: Command, server: Server) -> None:
-    assert command("plan", *FLAGS)[0] == 0
-    assert {request.method for request in server.requests_seen} == {"GET"}
 
 
 def test_local_run_is_of_no_branch_and_takes_no_tag(command: Command, world: World) -> None:
@@ -167,21 +155,12 @@ class TestState:
         with pytest.raises(Killed):
             command(*arguments)
 
-    @pytest.mark.parametrize("other", [["plan", *FLAGS], ["run", *FLAGS, "--max-wait-time", "5"]])
-    def test_survives_another_command(
-        self, command: Command, clock: VirtualClock, world: World, other: list[str]
-    ) -> None:
-        clock.at(10, lambda: command(*other))
-        clock.at(30, kill)
-        self.killed(command, "run", *FLAGS)
-        assert command("post")[0] == 0
-        assert world.runs[0].status(clock.time()) == "CANCELLED"
-        assert not Path(".coval-gate").exists()
-
     def test_of_every_killed_command_is_ended_by_one_post(
         self, command: Command, clock: VirtualClock, world: World
     ) -> None:
+        """Another command in between takes nothing away."""
         for _ in range(2):
+            clock.at(clock.now() + 5, lambda: command("plan", *FLAGS))
             clock.at(clock.now() + 10, kill)
             self.killed(command, "run", *FLAGS)
         code, log, _ = command("post")
@@ -209,7 +188,10 @@ class TestState:
     def test_needs_the_key_of_the_run(self, command: Command, clock: VirtualClock, world: World) -> None:
         clock.at(10, kill)
         self.killed(command, "run", *FLAGS)
-        assert "cancelling needs the API key" in command("post", COVAL_API_KEY="")[1]
+        code, log, _ = command("post", COVAL_API_KEY="")
+        assert "cancelling needs the API key" in log
+        assert (code, log.splitlines()[-1]) == (2, "Something is left: see above. `coval-gate post` tries again.")
+        assert command("post", COVAL_API_KEY="", CI="true")[0] == 0
         assert command("post")[0] == 0
         assert world.runs[0].status(clock.time()) == "CANCELLED"
 
@@ -230,38 +212,26 @@ class TestState:
     ("arguments", "problem"),
     [
         (["run", "--treshold", "a"], "run: there is no flag --treshold; did you mean --threshold?"),
-        (["run", "--agent", "a"], "run: there is no flag --agent; did you mean --agent-id?"),
         (
             ["cancel", "--threshold", "a"],
             "cancel: --threshold has no effect here; it is a flag of run and wait.",
         ),
         (["init", "--sytem", "gitlab"], "init: there is no flag --sytem; did you mean --system?"),
-        (["init", "--threshold", "a"], "init: --threshold has no effect here; it is a flag of run and wait."),
         (["rnu"], "there is no command 'rnu'; did you mean run?"),
-        (["run", "now"], "run: takes no argument 'now'."),
         (["wait"], "wait: RUN is missing: give the ids of runs, or set INPUT_RUN_ID."),
         (["run", "--agent-id"], "run: argument --agent-id: expected one argument."),
         (["run", "--open"], "run: --open needs --html-path"),
         (["run", "--key-file", "none"], "the file of --key-file cannot be read: No such file or directory."),
-        (["run", "--config-path", "none.yml"], "the file none.yml cannot be read: No such file or directory."),
-        (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
-        (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", f"--API_KEY={KEY}"], "there is no flag --API_KEY: the key comes from the environment variable"),
         (
             ["run", "--github-token", "t"],
             "there is no flag --github-token: set the variable INPUT_GITHUB_TOKEN, because",
         ),
-        (["post", "--thresholds", "a"], "post: there is no flag --thresholds"),
         (
             ["run", "--baseline", "a", "--baseline=b"],
             "run: --baseline and --baseline cannot both count; give one of them.",
         ),
-        (["run", "--resume", "--no-resume"], "run: --resume and --no-resume cannot both count; give one of them."),
-        (["run", "--key-file", "a", "--key-file", "b"], "run: --key-file and --key-file cannot both count"),
         (["run", "--threshold", ""], "run: --threshold is empty. Leave it out, or set the variable"),
-        (["run", "--threshold", "total > 1", "--threshold", " "], "run: --threshold is empty."),
-        (["run", "--baseline="], "run: --baseline is empty."),
-        (["run", "--key-file", ""], "run: --key-file is empty."),
         (["wait", "run1", ""], "wait: RUN is empty."),
         (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long for a key."),
     ],
@@ -279,39 +249,30 @@ def test_misuse_is_an_error_and_sends_nothing(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [KEY],
         ["run", KEY],
         ["run", f"--{KEY}"],
-        ["run", f"--open={KEY}"],
-        ["run", "--config-path", KEY],
         ["run", "--config-path", KEY, "--key-file", "key"],
         ["init", "--system", KEY],
         ["post", "--config-path", "named.yml"],
         ["attach", "--run", "run1", KEY, KEY],
     ],
 )
-@pytest.mark.parametrize("set_", [KEY, ""], ids=["set", "not set"])
-def test_key_in_a_misuse_is_masked(command: Command, arguments: list[str], set_: str) -> None:
+def test_key_in_a_misuse_is_masked(command: Command, arguments: list[str]) -> None:
     """Of a key that is not set, its form says what it is."""
     Path("key").write_text(KEY, encoding="utf-8")
     Path("named.yml").write_text(f"{KEY}: 1\n", encoding="utf-8")
-    assert command(*arguments, COVAL_API_KEY=set_)[0] == (0 if arguments[0] == "post" else 2)
+    for is_set in (KEY, ""):
+        assert command(*arguments, COVAL_API_KEY=is_set)[0] == (0 if arguments[0] == "post" else 2)
 
 
-@pytest.mark.parametrize("arguments", [["run", "--treshold", "a"], ["wait"], ["run", "--config-path", "none.yml"]])
-def test_misuse_leaves_no_verdict_of_another_step_to_later_jobs(command: Command, arguments: list[str]) -> None:
+def test_misuse_leaves_no_verdict_of_another_step_to_later_jobs(command: Command) -> None:
     report = Path("coval-gate.env")
     report.write_text("PASSED=true\nVERDICT=passed\n", encoding="utf-8")
-    code, log, _ = command(*arguments, GITLAB_CI="true")
+    assert command("post", "--threshold", "a", GITLAB_CI="true")[0] == 2
+    assert report.read_text(encoding="utf-8") == "PASSED=true\nVERDICT=passed\n", "post has no outputs"
+    code, log, _ = command("run", "--treshold", "a", GITLAB_CI="true")
     assert (code, log) == (2, "")
     assert {"PASSED=false", "VERDICT=error"} <= {*report.read_text(encoding="utf-8").split()}
-
-
-def test_misuse_of_a_command_without_outputs_leaves_those_of_the_step(command: Command) -> None:
-    report = Path("coval-gate.env")
-    report.write_text("PASSED=true\n", encoding="utf-8")
-    assert command("post", "--threshold", "a", GITLAB_CI="true")[0] == 2
-    assert report.read_text(encoding="utf-8") == "PASSED=true\n"
 
 
 def test_key_may_be_in_a_file(command: Command) -> None:
@@ -355,21 +316,15 @@ class TestFile:
         Path("../.git").mkdir()
         assert command("plan")[0] == 2
 
-    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("none")])
-    def test_that_cannot_be_read_is_not_ignored(
-        self, command: Command, server: Server, make: Callable[[Path], object]
-    ) -> None:
+    def test_that_cannot_be_read_is_not_ignored(self, command: Command, server: Server) -> None:
         """It may hold the thresholds, without which a run is green."""
-        make(Path("coval-gate.yml"))
+        os.mkfifo("coval-gate.yml")
         assert command("run", *FLAGS) == (2, "", "coval-gate: coval-gate.yml must be a file.\n")
-        assert server.requests_seen == []
-
-    @pytest.mark.parametrize("name", ["coval-gate.yaml", "coval-gate.json", "coval-gate.toml"])
-    def test_of_a_similar_name_is_not_ignored(self, command: Command, server: Server, name: str) -> None:
+        Path("coval-gate.yml").unlink()
+        name = "coval-gate.toml"
         Path(name).write_text("thresholds = ['Latency: p(95) < 0.5']\n")
         code, _, errors = command("run", *FLAGS)
         assert (code, errors.startswith(f"coval-gate: {name} is not read. Write coval-gate.yml")) == (2, True)
-        assert server.requests_seen == []
         code, log, _ = command("run", *FLAGS, "--config-path", name)
         assert (code, f"{name}, line 1: " in log, server.requests_seen) == (2, True, [])
 
@@ -412,13 +367,10 @@ def test_overview_and_version(command: Command) -> None:
         assert all(re.search(rf"^  {name} ", text, re.MULTILINE) for name in COMMANDS)
 
 
-def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> None:
+def test_init_writes_a_workflow(command: Command) -> None:
     code, log, _ = command("init", "--yes", "--system", "github", "--agent", "Front desk")
-    assert code == 0, log
-    assert "Wrote .github/workflows/voice-gate.yml." in log
+    assert (code, "Wrote .github/workflows/voice-gate.yml." in log) == (0, True)
     assert f'agent_id: "{AGENT_ID}"' in Path(".github/workflows/voice-gate.yml").read_text()
-    code, log, _ = command("init", "--yes", "--system", "github")
-    assert code == 2
 
 
 class TestGit:
@@ -452,45 +404,27 @@ class TestGit:
         assert command("launch", *FLAGS)[0] == 0
         assert not Path("started").exists()
 
-    def test_programs_of_git_do_not_see_the_key(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-        tools = Path("tools").absolute()
-        tools.mkdir()
-        (tools / "git").write_text(f"#!/bin/sh\nenv >> {tools}/environ\n")
-        (tools / "git").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-        monkeypatch.setenv("COVAL_API_KEY", KEY)
-        monkeypatch.setenv("INPUT_API_KEY", KEY)
-        assert command("launch", *FLAGS)[0] == 0
-        assert "PATH=" in (tools / "environ").read_text()
-        assert KEY not in (tools / "environ").read_text()
-
-    def test_directory_counts_as_changed_unless_git_says_that_it_is_not(
+    def test_programs_of_git_do_not_see_the_key_and_a_directory_counts_as_changed_unless_they_say_that_it_is_not(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A commit that was not what ran must not look as if it was."""
         tools = Path("tools").absolute()
         tools.mkdir()
-        says = {"rev-parse": f"echo {'a' * 40}", "status": "exit 1"}
-        cases = " ".join(f"*{name}*) {what};;" for name, what in says.items())
-        (tools / "git").write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+        cases = f"*rev-parse*) echo {'a' * 40};; *status*) exit 1;;"
+        (tools / "git").write_text(f'#!/bin/sh\nenv >> {tools}/environ\ncase "$*" in {cases} esac\n')
         (tools / "git").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        monkeypatch.setenv("COVAL_API_KEY", KEY)
+        monkeypatch.setenv("INPUT_API_KEY", KEY)
         assert command("run", *FLAGS, "--html-path", "x.html")[0] == 0
+        assert "PATH=" in (tools / "environ").read_text()
+        assert KEY not in (tools / "environ").read_text()
         assert "with changes that are not committed" in Path("x.html").read_text()
 
-    @pytest.mark.parametrize(
-        "address",
-        [
-            "https://mona:pa55word@github.com/acme/voice-agent.git",
-            "mona:pa55word@github.com/acme/voice-agent.git",
-            "https://github.com/mona:pa55word@github.com/acme/voice-agent",
-            "ssh://mona:pa55word@github.com/acme/voice-agent.git",
-        ],
-    )
-    def test_password_in_an_address_stays_here(self, command: Command, server: Server, address: str) -> None:
+    def test_password_in_an_address_stays_here(self, command: Command, server: Server) -> None:
         self.git("init", "--quiet")
         self.git("commit", "--quiet", "--allow-empty", "--message", "Begin")
-        self.git("remote", "add", "origin", address)
+        self.git("remote", "add", "origin", "https://github.com/mona:pa55word@github.com/acme/voice-agent")
         _, log, _ = command("launch", *FLAGS)
         (launch,) = [request for request in server.requests_seen if request.method == "POST"]
         assert "github_commit" in str(launch.json)
@@ -502,23 +436,25 @@ class TestProcess:
 
     COMMAND = (sys.executable, "-m", "coval_gate")
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-    def test_signal_ends_the_run(self, number: signal.Signals) -> None:
-        """A terminal that is closed sends SIGHUP."""
+    def test_terminal_that_is_closed_ends_the_run(self) -> None:
         world = World(time.time)
-        with Server(world) as server:
-            environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url}
-            with self.started(["run", *FLAGS], environ) as process:
-                assert process.stdout
-                while b"Waiting for the run" not in process.stdout.readline():
-                    assert process.poll() is None
-                process.send_signal(number)
-                assert process.wait(60) == 130
+        with (
+            Server(world) as server,
+            subprocess.Popen(
+                [*self.COMMAND, "run", *FLAGS],
+                env=self.environ() | {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url},
+                stdout=subprocess.PIPE,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+            ) as process,
+        ):
+            assert process.stdout
+            while b"Waiting for the run" not in process.stdout.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(60) == 130
         assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
 
-    @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 0), (b"2\n", 0)], ids=["C-c", "C-d", "number"])
-    def test_question_of_init_takes_every_answer(self, key: bytes, code: int) -> None:
-        """Ctrl-C ends the command, and writes nothing; Ctrl-D leaves a variable."""
+    def test_question_of_init_can_be_interrupted(self) -> None:
         ids = ["--persona", "Patient caller", "--test-set", "passing1"]
         with Server(World(time.time)) as server:
             environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "TERM": "xterm"}
@@ -538,16 +474,13 @@ class TestProcess:
                     shown += os.read(parent, 4096)
                 with suppress(OSError):  # the terminal is closed
                     while process.poll() is None:
-                        os.write(parent, key)  # again, where Ctrl-C came after the prompt, but before Python read
+                        os.write(parent, b"\x03")  # again, where it came after the prompt, but before Python read
                         while select.select([parent], [], [], 1)[0]:
                             shown += os.read(parent, 4096)
-                assert process.wait(60) == code, shown
+                assert process.wait(60) == 130, shown
             os.close(parent)
         assert b"Traceback" not in shown
-        written = Path(".github/workflows/voice-gate.yml")
-        assert written.exists() == (code == 0)
-        if code == 0:
-            assert ("vars.COVAL_AGENT_ID" in written.read_text()) == (key == b"\x04")
+        assert not Path(".github").exists()
 
     def test_system_without_posix_is_told_in_a_sentence(self) -> None:
         windows = "import signal, sys; sys.platform = 'win32'; del signal.SIGHUP; sys.modules['fcntl'] = None; "
@@ -568,8 +501,9 @@ class TestProcess:
             for number, handler in [*kept, (signal.SIGHUP, old)]:
                 signal.signal(number, handler)
 
-    @pytest.mark.parametrize("streams", [">&- 2>&- <&-", "2>&-", ">/dev/full"])
-    @pytest.mark.parametrize("arguments", [["--version"], ["run", *FLAGS]])
+    @pytest.mark.parametrize(
+        ("arguments", "streams"), [(["--version"], ">/dev/full"), (["run", *FLAGS], ">&- 2>&- <&-")]
+    )
     def test_streams_that_take_nothing_change_no_exit_code(self, arguments: list[str], streams: str) -> None:
         """There is no key, so nothing is sent."""
         command = ["sh", "-c", f'"$@" {streams}', "sh", *self.COMMAND, *arguments]
@@ -577,36 +511,16 @@ class TestProcess:
         assert done.returncode == (2 if "run" in arguments else 0)
         assert b"Traceback" not in done.stdout + done.stderr
 
-    def started(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
-        command = [*self.COMMAND, *arguments]
-        return subprocess.Popen(
-            command,
-            env=self.environ() | environ,
-            stdout=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
-        )
-
     @staticmethod
     def environ() -> dict[str, str]:
         others = ("CI", "GITHUB_", "INPUT_", "COVAL_")
         return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "warning"),
-    [
-        (["run", "--supersede"], "--supersede has no effect here: nothing tells which earlier runs are of this step."),
-        (
-            ["plan", "--html-path", "x.html"],
-            "--html-path has no effect in `coval-gate plan`, which has no run",
-        ),
-    ],
-)
-def test_flag_that_can_have_no_effect_is_told(command: Command, arguments: list[str], warning: str) -> None:
-    name, *flags = arguments
-    code, log, _ = command(name, *FLAGS, *flags)
+def test_flag_that_can_have_no_effect_is_told(command: Command) -> None:
+    code, log, _ = command("plan", *FLAGS, "--html-path", "x.html", "--supersede")
     assert code == 0
-    assert f"Warning: {warning}" in log
+    assert "Warning: --html-path has no effect in `coval-gate plan`, which has no run" in log
 
 
 @pytest.mark.parametrize(("flags", "status"), [([], "IN PROGRESS"), (["--cancel-on-interrupt"], "CANCELLED")])
@@ -618,14 +532,3 @@ def test_person_who_stops_watching_a_run_ends_it_only_if_asked_to(
     code, _, _ = command("wait", world.runs[0].run_id, *flags)
     assert code == 130
     assert world.runs[0].status(clock.time()) == status
-
-
-def test_post_that_could_not_end_what_is_left_says_so(command: Command, clock: VirtualClock, world: World) -> None:
-    clock.at(10, kill)
-    TestState.killed(command, "run", *FLAGS)
-    code, log, _ = command("post", COVAL_API_KEY="")
-    assert (code, log.splitlines()[-1]) == (2, "Something is left: see above. `coval-gate post` tries again.")
-    assert command("post", COVAL_API_KEY="", CI="true")[0] == 0
-    assert command("post")[0] == 0
-    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
-    assert command("post")[0] == 0

@@ -169,9 +169,13 @@ def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> N
 
 
 def test_steps_send_each_call_of_the_contract_and_no_other(job: Job, gitlab: FakeGitLab) -> None:
-    """The fake checks each request and response, and fails the test that broke the contract."""
+    """The fake checks each request and response, and fails the test that broke the contract.
+
+    A job that was killed with its post step leaves a status running, which is no error.
+    """
     gitlab.add_status(SHA, "Coval", "running")
     job.run(**PAGES)
+    assert (job.warnings, gitlab.history) == ([], [PASSED])
     job.run(thresholds="total >= 99", **PAGES)
     found = [call_of(seen.method, seen.path.removeprefix(BASE)) for seen in gitlab.requests_seen]
     assert {call and call[0].operation for call in found} == {call.operation for call in CALLS}
@@ -214,23 +218,11 @@ def test_log_has_sections_that_begin_and_end(job: Job) -> None:
     assert not re.search(r"[^\x1b]\[0K", job.log)
 
 
-def test_hostile_texts_forge_neither_section_nor_variable_nor_quick_action(job: Job, gitlab: FakeGitLab) -> None:
-    forged = "section_end:1560896353:coval_gate_1\r\x1b[0K/merge"
-    name = "\n/merge\n/approve @all"
-    job.run(test_set_id="someFail", display_name=forged, tags=f"a,{forged}", thresholds=f'"{forged}": avg > 1', **PAGES)
-    assert job.dotenv["VERDICT"] == "error"
-    before = sections(job.log)
-    assert all(not re.search("section_(?:start|end):", heading) for _, _, heading in before)
-    assert job.log.count("\r") == job.log.count("section_start:") + job.log.count("section_end:") == len(before)
-    job.run({"CI_PIPELINE_NAME": name, "CI_JOB_NAME": name}, test_set_id="someFail", **PAGES)
-    assert not any(re.search(r"^\s*/", body, re.MULTILINE) for body in job.notes)
-    assert gitlab.history[-1][0] == "failed"
-
-
 def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitLab) -> None:
+    """It is found behind pages of notes, an empty and a short one among them, because some are hidden."""
     merge_request = gitlab.merge_requests[42]
-    for number in range(120):  # more than a page
-        gitlab.add_note(42, f"Note {number}", "mona", is_system=number % 2 == 0)
+    notes = [gitlab.add_note(42, f"Note {number}", "mona", is_system=number % 2 == 0) for number in range(250)]
+    gitlab.unreadable = {note.id for note in notes[:190]}
     assert job.run(test_set_id="passing1", **PAGES) == 0
     (first,) = [note for note in merge_request.notes if note.body.startswith("<!--")]
     assert "Passed" in first.body
@@ -238,41 +230,21 @@ def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitL
     gitlab.commits.add("6" * 40)
     gitlab.pipelines["6" * 40] = [2201234599]
     later = {"CI_COMMIT_SHA": "6" * 40, "CI_PIPELINE_ID": "2201234599", "CI_JOB_ID": "12345678999"}
-    assert job.run(later, thresholds="pass_rate >= 101%\ntotal >= 99", **PAGES) == 1
     assert job.run(later, thresholds="total >= 99", **PAGES) == 1
     assert [note for note in merge_request.notes if note.body.startswith("<!--")] == [first]
     assert "6666666" in first.body
+    assert "Failed" in first.body
 
 
-def test_note_is_found_behind_pages_whose_notes_are_hidden(job: Job, gitlab: FakeGitLab) -> None:
-    notes = [gitlab.add_note(42, f"Mentioned in issue {number}", "mona", is_system=True) for number in range(250)]
-    gitlab.unreadable = {note.id for note in notes[:190]}  # an empty page, and a short one
-    for thresholds in ("total >= 1", "total >= 99"):
-        job.run(thresholds=thresholds, comment="always")
-    (note,) = [body for body in job.notes if body.startswith("<!--")]
-    assert "Failed" in note
-
-
-@pytest.mark.parametrize("merged", [False, True])
-def test_newer_pipeline_of_the_commit_leaves_no_status_running(merged: bool, job: Job, gitlab: FakeGitLab) -> None:
+def test_newer_pipeline_of_the_commit_leaves_no_status_running(job: Job, gitlab: FakeGitLab) -> None:
     """In a pipeline of merged results, the commit is another one than the pipeline's."""
-    env = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA} if merged else {}
+    env = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
     gitlab.pipelines[SHA] = [2201234567]
     job.clock.at(30, lambda: gitlab.pipelines[SHA].append(2201234999))
-    assert job.run(env, commit_status="Coval") == 0
+    assert job.run(env, **PAGES) == 0
+    assert [*gitlab.statuses] == [SHA]
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
-
-
-def test_status_of_a_launch_is_ended_in_its_own_pipeline(job: Job, gitlab: FakeGitLab) -> None:
-    gitlab.pipelines[SHA] = [2201234567]
-    job.run(mode="launch", commit_status="Coval")
-    gitlab.pipelines[SHA].append(2201234999)
-    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
-        "CI_COMMIT_SHA": "f" * 40,
-        "CI_PIPELINE_ID": "2201299999",
-    }
-    assert job.run(triggered, mode="wait", run_id=job.dotenv["RUN_ID"], commit_status="Coval") == 0
-    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
+    assert len(job.notes) == 1
 
 
 def test_status_of_a_child_pipeline_is_set_in_another_one(job: Job, gitlab: FakeGitLab) -> None:
@@ -284,10 +256,10 @@ def test_status_of_a_child_pipeline_is_set_in_another_one(job: Job, gitlab: Fake
 
 @pytest.mark.parametrize(
     "env",
-    [{}, {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}, {"CI_PROJECT_PATH": "mona/voice-agent"}],
+    [{"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}, {"CI_PROJECT_PATH": "mona/voice-agent"}],
 )
 def test_merge_request_is_compared_with_the_run_of_a_push(env: dict[str, str], job: Job) -> None:
-    """Its pipeline may be of the request's commit, of merged results, or of a fork."""
+    """Its pipeline may be of merged results, or of a fork."""
     given = {"baseline": "branch:main", "thresholds": "Latency: avg <= baseline * 1.5"}
     push = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
         "CI_COMMIT_SHA": "f" * 40,
@@ -305,10 +277,10 @@ def test_merge_request_is_compared_with_the_run_of_a_push(env: dict[str, str], j
 
 def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> None:
     config = {"CI_CONFIG_PATH": ".gitlab-ci.yml"}
-    for title in ("Add a tool", "Mend the tool", "Mend it again"):
+    for title in ("Add a tool", "Mend it"):
         assert job.run(config | {"CI_PIPELINE_NAME": f"Merge request: {title}"}, comment="always") == 0
     (note,) = job.notes
-    assert "Mend it again" in note
+    assert "Mend it" in note
     assert job.run({"CI_CONFIG_PATH": "nightly.yml"}, comment="always") == 0
     assert len(job.notes) == 2, "another workflow has a note of its own"
 
@@ -319,18 +291,11 @@ def test_note_of_another_author_is_left_alone(job: Job, gitlab: FakeGitLab) -> N
     (own,) = gitlab.merge_requests[42].notes
     gitlab.merge_requests[42].notes.clear()
     forged = gitlab.add_note(42, own.body.partition("\n")[0] + "\nAll is well.", "mallory")
-    for test_set in ("passing1", "someFail"):
-        job.run(test_set_id="passing1", thresholds=f"total >= {1 if test_set == 'passing1' else 99}", **PAGES)
+    job.run(thresholds="total >= 1", **PAGES)
+    job.run(thresholds="total >= 99", **PAGES)
     assert forged.body.endswith("All is well.")
     assert [note.author for note in gitlab.merge_requests[42].notes] == ["mallory", "project_7_bot"]
     assert "Failed" in job.notes[1]
-
-
-def test_merged_results_report_on_the_source_branch(job: Job, gitlab: FakeGitLab) -> None:
-    merged = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
-    job.run(merged, **PAGES)
-    assert list(gitlab.statuses) == [SHA]
-    assert len(job.notes) == 1
 
 
 def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: FakeGitLab) -> None:
@@ -349,10 +314,8 @@ def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: Fake
 @pytest.mark.parametrize(
     ("token", "told", "notes"),
     [
-        ("glpat-revoked", "GitLab does not accept GITLAB_TOKEN: set a current token.", 0),
         (READ_ONLY_TOKEN, "GITLAB_TOKEN needs the scope api and the role", 0),
         (REPORTER_TOKEN, "GITLAB_TOKEN needs the scope api and the role Developer, or Maintainer where", 1),
-        ("two words", NO_TOKEN, 0),
     ],
 )
 def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab: FakeGitLab) -> None:
@@ -364,36 +327,20 @@ def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab:
     assert token not in job.log
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "POST /projects/*/statuses/* #1-2 -> 409",
-        "POST /projects/*/statuses/* #2 -> drop-after",
-        "POST /projects/*/notes #1 -> drop-after",
-    ],
-)
-def test_hiccup_leaves_one_note_and_the_final_status(fault: str, job: Job, gitlab: FakeGitLab) -> None:
-    gitlab.faults += FakeGitLab(faults=[fault]).faults
+def test_hiccup_leaves_one_note_and_the_final_status(job: Job, gitlab: FakeGitLab) -> None:
+    faults = ["statuses/* #1-2 -> 409", "statuses/* #4 -> drop-after", "notes #1 -> drop-after"]
+    gitlab.faults += FakeGitLab(faults=[f"POST /projects/*/{fault}" for fault in faults]).faults
     assert job.run(**PAGES) == 0
     assert len(job.notes) == 1
     assert gitlab.statuses[SHA][-1]["status"] == "success"
     assert job.warnings == []
 
 
-@pytest.mark.parametrize("fault", ["500", "moved http://127.0.0.1:9/", "400 Name is reserved"])
-def test_broken_gitlab_changes_nothing_about_the_verdict(fault: str, job: Job, gitlab: FakeGitLab) -> None:
-    gitlab.faults += FakeGitLab(faults=[f"* /projects/* -> {fault}"]).faults
+def test_broken_gitlab_changes_nothing_about_the_verdict(job: Job, gitlab: FakeGitLab) -> None:
+    gitlab.faults += FakeGitLab(faults=["* /projects/* -> moved http://127.0.0.1:9/"]).faults
     assert job.run(max_wait_time="600", **PAGES) == 0
     assert job.dotenv["VERDICT"] == "passed"
     assert job.warnings
-
-
-def test_status_that_is_running_already_is_no_error(job: Job, gitlab: FakeGitLab) -> None:
-    """A job that was killed with its post step leaves it so."""
-    gitlab.add_status(SHA, "Coval", "running")
-    assert job.run(**PAGES) == 0
-    assert job.warnings == []
-    assert gitlab.history == [PASSED]
 
 
 def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitLab) -> None:
@@ -410,7 +357,7 @@ def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitL
 def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: FakeGitLab) -> None:
     job.clock.at(30, kill)
     with pytest.raises(Killed):
-        job.run(test_set_id="slow0001", **PAGES)
+        job.run(test_set_id="slow0001", commit_status="Coval")
     assert gitlab.history == [RUNNING]
     assert job.dotenv["VERDICT"] == "error"
     assert job.dotenv["RUN_ID"] == job.world.runs[0].run_id
@@ -418,19 +365,11 @@ def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: Fak
     state = file.read_text(encoding="utf-8")
     assert TOKEN not in state
     assert KEY not in state
-    job.post(test_set_id="slow0001", **PAGES)
+    job.post(test_set_id="slow0001")  # the status was asked for by the command line alone
     assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
     assert gitlab.history == [RUNNING, KILLED]
     assert not [*(job.checkout / ".coval-gate").glob("state-*")]
-    assert job.post(test_set_id="slow0001", **PAGES) == ""
-
-
-def test_post_ends_the_status_that_only_the_command_line_asked_for(job: Job, gitlab: FakeGitLab) -> None:
-    job.clock.at(30, kill)
-    with pytest.raises(Killed):
-        job.run(test_set_id="slow0001", commit_status="Coval")
-    job.post()
-    assert gitlab.history == [RUNNING, KILLED]
+    assert job.post(test_set_id="slow0001") == ""
 
 
 def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: Job, gitlab: FakeGitLab) -> None:
@@ -447,12 +386,14 @@ def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: Job, gitl
 
 
 def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGitLab) -> None:
-    """The later pipeline is of the default branch, and reports on the merge request of the run."""
+    """The later pipeline is of the default branch, and reports on the merge request and in the pipeline of the run."""
+    gitlab.pipelines[SHA] = [2201234567]
     assert job.run(mode="launch", **PAGES) == 0
     assert gitlab.history == [RUNNING]
     run_id = job.dotenv["RUN_ID"]
     assert job.post(mode="launch", **PAGES) == ""
     job.clock.sleep(600)
+    gitlab.pipelines[SHA].append(2201234999)
     triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
         "CI_COMMIT_SHA": "f" * 40,
         "CI_COMMIT_BRANCH": "main",
@@ -461,19 +402,14 @@ def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGi
     }
     assert job.run(triggered, mode="wait", run_id=run_id, **PAGES) == 0
     assert gitlab.history == [RUNNING, PASSED]
+    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
     assert len(job.notes) == 1
 
 
-def test_several_legs_have_a_link_each(job: Job) -> None:
-    assert job.run(agent_id="agent00000000000000001,agent00000000000000002", persona_id=IDS["persona_id"]) in (0, 1)
-    assert len(job.dotenv["RUN_IDS"].split(",")) == 2
-    assert [link["label"] for link in job.links] == [f"Run of agent0000000000000000{number}" for number in (1, 2)]
-
-
-@pytest.mark.parametrize("name", ["coval-gate.env", "coval-gate-annotations.json"])
-def test_reports_follow_no_link_of_the_checkout(name: str, job: Job, tmp_path: Path) -> None:
+def test_reports_follow_no_link_of_the_checkout(job: Job, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("mine", encoding="utf-8")
-    (job.checkout / name).symlink_to(outside)
+    for name in ("coval-gate.env", "coval-gate-annotations.json"):
+        (job.checkout / name).symlink_to(outside)
     job.run()
     assert outside.read_text(encoding="utf-8") == "mine"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
 from coval_gate import REPOSITORY, __version__
@@ -105,18 +106,13 @@ def test_workflow_of_each_system(
     assert len(result.requests) <= 13
     if word in SCHEMAS:
         schema = ["--builtin-schema", f"vendor.{SCHEMAS[word]}", "--regex-variant", "nonunicode"]
-        command = [sys.executable, "-m", "check_jsonschema", "--quiet", *schema, str(tmp_path / path)]
+        with pytest.raises(SystemExit, match=r"^0$"):
+            check_jsonschema(["--quiet", *schema, str(tmp_path / path)])
+    if word == "github":  # it is as safe as the examples: the reader pins the action's commit, which neither can know
+        options = ["--offline", "--quiet", "--persona", "pedantic", "--config", str(ZIZMOR)]
+        command = [str(Path(sys.executable).with_name("zizmor")), *options, str(tmp_path / path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_workflow_for_github_is_safe(run_init: Callable[..., Result], tmp_path: Path) -> None:
-    """As the examples are: the reader pins the action's commit, which neither can know."""
-    (path,) = run_init().files
-    options = ["--offline", "--quiet", "--persona", "pedantic", "--config", str(ZIZMOR)]
-    command = [str(Path(sys.executable).with_name("zizmor")), *options, str(tmp_path / path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_several_candidates_leave_the_variables(
@@ -140,11 +136,6 @@ def test_person_chooses_on_a_terminal(run_init: Callable[..., Result]) -> None:
     inputs = inputs_of(run_init(Options(), ask=ask).workflow)
     assert asked == ["Which agent?", "Which persona?", "Which test set?"]
     assert (AGENTS[inputs["agent_id"]].name, inputs["test_set_id"]) == ("Front desk, preview", "passing1")
-
-
-def test_answer_that_is_none_leaves_the_variable(run_init: Callable[..., Result]) -> None:
-    result = run_init(CHOSEN._replace(agent=""), ask=lambda *_: "neither")
-    assert inputs_of(result.workflow)["agent_id"] == "${{ vars.COVAL_AGENT_ID }}"
 
 
 def test_name_that_coval_lacks_writes_nothing(run_init: Callable[..., Result]) -> None:
@@ -203,14 +194,9 @@ def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: Vir
     [
         ({".gitlab-ci.yml": "test: {}\n"}, ".gitlab/voice-gate.yml"),
         ({"bitbucket-pipelines.yml": "x"}, "bitbucket-pipelines.voice-gate.yml"),
-        ({".circleci/config.yml": "x"}, ".circleci/voice-gate.yml"),
-        ({".buildkite/pipeline.yml": "x"}, ".buildkite/voice-gate.yml"),
         ({".buildkite/template.sh": "x"}, ".buildkite/pipeline.yml"),
         ({"Jenkinsfile": "x"}, "Jenkinsfile.voice-gate"),
-        ({"azure-pipelines.yml": "x"}, "azure-pipelines.voice-gate.yml"),
-        ({".github/workflows/ci.yml": "x"}, FIRST),
         ({".github/workflows/ci.yml": "x", "Jenkinsfile": "x"}, FIRST),
-        ({"README.md": "x"}, FIRST),
     ],
 )
 def test_system_is_found_by_its_files(files: dict[str, str], path: str, run_init: Callable[..., Result]) -> None:
@@ -220,43 +206,27 @@ def test_system_is_found_by_its_files(files: dict[str, str], path: str, run_init
     assert [starter.join in result.log for starter in STARTERS if path == starter.beside] in ([], [True])
 
 
-@pytest.mark.parametrize(
-    ("origin", "path"),
-    [
-        ("git@gitlab.example.com:acme/voice.git", ".gitlab-ci.yml"),
-        ("https://bitbucket.org/acme/voice", "bitbucket-pipelines.yml"),
-        ("https://dev.azure.com/acme/voice/_git/voice", "azure-pipelines.yml"),
-        ("git@github.com:acme/voice.git", FIRST),
-        ("https://git.example.com/acme/voice", FIRST),
-    ],
-)
-def test_system_is_found_by_origin_and_written_at_the_top(
-    origin: str, path: str, run_init: Callable[..., Result], tmp_path: Path
-) -> None:
+def test_system_is_found_by_origin_and_written_at_the_top(run_init: Callable[..., Result], tmp_path: Path) -> None:
+    origin = "git@gitlab.example.com:acme/voice.git"
     for command in (["init", "--quiet"], ["remote", "add", "origin", origin]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)  # noqa: S607
     (tmp_path / "src").mkdir()
-    result = run_init(directory="src")
-    assert list(result.files) == [path]
+    assert list(run_init(directory="src").files) == [".gitlab-ci.yml"]
 
 
-def test_existing_file_is_not_overwritten(run_init: Callable[..., Result]) -> None:
+def test_existing_file_is_not_overwritten(run_init: Callable[..., Result], tmp_path: Path) -> None:
     result = run_init(files={FIRST: "mine"})
     assert (result.code, result.files, result.requests) == (2, {}, [])
     assert result.log == f'Error: "{FIRST}" exists, and init overwrites no file. Name another one with --path.\n'
     result = run_init(CHOSEN._replace(path="ci/gate.yml"), files={FIRST: "mine"})
     assert list(result.files) == ["ci/gate.yml"]
+    (tmp_path / "ci/gate.yml").unlink()
+    result = run_init(CHOSEN._replace(path="../gate.yml"), files={FIRST: "mine"})
+    assert (result.code, result.files) == (2, {}), "it leads out of the repository"
 
 
-def test_path_leads_out_of_no_repository(run_init: Callable[..., Result]) -> None:
-    result = run_init(CHOSEN._replace(path="../gate.yml"))
-    assert (result.code, result.files) == (2, {})
-    assert result.log.splitlines()[-1].startswith("Error: ")
-
-
-@pytest.mark.parametrize("address", ["ftp://coval", "https://coval.example.com/$(id)"])
-def test_address_that_no_file_can_hold_is_refused(address: str, run_init: Callable[..., Result]) -> None:
-    result = run_init(env={"INPUT_API_BASE_URL": address})
+def test_address_that_no_file_can_hold_is_refused(run_init: Callable[..., Result]) -> None:
+    result = run_init(env={"INPUT_API_BASE_URL": "https://coval.example.com/$(id)"})
     assert (result.code, result.files) == (2, {})
 
 

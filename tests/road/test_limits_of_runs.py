@@ -30,7 +30,7 @@ class Counting(World):
         return launched
 
 
-@pytest.mark.parametrize(("most", "expected"), [("", 4), ("1", 1), ("2", 2), ("9", 4)])
+@pytest.mark.parametrize(("most", "expected"), [("", 4), ("2", 2)])
 def test_so_many_runs_are_under_way_at_a_time(most: str, expected: int, run_step: RunStep, clock: VirtualClock) -> None:
     world = Counting(clock.time)
     result, _ = run_step(world=world, persona_id=PERSONAS, test_set_id=SETS, max_parallel_runs=most)
@@ -68,13 +68,10 @@ def test_leg_whose_turn_does_not_come_is_an_error(run_step: RunStep) -> None:
     ("inputs", "todo"),
     [
         ({}, "Re-run the job later."),
-        ({"concurrency": "5"}, "Lower concurrency (5), and re-run the job later."),
-        ({"test_set_id": SETS}, "Set max_parallel_runs below 2, and re-run the job later."),
         (
             {"test_set_id": f"{SETS}, passing2", "max_parallel_runs": "2", "concurrency": "5"},
             "Lower concurrency (5) or set max_parallel_runs below 2, and re-run the job later.",
         ),
-        ({"test_set_id": SETS, "max_parallel_runs": "1"}, "Re-run the job later."),
     ],
 )
 def test_refused_launches_name_what_to_lower(inputs: dict[str, str], todo: str, run_step: RunStep) -> None:
@@ -83,13 +80,15 @@ def test_refused_launches_name_what_to_lower(inputs: dict[str, str], todo: str, 
     assert f"\nCoval limits how much runs at a time. {todo}\n" in result.annotations("error")[0].data
 
 
-def test_next_leg_waits_until_a_run_that_was_given_up_is_cancelled(run_step: RunStep) -> None:
-    _, server = run_step(
+def test_leg_is_aborted_by_itself_and_the_next_waits_until_its_run_is_cancelled(run_step: RunStep) -> None:
+    result, server = run_step(
         "DELETE /runs/* #1-2 -> 503",
         test_set_id="allFail1, passing1",
         abort_after_failures="2",
         max_parallel_runs="1",
     )
+    verdicts = {name: leg["verdict"] for name, leg in legs_of(result).items()}
+    assert verdicts == {"passing1": "passed", "allFail1": "failed"}
     given_up, following = server.world.runs
     assert given_up.cancel_time is not None
     assert given_up.cancel_time <= following.create_time
@@ -101,7 +100,7 @@ def test_interrupted_step_launches_no_leg_that_waits_for_its_turn(run_step: RunS
     assert (result.outputs["verdict"], len(server.world.runs), server.world.unfinished) == ("cancelled", 1, ())
 
 
-@pytest.mark.parametrize(("most", "aborts"), [("3", True), ("1", True), ("11", False), ("", False)])
+@pytest.mark.parametrize(("most", "aborts"), [("3", True), ("11", False)])
 def test_run_whose_simulations_fail_is_aborted(
     most: str,
     aborts: bool,
@@ -123,23 +122,12 @@ def test_run_whose_simulations_fail_is_aborted(
         assert clock.now() < 60
 
 
-@pytest.mark.parametrize("test_set_id", ["someFail", "noProgrs", "passing1"])
+@pytest.mark.parametrize("test_set_id", ["someFail", "noProgrs"])
 def test_run_that_completes_simulations_or_shows_no_progress_is_not_aborted(
     test_set_id: str, run_step: RunStep
 ) -> None:
-    result, server = run_step(test_set_id=test_set_id, abort_after_failures="1", max_failed_simulations="100%")
-    (run,) = server.world.runs
-    assert (run.cancel_time, result.outputs["status"].startswith("COMPLETED")) == (None, True)
-
-
-def test_leg_is_aborted_by_itself(run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="passing1, allFail1", abort_after_failures="2")
-    assert {name: leg["verdict"] for name, leg in legs_of(result).items()} == {
-        "passing1": "passed",
-        "allFail1": "failed",
-    }
-    cancelled = {run.request.test_set_id: run.cancel_time is not None for run in server.world.runs}
-    assert cancelled == {"passing1": False, "allFail1": True}
+    _, server = run_step(test_set_id=test_set_id, abort_after_failures="1", max_failed_simulations="100%")
+    assert server.world.runs[0].cancel_time is None
 
 
 def test_run_of_someone_else_is_given_up_but_not_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
@@ -156,15 +144,7 @@ ALONE = "max_parallel_runs has no effect: the step tests one agent with one pers
 
 
 @pytest.mark.parametrize(
-    ("inputs", "warns"),
-    [
-        ({}, True),
-        ({"mode": "launch"}, True),
-        ({"mode": "plan"}, True),
-        ({"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 3"}, True),
-        ({"test_set_id": SETS}, False),
-        ({"mode": "plan", "test_set_id": SETS}, False),
-    ],
+    ("inputs", "warns"), [({"mode": "launch"}, True), ({"mode": "plan", "test_set_id": SETS}, False)]
 )
 def test_limit_on_parallel_runs_of_a_single_leg_is_questioned(
     inputs: dict[str, str], warns: bool, run_step: RunStep

@@ -15,7 +15,7 @@ from coval_gate.base.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
-from support import StepResult
+from support import StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]
 
@@ -71,16 +71,20 @@ def test_wrong_names_and_values_are_reported_before_launch(
 
 
 @pytest.mark.parametrize(
-    "thresholds",
+    "inputs",
     [
-        "Resolved: rate(yes, unknown) > 90%",
-        "Topics: count(legal, Unknown) == 0",
-        "Compliance: rate(YES, MAYBE, 1) > 90%",  # its definition does not list its values
-        "? Resolved: count(NOO) == 0",
+        # The third definition does not list its values.
+        {
+            "thresholds": "Resolved: rate(yes, unknown) > 90%\nTopics: count(legal, Unknown) == 0\n"
+            "Compliance: rate(YES, MAYBE, 1) > 90%\n? Resolved: count(NOO) == 0"
+        },
+        {"thresholds": MISSPELT, "persona_metrics": "latency"},
+        {"thresholds": MISSPELT, "config_overrides": '{"metric_ids": ["metricOther0000000001"]}'},
+        {"thresholds": MISSPELT, "metric_ids": f"{LATENCY.id},metricUnlisted00000001"},
     ],
 )
-def test_value_that_may_occur_is_launched(thresholds: str, run_step: RunStep) -> None:
-    _, server = run_step(thresholds=thresholds)
+def test_what_may_occur_is_launched(inputs: dict[str, str], run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", **inputs)
     assert launches(server) == 1
 
 
@@ -101,33 +105,19 @@ def test_check_takes_fewest_calls(inputs: dict[str, str], calls: list[str], run_
 
 @pytest.mark.parametrize(
     "fault",
-    ["GET /metrics -> 403", "GET /metrics -> html 502", "GET /metrics/* #1 -> 503", "GET /agents/* #1 -> reset-before"],
+    ["GET /metrics -> html 502", "GET /metrics/* #1 -> 503", "GET /agents/* #1 -> reset-before"],
 )
-def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, finished_step: RunStep) -> None:
-    undisturbed, _ = finished_step("gate-passed")
+def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
     assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
-    assert float(result.outputs["duration_seconds"]) <= float(undisturbed.outputs["duration_seconds"]) + PREPARING + 2
+    assert clock.now() <= 60 + PREPARING + 2
     is_told = "Could not check before the launch which metrics and values the run will have: " in result.log
     assert is_told is not fault.startswith("GET /metrics/*")
 
 
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        {"persona_metrics": "latency"},
-        {"config_overrides": '{"metric_ids": ["metricOther0000000001"]}'},
-        {"metric_ids": f"{LATENCY.id},metricUnlisted00000001"},
-    ],
-)
-def test_uncertain_names_are_launched(inputs: dict[str, str], run_step: RunStep) -> None:
-    _, server = run_step(thresholds=MISSPELT, **inputs)
-    assert launches(server) == 1
-
-
 @pytest.mark.parametrize("source", ["hidden", "forbidden"])
 def test_nothing_is_asked_where_agent_does_not_tell(source: Any, run_step: RunStep) -> None:
-    _, server = run_step(quirks=Quirks(agent_metrics=source), thresholds=MISSPELT)
+    _, server = run_step(mode="launch", quirks=Quirks(agent_metrics=source), thresholds=MISSPELT)
     assert requests_before_launch(server) == ["GET /agents/agent00000000000000001"]
     assert launches(server) == 1
 
@@ -140,11 +130,8 @@ def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunSt
     assert requests_before_launch(server) == ["GET /metrics", "GET /metrics"]
 
 
-@pytest.mark.parametrize(
-    "inputs", [{"api_key": "coval_sk_wrong_0000000000"}, {"agent_id": "missing000000000000001"}], ids=["key", "agent"]
-)
-def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep, inputs: dict[str, str]) -> None:
-    result, server = run_step(thresholds="Latency: avg < 2", **inputs)
+def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep) -> None:
+    result, server = run_step(thresholds="Latency: avg < 2", api_key="coval_sk_wrong_0000000000")
     assert result.outputs["verdict"] == "error"
     assert len(requests_before_launch(server)) == 1
     assert "Could not check" not in result.log
