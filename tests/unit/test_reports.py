@@ -76,7 +76,7 @@ FOREIGN = ANY | ACTIVE | st.sampled_from([text for text in NAMED.values() if len
 
 
 def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
-    large = {"large": large_report(300), "large, compared": large_report(60, lines=12, compared=True)}
+    large = {"large": large_report(200), "large, compared": large_report(60, lines=9, compared=True)}
     for name, report in (table() | large).items():
         written = Written(report)
         for check in CHECKS:
@@ -130,8 +130,7 @@ def is_read_alike(written: Written) -> None:
     report_validator().validate(parsed)
     root, cases = ET.fromstring(xml), by_standard_library(xml)
     assert_read_alike(xml)
-    lines = [(one.criterion, one.variant) for leg in written.document.legs for one in leg.criteria]
-    assert len({case[:2] for case in cases}) == len(cases) - (len(lines) - len({*lines}) if len(root) == 2 else 0)
+    assert len({case[:2] for case in cases}) == len(cases)
     names = [entry.attrib["name"] for entry in root.iter("property")]
     assert len(names) == len(set(names))  # some readers put the properties of all suites together
     for whole_or_suite in (root, *root):
@@ -167,7 +166,7 @@ def tells_every_failure(written: Written) -> None:
         return
     if len(legs) == 1 and len(ill) <= 20:
         assert faces["digest"].count("# Case ") == len(ill)
-    shown = dict.fromkeys(("summary", "check_run", "json", "html", "junit"), [row.id for row in rows])
+    shown = {face: [row.id for row in rows] for face in ("summary", "check_run", "json", "html", "junit")}
     shown |= {"comment": [row.id for row in to_look_at], "log": ill, "code_insights": ill}
     texts = faces | written.markdown | {"log": "\n".join(faces["log"].simulation_lines())}
     for face, wanted in shown.items():
@@ -339,7 +338,7 @@ def assert_safe_log(text: str) -> None:
     text.encode()  # some streams do not replace lone surrogates
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=4))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=8))
 def test_hostile_text_forges_nothing(
     entries: list[tuple[str, str]], reference: Callable[[bool], Parts], tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
@@ -410,7 +409,7 @@ def test_every_format_module_is_registered() -> None:
 
 def digest_of_all() -> str:
     """Return a digest of a report in every format."""
-    written = (Written(told(text, parsed=parsed)) for text in (HARMLESS, "a | b") for parsed in (False, True))
+    written = (Written(told("a | b", parsed=parsed)) for parsed in (False, True))
     return hashlib.sha256("\n".join(str(one.faces) for one in written).encode()).hexdigest()
 
 
@@ -429,7 +428,7 @@ def test_same_report_renders_same_bytes_in_every_process() -> None:
 
 
 KEY: Final = "coval_sk_test_sandbox"
-GAPS: Final = (" ", "\r\n", "\t\u2028", "\\n", "\\u000a", "\\\n", "%0A", "%20", "&#10;", "\u00a0\\x0a")
+GAPS: Final = (" ", "\r\n\u2028", "\\u000a\\\n", "%0A&#10;")
 
 
 @pytest.mark.untraced

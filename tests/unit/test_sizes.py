@@ -47,10 +47,10 @@ SIMULATIONS, THRESHOLDS = 210, 120
 MOST_BYTES = 6_000_000 + 15_000 * SIMULATIONS  # of a file
 
 
-WIDE = "61 variants, a metric for each threshold"
+WIDE = "45 variants, a metric for each threshold"
 SHAPES: dict[str, dict[str, Any]] = {
     "one metric": {"metrics": 1},
-    WIDE: {"metrics": THRESHOLDS, "variants": 61},
+    WIDE: {"metrics": THRESHOLDS, "variants": 45},
 }
 
 
@@ -132,7 +132,7 @@ def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
 
 def test_figures_beyond_limit_are_counted() -> None:
     parsed_leg = parsed(WIDE)
-    assert len(parsed_leg["metrics"]) == MOST_FIGURES // 61
+    assert len(parsed_leg["metrics"]) == MOST_FIGURES // 45
     assert parsed("one metric")["metrics_left_out"] == 0
 
 
@@ -204,7 +204,7 @@ def calls_of(work: Callable[[], object]) -> int:
 
 
 def test_work_grows_no_faster_than_the_run(subtests: pytest.Subtests) -> None:
-    small, large = (large_report(size, metrics=2, lines=10) for size in (20, 160))
+    small, large = (large_report(size, metrics=2, lines=10) for size in (10, 80))
     documents = compose(small), compose(large)
     assert calls_of(lambda: compose(large)) < 9 * calls_of(lambda: compose(small))
     for name, render in FACES.items():
@@ -215,7 +215,7 @@ def test_work_grows_no_faster_than_the_run(subtests: pytest.Subtests) -> None:
 
 
 def test_pages_use_their_room_and_count_the_rows_that_they_leave_out() -> None:
-    large = large_report(3_000)
+    large = large_report(2_500)
     for text, limit, size in (
         (summary(large), SUMMARY_LIMIT, utf8_size),
         (comment(large), COMMENT_LIMIT, len),
@@ -223,7 +223,7 @@ def test_pages_use_their_room_and_count_the_rows_that_they_leave_out() -> None:
     ):
         assert 0.9 * limit < size(text) <= limit
         (shown, total), *_ = shown_counts(text)
-        assert total == 3_000 - UNFOLDED
+        assert total == 2_500 - UNFOLDED
         assert len(re.findall("^\\| ❌ \\| .*siml.* \\|$", text, re.MULTILINE)) == UNFOLDED + shown
 
 
