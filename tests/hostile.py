@@ -1,33 +1,35 @@
-"""Hostile texts, reports that contain them, and an example report for each verdict and its reason."""
+"""Hostile texts, and reports that contain them."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
 from typing import Any, Final
 
+from baselines import DASHBOARD
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
+from coval_gate.coval.model import (
+    Details,
+    Metric,
+    Run,
+    RunResult,
+    Simulation,
+    Summary,
+    Target,
+    TrendRun,
+    Turn,
+    normalize_status,
+)
 from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
 from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
-    LAUNCH,
-    UNFINISHED,
-    CaseStability,
     Judgement,
-    Repetition,
-    SingleRun,
     conclude,
     errored,
-    interrupted,
-    skipped,
 )
 from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Totals
@@ -44,13 +46,15 @@ from coval_gate.gate.problems import (
     not_in_baseline,
 )
 from coval_gate.gate.values import Vocabulary
-from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
+from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.inputs.aggregates import Aggregate
-from coval_gate.inputs.fields import Allowance, BaselineSource
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
-from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thresholds
-from coval_gate.report.model import LegReport, Report, RunReport
+from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
+from coval_gate.report.model import LegReport, Report
+from fake_relay import RUN_ID
+from reports import GUIDE, RUN_URL, WORKFLOW_RUN, in_two_legs, repeated, simulation
 
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"
@@ -159,15 +163,9 @@ NAMED: Final[dict[str, str]] = {
 }
 HOSTILE: Final[list[str]] = list(NAMED.values())
 
-RUN_ID: Final = "run00000000000000000001"
-DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization, so that simulations are linked
-RUN_URL: Final = f"{DASHBOARD}/runs/{RUN_ID}"
 EARLIER_ID: Final = "run00000000000000000000"  # of the baseline
 EARLIER_URL: Final = f"{DASHBOARD}/runs/{EARLIER_ID}"
-WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
-GUIDE: Final = "https://docs.coval.dev"
 WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough for a chart
-LIMIT: Final = Limit("max_wait_time", 3600)
 
 
 def _absent(metric: str, value: str) -> ThresholdHolds:
@@ -217,44 +215,6 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         began="2026-01-01T00:00:00Z",
         seconds=3725.5,
     )
-
-
-def repeated(report: Report) -> Report:
-    """Return the report as that of a run that was repeated twice, the second time without a verdict."""
-    (leg,) = report.legs
-    simulations = leg.result.simulations if leg.result else ()
-    alone = leg.judgement._replace(verdict=Verdict.FAILED)
-    cases = dict.fromkeys((member.test_case_id, member.mutation) for member in simulations)
-    unusable = SingleRun(run_id="run3", judgement=report.judgement)
-    repetition = Repetition(
-        runs=(SingleRun(run_id=RUN_ID, judgement=alone), SingleRun(run_id="run2", judgement=alone)),
-        unusable=unusable,
-        cases=tuple(
-            CaseStability(test_case_id=case, variant=variant, failed=1 + number % 2, total=2)
-            for number, (case, variant) in enumerate(cases)
-        ),
-        failing=frozenset(member.id for member in simulations),
-        replaced=frozenset({"lost"}),
-    )
-    judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
-    runs = tuple(
-        RunReport(run_id=run.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
-        for run in (*repetition.runs, unusable)
-    )
-    return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, runs=runs),))
-
-
-def with_leg(report: Report, **changes: Any) -> Report:
-    """Return the report with changes to its only leg; statistics are those of its result."""
-    (leg,) = report.legs
-    if "result" in changes:
-        changes = {"judgement": leg.judgement._replace(variants=())} | changes
-    return report._replace(legs=(leg._replace(**changes),))
-
-
-def simulation(name: str, **fields: Any) -> Simulation:
-    """Return a completed simulation, with changes in `fields`."""
-    return Simulation(id=name, **{"status": "COMPLETED", "test_case_id": f"case-{name}"} | fields)
 
 
 def _simulations(text: str) -> tuple[Simulation, ...]:
@@ -481,132 +441,26 @@ def _inputs(text: str) -> Inputs:
             "INPUT_THRESHOLDS": f"{json.dumps(line, ensure_ascii=False)}: count({json.dumps(line)}) == 0",
             "INPUT_JUNIT_PATH": "reports/junit.xml",
             "INPUT_JSON_PATH": "reports/coval.json",
+            "INPUT_HTML_PATH": "reports/coval.html",
+            "INPUT_DIGEST_PATH": "reports/coval.md",
         }
     )
     return inputs
 
 
-@cache
-def example_reports() -> dict[str, Report]:
-    """Return a report for each verdict and each reason for it, mostly on four simulations."""
-    well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
-    one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
-    mutated = (
-        *well,
-        *(simulation(f"m{member.id}", test_case_id=member.test_case_id, mutation="Calmer") for member in well),
+def told(text: str, *, parsed: bool = False) -> Report:
+    """Return such a report with all that a report may have: conversations and a trend.
+
+    With `parsed`, the run was repeated, too, and stands for two legs, whose names contain the text.
+    """
+    report = report_of(text, parsed=parsed)
+    (leg,) = report.legs
+    turns = tuple(Turn(role=role, text=text, start=1.0) for role in ("persona", "agent") for _ in range(9))
+    ids = [metric.id for metric in leg.result.metrics] if leg.result else []
+    runs = tuple(
+        TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), is_baseline=True)
+        for place in range(3)
     )
-    judged = {
-        "passed": _judged(well, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
-        "passed, no criteria": _judged(well),
-        "failed": _judged(well, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
-        "failed, two criteria": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
-        "failed, target": _judged(well, use_metric_targets=True),
-        "failed, forbidden value": _judged(well, "Resolved: count(no) == 0"),
-        "failed, simulation did not complete": _judged(one_failed),
-        "failed, error reported": _judged(well, reported_error="GENERIC_FAILURE"),
-        "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
-        "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
-        "failed, mutation": _judged(mutated, "Latency: max < 3"),
-        "failed, iteration": _judged(
-            tuple(member._replace(test_case_id="case") for member in well), "Latency: max < 1.5"
-        ),
-        "error, no such metric": _judged(well, "Latncy: avg < 2"),
-        "error, no values": _judged(well, "Empty: avg < 2"),
-        "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
-        "error, unfinished simulation": _judged((*well[:3], simulation("s4", status="IN PROGRESS"))),
-        "error, no simulations listed": _judged((), expected=4),
-    }
-    others = {
-        "run failed": _not_completed("FAILED", error="No such number."),
-        "run error": _not_completed("ERROR"),
-        "run cancelled": _not_completed("CANCELLED"),
-        "run deleted": _not_completed("DELETED"),
-        "timed out": judge_outcome(TimedOut(_ended("IN PROGRESS"), LIMIT), Criteria(max_failed=Allowance(0)))._replace(
-            cancellation=Cancellation(outcome="left")
-        ),
-        "interrupted": interrupted(),
-        "unfinished": UNFINISHED,
-        "skipped": skipped("fork"),
-        "launched": LAUNCH,
-        "step error": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
-    }
-    doubted = Check(
-        criterion=ThresholdHolds(threshold=parse_thresholds("Latency: avg < 2")[0]),
-        verdict=Verdict.INCONCLUSIVE,
-        measure=Measure(value=2.0, unit="metric", count=4),
-        metric="m1",
-    )
-    result = judged["passed"].legs[0].result
-    assert result
-    inconclusive = conclude(Completed(result=result), (doubted,), Totals(total=4, completed=4))
-    return {
-        **judged,
-        **{name: _reported(judgement) for name, judgement in others.items()},
-        "timed out, missing values": _judged(well, "Empty: avg < 2", late=LIMIT),
-        "inconclusive": _reported(inconclusive, result),
-        "no legs": Report(judgement=UNFINISHED),
-    }
-
-
-def _not_completed(status: str, **fields: Any) -> Judgement:
-    return judge_outcome(NotCompleted(run=_ended(status, **fields)), Criteria(max_failed=Allowance(0)))
-
-
-def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
-    leg = LegReport(
-        judgement=judgement,
-        run_id=RUN_ID,
-        run_url=RUN_URL,
-        dashboard_url=DASHBOARD,
-        run=_ended("COMPLETED"),
-        result=result,
-        details=Details(
-            labels={"case-s1": "A caller asks for the way", "case-s4": "A caller who hangs up"},
-            texts={"s4": {"m1": "The agent was slow."}},
-        ),
-    )
-    return Report(
-        judgement=judgement,
-        legs=(leg,),
-        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=WORKFLOW_RUN),
-        inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
-        began="2026-01-01T00:00:00Z",
-        seconds=62.5,
-    )
-
-
-def _judged(
-    simulations: tuple[Simulation, ...],
-    thresholds: str = "",
-    *,
-    reported_error: str = "",
-    expected: int = 0,
-    max_failed: Allowance = Allowance(0),  # noqa: B008 - it is frozen
-    late: Limit | None = None,
-    **criteria: Any,
-) -> Report:
-    """Return a report on these simulations: every fourth is slow (2.5 s) and not resolved (NO)."""
-    slow = {member.id: member.id.endswith("4") for member in simulations if member.completed}
-    latency = {simulation_id: 2.5 if is_slow else 1.0 for simulation_id, is_slow in slow.items()}
-    latency |= {simulation_id: value + 1 for simulation_id, value in latency.items() if simulation_id.startswith("m")}
-    all_criteria = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
-    # The step fetches targets only if a criterion needs them.
-    target = Target(operator="lt", upper=2.0) if all_criteria.needs_targets else None
-    metrics = (
-        Metric(id="m1", name="Latency", values=latency, target=target),
-        Metric(
-            id="m2",
-            name="Resolved",
-            values={simulation_id: "NO" if is_slow else "YES" for simulation_id, is_slow in slow.items()},
-        ),
-        Metric(id="m3", name="Topics", values={simulation_id: frozenset({"way", "time"}) for simulation_id in slow}),
-        Metric(id="m4", name="Empty"),
-    )
-    result = RunResult(
-        run_id=RUN_ID, reported_error=reported_error, expected=expected, simulations=simulations, metrics=metrics
-    )
-    return _reported(judge(result, all_criteria, late=late), result)
-
-
-def _ended(status: str, **fields: Any) -> Run:
-    return parse_run(json.dumps({"run_id": RUN_ID, "status": status, "persona_id": "p1"} | fields).encode())
+    details = leg.details._replace(transcripts=dict.fromkeys(("ill", "mutant"), turns))
+    report = report._replace(legs=(leg._replace(details=details, trend=runs),))
+    return in_two_legs(repeated(report), f"{text} one", f"{text} two") if parsed else report

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
+from coval_gate.base.schedule import run
+from coval_gate.base.times import Times
+from coval_gate.ci import detect_host
 from coval_gate.ci.host import PageText
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, SimulationFinding
@@ -25,7 +31,12 @@ from coval_gate.report.formats import outputs as outputs_format
 from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.wording import reason
 from coval_gate.step.pages import Documents
+from coval_gate.step.publish import Publisher
+from coval_gate.step.watch import progress_line
+from coval_sandbox.runner import LocalRunner, read_log
+from support import VirtualClock, runtime
 
 composed = Documents().of
 
@@ -33,6 +44,63 @@ FACES: Final[dict[str, Callable[[Document], Any]]] = {
     **{name: partial(rendered, name) for name in ("outputs", "summary", "log", *(file.name for file in FILES))},
     **{name: partial(rendered, "pages", input_name=name) for name in PAGES},
 }
+
+
+class Written:
+    """A report in every format, each of which is rendered once."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.document = report, composed(report)
+        self.faces: dict[str, Any] = {name: render(self.document) for name, render in FACES.items()}
+
+    @property
+    def markdown(self) -> dict[str, str]:
+        """The pages that a forge renders."""
+        return {"summary": self.faces["summary"]} | {
+            name: self.faces[name].summary for name in ("comment", "check_run")
+        }
+
+    @property
+    def digests(self) -> list[str]:
+        """The digest, and those of the worst simulations, which the HTML report offers."""
+        legs = self.document.ranked[:1]
+        prompts = [digest_format.prompt_of(self.document, leg, row) for leg in legs for row in leg.simulations[:2]]
+        return [self.faces["digest"], *prompts]
+
+
+@dataclass
+class Step:
+    """A step that publishes a report; its log and runner files remain."""
+
+    directory: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def publish(self, report: Report, *warnings: str) -> Step:
+        """Log and publish the report as the main step does, after the given warnings."""
+        self.local, stream = LocalRunner(self.directory), io.StringIO()
+        given = runtime(VirtualClock(), environ=self.local.environ({}) | self.environ, stdout=stream)
+        host = detect_host(given)
+        publisher = Publisher(host, given)
+        if report.inputs:
+            assert publisher.prepare(report.inputs) == []
+        for warning in warnings:
+            host.annotate("warning", "Coval Gate", warning)
+        for leg in report.legs:
+            if leg.run:
+                host.log(progress_line(leg.run, 60.0))
+            host.quote(reason(report.judgement))
+            host.quote(*check_lines(findings_in(leg)))
+        run(publisher.publish(report, Times.of_step(0.0, 3600.0)), given.clock)
+        self.log = stream.getvalue()
+        return self
+
+    def commands(self, name: str = "") -> list[tuple[str, list[str]]]:
+        """Return the names of commands, and of their properties. Only some texts make the step stop commands."""
+        commands = (line for line in read_log(self.log) if line.name != "stop-commands")
+        return [(command.name, sorted(command.properties)) for command in commands if name in ("", command.name)]
+
+    def file(self, name: str) -> str:
+        return (self.local.workspace / "reports" / name).read_bytes().decode()
 
 
 def findings_in(leg: LegReport) -> Findings:

@@ -15,8 +15,9 @@ from playwright.sync_api import expect
 
 from baselines import comparison_reports
 from browsing import LEGS, legs_report, long_names_report, rich_report
-from hostile import HOSTILE, PAYLOAD, example_reports, repeated, report_of
+from hostile import HOSTILE, PAYLOAD, report_of
 from rendering import html as render
+from reports import example_reports, repeated
 
 if TYPE_CHECKING:
     from pathlib import Path

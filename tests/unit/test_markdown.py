@@ -7,11 +7,12 @@ import re
 
 import cmarkgfm
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import one_line
-from coval_gate.report.markdown import escape, link
+from coval_gate.report.markdown import code, escape, link
+from readers import MarkdownPage
 
 HOSTILE = [
     "**b** _i_ __u__ a_b_c `c` ~~s~~ \\`x\\` a `` b ``",
@@ -85,3 +86,28 @@ def test_unsafe_url_is_not_linked(url: str) -> None:
 
 def test_plain_url_is_linked() -> None:
     assert link("the run", "https://app.coval.dev/runs/r1") == "[the run](https://app.coval.dev/runs/r1)"
+
+
+@given(FOREIGN)
+@example("---")
+@example("===")
+@example("-")
+@example("+")
+@example("1.")
+@example("2)")
+@example("- ---")
+@example("    code")
+def test_escaped_text_at_start_of_line_is_plain_text(text: str) -> None:
+    shown = escape(text)
+    assert MarkdownPage(shown).tags == ["p", "/p"] * bool(shown)
+    assert MarkdownPage(f"Before.\n{shown or 'x'}\nBehind.").tags == ["p", "/p"]
+    assert MarkdownPage(f"- {shown}").tags == ["ul", "li", "/li", "/ul"]
+
+
+@given(st.text("`", min_size=1, max_size=250), st.text("\\`*_[]()<>|~ax"))
+@example("`" * 80, "<img src=x> **b**")
+@example("`" * 199, "*x*")
+def test_code_span_with_backticks_is_one_code_span(backticks: str, text: str) -> None:
+    for variation in (backticks + text, text + backticks, f"x{backticks}{text}{backticks}"):
+        assert MarkdownPage(f"| | |\n|---|---|\n| a | {code(variation)} |\n").tags.count("code") == 1
+        assert not {"img", "strong", "em", "a"} & set(MarkdownPage(f"Commit {code(variation)} of mine").tags)

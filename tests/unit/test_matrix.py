@@ -18,8 +18,9 @@ from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inpu
 from coval_gate.inputs.parsing import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.model import Report
 from coval_gate.step.request import launch_request
-from hostile import HOSTILE, example_reports
+from hostile import HOSTILE
 from rendering import comment, commit_status, document, junit, marker, summary
+from reports import example_reports
 
 CONTEXT = Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_id="1", run_attempt="2")
 EU, US = ({"region": "eu", "tries": 2}, {"region": "us", "tries": 2})

@@ -7,24 +7,25 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation
-from coval_gate.gate.compared import Baseline, BaselineRun
-from coval_gate.gate.criteria import Criteria
+from coval_gate.base.errors import InputError
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import MOST_MISSES
-from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement, errored
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.thresholds import Threshold, parse_thresholds
+from coval_gate.gate.problems import NO_VALUES
+from coval_gate.gate.verdict import Completed, Verdict
+from coval_gate.inputs.inputs import Problem
+from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report.compose import document_of as compose
-from coval_gate.report.document import Document
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
-from coval_gate.report.formats.pages import COMMENT_LIMIT
+from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
 from coval_gate.report.limits import (
     LONGEST_MENTION,
@@ -34,100 +35,28 @@ from coval_gate.report.limits import (
     MOST_IDS,
     MOST_VALUES,
 )
+from coval_gate.report.markdown import utf8_size
 from coval_gate.report.model import LegReport, Report
-from hostile import example_reports
-from rendering import FACES, closing, comment, document, findings_in, junit, summary
-from selection import some_of
+from readers import MarkdownPage
+from rendering import FACES, closing, comment, document, findings_in, junit, page_of, summary
+from reports import example_reports, large_report
 
 pytestmark = pytest.mark.untraced
 
 SIMULATIONS, THRESHOLDS = 210, 120
 MOST_BYTES = 6_000_000 + 15_000 * SIMULATIONS  # of a file
-ID = "{}{:0>18}".format  # as long as Coval's
 
 
-def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS, lines: int = THRESHOLDS) -> Report:
-    """Return the report on simulations that are to blame for every threshold; these are spread over the metrics."""
-    members = tuple(
-        Simulation(
-            id=ID("siml", number),
-            status="COMPLETED",
-            test_case_id=ID("case", number),
-            mutation=f"Mutation {number % variants}" if number % variants else "",
-        )
-        for number in range(simulations)
-    )
-    measured = tuple(
-        Metric(
-            id=ID("metr", number),
-            name=f"Seconds until the answer, {number}",
-            values={listed.id: 2.0 + place / 7 for place, listed in enumerate(members)},
-        )
-        for number in range(metrics)
-    )
-    result = RunResult(run_id=ID("runs", 1), simulations=members, metrics=measured)
-    judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=thresholds(metrics, lines)))
-    explained = {
-        member.id: {metric.id: "The agent was slow. " * 15 for metric in measured} for member in members[-20:]
-    }  # the worst
-    labels = {member.test_case_id: f"A caller who wants to know the way, number {member.id}" for member in members}
-    leg = LegReport(judgement=judgement, result=result, details=Details(labels=labels, texts=explained))
-    return Report(judgement=judgement, legs=(leg,))
-
-
-def thresholds(metrics: int, lines: int) -> tuple[Threshold, ...]:
-    """Return thresholds that every simulation misses."""
-    return parse_thresholds(
-        "\n".join(f'"Seconds until the answer, {number % metrics}": max < 1.{number:03}' for number in range(lines))
-    )
-
-
-def compared_report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS) -> Report:
-    """Return the report on simulations that all miss every threshold against a baseline, in which they all met it."""
-    large = report_of(metrics=metrics, variants=variants, simulations=simulations)
-    (leg,) = large.legs
-    assert leg.result
-    now = leg.result._replace(
-        metrics=tuple(metric._replace(values=dict.fromkeys(metric.values, "NO")) for metric in leg.result.metrics),
-    )
-    then = now._replace(
-        run_id=ID("runs", 0),
-        metrics=tuple(metric._replace(values=dict.fromkeys(metric.values, "YES")) for metric in now.metrics),
-    )
-    baseline = Baseline(
-        source=BaselineSource(kind="branch", name="main", last=1),
-        runs=(BaselineRun(run=Run(run_id=then.run_id, status="COMPLETED"), result=then),),
-    )
-    lines = [
-        f'"Seconds until the answer, {number % metrics}": rate(YES) >= baseline - 0.{number:03}'
-        for number in range(THRESHOLDS)
-    ]
-    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("\n".join(lines)))
-    judgement = judge(now, criteria, baseline=baseline)
-    return large._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, result=now),))
-
-
-COMPARED_SHAPES: dict[str, dict[str, Any]] = {
-    "compared, one metric": {"metrics": 1},
-    "compared, a metric for each threshold": {"metrics": THRESHOLDS},
-    "compared, 101 variants": {"metrics": 1, "variants": 101},
-}
+WIDE = "45 variants, a metric for each threshold"
 SHAPES: dict[str, dict[str, Any]] = {
     "one metric": {"metrics": 1},
-    "a metric for each threshold": {"metrics": THRESHOLDS},
-    "101 variants": {"metrics": 1, "variants": 101},
-    "101 variants, a metric for each threshold": {"metrics": THRESHOLDS, "variants": 101},
+    WIDE: {"metrics": THRESHOLDS, "variants": 45},
 }
 
 
 @cache
 def report(shape: str) -> Report:
-    return report_of(**SHAPES[shape])
-
-
-@cache
-def compared_report(shape: str) -> Report:
-    return compared_report_of(**COMPARED_SHAPES[shape])
+    return large_report(SIMULATIONS, lines=THRESHOLDS, **SHAPES[shape])
 
 
 @cache
@@ -146,7 +75,7 @@ def parsed(shape: str) -> dict[str, Any]:
     return dict(leg)
 
 
-@pytest.mark.parametrize("shape", some_of(SHAPES, "101 variants, a metric for each threshold"))
+@pytest.mark.parametrize("shape", SHAPES)
 def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(document_of(shape).encode()) < MOST_BYTES
     assert len(junit_of(shape).encode()) < MOST_BYTES
@@ -171,9 +100,8 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(explained["explanations"]) + explained["explanations_left_out"] == metrics
 
 
-@pytest.mark.parametrize("shape", some_of(COMPARED_SHAPES, "compared, one metric"))
-def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out(shape: str) -> None:
-    large = compared_report(shape)
+def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out() -> None:
+    large = large_report(SIMULATIONS, lines=THRESHOLDS, compared=True)
     text = document(large)
     assert len(text.encode()) < MOST_BYTES
     assert len(junit(large).encode()) < MOST_BYTES
@@ -190,11 +118,10 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
 
 
 def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
-    shape = "101 variants, a metric for each threshold"
-    parsed_leg = parsed(shape)
+    parsed_leg = parsed(WIDE)
     assert len(parsed_leg["criteria"]) == MOST_CRITERIA
     assert {criterion["verdict"] for criterion in parsed_leg["criteria"]} == {"failed"}
-    gate = [*ET.fromstring(junit_of(shape))][-1]
+    gate = [*ET.fromstring(junit_of(WIDE))][-1]
     assert len(gate.findall("testcase")) == MOST_CRITERIA + 1
     last = gate.findall("testcase")[-1]
     left_out = parsed_leg["criteria_left_out"]
@@ -204,13 +131,13 @@ def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
 
 
 def test_figures_beyond_limit_are_counted() -> None:
-    parsed_leg = parsed("101 variants, a metric for each threshold")
-    assert len(parsed_leg["metrics"]) == MOST_FIGURES // 101
-    assert parsed("a metric for each threshold")["metrics_left_out"] == 0
+    parsed_leg = parsed(WIDE)
+    assert len(parsed_leg["metrics"]) == MOST_FIGURES // 45
+    assert parsed("one metric")["metrics_left_out"] == 0
 
 
 def test_values_and_explanations_of_missed_criteria_come_first() -> None:
-    large = report_of(metrics=THRESHOLDS, simulations=1)
+    large = large_report(1, metrics=THRESHOLDS, lines=THRESHOLDS)
     (leg,) = large.legs
     last = leg.judgement.checks[-1]
     judgement = leg.judgement._replace(checks=(last,))
@@ -222,7 +149,7 @@ def test_values_and_explanations_of_missed_criteria_come_first() -> None:
 
 def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     """Twenty criteria of 5,000 characters on each simulation would be 200 MB."""
-    large = report_of(metrics=1, simulations=200)
+    large = large_report(200, lines=20)
     (leg,) = large.legs
     text = "x" * 5_000
     long = parse_thresholds("Latency: max < 1")[0]._replace(text=text)
@@ -232,7 +159,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     assert {len(text) for row in found["simulations"] for text in row["missed_criteria"]} == {LONGEST_MENTION}
     assert {criterion["criterion"] for criterion in found["criteria"]} == {text}
     simulations, gate = ET.fromstring(junit(report))
-    assert len(ET.tostring(simulations)) < 200 * (MOST_MISSES + 2) * (LONGEST_MENTION + 100)
+    assert len(ET.tostring(simulations, encoding="unicode")) < 200 * (MOST_MISSES + 2) * (LONGEST_MENTION + 100)
     assert len(ET.tostring(gate)) < 20 * (len(text) + 6 * (LONGEST_MENTION + 100) + 1_000)
     names = [entry.attrib["name"] for entry in gate.iter("property")]
     assert len(names) == len(set(names)) > 20 * 6
@@ -250,7 +177,7 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
     assert failure is not None
     assert (failure.text or "").splitlines()[-2:] == [
         more,
-        f"simulation {ID('siml', SIMULATIONS - 1)}",
+        f"simulation siml{SIMULATIONS - 1:018}",
     ]
 
 
@@ -276,27 +203,69 @@ def calls_of(work: Callable[[], object]) -> int:
     return count
 
 
-@pytest.fixture(scope="module")
-def of_two_sizes() -> tuple[Report, Report]:
-    """Two reports whose simulations all fail; the second has eight times as many."""
-    small, large = (report_of(metrics=2, simulations=size, lines=20) for size in (30, 240))
-    return small, large
-
-
-@pytest.fixture(scope="module")
-def documents(of_two_sizes: tuple[Report, Report]) -> list[Document]:
-    return [compose(size) for size in of_two_sizes]
-
-
-@pytest.mark.parametrize("face", FACES)
-def test_work_of_a_format_grows_no_faster_than_the_run(face: str, documents: list[Document]) -> None:
-    small, large = documents
-    render = FACES[face]
-    for size in documents:
-        render(size)  # imports
-    assert calls_of(lambda: render(large)) < 9 * calls_of(lambda: render(small))
-
-
-def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
-    small, large = of_two_sizes
+def test_work_grows_no_faster_than_the_run(subtests: pytest.Subtests) -> None:
+    small, large = (large_report(size, metrics=2, lines=10) for size in (10, 80))
+    documents = compose(small), compose(large)
     assert calls_of(lambda: compose(large)) < 9 * calls_of(lambda: compose(small))
+    for name, render in FACES.items():
+        render(documents[0])  # imports
+        counts = [calls_of(partial(render, document)) for document in documents]
+        with subtests.test(name):
+            assert counts[1] < 9 * counts[0]
+
+
+def test_pages_use_their_room_and_count_the_rows_that_they_leave_out() -> None:
+    large = large_report(2_500)
+    for text, limit, size in (
+        (summary(large), SUMMARY_LIMIT, utf8_size),
+        (comment(large), COMMENT_LIMIT, len),
+        (page_of(large, "check_run").summary, CHECK_LIMIT, utf8_size),
+    ):
+        assert 0.9 * limit < size(text) <= limit
+        (shown, total), *_ = shown_counts(text)
+        assert total == 2_500 - UNFOLDED
+        assert len(re.findall("^\\| ❌ \\| .*siml.* \\|$", text, re.MULTILINE)) == UNFOLDED + shown
+
+
+UNFOLDED = 10  # rows of a table that is folded where it is longer
+
+
+def shown_counts(markdown: str) -> list[tuple[int, int]]:
+    notes = re.findall(r"^Showing ([\d,]+) of ([\d,]+)\.$", markdown, re.MULTILINE)
+    return [(int(shown.replace(",", "")), int(total.replace(",", ""))) for shown, total in notes]
+
+
+def test_long_advice_fits_into_markdown() -> None:
+    """Every line of the thresholds may be invalid."""
+    with pytest.raises(ThresholdSyntaxError) as caught:
+        parse_thresholds("\n".join(f"nonsense {number} {'🦜' * 100} ```" for number in range(2000)))
+    error = InputError([Problem("thresholds", f"has wrong lines.\n{caught.value}"), Problem("tags", "are too many.")])
+    report = Report(judgement=errored(error))
+    body, whole = comment(report), summary(report)
+    assert len(body) <= COMMENT_LIMIT
+    assert len(whole.encode()) <= SUMMARY_LIMIT
+    for text in (body, whole):
+        assert MarkdownPage(f"{text}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
+
+
+def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
+    text = "&" * 600  # the character with the longest escaped form
+    threshold = parse_thresholds("Latency: max < 1")[0]._replace(text=text)
+    criterion = ThresholdHolds(threshold=threshold)
+    checks = tuple(
+        Check(
+            criterion=criterion,
+            verdict=Verdict.FAILED,
+            problem=NO_VALUES.of(metric=f"{number} {text}"),
+            variant=text,
+            several=True,
+        )
+        for number in range(3000)
+    )
+    judgement = Judgement(
+        verdict=Verdict.FAILED, status="", cause=Completed(result=RunResult(run_id="r1", simulations=())), checks=checks
+    )
+    report = Report(judgement=judgement, legs=(LegReport(judgement=judgement),))
+    assert len(comment(report)) <= COMMENT_LIMIT
+    assert len(summary(report).encode()) <= SUMMARY_LIMIT
+    assert [total for _, total in shown_counts(comment(report))] == [2999, 3000 - UNFOLDED]
