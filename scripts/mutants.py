@@ -21,7 +21,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
-LEFT_OUT: Final = shutil.ignore_patterns(".*", "build", "site", "node_modules", "__pycache__")
+LEFT_OUT: Final = shutil.ignore_patterns(".venv", ".*cache*", "build", "site", "node_modules", "__pycache__")
 OTHER: Final[dict[type[ast.AST], Any]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
@@ -81,10 +81,18 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def survives(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> bool:
-    """Run the tests on the changed copy; a test that does not end has noticed the change, too."""
+    """Test the changed copy."""
     file = tree / mutant.path
     source = file.read_bytes()
     file.write_bytes(source[: mutant.begin] + mutant.new.encode() + source[mutant.end :])
+    try:
+        return passes(tree, tests, seconds)
+    finally:
+        file.write_bytes(source)
+
+
+def passes(tree: Path, tests: list[str], seconds: float) -> bool:
+    """Run the tests; those that do not end have noticed a change, too."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environ = os.environ | {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -93,8 +101,6 @@ def survives(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> bo
         )
     except subprocess.TimeoutExpired:
         return False
-    finally:
-        file.write_bytes(source)
     if process.returncode not in (0, 1, 2):  # passed, failed, or the module cannot even be imported
         raise SystemExit(f"pytest could not run: {process.stdout[-2000:]}{process.stderr[-2000:]}")
     return process.returncode == 0
@@ -119,6 +125,8 @@ def run(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
         tree = Path(directory) / "tree"
         shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+        if not passes(tree, shlex.split(options.tests), options.seconds):
+            parser.error("the tests do not even pass on the code as it is")
         for mutant in drawn:
             survived = survives(mutant, tree, shlex.split(options.tests), options.seconds)
             survivors += survived

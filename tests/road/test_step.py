@@ -140,6 +140,12 @@ def test_persistent_404_means_run_was_deleted(run_step: RunStep) -> None:
     assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "DELETED")
 
 
+def test_404_that_ends_an_outage_does_not_mean_that_the_run_was_deleted(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step("GET /runs/* #2-21 -> 503", "GET /runs/* #22 -> 404")
+    assert clock.now() > 60
+    assert result.outputs["verdict"] == "passed", result.log
+
+
 def test_step_waits_for_simulations_after_run_completed(run_step: RunStep) -> None:
     empty = '{"simulated_conversations": [], "next_page_token": null}'
     result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {empty}")

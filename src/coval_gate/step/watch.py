@@ -168,15 +168,16 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
     time for that, return the run as it was.
     """
     clock, deadline = session.clock, session.deadline
-    began = clock.now()
-    is_logged = False
+    since: float | None = None  # the first 404: before it, the poll may have met an outage
     while True:
         try:
             return (yield from _get_run(session, run_id, limit=limit))
         except NotFound as error:
-            now, lasting = clock.now(), began + NOT_FOUND_PATIENCE
+            now = clock.now()
+            is_first, since = since is None, now if since is None else since
+            lasting = since + NOT_FOUND_PATIENCE
             if last is None and error.by_coval and session.inputs.mode == "wait":
-                lasting = max(unknown_until(session), began + NOT_FOUND_PAUSE)
+                lasting = max(unknown_until(session), since + NOT_FOUND_PAUSE)
             given_up = min(lasting, deadline)
             if last is None and now >= given_up:
                 raise
@@ -184,9 +185,8 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
                 return last._replace(status=DELETED)
             if last and now >= deadline:
                 return last
-            if not is_logged:
+            if is_first:
                 progress.not_found(for_seconds=given_up - now, is_new=last is None)
-                is_logged = True
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
