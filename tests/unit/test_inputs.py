@@ -446,6 +446,21 @@ def test_tag_that_steps_give_is_error(tag: str) -> None:
     assert problems_with(metadata=json.dumps({"tags": [tag]})) == (f"metadata {problem}",)
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"baseline": "tag:stable", "baseline_max_age": "2d"},
+         "baseline_max_age must be empty for a baseline given by tag, which does not age."),
+        ({"accept": "true", "baseline": "run:r1"},
+         "baseline must name a tag or a branch if accept is true: later runs are compared with its runs."),
+        ({"accept": "true"},
+         "baseline must name a tag or a branch if accept is true: later runs are compared with its runs."),
+    ],
+)  # fmt: skip
+def test_baseline_that_does_not_fit_is_error(given: dict[str, str], problem: str) -> None:
+    assert problem in problems_with(thresholds="pass_rate >= 90%", **given)
+
+
 def test_accepted_run_has_room_for_the_tag_of_its_acceptance() -> None:
     given = {"accept": "true", "baseline": "branch:main", "thresholds": "pass_rate >= baseline"}
     tags = ",".join(f"t{number}" for number in range(18))
