@@ -117,3 +117,12 @@ def test_values_stay_within_bounds_of_distribution(luck: float, seed: int) -> No
                 assert isinstance(value, tuple)
                 assert set(value) <= set(distribution.options)
                 assert len(set(value)) == len(value)
+
+
+@pytest.mark.parametrize(("name", "passes"), [("passing", True), ("failing", False)])
+def test_only_passing_scenario_meets_all_targets(name: str, passes: bool) -> None:
+    values = [simulation.values for seed in range(20) for simulation in plan(name, seed).simulations]
+    words = {str(one[metric.id]) for one in values for metric in (catalogue.RESOLVED, catalogue.COMPLIANCE)}
+    latencies = [one[catalogue.LATENCY.id] for one in values]
+    assert (words == {"YES"}) is passes
+    assert all(isinstance(latency, float) and latency <= 1.5 for latency in latencies) is passes
