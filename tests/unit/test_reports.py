@@ -319,7 +319,7 @@ def assert_same_step(step: Step, reference: Step) -> None:
     parsed, wanted = ({name: json.loads(outputs[name]) for name in free[1:]} for outputs in (ours, others))
     assert len(parsed["metrics"]) <= len(wanted["metrics"])
     assert len(parsed["failed_criteria"]) <= len(wanted["failed_criteria"])
-    assert {tuple(criterion) for criterion in parsed["failed_criteria"]} == {(*CRITERION_FIELDS, "leg")}
+    assert {tuple(criterion) for criterion in parsed["failed_criteria"]} <= {(*CRITERION_FIELDS, "leg")}
     assert [tuple(leg) for leg in parsed["legs"]] == [tuple(LEG_FIELDS)] * len(wanted["legs"])
     assert step.local.state == reference.local.state
 
