@@ -52,7 +52,7 @@ test: setup  ## run the tests that need neither Docker nor Chromium
 coverage: PYTEST_ARGS += --cov
 coverage: test  ## run the same tests, and fail if they cover less than 95 % of the branches
 
-long: setup  ## run what CI adds to them: five hundred schedules of faults, and all combinations
+long: setup  ## run what CI adds to them: two hundred schedules of faults, and all combinations
 	$(BIN)/python -m pytest -m long --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 browser: setup  ## test the HTML report in Chromium, which scripts/browser finds or installs
@@ -75,7 +75,7 @@ picture: setup  ## draw README's pictures of the summary and of the HTML report 
 	$(BIN)/python scripts/report_picture.py
 	$(BIN)/python scripts/picture.py
 
-campaign: setup  ## check ten thousand schedules of faults and signals; five hundred are part of make long
+campaign: setup  ## check ten thousand schedules of faults and signals; two hundred are part of make long
 	@$(BIN)/python tests/campaign --schedules 10000
 
 fuzz: setup  ## search at random for inputs that break a property
