@@ -104,7 +104,8 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Any:
     jobs = [JOB, JOB | {"DRONE_SOURCE_BRANCH": "topic", "DRONE_PULL_REQUEST": "42"}]
     given = {"render": str(ROOT / "scripts" / "render.py"), "folder": str(directory), "steps": STEPS, "hosts": jobs}
     paths = [directory / "src", ROOT / "src", ROOT / "tests"]
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    environ = unmeasured | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-c", USE]
     ran = subprocess.run(command, input=json.dumps(given), env=environ, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
