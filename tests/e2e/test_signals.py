@@ -62,8 +62,8 @@ class SignalResult:
     status: str
     leaks: list[Path]
 
-    def hurried(self, moment: Moment) -> bool:
-        """Return whether the main step did all that it can do in time; what it leaves, the post step does."""
+    def is_in_time(self, moment: Moment) -> bool:
+        """Return whether the main step did in time what else is left to the post step."""
         told = self.result.outputs.get("run_id") == self.run_id and self.result.summary
         left = bool(self.post.log) and not moment.may_leave
         return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(told) and not left
@@ -114,7 +114,7 @@ CASES = [*product(MOMENTS, SIGNALS)]
 def run_until_signal(image: str, new_directory: Callable[[], Path], moment: Moment, signals: str) -> list[SignalResult]:
     """Return the results of up to `TRIES` steps; only the last one may be in time."""
     results: list[SignalResult] = []
-    while len(results) < TRIES and not (results and results[-1].hurried(moment)):
+    while len(results) < TRIES and not (results and results[-1].is_in_time(moment)):
         results.append(run_once(image, new_directory(), moment, signals))
     return results
 
@@ -232,18 +232,18 @@ def test_signal_ends_step_and_cancels_run(
 ) -> None:
     """Each leaves no unfinished run, and one that is in time reports that it was cancelled."""
     moment, found = MOMENTS[name], signal_results[name, signals].result()
-    for each in found:
-        result, post = each.result, each.post
+    for signalled in found:
+        result, post = signalled.result, signalled.post
         if result.exit_code != 137:  # a busy machine: the runner killed it
             assert result.exit_code == 1, result.log
             assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
-            assert result.outputs["run_id"] in ("", each.run_id)
+            assert result.outputs["run_id"] in ("", signalled.run_id)
             assert result.outputs.keys() == OUTPUTS.keys()
-        assert each.status in moment.statuses, result.log
+        assert signalled.status in moment.statuses, result.log
         assert post.exit_code == 0
         left = {"legs": "[]", "mode": "run"} if post.log else {}  # nothing is left
         assert (post.outputs, post.state, post.summary) == ({}, left, "")
-        assert each.leaks == []
+        assert signalled.leaks == []
     last = found[-1]
-    assert last.hurried(moment), (last.seconds, last.result.log, last.post.log)
+    assert last.is_in_time(moment), (last.seconds, last.result.log, last.post.log)
     assert last.result.summary.startswith("### 🚫 Cancelled: Coval evaluation")

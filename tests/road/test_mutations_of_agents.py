@@ -10,6 +10,7 @@ import pytest
 
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PERSONA_ID, PREVIEW_ID, PREVIEW_MUTATIONS
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from road.test_plan_mode import is_harmless
 from support import StepResult
@@ -117,4 +118,14 @@ def test_step_and_template_are_told_apart(run_step: RunStep, monkeypatch: pytest
     assert is_harmless(server)
     assert result.outputs["reason"] == (
         f"mutation_ids names {OTHERS}, which agent {AGENT_ID} does not have as a mutation."
+    )
+
+
+def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
+    ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
+    quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
+    result, _ = run_step(quirks=quirks, mutation_ids=ids, metrics_grace_time="5")
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(
+        "The run was launched with 3 mutations, but Coval lists simulations of 1"
     )

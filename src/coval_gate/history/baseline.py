@@ -238,9 +238,9 @@ def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
     criteria = Criteria.from_inputs(session.inputs)
     judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
-    for gap in chain.from_iterable(gaps(reference, judged) for reference in criteria.references):
-        lacking = gap.criterion.missed(gap, gap.measure) if gap.measure else ""
-        return f"In run {run.run_id}, {lacking}."
+    gap = next(chain.from_iterable(gaps(reference, judged) for reference in criteria.references), None)
+    if gap and gap.measure:
+        return f"In run {run.run_id}, {gap.criterion.missed(gap, gap.measure)}."
     return loaded
 
 

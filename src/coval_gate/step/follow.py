@@ -42,6 +42,17 @@ T = TypeVar("T")
 
 DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was cancelled while the step waited for it
 CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
+ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
+READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
+TAG_LAG: Final = 30.0  # s for which attach in another job may still be about to tag a run that is over
+PAUSE: Final = 5.0  # s between two looks for the tag
+THREE_STEPS: Final = (
+    "Take three steps:\n"
+    "1. a step with mode: launch\n"
+    "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
+    "3. a step with mode: wait and this run_id\n"
+    "Or name an agent of another type."
+)
 
 
 def follow_trial(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
@@ -109,19 +120,6 @@ def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
     session.log(f"Launched run {trial.run_id}: {session.step.run_url(trial.run_id)}")
     yield from announce(session.step)
     return True
-
-
-ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
-READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
-TAG_LAG: Final = 30.0  # s for which attach in another job may still be about to tag a run that is over
-PAUSE: Final = 5.0  # s between two looks for the tag
-THREE_STEPS: Final = (
-    "Take three steps:\n"
-    "1. a step with mode: launch\n"
-    "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
-    "3. a step with mode: wait and this run_id\n"
-    "Or name an agent of another type."
-)
 
 
 def _refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:

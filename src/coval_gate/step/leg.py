@@ -39,7 +39,7 @@ class Phase(StrEnum):
 
 
 class Duty(StrEnum):
-    """What somebody has to do."""
+    """What is still to be done about a run."""
 
     CANCEL = "cancel"
     CANCEL_OTHERS = "cancel others"  # a launch that was given up for lost may have begun a second run
