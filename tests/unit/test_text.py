@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +12,6 @@ from coval_gate.base.text import (
     shortened_at_word,
     stopwatch,
     with_unit,
-    without_sequences,
 )
 
 
@@ -71,19 +68,6 @@ def test_one_line_removes_escapes_overrides_and_surrogates() -> None:
     assert one_line("a\x1b[31mb\u202ec\ud800d\u2028e") == "abcd e"
     assert one_line("a\x1b]8;;http://b\x1b\\c\x1b]8;;\x07d\x1be") == "acde"
     assert one_line(f"{'a' * 495}\x1b[38;2;255;255;255mb", 50) == f"{'a' * 49}…"
-
-
-@given(st.lists(st.text('\x1b[]\\"\x07 u;1mn,')), st.integers(1, 3))
-def test_removing_sequences_keeps_the_strings_of_json_apart(texts: list[str], times: int) -> None:
-    """An agent's words must not hide what stands beside them in a response."""
-    body: object = texts
-    for _ in range(times):
-        body = json.dumps(body)
-    read = without_sequences(str(body))
-    for _ in range(times):
-        read = json.loads(read)
-    assert len(read) == len(texts)
-    assert [text for text in texts if text.isalnum()] == [text for text in read if text in texts and text.isalnum()]
 
 
 @pytest.mark.parametrize("filler", [" ", "\n", "\u200b", "\x00"])

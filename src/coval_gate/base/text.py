@@ -13,15 +13,9 @@ from typing import Any, Final
 
 SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
 
-# What a terminal reads as a command, such as a colour, also as JSON writes it: a CSI sequence, which the end of a cut
-# text may cut, or an OSC sequence. Source: ECMA-48, sections 5.4 and 5.6. None reaches beyond a line, or beyond the end
-# of a string of JSON, which stays valid.
-SEQUENCE: Final = (
-    r"[\x1b\\](?:(?<=\x1b)|(?<=\\)(?<!\\\\)\\*+(?:u001[bB]|x1[bB]))"
-    r"(?:\[[0-?]*+[ !#-/]*+(?:[@-\[\]-~]|\Z)"
-    r"|\](?:[^\x07\x1b\\\"\n]|\\++(?!u00(?:07|1[bB]))[^\\\"\n])*+(?:\x07|\\++u0007|\x1b\\|\\++u001[bB](?:\\\\)+))"
-)
-IN_SEQUENCE: Final = ("\x1b", "1b[", "1B[", "1b]", "1B]")  # each sequence has one of these
+# What a terminal reads as a command, such as a colour: a CSI sequence, which the end of a cut text may cut, or an OSC
+# sequence. Source: ECMA-48, sections 5.4 and 5.6.
+SEQUENCE: Final = r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))"
 DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
@@ -65,18 +59,12 @@ def one_line(text: object, limit: int = 500) -> str:
     whole = str(text).strip()
     plain = whole[: 10 * limit]  # a response may contain megabytes of text
     if not plain.isprintable():
-        plain = without_sequences(plain)
-        spaced = plain.translate(SEPARATORS)
+        spaced = _sequence().sub("", plain).translate(SEPARATORS)  # a rest would split a word
         plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in spaced)
     words = " ".join(plain.split())
     # The redactor masks a cut secret before an ellipsis.
     is_whole = len(whole) <= 10 * limit and len(words) <= limit
     return words if is_whole else words[: limit - 1] + "…"
-
-
-def without_sequences(text: str) -> str:
-    """Remove terminal sequences whole: a rest would split a word, or a secret."""
-    return _sequence().sub("", text) if any(part in text for part in IN_SEQUENCE) else text
 
 
 @lru_cache(maxsize=1)
