@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
@@ -121,31 +121,34 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
             return OWN[options.command](runtime, options)
         except (Interrupted, KeyboardInterrupt):
             return KILLED
-    from coval_gate.step.main import run_step  # needs what Windows lacks, which `command` tells
-
-    published = run_step(runtime, read)
+    published = _module("step.main").run_step(runtime, read)
     written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         webbrowser.open(Path(written).absolute().as_uri())
-    codes = {"error": 2, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
+    codes = {"error": USAGE_ERROR, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
     judgement = published.report.judgement
     return 0 if judgement.lets_pass else codes.get(judgement.verdict or "", 1)
 
 
-def _init(runtime: Runtime, options: Namespace) -> int:
-    from coval_gate.init.command import Options, init
+def _module(name: str) -> Any:
+    """Import what one command alone needs. On Windows some of it cannot be imported, which `command` tells."""
+    return import_module(f"coval_gate.{name}")
 
-    chosen = Options(**{name: getattr(options, name) for name in Options._fields})
-    return init(runtime, chosen, _asker(runtime.environ))
+
+def _init(runtime: Runtime, options: Namespace) -> int:
+    init = _module("init.command")
+    chosen = init.Options(**{name: getattr(options, name) for name in init.Options._fields})
+    code: int = init.init(runtime, chosen, _asker(runtime.environ))
+    return code
 
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
     if find_spec("coval_gate.attach") is None:
         _say(runtime.stdout, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
-    from coval_gate.attach.command import Options, attach
-
-    return attach(runtime, Options(options.run, options.handler, options.answering))
+    attach = _module("attach.command")
+    code: int = attach.attach(runtime, attach.Options(options.run, options.handler, options.answering))
+    return code
 
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
@@ -157,18 +160,16 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
-    from coval_gate.ci.plain import PlainHost, left_behind, others_run
-    from coval_gate.step.post import post
-
-    clock, workspace = runtime.clock, PlainHost.workspace
+    plain = _module("ci.plain")
+    clock, workspace = runtime.clock, plain.PlainHost.workspace
     until = clock.now() + PATIENCE
-    while others_run(workspace) and clock.now() < until:
+    while plain.others_run(workspace) and clock.now() < until:
         clock.sleep(PAUSE)
-    if others_run(workspace):
+    if plain.others_run(workspace):
         _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
-    code = post(runtime)
+    code: int = _module("step.post").post(runtime)
     is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
-    if is_local and left_behind(workspace, key_in(runtime.environ)):
+    if is_local and plain.left_behind(workspace, key_in(runtime.environ)):
         _say(runtime.stdout, "Something is left: see above. `coval-gate post` tries again.\n")
         return USAGE_ERROR
     return code
