@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import random
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_sandbox.runner import LocalRunner
 from leaks import DISGUISES, holds
+from support import host_of
 
 KEY = "coval_sk_test_sandbox"
 CHARACTERS = string.ascii_letters + string.digits + "_-.+/=~:"
@@ -93,9 +93,9 @@ def test_key_that_is_wrapped_anywhere_is_redacted(text: str, how: str) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_wrapped_key_is_in_nothing_that_a_host_writes(tmp_path: Path, text: str) -> None:
     local = LocalRunner(tmp_path)
-    for make in (lambda log: GitHubHost(local.environ({}), log, random.Random(0)), PlainHost):
+    for kind, environ in ((GitHubHost, local.environ({})), (PlainHost, {})):
         log = io.StringIO()
-        host = make(log)
+        host = host_of(kind, log, environ)
         host.mask(KEY)
         log.truncate(log.seek(0))
         lines = text.split("\n")

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from random import Random
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
@@ -20,6 +19,7 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, value_at, visible
+from coval_gate.ci.github_pages import pages_of
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
@@ -34,7 +34,7 @@ from coval_gate.ci.host import (
     origin_of,
 )
 from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import Variables, wanted_pages
+from coval_gate.inputs.checks import Variables
 from coval_gate.inputs.inputs import Inputs
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
@@ -164,12 +164,10 @@ class GitHubHost(Host):
 
     annotates = folds = True
 
-    def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
-        super().__init__(stream)
-        self._environ = environ
-        self._randomness = randomness
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
         self._warnings = 0
-        self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
+        self.workspace = Workspace(runtime.environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
         """Also have the runner mask it in the job's log."""
@@ -180,12 +178,8 @@ class GitHubHost(Host):
     def context(self) -> Context:
         return read_context(self._environ, self._event())
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
-            return ()
-        from coval_gate.ci.github_pages import pages_of
-
-        return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
+        return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, self._runtime)
 
     @property
     def room_for_warnings(self) -> int:
@@ -219,7 +213,7 @@ class GitHubHost(Host):
 
     @contextmanager
     def _commands_stopped(self) -> Iterator[None]:
-        token = f"{self._randomness.getrandbits(128):032x}"
+        token = f"{self._runtime.randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
             yield

@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
-from coval_gate.base.clock import Clock
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line
 from coval_gate.ci.host import Context, Page
@@ -40,22 +39,21 @@ class GitLabHost(PlainHost):
 
     folds = True
 
-    def __init__(self, environ: Mapping[str, str], stream: TextIO, clock: Clock) -> None:
-        super().__init__(stream, environ)
-        self._clock = clock
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
         self._sections = 0
-        root = environ.get("CI_PROJECT_DIR", "")
+        root = self._environ.get("CI_PROJECT_DIR", "")
         # A script begins there. Tools that run jobs on a laptop may name a directory of the container.
         self.workspace = Workspace(root if Path(root).is_dir() else "")
-        self._token = environ.get("GITLAB_TOKEN", "").strip()
+        self._token = self._environ.get("GITLAB_TOKEN", "").strip()
         self.mask(self._token)
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
         if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
             return ()
         from coval_gate.ci.gitlab_pages import pages_of
 
-        return pages_of(self, self._token, self._environ, inputs, context, runtime)
+        return pages_of(self, self._token, self._environ, inputs, context, self._runtime)
 
     def _clean(self, text: str) -> str:
         """Break markers of sections, too. Without carriage returns and escapes, which are gone, they have no effect."""
@@ -84,7 +82,7 @@ class GitLabHost(PlainHost):
             self._emit(f"{TO_LINE_START}section_end:{self._time()}:{name}\r{TO_LINE_START}")
 
     def _time(self) -> int:
-        return int(self._clock.time())
+        return int(self._runtime.clock.time())
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Write those that GitLab can show or hand over. Raises RunnerError."""

@@ -306,11 +306,16 @@ class Host(Console, ABC):
     folds = False
     """Whether its log shows a group as its title, until a reader opens it."""
 
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime.stdout)
+        self._runtime = runtime
+        self._environ = runtime.environ
+
     @abstractmethod
     def context(self) -> Context: ...
 
     @abstractmethod
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def quote(self, *lines: str) -> None:

@@ -5,6 +5,7 @@ On a laptop, git says what is tested.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -12,11 +13,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, TextIO
+from functools import partial
+from typing import Any, Final
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.text import json_in, one_line, quoted
+from coval_gate.base.text import json_in, one_line, quoted, stopwatch
 from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Context, Host, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
@@ -24,6 +26,8 @@ from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.flags import with_flags
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
 
+NO_TERMINAL: Final = ("", "dumb")  # values of TERM
+PER_SECOND: Final = 4  # updates of the live lines
 OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
 STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
     "✓": "32",
@@ -58,9 +62,8 @@ class PlainHost(Host):
 
     workspace = Workspace()
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(stream)
-        self._environ = environ or {}
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
         self._system = system_in(self._environ)
         self._outputs: dict[str, str] = {}
         self._written = ""  # the path of the file with the outputs, once it exists
@@ -80,7 +83,7 @@ class PlainHost(Host):
             context = context._replace(server_url=here.server_url, repository=here.repository, web=here.web)
         return context._replace(sha=whole_commit(context.sha) if context.sha else here.sha)
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
 
     def log(self, text: str = "") -> None:
@@ -194,6 +197,78 @@ class PlainHost(Host):
     @property
     def _workspace_id(self) -> str:
         return self._environ.get("INPUT_WORKSPACE_ID", "").strip()
+
+
+class TerminalHost(PlainHost):
+    """A live line for each run that is waited for, and the rest in colour. rich itself keeps NO_COLOR, and the width.
+
+    Raises ModuleNotFoundError without rich.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        super().__init__(runtime)
+        self._console = Console(
+            file=runtime.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, _environ=self._environ
+        )
+        self._text = Text
+        self._new_live = partial(
+            Live,
+            get_renderable=self._shown,
+            console=self._console,
+            refresh_per_second=PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live: Live | None = None
+        self._lines: dict[str, tuple[float, str]] = {}  # when it began, and the line, by the label of a run
+
+    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
+        if is_over:
+            self._lines.pop(label, None)
+            if not self._lines:
+                self._stop()
+            return False
+        self._lines[label] = (self._console.get_time() - seconds, self._clean(line))
+        if self._live is None:
+            self._live = self._new_live()
+            atexit.register(self._stop)  # gives the cursor back
+            self._live.start()
+        self._live.refresh()
+        return True
+
+    def set_outputs(self, outputs: Mapping[str, str]) -> None:
+        super().set_outputs(outputs)
+        self._lines.clear()
+        self._stop()
+
+    def _shown(self) -> Any:
+        now = self._console.get_time()
+        lines = [f"{label}{stopwatch(now - began):>7}  {line}" for label, (began, line) in [*self._lines.items()]]
+        return self._text("\n".join(lines), style="bold", no_wrap=True, overflow="ellipsis")
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(OSError, ValueError):
+                live.stop()
+
+    def _emit(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            for line in text.split("\n"):
+                self._console.print(self._text.from_ansi(painted(line)))
+
+
+def terminal_or_log(runtime: Runtime) -> PlainHost:
+    environ = runtime.environ
+    if runtime.stdout.isatty() and environ.get("TERM", "") not in NO_TERMINAL and system_in(environ) is None:
+        with suppress(ModuleNotFoundError):  # the image has no rich
+            return TerminalHost(runtime)
+    return PlainHost(runtime)
 
 
 def painted(line: str) -> str:
