@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from coval_gate.base.text import json_in
 from coval_gate.ci import detect_host
 from coval_gate.ci.calls import Payload, message_in
-from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in
-from coval_gate.ci.gitlab_pages import state_of, without_commands
+from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.ci.plain import PlainHost
 from road.test_gitlab import SECTION, read_dotenv, sections
