@@ -13,7 +13,7 @@ from rich.text import Text
 
 from coval_gate.ci.plain import TerminalHost
 from coval_gate.cli.command import main
-from coval_gate.inputs.flags import flag_of
+from coval_gate.inputs.naming import flag_of
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, VirtualClock, host_of

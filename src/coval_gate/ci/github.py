@@ -34,8 +34,8 @@ from coval_gate.ci.host import (
     origin_of,
 )
 from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import Variables
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.naming import Variables
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")

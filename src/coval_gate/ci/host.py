@@ -18,8 +18,9 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
-from coval_gate.inputs.checks import OF_COMMIT, Variables
+from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.naming import Variables
 from coval_gate.inputs.parsing import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:

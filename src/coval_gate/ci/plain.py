@@ -23,8 +23,8 @@ from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Context,
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
-from coval_gate.inputs.flags import with_flags
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
+from coval_gate.inputs.naming import with_flags
 
 NO_TERMINAL: Final = ("", "dumb")  # values of TERM
 PER_SECOND: Final = 4  # updates of the live lines

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import HEADS, Context, WebPages, origin_of
-from coval_gate.inputs.checks import Variables
+from coval_gate.inputs.naming import Variables
 
 REMOTE = "origin/"
 PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`

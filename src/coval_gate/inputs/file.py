@@ -23,7 +23,7 @@ import yaml
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, plural, quoted, shortened
-from coval_gate.inputs.checks import NAME_SHOWN, has_effect, input_meant
+from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
     ALL_MODES,
@@ -40,6 +40,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
+from coval_gate.inputs.naming import NAME_SHOWN, input_meant
 from coval_gate.inputs.nodes import Mistake, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
