@@ -27,11 +27,10 @@ from coval_gate.ci.host import (
     Head,
     Host,
     Level,
-    Origin,
     Page,
     WebPages,
     Withheld,
-    origin_of,
+    context_of,
 )
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.inputs import Inputs
@@ -65,7 +64,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     place = [environ.get(name) for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
     run_url = "{}/{}/actions/runs/{}".format(*place) if all(place) else ""
-    return Context(
+    return _tested(environ, event, number)._replace(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=event_sha or environ.get("GITHUB_SHA", ""),
         event=environ.get("GITHUB_EVENT_NAME", ""),
@@ -80,7 +79,6 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_url=f"{run_url}/attempts/{attempt}" if run_url and attempt else run_url,
         artifacts_url=f"{run_url}#artifacts" if run_url else "",
         run_attempt=attempt,
-        **_origin(environ, event, number)._asdict(),
         secrets_withheld_from=_withheld(environ, event),
         head=_head(event),
         sha_is_known=not (commented or _is_unreadable(environ, event)),
@@ -90,7 +88,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     )
 
 
-def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Origin:
+def _tested(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Context:
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event, "workflow_run")
     of_pull_request = bool(
         event.get("pull_request")
@@ -103,8 +101,8 @@ def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | 
         or _is_unreadable(environ, event)
     )
     ref = environ.get("GITHUB_REF", "")
-    tested = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
-    return origin_of(tested, number=number, of_pull_request=of_pull_request)
+    branch = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
+    return context_of(branch, number=number, of_pull_request=of_pull_request)
 
 
 def _is_unreadable(environ: Mapping[str, str], event: Mapping[str, Any]) -> bool:

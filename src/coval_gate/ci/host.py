@@ -64,27 +64,6 @@ class WebPages(NamedTuple):
     commits: str = ""
 
 
-class Origin(NamedTuple):
-    """Where a commit is from, as in a Context."""
-
-    branch: str = ""
-    pull_request: int | None = None
-    of_pull_request: bool = False
-
-
-def origin_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Origin:
-    """Decide whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
-
-    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
-    so it counts as none. `number` and `of_pull_request`: what the CI system says.
-    """
-    pull = PULL.fullmatch(name)
-    number = number or (int(pull[1]) or None if pull else None)
-    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
-        return Origin("", number, of_pull_request=True)
-    return Origin("" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
-
-
 class Context(NamedTuple):
     """The provenance of a step. Fields that the runner does not provide are empty or None."""
 
@@ -149,6 +128,19 @@ class Context(NamedTuple):
         return self.run_attempt if is_later else ""
 
 
+def context_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Context:
+    """Say only whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
+
+    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
+    so it counts as none. `number` and `of_pull_request`: what the CI system says.
+    """
+    pull = PULL.fullmatch(name)
+    number = number or (int(pull[1]) or None if pull else None)
+    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
+        return Context(pull_request=number, of_pull_request=True)
+    return Context(branch="" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
+
+
 def with_unknown_commit(context: Context) -> Context:
     """Adapt `context` for a step that waits for another step's run: only a pull request's commit is known."""
     return context if context.pull_request else context._replace(sha_is_known=False)
@@ -190,10 +182,6 @@ class Console:
     def redact(self, text: str) -> str:
         """Mask also the beginning of a truncated secret."""
         return redactor(*self._secrets).redact(text)
-
-    def redact_together(self, lines: Iterable[str]) -> list[str]:
-        """Mask secrets even across a line break."""
-        return self.redact("\n".join(lines)).split("\n")
 
     def log(self, text: str = "") -> None:
         self._emit(self._clean(text))
@@ -320,8 +308,8 @@ class Host(Console, ABC):
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def quote(self, *lines: str) -> None:
-        """Write lines that may contain foreign text."""
-        for line in self.redact_together(lines) if lines else ():
+        """Write lines that may contain foreign text. Mask secrets even across a line break."""
+        for line in self.redact("\n".join(lines)).split("\n") if lines else ():
             self._emit(self._clean(line))
 
     def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002

@@ -343,7 +343,8 @@ def read_git() -> Context:
         is_local=True,
         web=website_of(server),
         # In a huge repository, git may not come to say that nothing has changed.
-        is_changed=bool(commit) and _output("status", "--porcelain", "--untracked-files=no", until=until) != "",
+        is_changed=bool(commit)
+        and _git("status", "--porcelain", "--untracked-files=no", until=until, otherwise="?") != "",
     )
 
 
@@ -362,16 +363,11 @@ def whole_commit(start: str) -> str:
     return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
 
 
-def _git(*arguments: str, until: float | None = None) -> str:
-    """Empty without git or a repository."""
-    return _output(*arguments, until=until) or ""
-
-
-def _output(*arguments: str, until: float | None = None) -> str | None:
-    """None if the command fails, or takes too long."""
+def _git(*arguments: str, until: float | None = None, otherwise: str = "") -> str:
+    """Return `otherwise` without git or a repository, or if it takes too long."""
     left = LONGEST if until is None else until - time.monotonic()
     if left <= 0:
-        return None
+        return otherwise
     command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
     try:
@@ -379,5 +375,5 @@ def _output(*arguments: str, until: float | None = None) -> str | None:
             command, env=environ, capture_output=True, text=True, timeout=left, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return otherwise
+    return done.stdout.strip() if done.returncode == 0 else otherwise
