@@ -258,8 +258,9 @@ class CommitStatus(ApiPage[GitLab]):
                 self._forbidden = refused.forbidden
                 if refused.status != BAD_REQUEST:
                     raise
-                newest = yield from self._newest(operation, text, pipeline)
-                if newest is None or newest.get("status") != body["state"]:
+                statuses = yield from self._statuses(operation, text)
+                own = (status for status in statuses if pipeline in (None, status.get("pipeline_id")))
+                if next((status.get("status") for status in own), "") != body["state"]:
                     raise
 
         yield from operation.repeat(attempt)
@@ -267,29 +268,24 @@ class CommitStatus(ApiPage[GitLab]):
 
     def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
-        newest = yield from self._newest(operation, text)
-        return newest is not None and newest.get("status") not in UNDECIDED and newest.get("target_url") == text.link
+        statuses = yield from self._statuses(operation, text)
+        return any(one.get("status") not in UNDECIDED and one.get("target_url") == text.link for one in statuses[:1])
 
     def _pipeline(self, operation: Operation, text: PageText) -> Procedure[int | None]:
         """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
         gitlab = self._api()
         if text.sha == gitlab.pipeline_sha and gitlab.pipeline_id:
             return gitlab.pipeline_id
-        undecided = [
-            status for status in (yield from self._statuses(operation, text)) if status.get("status") in UNDECIDED
-        ]
-        return _newest_of(undecided).number("pipeline_id") if undecided else None
-
-    def _newest(self, operation: Operation, text: PageText, pipeline: int | None = None) -> Procedure[Payload | None]:
-        """`pipeline`: None for any."""
         statuses = yield from self._statuses(operation, text)
-        own = [status for status in statuses if pipeline in (None, status.get("pipeline_id"))]
-        return _newest_of(own) if own else None
+        undecided = (status for status in statuses if status.get("status") in UNDECIDED)
+        return next((status.number("pipeline_id") for status in undecided), None)
 
     def _statuses(self, operation: Operation, text: PageText) -> Procedure[list[Payload]]:
+        """Return those of this name, newest first."""
         path = f"{self._api().project}/repository/commits/{quote(text.sha, safe='')}/statuses"
         statuses = yield from operation.list(path, name=text.name)
-        return [status for status in statuses if status.get("name") == text.name]
+        named = (status for status in statuses if status.get("name") == text.name)
+        return sorted(named, key=lambda status: status.number("id"), reverse=True)
 
 
 class Note(ApiPage[GitLab]):
@@ -332,10 +328,6 @@ class Note(ApiPage[GitLab]):
 
 
 KINDS: Final = {"comment": Note, "commit_status": CommitStatus}  # by the input
-
-
-def _newest_of(statuses: Sequence[Payload]) -> Payload:
-    return max(statuses, key=lambda status: status.number("id"))
 
 
 def state_of(text: PageText) -> str:
