@@ -140,10 +140,10 @@ class PlainHost(Host):
             self.annotate("warning", NAME, f"{error.what} If this step is killed, nothing ends its run.")
 
     def take_over(self) -> None:
-        for path in _states(self.workspace):
-            lock = _lock_of(self.workspace, path)
-            state = self._state_in(path) if lock else {}
-            if lock is None or not state:
+        for path, lock, state in _left(self.workspace, self._key):
+            if state is None:
+                self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
+            if not state:
                 continue
             workspace_id = state.pop(WORKSPACE, "")
             if workspace_id == self._workspace_id:
@@ -182,13 +182,6 @@ class PlainHost(Host):
             is_last = _states(self.workspace) == [path] and not self.workspace.exists(OUTPUTS)
             self.workspace.remove(path, *([IGNORED] if is_last else []))
         self._own, self._lock, self._taken_over = "", None, {}
-
-    def _state_in(self, path: str) -> dict[str, str]:
-        """Empty if a command with this key did not write it. A checkout may bring one."""
-        state = _sealed_state(self.workspace, path, self._key)
-        if state is None:
-            self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
-        return state or {}
 
     @property
     def _key(self) -> str:
@@ -288,11 +281,19 @@ def others_run(workspace: Workspace) -> bool:
 
 
 def left_behind(workspace: Workspace, key: str) -> bool:
-    return any(_lock_of(workspace, path) and _sealed_state(workspace, path, key) for path in _states(workspace))
+    return any(state for _, _, state in _left(workspace, key))
+
+
+def _left(workspace: Workspace, key: str) -> Iterator[tuple[str, Lock, dict[str, str] | None]]:
+    """Yield the path, the lock and the state of each file that a killed command left, unless it cannot be changed."""
+    for path in _states(workspace):
+        with suppress(RunnerError):
+            if lock := workspace.lock(path):
+                yield path, lock, _sealed_state(workspace, path, key)
 
 
 def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] | None:
-    """Empty if the file is gone, None if no command with this key wrote it. Without a key, nothing can tell."""
+    """Empty if the file is gone, None if no command with this key wrote it: a checkout may bring one."""
     try:
         sealed = json_in(workspace.read(path, MOST_STATE)[1])
     except ValueError:
@@ -313,14 +314,6 @@ def _seal(text: str, key: str) -> str:
 
 def _states(workspace: Workspace) -> list[str]:
     return [f"{DIRECTORY}/{name}" for name in workspace.files(DIRECTORY) if STATE.fullmatch(name)]
-
-
-def _lock_of(workspace: Workspace, path: str) -> Lock | None:
-    """None if that command runs, or the state cannot be changed."""
-    try:
-        return workspace.lock(path)
-    except RunnerError:
-        return None
 
 
 def _is_open(state: str) -> bool:
