@@ -1,7 +1,6 @@
 """The interface of a CI system to a step: its context, its log, and its pages, such as a comment or a commit's status.
 
-A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them. Its log masks
-secrets, and shows no CI commands in foreign text.
+A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them.
 """
 
 from __future__ import annotations
@@ -209,10 +208,8 @@ def inert(line: str) -> str:
 
 
 class Annotation(NamedTuple):
-    """`message` may have several lines."""
-
     title: str
-    message: str
+    message: str  # may have several lines
 
 
 class Figure(NamedTuple):
