@@ -31,7 +31,7 @@ COPY --from=build /app /app
 COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
 RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_gate.cli.command, coval_gate.step.evaluate, \
-coval_gate.ci.github_pages, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
+coval_gate.report.formats.json, coval_gate.report.formats.junit, \
 coval_gate.report.formats.html, coval_gate.inputs.file"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.runtime import Runtime
@@ -27,6 +27,8 @@ from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.step.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 from coval_sandbox.state import RunRecord
+
+H = TypeVar("H")
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request
@@ -155,6 +157,13 @@ def runtime(clock: Clock, **given: Any) -> Runtime:
     return Runtime(**defaults | given)
 
 
+def host_of(
+    kind: Callable[[Runtime], H], log: io.StringIO | None = None, environ: Mapping[str, str] | None = None
+) -> H:
+    """Return a host with a virtual clock, and a new log unless one is given."""
+    return kind(runtime(VirtualClock(), stdout=log or io.StringIO(), environ=environ or {}))
+
+
 def new_client(
     url: str,
     clock: Clock,
@@ -176,7 +185,7 @@ def new_session(client: Client, clock: Clock, *, deadline: float, **inputs: str)
     """Return a session of a step on a plain terminal, with these inputs."""
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in inputs.items()})
     assert not problems
-    host, times = PlainHost(io.StringIO()), Times.of_step(clock.now(), deadline - clock.now())
+    host, times = host_of(PlainHost), Times.of_step(clock.now(), deadline - clock.now())
     return Session(client, host, clock, random.Random(0), parsed, deadline, times)
 
 

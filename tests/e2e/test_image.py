@@ -22,7 +22,6 @@ UNWANTED = [
     *("github", "cryptography", "nacl", "cffi", "pycparser", "jwt"),
 ]
 MISSING_IMPORTS = {
-    "coval_gate.ci.terminal": "rich",  # a container has no terminal to draw on
     "actions_toolkit.github": "github",
     "pydantic.mypy": "mypy",
     "urllib3.contrib.emscripten": "js",

@@ -23,8 +23,8 @@ import pytest
 from coval_gate.cli.command import TerminalClock, main
 from coval_gate.cli.flags import COMMANDS, OURS
 from coval_gate.inputs.checks import has_effect
-from coval_gate.inputs.flags import flag_of
 from coval_gate.inputs.inputs import ALL_MODES, declared
+from coval_gate.inputs.naming import flag_of
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from coval_gate.ci.terminal import TerminalHost
+from coval_gate.ci.plain import TerminalHost
 from coval_gate.cli.command import main
-from coval_gate.inputs.flags import flag_of
+from coval_gate.inputs.naming import flag_of
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, KEY, VirtualClock
+from support import IDS, KEY, VirtualClock, host_of
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 COLOURS = re.compile(r"\x1b\[(?:\d;)?3\dm")
@@ -101,7 +101,7 @@ def test_other_outputs_have_plain_lines(clock: VirtualClock, environ: dict[str, 
 
 def test_foreign_text_controls_no_terminal() -> None:
     out = Terminal()
-    host = TerminalHost(out, {"TERM": "xterm-256color"})
+    host = host_of(TerminalHost, out, {"TERM": "xterm-256color"})
     host.quote("\x1b]0;title\x07\x1b[2J[bold]no markup[/bold] :boom:")
     host.annotate("warning", "\x1b[31m", "a\x9b2J")
     assert host.progress("", 3.0, "IN\x1b[2J PROGRESS", is_over=False)

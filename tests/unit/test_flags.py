@@ -2,7 +2,7 @@
 
 import pytest
 
-from coval_gate.inputs.flags import with_flags
+from coval_gate.inputs.naming import with_flags
 
 
 @pytest.mark.parametrize(

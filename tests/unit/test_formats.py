@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import random
 import re
 from functools import cache
 from pathlib import Path
@@ -29,6 +27,7 @@ from rendering import (
     summary,
 )
 from reports import large_report, with_leg
+from support import host_of
 
 METRICS_LIMIT = 64 * 1024  # our own; the limit for all outputs of a job is 1 MiB
 
@@ -119,7 +118,7 @@ def test_earlier_warnings_count_towards_annotation_limit(before: int, tmp_path: 
 def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     """The step tries to write it when it starts, and again at its end."""
     environ = {"GITHUB_OUTPUT": str(tmp_path)}
-    host = GitHubHost(environ, io.StringIO(), random.Random(0))
+    host = host_of(GitHubHost, environ=environ)
     with pytest.raises(RunnerError) as caught:
         host.set_outputs({"passed": "false"})
     for error, warnings in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):

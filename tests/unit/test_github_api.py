@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import traceback
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs
 from coval_sandbox.github import BOT, LONGEST_BODY, READ_ONLY_TOKEN
 from fake_github import PERSONAL_TOKEN, REPOSITORY, TOKEN, FakeGitHub
-from support import VirtualClock, runtime
+from support import VirtualClock, host_of, runtime
 
 T = TypeVar("T")
 P = TypeVar("P", bound=ApiPage[GitHub])
@@ -100,7 +99,7 @@ class Session:
     def page(self, kind: type[P], input_: str) -> P:
         """Return a page of a later attempt, which looks for the pages of an earlier one."""
         inputs, _ = parse_inputs({})
-        return kind(input_, "", PlainHost(io.StringIO()), lambda: self.github, inputs, Context(run_attempt="2"))
+        return kind(input_, "", host_of(PlainHost), lambda: self.github, inputs, Context(run_attempt="2"))
 
     def show(self, page: ApiPage[GitHub], text: PageText) -> None:
         self.run(page.show(text, Context(run_attempt="2"), until=self.until))

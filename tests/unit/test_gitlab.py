@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from coval_gate.base.text import json_in
 from coval_gate.ci import detect_host
 from coval_gate.ci.calls import Payload, message_in
-from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in
-from coval_gate.ci.gitlab_pages import state_of, without_commands
+from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.ci.plain import PlainHost
 from road.test_gitlab import SECTION, read_dotenv, sections
-from support import VirtualClock, runtime
+from support import VirtualClock, host_of, runtime
 
 START = "section_start:1560896352:forged\r\x1b[0KPassed"
 END = "section_end:1560896353:coval_gate_1767225600_1\r\x1b[0K"
@@ -31,7 +30,7 @@ IDS_OF_LEGS = [f"{number:022}" for number in range(100)]
 
 def host() -> tuple[GitLabHost, io.StringIO]:
     log = io.StringIO()
-    return GitLabHost({}, log, VirtualClock()), log
+    return host_of(GitLabHost, log), log
 
 
 @given(FOREIGN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from coval_gate.ci.github import SUMMARY_LIMIT, VARIABLES, WEB, GitHubHost
 from coval_gate.ci.host import Context, inert
 from coval_gate.ci.plain import PlainHost
 from coval_sandbox.runner import LocalRunner, read_command, read_log
+from support import host_of
 
 HOSTILE = [
     "::set-output name=passed::true",
@@ -37,7 +37,7 @@ FOREIGN = st.text() | st.sampled_from(HOSTILE) | st.builds("".join, st.lists(st.
 
 def host_with(tmp_path: Path, **env: str) -> tuple[GitHubHost, LocalRunner, io.StringIO]:
     local, log = LocalRunner(tmp_path), io.StringIO()
-    return GitHubHost(local.environ({}) | env, log, random.Random(0)), local, log
+    return host_of(GitHubHost, log, local.environ({}) | env), local, log
 
 
 @given(FOREIGN)
@@ -151,12 +151,12 @@ def test_truncated_secret_is_redacted(tmp_path: Path) -> None:
 def test_closed_log_is_ignored(tmp_path: Path) -> None:
     local, log = LocalRunner(tmp_path), io.StringIO()
     log.close()
-    GitHubHost(local.environ({}), log, random.Random()).log("text")
+    host_of(GitHubHost, log, local.environ({})).log("text")
 
 
 def test_log_on_terminal_has_no_commands() -> None:
     log = io.StringIO()
-    host = PlainHost(log)
+    host = host_of(PlainHost, log)
     host.mask("coval_sk_prod_1234567890")
     with host.group("Waiting"):
         host.log("for the run")
@@ -185,7 +185,7 @@ def test_summary_is_cut_to_limit_in_complete_characters(tmp_path: Path) -> None:
 
 def test_outputs_are_logged_without_runner_files() -> None:
     log = io.StringIO()
-    host = GitHubHost({}, log, random.Random(0))
+    host = host_of(GitHubHost, log)
     host.set_outputs({"a": "b"})
     host.save_state({"a": "b"})
     host.add_summary("a")
@@ -218,7 +218,7 @@ def test_event_file_is_parsed(tmp_path: Path) -> None:
 def test_escaped_secret_is_redacted(tmp_path: Path) -> None:
     key = "coval\"sk&<test>'1"
     local = LocalRunner(tmp_path)
-    host = GitHubHost(local.environ({}), io.StringIO(), random.Random())
+    host = host_of(GitHubHost, environ=local.environ({}))
     host.mask(key)
     assert json.loads(host.redact(json.dumps({"name": f"x {key}"}))) == {"name": "x ***"}
     assert host.redact("x coval&quot;sk&amp;&lt;test&gt;&#x27;1") == "x ***"

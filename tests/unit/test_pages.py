@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from coval_gate.base.errors import HostError
-from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.times import Times
 from coval_gate.ci.host import Context, Head, Page, PageText
@@ -19,7 +18,7 @@ from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.report.model import Report
 from coval_gate.step.pages import PagePublisher
-from support import VirtualClock, runtime
+from support import VirtualClock, host_of, runtime
 
 ALL = {"commit_status": "Voice", "check_run": "Voice gate", "comment": "always"}
 COMMENT = {"comment": "always"}
@@ -56,10 +55,10 @@ class NotebookHost(PlainHost):
 
     def __init__(self, notebook: Notebook) -> None:
         self.log_stream = io.StringIO()
-        super().__init__(self.log_stream)
+        super().__init__(runtime(VirtualClock(), stdout=self.log_stream))
         self._notebook = notebook
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:  # noqa: ARG002
         return [NotebookPage(page, self._notebook) for page in wanted_pages(inputs)]
 
     def save_state(self, state: Mapping[str, str]) -> None:
@@ -214,7 +213,7 @@ def test_comment_needs_pull_request(context: Context, log: list[str]) -> None:
 def test_host_with_only_a_log_says_what_it_leaves_out() -> None:
     stream = io.StringIO()
     step = Process(Notebook(), ALL)
-    step.pages = PagePublisher(PlainHost(stream), runtime(step.clock))
+    step.pages = PagePublisher(host_of(PlainHost, stream), runtime(step.clock))
     step.announce()
     step.conclude()
     note = "Skipping comment, commit status and check run: the job has no GitHub repository."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.opening import acceptance_problems
+from support import host_of
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGE = "0" * 39 + "1"
@@ -327,17 +327,17 @@ def test_repository_and_commit_come_from_git_where_no_variable_has_them(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
-    assert PlainHost(io.StringIO(), environ).context().repository == ""
+    assert host_of(PlainHost, environ=environ).context().repository == ""
     git("init")
     git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
     git("commit", "--allow-empty", "--message", "Begin")
-    context = PlainHost(io.StringIO(), environ).context()
+    context = host_of(PlainHost, environ=environ).context()
     assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
     assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
     short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": context.sha[:12]}
-    assert PlainHost(io.StringIO(), short).context().sha == context.sha, "as in a pull request"
+    assert host_of(PlainHost, environ=short).context().sha == context.sha, "as in a pull request"
     unknown = short | {"BITBUCKET_COMMIT": "0123456789ab"}
-    assert PlainHost(io.StringIO(), unknown).context().sha == "0123456789ab"
+    assert host_of(PlainHost, environ=unknown).context().sha == "0123456789ab"
 
 
 @pytest.mark.parametrize("environ", [{}, {"CI": "false"}, {"CI": ""}, {"BUILDKITE": "false"}])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +19,7 @@ from coval_gate.ci.host import Host
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from hostile import NAMED
+from support import host_of
 
 OUTSIDE_TEXT = "a file outside the workspace"
 IS_ROOT = os.geteuid() == 0
@@ -277,9 +276,7 @@ def test_workspace_may_be_symbolic_link(root: Path) -> None:
     assert files(root) == ["a.xml"]
 
 
-@pytest.mark.parametrize(
-    "host", [GitHubHost({}, io.StringIO(), Random()), PlainHost(io.StringIO())], ids=["github", "plain"]
-)
+@pytest.mark.parametrize("host", [host_of(GitHubHost), host_of(PlainHost)], ids=["github", "plain"])
 def test_workspace_defaults_to_current_directory(host: Host, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     workspace = host.workspace

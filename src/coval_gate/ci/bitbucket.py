@@ -43,15 +43,15 @@ LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's
 class BitbucketHost(PlainHost):
     """It always shows a report on the commit, which needs no input and no token."""
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        pages = super().pages(inputs, context, runtime)
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
+        pages = super().pages(inputs, context)
         if inputs.mode not in REPORTING_MODES:
             return pages
         names = [self._environ.get(name, "").strip() for name in ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG")]
         missing = not all(map(SLUG.fullmatch, names))
         obstacle = "BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository" if missing else ""
         repository = "/".join(quote(name, safe="") for name in names)
-        return [*pages, InsightsReport(INPUT, obstacle, self, repository, runtime)]
+        return [*pages, InsightsReport(INPUT, obstacle, self, repository, self._runtime)]
 
 
 class InsightsReport(Page):

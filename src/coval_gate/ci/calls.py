@@ -95,10 +95,12 @@ class Operation(NamedTuple):
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        def backoff(tries: int) -> float:
-            return BACKOFFS[min(tries, len(BACKOFFS) - 1)]
-
-        return repeat(attempt, Transient, left=lambda: self.until - self.clock.now(), backoff=backoff)
+        return repeat(
+            attempt,
+            Transient,
+            left=lambda: self.until - self.clock.now(),
+            backoff=lambda tries: BACKOFFS[min(tries, len(BACKOFFS) - 1)],
+        )
 
     def list(
         self,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from random import Random
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
@@ -20,6 +19,7 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, value_at, visible
+from coval_gate.ci.github_pages import pages_of
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
@@ -27,15 +27,14 @@ from coval_gate.ci.host import (
     Head,
     Host,
     Level,
-    Origin,
     Page,
     WebPages,
     Withheld,
-    origin_of,
+    context_of,
 )
 from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import Variables, wanted_pages
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.naming import Variables
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")
@@ -65,7 +64,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     place = [environ.get(name) for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
     run_url = "{}/{}/actions/runs/{}".format(*place) if all(place) else ""
-    return Context(
+    return _tested(environ, event, number)._replace(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=event_sha or environ.get("GITHUB_SHA", ""),
         event=environ.get("GITHUB_EVENT_NAME", ""),
@@ -80,7 +79,6 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_url=f"{run_url}/attempts/{attempt}" if run_url and attempt else run_url,
         artifacts_url=f"{run_url}#artifacts" if run_url else "",
         run_attempt=attempt,
-        **_origin(environ, event, number)._asdict(),
         secrets_withheld_from=_withheld(environ, event),
         head=_head(event),
         sha_is_known=not (commented or _is_unreadable(environ, event)),
@@ -90,7 +88,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     )
 
 
-def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Origin:
+def _tested(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Context:
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event, "workflow_run")
     of_pull_request = bool(
         event.get("pull_request")
@@ -103,8 +101,8 @@ def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | 
         or _is_unreadable(environ, event)
     )
     ref = environ.get("GITHUB_REF", "")
-    tested = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
-    return origin_of(tested, number=number, of_pull_request=of_pull_request)
+    branch = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
+    return context_of(branch, number=number, of_pull_request=of_pull_request)
 
 
 def _is_unreadable(environ: Mapping[str, str], event: Mapping[str, Any]) -> bool:
@@ -164,12 +162,10 @@ class GitHubHost(Host):
 
     annotates = folds = True
 
-    def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
-        super().__init__(stream)
-        self._environ = environ
-        self._randomness = randomness
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
         self._warnings = 0
-        self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
+        self.workspace = Workspace(runtime.environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
         """Also have the runner mask it in the job's log."""
@@ -180,12 +176,8 @@ class GitHubHost(Host):
     def context(self) -> Context:
         return read_context(self._environ, self._event())
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
-            return ()
-        from coval_gate.ci.github_pages import pages_of
-
-        return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
+        return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, self._runtime)
 
     @property
     def room_for_warnings(self) -> int:
@@ -219,7 +211,7 @@ class GitHubHost(Host):
 
     @contextmanager
     def _commands_stopped(self) -> Iterator[None]:
-        token = f"{self._randomness.getrandbits(128):032x}"
+        token = f"{self._runtime.randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
             yield

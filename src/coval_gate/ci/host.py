@@ -1,7 +1,6 @@
 """The interface of a CI system to a step: its context, its log, and its pages, such as a comment or a commit's status.
 
-A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them. Its log masks
-secrets, and shows no CI commands in foreign text.
+A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
-from coval_gate.inputs.checks import OF_COMMIT, Variables
+from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.naming import Variables
 from coval_gate.inputs.parsing import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:
@@ -61,27 +61,6 @@ class WebPages(NamedTuple):
     mark: str = "#"  # before the number of a change
     changes: str = ""
     commits: str = ""
-
-
-class Origin(NamedTuple):
-    """Where a commit is from, as in a Context."""
-
-    branch: str = ""
-    pull_request: int | None = None
-    of_pull_request: bool = False
-
-
-def origin_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Origin:
-    """Decide whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
-
-    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
-    so it counts as none. `number` and `of_pull_request`: what the CI system says.
-    """
-    pull = PULL.fullmatch(name)
-    number = number or (int(pull[1]) or None if pull else None)
-    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
-        return Origin("", number, of_pull_request=True)
-    return Origin("" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
 
 
 class Context(NamedTuple):
@@ -148,6 +127,19 @@ class Context(NamedTuple):
         return self.run_attempt if is_later else ""
 
 
+def context_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Context:
+    """Say only whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
+
+    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
+    so it counts as none. `number` and `of_pull_request`: what the CI system says.
+    """
+    pull = PULL.fullmatch(name)
+    number = number or (int(pull[1]) or None if pull else None)
+    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
+        return Context(pull_request=number, of_pull_request=True)
+    return Context(branch="" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
+
+
 def with_unknown_commit(context: Context) -> Context:
     """Adapt `context` for a step that waits for another step's run: only a pull request's commit is known."""
     return context if context.pull_request else context._replace(sha_is_known=False)
@@ -190,10 +182,6 @@ class Console:
         """Mask also the beginning of a truncated secret."""
         return redactor(*self._secrets).redact(text)
 
-    def redact_together(self, lines: Iterable[str]) -> list[str]:
-        """Mask secrets even across a line break."""
-        return self.redact("\n".join(lines)).split("\n")
-
     def log(self, text: str = "") -> None:
         self._emit(self._clean(text))
 
@@ -220,10 +208,8 @@ def inert(line: str) -> str:
 
 
 class Annotation(NamedTuple):
-    """`message` may have several lines."""
-
     title: str
-    message: str
+    message: str  # may have several lines
 
 
 class Figure(NamedTuple):
@@ -306,16 +292,21 @@ class Host(Console, ABC):
     folds = False
     """Whether its log shows a group as its title, until a reader opens it."""
 
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime.stdout)
+        self._runtime = runtime
+        self._environ = runtime.environ
+
     @abstractmethod
     def context(self) -> Context: ...
 
     @abstractmethod
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def quote(self, *lines: str) -> None:
-        """Write lines that may contain foreign text."""
-        for line in self.redact_together(lines) if lines else ():
+        """Write lines that may contain foreign text. Mask secrets even across a line break."""
+        for line in self.redact("\n".join(lines)).split("\n") if lines else ():
             self._emit(self._clean(line))
 
     def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002

@@ -5,6 +5,7 @@ On a laptop, git says what is tested.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -12,18 +13,21 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Final, TextIO
+from functools import partial
+from typing import Any, Final
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.text import json_in, one_line, quoted
+from coval_gate.base.text import json_in, one_line, quoted, stopwatch
 from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Context, Host, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
-from coval_gate.inputs.flags import with_flags
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
+from coval_gate.inputs.naming import with_flags
 
+NO_TERMINAL: Final = ("", "dumb")  # values of TERM
+PER_SECOND: Final = 4  # updates of the live lines
 OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
 STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
     "✓": "32",
@@ -58,9 +62,8 @@ class PlainHost(Host):
 
     workspace = Workspace()
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
-        super().__init__(stream)
-        self._environ = environ or {}
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
         self._system = system_in(self._environ)
         self._outputs: dict[str, str] = {}
         self._written = ""  # the path of the file with the outputs, once it exists
@@ -80,7 +83,7 @@ class PlainHost(Host):
             context = context._replace(server_url=here.server_url, repository=here.repository, web=here.web)
         return context._replace(sha=whole_commit(context.sha) if context.sha else here.sha)
 
-    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
+    def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
 
     def log(self, text: str = "") -> None:
@@ -137,10 +140,10 @@ class PlainHost(Host):
             self.annotate("warning", NAME, f"{error.what} If this step is killed, nothing ends its run.")
 
     def take_over(self) -> None:
-        for path in _states(self.workspace):
-            lock = _lock_of(self.workspace, path)
-            state = self._state_in(path) if lock else {}
-            if lock is None or not state:
+        for path, lock, state in _left(self.workspace, self._key):
+            if state is None:
+                self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
+            if not state:
                 continue
             workspace_id = state.pop(WORKSPACE, "")
             if workspace_id == self._workspace_id:
@@ -180,13 +183,6 @@ class PlainHost(Host):
             self.workspace.remove(path, *([IGNORED] if is_last else []))
         self._own, self._lock, self._taken_over = "", None, {}
 
-    def _state_in(self, path: str) -> dict[str, str]:
-        """Empty if a command with this key did not write it. A checkout may bring one."""
-        state = _sealed_state(self.workspace, path, self._key)
-        if state is None:
-            self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
-        return state or {}
-
     @property
     def _key(self) -> str:
         return key_in(self._environ)
@@ -194,6 +190,78 @@ class PlainHost(Host):
     @property
     def _workspace_id(self) -> str:
         return self._environ.get("INPUT_WORKSPACE_ID", "").strip()
+
+
+class TerminalHost(PlainHost):
+    """A live line for each run that is waited for, and the rest in colour. rich itself keeps NO_COLOR, and the width.
+
+    Raises ModuleNotFoundError without rich.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        super().__init__(runtime)
+        self._console = Console(
+            file=runtime.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, _environ=self._environ
+        )
+        self._text = Text
+        self._new_live = partial(
+            Live,
+            get_renderable=self._shown,
+            console=self._console,
+            refresh_per_second=PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live: Live | None = None
+        self._lines: dict[str, tuple[float, str]] = {}  # when it began, and the line, by the label of a run
+
+    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
+        if is_over:
+            self._lines.pop(label, None)
+            if not self._lines:
+                self._stop()
+            return False
+        self._lines[label] = (self._console.get_time() - seconds, self._clean(line))
+        if self._live is None:
+            self._live = self._new_live()
+            atexit.register(self._stop)  # gives the cursor back
+            self._live.start()
+        self._live.refresh()
+        return True
+
+    def set_outputs(self, outputs: Mapping[str, str]) -> None:
+        super().set_outputs(outputs)
+        self._lines.clear()
+        self._stop()
+
+    def _shown(self) -> Any:
+        now = self._console.get_time()
+        lines = [f"{label}{stopwatch(now - began):>7}  {line}" for label, (began, line) in [*self._lines.items()]]
+        return self._text("\n".join(lines), style="bold", no_wrap=True, overflow="ellipsis")
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(OSError, ValueError):
+                live.stop()
+
+    def _emit(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            for line in text.split("\n"):
+                self._console.print(self._text.from_ansi(painted(line)))
+
+
+def terminal_or_log(runtime: Runtime) -> PlainHost:
+    environ = runtime.environ
+    if runtime.stdout.isatty() and environ.get("TERM", "") not in NO_TERMINAL and system_in(environ) is None:
+        with suppress(ModuleNotFoundError):  # the image has no rich
+            return TerminalHost(runtime)
+    return PlainHost(runtime)
 
 
 def painted(line: str) -> str:
@@ -213,11 +281,19 @@ def others_run(workspace: Workspace) -> bool:
 
 
 def left_behind(workspace: Workspace, key: str) -> bool:
-    return any(_lock_of(workspace, path) and _sealed_state(workspace, path, key) for path in _states(workspace))
+    return any(state for _, _, state in _left(workspace, key))
+
+
+def _left(workspace: Workspace, key: str) -> Iterator[tuple[str, Lock, dict[str, str] | None]]:
+    """Yield the path, the lock and the state of each file that a killed command left, unless it cannot be changed."""
+    for path in _states(workspace):
+        with suppress(RunnerError):
+            if lock := workspace.lock(path):
+                yield path, lock, _sealed_state(workspace, path, key)
 
 
 def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] | None:
-    """Empty if the file is gone, None if no command with this key wrote it. Without a key, nothing can tell."""
+    """Empty if the file is gone, None if no command with this key wrote it: a checkout may bring one."""
     try:
         sealed = json_in(workspace.read(path, MOST_STATE)[1])
     except ValueError:
@@ -240,14 +316,6 @@ def _states(workspace: Workspace) -> list[str]:
     return [f"{DIRECTORY}/{name}" for name in workspace.files(DIRECTORY) if STATE.fullmatch(name)]
 
 
-def _lock_of(workspace: Workspace, path: str) -> Lock | None:
-    """None if that command runs, or the state cannot be changed."""
-    try:
-        return workspace.lock(path)
-    except RunnerError:
-        return None
-
-
 def _is_open(state: str) -> bool:
     entries = json_in(state)
     return isinstance(entries, list) and any(not (isinstance(one, dict) and one.get("is_done")) for one in entries)
@@ -268,7 +336,8 @@ def read_git() -> Context:
         is_local=True,
         web=website_of(server),
         # In a huge repository, git may not come to say that nothing has changed.
-        is_changed=bool(commit) and _output("status", "--porcelain", "--untracked-files=no", until=until) != "",
+        is_changed=bool(commit)
+        and _git("status", "--porcelain", "--untracked-files=no", until=until, otherwise="?") != "",
     )
 
 
@@ -287,16 +356,11 @@ def whole_commit(start: str) -> str:
     return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
 
 
-def _git(*arguments: str, until: float | None = None) -> str:
-    """Empty without git or a repository."""
-    return _output(*arguments, until=until) or ""
-
-
-def _output(*arguments: str, until: float | None = None) -> str | None:
-    """None if the command fails, or takes too long."""
+def _git(*arguments: str, until: float | None = None, otherwise: str = "") -> str:
+    """Return `otherwise` without git or a repository, or if it takes too long."""
     left = LONGEST if until is None else until - time.monotonic()
     if left <= 0:
-        return None
+        return otherwise
     command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
     try:
@@ -304,5 +368,5 @@ def _output(*arguments: str, until: float | None = None) -> str | None:
             command, env=environ, capture_output=True, text=True, timeout=left, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return otherwise
+    return done.stdout.strip() if done.returncode == 0 else otherwise

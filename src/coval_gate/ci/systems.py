@@ -18,8 +18,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.ci.host import HEADS, Context, WebPages, origin_of
-from coval_gate.inputs.checks import Variables
+from coval_gate.ci.host import HEADS, Context, WebPages, context_of
+from coval_gate.inputs.naming import Variables
 
 REMOTE = "origin/"
 PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`
@@ -247,7 +247,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     branch = first(system.branch).removeprefix(system.prefix) or remote_branch
     change = first(system.pull_request).lower()
     number = NUMBER.fullmatch(change)
-    origin = origin_of(
+    context = context_of(
         f"refs/{branch}" if branch.startswith(PULL) else branch,
         number=int(number[1]) or None if number else None,
         of_pull_request=change not in OFF,
@@ -255,7 +255,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     )
     sha, workflow = first(system.commit), first(system.workflow)
     run_url = _page(environ.get(system.page, "").strip(), system.page, environ)
-    return Context(
+    return context._replace(
         repository=repository,
         sha=sha if SHA.fullmatch(sha) else "",  # Buildkite has "HEAD" until a checkout
         event=first(system.event),
@@ -272,7 +272,6 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         run_url=run_url,
         artifacts_url=f"{run_url}{system.artifacts}" if run_url and system.artifacts else "",
         run_attempt=_attempt(system, first(system.attempt)),
-        **origin._asdict(),
         started_by_person=any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
         web=website_of(server, system.web),

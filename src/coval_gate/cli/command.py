@@ -26,8 +26,8 @@ from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import TAKEN, UsageError, parse
-from coval_gate.inputs.flags import PROGRAM
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
+from coval_gate.inputs.naming import PROGRAM
 from coval_gate.inputs.parsing import KEY
 from coval_gate.report.formats.outputs import unfinished
 

@@ -13,8 +13,8 @@ from coval_gate import __version__
 from coval_gate.base.text import in_words
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
-from coval_gate.inputs.flags import PROGRAM, VARIABLES, flag_of
 from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, Input, declared
+from coval_gate.inputs.naming import PROGRAM, VARIABLES, flag_of
 from coval_gate.inputs.parsing import closest
 
 COMMANDS: Final = {

@@ -17,7 +17,7 @@ from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, Agent, Kind, MetricDefinition, Persona, TestSet
 from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.flags import flag_of
+from coval_gate.inputs.naming import flag_of
 
 Named = Agent | Persona | TestSet
 Ask = Callable[[str, Sequence[str]], str]

@@ -15,8 +15,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
 from coval_gate.init.lookups import Choice
 from coval_gate.init.proposals import Proposal, plain
-from coval_gate.inputs.flags import flag_of
 from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
+from coval_gate.inputs.naming import flag_of
 
 HERE: Final = Path(__file__).resolve().parent
 EXAMPLES: Final = (HERE / "examples", HERE.parents[2] / "examples")  # in an installed package; in a checkout

@@ -7,15 +7,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from typing import Final
 
 from coval_gate.base.errors import InputError
-from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
+from coval_gate.base.text import in_words, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.inputs.fields import OWN_TAGS, ChosenRuns
-from coval_gate.inputs.gate_checks import gate_contradictions, gate_warnings
 from coval_gate.inputs.inputs import (
     FILE,
     GATE,
-    KEY_VARIABLE,
     LAUNCH_IDS,
     MOST_LEGS,
     NO_FILE,
@@ -28,67 +25,25 @@ from coval_gate.inputs.inputs import (
     default_of,
     effective,
 )
-from coval_gate.inputs.parsing import KEY, closest, read_metadata
+from coval_gate.inputs.naming import (
+    NAME_SHOWN,
+    OF_OLD_ACTION,
+    WITHHELD,
+    Variables,
+    how_to_set,
+    missing_key_reason,
+    unknown_in,
+)
+from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
+from coval_gate.inputs.thresholds import Threshold
 
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 
 MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as far as it says
-SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
-LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
+TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MOST_NAMED: Final = 3  # legs in a warning
-NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
-PREFIX: Final = "INPUT_"
 PAIR: Final = ("launch", "wait")
 OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
-OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
-OTHER_NAMES: Final = {  # names that other actions use
-    "timeout": "max_wait_time",
-    "poll_interval": "check_interval",
-    "iterations": "iteration_count",
-    "metrics": "metric_ids",
-    "mutations": "mutation_ids",
-    "test_cases": "test_case_ids",
-    "name": "display_name",
-    "token": "github_token",
-    "key": "api_key",
-    "coval_api_key": "api_key",
-    "base_url": "api_base_url",
-    "api_url": "api_base_url",
-    "workspace": "workspace_id",
-    "overrides": "config_overrides",
-}
-
-OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
-    "organization_id": "Remove it: the API key belongs to an organization.",
-    "dataset_id": "Set test_set_id.",
-    "test_set_name": "Set test_set_id.",
-    "config": "Set config_overrides for the simulator, and metadata for anything else.",
-}
-
-
-class Variables(NamedTuple):
-    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables.
-
-    `key`: how the step gets the API key.
-    """
-
-    written: str
-    advice: str
-    key: str
-
-
-# By value of `Context.secrets_withheld_from`: why the key is missing, as the end of a sentence, and what to do then.
-WITHHELD: Final = {
-    "": ("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
-    "fork": (
-        ", because GitHub withholds secrets from pull requests from forks",
-        "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
-    ),
-    "dependabot": (
-        ", because workflows that Dependabot starts can read Dependabot secrets only",
-        "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip.",
-    ),
-}
 
 
 def check_inputs(
@@ -174,11 +129,11 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[str]
         if (number := getattr(inputs, name)) > most:
             yield f"{name} is {number}; Coval may reject more than {most}."
     yield from _without_effect(inputs)
-    yield from gate_warnings(inputs)
+    yield from _gate_warnings(inputs)
     for name in ("display_name", "created_by", "tags"):
         if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name):
             yield f"{name} in metadata has no effect, because the input {name} is set."
-    for name, meant in _unknown(environ):
+    for name, meant in unknown_in(environ):
         if not meant and name not in OF_OLD_ACTION:
             yield f"{name} is not an input and has no effect."
 
@@ -201,6 +156,57 @@ def _without_effect(inputs: Inputs) -> Iterator[str]:
         yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
     if inputs.mode == "wait" and newest and inputs.cancel_on_timeout:
         yield f"cancel_on_timeout has no effect: a run that is found by {newest} is never cancelled."
+
+
+def _gate_warnings(inputs: Inputs) -> Iterator[str]:
+    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
+        yield from _without_confidence(inputs)
+        yield from _without_reference(inputs)
+    for threshold in inputs.thresholds:
+        if doubt := _doubt(threshold):
+            yield f"{threshold.place}: {doubt}"
+
+
+def _without_reference(inputs: Inputs) -> Iterator[str]:
+    source = inputs.baseline
+    gives_standing = inputs.accept or (source is not None and source.kind == "tag")
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    if source and not (gives_standing or compares):
+        yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
+    if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
+    is_judged = inputs.use_metric_targets or inputs.thresholds
+    softened = [one for one in inputs.thresholds if one.takes_confidence and not one.advisory]
+    if inputs.repeat_on_failure and is_judged and not softened:
+        yield (
+            "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
+            "repeated; a run that only lost simulations is, to replace them."
+        )
+
+
+def _without_confidence(inputs: Inputs) -> Iterator[str]:
+    compares = any(threshold.bound.reference for threshold in inputs.thresholds)
+    if inputs.confidence is None and inputs.on_inconclusive and not compares:
+        yield "on_inconclusive has no effect without confidence or a baseline."
+    if inputs.confidence is not None and not any(threshold.takes_confidence for threshold in inputs.thresholds):
+        takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
+        yield f"confidence has no effect: there is no {takers}."
+
+
+def _doubt(threshold: Threshold) -> str:
+    """Return why a bound looks like a mistake (all or nearly all runs meet it); empty if it does not."""
+    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
+    if threshold.bound.reference:
+        return ""
+    least, most = aggregate.kind.least, aggregate.kind.most
+    always = {">": bound < least, ">=": bound <= least, "<": bound > most, "<=": bound >= most}
+    if always.get(operator):
+        return f"every run meets {threshold.text}, so it decides nothing."
+    if threshold.wants_more and aggregate.is_rate and 0 < bound < TINY_SHARE:
+        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
+    if threshold.wants_less and aggregate.is_rate and 1 - TINY_SHARE < bound < 1:
+        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
+    return ""
 
 
 def placed_problems(
@@ -227,7 +233,7 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iter
         yield Problem("run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run.")
     yield from _mode_contradictions(inputs, file)
     yield from _key_elsewhere(inputs, environ)
-    for name, meant in _unknown(environ):
+    for name, meant in unknown_in(environ):
         if instead := OF_OLD_ACTION.get(name, ""):
             yield Problem(name, f"is an input of the older action coval-github-actions. {instead}")
         elif meant:  # the user relies on that input
@@ -238,7 +244,7 @@ def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) 
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
     reason = "" if inputs.run_template_id else _needs_ids(inputs)
     lacking = [name for name in LAUNCH_IDS if reason and not getattr(inputs, name)]
-    required = [Problem(name, f"is required {reason}{_how_to_set(name, variables)}.") for name in lacking]
+    required = [Problem(name, f"is required {reason}{how_to_set(name, variables)}.") for name in lacking]
     return (problem for problem in (*required, *_run_contradictions(inputs)) if problem.name not in wrong)
 
 
@@ -255,23 +261,13 @@ def _needs_ids(inputs: Inputs) -> str:
     return f"{mode} with {what}" if needing else ""
 
 
-def _how_to_set(name: str, variables: Variables | None) -> str:
-    """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
-    if variables is None:
-        from coval_gate.inputs.flags import flag_of  # only errors need it
-
-        return f": give {flag_of(name)}, or set {name} in the configuration file"
-    written = variables.written.format(f"COVAL_{name.upper()}")
-    return f", but it is empty. If the step has {written}, that variable has no value"
-
-
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for unused in _unused(inputs):
         if unused.group == GATE:  # the user would take the check for a verdict
             ways = " or ".join(unused.modes)
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
             yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
-    yield from gate_contradictions(inputs)
+    yield from _gate_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -286,6 +282,74 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
         if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
             yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
+
+
+def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    for threshold in inputs.thresholds:
+        if _is_impossible(threshold):
+            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
+    with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
+    if with_baseline and inputs.baseline is None:
+        where = f"{with_baseline[0].text} ({with_baseline[0].place})"
+        yield Problem("baseline", f"is required for {where}, such as branch:main.")
+    yield from _baseline_contradictions(inputs)
+    is_itself = inputs.baseline is not None and inputs.baseline.kind == "base"
+    with_itself = [threshold for threshold in compared if is_itself or threshold.bound.reference == "base"]
+    if inputs.base_agent_id and (what := _wrong_base(inputs, bool(with_itself))):
+        yield Problem("base_agent_id", what)
+    elif not inputs.base_agent_id and with_itself and inputs.mode in ("run", "plan") and not inputs.mutation_ids:
+        first = with_itself[0]
+        yield Problem(
+            first.source,
+            f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
+            "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
+        )
+    for threshold in compared:
+        if inputs.confidence is not None and not threshold.takes_confidence:
+            # What no confidence can decide has an alternative.
+            instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
+            what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
+            yield Problem(threshold.source, what)
+
+
+def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    source = inputs.baseline
+    is_tag = source is not None and source.kind == "tag"
+    if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield Problem("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
+    tags = inputs.tags or read_metadata(inputs.metadata).tags  # of every run that the step launches
+    if source and is_tag and source.name.lower() in map(str.lower, tags):
+        text = f"must not be one of tags: every launch would become part of the baseline {source}."
+        yield Problem("baseline", text)
+    if inputs.accept and not (source and source.kind in ("tag", "branch")):
+        text = "must name a tag or a branch if accept is true: later runs are compared with its runs."
+        yield Problem("baseline", text)
+    if inputs.accept and len(tags) == MOST_TAGS:
+        yield Problem("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
+    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
+        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
+
+
+def _wrong_base(inputs: Inputs, is_used: bool) -> str:
+    """Return what is wrong with `base_agent_id`; empty if nothing is."""
+    if inputs.mode == "wait" and inputs.run_id.newest:
+        return f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids."
+    if inputs.base_agent_id in inputs.agent_id:
+        return "is the tested agent, agent_id; name the one to compare it with."
+    if inputs.mutation_ids:
+        return "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out."
+    if not is_used and inputs.mode != "launch":
+        return "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
+    return ""
+
+
+def _is_impossible(threshold: Threshold) -> bool:
+    """Return whether no run can meet a bound: it is outside the aggregate's range, or not a whole number."""
+    kind, bound = threshold.aggregate.kind, threshold.bound.number
+    can_be = kind.least <= bound <= kind.most and (kind.unit != "simulations" or bound.is_integer())
+    never = {"<": bound <= kind.least, "<=": bound < kind.least, ">": bound >= kind.most, ">=": bound > kind.most}
+    return not threshold.bound.reference and (never | {"==": not can_be}).get(threshold.operator, False)
 
 
 def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[Problem]:
@@ -338,28 +402,7 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Probl
             yield Problem(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
 
 
-def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each name that is not an input, with the input that the user probably meant, or ""."""
-    names = [declaration.name for declaration in declared()]
-    for variable, value in environ.items():
-        name = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
-            yield one_line(name, 80), input_meant(name, names)
-
-
-def input_meant(name: str, names: Sequence[str]) -> str:
-    """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
-    if (other := OTHER_NAMES.get(name, "")) in names:
-        return other
-    return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR)
-
-
 def wanted_pages(inputs: Inputs) -> list[str]:
     """Return the inputs that request a page of the CI system."""
     pages = [page for page in ("comment", *OF_COMMIT) if getattr(inputs, page) not in ("", "never")]
     return pages if inputs.mode not in ("cancel", "plan") else []
-
-
-def missing_key_reason(withheld: str) -> str:
-    """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
-    return WITHHELD[withheld][0]

@@ -16,8 +16,7 @@ from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.inputs import parsing
-from coval_gate.inputs.aggregates import parse_value
-from coval_gate.inputs.parsing import NO_MATRIX, NULL, Matrix, entries, matrix_of, read_metadata, read_object
+from coval_gate.inputs.parsing import NO_MATRIX, NULL, Matrix, entries, matrix_of, read_object
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
@@ -90,21 +89,14 @@ class Allowance(NamedTuple):
         return f"{self.most:g}%" if self.percent else f"{self.most:,.0f}"
 
 
-def text(longest: int) -> Field[str]:
+def text(longest: int, read: Callable[[str], str] = str) -> Field[str]:
     def parse(raw: str) -> str:
-        if len(raw) > longest:
-            raise ValueError(f"must have at most {longest:,} characters; got {len(raw):,}.")
-        return raw
+        value = read(raw)
+        if len(value) > longest:
+            raise ValueError(f"must have at most {longest:,} characters; got {len(value):,}.")
+        return value
 
     return Field("text", "", parse)
-
-
-def metric(longest: int) -> Field[str]:
-    return Field("text", "", lambda raw: text(longest).parse(parsing.evaluated(raw)))
-
-
-def metric_value(longest: int) -> Field[str]:
-    return Field("text", "", lambda raw: text(longest).parse(parse_value(raw)))
 
 
 def secret() -> Field[Secret | None]:
@@ -139,7 +131,7 @@ def no_flag(raw: str, what: str) -> str:
 
 def page_name(longest: int, example: str) -> Field[str]:
     """Error messages show `example`."""
-    return Field("text", "", lambda raw: text(longest).parse(no_flag(raw, f"a name such as {example}")))
+    return text(longest, lambda raw: no_flag(raw, f"a name such as {example}"))
 
 
 def path(report: str = "") -> Field[str]:
@@ -343,14 +335,10 @@ def flag() -> Field[bool]:
     return Field(allowed, False, _parser(lambda raw: words.get(raw.lower()), allowed, parsing.flag_meant))
 
 
-def json_object(example: str) -> Field[dict[str, Any] | None]:
-    return Field("JSON object", None, lambda raw: read_object(raw, example))
-
-
-def metadata(example: str) -> Field[dict[str, Any] | None]:
+def json_object(example: str, check: Callable[[dict[str, Any] | None], object] = bool) -> Field[dict[str, Any] | None]:
     def parse(raw: str) -> dict[str, Any] | None:
         value = read_object(raw, example)
-        read_metadata(value)
+        check(value)
         return value
 
     return Field("JSON object", None, parse)

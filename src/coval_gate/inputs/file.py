@@ -23,7 +23,7 @@ import yaml
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, plural, quoted, shortened
-from coval_gate.inputs.checks import NAME_SHOWN, has_effect, input_meant
+from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
     ALL_MODES,
@@ -40,6 +40,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
+from coval_gate.inputs.naming import NAME_SHOWN, input_meant
 from coval_gate.inputs.nodes import Mistake, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
@@ -119,7 +120,7 @@ def beside_file(
     What has no effect in the step's mode is for other steps. Unless `defaults_count`, an input that equals its default
     is unset: GitHub's runner hands every default over.
     """
-    merged, texts = dict(environ), dict[str, str]()
+    merged, places = dict(environ), dict[str, tuple[int, str]]()
     mode = environ.get("INPUT_MODE", "").strip().lower()
     mode = mode if mode in ALL_MODES else ALL_MODES[0]
     for name, declaration in inputs_of_step().items():
@@ -127,10 +128,9 @@ def beside_file(
         own = environ.get(variable, "").strip()
         is_set = own and (own != declaration.default or defaults_count)
         if name in file.values.texts and not is_set and has_effect(declaration, mode):
-            merged[variable] = texts[name] = file.values.texts[name]
+            merged[variable], places[name] = file.values.texts[name], file.values.places[name]
     thresholds = file.values.thresholds if has_effect(inputs_of_step()["thresholds"], mode) else []
-    places = {name: place for name, place in file.values.places.items() if name in texts}
-    return merged, file._replace(values=file.values._replace(texts=texts, thresholds=thresholds, places=places))
+    return merged, file._replace(values=file.values._replace(thresholds=thresholds, places=places))
 
 
 def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[Problem]]:
@@ -212,7 +212,7 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode):
                 self._note(line, f"{where or 'the file'} has a key that is not a text.")
                 continue
-            name = key.value.strip()
+            name = " ".join(key.value.split())
             if name in lines:
                 self._note(line, f"{_shown(name, where)} stands in line {lines[name]}, too; keep one of the two.")
                 continue
@@ -226,13 +226,13 @@ class _Reader:
         if not node.value:
             self._note(line, f"{LEGS} is empty; name at least one leg.")
         legs: list[Values] = []
-        names: dict[str, int] = {}
-        for number, (line_of_leg, written, own) in enumerate(self._pairs(node, LEGS), start=1):
+        for number, (line_of_leg, name, own) in enumerate(self._pairs(node, LEGS), start=1):
             if number > MOST_LEGS:
                 self._note(line_of_leg, f"{LEGS} has more than {MOST_LEGS} legs, the most that a step launches.")
                 break
             before = len(self.mistakes)
-            name = self._name(line_of_leg, written, names)
+            if wrong := _wrong_name(name):
+                self._note(line_of_leg, f"{LEGS}: the name {quoted(name, NAME_SHOWN)} {wrong}")
             where, values = _shown(name), _nothing(name, line_of_leg)
             if isinstance(own, yaml.MappingNode):
                 for line_of_input, input_, value in self._pairs(own, where):
@@ -245,22 +245,6 @@ class _Reader:
                 values.thresholds.extend(values.inputs.pop("thresholds", ()))
                 legs.append(values)
         return legs
-
-    def _name(self, line: int, written: str, names: dict[str, int]) -> str:
-        name = " ".join(written.split())
-        shown = quoted(name, NAME_SHOWN)
-        if not name:
-            self._note(line, f"{LEGS} has a leg with an empty name.")
-        elif not written.isprintable():
-            self._note(line, f"{LEGS}: the name {shown} must be one line of printable characters.")
-        elif len(name) > LONGEST_NAME:
-            self._note(line, f"{LEGS}: the name {shown} must have at most {LONGEST_NAME} characters.")
-        elif name == OF_BASE or name.startswith(f"{OF_BASE} · "):
-            self._note(line, f"{LEGS}: the name {shown} is kept for the base agent; choose another one.")
-        elif name in names:
-            self._note(line, f"{LEGS}: the name {shown} stands in line {names[name]}, too; choose another one.")
-        names.setdefault(name, line)
-        return name
 
     def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
         declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)
@@ -310,6 +294,16 @@ class _Reader:
             else:
                 thresholds += [entry._replace(line=begin + rising * entry.line, source=self.path) for entry in parsed]
         return thresholds
+
+
+def _wrong_name(name: str) -> str:
+    """Return what is wrong with the name of a leg, as the end of a sentence; empty if nothing is."""
+    if not (name and name.isprintable()):
+        return "must be a text of printable characters."
+    if len(name) > LONGEST_NAME:
+        return f"must have at most {LONGEST_NAME} characters."
+    is_of_base = name == OF_BASE or name.startswith(f"{OF_BASE} · ")
+    return "is kept for the base agent; choose another one." if is_of_base else ""
 
 
 def _text_of(declaration: Input, node: yaml.Node) -> str:

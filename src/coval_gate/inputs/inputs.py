@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.inputs import fields
+from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
-from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, Matrix
+from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, Matrix, evaluated, read_metadata
 from coval_gate.inputs.slips import WrongThresholds, read_thresholds
 from coval_gate.inputs.thresholds import Threshold, forbidding
 
@@ -222,7 +223,7 @@ class Inputs(NamedTuple):
         "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
     )
     metadata: dict[str, Any] | None = WHAT.input(
-        fields.metadata('{"team": "voice"}'),
+        fields.json_object('{"team": "voice"}', read_metadata),
         "Metadata to store with the run. The repository, commit, pull request and workflow run are added. The keys "
         "`display_name`, `created_by`, `tags`, `template_name` and `customer` keep Coval's meaning; inputs of the same "
         "name win. All other keys are stored under `customer`.",
@@ -433,12 +434,12 @@ class OldInputs(NamedTuple):
 
     mutation_id: str = WHAT.input(fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
     fail_on_metric_id: str = GATE.input(
-        fields.metric(200),
+        fields.text(200, evaluated),
         "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`: the "
         "check fails if any simulation has the value.",
     )
     fail_on_metric_value: str = GATE.input(
-        fields.metric_value(200),
+        fields.text(200, parse_value),
         "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
         "as `'\"a, b\"'`.",
     )

@@ -15,8 +15,8 @@ import yaml
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-from coval_gate.inputs.checks import NAME_SHOWN
 from coval_gate.inputs.inputs import FILE_NAME
+from coval_gate.inputs.naming import NAME_SHOWN
 from coval_gate.inputs.parsing import DEEPEST, KEY
 
 LARGEST: Final = 256 * 1024  # bytes

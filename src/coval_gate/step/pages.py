@@ -54,7 +54,6 @@ class PagePublisher:
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
-        self._runtime = runtime
         self._clock = runtime.clock
         self._kept: list[KeptPage] | None = None
         self._saved = ""
@@ -136,7 +135,7 @@ class PagePublisher:
 
     def _pages(self, inputs: Inputs | None, context: Context) -> list[KeptPage]:
         if self._kept is None:
-            pages = self._host.pages(inputs, context, self._runtime) if inputs else ()
+            pages = self._host.pages(inputs, context) if inputs else ()
             self._kept = [KeptPage(page) for page in pages]
             saved = read_saved(self._host.read_state(STATE))
             for kept in self._kept:

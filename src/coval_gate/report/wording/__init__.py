@@ -35,7 +35,7 @@ from coval_gate.gate.verdict import (
     Unfinished,
     Verdict,
 )
-from coval_gate.inputs.checks import missing_key_reason
+from coval_gate.inputs.naming import missing_key_reason
 from coval_gate.report.wording.checks import check_reason
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}

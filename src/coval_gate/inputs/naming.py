@@ -1,0 +1,151 @@
+"""How people set inputs: by flags, by the variables of a CI system, or by a wrong name. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import one_line
+from coval_gate.inputs.inputs import ALL_MODES, KEY_VARIABLE, declared
+from coval_gate.inputs.parsing import closest
+
+PROGRAM: Final = "coval-gate"
+VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that may be in no argument
+ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
+OF_FILE: Final = re.compile(r"(?:- )?\S+, line \d+: (?=\S)")  # has inputs, not flags
+IN_BRACKETS: Final = re.compile(r"(\([^()]*\))")  # an answer of Coval's
+OF_WORKFLOW: Final = "start the workflow by hand"  # advice about a workflow file, which has no flags
+SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
+LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
+NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
+PREFIX: Final = "INPUT_"
+OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
+OTHER_NAMES: Final = {  # names that other actions use
+    "timeout": "max_wait_time",
+    "poll_interval": "check_interval",
+    "iterations": "iteration_count",
+    "metrics": "metric_ids",
+    "mutations": "mutation_ids",
+    "test_cases": "test_case_ids",
+    "name": "display_name",
+    "token": "github_token",
+    "key": "api_key",
+    "coval_api_key": "api_key",
+    "base_url": "api_base_url",
+    "api_url": "api_base_url",
+    "workspace": "workspace_id",
+    "overrides": "config_overrides",
+}
+OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
+    "organization_id": "Remove it: the API key belongs to an organization.",
+    "dataset_id": "Set test_set_id.",
+    "test_set_name": "Set test_set_id.",
+    "config": "Set config_overrides for the simulator, and metadata for anything else.",
+}
+# By value of `Context.secrets_withheld_from`: why the key is missing, as the end of a sentence, and what to do then.
+WITHHELD: Final = {
+    "": ("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
+    "fork": (
+        ", because GitHub withholds secrets from pull requests from forks",
+        "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
+    ),
+    "dependabot": (
+        ", because workflows that Dependabot starts can read Dependabot secrets only",
+        "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip.",
+    ),
+}
+
+
+class Variables(NamedTuple):
+    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables.
+
+    `key`: how the step gets the API key.
+    """
+
+    written: str
+    advice: str
+    key: str
+
+
+def how_to_set(name: str, variables: Variables | None) -> str:
+    """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
+    if variables is None:
+        return f": give {flag_of(name)}, or set {name} in the configuration file"
+    written = variables.written.format(f"COVAL_{name.upper()}")
+    return f", but it is empty. If the step has {written}, that variable has no value"
+
+
+def missing_key_reason(withheld: str) -> str:
+    """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
+    return WITHHELD[withheld][0]
+
+
+def flag_of(name: str) -> str:
+    """A line of thresholds is one flag."""
+    return "--threshold" if name == "thresholds" else f"--{name.replace('_', '-')}"
+
+
+def with_flags(text: str) -> str:
+    """Return sentences about inputs for a person who gives flags.
+
+    Words in quotes or brackets stay, and so do lines on a file or a workflow.
+    """
+    return "\n".join(
+        line if _is_of_file(line) or OF_WORKFLOW in line else _with_flags(line) for line in text.split("\n")
+    )
+
+
+def _is_of_file(line: str) -> bool:
+    """`thresholds, line 2: …` is about the flags."""
+    return bool(OF_FILE.match(line)) and not line.removeprefix("- ").startswith("thresholds, ")
+
+
+def _with_flags(line: str) -> str:
+    modes, names = _patterns()
+    parts = IN_BRACKETS.split(line)
+    parts[::2] = [names.sub(_flag, modes.sub(rf"`{PROGRAM} \1`", part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    flag = ARGUMENTS.get(name, flag_of(name))
+    if value in ("true", "false") and name not in ARGUMENTS:
+        return flag if value == "true" else f"--no-{flag.removeprefix('--')}"
+    return f"{flag} {value}" if value else flag
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Other names of inputs are words, too: these count only where a sentence begins with one in lower case."""
+    names = [declaration.name for declaration in declared()]
+    longest_first = sorted(names, key=len, reverse=True)
+    whole = "|".join(name for name in longest_first if "_" in name)
+    first = "|".join(longest_first)
+    begin = r"(?:^|(?<=^- )|(?<=Error: ))"
+    not_after = r"(?<![\w/.#\"'`-])(?<!output )(?<!its )"
+    not_before = r"(?![\w\"'`(-]|\.\w| in the configuration file)"
+    value = r"(?:: (true|false|[0-9][\w.]*|\"[^\"]*\")(?![\w:]))?"
+    return (
+        re.compile(rf"\bmode:? ({'|'.join(ALL_MODES)})\b"),
+        re.compile(rf"({not_after}(?:{whole})|{begin}(?:{first})){not_before}{value}"),
+    )
+
+
+def unknown_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that is not an input, with the input that the user probably meant, or ""."""
+    names = [declaration.name for declaration in declared()]
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
+            yield one_line(name, 80), input_meant(name, names)
+
+
+def input_meant(name: str, names: Sequence[str]) -> str:
+    """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
+    if (other := OTHER_NAMES.get(name, "")) in names:
+        return other
+    return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR)
