@@ -13,7 +13,7 @@ from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
-from coval_gate.init.lookups import Choice
+from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
 from coval_gate.init.proposals import Proposal, plain
 from coval_gate.inputs.flags import flag_of
 from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
@@ -24,6 +24,22 @@ READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTI
 INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
+
+Named = Agent | Persona | TestSet
+
+
+class Choice(NamedTuple):
+    """The agent, persona or test set. Without an `id`, there may be `candidates`."""
+
+    kind: Kind[Named]
+    id: str = ""
+    name: str = ""
+    how: str = ""
+    candidates: tuple[Named, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        return f"COVAL_{self.kind.input.upper()}"
 
 
 def read_example(name: str) -> str:
