@@ -82,6 +82,11 @@ class Run(NamedTuple):
     averages: Mapping[str, float] = MappingProxyType({})
 
     @property
+    def ids(self) -> dict[str, str]:
+        """By the names of inputs; an id that it does not show is empty."""
+        return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
+
+    @property
     def is_over(self) -> bool:
         return self.status in TERMINAL
 

@@ -20,7 +20,6 @@ from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, OF_RUNS, Kind, MetricDefinition
-from coval_gate.history.search import ids_of_run
 from coval_gate.init.proposals import guess, propose, usable
 from coval_gate.init.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.fields import IDENTIFIER
@@ -249,7 +248,7 @@ def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proce
         return LastRuns(reason="not all ids are known")
     listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
     # Coval may have ignored the filter.
-    completed = [one for one in listed if ids_of_run(one) == ids and one.status == COMPLETED]
+    completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
     results = []
     for one in [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME}][:MOST_RUNS]:
         whole = one if one.metrics else (yield from client.get_run(one.run_id, until=until))
