@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary
-from coval_gate.coval.results import read_metrics, read_simulation, read_value
-from coval_gate.coval.shapes import without_numbers
+from coval_gate.coval.results import read_metrics, read_simulation, read_value, without_numbers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

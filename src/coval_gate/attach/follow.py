@@ -15,9 +15,9 @@ from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, togeth
 from coval_gate.base.text import duration, plural, shortened
 from coval_gate.ci.host import AGENT_TYPE, DIRECTORY, IGNORED
 from coval_gate.ci.workspace import Workspace
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import QUEUED, Run, Simulation
 from coval_gate.coval.resources import AGENT
-from coval_gate.coval.session import Session
 
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id

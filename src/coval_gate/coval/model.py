@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -243,11 +243,6 @@ class Turn(NamedTuple):
     text: str
     start: float | None = None
     end: float | None = None
-
-
-def length(turns: Sequence[Turn]) -> float | None:
-    """Return seconds up to the end of the last turn; None if unknown."""
-    return turns[-1].end if turns else None
 
 
 class Details(NamedTuple):

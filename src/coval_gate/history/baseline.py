@@ -21,8 +21,8 @@ from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.ci.host import BRANCH, Context
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
-from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Standing
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import gaps

@@ -22,8 +22,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.ci.host import IS_BASE, REPETITION, Context
+from coval_gate.coval.client import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.coval.model import Run, RunFilter
-from coval_gate.coval.session import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.history.tags import PREFIX, branch_tag, pull_request_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun

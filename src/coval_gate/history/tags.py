@@ -25,9 +25,9 @@ from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
 from coval_gate.ci.host import COMMIT, HEADS, PULL_REQUEST, REPOSITORY, Context
+from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.coval.session import Session
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
 PREFIX: Final = "coval-gate"

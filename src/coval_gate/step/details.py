@@ -17,9 +17,9 @@ from typing import Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
-from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
 from coval_gate.history.search import Sought, created_at, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
