@@ -24,8 +24,8 @@ from coval_gate.coval.model import LaunchRequest
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.step.main import main
+from coval_sandbox.plan import RunRecord
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
-from coval_sandbox.state import RunRecord
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request

@@ -12,7 +12,7 @@ from functools import lru_cache
 from operator import mul
 from typing import Final, NamedTuple
 
-from .ids import rng
+from .deterministic import rng
 
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_SECONDS: Final = 0.02

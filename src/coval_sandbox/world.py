@@ -7,20 +7,17 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from . import simulation_views, views
+from . import views
 from .attachments import Attachments
 from .catalogue import Json
 from .catalogue_api import CatalogueApi, Edits
-from .clock import Clock
+from .deterministic import Clock, rng, short_id
 from .filters import Filter, Query, Row, Show, as_is, listing, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
-from .ids import rng, short_id
-from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
-from .plan import PlannedSimulation, make_plan
-from .problems import invalid, not_found
+from .plan import PlannedSimulation, RunRecord, make_plan
+from .problems import LaunchRequest, clean_tags, invalid, not_found, parse_launch, parse_update
 from .quirks import Quirks
 from .scenarios import BY_NAME, Scenario, for_test_set
-from .state import RunRecord
 
 DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"
@@ -203,7 +200,7 @@ class World:
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         now = self.clock()
         rows = [
-            simulation_views.simulation(record, planned, now, self.quirks)
+            views.simulation(record, planned, now, self.quirks)
             for record, planned in self._simulations
             if record.is_listed(planned, now, self.quirks.simulations_trickle, by_case=self.quirks.trickle_by_case)
         ]
@@ -212,7 +209,7 @@ class World:
 
     def get_simulation(self, simulation_id: str, *, legacy: bool = False) -> Json:
         record, planned = self._find_simulation(simulation_id)
-        shown = simulation_views.simulation_in_full(record, planned, self.clock(), self.quirks)
+        shown = views.simulation_in_full(record, planned, self.clock(), self.quirks)
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
@@ -221,7 +218,7 @@ class World:
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
         record, planned = self._find_simulation(simulation_id)
-        rows = simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
+        rows = views.metric_outputs(record, planned, self.clock(), self.quirks)
         if not legacy:
             rows = list({output["metric_id"]: output for output in rows}.values())
         heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()

@@ -21,7 +21,7 @@ import pytest
 from campaign.schedule import ATTACHED
 from coval_sandbox.attachments import LOST_AGENT, Attachments, Call, Session
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -27,7 +27,7 @@ from coval_gate.attach.process import Limits
 from coval_gate.base.clock import Clock, SystemClock
 from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_relay import FRAME, LONGEST, RUN_ID, Caller, FakeRelay, hears, never
