@@ -28,12 +28,12 @@ from coval_gate.ci.host import BUG, Host
 from coval_gate.coval.client import Session, connect
 from coval_gate.history.tags import ATTACHED, UNANSWERED, mark
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, key_in, parse_inputs
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, inputs_of_command, key_in
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
-READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
+READ: Final = ("api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
 TAGGING: Final = 60.0  # s
@@ -124,10 +124,7 @@ def _failed(host: Host, error: GateError, code: int = INCOMPLETE) -> int:
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
     """Raises InputError, UnusableError."""
-    names = [KEY_VARIABLE, *(f"INPUT_{name.upper()}" for name in READ)]
-    inputs, problems = parse_inputs({name: environ[name] for name in names if name in environ})
-    if problems:
-        raise InputError(problems)
+    inputs = inputs_of_command(environ, READ)
     if inputs.api_key is None:
         raise UnusableError(
             titles.NO_KEY,

@@ -24,7 +24,7 @@ from coval_gate.init.proposals import guess, propose, usable
 from coval_gate.init.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.flags import flag_of
-from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, key_in, parse_inputs
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls
@@ -85,7 +85,7 @@ def _init(
     used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
     starter, how = starter_for(options.system, used, origin_host())
     path = _place(starter, options, workspace)
-    inputs = _connection(runtime)
+    inputs = inputs_of_command(runtime.environ, CONNECTION)
     log(f"CI system: {starter.name}, {how}.")
     connection = _settings(inputs)
     choices, last = _look_up(runtime, inputs, options, ask, log)
@@ -119,16 +119,6 @@ def _place(starter: Starter, options: Options, workspace: Workspace) -> str:
 
 def _taken(path: str) -> InputError:
     return InputError([(quoted(path), "exists, and init overwrites no file. Name another one with --path.")])
-
-
-def _connection(runtime: Runtime) -> Inputs:
-    """Raises InputError; an empty key is none."""
-    names = [f"INPUT_{name.upper()}" for name in (*CONNECTION, "api_key")]
-    environ = {name: runtime.environ[name] for name in (*names, KEY_VARIABLE) if name in runtime.environ}
-    inputs, problems = parse_inputs(environ)
-    if problems:
-        raise InputError(problems)
-    return inputs
 
 
 def _look_up(
