@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, SharedCall, repeat
-from coval_gate.base.text import duration, plural
+from coval_gate.base.text import duration
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 from coval_gate.coval.resources import Kind
@@ -93,13 +93,10 @@ class Calls:
         """
         parse = partial(parse_page, keys=[f"{key}s" for key in kind.keys], read=kind.read)
         items: list[T] = []
-        token, pages = "", 0
+        token = ""
         while True:
             more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
             request = Request("GET", kind.path, query={**dict(kind.query), **more})
-            if pages and self._is_late(until):
-                what = f"had not ended after {plural(pages, 'page')}, when the time was over."
-                raise self._noted(request, unavailable(request, what, arrived=True))
             self._check_time(request, until)
             reader = kind.read if shared else None
             try:
@@ -115,14 +112,10 @@ class Calls:
                     return tuple(items)
             if not token:
                 return tuple(items)
-            pages += 1
 
     def _check_time(self, request: Request, until: float) -> None:
-        if self._is_late(until):
+        if self._clock.now() > min(until, self._ends):
             raise self._too_late(request)
-
-    def _is_late(self, until: float) -> bool:
-        return self._clock.now() > min(until, self._ends)
 
     def _fetch(
         self,

@@ -82,7 +82,7 @@ def _init(
 ) -> None:
     """`redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
     workspace = Workspace(top_directory())
-    used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
+    used = [starter for starter in STARTERS if workspace.exists(starter.mark)]
     starter, how = starter_for(options.system, used, origin_host())
     path = _place(starter, options, workspace)
     inputs = inputs_of_command(runtime.environ, CONNECTION)
