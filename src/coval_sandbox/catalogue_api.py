@@ -8,8 +8,8 @@ from typing import Any
 
 from . import catalogue
 from .catalogue import FIRST_VERSION, FOUNDED, Json, Metric, Mutation, Persona, TestCase, agent_for, version_ulid
-from .deterministic import ID_LENGTH, TEST_SET_ID_LENGTH, Clock, rng, ulid
-from .filters import Query, flag, listing, parse_filter, selected
+from .deterministic import ID_LENGTH, TEST_SET_ID_LENGTH, ULID_LENGTH, Clock, rng, ulid
+from .filters import Query, flag, listing, matches, parse_filter, selected
 from .problems import forbidden, invalid, not_found
 from .quirks import Quirks
 from .scenarios import SCENARIOS, Scenario
@@ -23,6 +23,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "Mutation": frozenset(mutation.id for mutation in (*catalogue.MUTATIONS, *catalogue.PREVIEW_MUTATIONS)),
 }
 """The ids that exist in a strict sandbox, by kind of resource."""
+LENGTHS = dict.fromkeys(KNOWN, ID_LENGTH) | {"Test set": TEST_SET_ID_LENGTH, "Mutation": ULID_LENGTH}
 MISSING = "missing"
 """The prefix of ids that never exist."""
 _WHEN = timestamp(FOUNDED)
@@ -84,7 +85,8 @@ class CatalogueApi:
             raise not_found("Mutation", "mutation_ids", mutation_id)
 
     def _exists(self, what: str, identifier: str) -> bool:
-        return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
+        could_exist = len(identifier) == LENGTHS[what] and not identifier.startswith(MISSING)
+        return could_exist and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
         """include_builtin=true adds built-in metrics."""
@@ -94,8 +96,6 @@ class CatalogueApi:
         return self._listing("metrics", selected(rows, query, fields, ("create_time", "metric_name")), query)
 
     def get_metric(self, metric_id: str) -> Json:
-        if len(metric_id) != ID_LENGTH:
-            raise not_found("Metric", "metric_id", metric_id)
         self.require("Metric", "metric_id", metric_id)
         return {"metric": self._shown_metric(catalogue.metric_for(metric_id))}
 
@@ -108,8 +108,6 @@ class CatalogueApi:
 
     def get_test_set(self, test_set_id: str) -> Json:
         """Only this operation counts the test cases."""
-        if len(test_set_id) != TEST_SET_ID_LENGTH:
-            raise not_found("Test set", "test_set_id", test_set_id)
         self.require("Test set", "test_set_id", test_set_id)
         scenario = self._scenario_for(test_set_id)
         shown = _test_set_json(test_set_id, scenario)
@@ -119,13 +117,11 @@ class CatalogueApi:
         """List the cases of the test set in the filter, or of every known set."""
         order = ("create_time", "update_time")
         fields = (*order, "test_set_id", "input_type")
-        query_filter = parse_filter(query.get("filter"), fields)
-        filtered = (term.value for term in query_filter.terms if term.field == "test_set_id")
-        named = {value for value in filtered if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
+        named = parse_filter(query.get("filter"), fields).get("test_set_id")
         rows = [
             self._shown_case(case)
-            for test_set_id in sorted(named | KNOWN["Test set"])
-            if query_filter.allows("test_set_id", test_set_id)
+            for test_set_id in ([named] if named else sorted(KNOWN["Test set"]))
+            if self._exists("Test set", test_set_id)
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
         return self._listing("test_cases", selected(rows, query, fields, order), query)
@@ -141,8 +137,6 @@ class CatalogueApi:
         return self._listing("personas", rows, query)
 
     def get_persona(self, persona_id: str) -> Json:
-        if len(persona_id) != ID_LENGTH:
-            raise not_found("Persona", "persona_id", persona_id)
         self.require("Persona", "persona_id", persona_id)
         return {"persona": self._edits.applied(_persona_json(catalogue.persona_for(persona_id)))}
 
@@ -164,12 +158,12 @@ class CatalogueApi:
         raise not_found("Scheduled run", "scheduled_run_id", schedule_id)
 
     def list_agents(self, query: Query) -> Json:
-        query_filter = parse_filter(query.get("filter"), ("model_type", "display_name", "create_time", "update_time"))
+        wanted = parse_filter(query.get("filter"), ("model_type", "display_name", "create_time", "update_time"))
         if self._quirks.agent_metrics == "forbidden":
             raise forbidden("agents:read")
         shows_metrics = self._quirks.agent_metrics == "shown"
         rows = [_agent_json(agent_id, shows_metrics=shows_metrics) for agent_id in catalogue.AGENTS]
-        return self._listing("agents", [row for row in rows if query_filter.matches(row)], query)
+        return self._listing("agents", [row for row in rows if matches(row, wanted)], query)
 
     def get_agent(self, agent_id: str) -> Json:
         if len(agent_id) != ID_LENGTH:
@@ -180,15 +174,9 @@ class CatalogueApi:
         return {"agent": _agent_json(agent_id, shows_metrics=self._quirks.agent_metrics == "shown")}
 
     def list_mutations(self, agent_id: str, query: Query) -> Json:
-        self._require_agent(agent_id)
+        self.require("Agent", "agent_id", agent_id)  # unlike for GET /agents/{agent_id}, there is no 400
         rows = [_mutation_json(agent_id, mutation) for mutation in catalogue.mutations_of(agent_id)]
         return self._listing("mutations", rows, query) | {"total_count": len(rows)}
-
-    def _require_agent(self, agent_id: str) -> None:
-        # Unlike GET /agents/{agent_id}, the operations on mutations return no 400.
-        if len(agent_id) != ID_LENGTH:
-            raise not_found("Agent", "agent_id", agent_id)
-        self.require("Agent", "agent_id", agent_id)
 
     def _shown_case(self, case: catalogue.TestCase) -> Json:
         shown = self._edits.applied(_test_case_json(case))

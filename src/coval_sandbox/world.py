@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -12,7 +12,7 @@ from .attachments import Attachments
 from .catalogue import Json
 from .catalogue_api import CatalogueApi, Edits
 from .deterministic import Clock, rng, short_id
-from .filters import Filter, Query, Row, Show, as_is, listing, ordered, parse_filter, selected
+from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
 from .plan import PlannedSimulation, RunRecord, make_plan
 from .problems import LaunchRequest, clean_tags, invalid, not_found, parse_launch, parse_update
@@ -136,19 +136,18 @@ class World:
 
     def list_runs(self, query: Query) -> Json:
         now = self.clock()
-        query_filter = parse_filter(query.get("filter"), _RUN_FIELDS)
-        with_averages = self._asks_for_averages(query, query_filter)
+        wanted = parse_filter(query.get("filter"), _RUN_FIELDS)
+        with_averages = self._asks_for_averages(query, wanted)
         rows = [
             self._run_row(record, now) for record in self._visible if now - record.create_time >= self.quirks.list_lag
         ]
-        by_tag = any(term.field == "tag" for term in query_filter.terms)
-        if self.quirks.refuse_tag_filter and by_tag:
+        if self.quirks.refuse_tag_filter and "tag" in wanted:
             raise invalid(("filter", "runs cannot be filtered by tag"))
-        if self.quirks.ignore_tag_filter:
-            query_filter = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in query_filter.groups))
-        if self.quirks.blind_tag_filter and by_tag:
+        if self.quirks.blind_tag_filter and "tag" in wanted:
             rows = []
-        rows = ordered([row for row in rows if query_filter.matches(row)], query.get("order_by"), _RUN_ORDER)
+        if self.quirks.ignore_tag_filter:
+            wanted.pop("tag", None)
+        rows = ordered([row for row in rows if matches(row, wanted)], query.get("order_by"), _RUN_ORDER)
 
         def show(row: Row) -> Json:
             shown = views.run(row["record"], now, self.quirks, listed=True)
@@ -157,14 +156,14 @@ class World:
 
         return self._listing("runs", rows, query, show, most=100 if with_averages else 1000)
 
-    def _asks_for_averages(self, query: Query, query_filter: Filter) -> bool:
-        """Coval then restricts the query: newest first, AND only, fewer fields."""
+    def _asks_for_averages(self, query: Query, wanted: Collection[str]) -> bool:
+        """Coval then restricts the query: newest first, fewer fields."""
         if "include" not in query:
             return False
         if query["include"] != "metric_averages" or self.quirks.averages == "refused":
             raise invalid(("include", "is not known"))
-        if {term.field for term in query_filter.terms} - _WITH_AVERAGES or len(query_filter.groups) > 1:
-            raise invalid(("filter", f"averages can only be joined by AND with {', '.join(sorted(_WITH_AVERAGES))}"))
+        if set(wanted) - _WITH_AVERAGES:
+            raise invalid(("filter", f"averages can only be filtered by {', '.join(sorted(_WITH_AVERAGES))}"))
         if query.get("order_by", "-create_time") != "-create_time":
             raise invalid(("order_by", "must be -create_time in a query of averages"))
         return True
