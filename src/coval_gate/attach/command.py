@@ -39,23 +39,10 @@ UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag
 TAGGING: Final = 60.0  # s
 LEAVING: Final = 2.0  # s to say that the command leaves; a signal leaves no more
 
-SYSTEMS: Final = (
-    "GITHUB",
-    "GH",
-    "GITEA",
-    "FORGEJO",
-    "RUNNER",
-    "GITLAB",
-    "CI",
-    "BITBUCKET",
-    "CIRCLE",
-    "BUILDKITE",
-    "SYSTEM",  # Azure Pipelines
-    "TRAVIS",
-    "DRONE",
-)
 WITHHELD: Final = re.compile(
-    rf"(?:{'|'.join(SYSTEMS)})_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
+    r"(?:GITHUB|GH|GITEA|FORGEJO|RUNNER|GITLAB|CI|BITBUCKET|CIRCLE|BUILDKITE|TRAVIS|DRONE"
+    r"|SYSTEM"  # of Azure Pipelines
+    r")_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
     r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
     r"|INPUT_.*"  # of a step, with its token
     r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
@@ -96,10 +83,10 @@ def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> P
         worker = _start(session, runtime, options, limits)
         try:
             yield from _load(session, worker, options.handler)
-            code = yield from _answer(session, worker, options.run, limits)
-            yield from _end(worker, limits)
+            code = yield from _answer(session, worker, options.run)
+            yield from _end(worker)
         except (GateError, Interrupted):
-            yield from _end(worker, limits)
+            yield from _end(worker)
             raise
         finally:
             client.close()
@@ -186,9 +173,9 @@ def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[No
     raise UnusableError(titles.HANDLER_NOT_USABLE, text, advice=f"See {WORKER_LOG}{advice}.")
 
 
-def _answer(session: Session, worker: WorkerProcess, run_id: str, limits: Limits) -> Procedure[int]:
+def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[int]:
     """Return the exit code when the run is over. Raises GateError."""
-    follower = Follower(session, run_id, worker, limits)
+    follower = Follower(session, run_id, worker)
     try:
         yield from follower.follow()
     except (GateError, Interrupted):
@@ -215,11 +202,11 @@ def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]
             yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
-def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:
+def _end(worker: WorkerProcess) -> Procedure[None]:
     """Wait a while. The caller kills the processes that remain."""
     worker.stop()
     waited = 0.0
-    while worker.is_running and waited < limits.stopping:
+    while worker.is_running and waited < worker.limits.stopping:
         yield Wait(TICK)
         waited += TICK
 

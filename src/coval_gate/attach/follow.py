@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.attach.process import ANSWERED, Event, Limits, Order, Outcome, WorkerProcess
+from coval_gate.attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.records import NamedTuple
@@ -57,14 +57,13 @@ class _Followed:
     outcome: Outcome = "waiting"
     was_started: bool = False
     is_open: bool = False  # a process for it has not ended
-    was_attached: bool = False
     knows_end: bool = False  # the process was told that the simulation is over
     refusal: _Refusal | None = None
 
 
 class Follower:
-    def __init__(self, session: Session, run_id: str, worker: WorkerProcess, limits: Limits) -> None:
-        self._session, self._run_id, self._worker, self._limits = session, run_id, worker, limits
+    def __init__(self, session: Session, run_id: str, worker: WorkerProcess) -> None:
+        self._session, self._run_id, self._worker, self._limits = session, run_id, worker, worker.limits
         self._simulations: dict[str, _Followed] = {}
         self._expected = 0  # simulations that Coval counts
         self._begun = session.clock.now()
@@ -205,7 +204,7 @@ class Follower:
         if followed is None or not followed.is_open:
             return
         if event.what == "attached":
-            followed.was_attached, followed.refusal, followed.outcome = True, None, "attached"
+            followed.refusal, followed.outcome = None, "attached"
         elif event.what == "quiet":
             self._session.log(f"Simulation {event.simulation} hears no audio from the agent ({_see_log(followed)})")
         elif event.what == "ended":
@@ -249,7 +248,7 @@ class Follower:
         for followed in self._simulations.values():
             self._give_up(followed)
             if followed.is_open:
-                followed.outcome = "answered" if followed.was_attached and followed.shown.ended else "lost"
+                followed.outcome = "answered" if followed.outcome == "attached" and followed.shown.ended else "lost"
             elif followed.outcome == "waiting":
                 followed.outcome = "missed"
 

@@ -120,6 +120,7 @@ class WorkerProcess:
     """`log`: what the user's modules print while they are imported."""
 
     def __init__(self, setup: Setup, environ: Mapping[str, str], log: str) -> None:
+        self.limits = setup.limits
         file = os.open(log, LOG, 0o644)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module

@@ -95,9 +95,11 @@ def as_object(value: object, name: str) -> dict[str, Any]:
 
 def _typed(fields: Mapping[str, Any], name: str, type_: type[T], noun: str) -> T:
     value = fields.get(name)
-    if not isinstance(value, type_ | None):
+    if value is None:
+        return type_()
+    if not isinstance(value, type_):
         raise ValueError(f"{name}: not {noun}")
-    return type_() if value is None else value
+    return value
 
 
 def object_in(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
