@@ -24,7 +24,7 @@ from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
 from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from coval_sandbox import catalogue
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
 

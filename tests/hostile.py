@@ -22,7 +22,7 @@ from coval_gate.coval.model import (
     Turn,
     normalize_status,
 )
-from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
+from coval_gate.coval.results import read_metrics, read_run, read_simulation, read_value
 from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
@@ -420,9 +420,9 @@ def _run(text: str) -> Run:
         "results": {"output_ids": [text], "metrics": {text: {"metric_name": text}}},
     }
     try:
-        return parse_run(json.dumps(fields | {"status": text}).encode())
+        return read_run(fields | {"status": text})
     except ValueError:
-        return parse_run(json.dumps(fields | {"status": "COMPLETED"}).encode())
+        return read_run(fields | {"status": "COMPLETED"})
 
 
 def _inputs(text: str) -> Inputs:

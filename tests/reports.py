@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
-from coval_gate.coval.results import parse_run
+from coval_gate.coval.results import read_run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
@@ -216,7 +215,7 @@ def _judged(
 
 
 def _ended(status: str, **fields: Any) -> Run:
-    return parse_run(json.dumps({"run_id": RUN_ID, "status": status, "persona_id": "p1"} | fields).encode())
+    return read_run({"run_id": RUN_ID, "status": status, "persona_id": "p1"} | fields)
 
 
 @cache

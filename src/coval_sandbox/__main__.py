@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import guide
-from .clock import SpeedClock
+from .deterministic import SpeedClock
 from .faults import FaultScript
 from .quirks import parse_quirks
 from .scenarios import BY_NAME

@@ -11,16 +11,14 @@ from typing import Any, Final, NamedTuple
 
 from . import catalogue
 from .catalogue import Json
-from .clock import Clock, SpeedClock
+from .deterministic import Clock, SpeedClock, rng, short_id
 from .faults import Action, FaultScript
-from .ids import rng, short_id
 from .judges import judged
-from .plan import Plan, PlannedSimulation, end_of_run
+from .plan import Plan, PlannedSimulation, RunRecord, end_of_run
 from .problems import Problem, invalid
 from .quirks import Quirks
 from .scenarios import FAILURE, Value
 from .sound import Answer
-from .state import RunRecord
 
 PREPARING: Final = 2.0  # s of sandbox time until an offer is ready
 REPLACING: Final = 5.0  # s from the end of an unused offer until its replacement is prepared

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Any, Literal
 
-from .ids import readable_id, rng, short_id, ulid
+from .deterministic import readable_id, rng, short_id, ulid
 
 Json = dict[str, Any]
 OutputType = Literal["float", "string", "set"]
@@ -21,6 +21,7 @@ PERSONA_ID = readable_id("personaPatient", 1)
 IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
 MODEL_TYPE = "MODEL_TYPE_VOICE"  # of agents that Coval calls
 SDK_MODEL_TYPE = "MODEL_TYPE_SDK_WEBSOCKET"  # of agents whose process connects to Coval
+FIRST_VERSION = 1  # of a metric
 FOUNDED = 1_750_000_000.0
 """The creation time of everything in the catalogue, in seconds since the epoch."""
 
@@ -106,6 +107,10 @@ def metric_for(metric_id: str) -> Metric:
     """An unknown id gives a metric with numbers from 0 to 1."""
     metric = _METRICS_BY_ID.get(metric_id)
     return metric or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
+
+
+def version_ulid(metric_id: str, number: int) -> str:
+    return ulid(FOUNDED, rng("version", metric_id, *([number] if number > FIRST_VERSION else [])))
 
 
 @dataclass(frozen=True)

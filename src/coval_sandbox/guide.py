@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import catalogue
-from .clock import SpeedClock
+from .deterministic import SpeedClock
 from .faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from .github import API, BASE, TOKEN
 from .history import TAG

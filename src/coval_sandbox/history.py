@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from . import catalogue
-from .ids import rng, short_id
-from .launch import clean_tags, parse_launch
-from .plan import make_plan
+from .deterministic import rng, short_id
+from .plan import RunRecord, make_plan
+from .problems import clean_tags, parse_launch
 from .scenarios import SCENARIOS, Scenario, for_test_set
-from .state import RunRecord
 
 NIGHTS = 3
 DAY = 86_400.0  # s

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from random import Random
 from typing import Final, NamedTuple
 
 from . import catalogue
-from .ids import rng
 from .scenarios import Value
 from .sound import Answer
-
-FRIENDLY, NEUTRAL = 4.0, 3.0  # the least tone that is called so
 
 
 class Story(NamedTuple):
     """Each of `good` and `bad` follows "The agent"."""
 
     wish: str
-    good: tuple[str, ...]
-    bad: tuple[str, ...]
+    good: str
+    bad: str
     refusal: str
     """What the agent says where it did not help."""
     topic: str
@@ -35,200 +31,111 @@ class Story(NamedTuple):
 STORIES: Final = {
     "Books an appointment": Story(
         "The caller asked for an appointment next Tuesday afternoon.",
-        (
-            "offered two free times and confirmed the one that the caller chose.",
-            "found a free time at 3 p.m. and repeated the booking before it said goodbye.",
-        ),
-        (
-            "asked for the day twice and never offered a free time.",
-            "named the opening hours instead, and the call ended without a booking.",
-        ),
+        "offered two free times and confirmed the one that the caller chose.",
+        "asked for the day twice and never offered a free time.",
         "Our opening hours are nine to five. Is there anything else?",
         topic="the appointment",
         moment="the caller asked for Tuesday",
     ),
     "Moves an appointment": Story(
         "The caller wanted to move an appointment to Friday.",
-        (
-            "found the booking, moved it and read the new time back.",
-            "checked that Friday was free and confirmed the change by name and time.",
-        ),
-        (
-            "booked a second appointment and left the old one in place.",
-            "said that it had noted the wish, but never confirmed a new time.",
-        ),
+        "found the booking, moved it and read the new time back.",
+        "booked a second appointment and left the old one in place.",
         "I have noted that. Goodbye.",
         topic="the booking",
         moment="the caller named Friday",
     ),
     "Asks for a refund": Story(
         "The caller had been charged twice and wanted the money back.",
-        (
-            "opened a refund request and said when the money will arrive.",
-            "found the second charge and confirmed the amount that will be refunded.",
-        ),
-        (
-            "explained the price list and did not open a refund request.",
-            "sent the caller to the website without looking at the charge.",
-        ),
+        "opened a refund request and said when the money will arrive.",
+        "explained the price list and did not open a refund request.",
         "You can find our prices on the website.",
         topic="the second charge",
         moment="the caller asked for the money back",
     ),
     "Angry caller": Story(
         "The caller was angry after an hour of waiting.",
-        (
-            "apologized at once and offered to call back within ten minutes.",
-            "stayed calm, apologized and took care of the matter itself.",
-        ),
-        (
-            "started its greeting again and did not mention the wait.",
-            "asked the caller to be patient, and the caller hung up without help.",
-        ),
+        "apologized at once and offered to call back within ten minutes.",
+        "started its greeting again and did not mention the wait.",
         "Please be patient. How can I help you today?",
         topic="the matter",
         moment="the caller complained about the wait",
     ),
     "Wants a human": Story(
         "The caller asked for a real person.",
-        (
-            "said that it would connect the call and handed over to a colleague.",
-            "asked one question about the matter and then handed over.",
-        ),
-        (
-            "offered its own help three times and never handed over.",
-            "said that no one was there, although it was within opening hours.",
-        ),
+        "said that it would connect the call and handed over to a colleague.",
+        "offered its own help three times and never handed over.",
         "I am sure that I can help you myself.",
         topic="the matter",
         moment="the caller asked for a real person",
     ),
     "Changes the address": Story(
         "The caller had moved and gave a new address.",
-        (
-            "checked the birth date and read the new address back.",
-            "asked for the old address first and then saved the new one.",
-        ),
-        (
-            "thanked the caller, but did not read the address back or save it.",
-            "took down only the street and ended the call.",
-        ),
+        "checked the birth date and read the new address back.",
+        "thanked the caller, but did not read the address back or save it.",
         "Thank you. Have a nice day.",
         topic="the old address",
         moment="the caller spelled the new street",
     ),
     "Background noise": Story(
         "The caller was on a train and hard to understand.",
-        (
-            "asked again for the words that it had missed and got the matter right.",
-            "repeated what it had understood, and the caller agreed.",
-        ),
-        (
-            "answered a question that the caller had not asked.",
-            "guessed what was said and did not ask again.",
-        ),
+        "asked again for the words that it had missed and got the matter right.",
+        "answered a question that the caller had not asked.",
         "Of course, I will close your account.",
         topic="the matter",
         moment="the train was loud",
     ),
     "Speaks Spanish": Story(
         "The caller asked whether the agent speaks Spanish.",
-        (
-            "went on in Spanish and stayed with it until the end.",
-            "switched to Spanish at once and answered the question.",
-        ),
-        (
-            "answered in English, and the caller gave up.",
-            "spoke Spanish for one sentence and then fell back to English.",
-        ),
+        "went on in Spanish and stayed with it until the end.",
+        "answered in English, and the caller gave up.",
         "I am sorry, please say that in English.",
         topic="the question",
         moment="the caller changed the language",
     ),
     "Gives a wrong birth date": Story(
         "The caller gave the thirtieth of February as a birth date.",
-        (
-            "noticed that there is no such day and asked again.",
-            "said politely that the date cannot be right, and the caller corrected it.",
-        ),
-        (
-            "accepted the date and went on without a valid one.",
-            "repeated the impossible date and confirmed it.",
-        ),
+        "noticed that there is no such day and asked again.",
+        "accepted the date and went on without a valid one.",
         "Thank you, I have found your record.",
         topic="the record",
         moment="the caller gave an impossible date",
     ),
     "Hangs up early": Story(
         "The caller changed their mind and wanted to end the call.",
-        (
-            "said goodbye politely and did not hold the caller.",
-            "accepted it, left the door open for another call, and said goodbye.",
-        ),
-        (
-            "went on with its greeting until the caller hung up.",
-            "asked two more questions after the caller had said goodbye.",
-        ),
+        "said goodbye politely and did not hold the caller.",
+        "went on with its greeting until the caller hung up.",
         "Before you go, may I ask two questions?",
         topic="the last visit",
         moment="the caller wanted to go",
     ),
 }
 COMPLIANCES: Final = {
-    "YES": (
-        "The agent said that the call is recorded. It checked who was calling before it spoke about {topic}.",
-        "The agent named the recording and asked for the birth date. Only then did it speak about {topic}.",
-    ),
-    "NO": (
-        "The agent never said that the call is recorded. It spoke about {topic} all the same.",
-        "The agent spoke about {topic} first. It asked who was calling only after that.",
-    ),
+    "YES": "The agent said that the call is recorded. It checked who was calling before it spoke about {topic}.",
+    "NO": "The agent never said that the call is recorded. It spoke about {topic} all the same.",
 }
-UNHEARD: Final = (
-    "The start of the recording is missing. It begins where the agent already speaks about {topic}.",
-    "The agent spoke about {topic}. Whether it had named the recording before that cannot be heard.",
-)
-TONES: Final = (
-    (
-        FRIENDLY,
-        (
-            "The agent sounded warm and let the caller finish. When {moment}, it answered at once and kindly.",
-            "The agent thanked the caller and used their name. When {moment}, it stayed patient.",
-        ),
-    ),
-    (
-        NEUTRAL,
-        (
-            "The agent was polite, but its answers were short. When {moment}, it went straight to the next question.",
-            "The agent sounded correct rather than friendly. When {moment}, it said no kind word.",
-        ),
-    ),
-    (
-        0.0,
-        (
-            "The agent interrupted the caller twice. When {moment}, it sounded impatient.",
-            "The agent read out its answers. When {moment}, it ignored the mood.",
-        ),
-    ),
+UNHEARD: Final = "The start of the recording is missing. It begins where the agent already speaks about {topic}."
+TONES: Final = (  # from this value on
+    (4.0, "The agent sounded warm and let the caller finish. When {moment}, it answered at once and kindly."),
+    (3.0, "The agent was polite, but its answers were short. When {moment}, it went straight to the next question."),
+    (0.0, "The agent interrupted the caller twice. When {moment}, it sounded impatient."),
 )
 
 
-def explanation(
-    metric: catalogue.Metric, values: Mapping[str, Value], case: catalogue.TestCase, simulation_id: str
-) -> str | None:
+def explanation(metric: catalogue.Metric, values: Mapping[str, Value], case: catalogue.TestCase) -> str | None:
     """None for a metric that no judge decides."""
     value, story = values[metric.id], STORIES[case.subject]
     if values.get(catalogue.SPEAKING_TIME.id) == 0.0 and metric in JUDGES:
         return f"{story.wish} The agent did not say a word."
-    said = rng("judge", simulation_id, metric.id)
     match metric:
         case catalogue.RESOLVED:
-            return f"{story.wish} {_resolved(value, story, said)}"
+            event = {"YES": story.good, "NO": story.bad}.get(str(value))
+            happened = f"The agent {event}" if event else "The line became bad, so the end cannot be heard."
+            return f"{story.wish} {happened}"
         case catalogue.COMPLIANCE:
-            return said.choice(COMPLIANCES.get(str(value), UNHEARD)).format(topic=story.topic)
+            return COMPLIANCES.get(str(value), UNHEARD).format(topic=story.topic)
         case catalogue.TONE if isinstance(value, float):
-            texts = next(texts for least, texts in TONES if value >= least)
-            return said.choice(texts).format(moment=story.moment)
+            return next(text for least, text in TONES if value >= least).format(moment=story.moment)
         case catalogue.TOPICS if isinstance(value, tuple):
             topics = " and ".join(value) or "none of the listed topics"
             return f"{story.wish} The conversation was about {topics}."
@@ -244,11 +151,6 @@ def answer(values: Mapping[str, Value], case: catalogue.TestCase) -> str:
     if is_resolved(values):
         return f"Of course. (The agent {case.expected}.)"
     return STORIES[case.subject].refusal
-
-
-def _resolved(value: Value, story: Story, said: Random) -> str:
-    events = {"YES": story.good, "NO": story.bad}.get(str(value))
-    return f"The agent {said.choice(events)}" if events else "The line became bad, so the end cannot be heard."
 
 
 JUDGES: Final = (catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE, catalogue.TOPICS)

@@ -1,9 +1,11 @@
-"""The API's errors, in the envelope `{"error": {"code", "message", "details"}}`."""
+"""What the API refuses: its errors, and the bounds of the bodies of POST /runs and PATCH /runs/{id}."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 CODES = {
     400: "INVALID_ARGUMENT",
@@ -17,6 +19,11 @@ CODES = {
 }
 
 Detail = dict[str, str]
+Id8 = Annotated[str, Field(min_length=8, max_length=8)]
+Id22 = Annotated[str, Field(min_length=22, max_length=22)]
+Id26 = Annotated[str, Field(min_length=26, max_length=26)]
+Text200 = Annotated[str, Field(max_length=200)]
+Tags = Annotated[list[Text200], Field(max_length=20)]
 
 
 class Problem(Exception):
@@ -64,3 +71,101 @@ def not_found(what: str, field: str, identifier: str) -> Problem:
     description = f"there is no {what.lower()} '{identifier}' in this organization"
     details = [{"field": field, "description": description}]
     return Problem(404, "NOT_FOUND", f"{what} not found", details)
+
+
+def _refuse_null(value: object) -> object:
+    if value is None:
+        raise ValueError("must not be null: leave the field out")
+    return value
+
+
+# Sources disagree on which fields may be null. The sandbox refuses a null that any source forbids.
+NOT_NULL = BeforeValidator(_refuse_null)  # does not see the default of an absent field
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Options(_Body):
+    """The number of simulations, and their test cases."""
+
+    iteration_count: Annotated[int, Field(ge=1, le=50)] = 1
+    concurrency: Annotated[int, Field(ge=1, le=100)] = 1
+    sub_sample_size: Annotated[int, Field(ge=0)] = 0
+    sub_sample_seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    test_case_ids: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
+
+
+class Metadata(_Body):
+    """The caller's description of the run."""
+
+    customer: dict[str, Any] = {}
+    created_by: Annotated[str | None, NOT_NULL] = None
+    display_name: Annotated[Text200 | None, NOT_NULL] = None
+    template_name: Annotated[Text200 | None, NOT_NULL] = None
+    tags: Tags | None = None
+
+
+class LaunchRequest(_Body):
+    """The body of POST /runs; unknown fields are ignored."""
+
+    agent_id: Id22
+    persona_id: Id22
+    test_set_id: Id8
+    metric_ids: Annotated[list[Id22] | None, NOT_NULL] = None
+    mutation_id: Id26 | None = None
+    mutation_ids: Annotated[Annotated[list[Id26], Field(max_length=100)] | None, NOT_NULL] = None
+    persona_metrics: Annotated[list[str] | None, NOT_NULL] = None
+    options: Options = Options()
+    metadata: Metadata = Metadata()
+    config_overrides: dict[str, Any] | None = None
+
+    @property
+    def mutations(self) -> tuple[str, ...]:
+        """The ids of the mutations that run alongside the base agent."""
+        return (self.mutation_id,) if self.mutation_id else tuple(dict.fromkeys(self.mutation_ids or ()))
+
+
+class UpdateRequest(_Body):
+    """The body of PATCH /runs/{id}."""
+
+    tags: Tags
+
+
+Body = TypeVar("Body", bound=_Body)
+
+
+def parse_launch(body: object) -> LaunchRequest:
+    """Raises `Problem` (400) with every invalid field."""
+    request = _parse(LaunchRequest, body)
+    options = request.options
+    wrong = []
+    if request.mutation_id is not None and request.mutation_ids is not None:
+        wrong.append(("mutation_ids", "cannot be combined with mutation_id"))
+    if options.test_case_ids is not None and options.sub_sample_size:
+        wrong.append(("options.test_case_ids", "cannot be combined with sub_sample_size"))
+    if wrong:
+        raise invalid(*wrong)
+    return request
+
+
+def parse_update(body: object) -> UpdateRequest:
+    """Raises `Problem` (400)."""
+    return _parse(UpdateRequest, body)
+
+
+def clean_tags(tags: list[str] | None) -> tuple[str, ...]:
+    """Strip tags, and drop duplicates and empty ones, as Coval does."""
+    return tuple(dict.fromkeys(tag.strip() for tag in tags or () if tag.strip()))
+
+
+def _parse(model: type[Body], body: object) -> Body:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _problem(error: ValidationError) -> Problem:
+    return invalid(*((".".join(map(str, item["loc"])) or "body", item["msg"]) for item in error.errors()))

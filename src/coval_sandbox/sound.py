@@ -12,7 +12,7 @@ from functools import lru_cache
 from operator import mul
 from typing import Final, NamedTuple
 
-from .ids import rng
+from .deterministic import rng
 
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_SECONDS: Final = 0.02
@@ -22,7 +22,6 @@ BYTES_PER_SECOND: Final = 2 * SAMPLE_RATE
 GOOD_TONE: Final = 440.0  # Hz, in the answer of a good build
 TURNS: Final = 3  # of a caller
 LOUDNESS: Final = 8_000  # of a caller, at most
-NOISES: Final = 8  # different frames of noise
 QUIET: Final = 100.0  # mean amplitude below which a frame is silent
 PURE: Final = 0.5  # share of a frame's energy that a tone must have
 ENOUGH: Final = 0.1  # share of an answer's sound that must have the tone
@@ -59,16 +58,13 @@ class Answer(NamedTuple):
 
 
 def caller_frames(simulation_id: str, count: int) -> Iterator[bytes]:
-    """Yield turns of a tone or noise, and pauses. Simulations differ."""
+    """Yield turns of a tone, and pauses. Simulations differ."""
     random = rng("caller", simulation_id)
     for length in _shares(count, TURNS):
         spoken = math.ceil(length * random.uniform(0.4, 0.6))
-        voice = random.choice((*VOICES, None))
+        voice = tone(random.choice(VOICES))
         for number in range(length):
-            if number >= spoken:
-                yield SILENCE
-            else:
-                yield tone(voice) if voice else _noise(number % NOISES)
+            yield voice if number < spoken else SILENCE
 
 
 def first_turn(simulation_id: str, count: int) -> int:
@@ -85,12 +81,6 @@ def _shares(count: int, parts: int) -> list[int]:
 def tone(frequency: float, loudness: int = LOUDNESS) -> bytes:
     step = 2 * math.pi * frequency / SAMPLE_RATE
     return _FRAME.pack(*(round(loudness * math.sin(step * place)) for place in range(FRAME_SAMPLES)))
-
-
-@lru_cache(maxsize=NOISES)
-def _noise(number: int) -> bytes:
-    random = rng("noise", number)
-    return _FRAME.pack(*(random.randint(-LOUDNESS, LOUDNESS) for _ in range(FRAME_SAMPLES)))
 
 
 class Listener:

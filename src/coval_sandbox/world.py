@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from . import simulation_views, views
+from . import views
 from .attachments import Attachments
 from .catalogue import Json
 from .catalogue_api import CatalogueApi, Edits
-from .clock import Clock
-from .filters import Filter, Query, Row, Show, as_is, listing, ordered, parse_filter, selected
+from .deterministic import Clock, rng, short_id
+from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
-from .ids import rng, short_id
-from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
-from .plan import PlannedSimulation, make_plan
-from .problems import invalid, not_found
+from .plan import PlannedSimulation, RunRecord, make_plan
+from .problems import LaunchRequest, clean_tags, invalid, not_found, parse_launch, parse_update
 from .quirks import Quirks
 from .scenarios import BY_NAME, Scenario, for_test_set
-from .state import RunRecord
 
 DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"
@@ -139,19 +136,18 @@ class World:
 
     def list_runs(self, query: Query) -> Json:
         now = self.clock()
-        query_filter = parse_filter(query.get("filter"), _RUN_FIELDS)
-        with_averages = self._asks_for_averages(query, query_filter)
+        wanted = parse_filter(query.get("filter"), _RUN_FIELDS)
+        with_averages = self._asks_for_averages(query, wanted)
         rows = [
             self._run_row(record, now) for record in self._visible if now - record.create_time >= self.quirks.list_lag
         ]
-        by_tag = any(term.field == "tag" for term in query_filter.terms)
-        if self.quirks.refuse_tag_filter and by_tag:
+        if self.quirks.refuse_tag_filter and "tag" in wanted:
             raise invalid(("filter", "runs cannot be filtered by tag"))
-        if self.quirks.ignore_tag_filter:
-            query_filter = Filter(tuple(tuple(t for t in group if t.field != "tag") for group in query_filter.groups))
-        if self.quirks.blind_tag_filter and by_tag:
+        if self.quirks.blind_tag_filter and "tag" in wanted:
             rows = []
-        rows = ordered([row for row in rows if query_filter.matches(row)], query.get("order_by"), _RUN_ORDER)
+        if self.quirks.ignore_tag_filter:
+            wanted.pop("tag", None)
+        rows = ordered([row for row in rows if matches(row, wanted)], query.get("order_by"), _RUN_ORDER)
 
         def show(row: Row) -> Json:
             shown = views.run(row["record"], now, self.quirks, listed=True)
@@ -160,14 +156,14 @@ class World:
 
         return self._listing("runs", rows, query, show, most=100 if with_averages else 1000)
 
-    def _asks_for_averages(self, query: Query, query_filter: Filter) -> bool:
-        """Coval then restricts the query: newest first, AND only, fewer fields."""
+    def _asks_for_averages(self, query: Query, wanted: Collection[str]) -> bool:
+        """Coval then restricts the query: newest first, fewer fields."""
         if "include" not in query:
             return False
         if query["include"] != "metric_averages" or self.quirks.averages == "refused":
             raise invalid(("include", "is not known"))
-        if {term.field for term in query_filter.terms} - _WITH_AVERAGES or len(query_filter.groups) > 1:
-            raise invalid(("filter", f"averages can only be joined by AND with {', '.join(sorted(_WITH_AVERAGES))}"))
+        if set(wanted) - _WITH_AVERAGES:
+            raise invalid(("filter", f"averages can only be filtered by {', '.join(sorted(_WITH_AVERAGES))}"))
         if query.get("order_by", "-create_time") != "-create_time":
             raise invalid(("order_by", "must be -create_time in a query of averages"))
         return True
@@ -203,7 +199,7 @@ class World:
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
         now = self.clock()
         rows = [
-            simulation_views.simulation(record, planned, now, self.quirks)
+            views.simulation(record, planned, now, self.quirks)
             for record, planned in self._simulations
             if record.is_listed(planned, now, self.quirks.simulations_trickle, by_case=self.quirks.trickle_by_case)
         ]
@@ -212,7 +208,7 @@ class World:
 
     def get_simulation(self, simulation_id: str, *, legacy: bool = False) -> Json:
         record, planned = self._find_simulation(simulation_id)
-        shown = simulation_views.simulation_in_full(record, planned, self.clock(), self.quirks)
+        shown = views.simulation_in_full(record, planned, self.clock(), self.quirks)
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
@@ -221,7 +217,7 @@ class World:
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
         record, planned = self._find_simulation(simulation_id)
-        rows = simulation_views.metric_outputs(record, planned, self.clock(), self.quirks)
+        rows = views.metric_outputs(record, planned, self.clock(), self.quirks)
         if not legacy:
             rows = list({output["metric_id"]: output for output in rows}.values())
         heavy = {"result", "runtime_metadata"} if view == "BASIC" else set()

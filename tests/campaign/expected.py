@@ -25,7 +25,7 @@ from campaign.simulate import History, ProcessResult
 from coval_gate.ci.host import AGENT_TYPE
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import SCHEDULES
-from coval_sandbox.state import RunRecord
+from coval_sandbox.plan import RunRecord
 from support import IDS
 
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up

@@ -16,7 +16,7 @@ from campaign.simulate import History, ProcessResult, Retagging
 from coval_gate.ci.host import LEG
 from coval_sandbox import views
 from coval_sandbox.catalogue import AGENT_ID
-from coval_sandbox.state import RunRecord
+from coval_sandbox.plan import RunRecord
 
 MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
 TRANSIENT: Final = (408, 429, *range(500, 600))

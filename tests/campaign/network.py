@@ -25,10 +25,10 @@ from requests.adapters import HTTPAdapter
 from campaign.clock import SimulatedClock
 from campaign.schedule import CONNECTION_FAULTS, ECHO, REFUSED, UNRESOLVED, Fault, Outage
 from coval_gate.base.transport import HttpSession
-from coval_sandbox.asgi import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
 from coval_sandbox.http import BASE, Api, Reply
 from coval_sandbox.problems import Problem, code_for
+from coval_sandbox.server import HTML, LATE
 from coval_sandbox.world import World
 from leaks import DISGUISES
 from support import KEY

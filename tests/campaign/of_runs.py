@@ -41,7 +41,7 @@ from campaign.oracle import cannot_recover
 from campaign.schedule import BY_HAND, MISNAMED_GATES, TOO_FEW, UNREADABLE_GATES, Step
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
-from coval_sandbox.state import RunRecord
+from coval_sandbox.plan import RunRecord
 
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between

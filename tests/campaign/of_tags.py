@@ -23,7 +23,7 @@ from campaign.oracle import lacks_nothing
 from campaign.schedule import ACCEPTED, ATTACHED, BASELINE_GATES, BY_HAND, FAILED, MARKS, STABLE
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
-from coval_sandbox.state import RunRecord
+from coval_sandbox.plan import RunRecord
 
 BRANCH_TAG: Final = "coval-gate/branch/"  # prefix of the tag of all runs of a branch
 

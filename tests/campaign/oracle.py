@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from campaign.schedule import BASELINE_GATES, GATES, OWN_GATES, REPEATED_GATES
 from coval_sandbox import catalogue
-from coval_sandbox.plan import PlannedSimulation
+from coval_sandbox.plan import PlannedSimulation, RunRecord
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.state import RunRecord
 from coval_sandbox.views import value_fate
 
 Simulations = tuple[PlannedSimulation, ...]

@@ -38,11 +38,11 @@ from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.github_checks import CheckRun
+from coval_sandbox.plan import RunRecord
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
-from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
 from own_build import of_own_builds
 from support import DEFAULTS, EPOCH, IDS, KEY

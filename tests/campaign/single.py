@@ -28,7 +28,7 @@ from campaign.schedule import (
     Step,
 )
 from coval_sandbox.catalogue import MUTATIONS
-from coval_sandbox.ids import ID_LENGTH
+from coval_sandbox.deterministic import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES

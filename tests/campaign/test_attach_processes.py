@@ -21,7 +21,7 @@ import pytest
 from campaign.schedule import ATTACHED
 from coval_sandbox.attachments import LOST_AGENT, Attachments, Call, Session
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -35,7 +35,7 @@ OVER: Final = 300.0  # s after which a process counts as one that never ends
 COMMAND: Final = """
 import os, sys
 from coval_gate.attach.command import Options, attach
-from coval_gate.attach.messages import Limits
+from coval_gate.attach.process import Limits
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from coval_sandbox import catalogue
-from coval_sandbox.clock import ManualClock, SpeedClock
+from coval_sandbox.deterministic import ManualClock, SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.sound import FRAME_BYTES, SILENCE, tone

@@ -22,10 +22,9 @@ EXCEPTIONS = {
     "RunTemplate.customer",  # likewise
 }
 FACE = {  # what other packages may import from coval/: no reader of JSON
-    "coval_gate.coval.client": {"Shown", "Client", "Launch", "connect"},
+    "coval_gate.coval.client": {"FRESH_TIME", "SERVERS_SKEW", "Shown", "Client", "Launch", "Session", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.model": {"LaunchRequest", "RunFilter"},
-    "coval_gate.coval.session": {"FRESH_TIME", "SERVERS_SKEW", "Session"},
     "coval_gate.coval.resources": {
         *("Kind", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
         *("METRIC", "MetricDefinition", "MetricOutput"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import QUEUED, RUNNING, TERMINAL, normalize_status
-from coval_gate.coval.results import parse_run
+from coval_gate.coval.results import read_run
 from coval_gate.step.request import launch_request
 from coval_sandbox.world import World
 from support import DEFAULTS, IDS, KEY, LateModule, read_inputs
@@ -99,7 +100,7 @@ def test_any_run_of_sdk_model_is_parsed(status: Any, progress: dict[str, int] | 
         }
     )
     assert resource is not None
-    run = parse_run(f'{{"run": {resource.to_json()}}}'.encode())
+    run = read_run(json.loads(resource.to_json()))
     assert (run.run_id, run.status) == ("r" * 22, status.value)
     assert (run.progress is None) == (progress is None)
 

@@ -22,7 +22,7 @@ from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.step import launch, look, lost
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coval_sandbox import catalogue
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEYS, World

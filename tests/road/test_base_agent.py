@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from coval_sandbox import simulation_views, views
+from coval_sandbox import views
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
-from coval_sandbox.plan import PlannedSimulation
+from coval_sandbox.plan import PlannedSimulation, RunRecord
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
-from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
 from road.legs import RERUN, legs_of
 from road.nights import ON_MAIN, PUSH, RunStep
@@ -238,8 +237,7 @@ def test_base_with_fewer_values_than_may_be_missing_is_an_error(
     def half_of_base(record: RunRecord, simulation: PlannedSimulation, *_: object) -> str:
         return "absent" if record.request.agent_id == AGENT_ID and simulation.number % 2 else "there"
 
-    for module in (views, simulation_views):
-        monkeypatch.setattr(module, "value_fate", half_of_base)
+    monkeypatch.setattr(views, "value_fate", half_of_base)
     result, _ = run_step(**BESIDE | {"thresholds": "Resolved: rate(YES) >= base - 5pp"})
     assert result.outputs["verdict"] == "error"
     assert "no value on 15 of 30 completed simulations" in result.outputs["reason"], result.outputs["reason"]

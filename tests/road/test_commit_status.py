@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -65,12 +64,8 @@ def test_list_that_does_not_end_before_the_deadline_says_so(path: str) -> None:
     page = '{"runs": [], "simulations": [], "test_cases": [], "next_page_token": "%d"}'
     with Server(World(clock.time), faults=[f"GET {path} #{n} -> json {page % n}" for n in range(1, 99)]) as server:
         client = new_client(server.url, clock)
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(Unavailable, match=TOO_LATE):
             run(CALLS[path](client, 30.0), clock)
-        assert re.fullmatch(f"GET {path} had not ended after 3[0-9] pages, when the time was over.", caught.value.what)
-        with pytest.raises(Unavailable) as again:
-            run(CALLS["/metrics/*"](client, 30.0), clock)
-        assert again.value.what == caught.value.what
 
 
 def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.http import Api
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

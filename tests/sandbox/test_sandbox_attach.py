@@ -13,8 +13,8 @@ from coval_sandbox import catalogue
 from coval_sandbox.attachments import Session, attached_plan
 from coval_sandbox.faults import FaultScript
 from coval_sandbox.judges import NO_ANSWER, judged
-from coval_sandbox.launch import parse_launch
 from coval_sandbox.plan import Plan, make_plan
+from coval_sandbox.problems import parse_launch
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.sound import (
     FRAME_SECONDS,

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from coval_sandbox import catalogue
 from coval_sandbox.__main__ import main
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from coval_sandbox.quirks import describe_quirks
 from coval_sandbox.scenarios import SCENARIOS

@@ -1,4 +1,4 @@
-"""What the sandbox's judges say: two sentences that fit metric, value and test case, always the same, and varied."""
+"""What the sandbox's judges say: two sentences that fit metric, value and test case."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ SENTENCE = r"[A-Z](?:[^.]|p\.m\.)*\."
 def test_judge_says_two_sentences_about_the_conversation(metric: catalogue.Metric) -> None:
     for case in CASES:
         for value in VALUES[metric.id]:
-            said = explanation(metric, {metric.id: value}, case, "simulation1") or ""
+            said = explanation(metric, {metric.id: value}, case) or ""
             assert re.fullmatch(f"{SENTENCE} {SENTENCE}", said), said
-            assert said == explanation(metric, {metric.id: value}, case, "simulation1")
             assert says_more(said, metric.name, frozenset(value) if isinstance(value, tuple) else value)
 
 
 def test_judge_of_outcome_and_agent_tell_the_same_story() -> None:
     for case in CASES:
         story = STORIES[case.subject]
-        for value, events, spoken in (("YES", story.good, case.expected), ("NO", story.bad, story.refusal)):
+        for value, event, spoken in (("YES", story.good, case.expected), ("NO", story.bad, story.refusal)):
             values: dict[str, Value] = {catalogue.RESOLVED.id: value}
-            said = explanation(catalogue.RESOLVED, values, case, "simulation1") or ""
+            said = explanation(catalogue.RESOLVED, values, case) or ""
             assert said.startswith(story.wish)
-            assert any(said.endswith(event) for event in events)
+            assert said.endswith(event)
             assert spoken in answer(values, case)

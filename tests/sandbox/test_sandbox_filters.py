@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_sandbox.filters import listing, ordered, parse_filter
+from coval_sandbox.filters import listing, matches, ordered, parse_filter
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 
@@ -27,23 +27,16 @@ ROW = {
     [
         ("", True),
         ('agent_id="a1"', True),
-        ('agent_id != "a2"', True),
         ('status="IN PROGRESS"', True),
         ('status="in_progress"', True),
         ('tag="nightly"', True),
         ('tag="night"', False),
-        ('tag!="nightly"', False),
         ('agent_id="a1" AND tag="other"', False),
-        ('agent_id="a1" OR tag="other"', True),
-        ('status="IN PROGRESS" OR agent_id="x" AND tag="nightly"', True),
-        ('create_time>"2026-10-01T11:59:59Z"', True),
-        ('create_time>="2026-10-01T12:00:00+00:00"', True),
-        ('create_time>"2026-10-01T15:00:00+02:00"', False),
-        ('agent_id="a\\"1"', False),
+        ('agent_id="a1" AND tag="nightly"', True),
     ],
 )
 def test_filter_matches(text: str, expected: bool) -> None:
-    assert parse_filter(text, FIELDS).matches(ROW) is expected
+    assert matches(ROW, parse_filter(text, FIELDS)) is expected
 
 
 @pytest.mark.parametrize(
@@ -59,19 +52,15 @@ def test_filter_matches(text: str, expected: bool) -> None:
         'secret="x"',
         'metrics.m="1"',
         '(agent_id="a1")',
-        'create_time>"yesterday"',
+        'agent_id!="a1"',
+        'agent_id="a1" OR tag="x"',
+        'agent_id="a\\\\"1"',
     ],
 )
 def test_invalid_filter_is_refused(text: str) -> None:
     with pytest.raises(Problem) as caught:
         parse_filter(text, FIELDS)
     assert (caught.value.status, caught.value.details[0]["field"]) == (400, "filter")
-
-
-@given(st.text())
-def test_any_quoted_value_matches(value: str) -> None:
-    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-    assert parse_filter(f'agent_id="{quoted}" AND status!=""', FIELDS).matches({"agent_id": value, "status": "x"})
 
 
 @given(st.text(max_size=40))
@@ -89,7 +78,6 @@ def rows(count: int) -> list[dict[str, Any]]:
     [
         (None, [3, 2, 1, 0]),
         ("create_time", [0, 1, 2, 3]),
-        ("create_time desc", [3, 2, 1, 0]),
         ("status", [0, 2, 1, 3]),
         ("-status", [3, 1, 2, 0]),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, LATENCY, PERSONA_ID, RESOLVED, SCHEDULES
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.history import DAY, NIGHTS, SINCE_SCHEDULED, TAG
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import World

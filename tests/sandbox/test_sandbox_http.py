@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from coval_sandbox import catalogue
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from coval_sandbox import guide
-from coval_sandbox.clock import SpeedClock
+from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.github import EVENT_PATH, TOKEN
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

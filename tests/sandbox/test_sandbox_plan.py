@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
-from coval_sandbox.ids import rng
-from coval_sandbox.launch import LaunchRequest, parse_launch
+from coval_sandbox.deterministic import rng
 from coval_sandbox.plan import Plan, make_plan
+from coval_sandbox.problems import LaunchRequest, parse_launch
 from coval_sandbox.scenarios import BAD, BY_NAME, GOOD, MIXED, Choices, Numbers, Sets
 
 MUTATIONS = [mutation.id for mutation in catalogue.MUTATIONS]

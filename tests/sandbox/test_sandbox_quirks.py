@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, LATENCY, MUTATIONS, PERSONA_ID
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.http import Api
 from coval_sandbox.quirks import DEFAULT, Quirks, describe_quirks, parse_quirks
 from coval_sandbox.world import DEFAULT_KEY, World

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from coval_sandbox import catalogue
-from coval_sandbox.clock import ManualClock
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World

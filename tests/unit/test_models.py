@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Run, normalize_status
-from coval_gate.coval.results import parse_launched, parse_run
+from coval_gate.coval.results import parse_one, read_launched, read_run
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -18,7 +18,7 @@ JSON = st.recursive(
 
 
 def run(**fields: Any) -> Run:
-    return parse_run(json.dumps({"run": {"run_id": "r1", "status": "COMPLETED"} | fields}).encode())
+    return read_run({"run_id": "r1", "status": "COMPLETED"} | fields)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_status_is_over_or_known(status: str, over: bool, known: bool) -> None:
     ],
 )
 def test_launch_response_requires_run_id_only(response: dict[str, Any]) -> None:
-    launched = parse_launched(json.dumps(response).encode())
+    launched = parse_one(json.dumps(response).encode(), ("run",), read_launched)
     assert (launched.run_id, launched.status) == ("r1", "PENDING")
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a b", 7, None, "x" * 65, "r1\n::error::"])
 def test_invalid_run_id_is_error(run_id: object) -> None:
     with pytest.raises(ValueError, match="run_id"):
-        parse_launched(json.dumps({"run": {"run_id": run_id}}).encode())
+        read_launched({"run_id": run_id})
 
 
 def counts(total: object, completed: object, failed: object, active: object = 0) -> dict[str, object]:
@@ -125,21 +125,6 @@ def test_field_of_a_wrong_type_is_error(name: str, value: object) -> None:
         run(**{name: value})
 
 
-def test_entries_of_one_metric_are_read_as_one() -> None:
-    """Otherwise the step would tell the user to use the id of one of them, which they share."""
-
-    def entry(**values: float) -> dict[str, Any]:
-        return {
-            "metric_id": "m1",
-            "metric_name": "Latency",
-            "values": [{"simulation_output_id": id_, "value": value} for id_, value in values.items()],
-        }
-
-    metrics = {"m1": entry(s1=1.0, s2=2.0), "Latency": entry(s2=3.0, s3=4.0)}
-    (metric,) = run(results={"metrics": metrics}).metrics
-    assert (metric.id, metric.values) == ("m1", {"s1": 1.0, "s3": 4.0})
-
-
 @pytest.mark.parametrize(
     ("error_status", "is_clean"),
     [
@@ -159,7 +144,7 @@ def test_run_is_clean_without_error_status(error_status: object, is_clean: bool)
 @pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
 def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
-    assert parse_run(body).status == "COMPLETED"
+    assert parse_one(body, ("run",), read_run).status == "COMPLETED"
 
 
 @pytest.mark.parametrize(
@@ -167,14 +152,14 @@ def test_malformed_display_name_is_ignored(name: bytes) -> None:
 )
 def test_malformed_run_is_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_run(body)
+        parse_one(body, ("run",), read_run)
 
 
 @given(JSON)
 def test_any_json_is_run_or_short_error(response: Any) -> None:
     """The result is a Run or a ValueError, whose message is one short line."""
     try:
-        parse_run(json.dumps({"run": response}).encode())
+        parse_one(json.dumps({"run": response}).encode(), ("run",), read_run)
     except ValueError as error:
         assert str(error).isprintable()
         assert len(str(error)) <= 200

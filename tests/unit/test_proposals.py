@@ -18,9 +18,8 @@ from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinitio
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
-from coval_gate.init.lookups import Choice
 from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
-from coval_gate.init.workflow import STARTERS, Starter, fill_in, read_example
+from coval_gate.init.workflow import STARTERS, Choice, Starter, fill_in, read_example
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary
-from coval_gate.coval.results import read_metrics, read_simulation, read_value
-from coval_gate.coval.shapes import without_numbers
+from coval_gate.coval.results import read_metrics, read_simulation, read_value, without_numbers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -65,12 +64,6 @@ def test_metric_with_values_is_parsed() -> None:
     ]
     entry = {"metric_id": "m1", "metric_name": "Latency", "output_type": "float", "values": values}
     assert read_metrics({"m1": entry}) == (Metric(id="m1", name="Latency", values={"s1": 0.9, "s3": 1.1}),)
-
-
-def test_conflicting_values_of_simulation_are_dropped() -> None:
-    values = [{"simulation_output_id": "s1", "value": "YES"}, {"simulation_output_id": "s1", "value": "NO"}]
-    (metric,) = read_metrics({"m1": {"values": values}})
-    assert metric.values == {}
 
 
 def test_metric_with_summary_only_is_parsed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import traceback
 from collections.abc import Mapping
@@ -11,10 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from coval_gate import how_to_install
-from coval_gate.attach.follow import Follower
+from coval_gate.attach.follow import LOGS, WORKER_LOG, Follower, open_log
 from coval_gate.attach.handler import form_problem
-from coval_gate.attach.messages import Limits, Setup
-from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log, without_credentials
+from coval_gate.attach.process import Limits, Setup, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
@@ -23,24 +23,32 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
-from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, Host
-from coval_gate.coval.client import connect
-from coval_gate.coval.session import Session
+from coval_gate.coval.client import Session, connect
 from coval_gate.history.tags import ATTACHED, UNANSWERED, mark
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, key_in, parse_inputs
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, inputs_of_command, key_in
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
-CERTIFICATES: Final = "SSL_CERT_FILE"
-READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
+READ: Final = ("api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
 TAGGING: Final = 60.0  # s
 LEAVING: Final = 2.0  # s to say that the command leaves; a signal leaves no more
+
+WITHHELD: Final = re.compile(
+    r"(?:GITHUB|GH|GITEA|FORGEJO|RUNNER|GITLAB|CI|BITBUCKET|CIRCLE|BUILDKITE|TRAVIS|DRONE"
+    r"|SYSTEM"  # of Azure Pipelines
+    r")_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
+    r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
+    r"|INPUT_.*"  # of a step, with its token
+    r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
+    r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|PRIVATE_TOKEN"  # the URL contains a token
+    r"|COVAL_API_KEY"
+)
 
 
 class Options(NamedTuple):
@@ -75,10 +83,10 @@ def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> P
         worker = _start(session, runtime, options, limits)
         try:
             yield from _load(session, worker, options.handler)
-            code = yield from _answer(session, worker, options.run, limits)
-            yield from _end(worker, limits)
+            code = yield from _answer(session, worker, options.run)
+            yield from _end(worker)
         except (GateError, Interrupted):
-            yield from _end(worker, limits)
+            yield from _end(worker)
             raise
         finally:
             client.close()
@@ -103,10 +111,7 @@ def _failed(host: Host, error: GateError, code: int = INCOMPLETE) -> int:
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
     """Raises InputError, UnusableError."""
-    names = [KEY_VARIABLE, *(f"INPUT_{name.upper()}" for name in READ)]
-    inputs, problems = parse_inputs({name: environ[name] for name in names if name in environ})
-    if problems:
-        raise InputError(problems)
+    inputs = inputs_of_command(environ, READ)
     if inputs.api_key is None:
         raise UnusableError(
             titles.NO_KEY,
@@ -142,9 +147,6 @@ def _start(session: Session, runtime: Runtime, options: Options, limits: Limits)
     directory = str(Path.cwd())
     setup = Setup(key, api_root(inputs), inputs.workspace_id, directory, options.handler, options.command, limits)
     host.log(f"Run: {options.run}, answered by {one_line(options.handler or ' '.join(options.command), 80)}")
-    address = parse_address(setup.api_base_url)
-    if address and is_loopback(address) and not runtime.environ.get(CERTIFICATES):
-        host.log(f"{CERTIFICATES} is not set: if the relay of a local sandbox has a certificate of its own, set it.")
     log = open_log(host.workspace, WORKER_LOG)
     try:
         return WorkerProcess(setup, without_credentials(runtime.environ), log)
@@ -171,9 +173,9 @@ def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[No
     raise UnusableError(titles.HANDLER_NOT_USABLE, text, advice=f"See {WORKER_LOG}{advice}.")
 
 
-def _answer(session: Session, worker: WorkerProcess, run_id: str, limits: Limits) -> Procedure[int]:
+def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[int]:
     """Return the exit code when the run is over. Raises GateError."""
-    follower = Follower(session, run_id, worker, limits)
+    follower = Follower(session, run_id, worker)
     try:
         yield from follower.follow()
     except (GateError, Interrupted):
@@ -200,10 +202,19 @@ def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]
             yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
-def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:
+def _end(worker: WorkerProcess) -> Procedure[None]:
     """Wait a while. The caller kills the processes that remain."""
     worker.stop()
     waited = 0.0
-    while worker.is_running and waited < limits.stopping:
+    while worker.is_running and waited < worker.limits.stopping:
         yield Wait(TICK)
         waited += TICK
+
+
+def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Withhold the variables with which a CI system hands out power over itself.
+
+    A pull request's code has no business with the token that approves it. Other secrets, such as a model provider's
+    key, are the user's own, and the code may need them.
+    """
+    return {name: value for name, value in environ.items() if not WITHHELD.fullmatch(name.upper())}

@@ -7,18 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.attach.messages import ANSWERED, Event, Limits, Outcome
-from coval_gate.attach.process import WORKER_LOG, WorkerProcess, log_of, open_log
+from coval_gate.attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, NotFound
+from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
-from coval_gate.base.text import duration, plural, shortened, stopwatch
-from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.base.text import duration, plural, shortened
+from coval_gate.ci.host import AGENT_TYPE, DIRECTORY, IGNORED
+from coval_gate.ci.workspace import Workspace
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import QUEUED, Run, Simulation
 from coval_gate.coval.resources import AGENT
-from coval_gate.coval.session import Session
 
+LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
+WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
 NEWS: Final = 10.0  # s at least between two lines of progress in a log
@@ -55,39 +57,17 @@ class _Followed:
     outcome: Outcome = "waiting"
     was_started: bool = False
     is_open: bool = False  # a process for it has not ended
-    was_attached: bool = False
     knows_end: bool = False  # the process was told that the simulation is over
     refusal: _Refusal | None = None
 
 
-class _Progress:
-    """A terminal gets a live line; a log, news now and then."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._begun = session.clock.now()
-        self._told_at = float("-inf")
-        self._told = self._shown = ""  # the last line in the log, and on a terminal
-        self._is_live = False
-
-    def show(self, line: str, *, is_over: bool) -> None:
-        now = self._session.clock.now()
-        seconds = now - self._begun
-        if line != self._shown or is_over:
-            self._shown = line
-            self._is_live = self._session.host.progress("", seconds, line, is_over=is_over)
-        if self._is_live or line == self._told or not (is_over or now - self._told_at >= NEWS):
-            return
-        self._told, self._told_at = line, now
-        self._session.log(f"{stopwatch(seconds):>7}  {line}")
-
-
 class Follower:
-    def __init__(self, session: Session, run_id: str, worker: WorkerProcess, limits: Limits) -> None:
-        self._session, self._run_id, self._worker, self._limits = session, run_id, worker, limits
+    def __init__(self, session: Session, run_id: str, worker: WorkerProcess) -> None:
+        self._session, self._run_id, self._worker, self._limits = session, run_id, worker, worker.limits
         self._simulations: dict[str, _Followed] = {}
         self._expected = 0  # simulations that Coval counts
-        self._progress = _Progress(session)
+        self._begun = session.clock.now()
+        self._told, self._told_at = "", float("-inf")  # the last news of progress
         self._polled_at: float | None = None  # when the last look at the run was over
         self._is_checked = False  # the type of the agent
         self._unknown_since: float | None = None  # when Coval began to answer that it has no such run
@@ -101,7 +81,7 @@ class Follower:
                 raise self._error
             self._settle()
         finally:
-            self._progress.show(self._line(), is_over=True)
+            self._show(is_over=True)
 
     def _poll(self) -> Procedure[None]:
         """What goes wrong ends the processes, too."""
@@ -182,7 +162,7 @@ class Follower:
     def _tell_end(self, followed: _Followed) -> None:
         if followed.is_open and not followed.knows_end:
             followed.knows_end = True
-            self._worker.see_over(followed.shown.id, completed=followed.shown.completed)
+            self._worker.send(Order("over", followed.shown.id, completed=followed.shown.completed))
 
     def _start(self, followed: _Followed) -> None:
         id_, refusal = followed.shown.id, followed.refusal
@@ -192,7 +172,7 @@ class Follower:
         followed.was_started = True
         path = open_log(self._session.host.workspace, log_of(id_))
         followed.is_open = True
-        self._worker.attach(id_, path)
+        self._worker.send(Order("attach", id_, path))
 
     def _listen(self) -> Procedure[None]:
         limits, clock = self._limits, self._session.clock
@@ -207,7 +187,7 @@ class Follower:
                     "The process that holds the conversations ended by itself.",
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )
-            self._progress.show(self._line(), is_over=False)
+            self._show()
             if not alive or (self._error and self._polled_at is not None):
                 break
             if self._polled_at is not None:
@@ -224,7 +204,7 @@ class Follower:
         if followed is None or not followed.is_open:
             return
         if event.what == "attached":
-            followed.was_attached, followed.refusal, followed.outcome = True, None, "attached"
+            followed.refusal, followed.outcome = None, "attached"
         elif event.what == "quiet":
             self._session.log(f"Simulation {event.simulation} hears no audio from the agent ({_see_log(followed)})")
         elif event.what == "ended":
@@ -268,7 +248,7 @@ class Follower:
         for followed in self._simulations.values():
             self._give_up(followed)
             if followed.is_open:
-                followed.outcome = "answered" if followed.was_attached and followed.shown.ended else "lost"
+                followed.outcome = "answered" if followed.outcome == "attached" and followed.shown.ended else "lost"
             elif followed.outcome == "waiting":
                 followed.outcome = "missed"
 
@@ -304,6 +284,13 @@ class Follower:
         answered = sum(counts[outcome] for outcome in ANSWERED)
         return f"{answered} of {plural(total, 'simulation')} answered{': ' if others else ''}{', '.join(others)}."
 
+    def _show(self, *, is_over: bool = False) -> None:
+        line, now = self._line(), self._session.clock.now()
+        is_news = line != self._told and (is_over or now - self._told_at >= NEWS)
+        if is_news:
+            self._told, self._told_at = line, now
+        self._session.show_progress(now - self._begun, line, is_news=is_news, is_over=is_over)
+
     def _line(self) -> str:
         outcomes, listed = self._outcomes, len(self._simulations)
         if not listed:
@@ -315,3 +302,17 @@ class Follower:
 
 def _see_log(followed: _Followed) -> str:
     return f"log: {log_of(followed.shown.id)}"
+
+
+def log_of(simulation: str) -> str:
+    return f"{LOGS}/{simulation}.log"
+
+
+def open_log(workspace: Workspace, name: str) -> str:
+    """Create a log in the workspace if there is none yet, and return its absolute path. Raises RunnerError."""
+    try:
+        workspace.create(IGNORED, "*\n")
+        workspace.create(name, "")
+    except ValueError as problem:
+        raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
+    return workspace.locate(name)

@@ -1,14 +1,9 @@
-"""The worker as the command sees it: a child process, its orders and its events.
-
-It gets no environment variable with which a CI system hands out power over itself: a pull request's code has no
-business with the token that approves it. Other secrets, such as a model provider's key, are the user's own, and the
-code may need them.
-"""
+"""The worker as the command sees it, a child process, and what the two tell each other: one JSON object a line."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,46 +11,116 @@ from collections.abc import Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Final
+from typing import Any, Final, Literal
 
-from coval_gate.attach.messages import LOG, Event, Order, Setup, event_in, line_of
-from coval_gate.base import titles
-from coval_gate.base.errors import RunnerError
-from coval_gate.ci.host import DIRECTORY, IGNORED
-from coval_gate.ci.workspace import Workspace
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import json_in
 
 MODULE: Final = "coval_gate.attach.worker"
-LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
-WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
-SYSTEMS: Final = (
-    "GITHUB",
-    "GH",
-    "GITEA",
-    "FORGEJO",
-    "RUNNER",
-    "GITLAB",
-    "CI",
-    "BITBUCKET",
-    "CIRCLE",
-    "BUILDKITE",
-    "SYSTEM",  # Azure Pipelines
-    "TRAVIS",
-    "DRONE",
-)
-WITHHELD: Final = re.compile(
-    rf"(?:{'|'.join(SYSTEMS)})_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
-    r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
-    r"|INPUT_.*"  # of a step, with its token
-    r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
-    r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|PRIVATE_TOKEN"  # the URL contains a token
-    r"|COVAL_API_KEY"
-)
+Outcome = Literal[
+    "waiting",  # Coval has not offered its relay yet
+    "attached",  # the conversation goes on
+    "answered",  # a process was attached until the conversation ended
+    "ended_early",  # the handler returned before the conversation ended
+    "crashed",  # the handler raised an exception, or its process died
+    "lost",  # the relay failed while the conversation went on
+    "refused",  # Coval offered no relay, or none that worked
+    "missed",  # it was over before a process could attach
+]
+ANSWERED: Final = ("answered", "ended_early")
+LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC  # how logs are opened
+
+
+class Limits(NamedTuple):
+    """How long each part may take, in seconds.
+
+    `quiet`: without audio from the agent, until that is reported. `handler`: for the handler to end after its
+    conversation. `over`: for a process to end after Coval shows that its simulation is over. `killing`: between SIGTERM
+    and SIGKILL. `poll`: between two looks at the simulations. `stopping`: for everything to end after a signal.
+    `unknown`: for Coval to show the run. `again`: between two attempts to attach to a simulation, at most.
+    """
+
+    quiet: float = 30.0
+    handler: float = 10.0
+    over: float = 15.0
+    killing: float = 3.0
+    poll: float = 2.0
+    stopping: float = 4.0
+    unknown: float = 20.0
+    again: float = 15.0
+
+
+class Setup(NamedTuple):
+    """`directory`: where modules are looked for first, and where the command runs. `handler`: MODULE:HANDLER."""
+
+    key: str
+    api_base_url: str
+    workspace_id: str
+    directory: str
+    handler: str = ""
+    command: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+class Order(NamedTuple):
+    """`attach`: start a process that writes to the file `log`. `over`: the simulation is over; its process should end.
+
+    `completed`: its conversation came to its end. The end of the worker's input means: end everything, and leave.
+    """
+
+    do: Literal["attach", "over"]
+    simulation: str
+    log: str = ""
+    completed: bool = False
+
+
+class Event(NamedTuple):
+    """`ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
+
+    `started`: a process has begun. `attached`: its conversation has begun. `quiet`: it has sent no audio for a while.
+    `closed`: the conversation is over. `ended`: the `outcome` is known; `error` says more.
+    """
+
+    what: Literal["ready", "unusable", "started", "attached", "quiet", "closed", "ended"]
+    simulation: str = ""
+    outcome: Outcome = "waiting"
+    error: str = ""
+    lines: tuple[str, ...] = ()
+    pid: int = 0
+
+
+def ended(outcome: Outcome, error: str = "") -> Event:
+    return Event("ended", outcome=outcome, error=error)
+
+
+def line_of(message: Setup | Order | Event) -> bytes:
+    return json.dumps(message._asdict()).encode() + b"\n"
+
+
+def setup_in(line: bytes) -> Setup:
+    fields = json.loads(line)
+    fields |= {"command": tuple(fields["command"]), "limits": Limits(*fields["limits"])}
+    return Setup(**fields)
+
+
+def order_in(line: bytes) -> Order:
+    return Order(**json.loads(line))
+
+
+def event_in(line: bytes) -> Event | None:
+    """None if the line is no event. The user's code runs in the process that writes it."""
+    fields: Any = json_in(line)
+    try:
+        return Event(**{**fields, "lines": tuple(fields["lines"])})
+    except (TypeError, KeyError):
+        return None
 
 
 class WorkerProcess:
     """`log`: what the user's modules print while they are imported."""
 
     def __init__(self, setup: Setup, environ: Mapping[str, str], log: str) -> None:
+        self.limits = setup.limits
         file = os.open(log, LOG, 0o644)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -73,18 +138,11 @@ class WorkerProcess:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
-        self._send(line_of(setup))
+        self.send(setup)
 
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
-
-    def attach(self, simulation: str, log: str) -> None:
-        self._send(line_of(Order("attach", simulation, log)))
-
-    def see_over(self, simulation: str, *, completed: bool) -> None:
-        """Let the process end."""
-        self._send(line_of(Order("over", simulation, completed=completed)))
 
     def events(self) -> list[Event]:
         is_over = not self.is_running
@@ -120,10 +178,10 @@ class WorkerProcess:
         if self._process.stdout and not self._reader.is_alive():
             self._process.stdout.close()
 
-    def _send(self, line: bytes) -> None:
+    def send(self, message: Setup | Order) -> None:
         with suppress(OSError, ValueError):  # it has ended, which its events show
             if self._process.stdin:
-                self._process.stdin.write(line)
+                self._process.stdin.write(line_of(message))
                 self._process.stdin.flush()
 
     def _read(self) -> None:
@@ -131,21 +189,3 @@ class WorkerProcess:
             for line in self._process.stdout:
                 if event := event_in(line):
                     self._events.put(event)
-
-
-def log_of(simulation: str) -> str:
-    return f"{LOGS}/{simulation}.log"
-
-
-def open_log(workspace: Workspace, name: str) -> str:
-    """Create a log in the workspace if there is none yet, and return its absolute path. Raises RunnerError."""
-    try:
-        workspace.create(IGNORED, "*\n")
-        workspace.create(name, "")
-    except ValueError as problem:
-        raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
-    return workspace.locate(name)
-
-
-def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if not WITHHELD.fullmatch(name.upper())}

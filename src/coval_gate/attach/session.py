@@ -16,8 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.handler import Unusable, bridge, causes_of, error_line, load
-from coval_gate.attach.messages import ANSWERED, LOG, Event, Outcome, Setup
-from coval_gate.base.records import NamedTuple
+from coval_gate.attach.process import ANSWERED, LOG, Event, Setup, ended
 
 if TYPE_CHECKING:
     from coval_agent_sdk import AudioConnection
@@ -27,11 +26,6 @@ if TYPE_CHECKING:
 LOOK: Final = 0.2  # s between two looks of the watchdog
 CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled
 HAD_TO_END: Final = "The handler went on after the conversation, and had to be ended."
-
-
-class Result(NamedTuple):
-    outcome: Outcome
-    error: str = ""
 
 
 class _Reporter:
@@ -72,7 +66,7 @@ class _Watchdog:
         connection.send_audio = counted  # type: ignore[method-assign]
         self._last = time.monotonic()
 
-    def end(self, result: Result) -> None:
+    def end(self, result: Event) -> None:
         """An agent that never spoke was quiet in a short conversation, too."""
         if not self._sent and result.outcome in ANSWERED:
             self._tell()
@@ -120,7 +114,7 @@ def answer(
         handler = handler or handler_of(setup)
     except Unusable as problem:
         print(*problem.lines, problem, sep="\n", file=sys.stderr)  # noqa: T201 - into the log
-        reporter.tell(Event("ended", outcome="crashed", error=str(problem)))
+        reporter.tell(ended("crashed", str(problem)))
         return
     asyncio.run(_attach(setup, handler, simulation, reporter, watchdog))
 
@@ -155,35 +149,35 @@ async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Re
             result = await _converse(connection, handler, setup.limits.handler, reporter)
             watchdog.end(result)
             # Leaving the context may take a while.
-            reporter.tell(Event("ended", outcome=result.outcome, error=result.error))
+            reporter.tell(result)
     except Exception as error:  # noqa: BLE001 - the process is about to end
         if result is None:
             traceback.print_exception(error)
-            reporter.tell(Event("ended", outcome="refused", error=causes_of(error)))
+            reporter.tell(ended("refused", causes_of(error)))
 
 
-async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Result:
+async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Event:
     handling = asyncio.create_task(_handle(handler, connection))
     closing = asyncio.create_task(connection.wait_closed())
     await asyncio.wait({handling, closing}, return_when=asyncio.FIRST_COMPLETED)
     if not connection.closed:
         closing.cancel()
         error = _error_of(handling)
-        return Result("crashed", error_line(error)) if error else Result("ended_early")
+        return ended("crashed", error_line(error)) if error else ended("ended_early")
     (failure,) = await asyncio.gather(closing, return_exceptions=True)
     if failure is not None:
         await _cancel(handling)
         traceback.print_exception(failure)
-        return Result("lost", causes_of(failure))
+        return ended("lost", causes_of(failure))
     reporter.tell(Event("closed"))
     await asyncio.wait({handling}, timeout=patience)
     if not handling.done():
         await _cancel(handling)
-        return Result("answered", HAD_TO_END)
+        return ended("answered", HAD_TO_END)
     error = _error_of(handling)
     if error:
         traceback.print_exception(error)
-    return Result("answered", f"After the conversation: {error_line(error)}" if error else "")
+    return ended("answered", f"After the conversation: {error_line(error)}" if error else "")
 
 
 async def _handle(handler: Handler, connection: AudioConnection) -> BaseException | None:

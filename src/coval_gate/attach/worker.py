@@ -21,8 +21,8 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_gate.attach.handler import Unusable, error_line, how_ended
-from coval_gate.attach.messages import Event, Order, Setup, line_of, order_in, setup_in
-from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
+from coval_gate.attach.process import Event, Order, Setup, ended, line_of, order_in, setup_in
+from coval_gate.attach.session import HAD_TO_END, answer, handler_of
 
 if TYPE_CHECKING:
     from coval_gate.attach.handler import Handler
@@ -42,8 +42,7 @@ class _Child:
     events: Connection
     attached: bool = False
     closed: bool = False  # the conversation is over
-    result: Result | None = None
-    ended_at: float | None = None
+    ended_at: float | None = None  # when it said what became of it
     over_at: float | None = None
     completed: bool = False  # the simulation, as Coval says
     terminated_at: float | None = None
@@ -80,7 +79,7 @@ class Worker:
 
     def _do(self, order: Order) -> None:
         child = self._children.get(order.simulation)
-        if order.do == "attach" and child and child.result:  # an earlier attempt, which is about to end
+        if order.do == "attach" and child and child.ended_at is not None:  # an earlier attempt, which is about to end
             self._bury(child)
             child = None
         if order.do == "attach" and not child:
@@ -103,7 +102,7 @@ class Worker:
         except OSError as error:
             for end in pipe:
                 end.close()
-            self._tell(Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}"))
+            self._tell(ended("crashed", f"No process could start: {error}")._replace(simulation=simulation))
             return
         write.close()  # the end of the process is then the end of its events
         self._children[simulation] = _Child(simulation, log, process, read)
@@ -136,9 +135,9 @@ class Worker:
                 child.attached |= event.what == "attached"
                 child.closed |= event.what == "closed"
                 if event.what == "ended":
-                    if child.result:
+                    if child.ended_at is not None:
                         continue
-                    child.result, child.ended_at = Result(event.outcome, event.error), time.monotonic()
+                    child.ended_at = time.monotonic()
                 self._tell(event)
 
     def _bury(self, child: _Child) -> None:
@@ -148,9 +147,8 @@ class Worker:
         child.events.close()
         del self._children[child.simulation]
         _redact(child.log, self._setup.key)
-        if not child.result:
-            result = _result_of(child, child.process.exitcode or 0)
-            self._tell(Event("ended", child.simulation, outcome=result.outcome, error=result.error))
+        if child.ended_at is None:
+            self._tell(_end_of(child)._replace(simulation=child.simulation))
 
     def _end_all(self) -> None:
         """Kill processes that do not obey."""
@@ -209,16 +207,16 @@ def _load(setup: Setup) -> Handler:
     return handler
 
 
-def _result_of(child: _Child, code: int) -> Result:
+def _end_of(child: _Child) -> Event:
     """The process ended without a word."""
-    how = how_ended(code)
+    how = how_ended(child.process.exitcode or 0)
     # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.
     had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
     if child.closed or (child.attached and had_its_end):
-        return Result("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
+        return ended("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
     if child.over_at is not None and not child.attached:
-        return Result("missed", "The simulation was over before Coval offered its relay.")
-    return Result("crashed", f"The process {how}.")
+        return ended("missed", "The simulation was over before Coval offered its relay.")
+    return ended("crashed", f"The process {how}.")
 
 
 def _signal(child: _Child, number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -12,10 +12,11 @@ from coval_gate.base.errors import CovalError, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, SharedCall, repeat
-from coval_gate.base.text import duration, plural
+from coval_gate.base.text import duration
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.coval.shapes import parse_page
+from coval_gate.coval.resources import Kind
+from coval_gate.coval.results import parse_page
 
 T = TypeVar("T")
 
@@ -78,10 +79,7 @@ class Calls:
 
     def _entries(
         self,
-        path: str,
-        query: Mapping[str, str],
-        keys: tuple[str, ...],
-        read: Callable[[dict[str, Any]], T],
+        kind: Kind[T],
         until: float,
         *,
         go_on: Callable[[Sequence[T]], bool] = lambda _: True,
@@ -91,22 +89,18 @@ class Calls:
     ) -> Procedure[tuple[T, ...]]:
         """Stop when `go_on` returns False for the entries so far. Pages shrink after one that is too large.
 
-        `keys`: the possible names of the list in a response. `shared`: legs share each page.
+        `shared`: legs share each page.
         """
+        parse = partial(parse_page, keys=[f"{key}s" for key in kind.keys], read=kind.read)
         items: list[T] = []
-        token, pages = "", 0
+        token = ""
         while True:
             more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
-            request = Request("GET", path, query={**query, **more})
-            if pages and self._is_late(until):
-                what = f"had not ended after {plural(pages, 'page')}, when the time was over."
-                raise self._noted(request, unavailable(request, what, arrived=True))
+            request = Request("GET", kind.path, query={**dict(kind.query), **more})
             self._check_time(request, until)
-            parse = partial(parse_page, keys=keys, read=read)
+            reader = kind.read if shared else None
             try:
-                page, token = yield from self._fetch(
-                    request, parse, until, once=once, shared_as=read if shared else None
-                )
+                page, token = yield from self._fetch(request, parse, until, once=once, shared_as=reader)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -118,14 +112,10 @@ class Calls:
                     return tuple(items)
             if not token:
                 return tuple(items)
-            pages += 1
 
     def _check_time(self, request: Request, until: float) -> None:
-        if self._is_late(until):
+        if self._clock.now() > min(until, self._ends):
             raise self._too_late(request)
-
-    def _is_late(self, until: float) -> bool:
-        return self._clock.now() > min(until, self._ends)
 
     def _fetch(
         self,

@@ -1,4 +1,4 @@
-"""Calls to Coval, with retries where they are safe.
+"""Calls to Coval, with retries where they are safe, and what a procedure that makes them gets.
 
 The client retries a read after any transient failure. A launch starts phone calls that cost money, so the client
 retries it only if it certainly had no effect: the connection was refused, the name did not resolve, or Coval itself
@@ -9,32 +9,41 @@ procedure (see `base.schedule`). `until`, a time on the clock's now(), is its de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from functools import partial
-from typing import Any, Final, TypeVar
+from random import Random
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
+from coval_gate.base.clock import Clock
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure
+from coval_gate.base.text import one_line, stopwatch
+from coval_gate.base.times import Times
 from coval_gate.base.transport import Exchange, Request, Response, Server, Timeouts
+from coval_gate.ci.host import BUG, NAME, Host
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.model import LaunchRequest, Run, RunFilter, Simulation, Turn
-from coval_gate.coval.resources import Identified, Kind, MetricOutput, newest, read_output
-from coval_gate.coval.results import (
-    parse_launched,
-    parse_run,
-    parse_scheduled_runs,
-    read_run,
-    read_simulation,
-    read_transcript,
-    told_apart,
+from coval_gate.coval.resources import (
+    RUN,
+    Identified,
+    Kind,
+    MetricOutput,
+    conversation_at,
+    newest,
+    outputs_of,
+    simulations_of,
 )
-from coval_gate.coval.shapes import enveloped, parse_object
+from coval_gate.coval.results import parse_object, parse_one, parse_scheduled_runs, read_launched, told_apart
 from coval_gate.inputs.inputs import Inputs, api_root
 
-T = TypeVar("T", bound="Identified")
+T = TypeVar("T")
+T_identified = TypeVar("T_identified", bound="Identified")
 
 LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
@@ -47,8 +56,12 @@ SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
 )
+LAUNCHED: Final = partial(parse_one, keys=RUN.keys, read=read_launched)
 LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
+FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
+SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
+LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
 
 
 def connect(
@@ -172,15 +185,11 @@ class Client(Calls):
         return self._retry_launch(attempt, until)
 
     def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
-        return self._parsed(request, (yield from self._completed(request, response)), parse_launched)
+        return self._parsed(request, (yield from self._completed(request, response)), LAUNCHED)
 
-    def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
+    def get(self, kind: Kind[T_identified], id_: str, *, until: float, once: bool = False) -> Procedure[T_identified]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
-        request = Request("GET", f"{kind.path}/{quote(id_, safe='')}")
-
-        def parse(body: bytes) -> T:
-            return kind.read(enveloped(parse_object(body), kind.key))
-
+        request, parse = _reading(kind, id_)
         self.shown.setdefault((kind.key, id_), None)
         self._check_time(request, until)
         resource = yield from self._fetch(request, parse, until, once=once, shared_as=kind.read)
@@ -188,13 +197,15 @@ class Client(Calls):
         return resource
 
     def list(
-        self, kind: Kind[T], *, until: float, go_on: Callable[[Sequence[T]], bool] = lambda _: True, once: bool = False
-    ) -> Procedure[tuple[T, ...]]:
+        self,
+        kind: Kind[T_identified],
+        *,
+        until: float,
+        go_on: Callable[[Sequence[T_identified]], bool] = lambda _: True,
+        once: bool = False,
+    ) -> Procedure[tuple[T_identified, ...]]:
         """Stop when `go_on` returns False for all resources so far. Otherwise as `get`."""
-        keys = (f"{kind.key}s",)
-        listed = yield from self._entries(
-            kind.path, dict(kind.query), keys, kind.read, until, go_on=go_on, once=once, shared=True
-        )
+        listed = yield from self._entries(kind, until, go_on=go_on, once=once, shared=True)
         self.shown.update({(kind.key, resource.id): resource for resource in listed})
         return tuple({resource.id: resource for resource in listed}.values())
 
@@ -203,8 +214,8 @@ class Client(Calls):
 
         Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the deadline.
         """
-        request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
-        return self._fetch(request, parse_run, until, once=once)
+        request, parse = _reading(RUN, run_id)
+        return self._fetch(request._replace(body_limit=RUN_LIMIT), parse, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Cancel an unfinished run; delete a finished one. Raises Rejected (NotFound for a 404) or Unavailable.
@@ -234,14 +245,14 @@ class Client(Calls):
 
         `with_averages`: of metrics; Coval then supports one order only, and no filter by tags.
         """
-        more = {"include": "metric_averages"} if with_averages else {"order_by": "-create_time"}
-        query = {"filter": str(run_filter)} | more
+        more = ("include", "metric_averages") if with_averages else ("order_by", "-create_time")
+        kind = RUN._replace(query=(("filter", str(run_filter)), more))
         until = max(until, self._clock.now())  # the last call of a search may begin late
 
         def reads_on(listed: Sequence[Run]) -> bool:
             return len(listed) % MOST_RUNS > 0 or go_on(listed)
 
-        runs = yield from self._entries("/runs", query, ("runs",), read_run, until, go_on=reads_on, page_size=MOST_RUNS)
+        runs = yield from self._entries(kind, until, go_on=reads_on, page_size=MOST_RUNS)
         return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
@@ -255,10 +266,9 @@ class Client(Calls):
         Coval moved the list from /simulations to /conversations/simulated, with a separate permission. Use the one that
         exists and that the key can read.
         """
-        query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
-        path, keys = self._simulation_path, ("simulated_conversations", "simulations")
+        path = self._simulation_path
         try:
-            listed = yield from self._entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
+            listed = yield from self._entries(simulations_of(run_id, path), until, page_size=PAGE_SIZE)
         except Rejected as error:
             if path == LEGACY:
                 error.advice = SIMULATIONS_ADVICE
@@ -270,16 +280,83 @@ class Client(Calls):
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
-        request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
+        request, parse = _reading(conversation_at(self._simulation_path), simulation_id)
         self._check_time(request, until)
-
-        def parse(body: bytes) -> tuple[Turn, ...]:
-            simulation = enveloped(parse_object(body), "simulated_conversation", "simulation")
-            return read_transcript(simulation.get("transcript"))
-
         return self._fetch(request, parse, until)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
-        """Return the newest output of each metric, without transcripts."""
-        path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        return newest((yield from self._entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))
+        """Return the newest output of each metric."""
+        return newest((yield from self._entries(outputs_of(simulation_id, self._simulation_path), until)))
+
+
+def _reading(kind: Kind[T], id_: str) -> tuple[Request, Callable[[bytes], T]]:
+    return Request("GET", f"{kind.path}/{quote(id_, safe='')}"), partial(parse_one, keys=kind.keys, read=kind.read)
+
+
+class Session:
+    """What a procedure that asks Coval gets.
+
+    Calls and waiting end at the `deadline` of the step, or of a part of it: a time on the clock.
+
+    `label` begins each line of a leg if there are several.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        host: Host,
+        clock: Clock,
+        randomness: Random,
+        inputs: Inputs,
+        deadline: float,
+        times: Times,
+    ) -> None:
+        self.client = client
+        self.host = host
+        self.clock = clock
+        self.randomness = randomness
+        self.inputs = inputs
+        self.deadline = deadline
+        self.times = times
+        self.label = ""
+
+    def until(self, deadline: float) -> Self:
+        other = copy(self)
+        other.deadline = deadline
+        return other
+
+    def within(self, seconds: float) -> Self:
+        """Let it end after so many seconds, or at its deadline if that is sooner."""
+        return self.until(min(self.deadline, self.clock.now() + seconds))
+
+    def labelled(self, name: str) -> Self:
+        other = copy(self)
+        other.label = f"[{one_line(name, LONGEST_NAME)}] "
+        other.client = self.client.logging_to(other.log)
+        return other
+
+    def log(self, *lines: str) -> None:
+        """Lines may contain foreign text."""
+        self.host.quote(*(f"{self.label}{line}" for line in lines))
+
+    def show_progress(self, seconds: float, line: str, *, is_news: bool, is_over: bool) -> None:
+        """In a log, show only news."""
+        if not self.host.progress(self.label, seconds, line, is_over=is_over) and is_news:
+            self.log(f"{stopwatch(seconds):>7}  {line}")
+
+    def warn(self, message: str) -> None:
+        self.host.annotate("warning", NAME, f"{self.label}{message}")
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """With several legs, the lines mix and cannot be folded."""
+        if self.label:
+            self.log(title)
+            yield
+            return
+        with self.host.group(title):
+            yield
+
+    def report_bug(self) -> None:
+        """Log the exception that is being handled."""
+        self.host.fold(f"{self.label}{BUG}", traceback.format_exc().splitlines())

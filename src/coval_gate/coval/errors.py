@@ -24,7 +24,7 @@ TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
-ADVICE: Final = {
+ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by status, or by a code that says more
     400: (titles.REQUEST_REJECTED, "Correct what Coval reports as invalid."),
     401: (
         titles.KEY_REJECTED,
@@ -32,8 +32,6 @@ ADVICE: Final = {
     ),
     412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace that the API key belongs to."),
     413: (titles.REQUEST_TOO_LARGE, "Shorten metadata, config_overrides and the lists of ids."),
-}
-BY_CODE: Final = {  # title and advice for error codes that say more than the status
     "MODEL_TIER_ACCESS_DENIED": (
         titles.MODEL_NOT_INCLUDED,
         "Choose an agent and metrics whose models are included in the organization's plan.",
@@ -153,7 +151,7 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
         error = NotFound if operation_of(request).inputs else Rejected
         advice = _what_to_check(request, body)
         return error(status, titles.NOT_FOUND, what, by_coval=body.is_coval, advice=advice)
-    title, advice = BY_CODE.get(body.code) or _title_and_advice(request, status, body)
+    title, advice = ADVICE.get(body.code) or _title_and_advice(request, status, body)
     advice = "\n".join([advice, *(f"- {_described(*field)}" for field in body.fields[MOST_FIELDS:])])
     return Rejected(status, title, what, by_coval=body.is_coval, advice=advice)
 

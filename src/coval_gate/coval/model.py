@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -80,6 +80,11 @@ class Run(NamedTuple):
     output_ids: tuple[str, ...] | None = None
     metrics: tuple[Metric, ...] = ()
     averages: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """By the names of inputs; an id that it does not show is empty."""
+        return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
 
     @property
     def is_over(self) -> bool:
@@ -238,11 +243,6 @@ class Turn(NamedTuple):
     text: str
     start: float | None = None
     end: float | None = None
-
-
-def length(turns: Sequence[Turn]) -> float | None:
-    """Return seconds up to the end of the last turn; None if unknown."""
-    return turns[-1].end if turns else None
 
 
 class Details(NamedTuple):

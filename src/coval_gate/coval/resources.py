@@ -6,6 +6,7 @@ The readers raise ValueError for fields of a wrong type. A target with an unknow
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -13,14 +14,16 @@ from urllib.parse import quote
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Target, Value, normalize_status
-from coval_gate.coval.results import read_name, read_value
-from coval_gate.coval.shapes import (
-    agent_type_in,
+from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Simulation, Target, Turn, Value, normalize_status
+from coval_gate.coval.results import (
     count_in,
-    name_in,
     needed_id,
     object_in,
+    read_name,
+    read_run,
+    read_simulation,
+    read_transcript,
+    read_value,
     text_in,
     texts_in,
     without_numbers,
@@ -32,8 +35,11 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
-T_co = TypeVar("T_co", bound="Identified", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
+LONGEST_NAME: Final = 100  # characters
+TYPE_PREFIX: Final = "MODEL_TYPE_"  # of the types of agents
+TYPE: Final = re.compile("[A-Z0-9_]{1,60}")
 LABEL_LIMIT: Final = 100  # characters
 EXPLANATION_LIMIT: Final = 300  # characters
 OPERATOR_LIMIT: Final = 80  # characters
@@ -51,12 +57,17 @@ COSMETIC: Final = frozenset(
 
 
 class Kind(NamedTuple, Generic[T_co]):
-    """Resources that are read in one way. `key`: their name in a response. `query`: of their list."""
+    """Resources that are read in one way. `key`: their name in a response, or `other_key`. `query`: of their list."""
 
     path: str
     key: str
     read: Callable[[dict[str, Any]], T_co]
     query: tuple[tuple[str, str], ...] = ()
+    other_key: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key, self.other_key) if self.other_key else (self.key,)
 
     @property
     def input(self) -> str:
@@ -150,12 +161,14 @@ class Mutation(NamedTuple):
 
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
-    return Agent(needed_id(fields, "id"), name_in(fields), texts_in(fields, "metric_ids"), agent_type_in(fields))
+    type_ = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
+    metric_ids = texts_in(fields, "metric_ids")
+    return Agent(needed_id(fields, "id"), _name(fields), metric_ids, type_ if TYPE.fullmatch(type_) else "")
 
 
 def read_test_set(fields: Mapping[str, Any]) -> TestSet:
     cases = count_in(fields, "test_case_count")
-    return TestSet(needed_id(fields, "id"), name_in(fields), cases, bool(fields.get("parameters")))
+    return TestSet(needed_id(fields, "id"), _name(fields), cases, bool(fields.get("parameters")))
 
 
 def read_template(fields: Mapping[str, Any]) -> RunTemplate:
@@ -167,7 +180,7 @@ def read_template(fields: Mapping[str, Any]) -> RunTemplate:
     metadata = object_in(fields, "metadata")
     return RunTemplate(
         id=needed_id(fields, "id"),
-        name=name_in(fields),
+        name=_name(fields),
         agent_ids=ids("agent_id"),
         persona_ids=ids("persona_id"),
         test_set_ids=ids("test_set_id"),
@@ -188,7 +201,7 @@ def read_mutation(fields: Mapping[str, Any]) -> Mutation:
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
-    return Persona(needed_id(fields, "id"), _content(fields), name_in(fields))
+    return Persona(needed_id(fields, "id"), _content(fields), _name(fields))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:
@@ -234,6 +247,10 @@ def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
     return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
 
 
+def _name(fields: Mapping[str, Any]) -> str:
+    return one_line(text_in(fields, "display_name") or text_in(fields, "name"), LONGEST_NAME)
+
+
 def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
     """None if it is all null. A null operator unsets an organization's threshold."""
     operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
@@ -268,11 +285,29 @@ TEST_SET: Final = Kind("/test-sets", "test_set", read_test_set)
 TEST_CASE: Final = Kind("/test-cases", "test_case", read_test_case)
 METRIC: Final = Kind("/metrics", "metric", read_definition, (("include_builtin", "true"),))
 RUN_TEMPLATE: Final = Kind("/run-templates", "run_template", read_template)
+RUN: Final = Kind("/runs", "run", read_run)
 OF_RUNS: Final = {kind.input: kind for kind in (AGENT, PERSONA, TEST_SET)}
 
 
 def cases_of(test_set_id: str) -> Kind[TestCase]:
     return TEST_CASE._replace(query=(("filter", f'test_set_id="{test_set_id}"'),))
+
+
+def simulations_of(run_id: str, path: str) -> Kind[Simulation]:
+    """The oldest comes first."""
+    query = (("filter", f'run_id="{run_id}"'), ("order_by", "create_time"))
+    return Kind(path, "simulated_conversation", read_simulation, query, other_key="simulation")
+
+
+def conversation_at(path: str) -> Kind[tuple[Turn, ...]]:
+    return Kind(
+        path, "simulated_conversation", lambda fields: read_transcript(fields.get("transcript")), other_key="simulation"
+    )
+
+
+def outputs_of(simulation_id: str, path: str) -> Kind[MetricOutput]:
+    """Without transcripts."""
+    return Kind(f"{path}/{quote(simulation_id, safe='')}/metrics", "metric", read_output, (("view", "BASIC"),))
 
 
 def mutations_of(agent_id: str) -> Kind[Mutation]:

@@ -1,4 +1,6 @@
-"""Reads runs from Coval's JSON, with their metrics, values and simulations, and transcripts. Pure.
+"""Reads Coval's JSON: its fields, runs with their metrics, values and simulations, and transcripts. Pure.
+
+A field that is absent or null is empty; one of another type is a ValueError, which does not quote foreign text.
 
 Sources disagree on the fields of a run. Its `results.metrics` has two shapes: by metric id, with a value for each
 simulation; by metric name, with mean, min and max only.
@@ -14,9 +16,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from coval_gate.base.text import json_in, one_line
 from coval_gate.coval.model import (
@@ -33,20 +35,13 @@ from coval_gate.coval.model import (
     Value,
     normalize_status,
 )
-from coval_gate.coval.shapes import (
-    as_object,
-    count_in,
-    enveloped,
-    id_in,
-    list_in,
-    needed_id,
-    object_in,
-    parse_object,
-    text_in,
-    texts_in,
-    without_numbers,
-)
+from coval_gate.inputs.fields import IDENTIFIER
 
+T = TypeVar("T")
+
+MOST: Final = 10**9  # test cases, simulations
+PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
+LONGEST_TEXT: Final = 500  # characters
 SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters
@@ -66,20 +61,105 @@ LATEST: Final = 1e10  # s; a larger time is none
 Times = tuple[float | None, float | None]
 
 
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Tolerate damaged text (half a surrogate, an invalid byte)."""
+    content = json_in(body.decode("utf-8-sig", "replace"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def parse_one(body: bytes, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
+    """Read the object under one of the `keys`, or else the response itself."""
+    return read(_enveloped(parse_object(body), *keys))
+
+
+def parse_page(body: bytes, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
+    """Return the entries and the next page's token. `keys`: the possible names of the list."""
+    content = parse_object(body)
+    entries = next((content[key] for key in keys if key in content), None)
+    if not isinstance(entries, list):
+        raise ValueError(f"{keys[0]}: not a list")
+    return [read(as_object(entry, keys[0])) for entry in entries], text_in(content, "next_page_token")
+
+
+def _enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
+
+
+def as_object(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: not an object")
+    return value
+
+
+def _typed(fields: Mapping[str, Any], name: str, type_: type[T], noun: str) -> T:
+    value = fields.get(name)
+    if value is None:
+        return type_()
+    if not isinstance(value, type_):
+        raise ValueError(f"{name}: not {noun}")
+    return value
+
+
+def object_in(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return _typed(fields, name, dict, "an object")
+
+
+def text_in(fields: Mapping[str, Any], name: str) -> str:
+    return _typed(fields, name, str, "a text")
+
+
+def list_in(fields: Mapping[str, Any], name: str) -> list[Any]:
+    return _typed(fields, name, list, "a list")
+
+
+def without_numbers(text: object, limit: int = LONGEST_TEXT) -> str:
+    """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
+    return PHONE.sub("+…", one_line(text, limit))
+
+
+def texts_in(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return the different texts of a list, without spaces around them."""
+    texts = list_in(fields, name)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name}: not a list of texts")
+    return tuple(dict.fromkeys(filter(None, map(str.strip, texts))))
+
+
+def id_in(fields: Mapping[str, Any], name: str) -> str:
+    id_ = text_in(fields, name)
+    if id_ and not IDENTIFIER.fullmatch(id_):
+        raise ValueError(f"{name}: not an id")
+    return id_
+
+
+def needed_id(fields: Mapping[str, Any], *names: str) -> str:
+    for name in names:
+        if id_ := id_in(fields, name):
+            return id_
+    raise ValueError(f"{names[0]}: missing")
+
+
+def count_in(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise ValueError(f"{name}: not a count")
+    return value
+
+
 def parse_scheduled_runs(body: bytes) -> tuple[Run, ...]:
     """Entries show no status of theirs."""
     content = parse_object(body)
     entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
-    runs = [enveloped(as_object(entry, "run"), "run") for entry in entries]
+    runs = [_enveloped(as_object(entry, "run"), "run") for entry in entries]
     return tuple(Run(_run_id(run), status="", create_time=text_in(run, "create_time")) for run in runs)
 
 
-def parse_run(body: bytes) -> Run:
-    return read_run(enveloped(parse_object(body), "run"))
-
-
-def parse_launched(body: bytes) -> Run:
-    return Run(run_id=_run_id(enveloped(parse_object(body), "run")), status=PENDING)
+def read_launched(fields: dict[str, Any]) -> Run:
+    return Run(run_id=_run_id(fields), status=PENDING)
 
 
 def read_run(fields: dict[str, Any]) -> Run:
@@ -98,7 +178,11 @@ def read_run(fields: dict[str, Any]) -> Run:
         metadata=object_in(metadata, "customer") or metadata,
         output_ids=None if results.get("output_ids") is None else texts_in(results, "output_ids"),
         metrics=read_metrics(object_in(results, "metrics")),
-        averages=read_averages(object_in(fields, "metric_averages")),
+        averages={
+            key: number
+            for key, raw in object_in(fields, "metric_averages").items()
+            if (number := _number(raw)) is not None
+        },
     )
 
 
@@ -149,21 +233,7 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Entries with the same id are one metric; as in one entry, two different values of a simulation count as none."""
-    by_id: dict[str, Metric] = {}
-    for key, entry in metrics.items():
-        metric = _metric(key, as_object(entry, "metrics"))
-        first = by_id.setdefault(metric.id, metric)
-        if first is not metric:
-            values = {**metric.values, **first.values}
-            agreed = {id_: value for id_, value in values.items() if metric.values.get(id_, value) == value}
-            by_id[metric.id] = first._replace(values=agreed)
-    return tuple(by_id.values())
-
-
-def read_averages(averages: Mapping[str, Any]) -> dict[str, float]:
-    """By metric id, without any that are not numbers."""
-    return {key: number for key, raw in averages.items() if (number := _number(raw)) is not None}
+    return tuple(_metric(key, as_object(entry, "metrics")) for key, entry in metrics.items())
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation:
@@ -210,15 +280,11 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """Two different values for a simulation count as none: either may be wrong."""
-    values: dict[str, Value] = {}
-    disputed = set()
-    for entry in entries:
-        simulation_id = needed_id(as_object(entry, "values"), "simulation_output_id")
-        value = read_value(entry.get("value"))
-        if value is not None and values.setdefault(simulation_id, value) != value:
-            disputed.add(simulation_id)
-    return {simulation_id: value for simulation_id, value in values.items() if simulation_id not in disputed}
+    values = {
+        needed_id(as_object(entry, "values"), "simulation_output_id"): read_value(entry.get("value"))
+        for entry in entries
+    }
+    return {simulation_id: value for simulation_id, value in values.items() if value is not None}
 
 
 def _finite(number: float | str) -> float | None:

@@ -18,12 +18,11 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.ci.host import Context
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
 from coval_gate.coval.resources import Persona, TestCase, cases_of
-from coval_gate.coval.session import Session
 from coval_gate.gate.compared import BaselineRun, Unchecked
 from coval_gate.history.search import created_at, moment_of
-from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.inputs.thresholds import Threshold
 
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
@@ -139,7 +138,7 @@ class Subject(NamedTuple):
     @property
     def ids(self) -> dict[str, str]:
         """By the names of inputs; empty ids are not known."""
-        return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
+        return {name: own or (self.request.ids[name] if self.request else "") for name, own in self.run.ids.items()}
 
     @property
     def fingerprint(self) -> Fingerprint:

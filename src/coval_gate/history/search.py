@@ -22,8 +22,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.ci.host import IS_BASE, REPETITION, Context
+from coval_gate.coval.client import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.coval.model import Run, RunFilter
-from coval_gate.coval.session import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.history.tags import PREFIX, branch_tag, pull_request_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
@@ -62,8 +62,7 @@ class Sought(NamedTuple):
     @property
     def filters(self) -> tuple[RunFilter, ...]:
         """The ways to ask, the best first."""
-        ids = {name: self.ids.get(name, "") for name in LAUNCH_IDS}
-        alike = RunFilter(**ids, status=self.status)
+        alike = RunFilter(**self.ids, status=self.status)
         tagged = alike._replace(tag=self.tag)
         by_tag = [tagged] if self.tag and tagged.can_be_sent and not self.averages else []
         return (*by_tag, *([alike] if any(alike) or not by_tag else []))
@@ -183,12 +182,7 @@ def has_tag(run: Run, tag: str) -> bool:
 
 def is_of(run: Run, ids: Mapping[str, str]) -> bool:
     """Return whether a run may have been launched with these ids, as far as it shows its own."""
-    return all(getattr(run, name) in ("", ids.get(name) or getattr(run, name)) for name in LAUNCH_IDS)
-
-
-def ids_of_run(run: Run) -> dict[str, str]:
-    """Return ids by the names of inputs."""
-    return {name: getattr(run, name) for name in LAUNCH_IDS}
+    return all(own in ("", ids.get(name) or own) for name, own in run.ids.items())
 
 
 def created_at(run: Run) -> float | None:

@@ -25,9 +25,9 @@ from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
 from coval_gate.ci.host import COMMIT, HEADS, PULL_REQUEST, REPOSITORY, Context
+from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.coval.session import Session
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
 PREFIX: Final = "coval-gate"
@@ -108,13 +108,13 @@ class Tags(NamedTuple):
 def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
     """`nonce` is hexadecimal, and used once. `own`: what distinguishes the run from others of the job, JSON-ready."""
     branch = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
-    run_id, attempt = run_id_of(context), _id(context.run_attempt)
-    if not context.repository or not run_id or not attempt:
+    if not is_identified(context):
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
     parameters = request.parameters
     instance = [context.instance] if context.instance else []
-    origin = Origin(run_id, attempt, _digest([place, parameters, own, *instance])[:12])
+    digest = _digest([place, parameters, own, *instance])[:12]
+    origin = Origin(run_id_of(context), _id(context.run_attempt), digest)
     head = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else head
     group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]

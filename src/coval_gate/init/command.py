@@ -1,25 +1,30 @@
-"""Runs the command `init`: finds the CI system, looks up ids and runs, and writes one new file. It overwrites none."""
+"""Runs the command `init`: finds the CI system, looks up ids and runs, and writes one new file. It overwrites none.
+
+No look-up is required: the workflow is written without what the API key may not read, or Coval does not say in time.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import run
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
-from coval_gate.base.text import in_words, one_line, plural, quoted
+from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
 from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
-from coval_gate.coval.client import connect
-from coval_gate.coval.resources import OF_RUNS
-from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
+from coval_gate.coval.client import Client, connect
+from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
+from coval_gate.coval.resources import METRIC, OF_RUNS, Kind, MetricDefinition
 from coval_gate.init.proposals import guess, propose, usable
-from coval_gate.init.workflow import STARTERS, Starter, fill_in, read_example, starter_for
-from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, key_in, parse_inputs
+from coval_gate.init.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
+from coval_gate.inputs.naming import flag_of
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls
@@ -30,6 +35,12 @@ LINKS: Final = (
 )
 SAFE: Final = re.compile(r"[\w.:/%-]+", re.ASCII)  # a word without a meaning in every file
 PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
+MOST_LISTED: Final = 100  # agents, personas or test sets; one page
+MOST_RUNS: Final = 5
+MOST_DEFINITIONS: Final = 200  # metrics; two pages
+FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
+
+Ask = Callable[[str, Sequence[str]], str]
 
 
 class Options(NamedTuple):
@@ -43,7 +54,7 @@ class Options(NamedTuple):
     path: str = ""
 
 
-def init(runtime: Runtime, options: Options, ask: Callable[[str, Sequence[str]], str] | None = None) -> int:
+def init(runtime: Runtime, options: Options, ask: Ask | None = None) -> int:
     """Write a first workflow, and return the exit code: 0, or 2 if nothing was written.
 
     `ask` shows a question and its answers, and returns one of them; None: nothing is asked.
@@ -65,16 +76,16 @@ def init(runtime: Runtime, options: Options, ask: Callable[[str, Sequence[str]],
 def _init(
     runtime: Runtime,
     options: Options,
-    ask: Callable[[str, Sequence[str]], str] | None,
+    ask: Ask | None,
     log: Callable[[str], None],
     redact: Callable[[str], str],
 ) -> None:
     """`redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
     workspace = Workspace(top_directory())
-    used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
+    used = [starter for starter in STARTERS if workspace.exists(starter.mark)]
     starter, how = starter_for(options.system, used, origin_host())
     path = _place(starter, options, workspace)
-    inputs = _connection(runtime)
+    inputs = inputs_of_command(runtime.environ, CONNECTION)
     log(f"CI system: {starter.name}, {how}.")
     connection = _settings(inputs)
     choices, last = _look_up(runtime, inputs, options, ask, log)
@@ -85,7 +96,11 @@ def _init(
     proposed = f"{len(proposal.lines)}, proposed from {plural(proposal.runs, 'completed run')}"
     log(f"Thresholds: {proposed if proposal.runs else proposal.lines[0].replace('  # ', ', ')}.")
     text = redact(fill_in(read_example(starter.example), choices, connection, proposal))
-    _write(workspace, path, text)
+    try:
+        if not workspace.create(path, text):
+            raise _taken(path)
+    except ValueError as problem:
+        raise InputError([(quoted(path), str(problem))]) from None
     missing = [choice.variable for choice in choices if not choice.id]
     log("\n".join(["", f"Wrote {path}.", *_next_steps(starter, path, missing, text)]))
 
@@ -106,38 +121,30 @@ def _taken(path: str) -> InputError:
     return InputError([(quoted(path), "exists, and init overwrites no file. Name another one with --path.")])
 
 
-def _connection(runtime: Runtime) -> Inputs:
-    """Raises InputError; an empty key is none."""
-    names = [f"INPUT_{name.upper()}" for name in (*CONNECTION, "api_key")]
-    environ = {name: runtime.environ[name] for name in (*names, KEY_VARIABLE) if name in runtime.environ}
-    inputs, problems = parse_inputs(environ)
-    if problems:
-        raise InputError(problems)
-    return inputs
-
-
 def _look_up(
     runtime: Runtime,
     inputs: Inputs,
     options: Options,
-    ask: Callable[[str, Sequence[str]], str] | None,
+    ask: Ask | None,
     log: Callable[[str], None],
 ) -> tuple[list[Choice], LastRuns]:
     """Return the agent, persona and test set, and their last runs. Raises InputError for a name that Coval lacks."""
     wanted = dict(zip(OF_RUNS.values(), (options.agent, options.persona, options.test_set), strict=True))
     if inputs.api_key is None:
         log(f"{KEY_VARIABLE} is not set, so nothing is looked up in Coval.")
-        return [unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
+        return [_unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
     until = runtime.clock.now() + LONGEST
     client = connect(inputs, runtime, log, ends=until)
     choices: list[Choice] = []
     try:
         for kind, text in wanted.items():
-            choices.append(choose(kind, run(list_resources(client, kind, until), runtime.clock), text, ask))
-        last = run(last_runs(client, choices, until), runtime.clock)
+            choices.append(
+                _choose(kind, run(client.list(kind, until=until, go_on=_is_short), runtime.clock), text, ask)
+            )
+        last = run(_last_runs(client, choices, until), runtime.clock)
     except CovalError as error:
         log(f"{error.what} {error.advice}".strip())
-        choices += [unlisted(kind, wanted[kind]) for kind in [*wanted][len(choices) :]]
+        choices += [_unlisted(kind, wanted[kind]) for kind in [*wanted][len(choices) :]]
         last = LastRuns(reason="Coval did not show the last runs")
     finally:
         client.close()
@@ -167,14 +174,6 @@ def _settings(inputs: Inputs) -> dict[str, str]:
     return settings
 
 
-def _write(workspace: Workspace, path: str, text: str) -> None:
-    try:
-        if not workspace.create(path, text):
-            raise _taken(path)
-    except ValueError as problem:
-        raise InputError([(quoted(path), str(problem))]) from None
-
-
 def _next_steps(starter: Starter, path: str, missing: Sequence[str], text: str) -> list[str]:
     """`missing`: the variables that stand for ids."""
     steps = [
@@ -186,3 +185,79 @@ def _next_steps(starter: Starter, path: str, missing: Sequence[str], text: str) 
         f"Commit, and open a {starter.request}: the gate evaluates the agent there.",
     ]
     return ["", "Next:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
+
+
+class LastRuns(NamedTuple):
+    """Completed runs, newest first. `reason`: why there are none."""
+
+    runs: tuple[RunResult, ...] = ()
+    definitions: Mapping[str, MetricDefinition] = {}
+    reason: str = ""
+
+
+def _is_short(listed: Sequence[object]) -> bool:
+    return len(listed) < MOST_LISTED
+
+
+def _unlisted(kind: Kind[Named], wanted: str) -> Choice:
+    if IDENTIFIER.fullmatch(wanted):
+        return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not looked up")
+    return Choice(kind)
+
+
+def _choose(kind: Kind[Named], listed: Sequence[Named], wanted: str, ask: Ask | None) -> Choice:
+    """Return the resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
+
+    Raises InputError if there is none that `wanted` could mean.
+    """
+    by_id = [one for one in listed if one.id == wanted]
+    candidates = by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
+    if not candidates and wanted:
+        if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
+            return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not among the first {MOST_LISTED}")
+        similar = most_similar(wanted, [one.name for one in listed if one.name])
+        hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
+        raise InputError([(flag_of(kind.key), f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}")])
+    if not candidates:
+        return Choice(kind)
+    if len(candidates) == 1:
+        (only,) = candidates
+        return Choice(kind, only.id, only.name, f"as {flag_of(kind.key)} says" if wanted else "the only one")
+    if ask:
+        shown = {f"{one_line(one.name) or 'without a name'} ({one.id})": one for one in candidates}
+        chosen = shown.get(ask(f"Which {kind.noun}?", tuple(shown)))
+        if chosen:
+            return Choice(kind, chosen.id, chosen.name, "as chosen")
+    return Choice(kind, candidates=tuple(candidates))
+
+
+def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
+    """Return completed runs. Raises CovalError."""
+    ids = {choice.kind.input: choice.id for choice in choices}
+    if not all(ids.values()):
+        return LastRuns(reason="not all ids are known")
+    listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
+    # Coval may have ignored the filter.
+    completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
+    results = []
+    for one in [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME}][:MOST_RUNS]:
+        whole = one if one.metrics else (yield from client.get_run(one.run_id, until=until))
+        simulations = yield from client.list_simulations(one.run_id, until=until)
+        results.append(RunResult(one.run_id, simulations, metrics=whole.metrics))
+    if not results:
+        return LastRuns(reason="Coval has no completed run of this agent, persona and test set")
+    return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
+
+
+def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
+    """Empty if the API key may not read them."""
+    needed = {metric.id for result in results for metric in result.metrics}
+
+    def go_on(listed: Sequence[MetricDefinition]) -> bool:
+        return not needed <= {definition.id for definition in listed} and len(listed) < MOST_DEFINITIONS
+
+    try:
+        definitions = yield from client.list(METRIC, until=until, go_on=go_on, once=True)
+    except CovalError:
+        return {}
+    return {definition.id: definition for definition in definitions if definition.id in needed}

@@ -13,7 +13,7 @@ from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
-from coval_gate.init.lookups import Choice
+from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
 from coval_gate.init.proposals import Proposal, plain
 from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
 from coval_gate.inputs.naming import flag_of
@@ -24,6 +24,22 @@ READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTI
 INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
+
+Named = Agent | Persona | TestSet
+
+
+class Choice(NamedTuple):
+    """The agent, persona or test set. Without an `id`, there may be `candidates`."""
+
+    kind: Kind[Named]
+    id: str = ""
+    name: str = ""
+    how: str = ""
+    candidates: tuple[Named, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        return f"COVAL_{self.kind.input.upper()}"
 
 
 def read_example(name: str) -> str:
@@ -68,23 +84,27 @@ def _flags(settings: Mapping[str, str]) -> list[str]:
 
 
 class Starter(NamedTuple):
-    """`word` names it on the command line, and `example` its file in examples/. `marks`: paths that show its use.
+    """`word` names it on the command line, and `example` its file in examples/. `path`: where it goes.
 
-    `hosts`: parts of the names of hosts where it is built in. `path`: its file. `beside`: the file to write if that one
-    exists; empty if the system takes any number of files. `join`: how a person makes the file beside part of the other.
-    `secret`: where the API key goes. `request`: what starts the check.
+    `directory`: what shows its use, if not `path`. `hosts`: parts of the names of hosts where it is built in. `beside`:
+    the file to write if `path` exists; empty if the system takes any number of files. `join`: how a person makes the
+    file beside part of the other. `secret`: where the API key goes. `request`: what starts the check.
     """
 
     word: str
     name: str
     example: str
     path: str
-    marks: tuple[str, ...]
     secret: str
+    directory: str = ""
     hosts: tuple[str, ...] = ()
     beside: str = ""
     join: str = ""
     request: str = "pull request"
+
+    @property
+    def mark(self) -> str:
+        return self.directory or self.path
 
 
 # In the order in which they are found by their files.
@@ -94,7 +114,7 @@ STARTERS: Final = (
         name="GitHub Actions",
         example="pull-request.yml",
         path=".github/workflows/voice-gate.yml",
-        marks=(".github/workflows",),
+        directory=".github/workflows",
         secret=f"to the repository's secrets as {KEY}: Settings, Secrets and variables, Actions",
         hosts=("github",),
     ),
@@ -103,7 +123,6 @@ STARTERS: Final = (
         name="GitLab CI/CD",
         example="ci/gitlab-ci.yml",
         path=".gitlab-ci.yml",
-        marks=(".gitlab-ci.yml",),
         secret=f"to the project's CI/CD variables as {KEY}, masked: Settings, CI/CD, Variables",
         hosts=("gitlab",),
         beside=".gitlab/voice-gate.yml",
@@ -115,7 +134,6 @@ STARTERS: Final = (
         name="Bitbucket Pipelines",
         example="ci/bitbucket-pipelines.yml",
         path="bitbucket-pipelines.yml",
-        marks=("bitbucket-pipelines.yml",),
         secret=f"to the repository's variables as {KEY}, secured: Repository settings, Repository variables",
         hosts=("bitbucket",),
         beside="bitbucket-pipelines.voice-gate.yml",
@@ -126,7 +144,6 @@ STARTERS: Final = (
         name="CircleCI",
         example="ci/circleci.yml",
         path=".circleci/config.yml",
-        marks=(".circleci/config.yml",),
         secret=f'to the context "coval" as {KEY}: Organization settings, Contexts',
         beside=".circleci/voice-gate.yml",
         join="CircleCI reads one file only: copy the job and its workflow into .circleci/config.yml.",
@@ -136,7 +153,7 @@ STARTERS: Final = (
         name="Buildkite",
         example="ci/buildkite.yml",
         path=".buildkite/pipeline.yml",
-        marks=(".buildkite",),
+        directory=".buildkite",
         secret=f"to the cluster's secrets as {KEY}",
         beside=".buildkite/voice-gate.yml",
         join="Add a step with `command: buildkite-agent pipeline upload .buildkite/voice-gate.yml` to your pipeline.",
@@ -146,7 +163,6 @@ STARTERS: Final = (
         name="Jenkins",
         example="ci/Jenkinsfile",
         path="Jenkinsfile",
-        marks=("Jenkinsfile",),
         secret="to Jenkins's credentials as a secret text with the id coval-api-key",  # noqa: S106
         beside="Jenkinsfile.voice-gate",
         join="In Jenkins, create a multibranch pipeline with the script path Jenkinsfile.voice-gate.",
@@ -156,7 +172,6 @@ STARTERS: Final = (
         name="Azure Pipelines",
         example="ci/azure-pipelines.yml",
         path="azure-pipelines.yml",
-        marks=("azure-pipelines.yml",),
         secret=f"to the pipeline's variables as {KEY}, secret: Edit, Variables",
         hosts=("dev.azure.com", "visualstudio.com"),
         beside="azure-pipelines.voice-gate.yml",
@@ -179,7 +194,7 @@ def starter_for(word: str, used: Sequence[Starter], host: str) -> tuple[Starter,
     if chosen:
         others = ", ".join(starter.name for starter in used if starter is not chosen)
         more = f"; there are also files of {others}, which --system selects" if others else ""
-        return chosen, f"found by {chosen.marks[0]}{more}"
+        return chosen, f"found by {chosen.mark}{more}"
     if of_host:
         return of_host[0], f"found by origin's host, {host}"
     return STARTERS[0], "assumed, because neither files nor origin name another; --system selects one"

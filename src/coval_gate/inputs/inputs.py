@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
+from coval_gate.base.errors import InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.inputs import fields
@@ -475,6 +476,15 @@ def key_in(environ: Mapping[str, str]) -> str:
     """Return the unchecked key, to mask before any output; not `secrets.COVAL_API_KEY`, which an error shows."""
     key = _written_key(environ)
     return "" if REFERENCE.fullmatch(key) else key
+
+
+def inputs_of_command(environ: Mapping[str, str], names: Collection[str]) -> Inputs:
+    """Return the key and the inputs with these names; all others are unset. Raises InputError."""
+    variables = [KEY_VARIABLE, "INPUT_API_KEY", *(f"INPUT_{name.upper()}" for name in names)]
+    inputs, problems = parse_inputs({name: environ[name] for name in variables if name in environ})
+    if problems:
+        raise InputError(problems)
+    return inputs
 
 
 def _written_key(environ: Mapping[str, str]) -> str:

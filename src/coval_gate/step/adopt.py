@@ -16,8 +16,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import IS_BASE, LEG, REPETITION, with_run_metadata
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
-from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import provenance_of

@@ -12,9 +12,9 @@ from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, together
+from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED, Run
-from coval_gate.coval.session import Session
 from coval_gate.gate.verdict import Cancellation
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows

@@ -10,7 +10,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
-from coval_gate.coval.session import Session
+from coval_gate.coval.client import Session
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES

@@ -17,11 +17,11 @@ from typing import Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
-from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
-from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
+from coval_gate.history.search import Sought, created_at, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.step.leg import Leg, ids_shown
@@ -117,7 +117,7 @@ def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: st
     if began is None or not all(getattr(run, name) for name in LAUNCH_IDS):
         return ()
     sought = Sought(
-        ids_of_run(run),
+        run.ids,
         branch_tag_of(run),
         COMPLETED,
         fits=lambda other: 0 <= (created_at(other) or -1) < began and bool(other.averages),

@@ -23,9 +23,9 @@ from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
 from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, COMPLETED, Run
 from coval_gate.coval.resources import AGENT
-from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.verdict import Aborted, Completed, NotCompleted, Outcome, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from coval_gate.base.schedule import Procedure, beside
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run, RunResult, TrendRun
-from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import Findings, findings_of

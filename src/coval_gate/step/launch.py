@@ -25,8 +25,8 @@ from coval_gate.base.errors import (
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
+from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step import later

@@ -18,9 +18,9 @@ from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.base.text import one_line, plural
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
-from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
 from coval_gate.gate.targets import named_values

@@ -18,9 +18,9 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.ci.host import Context
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition
-from coval_gate.coval.session import Session
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of

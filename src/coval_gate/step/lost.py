@@ -16,8 +16,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration
 from coval_gate.base.times import CANCELLING
+from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.model import Run
-from coval_gate.coval.session import FRESH_TIME, Session
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, created_at, search
 from coval_gate.history.tags import Tags, tags_of

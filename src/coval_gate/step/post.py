@@ -15,7 +15,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
-from coval_gate.coval.session import Session
+from coval_gate.coval.client import Session
 from coval_gate.gate.compared import not_marked_text
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import FAILED, mark, provenance_of

@@ -24,9 +24,9 @@ from coval_gate.ci.host import (
     REPOSITORY,
     Context,
 )
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import AGENT, PERSONA, Persona, TestCase, cases_of
-from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata

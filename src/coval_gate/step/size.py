@@ -15,8 +15,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
+from coval_gate.coval.client import Session
 from coval_gate.coval.resources import TEST_SET, TestSet
-from coval_gate.coval.session import Session
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
 from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun

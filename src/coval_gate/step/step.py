@@ -16,10 +16,9 @@ from coval_gate.base.schedule import Event
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
-from coval_gate.coval.client import Shown, connect
+from coval_gate.coval.client import Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
-from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import NO_FILE, parse_inputs
 from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, write_state

@@ -21,8 +21,8 @@ from typing import Final
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import duration, quoted, stopwatch
+from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
-from coval_gate.coval.session import Session
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
 from coval_gate.step.adopt import NOT_FOUND_PAUSE, see, unknown_until

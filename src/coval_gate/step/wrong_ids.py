@@ -15,6 +15,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
+from coval_gate.coval.client import Session
 from coval_gate.coval.resources import (
     AGENT,
     METRIC,
@@ -26,7 +27,6 @@ from coval_gate.coval.resources import (
     TestSet,
     mutations_of,
 )
-from coval_gate.coval.session import Session
 from coval_gate.inputs.checks import placed_problems
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared
 from coval_gate.step.step import Step, StepRun

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.text import one_line, stopwatch, value_text
-from coval_gate.coval.model import Simulation, Turn, Value, length
+from coval_gate.coval.model import Simulation, Turn, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
@@ -130,7 +130,7 @@ class _Simulations:
                 if id_ not in self._names or says_more(text, self._names[id_], all_values.get(id_))
             ],
             explanations_left_out=len(texts) - len(explanations),
-            seconds=length(turns),
+            seconds=turns[-1].end if turns else None,
             turns=shown,
             turns_left_out=len(turns) - len(shown),
         )

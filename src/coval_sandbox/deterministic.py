@@ -1,15 +1,45 @@
-"""Seeded identifiers with the lengths that Coval documents."""
+"""What makes a sandbox repeatable: its clocks, and seeded identifiers with the lengths that Coval documents."""
 
 from __future__ import annotations
 
 import string
+import time
+from collections.abc import Callable
 from random import Random
 
+Clock = Callable[[], float]
 ALPHANUMERIC = string.ascii_letters + string.digits
 ID_LENGTH = 22  # of agents, personas, metrics, runs, templates and test cases
 TEST_SET_ID_LENGTH = 8
 ULID_LENGTH = 26  # of mutations and metric outputs
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class ManualClock:
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Return seconds since the epoch."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class SpeedClock:
+    """It starts at the real time and runs `speed` times as fast."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be above 0, not {speed}")
+        self.speed = speed
+        self._epoch = time.time()
+        self._start = time.monotonic()
+
+    def __call__(self) -> float:
+        """Return seconds since the epoch, in sandbox time."""
+        return self._epoch + (time.monotonic() - self._start) * self.speed
 
 
 def rng(*parts: object) -> Random:
