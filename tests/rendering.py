@@ -16,11 +16,11 @@ from coval_gate.ci.host import PageText
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.report.charts import DrawnBound, drawn, spread
-from coval_gate.report.compose.criteria import listed
-from coval_gate.report.compose.legs import whole
-from coval_gate.report.compose.metrics import chart_of
+from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
+from coval_gate.report.document.legs import whole
+from coval_gate.report.document.metrics import chart_of
+from coval_gate.report.document.references import listed
 from coval_gate.report.formats import FILES, rendered
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
@@ -31,6 +31,7 @@ from coval_gate.report.formats import outputs as outputs_format
 from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.tables import drawn
 from coval_gate.report.wording import reason
 from coval_gate.step.pages import Documents
 from coval_gate.step.publish import Publisher

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from baselines import comparison_reports
 from coval_gate.coval.model import Value
-from coval_gate.report.compose.simulations import says_more
+from coval_gate.report.document.simulations import says_more
 from coval_gate.report.formats.log import miss_lines
 from coval_gate.report.model import Report
 from rendering import comment, composed, digest, document, findings_in, html, junit, summary

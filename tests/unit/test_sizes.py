@@ -23,7 +23,7 @@ from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.report.compose import document_of as compose
+from coval_gate.report.document import document_of as compose
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
 from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
-from coval_gate.report.charts import drawn
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import NOTICEABLE, CriteriaGroup, Criterion
+from coval_gate.report.document.criteria import NOTICEABLE, Criterion
 from coval_gate.report.document.legs import Leg, VariantFacts
-from coval_gate.report.document.results import Figures, MetricFacts, SimulationFacts
+from coval_gate.report.document.metrics import Chart, Figures, MetricFacts
+from coval_gate.report.document.references import CriteriaGroup
+from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
 
@@ -25,6 +27,14 @@ MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
+# Visible in both themes; the default colour of bars is nearly invisible on white.
+BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
+WIDTH: Final = 640  # pixels
+SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
+TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
+# Mermaid draws bars from half a label below the axis's 0, so even a bar of 0 would be seen. Ranges without values have
+# a number below that instead.
+NO_BAR: Final = -0.06  # of the axis
 FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
@@ -201,6 +211,37 @@ def _charts(leg: Leg) -> Iterator[str]:
         else:
             yield f"How {name} is distributed{f' ({sides})' if sides else ''}:"
         yield drawn(chart)
+
+
+def drawn(chart: Chart) -> str:
+    """Return a fenced chart: bars, in two colours if the bound divides them, and a line of earlier values.
+
+    GitHub draws it in the reader's theme. It contains only numbers: no text from outside can become a part of the
+    drawing. Mermaid draws no line at a bound, so the ranges meet there. Notation: its documentation of xychart.
+    """
+    parts = [(BLUE, False), (ORANGE, True)]
+    bars = list(zip(chart.shares, chart.beyond, strict=True))
+    plots = [(colour, "bar", [share if beyond is side else 0.0 for share, beyond in bars]) for colour, side in parts]
+    plots = [plot for plot in plots if any(plot[2])] + ([(GREY, "line", chart.earlier)] if chart.earlier else [])
+    top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
+    nothing = {"bar": NO_BAR * top, "line": 0.0}
+    filled = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
+    labels = [f'"{label}"' for label in chart.labels]
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
+    colours = ", ".join(colour for colour, _, _ in filled)
+    axis = f'"{chart.unit}" ' if chart.unit else ""
+    return "\n".join(
+        [
+            "```mermaid",
+            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
+            "xychart-beta",
+            f"    x-axis {axis}[{', '.join(labels)}]",
+            f'    y-axis "% of simulations" 0 --> {top}',
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in filled),
+            "```",
+        ]
+    )
 
 
 def troubled(document: Document) -> Iterator[str | Listing]:

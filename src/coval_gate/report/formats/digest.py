@@ -16,7 +16,8 @@ from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.document import Document
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import MetricFacts, SimulationFacts, TrendRunFacts, TurnFacts
+from coval_gate.report.document.metrics import MetricFacts, TrendRunFacts
+from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
 from coval_gate.report.formats.log import (
     MARKS,
     case_ids,

@@ -30,7 +30,7 @@ from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import SimulationFacts
+from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.limits import LONGEST_MENTION
 
 PACKAGE: Final = "Coval"

@@ -13,9 +13,10 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, plain
-from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import MissFacts, SimulationFacts
+from coval_gate.report.document.references import CriteriaGroup
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts
 from coval_gate.report.limits import MOST_SHOWN
 
 Row = tuple[Leg, SimulationFacts]

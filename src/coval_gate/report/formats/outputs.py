@@ -15,7 +15,7 @@ from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
     from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.results import Figures, MetricFacts
+    from coval_gate.report.document.metrics import Figures, MetricFacts
 
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (

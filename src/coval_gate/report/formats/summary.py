@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from coval_gate.report.document import Document, PlaceFacts
+from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
-from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.provenance import PlaceFacts
+from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, code, escape, link, page, row, sentence, table, utf8_size
 from coval_gate.report.tables import (

@@ -15,7 +15,8 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, CauseWord
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import MetricFacts, MissFacts, SimulationFacts, TurnFacts
+from coval_gate.report.document.metrics import MetricFacts
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,

@@ -1,4 +1,4 @@
-"""What a step ran and tested, by ids and names; where, with which inputs; and the pages with more. For the document."""
+"""What a step ran and tested, by ids and names; where, with which inputs; and the pages with more."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from coval_gate.coval.model import Run, TrendRun
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
-from coval_gate.report.document import EvaluatedFacts, PlaceFacts
-from coval_gate.report.document.base import Link
+from coval_gate.report.document.base import Link, Model, Text
 from coval_gate.report.model import BASE_AGENT, LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
@@ -28,6 +27,95 @@ UNCOMMITTED: Final = ", with changes that are not committed"
 HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
+
+
+class EvaluatedFacts(Model):
+    """Agents, test sets or personas that a heading names."""
+
+    word: Text
+    """What they are, such as "test set"."""
+    text: Text
+    is_name: bool
+    """Whether these are names, not ids."""
+
+
+class PlaceFacts(Model):
+    """What the step tested: a pull request, a branch or a commit."""
+
+    word: Text
+    text: Text
+    url: Text
+    is_code: bool
+    note: Text
+    """What follows the text."""
+
+
+class StepFacts(Model):
+    """Where and when the step ran."""
+
+    repository: Text
+    commit: Text
+    pull_request: int | None
+    workflow: Text
+    job: Text
+    matrix: Text
+    """What distinguishes the job from others with the same name; empty without a matrix."""
+    url: Text
+    attempt: Text
+    later_attempt: Text
+    """The attempt, if it is not the first."""
+    actor: Text
+    began: Text
+    """ISO 8601, UTC."""
+    duration_seconds: float
+    coval_gate: Text
+    """Version of this action."""
+
+    def after(self, text: str) -> str:
+        """Return a text with what distinguishes the job after it."""
+        return f"{text} ({self.matrix})".lstrip() if self.matrix else text
+
+
+class RunFacts(Model):
+    """The run in Coval; empty where the step did not get that far."""
+
+    id: Text
+    url: Text
+    status: Text
+    """The last status that Coval reported: COMPLETED, FAILED and so on."""
+    agent_id: Text
+    persona_id: Text
+    test_set_id: Text
+    agent_name: Text
+    """As Coval shows it; empty where the API key may not read it, and likewise for the others."""
+    persona_name: Text
+    test_set_name: Text
+
+    @property
+    def called(self) -> dict[str, str]:
+        """The names by what they are of, with their ids in brackets; ids alone where there are no names."""
+        facts = self.model_dump()
+        kinds = {kind: (facts[f"{kind}_name"], facts[f"{kind}_id"]) for kind in ("agent", "persona", "test_set")}
+        return {kind.replace("_", " "): f"{name} ({id_})" if name else id_ for kind, (name, id_) in kinds.items()}
+
+
+def step_facts(report: Report) -> StepFacts:
+    context = report.context
+    return StepFacts(
+        repository=context.repository,
+        commit=context.sha,
+        pull_request=context.pull_request,
+        workflow=context.workflow,
+        job=context.job,
+        matrix=context.matrix.label,
+        url=context.run_url,
+        attempt=context.run_attempt,
+        later_attempt=context.later_attempt,
+        actor=context.actor,
+        began=report.began,
+        duration_seconds=round(report.seconds, 3),
+        coval_gate=__version__,
+    )
 
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
