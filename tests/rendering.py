@@ -133,6 +133,13 @@ def summary(report: Report) -> str:
     return summary_format.render(composed(report))
 
 
+def log_texts(end: log_format.Closing) -> list[str]:
+    """Return all lines and annotations at the end of a log."""
+    annotations = [end.verdict, *end.annotations(10)]
+    lines = (*end.lines, *end.worst_lines(), *end.simulation_lines(), *end.legs, *end.flips, end.repeat)
+    return [*lines, *map(str, annotations)]
+
+
 def closing(report: Report) -> log_format.Closing:
     return log_format.render(composed(report))
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
+from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import NOTICEABLE, Criterion
@@ -16,7 +17,6 @@ from coval_gate.report.document.legs import Leg, VariantFacts
 from coval_gate.report.document.metrics import Chart, Figures, MetricFacts
 from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
 
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
@@ -84,8 +84,7 @@ def _value(criterion: Criterion | None) -> str:
 
 
 def comparison_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
-    why = f"; {escape(group.why)}" if group.why and not group.why_is_told else ""
-    yield f"{sentence(group.reference)}{why}"
+    yield sentence(group.reference)
     values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
     head = ("", "criterion", *values, group.shows)
     criteria = leg.of_group(group)
@@ -295,9 +294,9 @@ def passed(document: Document) -> Iterator[Listing]:
 
 
 def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
-    criteria = ((code(criterion), escape(miss.here)) for miss, criterion in simulation.missed)
+    criteria = ((code(miss.text), escape(miss.here)) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
-    if more := simulation.missed_criteria_left_out:
+    if more := simulation.misses_left_out:
         misses.append(f"… and {plural(more, 'more criterion', 'more criteria')}")
     if simulation.trouble:
         misses.append("did not complete")

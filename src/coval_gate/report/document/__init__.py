@@ -14,9 +14,17 @@ from coval_gate.base.text import visible
 from coval_gate.gate.judgement import gravity
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, LAUNCH_IDS
-from coval_gate.report import wording
-from coval_gate.report.document.base import SCHEMA_VERSION, VERSIONS, Link, Model, Text
-from coval_gate.report.document.judged import Judged, figures_of, judged_facts
+from coval_gate.report import MOST_LISTED, MOST_SHOWN, wording
+from coval_gate.report.document.base import (
+    SCHEMA_VERSION,
+    VERSIONS,
+    Judged,
+    Link,
+    Model,
+    Text,
+    figures_of,
+    judged_facts,
+)
 from coval_gate.report.document.legs import Leg, leg_facts, whole
 from coval_gate.report.document.provenance import (
     EvaluatedFacts,
@@ -32,7 +40,6 @@ from coval_gate.report.document.provenance import (
     what_ran,
 )
 from coval_gate.report.document.simulations import places_of
-from coval_gate.report.limits import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.model import LegReport, Report
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from coval_gate.base.text import plural
 from coval_gate.gate.checks import NAMES, Check, bound_text
 from coval_gate.gate.claims import CHANCE, Words, claim_text
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.measure import Trend, Unit
-from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
+from coval_gate.report import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
 from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
-from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,
@@ -111,12 +109,10 @@ class Criterion(Model):
     """The first simulations that miss the criterion, if the verdict is not passed."""
     simulation_ids_left_out: int
     """How many more miss it."""
-    reference: Literal["", "baseline", "base"]
-    """baseline: earlier runs; base: the agent itself in the same run or, with base_agent_id, that agent's run; empty: a
-    number. With a reference, `actual`, `count` and `missing` are over the test cases that both sides have, and `bound`
-    is computed from the reference."""
-    compared_with: Text
-    """The reference in a word, as reports name it: baseline, agent, or base; empty: a number."""
+    compared_with: Literal["", "baseline", "agent", "base"]
+    """baseline: earlier runs; agent: the agent itself in the same run; base: the run of the agent that base_agent_id
+    names; empty: a number. With such a reference, `actual`, `count` and `missing` are over the test cases that both
+    sides have, and `bound` is computed from it."""
     advisory: bool
     """Whether it only informs, and can never fail."""
     baseline_value: float | None
@@ -260,7 +256,6 @@ def _comparison(check: Check) -> dict[str, Any]:
     compared, measure = check.comparison, check.measure
     change = compared.change if compared else None
     return {
-        "reference": "base" if check.reference == "base_agent" else check.reference,  # as thresholds write it
         "compared_with": NAMES[check.reference],
         "advisory": not check.decides,
         "baseline_value": _exact(check, compared.value) if compared else None,
@@ -289,16 +284,6 @@ def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
         left_out = len(cases) - len(shown)
         fields |= {name: shown, f"{name}_cases": [*map(case_name, shown)], f"{name}_left_out": left_out}
     return fields
-
-
-def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
-    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
-    checks = [check for check in checks if not check.informs]
-    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
-    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
-    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
-    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
-    return ", ".join(unmet) or (f"{total} met" if checks else "")
 
 
 def _exact(check: Check, value: float | None) -> float | None:

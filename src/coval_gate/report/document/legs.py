@@ -14,9 +14,20 @@ from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.report.document.base import Model, Outcome, Part, Parts, Stability, Text, outcome, variant_key
-from coval_gate.report.document.criteria import Criterion, criteria_of, missed_text
-from coval_gate.report.document.judged import Judged, figures_of
+from coval_gate.report import MOST_CRITERIA
+from coval_gate.report.document.base import (
+    Judged,
+    Model,
+    Outcome,
+    Part,
+    Parts,
+    Stability,
+    Text,
+    figures_of,
+    missed_text,
+    variant_key,
+)
+from coval_gate.report.document.criteria import Criterion, criteria_of
 from coval_gate.report.document.metrics import (
     Chart,
     MetricFacts,
@@ -35,7 +46,6 @@ from coval_gate.report.document.provenance import (
 )
 from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
-from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
 from coval_gate.report.wording.checks import in_figures, stability, where_text
 
@@ -207,7 +217,9 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[
-            SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=outcome(run.verdict))
+            SingleRunFacts(
+                id=run.run_id, url=run.run_url, status=run.status, verdict=run.verdict.value if run.verdict else None
+            )
             for run in leg.runs
         ],
         failing_cases=[_case(case, leg, case_name(case.test_case_id)) for case in cases],

@@ -17,10 +17,10 @@ from coval_gate.gate.measure import Requirement
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
+from coval_gate.report import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 from coval_gate.report.charts import DrawnBound, Spread, binned, spread
 from coval_gate.report.document.base import Model, Text, variant_key
 from coval_gate.report.document.provenance import run_page
-from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2

@@ -91,13 +91,6 @@ class RunFacts(Model):
     persona_name: Text
     test_set_name: Text
 
-    @property
-    def called(self) -> dict[str, str]:
-        """The names by what they are of, with their ids in brackets; ids alone where there are no names."""
-        facts = self.model_dump()
-        kinds = {kind: (facts[f"{kind}_name"], facts[f"{kind}_id"]) for kind in ("agent", "persona", "test_set")}
-        return {kind.replace("_", " "): f"{name} ({id_})" if name else id_ for kind, (name, id_) in kinds.items()}
-
 
 def step_facts(report: Report) -> StepFacts:
     context = report.context

@@ -17,10 +17,10 @@ from coval_gate.gate.compared import (
     shared_text,
 )
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
+from coval_gate.report import MOST_RUNS
 from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
 from coval_gate.report.document.criteria import Criterion, criteria_of
 from coval_gate.report.document.provenance import base_name, run_page
-from coval_gate.report.limits import MOST_RUNS
 from coval_gate.report.model import LegReport
 
 
@@ -74,19 +74,14 @@ class CriteriaGroup(Model):
     compared_with: Text
     """As in the criteria; empty: those that compare with a number."""
     reference: list[Part]
-    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty."""
-    why: Text
-    """Why there is no baseline, as a clause; empty where there is one."""
-    why_is_told: bool
-    """Whether the first reason of the leg says so."""
+    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty. It
+    says why there is no baseline, unless the first reason of the leg does."""
     total: int
     """How many criteria it has."""
     compared: int
     """How many of them were compared."""
     shows: Text
-    """The title of a column with what comparisons show."""
-    notes: Text
-    """The title of a column with `note_text`."""
+    """The title of a column with what comparisons show or, without any, with `note_text`."""
 
 
 def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
@@ -94,12 +89,10 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
     if baseline is None:
         return None
     reason = baseline.missing
-    text = no_baseline_text(baseline.source, reason) if reason else ""
-    missing = (
-        NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
-        if reason
-        else None
-    )
+    missing = None
+    if reason:
+        text = no_baseline_text(baseline.source, reason)
+        missing = NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
     return BaselineFacts(
         source=str(baseline.source),
         runs=[_run(leg, run) for run in baseline.runs[:MOST_RUNS]],
@@ -130,27 +123,23 @@ def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
 def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
     first = next(iter(findings.checks.missed), None)
     is_told = first is not None and lacks_baseline(first)
-    return [_group(group, leg, nth, why_is_told=is_told) for nth, group in enumerate(findings.groups)]
+    return [
+        CriteriaGroup(
+            compared_with=NAMES[group.reference],
+            reference=_reference(group, leg, is_first=nth == 0, is_told=is_told),
+            total=len(group.checks),
+            compared=len(group.comparisons),
+            shows=shows_text(group.checks) if group.reference else notes_title(group.checks),
+        )
+        for nth, group in enumerate(findings.groups)
+    ]
 
 
-def _group(group: CheckGroup, leg: LegReport | None, nth: int, *, why_is_told: bool) -> CriteriaGroup:
-    parts = Parts()
-    others = parts.of(parts.title(OTHERS)) if nth else []
-    return CriteriaGroup(
-        compared_with=NAMES[group.reference],
-        reference=reference_parts(group, leg) if group.reference else others,
-        why=why_missing(group),
-        why_is_told=why_is_told,
-        total=len(group.checks),
-        compared=len(group.comparisons),
-        shows=shows_text(group.checks),
-        notes=notes_title(group.checks),
-    )
-
-
-def reference_parts(group: CheckGroup, leg: LegReport | None) -> list[Part]:
+def _reference(group: CheckGroup, leg: LegReport | None, *, is_first: bool, is_told: bool) -> list[Part]:
     """Return what a group compares with; without a leg, without its names and pages."""
     parts = Parts()
+    if not group.reference:
+        return [] if is_first else parts.of(parts.title(OTHERS))
     if group.baseline is None:
         name = NAMES[group.reference]
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
@@ -162,12 +151,6 @@ def reference_parts(group: CheckGroup, leg: LegReport | None) -> list[Part]:
     runs = baseline_text(
         group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run) if leg else "")
     )
-    return parts.of(f"{title}: {runs}")
-
-
-def why_missing(group: CheckGroup) -> str:
-    """Return why there is no baseline, as a clause; empty where there is one."""
-    baseline = group.baseline
-    if baseline is None or baseline.runs or not baseline.missing:
-        return ""
-    return one_line(no_baseline_text(baseline.source, baseline.missing))
+    missing = None if is_told or group.baseline.runs else group.baseline.missing
+    why = f"; {one_line(no_baseline_text(source, missing))}" if missing else ""
+    return parts.of(f"{title}: {runs}{why}")

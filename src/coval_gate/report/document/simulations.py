@@ -16,8 +16,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
-from coval_gate.report.limits import (
+from coval_gate.report import (
     LONGEST_TURN,
     MOST_CRITERIA,
     MOST_DETAILED,
@@ -25,6 +24,7 @@ from coval_gate.report.limits import (
     MOST_VALUES,
     TRANSCRIPTS_ROOM,
 )
+from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import here_text, mention, stability, stability_text
 
@@ -48,6 +48,8 @@ class MissFacts(Model):
 
     criterion: int | None
     """Its place in `criteria`, from 0; null if it is not among them."""
+    text: Text
+    """The criterion, cut if it is long; in place of pass_rate, the target."""
     metric_id: Text
     here: Text
     """The simulation's own value; empty where the criterion is not about a metric."""
@@ -106,12 +108,10 @@ class SimulationFacts(Model):
     """How its test case changed since the baseline: it fails now, which a criterion may tolerate, or passes now."""
     trouble: Text
     """Why it did not complete; empty if it did."""
-    missed_criteria: list[Text]
-    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses. Also
-    averages that miss their bound, if it is one of the few that contribute the most."""
     misses: list[MissFacts]
-    """The same criteria, with their values."""
-    missed_criteria_left_out: int
+    """The first criteria that it misses. Also averages that miss their bound, if it is one of the few that contribute
+    the most."""
+    misses_left_out: int
     """How many more it misses."""
     error: Text
     url: Text
@@ -147,17 +147,12 @@ class SimulationFacts(Model):
         """Whether it did not do well, even if that is tolerated."""
         return self.verdict != "passed"
 
-    @property
-    def missed(self) -> list[tuple[MissFacts, str]]:
-        """Its misses, each with the criterion."""
-        return list(zip(self.misses, self.missed_criteria, strict=True))
-
     def with_cause(self, text: str) -> str:
         return f"{self.cause}: {text}" if self.cause else text
 
-    def title_of(self, criterion: str) -> str:
+    def title_of(self, miss: MissFacts) -> str:
         """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
-        return criterion if self.variant == AGENT else f"{criterion} [{self.variant}]"
+        return miss.text if self.variant == AGENT else f"{miss.text} [{self.variant}]"
 
     def why(self, metric_id: str) -> str:
         """Return the judge's explanation of a value; empty where it says no more than the value."""
@@ -227,17 +222,17 @@ class _Simulations:
             explains=row.explains_failure,
             change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            missed_criteria=[mention(miss.check.criterion) for miss in misses],
             misses=[
                 MissFacts(
                     criterion=self._criteria.get(_key(miss.check)),
+                    text=mention(miss.check.criterion),
                     metric_id=miss.check.metric,
                     here=here_text(miss),
                     verdict=_verdict(miss).value,
                 )
                 for miss in misses
             ],
-            missed_criteria_left_out=row.more_misses + len(row.misses) - len(misses),
+            misses_left_out=row.more_misses + len(row.misses) - len(misses),
             error=simulation.error,
             url=self._page(simulation),
             values={

@@ -13,7 +13,9 @@ from typing import Final
 
 from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
+from coval_gate.report import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.document import Document
+from coval_gate.report.document.base import plain
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.metrics import MetricFacts, TrendRunFacts
@@ -26,9 +28,7 @@ from coval_gate.report.formats.log import (
     ids_line,
     line_of,
     miss_lines,
-    title_of,
 )
-from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
@@ -123,9 +123,9 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
 
 
 def _evaluated(document: Document, leg: Leg) -> str:
-    step = document.step
+    step, known = document.step, document.facts | leg.facts
     facts = {
-        **{name: code(text) for name, text in leg.run.called.items()},
+        **{name: code(known.get(name, "")) for name in ("agent", "persona", "test set")},
         "run": link(code(leg.run.id), leg.run.url),
         "commit": code(step.commit, 40),
         "workflow": link(code(step.after(step.workflow), LINE), step.url),
@@ -140,7 +140,7 @@ def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listin
             cases.setdefault(miss.criterion, []).append(place)
     ids = {row.id: place for place, row in enumerate(ill, start=1)}
     for group in leg.groups:
-        yield code(title_of(group), 2 * LINE)
+        yield code(plain(group.reference), 2 * LINE)
         members = [(at, one) for at, one in enumerate(leg.criteria) if one.compared_with == group.compared_with]
         worst = [
             _criterion(one, {*cases.get(at, ()), *(ids[id_] for id_ in one.simulation_ids if id_ in ids)})

@@ -26,12 +26,12 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
+from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.simulations import SimulationFacts
-from coval_gate.report.limits import LONGEST_MENTION
 
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
@@ -149,13 +149,13 @@ def _simulation(row: SimulationFacts) -> TestCase:
 
 
 def _misses(row: SimulationFacts) -> Iterator[str]:
-    for miss, text in row.missed:
+    for miss in row.misses:
         how = "contributes to" if miss.verdict == "skipped" else "missed"
-        yield f"{how}: {' – '.join(filter(None, (text, miss.here)))}"
+        yield f"{how}: {' – '.join(filter(None, (miss.text, miss.here)))}"
         if why := row.why(miss.metric_id):
             yield f"    {why}"
-    if row.missed_criteria_left_out:
-        yield f"… and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
+    if row.misses_left_out:
+        yield f"… and {plural(row.misses_left_out, 'more criterion', 'more criteria')}"
 
 
 def _gate(document: Document) -> Iterator[TestCase]:
@@ -276,18 +276,17 @@ def _numbers_of(criterion: Criterion) -> Iterator[tuple[str, str]]:
         yield "baseline", _shown(criterion.baseline_value)
         yield "change", _shown(criterion.change)
         if criterion.change_confidence is not None:
-            yield "change, lower", _shown(criterion.change_lower)
-            yield "change, upper", _shown(criterion.change_upper)
-            yield "change, confidence", _shown(criterion.change_confidence)
+            yield from _bounds("change, ", criterion.change_lower, criterion.change_upper, criterion.change_confidence)
         yield "trend", criterion.trend
         yield "shared test cases", str(criterion.shared_test_cases)
     if criterion.confidence is not None:
-        yield "lower", _shown(criterion.lower)
-        yield "upper", _shown(criterion.upper)
-        yield "confidence", _shown(criterion.confidence)
-    yield "unit", criterion.unit or ""
-    yield "count", str(criterion.count)
-    yield "missing", str(criterion.missing)
+        yield from _bounds("", criterion.lower, criterion.upper, criterion.confidence)
+    yield from (("unit", criterion.unit or ""), ("count", str(criterion.count)), ("missing", str(criterion.missing)))
+
+
+def _bounds(of: str, *bounds: float | None) -> Iterator[tuple[str, str]]:
+    for name, bound in zip(("lower", "upper", "confidence"), bounds, strict=True):
+        yield f"{of}{name}", _shown(bound)
 
 
 def _shown(value: float | None) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
+from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.provenance import PlaceFacts
 from coval_gate.report.document.references import CriteriaGroup
-from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, code, escape, link, page, row, sentence, table, utf8_size
 from coval_gate.report.tables import (
     check_tables,
@@ -116,7 +116,7 @@ def _advice(style: str, text: str) -> str:
 def _checks(leg: Leg, group: CriteriaGroup) -> Iterator[Listing]:
     criteria = leg.of_group(group)
     noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
-    head = ("", "criterion", "actual", *([group.notes] if noted else []))
+    head = ("", "criterion", "actual", *([group.shows] if noted else []))
     yield from check_tables(criteria, group.total, head, partial(_check_row, noted), only_missed=leg.folds_met)
 
 
