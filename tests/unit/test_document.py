@@ -21,7 +21,7 @@ from reports import example_reports, simulation, with_leg
 from support import other_value
 from validation import SCHEMA, report_validator
 
-STANDING = {"accepted": False, "tag": "stable", "text": "", "parts": []}
+STANDING = {"accepted": False, "tag": "stable", "parts": []}
 
 
 @cache

@@ -29,7 +29,6 @@ from rendering import comment, composed, digest, document, findings_in, html, ju
         ("Score: 12,345.68", "Tokens", 12345.678),
         ("1,6 s", "Latency", 1.601),
         ("-3.5", "Change", -3.5),
-        ("1.2e+20", "Huge", 1.2e20),
         ("Resolved is NO for this conversation.", "Resolved", "NO"),
         ("no", "Resolved", "NO"),
         ("Tone: friendly is 3.288 for this conversation.", "Tone: friendly", 3.288),

@@ -234,7 +234,7 @@ def test_conversation_measures_how_long_the_agent_took() -> None:
 def test_conversation_keeps_its_end_within_its_room() -> None:
     turns = [Turn(role="agent", text=f"turn {place:03} {'x' * 991}") for place in range(600)]
     (row,) = (row for row in table_of(with_turns(turns)).rows if row.facts.turns)
-    assert [turn.text[:8] for turn in row.turns] == [f"turn {place}" for place in range(200, 600)]
+    assert [turn.text[:8] for turn in row.facts.turns] == [f"turn {place}" for place in range(200, 600)]
     assert "200 earlier turns left out." in render(with_turns(turns))
 
 

@@ -87,7 +87,7 @@ def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
 def fits(written: Written) -> None:
     """Assert that GitHub and Bitbucket take what is written, and that it is whole."""
     faces, document = written.faces, written.document
-    assert len(faces["summary"].encode("utf-8", "replace")) <= SUMMARY_LIMIT
+    assert len(faces["summary"].summary.encode("utf-8", "replace")) <= SUMMARY_LIMIT
     assert len(faces["comment"].summary) <= COMMENT_LIMIT
     assert COMMENT_MARKER.match(faces["comment"].summary)
     assert sum(map(len, faces["outputs"].values())) < MOST_OUTPUTS

@@ -33,8 +33,7 @@ from coval_gate.report import (
 )
 from coval_gate.report.document import document_of as compose
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
-from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
-from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
+from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT, SUMMARY_LIMIT
 from coval_gate.report.markdown import utf8_size
 from coval_gate.report.model import LegReport, Report
 from readers import MarkdownPage

@@ -96,11 +96,12 @@ class DrawnBound(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Ranges of values: how many of each sample they contain, and whether they are beyond the bound."""
+    """Ranges of values: percent of the values in each, now and earlier, and whether it is beyond the bound."""
 
     labels: list[str]
-    counts: list[list[int]]
+    shares: list[float]
     beyond: list[bool]
+    earlier: list[float]
 
 
 def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Spread | None:
@@ -135,10 +136,12 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
     digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     shown = [number(round(end, digits), EXACT) for end in ends]
     places = range(ranges.first, ranges.first + ranges.number)
+    shares = [[round(100 * count / sum(of_sample), 1) for count in of_sample] for of_sample in counts]
     return Spread(
         labels=[f"{lower} – {upper}" for lower, upper in pairwise(shown)],
-        counts=counts,
+        shares=shares[0],
         beyond=[(place >= 0) is middle.upper if middle else side == "beyond" for place in places],
+        earlier=shares[1] if len(samples) > 1 else [],
     )
 
 

@@ -83,23 +83,29 @@ def _value(criterion: Criterion | None) -> str:
     return f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else ""
 
 
-def comparison_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
+def criteria_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
     yield sentence(group.reference)
-    values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
-    head = ("", "criterion", *values, group.shows)
     criteria = leg.of_group(group)
-    yield from check_tables(criteria, group.total, head, partial(_row, len(values)), only_missed=leg.folds_met)
+    if group.compared_with:
+        values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
+        head: tuple[str, ...] = ("", "criterion", *values, group.shows)
+        to_row = partial(_compared_row, len(values))
+    else:
+        noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
+        head = ("", "criterion", "actual", *([group.shows] if noted else []))
+        to_row = partial(_row, noted)
+    yield from _tables(criteria, group.total, head, to_row, only_missed=leg.folds_met)
     if any(_noticeable(criterion) for criterion in criteria):
         yield NOTICEABLE
 
 
-def check_tables(
+def _tables(
     criteria: Sequence[Criterion],
     total: int,
     head: tuple[str, ...],
     to_row: Callable[[Criterion], str],
     *,
-    only_missed: bool = False,
+    only_missed: bool,
 ) -> Iterator[Listing]:
     """Yield one table or, of many criteria, the gravest and the others folded; `only_missed` folds all others."""
     missed = [criterion for criterion in criteria if criterion.is_missed]
@@ -119,10 +125,16 @@ def check_tables(
         yield table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
 
 
-def _row(columns: int, criterion: Criterion) -> str:
+def _row(noted: bool, criterion: Criterion) -> str:
+    notes = (escape(criterion.note_text),) if noted else ()
+    actual = escape("; ".join(filter(None, (criterion.actual_text, criterion.first_text))))
+    return row(MARKS[criterion.verdict], _criterion(criterion), actual, *notes)
+
+
+def _compared_row(columns: int, criterion: Criterion) -> str:
     texts = (criterion.earlier_text, criterion.actual_text, criterion.difference_text)
     values = [""] * columns if criterion.problem else map(escape, texts)
-    return row(MARKS[criterion.verdict], criterion_cell(criterion), *values, _shown(criterion))
+    return row(MARKS[criterion.verdict], _criterion(criterion), *values, _shown(criterion))
 
 
 def _shown(criterion: Criterion) -> str:
@@ -146,7 +158,7 @@ def flipped(leg: Leg) -> Iterator[str | Listing]:
         yield f"**{leg.flips_text}**"
     flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.flipped]
     words = [word for word in ("fails now", "passes now") if any(word in criterion.flipped for criterion in flips)]
-    rows = (row(criterion_cell(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
+    rows = (row(_criterion(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
     folded = leg.flips_text if leg.flips > FEW_FLIPS else ""
     yield table(head=("criterion", *words), rows=rows, total=leg.flipped_criteria, folded=folded)
 
@@ -157,7 +169,7 @@ def _cases(cases: Sequence[str], left_out: int) -> str:
     return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
 
 
-def criterion_cell(criterion: Criterion) -> str:
+def _criterion(criterion: Criterion) -> str:
     return code(criterion.criterion) + (f" ({escape(criterion.mutation)})" if criterion.mutation else "")
 
 

@@ -22,7 +22,6 @@ from coval_gate.report.document.base import (
     Link,
     Model,
     Text,
-    figures_of,
     judged_facts,
 )
 from coval_gate.report.document.legs import Leg, leg_facts, whole
@@ -145,9 +144,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
     failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
     forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
     run_ids = _run_ids(report.legs)
-    own = [judged_facts(leg.judgement) for leg in report.legs]
-    is_of_leg = len(own) == 1 and report.legs[0].judgement == judgement
-    judged = own[0] if is_of_leg else judged_facts(judgement)
+    judged = judged_facts(judgement, report.legs, named=True)
     return Document(
         schema_version=SCHEMA_VERSION,
         passed=judgement.verdict is Verdict.PASSED,
@@ -157,7 +154,6 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         tested=all_subjects(report),
         **judged,
         **_untold(report, judged),
-        **figures_of(report.legs, named=True),
         run_ids=run_ids,
         planned_simulations=_planned(report.legs),
         failed_simulation_ids=list(islice(failed, MOST_LISTED)),
@@ -166,10 +162,16 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
         links=links(report, run_ids, judged["link"]),
         step=step_facts(report),
-        pages=pages_of(report),
+        pages=PageFacts(
+            commit=report.context.sha if report.context.sha_is_known else "",
+            commit_status=_named(report, "commit_status"),
+            check_run=_named(report, "check_run"),
+            key=_key(report),
+            references=_references(report),
+        ),
         facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
         inputs=configuration(report.inputs, report.wrong) if report.inputs else {},
-        legs=[leg_facts(report, leg, said, places) for leg, said, places in zip(report.legs, own, ranks, strict=True)],
+        legs=[leg_facts(report, leg, places) for leg, places in zip(report.legs, ranks, strict=True)],
         gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
     )
 
@@ -188,7 +190,7 @@ def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
 def _run_ids(legs: Sequence[LegReport]) -> list[str]:
     bases = [leg.base for leg in legs if leg.base]
     first = [*(leg.run_id for leg in legs), *(base.run_id for base in bases)]
-    again = [run.run_id for leg in legs for run in leg.runs[1:]] + [id_ for base in bases for id_ in base.again]
+    again = [run.id for leg in legs for run in leg.runs[1:]] + [id_ for base in bases for id_ in base.again]
     return list(dict.fromkeys(filter(None, first + again)))
 
 
@@ -196,17 +198,6 @@ def _planned(legs: Sequence[LegReport]) -> int | None:
     bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
     sizes = [*(leg.planned for leg in legs), *bases.values()]
     return None if None in sizes or not sizes else sum(filter(None, sizes))
-
-
-def pages_of(report: Report) -> PageFacts:
-    context = report.context
-    return PageFacts(
-        commit=context.sha if context.sha_is_known else "",
-        commit_status=_named(report, "commit_status"),
-        check_run=_named(report, "check_run"),
-        key=_key(report),
-        references=_references(report),
-    )
 
 
 def _named(report: Report, input_name: str) -> str:

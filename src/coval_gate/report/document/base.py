@@ -97,11 +97,9 @@ class Parts:
         return "".join(self._mark(part.model_copy(update={"is_title": True})) for part in self.of(text))
 
     def of(self, sentence: str) -> list[Part]:
-        pieces = list(enumerate(PLACE.split(sentence)))
-        plain = Part(text="", is_code=False, is_title=False, url="")
         return [
-            self._marked[int(piece)] if place % 2 else plain.model_copy(update={"text": piece})
-            for place, piece in pieces
+            self._marked[int(piece)] if place % 2 else Part(text=piece, is_code=False, is_title=False, url="")
+            for place, piece in enumerate(PLACE.split(sentence))
             if piece
         ]
 
@@ -171,11 +169,15 @@ class Judged(Model):
         return shortened_at_word(self.reason.removesuffix(others), limit - len(others)) + others
 
 
-def judged_facts(judgement: Judgement) -> dict[str, Any]:
-    """Return what a judgement says, in fields of Judged."""
+def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
+    """Return what a judgement of legs says, in fields of Judged. `named`: what is missed is a criterion."""
     reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
+    totals = sum_of([totals for leg in legs if (totals := totals_of(leg))])
+    judged = totals if any(leg.judgement.totals for leg in legs) else None
+    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
+    rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
     return {
-        "verdict": judgement.verdict.value if judgement.verdict else None,
+        "verdict": judgement.verdict,
         "passes": judgement.lets_pass,
         "heading": wording.heading(judgement),
         "status": judgement.status,
@@ -186,16 +188,6 @@ def judged_facts(judgement: Judgement) -> dict[str, Any]:
         "advice": wording.advice(judgement, doubts),
         "is_doubtful": bool(doubts),
         "link": wording.link(judgement),
-    }
-
-
-def figures_of(legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
-    """Return the figures of a step or a leg, in fields of Judged. `named`: what is missed is a criterion."""
-    totals = sum_of([totals for leg in legs if (totals := totals_of(leg))])
-    judged = totals if any(leg.judgement.totals for leg in legs) else None
-    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
-    rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
-    return {
         "total_simulations": totals.total if totals else None,
         "completed_simulations": totals.completed if totals else None,
         "unpassed_simulations": len(judged.unpassed) + judged.unlisted if judged else None,

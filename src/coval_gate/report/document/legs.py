@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import notes_title
 from coval_gate.gate.compared import Standing, standing_text
 from coval_gate.gate.findings import findings_of
-from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.report import MOST_CRITERIA
+from coval_gate.report import MOST_CRITERIA, TRANSCRIPTS_ROOM
 from coval_gate.report.document.base import (
     Judged,
     Model,
@@ -23,7 +22,7 @@ from coval_gate.report.document.base import (
     Parts,
     Stability,
     Text,
-    figures_of,
+    judged_facts,
     missed_text,
     variant_key,
 )
@@ -34,13 +33,13 @@ from coval_gate.report.document.metrics import (
     TrendRunFacts,
     charts_of,
     metrics_of,
-    trend_of,
 )
 from coval_gate.report.document.provenance import (
     WITHHELD,
     RunFacts,
     configuration,
     provenance,
+    run_page,
     subject_in_words,
     what_ran,
 )
@@ -70,10 +69,9 @@ class CaseFacts(Model):
     """A test case that failed in any of several runs, with the agent or one of its mutations."""
 
     test_case_id: Text
-    test_case: Text
-    """The test case in words, if the API key may read them."""
     name: Text
-    """The test case in words, with its id if several have the same words; otherwise the id."""
+    """The test case in words, if the API key may read them, with its id if several have the same words; otherwise the
+    id."""
     variant: Text
     stability: Stability
     """consistent: each of its conversations failed; flaky: only some of them."""
@@ -105,10 +103,8 @@ class StandingFacts(Model):
     """Whether a person accepted it."""
     tag: Text
     """The tag of the baseline that it has now; empty for a baseline of a branch."""
-    text: Text
-    """All of this in a sentence."""
     parts: list[Part]
-    """The same in parts."""
+    """All of this in a sentence."""
 
 
 class RepeatFacts(Model):
@@ -194,7 +190,7 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
     judgement, status = leg.judgement, leg.run.status if leg.run else ""
     if leg.result and not judgement.variants:
         judgement = judgement._replace(variants=variants_of(leg.result))
-    alone = RunReport(run_id=leg.run_id, run_url=leg.run_url, status=status, verdict=judgement.verdict)
+    alone = RunReport(id=leg.run_id, url=leg.run_url, status=status, verdict=judgement.verdict)
     return leg._replace(
         judgement=judgement,
         findings=findings_of(judgement, None if brief else leg.result) if leg.findings is UNFOUND else leg.findings,
@@ -202,7 +198,7 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
     )
 
 
-def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Sequence[int]) -> Leg:
+def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
@@ -210,26 +206,31 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
     status = leg.run.status if leg.run else ""
     own, shared = provenance(report, leg), provenance(report)
+    transcripts = sum(len(one.details.transcripts) for one in report.legs)
     return Leg(
         name=leg.name,
-        **judged,
+        **judged_facts(judgement, [leg]),
         run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
-        runs=[
-            SingleRunFacts(
-                id=run.run_id, url=run.run_url, status=run.status, verdict=run.verdict.value if run.verdict else None
+        runs=[SingleRunFacts(**run._asdict()) for run in leg.runs],
+        failing_cases=[
+            CaseFacts(
+                test_case_id=case.test_case_id,
+                name=case_name(case.test_case_id),
+                variant=variant_key(case.variant),
+                stability=stability(case),
+                failed=case.failed,
+                total=case.total,
             )
-            for run in leg.runs
+            for case in cases
         ],
-        failing_cases=[_case(case, leg, case_name(case.test_case_id)) for case in cases],
         failing_cases_text=in_figures(cases),
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",
         base=baseline_facts(leg, judgement.base),
-        **figures_of([leg]),
         standing=_standing(leg.standing) if leg.standing else None,
         variants=_variants(leg),
         groups=groups_of(findings, leg),
@@ -239,22 +240,18 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
         criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=charts_of(leg),
-        trend=trend_of(leg),
+        trend=[TrendRunFacts(url=run_page(leg, run), **run._asdict()) for run in leg.trend],
         metrics=metrics,
         metrics_left_out=metrics_left_out,
         old_text=f"Also fail {where_text(leg)}",
-        simulations=simulations_of(leg, places, case_name),
+        simulations=simulations_of(leg, places, case_name, TRANSCRIPTS_ROOM // max(1, transcripts)),
     )
 
 
 def _standing(standing: Standing) -> StandingFacts:
     parts = Parts()
-    return StandingFacts(
-        accepted=standing.accepted,
-        tag=standing.tag,
-        text=standing_text(standing),
-        parts=parts.of(standing_text(standing, code=parts.code)),
-    )
+    text = standing_text(standing, code=parts.code)
+    return StandingFacts(accepted=standing.accepted, tag=standing.tag, parts=parts.of(text))
 
 
 def _variants(leg: LegReport) -> list[VariantFacts]:
@@ -278,18 +275,6 @@ def _variants(leg: LegReport) -> list[VariantFacts]:
     ]
 
 
-def _case(case: CaseStability, leg: LegReport, name: str) -> CaseFacts:
-    return CaseFacts(
-        test_case_id=case.test_case_id,
-        test_case=leg.details.labels.get(case.test_case_id, ""),
-        name=name,
-        variant=variant_key(case.variant),
-        stability=stability(case),
-        failed=case.failed,
-        total=case.total,
-    )
-
-
 def _repeat(report: Report, leg: LegReport) -> RepeatFacts:
     inputs = leg.inputs or report.inputs
     given = configuration(inputs) if inputs else {}
@@ -304,11 +289,6 @@ def _command(given: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
     ran = {name: value for name, value in ids.items() if IDENTIFIER.fullmatch(value)}
     if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
         return {}
-    left_out = (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE)
-    return ran | {
-        declaration.name: given[declaration.name]
-        for declaration in effective()
-        if declaration.group in (CONNECTION, WHAT, GATE)
-        and declaration.name in given
-        and declaration.name not in left_out
-    }
+    kept = {declaration.name for declaration in effective() if declaration.group in (CONNECTION, WHAT, GATE)}
+    kept -= {*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE}
+    return ran | {name: text for name, text in given.items() if name in kept}

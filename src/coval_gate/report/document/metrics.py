@@ -18,9 +18,8 @@ from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
-from coval_gate.report.charts import DrawnBound, Spread, binned, spread
+from coval_gate.report.charts import DrawnBound, binned, spread
 from coval_gate.report.document.base import Model, Text, variant_key
-from coval_gate.report.document.provenance import run_page
 from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
@@ -138,7 +137,7 @@ class Chart(Model):
 class TrendRunFacts(Model):
     """An earlier run of the same agent, persona and test set."""
 
-    id: Text
+    run_id: Text
     url: Text
     created: Text
     is_baseline: bool
@@ -213,8 +212,7 @@ def _on_scale(check: Check) -> Requirement | None:
 def _distributions(
     leg: LegReport, metric: Metric, checks: Sequence[Check], bounds: Sequence[BoundFacts]
 ) -> Iterator[Distribution]:
-    paired = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
-    pair = _paired_numbers(leg, metric) if paired else ([], [])
+    pair = _paired_numbers(leg, metric, checks)
     for variant in leg.judgement.variants:
         sample = variant.sample(metric)
         now, earlier = pair if variant.name == BASE and pair[0] and pair[1] else (sample.numbers, ())
@@ -228,20 +226,6 @@ def _distributions(
             greatest=max(now, default=0.0),
             texts_left_out=max(0, len(sample.texts) - MOST_TEXTS),
         )
-
-
-def trend_of(leg: LegReport) -> list[TrendRunFacts]:
-    return [
-        TrendRunFacts(
-            id=run.run_id,
-            url=run_page(leg, run),
-            created=run.created,
-            is_baseline=run.is_baseline,
-            failed=run.failed,
-            averages=dict(run.averages),
-        )
-        for run in leg.trend
-    ]
 
 
 def charts_of(leg: LegReport) -> list[Chart]:
@@ -258,29 +242,13 @@ def charts_of(leg: LegReport) -> list[Chart]:
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
     """Return None where a table says as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
-    name, unit, reference = sample.metric.name, sample.metric.unit, ""
-    numbers: Sequence[float] = sample.numbers
-    bars: Spread | None = None
-    if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
-        now, earlier = _paired_numbers(leg, sample.metric)
-        if bars := spread([now, earlier], bound):
-            numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]
-    bars = bars or spread([numbers], bound)
-    return chart_of(bars, name, _sides(bound, numbers, unit), drawn_symbol(unit), reference) if bars else None
-
-
-def chart_of(bars: Spread, name: str, sides: str, unit: str, reference: str) -> Chart:
-    shares = [[round(100 * count / max(1, sum(counts)), 1) for count in counts] for counts in bars.counts]
-    return Chart(
-        name=name,
-        sides=sides,
-        unit=unit,
-        labels=bars.labels,
-        shares=shares[0],
-        beyond=bars.beyond,
-        earlier=shares[1] if reference else [],
-        compared_with=reference,
-    )
+    name, unit = sample.metric.name, sample.metric.unit
+    reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
+    for compared_with, samples in ((reference, _paired_numbers(leg, sample.metric, checks)), ("", (sample.numbers,))):
+        if bars := spread(samples, bound):
+            sides, axis = _sides(bound, samples[0], unit), drawn_symbol(unit)
+            return Chart(name=name, sides=sides, unit=axis, compared_with=compared_with, **bars._asdict())
+    return None
 
 
 def _bound(checks: Sequence[Check]) -> DrawnBound | None:
@@ -305,10 +273,14 @@ def _sides(bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
 
 
-def _paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
-    """Return a metric's numbers of the agent itself, and of its base or baseline, on the test cases of both."""
+def _paired_numbers(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> tuple[list[float], list[float]]:
+    """Return the agent's own numbers, and those of its base or baseline, on the test cases of both.
+
+    `checks`: those of the metric. The lists are empty if none compares.
+    """
     baseline = leg.judgement.base or leg.judgement.baseline
-    if baseline is None or leg.result is None:
+    compares = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
+    if not compares or baseline is None or leg.result is None:
         return [], []
     now = _numbers(leg.result, metric)
     earlier: list[tuple[str, float]] = []

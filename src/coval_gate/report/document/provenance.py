@@ -135,12 +135,6 @@ def with_id(leg: LegReport | None, kind: str, id_: str) -> str:
     return f"{name} ({id_})" if name else id_
 
 
-def base_name(leg: LegReport, source: object) -> str:
-    """Return the source of a comparison; the name in place of the base agent's id."""
-    is_base = leg.base is not None and source == leg.base.agent_id
-    return called(leg, BASE_AGENT, str(source)) if is_base else str(source)
-
-
 def named_in_heading(report: Report) -> list[EvaluatedFacts]:
     """Return what to call agents, test sets and personas, unless the matrix shows them."""
     in_matrix = report.context.matrix.label.split(", ")
@@ -268,7 +262,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
 def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     """Return the pages with more; `read_more` is the one about the verdict."""
     runs = [(leg, run) for leg in report.legs for run in leg.runs]
-    named = [(f"{leg.name} ({run.run_id})" if leg.name else f"run {run.run_id}", run.run_url) for leg, run in runs]
+    named = [(f"{leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": url for of_run, url in named}
     has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
     others = {

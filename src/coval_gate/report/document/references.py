@@ -20,8 +20,8 @@ from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.report import MOST_RUNS
 from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
 from coval_gate.report.document.criteria import Criterion, criteria_of
-from coval_gate.report.document.provenance import base_name, run_page
-from coval_gate.report.model import LegReport
+from coval_gate.report.document.provenance import called, run_page
+from coval_gate.report.model import BASE_AGENT, LegReport
 
 
 class BaselineRunFacts(Model):
@@ -145,9 +145,13 @@ def _reference(group: CheckGroup, leg: LegReport | None, *, is_first: bool, is_t
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
     source = group.baseline.source
-    named = source.name if source.kind == "base_agent" else source
-    word = "Base agent" if source.kind == "base_agent" else "Baseline"
-    title = parts.title(f"{word} {parts.code(base_name(leg, named) if leg else named)}")
+    is_base = source.kind == "base_agent"
+    named = (
+        f"Base agent {parts.code(called(leg, BASE_AGENT, source.name))}"
+        if is_base
+        else f"Baseline {parts.code(source)}"
+    )
+    title = parts.title(named)
     runs = baseline_text(
         group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run) if leg else "")
     )

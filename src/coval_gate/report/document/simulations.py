@@ -22,16 +22,15 @@ from coval_gate.report import (
     MOST_DETAILED,
     MOST_TURNS,
     MOST_VALUES,
-    TRANSCRIPTS_ROOM,
 )
 from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import here_text, mention, stability, stability_text
 
 T = TypeVar("T")
-TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
-NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
+TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+NUMBER: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
 EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
 FILLERS: Final = frozenset(
@@ -76,10 +75,9 @@ class SimulationFacts(Model):
     status: Text
     variant: Text
     test_case_id: Text
-    test_case: Text
-    """The test case in words, if the API key may read them."""
     name: Text
-    """The test case in words, with its id if several have the same words; otherwise an id."""
+    """The test case in words, if the API key may read them, with its id if several have the same words; otherwise an
+    id."""
     iteration: int
     of: int
     """How many iterations its test case has."""
@@ -169,27 +167,31 @@ def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     return places
 
 
-def simulations_of(leg: LegReport, places: Sequence[int], case_name: Callable[[str], str]) -> list[SimulationFacts]:
-    """Return the simulations that have a place."""
-    made = _Simulations(leg, case_name)
+def simulations_of(
+    leg: LegReport, places: Sequence[int], case_name: Callable[[str], str], room: int
+) -> list[SimulationFacts]:
+    """Return the simulations that have a place. `room`: characters of each transcript."""
+    made = _Simulations(leg, case_name, room)
     return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=False)]
 
 
 class _Simulations:
     """What the facts of all simulations of a leg share."""
 
-    def __init__(self, leg: LegReport, case_name: Callable[[str], str]) -> None:
+    def __init__(self, leg: LegReport, case_name: Callable[[str], str], room: int) -> None:
         self._leg = leg
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
         self._case_name = case_name
-        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
+        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.id: run.url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.first(MOST_CRITERIA)
+        explaining = [row for row in leg.findings.simulations if row.explains_failure]
+        self._failed, self._total = (
+            Counter(map(_conversation, rows)) for rows in (explaining, leg.findings.simulations)
+        )
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
-        self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.findings.simulations)))
-        self._total = Counter(map(_conversation, leg.findings.simulations))
-        self._room = TRANSCRIPTS_ROOM // max(1, len(leg.details.transcripts))
+        self._room = room
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
         leg, simulation = self._leg, row.simulation
@@ -207,7 +209,6 @@ class _Simulations:
             status=simulation.status,
             variant=variant_key(simulation.mutation),
             test_case_id=simulation.test_case_id,
-            test_case=leg.details.labels.get(simulation.test_case_id, ""),
             name=self._case_name(simulation.test_case_id) or simulation.id,
             iteration=row.iteration,
             of=row.of,
@@ -259,11 +260,10 @@ class _Simulations:
         return f"{run}/results/{quote(simulation.id, safe='')}" if has_page else ""
 
     def _iterations_text(self, row: SimulationFinding) -> str:
-        case_id, variant = key = _conversation(row)
+        key = _conversation(row)
         if row.of == 1 or not self._failed[key]:
             return ""
-        once = CaseStability(test_case_id=case_id, variant=variant, failed=self._failed[key], total=self._total[key])
-        return stability_text(once)
+        return stability_text(CaseStability(*key, failed=self._failed[key], total=self._total[key]))
 
 
 def _conversation(row: SimulationFinding) -> tuple[str, str]:
@@ -344,16 +344,9 @@ def _is_number(word: str, value: Value) -> bool:
     """Return whether a word is the value, rounded or cut off after any of its digits."""
     if not isinstance(value, float) or not NUMBER.fullmatch(word):
         return False
-    return any(abs(shown - abs(value) * scale) < step for shown, step in _readings(word) for scale in SCALES)
-
-
-def _readings(word: str) -> Iterator[tuple[float, float]]:
-    """Yield the numbers that a word may stand for, each with the value of its last digit."""
     plain = word.replace(",", "") if GROUPED.fullmatch(word) else word.replace(",", ".")
-    digits, _, exponent = plain.partition("e")
-    whole, _, decimals = digits.partition(".")
-    if "." not in decimals and whole and abs(int(exponent or 0)) < 300:
-        yield float(plain), 10.0 ** (int(exponent or 0) - len(decimals))
+    step = 10.0 ** -len(plain.partition(".")[2])  # of its last digit
+    return any(abs(float(plain) - abs(value) * scale) < step for scale in SCALES)
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:

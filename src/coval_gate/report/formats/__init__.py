@@ -14,7 +14,7 @@ from coval_gate.inputs.inputs import effective
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
 
-ALWAYS: Final = ("outputs", "summary", "log", "pages")  # what most reports are made with
+ALWAYS: Final = ("outputs", "log", "pages")  # what most reports are made with
 
 
 class File(NamedTuple):

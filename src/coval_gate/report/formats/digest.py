@@ -69,7 +69,7 @@ def prompt_of(document: Document, leg: Leg, row: SimulationFacts) -> str:
         "# Coval evaluation: a simulation to look at",
         DATA,
         _evaluated(document, leg),
-        _case(leg, row, f"## {code(row.title, LINE)}", row.stability_text),
+        _case(leg, row, f"## {code(row.title, LINE)}"),
         *_repeat(leg, [row]),
     ]
     return page(parts, limit=LONGEST_PROMPT, size=utf8_size)
@@ -118,7 +118,7 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
         for row in rows:
             place += 1
             head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
-            shown.append(f"{_case(leg, row, head, row.stability_text or row.iterations_text)}\n")
+            shown.append(f"{_case(leg, row, head)}\n")
         yield Listing(rows=shown, total=len(rows))
 
 
@@ -179,12 +179,12 @@ def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
     return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
-def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:
+def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
     facts = {
         "simulation": link(code(row.id), row.url),
         "test case": code(row.test_case_id),
         "variant": code(row.variant) if len(leg.variants) > 1 else "",
-        "stability": stability,
+        "stability": row.stability_text or row.iterations_text,
         "cause": row.cause or "",
     }
     values = "; ".join(_values(leg, row))

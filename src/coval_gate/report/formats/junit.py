@@ -85,9 +85,7 @@ def _suites(document: Document) -> Iterator[TestSuite]:
         for name, members in _simulations(leg):
             yield suite(leg.named(name), members)
         if len(document.legs) > 1:
-            facts = (
-                document.facts.items() if leg is document.legs[0] else ()
-            )  # the step's, in a suite that is always there
+            facts = document.facts.items() if leg is document.legs[0] else ()  # in a suite that is always there
             yield suite(leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg)))
     if len(document.legs) < 2:
         own = (fact for leg in document.legs for fact in _properties(leg))
@@ -178,10 +176,8 @@ def _gate_of_leg(document: Document, leg: Leg) -> Iterator[TestCase]:
 
 def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[TestCase]:
     for criterion in leg.criteria:
-        text, tolerated = (
-            f"{criterion.reason}\nActual: {criterion.actual_text}",
-            passes and criterion.verdict != "failed",
-        )
+        text = f"{criterion.reason}\nActual: {criterion.actual_text}"
+        tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
         member = _case(f"{prefix}{criterion.title}", result)
         if compared := _compared(criterion):

@@ -32,13 +32,12 @@ from coval_gate.report import (
     MOST_TABLE_ROWS,
     MOST_VALUES,
     TEXTS_ROOM,
-    TRANSCRIPTS_ROOM,
 )
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, CauseWord, plain
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.metrics import MetricFacts
-from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
 from coval_gate.report.tables import FEW_FLIPS
@@ -106,7 +105,7 @@ def _hash(text: str) -> str:
 class Row:
     """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if that is usable and unique.
 
-    The row has room for so many missed criteria and characters.
+    `room`: the row's share of the room for missed criteria and explanations.
     """
 
     leg: Leg
@@ -114,9 +113,7 @@ class Row:
     key: str
     place: int
     anchor: str
-    misses_room: int
-    texts_room: int
-    turns_room: int
+    room: float
 
     @property
     def case(self) -> str:
@@ -135,7 +132,7 @@ class Row:
 
     @cached_property
     def misses(self) -> list[MissFacts]:
-        return self.facts.misses[: self.misses_room]
+        return self.facts.misses[: max(1, int(MISSES_ROOM * self.room))]
 
     @property
     def more_misses(self) -> int:
@@ -155,7 +152,7 @@ class Row:
     @cached_property
     def whys(self) -> dict[str, str]:
         """Explanations by metric id, those of missed criteria first, until the room is used up."""
-        room, texts = self.texts_room, {}
+        room, texts = int(TEXTS_ROOM * self.room), {}
         for metric in sorted(self.facts.telling, key=lambda metric: metric not in self.missed):
             if room > 1 and (text := one_line(self.facts.explanations[metric], min(LONGEST_TEXT, room))):
                 texts[metric] = text
@@ -174,15 +171,6 @@ class Row:
             value = self.facts.values.get(metric.id)
             text = "no value" if value is None else value_text(value, metric.unit)
             yield metric, text, [miss.text for miss in self.misses if miss.metric_id == metric.id]
-
-    @property
-    def turns(self) -> list[TurnFacts]:
-        """The last turns, as far as there is room, but at least one."""
-        room, first = self.turns_room, len(self.facts.turns)
-        while first and (first == len(self.facts.turns) or len(self.facts.turns[first - 1].text) <= room):
-            first -= 1
-            room -= len(self.facts.turns[first].text)
-        return self.facts.turns[first:]
 
     @property
     def longest(self) -> float:
@@ -234,7 +222,6 @@ def table(document: Document) -> Table:
     pairs = [(leg, facts, str(key)) for key, leg in enumerate(document.legs) for facts in leg.simulations]
     pairs.sort(key=lambda pair: pair[1].place)
     shown = pairs[:MOST_TABLE_ROWS]
-    talks = sum(bool(facts.turns) for _, facts, _ in shown)
     ids = Counter(facts.id for _, facts, _ in shown)
     rows = [
         Row(
@@ -243,9 +230,7 @@ def table(document: Document) -> Table:
             key=key,
             place=place,
             anchor=facts.id if ids[facts.id] == 1 and IDENTIFIER.fullmatch(facts.id) else f"row-{place}",
-            misses_room=max(1, MISSES_ROOM // len(shown)),
-            texts_room=TEXTS_ROOM // len(shown),
-            turns_room=TRANSCRIPTS_ROOM // max(1, talks),
+            room=1 / len(shown),
         )
         for place, (leg, facts, key) in enumerate(shown)
     ]
