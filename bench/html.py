@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures import Figure
-from coval_gate.report.compose import document_of
+from coval_gate.report.document import document_of
 from coval_gate.report.formats.html import render
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from playwright.sync_api import ViewportSize, sync_playwright
 
-from coval_gate.report.compose import document_of
+from coval_gate.report.document import document_of
 from coval_gate.report.formats.html import render
 
 ROOT = Path(__file__).resolve().parent.parent

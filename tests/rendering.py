@@ -16,11 +16,11 @@ from coval_gate.ci.host import PageText
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.report.charts import DrawnBound, drawn, spread
-from coval_gate.report.compose.criteria import listed
-from coval_gate.report.compose.legs import whole
-from coval_gate.report.compose.metrics import chart_of
+from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
+from coval_gate.report.document.legs import whole
+from coval_gate.report.document.metrics import Chart
+from coval_gate.report.document.references import listed
 from coval_gate.report.formats import FILES, rendered
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
@@ -28,9 +28,9 @@ from coval_gate.report.formats import json as json_format
 from coval_gate.report.formats import junit as junit_format
 from coval_gate.report.formats import log as log_format
 from coval_gate.report.formats import outputs as outputs_format
-from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.tables import drawn
 from coval_gate.report.wording import reason
 from coval_gate.step.pages import Documents
 from coval_gate.step.publish import Publisher
@@ -41,7 +41,7 @@ from support import VirtualClock, runtime
 composed = Documents().of
 
 FACES: Final[dict[str, Callable[[Document], Any]]] = {
-    **{name: partial(rendered, name) for name in ("outputs", "summary", "log", *(file.name for file in FILES))},
+    **{name: partial(rendered, name) for name in ("outputs", "log", *(file.name for file in FILES))},
     **{name: partial(rendered, "pages", input_name=name) for name in PAGES},
 }
 
@@ -56,9 +56,7 @@ class Written:
     @property
     def markdown(self) -> dict[str, str]:
         """The pages that a forge renders."""
-        return {"summary": self.faces["summary"]} | {
-            name: self.faces[name].summary for name in ("comment", "check_run")
-        }
+        return {name: self.faces[name].summary for name in ("summary", "comment", "check_run")}
 
     @property
     def digests(self) -> list[str]:
@@ -129,7 +127,14 @@ def digest(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    return summary_format.render(composed(report))
+    return page_of(report, "summary").summary
+
+
+def log_texts(end: log_format.Closing) -> list[str]:
+    """Return all lines and annotations at the end of a log."""
+    annotations = [end.verdict, *end.annotations(10)]
+    lines = (*end.lines, *end.worst_lines(), *end.simulation_lines(), *end.legs, *end.flips, end.repeat)
+    return [*lines, *map(str, annotations)]
 
 
 def closing(report: Report) -> log_format.Closing:
@@ -180,4 +185,4 @@ def compared_histogram(
 
 def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
     bars = spread(samples, bound)
-    return drawn(chart_of(bars, "name", "", unit, "baseline" if len(samples) > 1 else "")) if bars else ""
+    return drawn(Chart(name="name", sides="", unit=unit, compared_with="", **bars._asdict())) if bars else ""

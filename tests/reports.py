@@ -71,7 +71,7 @@ def repeated(report: Report) -> Report:
     )
     judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
-        RunReport(run_id=run.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
+        RunReport(id=run.run_id, url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
         for run in (*repetition.runs, unusable)
     )
     return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, runs=runs),))

@@ -20,7 +20,7 @@ from coval_gate.coval.client import LAUNCH_OPEN
 from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.limits import MOST_CRITERIA
+from coval_gate.report import MOST_CRITERIA
 from coval_gate.step import launch, look, lost
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.runner import shown_lines

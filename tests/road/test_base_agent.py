@@ -84,7 +84,7 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert "10 shared test cases" in result.summary
     (leg,) = json.loads(result.json)["legs"]
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
-    compared = [criterion for criterion in leg["criteria"] if criterion["reference"] == "base"]
+    compared = [criterion for criterion in leg["criteria"] if criterion["compared_with"] == "base"]
     assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
     assert ", base " in result.outputs["reason"]
     page = f"[Open the runs side by side]({home}/reports/new?run_ids={tested},{base})"

@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from counting import calls_of
 from coval_gate.gate.findings import findings_of
-from coval_gate.report.compose import document_of
+from coval_gate.report.document import document_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.runner import PULL_REQUEST, shown_lines

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from coval_gate.report.compose.simulations import says_more
+from coval_gate.report.document.simulations import says_more
 from coval_sandbox import catalogue
 from coval_sandbox.judges import JUDGES, STORIES, answer, explanation
 from coval_sandbox.scenarios import Value

@@ -80,7 +80,7 @@ def faces(report: Report, name: str) -> dict[str, set[tuple[int, int]]]:
         for testcase in ET.fromstring(shown("junit", report)).iter("testcase")
     }[f"{name} >= 100%"]
     return {
-        "summary": set(shares(shown("summary", report), name)),
+        "summary": set(shares(shown("summary", report).summary, name)),
         "comment": set(shares(shown("comment", report).summary, name)),
         "check run": set(shares(shown("check_run", report).summary, name)),
         "log": set(shares("\n".join(check_lines(findings_of(report.judgement))), name)),

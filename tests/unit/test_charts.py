@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST
-from coval_gate.report.charts import BLUE, GREY, ORANGE, DrawnBound
+from coval_gate.report.charts import DrawnBound
+from coval_gate.report.tables import BLUE, GREY, ORANGE
 from rendering import compared_histogram, histogram
 
 BOUNDS = {

@@ -36,7 +36,7 @@ from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Trend, Unit
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.compose.criteria import criterion_of
+from coval_gate.report.document.criteria import criterion_of
 from coval_gate.report.model import Report
 from rendering import (
     check_lines,

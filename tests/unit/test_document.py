@@ -21,7 +21,7 @@ from reports import example_reports, simulation, with_leg
 from support import other_value
 from validation import SCHEMA, report_validator
 
-STANDING = {"accepted": False, "tag": "stable", "text": "", "parts": []}
+STANDING = {"accepted": False, "tag": "stable", "parts": []}
 
 
 @cache
@@ -109,7 +109,7 @@ def test_document_of_later_minor_version_matches_schema() -> None:
     report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 10}"})
 
 
-@pytest.mark.parametrize("version", ["3.9", "5.0", "4", "4.", "4.1.2", "4.x", "14.1", "4.٢"])
+@pytest.mark.parametrize("version", ["4.9", "6.0", "5", "5.", "5.1.2", "5.x", "15.1", "5.٢"])
 def test_schema_is_for_its_major_version_only(version: str) -> None:
     assert not report_validator().is_valid(parsed_document(reports()["failed"]) | {"schema_version": version})
 

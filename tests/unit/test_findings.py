@@ -8,7 +8,7 @@ from coval_gate.gate.findings import findings_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.compose import document_of
+from coval_gate.report.document import document_of
 from coval_gate.report.model import Report
 from reports import DASHBOARD
 from unit.test_simulations import report_on

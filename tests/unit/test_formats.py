@@ -102,7 +102,7 @@ def test_log_names_simulation_and_its_status_once() -> None:
     leg = leg._replace(result=leg.result._replace(simulations=(*others, bare)))
     shown = closing(report._replace(legs=(leg,)))
     assert shown.simulation_lines()[1].startswith(f"{bare.id} https://")
-    assert shown.simulation_lines()[2] == "    did not complete: CANCELLED"
+    assert shown.simulation_lines()[2] == "    Did not complete: CANCELLED"
     annotation, *_ = shown.annotations(9)
     assert annotation.message.split("\n")[1] == "Did not complete: CANCELLED"
     assert annotation.message.count(bare.id) == 2  # alone, and in the address

@@ -18,11 +18,12 @@ from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, repor
 from browsing import LEGS, large_report, legs_report, picture_report, rich_report
 from coval_gate.coval.model import Details, TrendRun, Turn
 from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.report import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.charts import binned
-from coval_gate.report.document.results import BoundFacts, Distribution, SimulationFacts
+from coval_gate.report.document.metrics import BoundFacts, Distribution
+from coval_gate.report.document.simulations import SimulationFacts
+from coval_gate.report.formats.html import Table, table, web_address
 from coval_gate.report.formats.html.plots import WIDTH, Histogram, Line, Point, histogram, scale_of, trend, trend_of
-from coval_gate.report.formats.html.table import Table, table, web_address
-from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.model import Report
 from hostile import HARMLESS, report_of
 from readers import HtmlPage
@@ -233,7 +234,7 @@ def test_conversation_measures_how_long_the_agent_took() -> None:
 def test_conversation_keeps_its_end_within_its_room() -> None:
     turns = [Turn(role="agent", text=f"turn {place:03} {'x' * 991}") for place in range(600)]
     (row,) = (row for row in table_of(with_turns(turns)).rows if row.facts.turns)
-    assert [turn.text[:8] for turn in row.turns] == [f"turn {place}" for place in range(200, 600)]
+    assert [turn.text[:8] for turn in row.facts.turns] == [f"turn {place}" for place in range(200, 600)]
     assert "200 earlier turns left out." in render(with_turns(turns))
 
 

@@ -16,7 +16,7 @@ from coval_gate.inputs.checks import check_inputs, warnings_about
 from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource
 from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.compose.provenance import configuration
+from coval_gate.report.document.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 
 

@@ -54,7 +54,7 @@ def missed(report: Report) -> dict[str, list[str]]:
     """Return what each simulation to look at misses, in the order of the rows."""
     (leg,) = composed(report).legs
     rows = (row for row in leg.simulations if row.is_to_look_at)
-    return {row.id: [" – ".join(filter(None, (text, miss.here))) for miss, text in row.missed] for row in rows}
+    return {row.id: [" – ".join(filter(None, (miss.text, miss.here))) for miss in row.misses] for row in rows}
 
 
 def test_missing_value_misses_target() -> None:

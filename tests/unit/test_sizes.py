@@ -23,11 +23,7 @@ from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.report.compose import document_of as compose
-from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
-from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
-from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
-from coval_gate.report.limits import (
+from coval_gate.report import (
     LONGEST_MENTION,
     MOST_CRITERIA,
     MOST_FIGURES,
@@ -35,6 +31,9 @@ from coval_gate.report.limits import (
     MOST_IDS,
     MOST_VALUES,
 )
+from coval_gate.report.document import document_of as compose
+from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
+from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT, SUMMARY_LIMIT
 from coval_gate.report.markdown import utf8_size
 from coval_gate.report.model import LegReport, Report
 from readers import MarkdownPage
@@ -92,8 +91,8 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
         assert len(criterion["simulation_ids"]) == min(MOST_IDS, blamed)
         assert criterion["simulation_ids_left_out"] == blamed - len(criterion["simulation_ids"])
     for row in parsed_leg["simulations"]:
-        assert len(row["missed_criteria"]) == MOST_MISSES
-        assert row["missed_criteria_left_out"] == THRESHOLDS - MOST_MISSES
+        assert len(row["misses"]) == MOST_MISSES
+        assert row["misses_left_out"] == THRESHOLDS - MOST_MISSES
         assert len(row["values"]) == min(MOST_VALUES, metrics)
         assert row["values_left_out"] == metrics - len(row["values"])
     explained = parsed_leg["simulations"][0]
@@ -156,7 +155,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     checks = tuple(replace(check, criterion=ThresholdHolds(threshold=long)) for check in leg.judgement.checks[-20:])
     report = large._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),))
     (found,) = json.loads(document(report))["legs"]
-    assert {len(text) for row in found["simulations"] for text in row["missed_criteria"]} == {LONGEST_MENTION}
+    assert {len(miss["text"]) for row in found["simulations"] for miss in row["misses"]} == {LONGEST_MENTION}
     assert {criterion["criterion"] for criterion in found["criteria"]} == {text}
     simulations, gate = ET.fromstring(junit(report))
     assert len(ET.tostring(simulations, encoding="unicode")) < 200 * (MOST_MISSES + 2) * (LONGEST_MENTION + 100)

@@ -24,7 +24,7 @@ from coval_gate.gate.judgement import (
 )
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.report.compose import document_of
+from coval_gate.report.document import document_of
 from coval_gate.report.model import Report
 from coval_gate.report.wording import advice, doubt_lines, reason, reasons, title
 

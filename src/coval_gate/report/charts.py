@@ -1,8 +1,4 @@
-"""How a metric's values are spread out: ranges that people like to read, and a chart of them in Mermaid. Pure.
-
-GitHub draws it in the reader's theme. Nothing but numbers goes into it: no text from outside can become a part of the
-drawing. Mermaid draws no line at a bound, so the ranges meet there, and those beyond it have another colour.
-"""
+"""How a metric's values are spread out, in ranges that people like to read. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ from typing import Final, Literal
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report.document.results import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12
@@ -23,18 +18,10 @@ ROUNDING: Final = 1e-9
 SMALLEST: Final = 1e-300  # width of a range; closer numbers cannot be divided
 Side = Literal["within", "beyond", "both"]
 
-# Visible in both themes; the default colour of bars is nearly invisible on white.
-BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 LARGEST, CLOSEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
 STRETCH: Final = 1.0  # of the values' range; how far it may grow on each side to include a bound
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
-WIDTH: Final = 640  # pixels
-SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
-TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
-# Mermaid draws bars from half a label below the axis's 0, so even a bar of 0 would be seen. Ranges without values have
-# a number below that instead.
-NO_BAR: Final = -0.06  # of the axis
 
 
 class Bins(NamedTuple):
@@ -109,11 +96,12 @@ class DrawnBound(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Ranges of values: how many of each sample they contain, and whether they are beyond the bound."""
+    """Ranges of values: percent of the values in each, now and earlier, and whether it is beyond the bound."""
 
     labels: list[str]
-    counts: list[list[int]]
+    shares: list[float]
     beyond: list[bool]
+    earlier: list[float]
 
 
 def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Spread | None:
@@ -148,10 +136,12 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
     digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     shown = [number(round(end, digits), EXACT) for end in ends]
     places = range(ranges.first, ranges.first + ranges.number)
+    shares = [[round(100 * count / sum(of_sample), 1) for count in of_sample] for of_sample in counts]
     return Spread(
         labels=[f"{lower} – {upper}" for lower, upper in pairwise(shown)],
-        counts=counts,
+        shares=shares[0],
         beyond=[(place >= 0) is middle.upper if middle else side == "beyond" for place in places],
+        earlier=shares[1] if len(samples) > 1 else [],
     )
 
 
@@ -168,33 +158,3 @@ def _can_draw(values: Sequence[float]) -> bool:
     """Return whether the values have a size that labels with four decimals and bars can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     return max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)
-
-
-def drawn(chart: Chart) -> str:
-    """Return a fenced chart: bars, in two colours if the bound divides them, and a line of earlier values.
-
-    Notation: Mermaid's documentation of xychart.
-    """
-    parts = [(BLUE, False), (ORANGE, True)]
-    bars = list(zip(chart.shares, chart.beyond, strict=True))
-    plots = [(colour, "bar", [share if beyond is side else 0.0 for share, beyond in bars]) for colour, side in parts]
-    plots = [plot for plot in plots if any(plot[2])] + ([(GREY, "line", chart.earlier)] if chart.earlier else [])
-    top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
-    nothing = {"bar": NO_BAR * top, "line": 0.0}
-    filled = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
-    labels = [f'"{label}"' for label in chart.labels]
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
-    colours = ", ".join(colour for colour, _, _ in filled)
-    axis = f'"{chart.unit}" ' if chart.unit else ""
-    return "\n".join(
-        [
-            "```mermaid",
-            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
-            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
-            "xychart-beta",
-            f"    x-axis {axis}[{', '.join(labels)}]",
-            f'    y-axis "% of simulations" 0 --> {top}',
-            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in filled),
-            "```",
-        ]
-    )

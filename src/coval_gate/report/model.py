@@ -22,8 +22,8 @@ UNFOUND: Final[Findings] = findings_of(UNFINISHED)  # in place of findings that 
 class RunReport(NamedTuple):
     """A run by itself. `status`: what Coval reported last; `verdict`: on this run alone."""
 
-    run_id: str
-    run_url: str
+    id: str
+    url: str
     status: str
     verdict: Verdict | None
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
-from coval_gate.report.charts import drawn
+from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import NOTICEABLE, CriteriaGroup, Criterion
+from coval_gate.report.document.criteria import NOTICEABLE, Criterion
 from coval_gate.report.document.legs import Leg, VariantFacts
-from coval_gate.report.document.results import Figures, MetricFacts, SimulationFacts
-from coval_gate.report.limits import MOST_SHOWN
+from coval_gate.report.document.metrics import Chart, Figures, MetricFacts
+from coval_gate.report.document.references import CriteriaGroup
+from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
 
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
@@ -25,6 +27,14 @@ MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
+# Visible in both themes; the default colour of bars is nearly invisible on white.
+BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
+WIDTH: Final = 640  # pixels
+SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
+TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
+# Mermaid draws bars from half a label below the axis's 0, so even a bar of 0 would be seen. Ranges without values have
+# a number below that instead.
+NO_BAR: Final = -0.06  # of the axis
 FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
@@ -73,24 +83,29 @@ def _value(criterion: Criterion | None) -> str:
     return f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else ""
 
 
-def comparison_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
-    why = f"; {escape(group.why)}" if group.why and not group.why_is_told else ""
-    yield f"{sentence(group.reference)}{why}"
-    values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
-    head = ("", "criterion", *values, group.shows)
+def criteria_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
+    yield sentence(group.reference)
     criteria = leg.of_group(group)
-    yield from check_tables(criteria, group.total, head, partial(_row, len(values)), only_missed=leg.folds_met)
+    if group.compared_with:
+        values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
+        head: tuple[str, ...] = ("", "criterion", *values, group.shows)
+        to_row = partial(_compared_row, len(values))
+    else:
+        noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
+        head = ("", "criterion", "actual", *([group.shows] if noted else []))
+        to_row = partial(_row, noted)
+    yield from _tables(criteria, group.total, head, to_row, only_missed=leg.folds_met)
     if any(_noticeable(criterion) for criterion in criteria):
         yield NOTICEABLE
 
 
-def check_tables(
+def _tables(
     criteria: Sequence[Criterion],
     total: int,
     head: tuple[str, ...],
     to_row: Callable[[Criterion], str],
     *,
-    only_missed: bool = False,
+    only_missed: bool,
 ) -> Iterator[Listing]:
     """Yield one table or, of many criteria, the gravest and the others folded; `only_missed` folds all others."""
     missed = [criterion for criterion in criteria if criterion.is_missed]
@@ -110,10 +125,16 @@ def check_tables(
         yield table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
 
 
-def _row(columns: int, criterion: Criterion) -> str:
+def _row(noted: bool, criterion: Criterion) -> str:
+    notes = (escape(criterion.note_text),) if noted else ()
+    actual = escape("; ".join(filter(None, (criterion.actual_text, criterion.first_text))))
+    return row(MARKS[criterion.verdict], _criterion(criterion), actual, *notes)
+
+
+def _compared_row(columns: int, criterion: Criterion) -> str:
     texts = (criterion.earlier_text, criterion.actual_text, criterion.difference_text)
     values = [""] * columns if criterion.problem else map(escape, texts)
-    return row(MARKS[criterion.verdict], criterion_cell(criterion), *values, _shown(criterion))
+    return row(MARKS[criterion.verdict], _criterion(criterion), *values, _shown(criterion))
 
 
 def _shown(criterion: Criterion) -> str:
@@ -137,7 +158,7 @@ def flipped(leg: Leg) -> Iterator[str | Listing]:
         yield f"**{leg.flips_text}**"
     flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.flipped]
     words = [word for word in ("fails now", "passes now") if any(word in criterion.flipped for criterion in flips)]
-    rows = (row(criterion_cell(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
+    rows = (row(_criterion(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
     folded = leg.flips_text if leg.flips > FEW_FLIPS else ""
     yield table(head=("criterion", *words), rows=rows, total=leg.flipped_criteria, folded=folded)
 
@@ -148,7 +169,7 @@ def _cases(cases: Sequence[str], left_out: int) -> str:
     return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
 
 
-def criterion_cell(criterion: Criterion) -> str:
+def _criterion(criterion: Criterion) -> str:
     return code(criterion.criterion) + (f" ({escape(criterion.mutation)})" if criterion.mutation else "")
 
 
@@ -203,6 +224,37 @@ def _charts(leg: Leg) -> Iterator[str]:
         yield drawn(chart)
 
 
+def drawn(chart: Chart) -> str:
+    """Return a fenced chart: bars, in two colours if the bound divides them, and a line of earlier values.
+
+    GitHub draws it in the reader's theme. It contains only numbers: no text from outside can become a part of the
+    drawing. Mermaid draws no line at a bound, so the ranges meet there. Notation: its documentation of xychart.
+    """
+    parts = [(BLUE, False), (ORANGE, True)]
+    bars = list(zip(chart.shares, chart.beyond, strict=True))
+    plots = [(colour, "bar", [share if beyond is side else 0.0 for share, beyond in bars]) for colour, side in parts]
+    plots = [plot for plot in plots if any(plot[2])] + ([(GREY, "line", chart.earlier)] if chart.earlier else [])
+    top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
+    nothing = {"bar": NO_BAR * top, "line": 0.0}
+    filled = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
+    labels = [f'"{label}"' for label in chart.labels]
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
+    colours = ", ".join(colour for colour, _, _ in filled)
+    axis = f'"{chart.unit}" ' if chart.unit else ""
+    return "\n".join(
+        [
+            "```mermaid",
+            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
+            f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
+            "xychart-beta",
+            f"    x-axis {axis}[{', '.join(labels)}]",
+            f'    y-axis "% of simulations" 0 --> {top}',
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in filled),
+            "```",
+        ]
+    )
+
+
 def troubled(document: Document) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
     ill = [(leg, one) for leg in document.legs for one in leg.simulations if one.is_to_look_at]
@@ -254,9 +306,9 @@ def passed(document: Document) -> Iterator[Listing]:
 
 
 def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
-    criteria = ((code(criterion), escape(miss.here)) for miss, criterion in simulation.missed)
+    criteria = ((code(miss.text), escape(miss.here)) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
-    if more := simulation.missed_criteria_left_out:
+    if more := simulation.misses_left_out:
         misses.append(f"… and {plural(more, 'more criterion', 'more criteria')}")
     if simulation.trouble:
         misses.append("did not complete")

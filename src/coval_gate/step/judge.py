@@ -16,7 +16,7 @@ from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.report.compose.criteria import listed
+from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.details import fetch_details, fetch_trend, with_units
 from coval_gate.step.leg import Leg, Trial

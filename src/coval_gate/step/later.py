@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coval_gate.gate import judgement
     from coval_gate.history import comparable
     from coval_gate.inputs import file, nodes
-    from coval_gate.report import compose as document
+    from coval_gate.report import document
     from coval_gate.step import (
         adopt,
         base,
@@ -52,7 +52,7 @@ else:
 AT_THE_END: Final = ("cleanup", "evaluate", "report")
 ELSEWHERE: Final = {  # than in this package
     "comparable": "history.comparable",
-    "document": "report.compose",
+    "document": "report.document",
     "file": "inputs.file",
     "judgement": "gate.judgement",
     "nodes": "inputs.nodes",

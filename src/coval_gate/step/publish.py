@@ -21,7 +21,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
-from coval_gate.ci.host import BUG, NAME, Host, tolerant
+from coval_gate.ci.host import BUG, NAME, Host, PageText, tolerant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.formats import FILES, File, rendered
@@ -230,7 +230,8 @@ class Publisher:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            self._host.add_summary((yield from self._rendered(report, partial(rendered, "summary"))))
+            page: PageText = yield from self._rendered(report, partial(rendered, "pages", input_name="summary"))
+            self._host.add_summary(page.summary)
 
     def _log_briefly(self, report: Report) -> None:
         document = self.pages.documents.of(report, brief=True)

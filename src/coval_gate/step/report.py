@@ -92,7 +92,7 @@ def _base_report(step: Step, base: Leg) -> BaseReport:
 def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
     verdict = (trial.judgement or judgement).verdict
     status = trial.run.status if trial.run else ""
-    return RunReport(run_id=trial.run_id, run_url=step.run_url(trial.run_id), status=status, verdict=verdict)
+    return RunReport(id=trial.run_id, url=step.run_url(trial.run_id), status=status, verdict=verdict)
 
 
 def announce(step: Step) -> Procedure[None]:

@@ -1,64 +1,45 @@
-"""The document: what a step found, with everything that people read of it."""
+"""The document: what a step found, with everything that people read of it, and what identifies the step's pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
-from typing import Literal
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from coval_gate.base.text import visible
-from coval_gate.inputs.inputs import LAUNCH_IDS
-from coval_gate.report.document.base import VERSIONS, Link, Model, Text
-from coval_gate.report.document.legs import Judged, Leg
-
-
-class StepFacts(Model):
-    """Where and when the step ran."""
-
-    repository: Text
-    commit: Text
-    pull_request: int | None
-    workflow: Text
-    job: Text
-    matrix: Text
-    """What distinguishes the job from others with the same name; empty without a matrix."""
-    url: Text
-    attempt: Text
-    later_attempt: Text
-    """The attempt, if it is not the first."""
-    actor: Text
-    began: Text
-    """ISO 8601, UTC."""
-    duration_seconds: float
-    coval_gate: Text
-    """Version of this action."""
-
-    def after(self, text: str) -> str:
-        """Return a text with what distinguishes the job after it."""
-        return f"{text} ({self.matrix})".lstrip() if self.matrix else text
-
-
-class EvaluatedFacts(Model):
-    """Agents, test sets or personas that a heading names."""
-
-    word: Text
-    """What they are, such as "test set"."""
-    text: Text
-    is_name: bool
-    """Whether these are names, not ids."""
-
-
-class PlaceFacts(Model):
-    """What the step tested: a pull request, a branch or a commit."""
-
-    word: Text
-    text: Text
-    url: Text
-    is_code: bool
-    note: Text
-    """What follows the text."""
+from coval_gate.gate.judgement import gravity
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import CONTEXT_LIMIT, LAUNCH_IDS
+from coval_gate.report import MOST_LISTED, MOST_SHOWN, wording
+from coval_gate.report.document.base import (
+    SCHEMA_VERSION,
+    VERSIONS,
+    Judged,
+    Link,
+    Model,
+    Text,
+    judged_facts,
+)
+from coval_gate.report.document.legs import Leg, leg_facts, whole
+from coval_gate.report.document.provenance import (
+    EvaluatedFacts,
+    PlaceFacts,
+    StepFacts,
+    all_subjects,
+    configuration,
+    links,
+    named_in_heading,
+    places,
+    provenance,
+    step_facts,
+    what_ran,
+)
+from coval_gate.report.document.simulations import places_of
+from coval_gate.report.model import LegReport, Report
 
 
 class PageFacts(Model):
@@ -153,3 +134,94 @@ class Document(Judged):
     def other_inputs(self) -> dict[str, str]:
         """The inputs that `facts` do not tell."""
         return {name: text for name, text in self.inputs.items() if name not in (*LAUNCH_IDS, "matrix")}
+
+
+def document_of(report: Report, *, brief: bool = False) -> Document:
+    """Return everything that formats show; with `brief`, without the simulations."""
+    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs))
+    judgement = report.judgement
+    ranks = [()] * len(report.legs) if brief else places_of(report.legs)
+    failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
+    forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
+    run_ids = _run_ids(report.legs)
+    judged = judged_facts(judgement, report.legs, named=True)
+    return Document(
+        schema_version=SCHEMA_VERSION,
+        passed=judgement.verdict is Verdict.PASSED,
+        title=wording.title(judgement, is_doubtful=judged["is_doubtful"]),
+        evaluated=named_in_heading(report),
+        places=places(report),
+        tested=all_subjects(report),
+        **judged,
+        **_untold(report, judged),
+        run_ids=run_ids,
+        planned_simulations=_planned(report.legs),
+        failed_simulation_ids=list(islice(failed, MOST_LISTED)),
+        forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
+        decided_by=judgement.of_legs.decisive if judgement.of_legs else "",
+        failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
+        links=links(report, run_ids, judged["link"]),
+        step=step_facts(report),
+        pages=PageFacts(
+            commit=report.context.sha if report.context.sha_is_known else "",
+            commit_status=_named(report, "commit_status"),
+            check_run=_named(report, "check_run"),
+            key=_key(report),
+            references=_references(report),
+        ),
+        facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
+        inputs=configuration(report.inputs, report.wrong) if report.inputs else {},
+        legs=[leg_facts(report, leg, places) for leg, places in zip(report.legs, ranks, strict=True)],
+        gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
+    )
+
+
+def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
+    """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
+    judgement = report.judgement
+    if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
+        return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
+    shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_SHOWN)]
+    is_missing, others = wording.untold_reasons(judgement, judged["reasons"], shown)
+    is_missing = is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
+    return {"reason_is_untold": is_missing, "untold_reasons": others}
+
+
+def _run_ids(legs: Sequence[LegReport]) -> list[str]:
+    bases = [leg.base for leg in legs if leg.base]
+    first = [*(leg.run_id for leg in legs), *(base.run_id for base in bases)]
+    again = [run.id for leg in legs for run in leg.runs[1:]] + [id_ for base in bases for id_ in base.again]
+    return list(dict.fromkeys(filter(None, first + again)))
+
+
+def _planned(legs: Sequence[LegReport]) -> int | None:
+    bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
+    sizes = [*(leg.planned for leg in legs), *bases.values()]
+    return None if None in sizes or not sizes else sum(filter(None, sizes))
+
+
+def _named(report: Report, input_name: str) -> str:
+    name = getattr(report.inputs, input_name, "")
+    return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""
+
+
+def _key(report: Report) -> str:
+    """Return a digest: names may contain even the end of an HTML comment."""
+    context, inputs = report.context, report.inputs
+    mutations = inputs.mutation_ids if inputs else ()
+    # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
+    template = (inputs.run_template_id,) if inputs and inputs.run_template_id else ()
+    asked = what_ran(report)
+    only = report.legs[0] if len(report.legs) == 1 and not any((*asked.values(), *template)) else None
+    evaluated = [*what_ran(report, only).values(), *mutations, *template]
+    matrix = [context.matrix.digest] if context.matrix else []
+    workflow = context.lasting_workflow or context.workflow
+    key = json.dumps([workflow, context.job, context.step, evaluated, *matrix])
+    return hashlib.sha256(key.encode()).hexdigest()[:24]
+
+
+def _references(report: Report) -> list[str]:
+    inputs, context = report.inputs, report.context
+    waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()
+    run_ids = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
+    return run_ids[::-1] or [f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"]

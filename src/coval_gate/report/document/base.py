@@ -1,11 +1,22 @@
-"""What all models of the document share."""
+"""What the parts of the document share: texts, marked sentences, and a verdict with reasons and figures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from coval_gate.base.text import one_line, plural, shortened_at_word
+from coval_gate.gate.checks import Check
+from coval_gate.gate.claims import flips_title
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.measure import Totals, sum_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.report import MOST_CRITERIA, wording
+from coval_gate.report.model import LegReport
+from coval_gate.report.wording.checks import counts_text
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -16,7 +27,7 @@ CauseWord = Literal["new", "old", "flaky"]  # in the order of reports
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations
-SCHEMA_VERSION: Final = "4.0"
+SCHEMA_VERSION: Final = "5.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
@@ -67,3 +78,140 @@ class Link(Model):
 def plain(parts: Sequence[Part]) -> str:
     """Return the sentence without marks and links."""
     return "".join(part.text for part in parts)
+
+
+PLACE: Final = re.compile("\0([0-9]+)\0")  # of a part in a sentence; no text has this character on one line
+MUTATION: Final = " (mutation)"  # distinguishes a mutation with the name of the agent itself
+
+
+class Parts:
+    """Makes parts of a sentence whose marks are given to it as functions."""
+
+    def __init__(self) -> None:
+        self._marked: list[Part] = []
+
+    def code(self, text: object, url: str = "") -> str:
+        return self._mark(Part(text=one_line(text), is_code=True, is_title=False, url=url))
+
+    def title(self, text: str) -> str:
+        return "".join(self._mark(part.model_copy(update={"is_title": True})) for part in self.of(text))
+
+    def of(self, sentence: str) -> list[Part]:
+        return [
+            self._marked[int(piece)] if place % 2 else Part(text=piece, is_code=False, is_title=False, url="")
+            for place, piece in enumerate(PLACE.split(sentence))
+            if piece
+        ]
+
+    def _mark(self, part: Part) -> str:
+        self._marked.append(part)
+        return f"\0{len(self._marked) - 1}\0"
+
+
+def variant_key(variant: str) -> str:
+    """Return a unique name for a variant, also for the agent itself."""
+    taken = variant.startswith(AGENT) and not variant.removeprefix(AGENT).replace(MUTATION, "")
+    return f"{variant}{MUTATION}" if taken else variant or AGENT
+
+
+class Judged(Model):
+    """What a step and each of its legs have in common: a verdict, why, and a few figures."""
+
+    verdict: Outcome | None
+    """Null with mode launch, which asks for none."""
+    passes: bool
+    """Whether the step may succeed: the verdict is passed or skipped, there is none, or the inputs tolerate it."""
+    heading: Text
+    """The verdict with a mark, such as "❌ Failed"; without a verdict, what the step did."""
+    status: Text
+    """As in the output `status`."""
+    reason: Text
+    """The gravest reason, and how many others there are."""
+    others_text: Text
+    """The end of `reason`: how many others there are; empty without any."""
+    reasons: list[Text]
+    """The reasons, the gravest first; if there are too many, only the first."""
+    reasons_left_out: int
+    """How many more there are."""
+    advice: Text
+    is_doubtful: bool
+    """Whether a criterion that was judged looks like a mistake."""
+    link: Text
+    total_simulations: int | None
+    """Also those that Coval does not list."""
+    completed_simulations: int | None
+    unpassed_simulations: int | None
+    """How many did not complete or, where targets count, missed one; null if nothing was judged."""
+    pass_rate: float | None = Field(ge=0, le=1)
+    """The share of the others."""
+    missed_text: Text
+    """How many criteria that decide are missed, such as "1 of 3 missed"."""
+    flips_text: Text
+    """How many test cases flipped since the baseline; empty without any."""
+    causes_text: Text
+    """How many test cases have each cause, over all simulations; empty where no cause is known."""
+    failing_causes_text: Text
+    """The same over the simulations that explain a failure."""
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether it passes although its verdict is neither passed nor skipped."""
+        return self.passes and self.verdict not in (None, "passed", "skipped")
+
+    def headline(self, limit: int) -> str:
+        """Return heading and reason on one line of at most `limit` characters."""
+        beginning = f"{self.heading}{' (passes)' if self.is_tolerated else ''}: "
+        return f"{beginning}{self.short_reason(limit - len(beginning))}"
+
+    def short_reason(self, limit: int) -> str:
+        """Return the reason in at most `limit` characters; how many others there are stays."""
+        others = self.others_text
+        return shortened_at_word(self.reason.removesuffix(others), limit - len(others)) + others
+
+
+def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
+    """Return what a judgement of legs says, in fields of Judged. `named`: what is missed is a criterion."""
+    reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
+    totals = sum_of([totals for leg in legs if (totals := totals_of(leg))])
+    judged = totals if any(leg.judgement.totals for leg in legs) else None
+    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
+    rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
+    return {
+        "verdict": judgement.verdict,
+        "passes": judgement.lets_pass,
+        "heading": wording.heading(judgement),
+        "status": judgement.status,
+        "reason": wording.reason(judgement, reasons),
+        "others_text": wording.others_text(judgement, len(reasons) - 1),
+        "reasons": list(reasons[:MOST_CRITERIA]),
+        "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA),
+        "advice": wording.advice(judgement, doubts),
+        "is_doubtful": bool(doubts),
+        "link": wording.link(judgement),
+        "total_simulations": totals.total if totals else None,
+        "completed_simulations": totals.completed if totals else None,
+        "unpassed_simulations": len(judged.unpassed) + judged.unlisted if judged else None,
+        "pass_rate": judged.pass_rate if judged else None,
+        "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
+        "flips_text": flips_title(failing, passing) if failing or passing else "",
+        "causes_text": counts_text(rows),
+        "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.explains_failure),
+    }
+
+
+def totals_of(leg: LegReport) -> Totals | None:
+    """Return the totals; of a leg that was not judged, those of its last poll, with none passed."""
+    if leg.judgement.totals or not (leg.run and leg.run.progress):
+        return leg.judgement.totals
+    polled = leg.run.progress.in_simulations(leg.planned)
+    return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
+
+
+def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
+    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
+    checks = [check for check in checks if not check.informs]
+    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
+    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
+    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
+    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
+    return ", ".join(unmet) or (f"{total} met" if checks else "")

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+import math
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
-from coval_gate.gate.claims import CHANCE
-from coval_gate.gate.compared import NotFoundKind, Unchecked
+from coval_gate.gate.checks import NAMES, Check, bound_text
+from coval_gate.gate.claims import CHANCE, Words, claim_text
+from coval_gate.gate.findings import Findings
 from coval_gate.gate.measure import Trend, Unit
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report.document.base import AGENT, MayGrow, Model, Outcome, Part, Text
+from coval_gate.report import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
+from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
+from coval_gate.report.wording.checks import (
+    actual_text,
+    check_reason,
+    first_text,
+    informs_text,
+    margin_text,
+    note_text,
+    shown_verdict,
+)
 
 NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
@@ -26,50 +39,6 @@ class LeftOutFacts(Model):
     """Test cases that lack a value on one side."""
     runs: int
     """Runs of the baseline with another persona, without the metric, or with another version of it."""
-
-
-class BaselineRunFacts(Model):
-    """A run of the baseline, and how it differs from this run."""
-
-    id: Text
-    url: Text
-    created: Text
-    """As Coval reports it; empty where it does not."""
-    changed_test_cases: int
-    """How many test cases have changed contents."""
-    changed_metrics: list[Text]
-    """Ids of metrics of which it used another version."""
-    changed_persona: bool
-    """Whether it used another persona, or another version of it; then it is not compared."""
-    changed_options: list[Text]
-    """Launch options that differ and may matter, by the names of inputs."""
-    unchecked: list[Annotated[Unchecked, MayGrow()]]
-    """Coval does not say whether these have changed. More words may follow."""
-
-
-class NoBaselineFacts(Model):
-    """Why there is no baseline."""
-
-    kind: Annotated[NotFoundKind, MayGrow()]
-    """The reason in a word. More words may follow."""
-    run_id: Text
-    """The unusable run; empty where there is none."""
-    text: Text
-
-
-class BaselineFacts(Model):
-    """The runs behind the input `baseline`."""
-
-    source: Text
-    """As the input spells it."""
-    runs: list[BaselineRunFacts]
-    """The newest first."""
-    runs_left_out: int
-    """How many more there are."""
-    fewer_than_asked: int
-    """How many of the requested runs do not exist."""
-    missing: NoBaselineFacts | None
-    """Why there is no run; null where there is one."""
 
 
 class Criterion(Model):
@@ -140,12 +109,10 @@ class Criterion(Model):
     """The first simulations that miss the criterion, if the verdict is not passed."""
     simulation_ids_left_out: int
     """How many more miss it."""
-    reference: Literal["", "baseline", "base"]
-    """baseline: earlier runs; base: the agent itself in the same run or, with base_agent_id, that agent's run; empty: a
-    number. With a reference, `actual`, `count` and `missing` are over the test cases that both sides have, and `bound`
-    is computed from the reference."""
-    compared_with: Text
-    """The reference in a word, as reports name it: baseline, agent, or base; empty: a number."""
+    compared_with: Literal["", "baseline", "agent", "base"]
+    """baseline: earlier runs; agent: the agent itself in the same run; base: the run of the agent that base_agent_id
+    names; empty: a number. With such a reference, `actual`, `count` and `missing` are over the test cases that both
+    sides have, and `bound` is computed from it."""
     advisory: bool
     """Whether it only informs, and can never fail."""
     baseline_value: float | None
@@ -236,22 +203,93 @@ class Criterion(Model):
         return "" if self.variant == AGENT else self.variant
 
 
-class CriteriaGroup(Model):
-    """The criteria of a leg that compare with the same reference."""
+def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Criterion]:
+    return [criterion_of(check, case_name) for check in findings.checks.first(MOST_CRITERIA)]
 
-    compared_with: Text
-    """As in the criteria; empty: those that compare with a number."""
-    reference: list[Part]
-    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty."""
-    why: Text
-    """Why there is no baseline, as a clause; empty where there is one."""
-    why_is_told: bool
-    """Whether the first reason of the leg says so."""
-    total: int
-    """How many criteria it has."""
-    compared: int
-    """How many of them were compared."""
-    shows: Text
-    """The title of a column with what comparisons show."""
-    notes: Text
-    """The title of a column with `note_text`."""
+
+def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criterion:
+    measure, requirement = check.measure, check.requirement
+    bound = requirement.bound if requirement else None
+    if requirement and check.comparison:  # computed from a reference: without rounding errors
+        bound = float(f"{requirement.bound:.12g}")
+    interval = measure.interval if measure else None
+    blamed = () if check.passed and not check.informs else check.simulations
+    return Criterion(
+        kind=check.criterion.kind,
+        criterion=check.criterion.text,
+        verdict=shown_verdict(check).value,
+        met=check.passed,
+        actual=_exact(check, measure.value) if measure else None,
+        operator=requirement.operator if requirement else None,
+        bound=bound,
+        unit=measure.unit if measure else None,
+        margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
+        runs=check.runs,
+        run_id=check.run_id,
+        first_actual=_exact(check, check.first.value) if check.first else None,
+        count=measure.count if measure else None,
+        missing=measure.missing if measure else None,
+        lower=_finite(interval.lower) if interval else None,
+        upper=_finite(interval.upper) if interval else None,
+        confidence=interval.confidence if interval else None,
+        problem=check.problem.kind if check.problem else "",
+        actual_text=actual_text(check),
+        first_text=first_text(check),
+        required_text=f"{requirement.operator} {bound_text(check)}" if requirement and measure else "",
+        claim_text=claim_text(check),
+        margin_text=margin_text(check),
+        informs_text=informs_text(check),
+        note_text=note_text(check),
+        reason=check_reason(check),
+        user_defined=check.user_defined,
+        of_variant=check.several,
+        variant=variant_key(check.variant),
+        metric_id=check.metric,
+        simulation_ids=list(blamed[:MOST_IDS]),
+        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
+        **_comparison(check),
+        **_flips(check, case_name),
+    )
+
+
+def _comparison(check: Check) -> dict[str, Any]:
+    compared, measure = check.comparison, check.measure
+    change = compared.change if compared else None
+    return {
+        "compared_with": NAMES[check.reference],
+        "advisory": not check.decides,
+        "baseline_value": _exact(check, compared.value) if compared else None,
+        "actual_pooled": _exact(check, measure.pooled) if measure else None,
+        "baseline_count": compared.count if compared else None,
+        "baseline_missing": compared.missing if compared else None,
+        "baseline_pooled": _exact(check, compared.pooled) if compared else None,
+        "change": float(f"{measure.value - compared.value:.12g}") if compared and measure else None,
+        "change_lower": _finite(change.lower) if change else None,
+        "change_upper": _finite(change.upper) if change else None,
+        "change_confidence": change.confidence if change else None,
+        "trend": compared.trend if compared else None,
+        "by_chance": compared.by_chance if compared else 0,
+        "noticeable_change": compared.noticeable if compared else None,
+        "shared_test_cases": compared.cases if compared else None,
+        "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
+        **{f"{name}_text": text for name, text in Words.of(check)._asdict().items()},
+    }
+
+
+def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in ("newly_failing", "newly_passing"):
+        cases = getattr(check.comparison, name, ())
+        shown = list(cases[:MOST_FLIPS])
+        left_out = len(cases) - len(shown)
+        fields |= {name: shown, f"{name}_cases": [*map(case_name, shown)], f"{name}_left_out": left_out}
+    return fields
+
+
+def _exact(check: Check, value: float | None) -> float | None:
+    """Return a figure without rounding errors: 0.433, not 0.43300000000000005. A share stays an exact quotient."""
+    return float(f"{value:.15g}") if value is not None and check.scale.unit == "metric" else value
+
+
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None

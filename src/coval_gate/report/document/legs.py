@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import Final
 
-from coval_gate.base.text import shortened_at_word
-from coval_gate.report.document.base import Model, Outcome, Part, Stability, Text
-from coval_gate.report.document.criteria import (
-    BaselineFacts,
-    CriteriaGroup,
-    Criterion,
+from coval_gate.gate.checks import Check
+from coval_gate.gate.claims import notes_title
+from coval_gate.gate.compared import Standing, standing_text
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.variants import variants_of
+from coval_gate.gate.verdict import GRAVITY, Verdict
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
+from coval_gate.report import MOST_CRITERIA, TRANSCRIPTS_ROOM
+from coval_gate.report.document.base import (
+    Judged,
+    Model,
+    Outcome,
+    Part,
+    Parts,
+    Stability,
+    Text,
+    judged_facts,
+    missed_text,
+    variant_key,
 )
-from coval_gate.report.document.results import Chart, MetricFacts, SimulationFacts, TrendRunFacts
+from coval_gate.report.document.criteria import Criterion, criteria_of
+from coval_gate.report.document.metrics import (
+    Chart,
+    MetricFacts,
+    TrendRunFacts,
+    charts_of,
+    metrics_of,
+)
+from coval_gate.report.document.provenance import (
+    WITHHELD,
+    RunFacts,
+    configuration,
+    provenance,
+    run_page,
+    subject_in_words,
+    what_ran,
+)
+from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
+from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
+from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
+from coval_gate.report.wording.checks import in_figures, stability, where_text
 
-
-class RunFacts(Model):
-    """The run in Coval; empty where the step did not get that far."""
-
-    id: Text
-    url: Text
-    status: Text
-    """The last status that Coval reported: COMPLETED, FAILED and so on."""
-    agent_id: Text
-    persona_id: Text
-    test_set_id: Text
-    agent_name: Text
-    """As Coval shows it; empty where the API key may not read it, and likewise for the others."""
-    persona_name: Text
-    test_set_name: Text
-
-    @property
-    def called(self) -> dict[str, str]:
-        """The names by what they are of, with their ids in brackets; ids alone where there are no names."""
-        facts = self.model_dump()
-        kinds = {kind: (facts[f"{kind}_name"], facts[f"{kind}_id"]) for kind in ("agent", "persona", "test_set")}
-        return {kind.replace("_", " "): f"{name} ({id_})" if name else id_ for kind, (name, id_) in kinds.items()}
+UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
+    "sub_sample_size": "0",
+    "sub_sample_seed": "",
+}
+OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 
 
 class SingleRunFacts(Model):
@@ -51,10 +69,9 @@ class CaseFacts(Model):
     """A test case that failed in any of several runs, with the agent or one of its mutations."""
 
     test_case_id: Text
-    test_case: Text
-    """The test case in words, if the API key may read them."""
     name: Text
-    """The test case in words, with its id if several have the same words; otherwise the id."""
+    """The test case in words, if the API key may read them, with its id if several have the same words; otherwise the
+    id."""
     variant: Text
     stability: Stability
     """consistent: each of its conversations failed; flaky: only some of them."""
@@ -86,10 +103,8 @@ class StandingFacts(Model):
     """Whether a person accepted it."""
     tag: Text
     """The tag of the baseline that it has now; empty for a baseline of a branch."""
-    text: Text
-    """All of this in a sentence."""
     parts: list[Part]
-    """The same in parts."""
+    """All of this in a sentence."""
 
 
 class RepeatFacts(Model):
@@ -101,61 +116,6 @@ class RepeatFacts(Model):
     """Inputs to change beside `test_case_ids`."""
     command: dict[Text, Text]
     """All inputs of a command for the image, but the key; empty where one is unknown, or may hold a secret."""
-
-
-class Judged(Model):
-    """What a step and each of its legs have in common: a verdict, why, and a few figures."""
-
-    verdict: Outcome | None
-    """Null with mode launch, which asks for none."""
-    passes: bool
-    """Whether the step may succeed: the verdict is passed or skipped, there is none, or the inputs tolerate it."""
-    heading: Text
-    """The verdict with a mark, such as "❌ Failed"; without a verdict, what the step did."""
-    status: Text
-    """As in the output `status`."""
-    reason: Text
-    """The gravest reason, and how many others there are."""
-    others_text: Text
-    """The end of `reason`: how many others there are; empty without any."""
-    reasons: list[Text]
-    """The reasons, the gravest first; if there are too many, only the first."""
-    reasons_left_out: int
-    """How many more there are."""
-    advice: Text
-    is_doubtful: bool
-    """Whether a criterion that was judged looks like a mistake."""
-    link: Text
-    total_simulations: int | None
-    """Also those that Coval does not list."""
-    completed_simulations: int | None
-    unpassed_simulations: int | None
-    """How many did not complete or, where targets count, missed one; null if nothing was judged."""
-    pass_rate: float | None = Field(ge=0, le=1)
-    """The share of the others."""
-    missed_text: Text
-    """How many criteria that decide are missed, such as "1 of 3 missed"."""
-    flips_text: Text
-    """How many test cases flipped since the baseline; empty without any."""
-    causes_text: Text
-    """How many test cases have each cause, over all simulations; empty where no cause is known."""
-    failing_causes_text: Text
-    """The same over the simulations that explain a failure."""
-
-    @property
-    def is_tolerated(self) -> bool:
-        """Whether it passes although its verdict is neither passed nor skipped."""
-        return self.passes and self.verdict not in (None, "passed", "skipped")
-
-    def headline(self, limit: int) -> str:
-        """Return heading and reason on one line of at most `limit` characters."""
-        beginning = f"{self.heading}{' (passes)' if self.is_tolerated else ''}: "
-        return f"{beginning}{self.short_reason(limit - len(beginning))}"
-
-    def short_reason(self, limit: int) -> str:
-        """Return the reason in at most `limit` characters; how many others there are stays."""
-        others = self.others_text
-        return shortened_at_word(self.reason.removesuffix(others), limit - len(others)) + others
 
 
 class Leg(Judged):
@@ -223,3 +183,112 @@ class Leg(Judged):
     def named(self, text: str) -> str:
         """Return a text about the leg, with the leg's name if it has one."""
         return f"{self.name}: {text}" if self.name else text
+
+
+def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
+    """Return the leg with its variants, runs and findings, even if it has no judgement; `brief`: not of simulations."""
+    judgement, status = leg.judgement, leg.run.status if leg.run else ""
+    if leg.result and not judgement.variants:
+        judgement = judgement._replace(variants=variants_of(leg.result))
+    alone = RunReport(id=leg.run_id, url=leg.run_url, status=status, verdict=judgement.verdict)
+    return leg._replace(
+        judgement=judgement,
+        findings=findings_of(judgement, None if brief else leg.result) if leg.findings is UNFOUND else leg.findings,
+        runs=leg.runs or ((alone,) if leg.run_id else ()),
+    )
+
+
+def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
+    judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
+    cases = repetition.cases if repetition else ()
+    metrics, metrics_left_out = metrics_of(leg)
+    case_name = case_names(leg.details.labels)
+    names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
+    status = leg.run.status if leg.run else ""
+    own, shared = provenance(report, leg), provenance(report)
+    transcripts = sum(len(one.details.transcripts) for one in report.legs)
+    return Leg(
+        name=leg.name,
+        **judged_facts(judgement, [leg]),
+        run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
+        facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
+        repeat=_repeat(report, leg),
+        runs=[SingleRunFacts(**run._asdict()) for run in leg.runs],
+        failing_cases=[
+            CaseFacts(
+                test_case_id=case.test_case_id,
+                name=case_name(case.test_case_id),
+                variant=variant_key(case.variant),
+                stability=stability(case),
+                failed=case.failed,
+                total=case.total,
+            )
+            for case in cases
+        ],
+        failing_cases_text=in_figures(cases),
+        replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
+        baseline=baseline_facts(leg, judgement.baseline),
+        tested=subject_in_words(report, leg),
+        base_run_id=leg.base.run_id if leg.base else "",
+        base=baseline_facts(leg, judgement.base),
+        standing=_standing(leg.standing) if leg.standing else None,
+        variants=_variants(leg),
+        groups=groups_of(findings, leg),
+        notes=notes_title(findings.checks.checks),
+        flips=findings.failing + findings.passing,
+        flipped_criteria=sum(bool(one.newly_failing or one.newly_passing) for one in findings.checks.comparisons),
+        criteria=criteria_of(findings, case_name),
+        criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
+        charts=charts_of(leg),
+        trend=[TrendRunFacts(url=run_page(leg, run), **run._asdict()) for run in leg.trend],
+        metrics=metrics,
+        metrics_left_out=metrics_left_out,
+        old_text=f"Also fail {where_text(leg)}",
+        simulations=simulations_of(leg, places, case_name, TRANSCRIPTS_ROOM // max(1, transcripts)),
+    )
+
+
+def _standing(standing: Standing) -> StandingFacts:
+    parts = Parts()
+    text = standing_text(standing, code=parts.code)
+    return StandingFacts(accepted=standing.accepted, tag=standing.tag, parts=parts.of(text))
+
+
+def _variants(leg: LegReport) -> list[VariantFacts]:
+    ids = {name: members[0].mutation_id for name, members in (leg.result.variants if leg.result else {}).items()}
+    checks: dict[str, list[Check]] = {name: [] for name in ids}
+    for check in leg.judgement.checks:
+        if check.several:
+            checks.setdefault(check.variant, []).append(check)
+    shown = [variant for variant in leg.judgement.variants if variant.name in ids]
+    decided = {name: [check.verdict for check in of_variant if check.decides] for name, of_variant in checks.items()}
+    return [
+        VariantFacts(
+            variant=variant_key(variant.name),
+            mutation_id=ids[variant.name],
+            verdict=min(decided[variant.name], key=GRAVITY.index, default=Verdict.PASSED).value,
+            completed=len(variant.completed),
+            total=variant.total,
+            missed_text=missed_text(checks[variant.name]),
+        )
+        for variant in shown
+    ]
+
+
+def _repeat(report: Report, leg: LegReport) -> RepeatFacts:
+    inputs = leg.inputs or report.inputs
+    given = configuration(inputs) if inputs else {}
+    return RepeatFacts(
+        file=report.inputs.config_path if report.inputs and leg.inputs else "",
+        unset={name: value for name, value in UNSET.items() if name in given},
+        command=_command(given, what_ran(report, leg)),
+    )
+
+
+def _command(given: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
+    ran = {name: value for name, value in ids.items() if IDENTIFIER.fullmatch(value)}
+    if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
+        return {}
+    kept = {declaration.name for declaration in effective() if declaration.group in (CONNECTION, WHAT, GATE)}
+    kept -= {*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE}
+    return ran | {name: text for name, text in given.items() if name in kept}

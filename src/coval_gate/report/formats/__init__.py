@@ -14,7 +14,7 @@ from coval_gate.inputs.inputs import effective
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
 
-ALWAYS: Final = ("outputs", "summary", "log", "pages")  # what most reports are made with
+ALWAYS: Final = ("outputs", "log", "pages")  # what most reports are made with
 
 
 class File(NamedTuple):
@@ -38,7 +38,7 @@ FILES: Final = tuple(File(one.name, one.field.report) for one in effective() if 
 
 def load() -> None:
     """Import what most reports are made with: on a busy machine, a cancelled step has no time for it at its end."""
-    for name in ("compose", *(f"formats.{name}" for name in ALWAYS)):
+    for name in ("document", *(f"formats.{name}" for name in ALWAYS)):
         import_module(f"coval_gate.report.{name}")
 
 

@@ -13,10 +13,13 @@ from typing import Final
 
 from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
+from coval_gate.report import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.document import Document
+from coval_gate.report.document.base import plain
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import MetricFacts, SimulationFacts, TrendRunFacts, TurnFacts
+from coval_gate.report.document.metrics import MetricFacts, TrendRunFacts
+from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
 from coval_gate.report.formats.log import (
     MARKS,
     case_ids,
@@ -25,9 +28,7 @@ from coval_gate.report.formats.log import (
     ids_line,
     line_of,
     miss_lines,
-    title_of,
 )
-from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
@@ -68,7 +69,7 @@ def prompt_of(document: Document, leg: Leg, row: SimulationFacts) -> str:
         "# Coval evaluation: a simulation to look at",
         DATA,
         _evaluated(document, leg),
-        _case(leg, row, f"## {code(row.title, LINE)}", row.stability_text),
+        _case(leg, row, f"## {code(row.title, LINE)}"),
         *_repeat(leg, [row]),
     ]
     return page(parts, limit=LONGEST_PROMPT, size=utf8_size)
@@ -117,14 +118,14 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
         for row in rows:
             place += 1
             head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
-            shown.append(f"{_case(leg, row, head, row.stability_text or row.iterations_text)}\n")
+            shown.append(f"{_case(leg, row, head)}\n")
         yield Listing(rows=shown, total=len(rows))
 
 
 def _evaluated(document: Document, leg: Leg) -> str:
-    step = document.step
+    step, known = document.step, document.facts | leg.facts
     facts = {
-        **{name: code(text) for name, text in leg.run.called.items()},
+        **{name: code(known.get(name, "")) for name in ("agent", "persona", "test set")},
         "run": link(code(leg.run.id), leg.run.url),
         "commit": code(step.commit, 40),
         "workflow": link(code(step.after(step.workflow), LINE), step.url),
@@ -139,7 +140,7 @@ def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listin
             cases.setdefault(miss.criterion, []).append(place)
     ids = {row.id: place for place, row in enumerate(ill, start=1)}
     for group in leg.groups:
-        yield code(title_of(group), 2 * LINE)
+        yield code(plain(group.reference), 2 * LINE)
         members = [(at, one) for at, one in enumerate(leg.criteria) if one.compared_with == group.compared_with]
         worst = [
             _criterion(one, {*cases.get(at, ()), *(ids[id_] for id_ in one.simulation_ids if id_ in ids)})
@@ -178,12 +179,12 @@ def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
     return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
-def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:
+def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
     facts = {
         "simulation": link(code(row.id), row.url),
         "test case": code(row.test_case_id),
         "variant": code(row.variant) if len(leg.variants) > 1 else "",
-        "stability": stability,
+        "stability": row.stability_text or row.iterations_text,
         "cause": row.cause or "",
     }
     values = "; ".join(_values(leg, row))

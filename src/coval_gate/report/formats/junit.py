@@ -26,12 +26,12 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
+from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import SimulationFacts
-from coval_gate.report.limits import LONGEST_MENTION
+from coval_gate.report.document.simulations import SimulationFacts
 
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
@@ -85,9 +85,7 @@ def _suites(document: Document) -> Iterator[TestSuite]:
         for name, members in _simulations(leg):
             yield suite(leg.named(name), members)
         if len(document.legs) > 1:
-            facts = (
-                document.facts.items() if leg is document.legs[0] else ()
-            )  # the step's, in a suite that is always there
+            facts = document.facts.items() if leg is document.legs[0] else ()  # in a suite that is always there
             yield suite(leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg)))
     if len(document.legs) < 2:
         own = (fact for leg in document.legs for fact in _properties(leg))
@@ -149,13 +147,13 @@ def _simulation(row: SimulationFacts) -> TestCase:
 
 
 def _misses(row: SimulationFacts) -> Iterator[str]:
-    for miss, text in row.missed:
+    for miss in row.misses:
         how = "contributes to" if miss.verdict == "skipped" else "missed"
-        yield f"{how}: {' – '.join(filter(None, (text, miss.here)))}"
+        yield f"{how}: {' – '.join(filter(None, (miss.text, miss.here)))}"
         if why := row.why(miss.metric_id):
             yield f"    {why}"
-    if row.missed_criteria_left_out:
-        yield f"… and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
+    if row.misses_left_out:
+        yield f"… and {plural(row.misses_left_out, 'more criterion', 'more criteria')}"
 
 
 def _gate(document: Document) -> Iterator[TestCase]:
@@ -178,10 +176,8 @@ def _gate_of_leg(document: Document, leg: Leg) -> Iterator[TestCase]:
 
 def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[TestCase]:
     for criterion in leg.criteria:
-        text, tolerated = (
-            f"{criterion.reason}\nActual: {criterion.actual_text}",
-            passes and criterion.verdict != "failed",
-        )
+        text = f"{criterion.reason}\nActual: {criterion.actual_text}"
+        tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
         member = _case(f"{prefix}{criterion.title}", result)
         if compared := _compared(criterion):
@@ -276,18 +272,17 @@ def _numbers_of(criterion: Criterion) -> Iterator[tuple[str, str]]:
         yield "baseline", _shown(criterion.baseline_value)
         yield "change", _shown(criterion.change)
         if criterion.change_confidence is not None:
-            yield "change, lower", _shown(criterion.change_lower)
-            yield "change, upper", _shown(criterion.change_upper)
-            yield "change, confidence", _shown(criterion.change_confidence)
+            yield from _bounds("change, ", criterion.change_lower, criterion.change_upper, criterion.change_confidence)
         yield "trend", criterion.trend
         yield "shared test cases", str(criterion.shared_test_cases)
     if criterion.confidence is not None:
-        yield "lower", _shown(criterion.lower)
-        yield "upper", _shown(criterion.upper)
-        yield "confidence", _shown(criterion.confidence)
-    yield "unit", criterion.unit or ""
-    yield "count", str(criterion.count)
-    yield "missing", str(criterion.missing)
+        yield from _bounds("", criterion.lower, criterion.upper, criterion.confidence)
+    yield from (("unit", criterion.unit or ""), ("count", str(criterion.count)), ("missing", str(criterion.missing)))
+
+
+def _bounds(of: str, *bounds: float | None) -> Iterator[tuple[str, str]]:
+    for name, bound in zip(("lower", "upper", "confidence"), bounds, strict=True):
+        yield f"{of}{name}", _shown(bound)
 
 
 def _shown(value: float | None) -> str:

@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened, shortened_at_word
 from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
+from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
-from coval_gate.report.document.base import AGENT, plain
-from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.document.base import plain
+from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import MissFacts, SimulationFacts
-from coval_gate.report.limits import MOST_SHOWN
+from coval_gate.report.document.references import CriteriaGroup
+from coval_gate.report.document.simulations import SimulationFacts
 
 Row = tuple[Leg, SimulationFacts]
 
@@ -34,23 +34,19 @@ LONGEST_LINE: Final = 300  # characters of a line on a simulation
 MOST_REPEATED: Final = 10  # test cases
 
 
-class Closing(NamedTuple):
-    """The end of the log, or annotations in its place. `rows`: the simulations to look at, the worst first.
+class Closing:
+    """The end of the log, or annotations in its place.
 
-    `counts`: how many test cases have each cause. `legs`: a line on each of several. `flips`: a title, and lines on the
-    test cases that flipped since the baseline. `repeat`: the input that repeats only the test cases of `rows`.
-    `is_doubtful`: a criterion that was judged looks like a mistake.
+    `rows`: the simulations to look at, the worst first. `worst`: those at the end of a log without annotations.
     """
 
-    rows: tuple[Row, ...]
-    lines: tuple[str, ...]
-    verdict: Annotation
-    counts: str = ""
-    legs: tuple[str, ...] = ()
-    flips: tuple[str, ...] = ()
-    repeat: str = ""
-    has_summary: bool = True
-    is_doubtful: bool = False
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.explains]
+        self.rows: Final = sorted(rows, key=lambda row: row[1].place)
+        self.worst: Final = self.rows[:MOST_WORST]
+        self.verdict: Final = Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document))))
+        self.is_doubtful: Final = document.is_doubtful
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
@@ -61,53 +57,83 @@ class Closing(NamedTuple):
         if not 0 < annotated < len(self.rows):
             return self.verdict
         worst = f"The worst {annotated:,} of {plural(len(self.rows), 'simulation')} to look at are annotated"
-        others = "in the log and the summary" if self.has_summary else "in the log"
+        others = "in the log and the summary" if self._has_summary else "in the log"
         note = f"{worst}; the others are {others}."
         return self.verdict._replace(message=f"{self.verdict.message}\n{note}")
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
         """Return a title, and lines on each simulation but the first `after` ones; empty where there are none."""
         rows = self.rows[after:]
-        counts = f" ({self.counts})" if self.counts and not after else ""
+        counts = "" if after else self._counts
         lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}{counts}"] if rows else []
         for row in rows[:MOST_ROWS]:
             lines += _row_lines(*row)
         if len(rows) > MOST_ROWS:
             more = plural(len(rows) - MOST_ROWS, "more simulation")
-            lines.append(f"… and {more}{', in the summary' if self.has_summary else ''}")
+            lines.append(f"… and {more}{', in the summary' if self._has_summary else ''}")
         return lines
-
-    @property
-    def worst(self) -> tuple[Row, ...]:
-        """The simulations at the end of a log without annotations."""
-        return self.rows[:MOST_WORST]
 
     def worst_lines(self) -> list[str]:
         of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
-        counts = f" ({self.counts})" if self.counts else ""
-        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{counts}:"] if self.worst else []
-        for leg, row in self.worst:
-            lines += [
-                row.with_cause(_name(leg, row)),
-                *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES)),
-            ]
+        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{self._counts}:"] if self.worst else []
+        return lines + [line for row in self.worst for line in _row_lines(*row, most=MOST_WORST_MISSES)]
+
+    @property
+    def _counts(self) -> str:
+        counts = self._document.failing_causes_text
+        return f" ({counts})" if counts else ""
+
+    @property
+    def _has_summary(self) -> bool:
+        return self._document.inputs.get("summary") != "false"
+
+    @property
+    def lines(self) -> list[str]:
+        """What to do, where to look, and last the verdict with its reason; the log already has the criteria."""
+        document = self._document
+        advice = [line for line in document.advice.split("\n") if line]
+        pages = [] if document.passes else [*_pages(document)]
+        more = [f"More: {document.link}"] if document.link else []
+        return [*advice, *pages, *more, f"{document.heading}: {document.reason}"]
+
+    @property
+    def legs(self) -> Iterator[str]:
+        """A title, and a line on each of several legs."""
+        document = self._document
+        if len(document.legs) <= 1:
+            return
+        yield f"{plural(len(document.legs), 'leg')}:"
+        rows = [(leg.heading, one_line(leg.name, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
+        headings, names, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+        yield from (f"  {heading:<{headings}}  {name:<{names}}  {reason}" for heading, name, reason in rows)
+
+    @property
+    def flips(self) -> list[str]:
+        """A title, and lines on the test cases that flipped since the baseline."""
+        lines = [self._document.flips_text] if self._document.flips_text else []
+        for leg in self._document.legs:
+            for criterion in leg.criteria[:MOST_SHOWN]:
+                flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), MOST_FLIPS))
+                lines += [leg.named(criterion.title)] * bool(flips)
+                lines += [f"    {text}" for text in flips]
         return lines
+
+    @property
+    def repeat(self) -> str:
+        """The input that repeats the first test cases to look at; empty if they are all of the run's."""
+        document, ids = self._document, case_ids(row for _, row in self.rows)
+        others = {row.test_case_id for leg in document.legs for row in leg.simulations}.difference(ids)
+        if document.passes or len(document.legs) > 1 or not ids or not others:
+            return ""
+        first = ids[:MOST_REPEATED]
+        which = "this test case" if len(ids) == 1 else f"these {plural(len(ids), 'test case')}"
+        if len(first) < len(ids):
+            which = f"the worst {plural(len(first), 'test case')}"
+        return f"To repeat only {which}, set {ids_line(first)}"
 
 
 def render(document: Document) -> Closing:
-    rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.explains]
-    rows.sort(key=lambda row: row[1].place)
-    return Closing(
-        rows=tuple(rows),
-        lines=tuple(_closing_lines(document)),
-        counts=document.failing_causes_text,
-        legs=tuple(_leg_lines(document)),
-        verdict=Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document)))),
-        flips=tuple(_flip_lines(document)),
-        repeat="" if document.passes or len(document.legs) > 1 else _repeat_text(document, rows),
-        has_summary=document.inputs.get("summary") != "false",
-        is_doubtful=document.is_doubtful,
-    )
+    return Closing(document)
 
 
 def ids_line(ids: Iterable[str]) -> str:
@@ -115,20 +141,19 @@ def ids_line(ids: Iterable[str]) -> str:
     return f"test_case_ids: {json.dumps(', '.join(ids))}"
 
 
-def miss_lines(simulation: SimulationFacts, *, most: int = MOST_MISSES) -> Iterator[str]:
+def miss_lines(simulation: SimulationFacts, *, most: int | None = MOST_MISSES) -> Iterator[str]:
     """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
     if simulation.trouble:
         yield line_of(f"Did not complete: {simulation.error or simulation.status}")
-    for miss, criterion in simulation.missed[:most]:
-        yield line_of(_miss_text(simulation, miss, criterion))
-    if more := len(simulation.misses[most:]) + simulation.missed_criteria_left_out:
+    shown = simulation.misses[:most]
+    for miss in shown:
+        named = one_line(simulation.title_of(miss), LONGEST_LINE // 2)
+        text = " – ".join(filter(None, (named, miss.here)))
+        how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
+        why = simulation.why(miss.metric_id)
+        yield line_of(f"{how} {text}{f'. Judge: {why}' if why else ''}")
+    if more := len(simulation.misses) - len(shown) + simulation.misses_left_out:
         yield f"… and {plural(more, 'more criterion', 'more criteria')}"
-
-
-def _miss_text(simulation: SimulationFacts, miss: MissFacts, criterion: str) -> str:
-    text = " – ".join(filter(None, (one_line(simulation.title_of(criterion), LONGEST_LINE // 2), miss.here)))
-    how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
-    return f"{how} {text}{f'. Judge: {words}' if (words := simulation.why(miss.metric_id)) else ''}"
 
 
 def case_ids(simulations: Iterable[SimulationFacts]) -> tuple[str, ...]:
@@ -143,43 +168,11 @@ def line_of(text: str, limit: int = LONGEST_LINE) -> str:
     return shown if len(shown.encode("utf-8", "replace")) <= 2 * limit else shortened(shown, limit // 2)
 
 
-def _repeat_text(document: Document, rows: Sequence[Row]) -> str:
-    """Return the input that repeats the first of these rows' test cases; empty if they are all of the run's."""
-    ids = case_ids(row for _, row in rows)
-    others = {row.test_case_id for leg in document.legs for row in leg.simulations}.difference(ids)
-    if not ids or not others:
-        return ""
-    first = ids[:MOST_REPEATED]
-    which = "this test case" if len(ids) == 1 else f"these {plural(len(ids), 'test case')}"
-    if len(first) < len(ids):
-        which = f"the worst {plural(len(first), 'test case')}"
-    return f"To repeat only {which}, set {ids_line(first)}"
-
-
-def _closing_lines(document: Document) -> Iterator[str]:
-    """Yield what to do, where to look, and last the verdict with its reason; the log already has the criteria."""
-    yield from filter(None, document.advice.split("\n"))
-    if not document.passes:
-        yield from _pages(document)
-    if document.link:
-        yield f"More: {document.link}"
-    yield f"{document.heading}: {document.reason}"
-
-
-def _leg_lines(document: Document) -> Iterator[str]:
-    if len(document.legs) <= 1:
-        return
-    yield f"{plural(len(document.legs), 'leg')}:"
-    rows = [(leg.heading, one_line(leg.name, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
-    headings, names, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    yield from (f"  {heading:<{headings}}  {name:<{names}}  {reason}" for heading, name, reason in rows)
-
-
 def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[Criterion]) -> Iterator[str]:
     """Yield a line for each criterion, the missed ones first; those that compare follow what they compare with."""
     for group in groups:
-        if named := title_of(group):
-            yield f"  {named}"
+        if group.reference:
+            yield f"  {plain(group.reference)}"
         of_group = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
         yield from _lines(of_group[:MOST_SHOWN], group.total)
 
@@ -199,8 +192,7 @@ def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
 
 
 def check_cells(criterion: Criterion) -> tuple[str, ...]:
-    title = _cut(criterion.title, keeps_end=bool(criterion.mutation))
-    actual, informs = criterion.actual_text, criterion.informs_text
+    title, actual, informs = _cut(criterion), criterion.actual_text, criterion.informs_text
     first = f"; {criterion.first_text}" if criterion.first_text else ""
     if not criterion.compared_with:
         return title, f"{', '.join(filter(None, (actual, criterion.note_text)))}{first}"
@@ -210,41 +202,17 @@ def check_cells(criterion: Criterion) -> tuple[str, ...]:
     return title, f"{criterion.earlier_text} → {actual}", criterion.difference_text, f"{shown}{first}"
 
 
-def title_of(group: CriteriaGroup) -> str:
-    """Return what a group compares with, and why that is missing; of one that compares with nothing, its title."""
-    return f"{plain(group.reference)}{f'; {group.why}' if group.why and not group.why_is_told else ''}"
-
-
-def _flip_lines(document: Document) -> Iterator[str]:
-    if not document.flips_text:
-        return
-    yield document.flips_text
-    for leg in document.legs:
-        for criterion in leg.criteria[:MOST_SHOWN]:
-            flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), MOST_FLIPS))
-            yield from [leg.named(criterion.title)] * bool(flips)
-            yield from (f"    {text}" for text in flips)
-
-
 def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> Iterator[str]:
     """Yield the test cases that fail now, and those that pass now; `most`: how many of each have a name."""
     for word, (cases, more) in criterion.flipped.items():
         yield f"{word}: {in_words([*map(name, cases), *[''] * more], most=most)}"
 
 
-def _row_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
+def _row_lines(leg: Leg, row: SimulationFacts, *, most: int | None = None) -> Iterator[str]:
     yield row.with_cause(_name(leg, row))
     if row.stability_text:
         yield f"    {row.stability_text}"
-    if row.trouble:
-        yield f"    did not complete: {row.error or row.status}"
-    for miss, criterion in row.missed:
-        title = _cut(row.title_of(criterion), keeps_end=row.variant != AGENT)
-        yield f"    {MARKS[miss.verdict]} {' – '.join(filter(None, (title, miss.here)))}"
-        if text := row.why(miss.metric_id):
-            yield f"      {text}"
-    if row.missed_criteria_left_out:
-        yield f"    … and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
+    yield from (f"    {line}" for line in miss_lines(row, most=most))
 
 
 def _message(document: Document) -> Iterator[str]:
@@ -285,9 +253,9 @@ def _title(leg: Leg, row: SimulationFacts) -> str:
     return ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.title, WIDEST))))
 
 
-def _cut(title: str, *, keeps_end: bool) -> str:
-    """Return a title cut to a column. Mutations may differ only at the end of their names, which stays."""
-    text = one_line(title)
-    if not keeps_end or len(text) <= WIDEST:
+def _cut(criterion: Criterion) -> str:
+    """Return the title cut to a column. Mutations may differ only at the end of their names, which stays."""
+    text = one_line(criterion.title)
+    if not criterion.mutation or len(text) <= WIDEST:
         return one_line(text, WIDEST)
     return f"{text[: WIDEST - END_SHOWN - 1]}…{text[-END_SHOWN:]}"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
+from coval_gate.report import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
 from coval_gate.report.formats import FILES
-from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
 
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
     from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.results import Figures, MetricFacts
+    from coval_gate.report.document.metrics import Figures, MetricFacts
 
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
@@ -121,7 +121,7 @@ def _number(value: int | None) -> str:
 
 
 def _baseline_run_id(leg: Leg) -> str:
-    compares = any(one.reference == "baseline" and one.baseline_value is not None for one in leg.criteria)
+    compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in leg.criteria)
     runs = leg.baseline.runs if leg.baseline and compares else ()
     return next((run.id for run in runs if not run.changed_persona), "")
 

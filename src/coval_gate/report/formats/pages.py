@@ -1,16 +1,28 @@
-"""What a host shows on pages of its own: commit status, check run, comment, and Bitbucket's report on a commit."""
+"""What a host shows: summary, commit status, check run, comment, and Bitbucket's report on a commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from coval_gate.base.text import one_line, shortened, visible
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Figure, PageText
 from coval_gate.report.document import Document
-from coval_gate.report.formats import log, summary
-from coval_gate.report.markdown import escape, page
-from coval_gate.report.tables import troubled, unstable
+from coval_gate.report.document.base import Link
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.provenance import PlaceFacts
+from coval_gate.report.formats import log
+from coval_gate.report.markdown import Listing, code, escape, link, page, row, sentence, table, utf8_size
+from coval_gate.report.tables import (
+    criteria_parts,
+    flipped,
+    leg_table,
+    metric_parts,
+    passed,
+    troubled,
+    unstable,
+    variant_table,
+)
 
 RUNNING: Final = "⏳ The evaluation is running."
 STATUS_LIMIT: Final = 140  # characters; GitHub refuses a longer description
@@ -20,6 +32,8 @@ COMMENT_LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 LONGEST_TITLE: Final = 200  # characters
 LONGEST_SUMMARY: Final = 450  # characters of an annotation's title; Bitbucket refuses a longer one
 LONGEST_DETAILS: Final = 2_000  # characters of a report's details, and of an annotation's
+SUMMARY_LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
+MOST_REASONS: Final = 20
 MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 
 
@@ -28,6 +42,11 @@ def render(document: Document, input_name: str, *, brief: bool = False) -> PageT
     texts = PAGES[input_name](document, brief or document.verdict is None)
     state = document.verdict or IN_PROGRESS
     return PageText(state=state, passes=document.passes, sha=document.pages.commit, **texts)
+
+
+def summary(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 - the step shows it once
+    """Return the verdict, then what needs attention, figures, and the rest folded."""
+    return {"name": "", "summary": _summary(document, SUMMARY_LIMIT)}
 
 
 def commit_status(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 - it is always short
@@ -45,9 +64,9 @@ def check_run(document: Document, brief: bool) -> dict[str, Any]:
     """Return verdict and reason as the title, and as much of the step's summary as GitHub takes."""
     title = one_line(document.headline(TITLE_LIMIT) if document.verdict else RUNNING, TITLE_LIMIT)
     reason = document.reason if document.verdict and not title.endswith(document.reason) else ""
-    parts = filter(None, (escape(reason), summary.links_line(document.links)))
+    parts = filter(None, (escape(reason), _links(document.links)))
     short = "\n\n".join(parts) or escape(title)  # GitHub takes no empty summary
-    text = short if brief else summary.render(document, CHECK_LIMIT)
+    text = short if brief else _summary(document, CHECK_LIMIT)
     references = tuple(document.pages.references)
     return {"name": document.pages.check_run, "title": title, "summary": text, "references": references}
 
@@ -58,10 +77,10 @@ def comment(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 
     marker = f"<!-- coval-gate {document.pages.key} -->"  # GitHub does not show it
     where = escape(" / ".join(name for name in (step.workflow, step.after(step.job)) if name))
     attempt = f"attempt {step.later_attempt}" if step.later_attempt else ""
-    footer = " · ".join(part for part in (where, escape(attempt), summary.links_line(document.links)) if part)
+    footer = " · ".join(part for part in (where, escape(attempt), _links(document.links)) if part)
     parts = [
         marker,
-        *summary.opening(document),
+        *_opening(document),
         *unstable(document),
         *troubled(document),
         f"<sub>{footer}</sub>" if footer else "",
@@ -106,7 +125,96 @@ def _figures(document: Document) -> Iterator[Figure]:
     yield Figure("Took", round(document.step.duration_seconds), "duration")
 
 
+def _summary(document: Document, limit: int) -> str:
+    """Return at most `limit` bytes of UTF-8."""
+    parts = [
+        *_opening(document),
+        *unstable(document),
+        *troubled(document),
+        *(part for leg in document.ranked for part in _metrics(leg)),
+        *passed(document),
+        *_background(document),
+        _links(document.links),
+    ]
+    return page(parts, limit=limit, size=utf8_size)
+
+
+def _metrics(leg: Leg) -> Iterator[str | Listing]:
+    parts = [*metric_parts(leg)]
+    if leg.name and parts:
+        parts = [f"<details><summary>{escape(leg.name)}: metrics</summary>", *parts[1:], "</details>"]
+    yield from parts
+
+
+def _opening(document: Document) -> Iterator[str | Listing]:
+    """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
+    yield _heading(document)
+    if where := " · ".join(map(_place, document.places)):
+        yield where
+    if document.tested:
+        yield f"Tested: {escape(document.tested)}"
+    if document.reason_is_untold:
+        yield escape(document.reason)
+    if advice := [_advice(*part) for part in document.advice_parts]:
+        yield Listing(rows=advice, total=len(advice))
+    for leg in document.legs:
+        if leg.standing:
+            where = f"{escape(leg.name)}: " if leg.name else ""
+            yield where + sentence(leg.standing.parts)
+    if others := document.untold_reasons:
+        yield Listing(
+            rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
+            total=len(others) + document.reasons_left_out,
+        )
+    yield from leg_table(document)
+    for leg in document.ranked:
+        yield from _criteria(leg)
+
+
+def _criteria(leg: Leg) -> Iterator[str | Listing]:
+    parts: list[str | Listing] = [*variant_table(leg)]
+    for group in leg.groups:
+        parts += criteria_parts(leg, group)
+    parts += flipped(leg)
+    if leg.name and parts:
+        is_folded = leg.verdict == "passed"
+        name = escape(leg.name)
+        parts = [f"<details><summary>{name}</summary>", *parts, "</details>"] if is_folded else [f"#### {name}", *parts]
+    yield from parts
+
+
+def _heading(document: Document) -> str:
+    """Return the verdict, and what distinguishes the evaluation from others of the same pull request."""
+    named = (f"{one.word} {escape(one.text) if one.is_name else code(one.text)}" for one in document.evaluated)
+    return f"### {document.heading}: {' · '.join([escape(document.evaluation), *named])}"
+
+
+def _place(place: PlaceFacts) -> str:
+    text = code(place.text) if place.is_code else escape(place.text)
+    return f"{place.word} {link(text, place.url)}{place.note}"
+
+
+def _links(links: Iterable[Link]) -> str:
+    return " · ".join(link(escape(one.text), one.url) for one in links)
+
+
+def _advice(style: str, text: str) -> str:
+    if style == "code":
+        return "\n".join(["```text", text.replace("```", "'''"), "```"])
+    return f"{'- ' if style == 'item' else ''}{escape(text)}"
+
+
+def _background(document: Document) -> Iterator[Listing]:
+    rows = [row(escape(name), code(value)) for name, value in document.facts.items()]
+    rows += [
+        row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
+        for name, value in document.other_inputs.items()
+    ]
+    yield table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")
+
+
 PAGES: Final[Mapping[str, Callable[[Document, bool], dict[str, Any]]]] = {
+    "summary": summary,
     "commit_status": commit_status,
     "check_run": check_run,
     "comment": comment,

@@ -15,7 +15,7 @@ from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.measure import told_apart
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.limits import LONGEST_MENTION
+from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.model import LegReport
 
 INFORMS: Final = "informs only"

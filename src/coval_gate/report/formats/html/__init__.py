@@ -8,19 +8,38 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, with_unit
-from coval_gate.report import limits
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, value_text, with_unit
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.report import (
+    LONGEST_TEXT,
+    MISSES_ROOM,
+    MOST_COLUMNS,
+    MOST_FIRST_ROWS,
+    MOST_PROMPTS,
+    MOST_TABLE_CRITERIA,
+    MOST_TABLE_ROWS,
+    MOST_VALUES,
+    TEXTS_ROOM,
+)
 from coval_gate.report.document import Document
-from coval_gate.report.document.base import plain
+from coval_gate.report.document.base import AGENT, CauseWord, plain
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.metrics import MetricFacts
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts
+from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
-from coval_gate.report.formats.html.table import table, web_address
 from coval_gate.report.tables import FEW_FLIPS
 
 if TYPE_CHECKING:
@@ -32,6 +51,9 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
     "failed": ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),
 }
 OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
+NAME: Final = 200  # characters of a name
+OF_CASE: Final = "its test case fails now"
+FLIPS: Final = {"worse": "fails now", "tolerated": "fails now, tolerated", "better": "passes now", "": ""}
 
 
 def render(document: Document) -> str:
@@ -55,7 +77,8 @@ def _template() -> Template:
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"with_unit": with_unit, "named_with_unit": named_with_unit, "count": "{:,}".format}
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "trend_of": trend_of, "plural": plural}
-    environment.globals |= {"limits": limits, "FEW_FLIPS": FEW_FLIPS, "WIDTH": WIDTH}
+    environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "MOST_TABLE_CRITERIA": MOST_TABLE_CRITERIA}
+    environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "WIDTH": WIDTH}
     return environment.from_string(_part("report.html.j2"))
 
 
@@ -76,3 +99,174 @@ def _icon(verdict: str | None) -> str:
 def _hash(text: str) -> str:
     """Return the source expression of an inline element with this text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if that is usable and unique.
+
+    `room`: the row's share of the room for missed criteria and explanations.
+    """
+
+    leg: Leg
+    facts: SimulationFacts
+    key: str
+    place: int
+    anchor: str
+    room: float
+
+    @property
+    def case(self) -> str:
+        return f"{self.key} {one_line(self.facts.test_case_id or self.facts.id, NAME)}"
+
+    @property
+    def flip(self) -> str:
+        """The change in words. A test case fails where most of its simulations do, so that one of them may pass."""
+        is_of_case = self.facts.change == "worse" and self.facts.verdict == "passed"
+        return OF_CASE if is_of_case else FLIPS[self.facts.change]
+
+    @property
+    def run_url(self) -> str:
+        """The page of its run, where it has none of its own."""
+        return next((run.url for run in self.leg.runs if run.id == self.facts.run_id), self.leg.run.url)
+
+    @cached_property
+    def misses(self) -> list[MissFacts]:
+        return self.facts.misses[: max(1, int(MISSES_ROOM * self.room))]
+
+    @property
+    def more_misses(self) -> int:
+        return self.facts.misses_left_out + len(self.facts.misses) - len(self.misses)
+
+    @property
+    def general(self) -> list[str]:
+        """The criteria that it misses, and that are about no metric."""
+        ids = {metric.id for metric in self.leg.metrics}
+        return [miss.text for miss in self.misses if miss.metric_id not in ids]
+
+    @cached_property
+    def missed(self) -> set[str]:
+        """The ids of the metrics whose criteria it misses."""
+        return {miss.metric_id for miss in self.facts.misses}
+
+    @cached_property
+    def whys(self) -> dict[str, str]:
+        """Explanations by metric id, those of missed criteria first, until the room is used up."""
+        room, texts = int(TEXTS_ROOM * self.room), {}
+        for metric in sorted(self.facts.telling, key=lambda metric: metric not in self.missed):
+            if room > 1 and (text := one_line(self.facts.explanations[metric], min(LONGEST_TEXT, room))):
+                texts[metric] = text
+                room -= len(text)
+        return texts
+
+    @property
+    def values(self) -> Iterator[tuple[MetricFacts, str, list[str]]]:
+        """Yield metrics, those of missed criteria first, with the value and the criteria that it misses."""
+        shown = [
+            metric
+            for metric in self.leg.metrics
+            if metric.id in self.facts.values or metric.id in self.whys or metric.id in self.missed
+        ]
+        for metric in sorted(shown, key=lambda metric: metric.id not in self.missed)[:MOST_VALUES]:
+            value = self.facts.values.get(metric.id)
+            text = "no value" if value is None else value_text(value, metric.unit)
+            yield metric, text, [miss.text for miss in self.misses if miss.metric_id == metric.id]
+
+    @property
+    def longest(self) -> float:
+        """The longest latency, in seconds; 1 without any."""
+        return max((turn.latency or 0.0 for turn in self.facts.turns), default=0.0) or 1.0
+
+    def cell(self, metric: MetricFacts) -> str:
+        value = self.facts.values.get(metric.id)
+        return "" if value is None else value_text(value)
+
+    def prompt(self, document: Document) -> str:
+        has_one = self.place < MOST_PROMPTS and self.facts.is_to_look_at
+        return prompt_of(document, self.leg, self.facts) if has_one else ""
+
+
+class Section(NamedTuple):
+    """The rows of a leg by test case, those with the worst row first. `token` filters for the leg."""
+
+    key: str
+    name: str
+    token: str
+    cases: Mapping[str, list[Row]]
+
+    @property
+    def size(self) -> int:
+        return sum(len(rows) for rows in self.cases.values())
+
+
+class Table(NamedTuple):
+    """The simulations that are shown, the worst first. `counts`: of each word. `sections`: the same rows by leg."""
+
+    columns: list[MetricFacts]
+    rows: list[Row]
+    total: int
+    counts: Mapping[str, int]
+    causes: Mapping[str, int]
+    variants: bool
+    groups: bool
+    compared: bool
+    sections: list[Section]
+
+
+def web_address(url: str) -> str:
+    """Return a web address unchanged; empty for anything else, such as a script."""
+    return url if re.fullmatch(r"https?://[!-~]+", url) else ""  # no spaces, control characters and lookalikes
+
+
+def table(document: Document) -> Table:
+    pairs = [(leg, facts, str(key)) for key, leg in enumerate(document.legs) for facts in leg.simulations]
+    pairs.sort(key=lambda pair: pair[1].place)
+    shown = pairs[:MOST_TABLE_ROWS]
+    ids = Counter(facts.id for _, facts, _ in shown)
+    rows = [
+        Row(
+            leg=leg,
+            facts=facts,
+            key=key,
+            place=place,
+            anchor=facts.id if ids[facts.id] == 1 and IDENTIFIER.fullmatch(facts.id) else f"row-{place}",
+            room=1 / len(shown),
+        )
+        for place, (leg, facts, key) in enumerate(shown)
+    ]
+    sections = list(_sections(document, rows))
+    causes = Counter(facts.cause for _, facts, _ in pairs)
+    return Table(
+        columns=_columns(document.legs),
+        rows=rows,
+        total=len(pairs),
+        counts=Counter(facts.word for _, facts, _ in pairs),
+        causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
+        variants=any(facts.variant != AGENT for _, facts, _ in pairs),
+        groups=sum(len(section.cases) for section in sections) < len(rows),
+        compared=any(facts.change for _, facts, _ in pairs),
+        sections=sections,
+    )
+
+
+def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
+    by_leg: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        by_leg.setdefault(row.key, {}).setdefault(row.case, []).append(row)
+    for key, cases in by_leg.items():
+        name = one_line(document.legs[int(key)].name, NAME)
+        # A filter cannot contain a quote.
+        yield Section(key=key, name=name, token=f'l:"{max(name.split(chr(34)), key=len)}"', cases=cases)
+
+
+def _columns(legs: Sequence[Leg]) -> list[MetricFacts]:
+    """Return the first metrics: those of missed criteria, then those of other criteria, then the rest."""
+    metrics: dict[str, MetricFacts] = {}
+    for metric in (candidate for leg in legs for candidate in leg.metrics):
+        if metric.has_values or metric.id not in metrics:
+            metrics[metric.id] = metric
+    criteria = [criterion for leg in legs for criterion in leg.criteria if criterion.metric_id]
+    missed = [criterion.metric_id for criterion in criteria if criterion.is_missed]
+    ids = dict.fromkeys([*missed, *(criterion.metric_id for criterion in criteria), *metrics])
+    ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].has_values]
+    return ordered[:MOST_COLUMNS]

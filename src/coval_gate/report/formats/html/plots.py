@@ -12,7 +12,7 @@ from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg
-from coval_gate.report.document.results import BoundFacts, Distribution, MetricFacts, TrendRunFacts
+from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
 
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend

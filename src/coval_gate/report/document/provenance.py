@@ -1,4 +1,4 @@
-"""What a step ran and tested, by ids and names; where, with which inputs; and the pages with more. For the document."""
+"""What a step ran and tested, by ids and names; where, with which inputs; and the pages with more."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from coval_gate.coval.model import Run, TrendRun
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
-from coval_gate.report.document import EvaluatedFacts, PlaceFacts
-from coval_gate.report.document.base import Link
+from coval_gate.report.document.base import Link, Model, Text
 from coval_gate.report.model import BASE_AGENT, LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
@@ -28,6 +27,88 @@ UNCOMMITTED: Final = ", with changes that are not committed"
 HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
+
+
+class EvaluatedFacts(Model):
+    """Agents, test sets or personas that a heading names."""
+
+    word: Text
+    """What they are, such as "test set"."""
+    text: Text
+    is_name: bool
+    """Whether these are names, not ids."""
+
+
+class PlaceFacts(Model):
+    """What the step tested: a pull request, a branch or a commit."""
+
+    word: Text
+    text: Text
+    url: Text
+    is_code: bool
+    note: Text
+    """What follows the text."""
+
+
+class StepFacts(Model):
+    """Where and when the step ran."""
+
+    repository: Text
+    commit: Text
+    pull_request: int | None
+    workflow: Text
+    job: Text
+    matrix: Text
+    """What distinguishes the job from others with the same name; empty without a matrix."""
+    url: Text
+    attempt: Text
+    later_attempt: Text
+    """The attempt, if it is not the first."""
+    actor: Text
+    began: Text
+    """ISO 8601, UTC."""
+    duration_seconds: float
+    coval_gate: Text
+    """Version of this action."""
+
+    def after(self, text: str) -> str:
+        """Return a text with what distinguishes the job after it."""
+        return f"{text} ({self.matrix})".lstrip() if self.matrix else text
+
+
+class RunFacts(Model):
+    """The run in Coval; empty where the step did not get that far."""
+
+    id: Text
+    url: Text
+    status: Text
+    """The last status that Coval reported: COMPLETED, FAILED and so on."""
+    agent_id: Text
+    persona_id: Text
+    test_set_id: Text
+    agent_name: Text
+    """As Coval shows it; empty where the API key may not read it, and likewise for the others."""
+    persona_name: Text
+    test_set_name: Text
+
+
+def step_facts(report: Report) -> StepFacts:
+    context = report.context
+    return StepFacts(
+        repository=context.repository,
+        commit=context.sha,
+        pull_request=context.pull_request,
+        workflow=context.workflow,
+        job=context.job,
+        matrix=context.matrix.label,
+        url=context.run_url,
+        attempt=context.run_attempt,
+        later_attempt=context.later_attempt,
+        actor=context.actor,
+        began=report.began,
+        duration_seconds=round(report.seconds, 3),
+        coval_gate=__version__,
+    )
 
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
@@ -52,12 +133,6 @@ def with_id(leg: LegReport | None, kind: str, id_: str) -> str:
     """Return the name with the id in brackets, where both are needed: "Front desk (agent1)"."""
     name = name_of(leg, kind)
     return f"{name} ({id_})" if name else id_
-
-
-def base_name(leg: LegReport, source: object) -> str:
-    """Return the source of a comparison; the name in place of the base agent's id."""
-    is_base = leg.base is not None and source == leg.base.agent_id
-    return called(leg, BASE_AGENT, str(source)) if is_base else str(source)
 
 
 def named_in_heading(report: Report) -> list[EvaluatedFacts]:
@@ -187,7 +262,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
 def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     """Return the pages with more; `read_more` is the one about the verdict."""
     runs = [(leg, run) for leg in report.legs for run in leg.runs]
-    named = [(f"{leg.name} ({run.run_id})" if leg.name else f"run {run.run_id}", run.run_url) for leg, run in runs]
+    named = [(f"{leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": url for of_run, url in named}
     has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
     others = {

@@ -1,12 +1,14 @@
-"""Simulations, the worst first, for the document."""
+"""Each conversation with its verdict, values and turns, the worst first."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import quote, urlsplit
+
+from pydantic import PlainSerializer
 
 from coval_gate.base.text import one_line, stopwatch, value_text
 from coval_gate.coval.model import Simulation, Turn, Value
@@ -14,23 +16,21 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.compose.criteria import variant_key
-from coval_gate.report.document.results import MissFacts, SimulationFacts, TurnFacts
-from coval_gate.report.limits import (
+from coval_gate.report import (
     LONGEST_TURN,
     MOST_CRITERIA,
     MOST_DETAILED,
     MOST_TURNS,
     MOST_VALUES,
-    TRANSCRIPTS_ROOM,
 )
+from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import here_text, mention, stability, stability_text
 
 T = TypeVar("T")
-TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
-NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
+TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+NUMBER: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
 EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
 FILLERS: Final = frozenset(
@@ -40,6 +40,121 @@ FILLERS: Final = frozenset(
         " this to unit units value was were with"
     )
 )
+
+
+class MissFacts(Model):
+    """A criterion that a simulation misses."""
+
+    criterion: int | None
+    """Its place in `criteria`, from 0; null if it is not among them."""
+    text: Text
+    """The criterion, cut if it is long; in place of pass_rate, the target."""
+    metric_id: Text
+    here: Text
+    """The simulation's own value; empty where the criterion is not about a metric."""
+    verdict: Outcome
+    """Of the criterion for this simulation, which may miss what the run meets; skipped: it only contributes."""
+
+
+class TurnFacts(Model):
+    """What one of the two said."""
+
+    role: Literal["persona", "agent"]
+    text: Text
+    at: Text
+    """When it began, such as "0:05"; empty where unknown."""
+    latency: float | None
+    """How many seconds the agent took to answer; null where it does not answer, or the times are unknown."""
+
+
+class SimulationFacts(Model):
+    """One conversation."""
+
+    id: Text
+    run_id: Text
+    status: Text
+    variant: Text
+    test_case_id: Text
+    name: Text
+    """The test case in words, if the API key may read them, with its id if several have the same words; otherwise an
+    id."""
+    iteration: int
+    of: int
+    """How many iterations its test case has."""
+    place: int
+    """Its place among all simulations of the step, from 0: those to look at first, the worst of them at the top."""
+    stability: Stability | None
+    """The stability of its test case, if that failed in any of several runs."""
+    stability_text: Text
+    """The same with figures, such as "flaky, failed 2 of 3"."""
+    iterations_text: Text
+    """The same for the iterations of its test case in one run, if any of them explains a failure."""
+    failed_alone: bool
+    """Whether it failed in its own run, if several runs decided together."""
+    verdict: Outcome
+    """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
+    tolerated, or it is one of the few that contribute the most to an average that misses its bound."""
+    cause: Annotated[CauseWord, MayGrow()] | None
+    """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; old: its test
+    case missed the same in the baseline; new: it did not. Null where it passed, only contributes, or nothing shows the
+    cause, as without a baseline. More words may follow."""
+    contributes: bool
+    """Whether it misses nothing by itself, and contributes much to an average that misses its bound."""
+    explains: bool
+    """Whether it fails, or contributes to an average that fails."""
+    change: Literal["", "worse", "tolerated", "better"]
+    """How its test case changed since the baseline: it fails now, which a criterion may tolerate, or passes now."""
+    trouble: Text
+    """Why it did not complete; empty if it did."""
+    misses: list[MissFacts]
+    """The first criteria that it misses. Also averages that miss their bound, if it is one of the few that contribute
+    the most."""
+    misses_left_out: int
+    """How many more it misses."""
+    error: Text
+    url: Text
+    values: dict[Text, float | Text | list[Text]]
+    """By metric id; if there are too many, those of missed criteria take precedence."""
+    values_left_out: int
+    """How many more values it has."""
+    explanations: dict[Text, Text]
+    """By metric id, for the first simulations to look at."""
+    telling: list[Text]
+    """The ids of the metrics whose explanation says more than the value."""
+    explanations_left_out: int
+    """How many more there are."""
+    seconds: float | None
+    """How long the conversation was, where Coval reports it."""
+    turns: Annotated[list[TurnFacts], PlainSerializer(lambda _: [])]
+    """The last turns, if `include_transcripts` is set. Empty in the JSON report: they may be personal data."""
+    turns_left_out: int
+    """How many turns came before."""
+
+    @property
+    def title(self) -> str:
+        """The name, with the iteration if there are several."""
+        return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
+
+    @property
+    def word(self) -> str:
+        """Its verdict, as tables show it."""
+        return "contributes" if self.contributes else "tolerated" if self.verdict == "skipped" else self.verdict
+
+    @property
+    def is_to_look_at(self) -> bool:
+        """Whether it did not do well, even if that is tolerated."""
+        return self.verdict != "passed"
+
+    def with_cause(self, text: str) -> str:
+        return f"{self.cause}: {text}" if self.cause else text
+
+    def title_of(self, miss: MissFacts) -> str:
+        """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
+        return miss.text if self.variant == AGENT else f"{miss.text} [{self.variant}]"
+
+    def why(self, metric_id: str) -> str:
+        """Return the judge's explanation of a value; empty where it says no more than the value."""
+        return self.explanations[metric_id] if metric_id in self.telling else ""
 
 
 def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
@@ -52,27 +167,31 @@ def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     return places
 
 
-def simulations_of(leg: LegReport, places: Sequence[int], case_name: Callable[[str], str]) -> list[SimulationFacts]:
-    """Return the simulations that have a place."""
-    made = _Simulations(leg, case_name)
+def simulations_of(
+    leg: LegReport, places: Sequence[int], case_name: Callable[[str], str], room: int
+) -> list[SimulationFacts]:
+    """Return the simulations that have a place. `room`: characters of each transcript."""
+    made = _Simulations(leg, case_name, room)
     return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=False)]
 
 
 class _Simulations:
     """What the facts of all simulations of a leg share."""
 
-    def __init__(self, leg: LegReport, case_name: Callable[[str], str]) -> None:
+    def __init__(self, leg: LegReport, case_name: Callable[[str], str], room: int) -> None:
         self._leg = leg
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
         self._case_name = case_name
-        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
+        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.id: run.url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.first(MOST_CRITERIA)
+        explaining = [row for row in leg.findings.simulations if row.explains_failure]
+        self._failed, self._total = (
+            Counter(map(_conversation, rows)) for rows in (explaining, leg.findings.simulations)
+        )
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
-        self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.findings.simulations)))
-        self._total = Counter(map(_conversation, leg.findings.simulations))
-        self._room = TRANSCRIPTS_ROOM // max(1, len(leg.details.transcripts))
+        self._room = room
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
         leg, simulation = self._leg, row.simulation
@@ -90,7 +209,6 @@ class _Simulations:
             status=simulation.status,
             variant=variant_key(simulation.mutation),
             test_case_id=simulation.test_case_id,
-            test_case=leg.details.labels.get(simulation.test_case_id, ""),
             name=self._case_name(simulation.test_case_id) or simulation.id,
             iteration=row.iteration,
             of=row.of,
@@ -105,17 +223,17 @@ class _Simulations:
             explains=row.explains_failure,
             change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            missed_criteria=[mention(miss.check.criterion) for miss in misses],
             misses=[
                 MissFacts(
                     criterion=self._criteria.get(_key(miss.check)),
+                    text=mention(miss.check.criterion),
                     metric_id=miss.check.metric,
                     here=here_text(miss),
                     verdict=_verdict(miss).value,
                 )
                 for miss in misses
             ],
-            missed_criteria_left_out=row.more_misses + len(row.misses) - len(misses),
+            misses_left_out=row.more_misses + len(row.misses) - len(misses),
             error=simulation.error,
             url=self._page(simulation),
             values={
@@ -142,11 +260,10 @@ class _Simulations:
         return f"{run}/results/{quote(simulation.id, safe='')}" if has_page else ""
 
     def _iterations_text(self, row: SimulationFinding) -> str:
-        case_id, variant = key = _conversation(row)
+        key = _conversation(row)
         if row.of == 1 or not self._failed[key]:
             return ""
-        once = CaseStability(test_case_id=case_id, variant=variant, failed=self._failed[key], total=self._total[key])
-        return stability_text(once)
+        return stability_text(CaseStability(*key, failed=self._failed[key], total=self._total[key]))
 
 
 def _conversation(row: SimulationFinding) -> tuple[str, str]:
@@ -227,16 +344,9 @@ def _is_number(word: str, value: Value) -> bool:
     """Return whether a word is the value, rounded or cut off after any of its digits."""
     if not isinstance(value, float) or not NUMBER.fullmatch(word):
         return False
-    return any(abs(shown - abs(value) * scale) < step for shown, step in _readings(word) for scale in SCALES)
-
-
-def _readings(word: str) -> Iterator[tuple[float, float]]:
-    """Yield the numbers that a word may stand for, each with the value of its last digit."""
     plain = word.replace(",", "") if GROUPED.fullmatch(word) else word.replace(",", ".")
-    digits, _, exponent = plain.partition("e")
-    whole, _, decimals = digits.partition(".")
-    if "." not in decimals and whole and abs(int(exponent or 0)) < 300:
-        yield float(plain), 10.0 ** (int(exponent or 0) - len(decimals))
+    step = 10.0 ** -len(plain.partition(".")[2])  # of its last digit
+    return any(abs(float(plain) - abs(value) * scale) < step for scale in SCALES)
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:

@@ -1,10 +1,12 @@
-"""Metrics, and how their values are spread out, for the document."""
+"""Metrics in a few numbers, and how their values are spread out, now and before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from pydantic import Field
 
 from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult
@@ -15,11 +17,9 @@ from coval_gate.gate.measure import Requirement
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report.charts import DrawnBound, Spread, binned, spread
-from coval_gate.report.compose.criteria import variant_key
-from coval_gate.report.compose.provenance import run_page
-from coval_gate.report.document.results import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
-from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
+from coval_gate.report import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
+from coval_gate.report.charts import DrawnBound, binned, spread
+from coval_gate.report.document.base import Model, Text, variant_key
 from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
@@ -32,6 +32,119 @@ SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a boun
     ">=": ("{} or more", "below {}"),
 }
 OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+class Figures(Model):
+    """A metric on the simulations of a variant.
+
+    Fields that do not apply are absent: statistics where there are no numbers, `values` where there are no texts.
+    """
+
+    count: int
+    """How many simulations have a value."""
+    missing: int
+    """How many have none."""
+    mean: float = Field(default_factory=float)
+    stdev: float = Field(default_factory=float)
+    min: float = Field(default_factory=float)
+    median: float = Field(default_factory=float)
+    p95: float = Field(default_factory=float)
+    max: float = Field(default_factory=float)
+    values: dict[Text, int] = Field(default_factory=dict)
+    """How often each text occurs, also within sets: the most frequent."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its statistics by name; empty where there are no numbers."""
+        names = ("mean", "stdev", "min", "median", "p95", "max")
+        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+
+
+class BoundFacts(Model):
+    """A bound on the values of a metric."""
+
+    of: Literal["threshold", "target"]
+    value: float
+    text: Text
+    """Such as "threshold 1.5 s"."""
+
+
+class Distribution(Model):
+    """How many values of a variant each range has."""
+
+    variant: Text
+    ends: list[float]
+    """Where the ranges begin and, at last, end; empty where there are no numbers."""
+    counts: list[int]
+    """How many values each range has: on the test cases that both sides have, if `earlier` is not empty."""
+    earlier: list[int]
+    """How many values of the baseline or the base agent each range has; empty without a comparison."""
+    least: float
+    greatest: float
+    texts_left_out: int
+    """How many different texts are not among the figures."""
+
+
+class MetricFacts(Model):
+    """A metric, for each variant."""
+
+    id: Text
+    name: Text
+    unit: Text
+    """The unit of its numbers, in Coval's words; empty if it has none, or Coval did not show it."""
+    target: Text
+    """What meets its target in Coval, such as "at most 1.5"; empty without a usable one."""
+    verdict: Literal["", "failed", "inconclusive"]
+    """The gravest verdict of its criteria; empty where they are met, or only inform."""
+    weight: Literal["missed", "judged", "other"]
+    """Whether one of its criteria is missed, or it has any. Reports begin with those missed."""
+    bounds: list[BoundFacts]
+    """The bounds of its thresholds and of its target that are on the scale of its values."""
+    variants: dict[Text, Figures]
+    """By the variant's name."""
+    distributions: list[Distribution]
+    """How the values of each variant are spread out. Only the metrics of most weight have these."""
+
+    @property
+    def has_values(self) -> bool:
+        return any(figures.count for figures in self.variants.values())
+
+    @property
+    def is_numeric(self) -> bool:
+        return not any(figures.values for figures in self.variants.values())
+
+
+class Chart(Model):
+    """How the agent's values of a metric with a criterion are spread out on both sides of its bound."""
+
+    name: Text
+    """The metric's."""
+    sides: Text
+    """On which side of the bound the values are, or which of them are orange; empty without a bound."""
+    unit: Text
+    """The title of the axis."""
+    labels: list[Text]
+    """The ranges of values."""
+    shares: list[float]
+    """Percent of the values in each range."""
+    beyond: list[bool]
+    """Whether each range is beyond the bound."""
+    earlier: list[float]
+    """Percent of the values of the baseline or the base agent; empty without a comparison."""
+    compared_with: Text
+
+
+class TrendRunFacts(Model):
+    """An earlier run of the same agent, persona and test set."""
+
+    run_id: Text
+    url: Text
+    created: Text
+    is_baseline: bool
+    failed: bool
+    """Whether the gate failed it."""
+    averages: dict[Text, float]
+    """By metric id."""
 
 
 def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
@@ -99,8 +212,7 @@ def _on_scale(check: Check) -> Requirement | None:
 def _distributions(
     leg: LegReport, metric: Metric, checks: Sequence[Check], bounds: Sequence[BoundFacts]
 ) -> Iterator[Distribution]:
-    paired = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
-    pair = _paired_numbers(leg, metric) if paired else ([], [])
+    pair = _paired_numbers(leg, metric, checks)
     for variant in leg.judgement.variants:
         sample = variant.sample(metric)
         now, earlier = pair if variant.name == BASE and pair[0] and pair[1] else (sample.numbers, ())
@@ -114,20 +226,6 @@ def _distributions(
             greatest=max(now, default=0.0),
             texts_left_out=max(0, len(sample.texts) - MOST_TEXTS),
         )
-
-
-def trend_of(leg: LegReport) -> list[TrendRunFacts]:
-    return [
-        TrendRunFacts(
-            id=run.run_id,
-            url=run_page(leg, run),
-            created=run.created,
-            is_baseline=run.is_baseline,
-            failed=run.failed,
-            averages=dict(run.averages),
-        )
-        for run in leg.trend
-    ]
 
 
 def charts_of(leg: LegReport) -> list[Chart]:
@@ -144,29 +242,13 @@ def charts_of(leg: LegReport) -> list[Chart]:
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
     """Return None where a table says as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
-    name, unit, reference = sample.metric.name, sample.metric.unit, ""
-    numbers: Sequence[float] = sample.numbers
-    bars: Spread | None = None
-    if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
-        now, earlier = _paired_numbers(leg, sample.metric)
-        if bars := spread([now, earlier], bound):
-            numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]
-    bars = bars or spread([numbers], bound)
-    return chart_of(bars, name, _sides(bound, numbers, unit), drawn_symbol(unit), reference) if bars else None
-
-
-def chart_of(bars: Spread, name: str, sides: str, unit: str, reference: str) -> Chart:
-    shares = [[round(100 * count / max(1, sum(counts)), 1) for count in counts] for counts in bars.counts]
-    return Chart(
-        name=name,
-        sides=sides,
-        unit=unit,
-        labels=bars.labels,
-        shares=shares[0],
-        beyond=bars.beyond,
-        earlier=shares[1] if reference else [],
-        compared_with=reference,
-    )
+    name, unit = sample.metric.name, sample.metric.unit
+    reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
+    for compared_with, samples in ((reference, _paired_numbers(leg, sample.metric, checks)), ("", (sample.numbers,))):
+        if bars := spread(samples, bound):
+            sides, axis = _sides(bound, samples[0], unit), drawn_symbol(unit)
+            return Chart(name=name, sides=sides, unit=axis, compared_with=compared_with, **bars._asdict())
+    return None
 
 
 def _bound(checks: Sequence[Check]) -> DrawnBound | None:
@@ -191,10 +273,14 @@ def _sides(bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
 
 
-def _paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
-    """Return a metric's numbers of the agent itself, and of its base or baseline, on the test cases of both."""
+def _paired_numbers(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> tuple[list[float], list[float]]:
+    """Return the agent's own numbers, and those of its base or baseline, on the test cases of both.
+
+    `checks`: those of the metric. The lists are empty if none compares.
+    """
     baseline = leg.judgement.base or leg.judgement.baseline
-    if baseline is None or leg.result is None:
+    compares = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
+    if not compares or baseline is None or leg.result is None:
         return [], []
     now = _numbers(leg.result, metric)
     earlier: list[tuple[str, float]] = []

@@ -1,0 +1,160 @@
+"""What criteria compare with: the baseline or the base of a leg, and the criteria grouped by it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from coval_gate.base.text import one_line
+from coval_gate.gate.checks import NAMES
+from coval_gate.gate.claims import OTHERS, notes_title, shows_text
+from coval_gate.gate.compared import (
+    Baseline,
+    BaselineRun,
+    NotFoundKind,
+    Unchecked,
+    baseline_text,
+    no_baseline_text,
+    shared_text,
+)
+from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
+from coval_gate.report import MOST_RUNS
+from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
+from coval_gate.report.document.criteria import Criterion, criteria_of
+from coval_gate.report.document.provenance import called, run_page
+from coval_gate.report.model import BASE_AGENT, LegReport
+
+
+class BaselineRunFacts(Model):
+    """A run of the baseline, and how it differs from this run."""
+
+    id: Text
+    url: Text
+    created: Text
+    """As Coval reports it; empty where it does not."""
+    changed_test_cases: int
+    """How many test cases have changed contents."""
+    changed_metrics: list[Text]
+    """Ids of metrics of which it used another version."""
+    changed_persona: bool
+    """Whether it used another persona, or another version of it; then it is not compared."""
+    changed_options: list[Text]
+    """Launch options that differ and may matter, by the names of inputs."""
+    unchecked: list[Annotated[Unchecked, MayGrow()]]
+    """Coval does not say whether these have changed. More words may follow."""
+
+
+class NoBaselineFacts(Model):
+    """Why there is no baseline."""
+
+    kind: Annotated[NotFoundKind, MayGrow()]
+    """The reason in a word. More words may follow."""
+    run_id: Text
+    """The unusable run; empty where there is none."""
+    text: Text
+
+
+class BaselineFacts(Model):
+    """The runs behind the input `baseline`."""
+
+    source: Text
+    """As the input spells it."""
+    runs: list[BaselineRunFacts]
+    """The newest first."""
+    runs_left_out: int
+    """How many more there are."""
+    fewer_than_asked: int
+    """How many of the requested runs do not exist."""
+    missing: NoBaselineFacts | None
+    """Why there is no run; null where there is one."""
+
+
+class CriteriaGroup(Model):
+    """The criteria of a leg that compare with the same reference."""
+
+    compared_with: Text
+    """As in the criteria; empty: those that compare with a number."""
+    reference: list[Part]
+    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty. It
+    says why there is no baseline, unless the first reason of the leg does."""
+    total: int
+    """How many criteria it has."""
+    compared: int
+    """How many of them were compared."""
+    shows: Text
+    """The title of a column with what comparisons show or, without any, with `note_text`."""
+
+
+def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
+    """Return the baseline of a leg, or its base; None where no threshold refers to one."""
+    if baseline is None:
+        return None
+    reason = baseline.missing
+    missing = None
+    if reason:
+        text = no_baseline_text(baseline.source, reason)
+        missing = NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
+    return BaselineFacts(
+        source=str(baseline.source),
+        runs=[_run(leg, run) for run in baseline.runs[:MOST_RUNS]],
+        runs_left_out=max(0, len(baseline.runs) - MOST_RUNS),
+        fewer_than_asked=baseline.fewer_than_asked,
+        missing=missing,
+    )
+
+
+def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
+    return BaselineRunFacts(
+        id=run.run.run_id,
+        url=run_page(leg, run.run),
+        created=run.run.create_time,
+        changed_test_cases=len(run.changed_cases),
+        changed_metrics=sorted(run.changed_metrics),
+        changed_persona=run.changed_persona,
+        changed_options=list(run.changed_options),
+        unchecked=list(run.unchecked),
+    )
+
+
+def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
+    """Return the criteria of a judgement that has no report yet, and their groups."""
+    return groups_of(findings), criteria_of(findings, str)
+
+
+def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
+    first = next(iter(findings.checks.missed), None)
+    is_told = first is not None and lacks_baseline(first)
+    return [
+        CriteriaGroup(
+            compared_with=NAMES[group.reference],
+            reference=_reference(group, leg, is_first=nth == 0, is_told=is_told),
+            total=len(group.checks),
+            compared=len(group.comparisons),
+            shows=shows_text(group.checks) if group.reference else notes_title(group.checks),
+        )
+        for nth, group in enumerate(findings.groups)
+    ]
+
+
+def _reference(group: CheckGroup, leg: LegReport | None, *, is_first: bool, is_told: bool) -> list[Part]:
+    """Return what a group compares with; without a leg, without its names and pages."""
+    parts = Parts()
+    if not group.reference:
+        return [] if is_first else parts.of(parts.title(OTHERS))
+    if group.baseline is None:
+        name = NAMES[group.reference]
+        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
+        return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
+    source = group.baseline.source
+    is_base = source.kind == "base_agent"
+    named = (
+        f"Base agent {parts.code(called(leg, BASE_AGENT, source.name))}"
+        if is_base
+        else f"Baseline {parts.code(source)}"
+    )
+    title = parts.title(named)
+    runs = baseline_text(
+        group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run) if leg else "")
+    )
+    missing = None if is_told or group.baseline.runs else group.baseline.missing
+    why = f"; {one_line(no_baseline_text(source, missing))}" if missing else ""
+    return parts.of(f"{title}: {runs}{why}")
