@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Final
 
 from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation, Value
+from coval_gate.gate.changes import HitPair, ValuePair
 from coval_gate.gate.checks import Check
 from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.confidence import Hits, Values
-from coval_gate.gate.contrast import HitPair, ValuePair
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement

@@ -11,7 +11,7 @@ from typing import Final
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregation import Aggregation, Greatest, OfMetric, measure_of, sample_of
-from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
+from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.confidence import (
     NOTHING,
@@ -22,7 +22,6 @@ from coval_gate.gate.confidence import (
     percentile_bounds,
     rate_bounds,
 )
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedRates, ValuePair
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
 from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.statistics import even_mean, even_percentile
@@ -59,7 +58,11 @@ class _Share(Aggregation):
         return Interval(least.lower, most.upper, confidence, len(cases))
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
-        return RateChange(now, then, self.hits(now, metric), self.hits(then, metric))
+        hits, earlier = self.hits(now, metric), self.hits(then, metric)
+        cases = now.by_case.items()
+        return RateChange(
+            [HitPair(hits_of(ids, hits), hits_of(then.by_case[case], earlier), case) for case, ids in cases]
+        )
 
     @property
     def demanded_share(self) -> float:
@@ -73,7 +76,7 @@ class _Share(Aggregation):
         every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
         rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases)
         if asks:
-            bound = rates.difference(greatest.confidence, factor=threshold.bound.factor)
+            bound = rates.difference(greatest.confidence, threshold.bound.factor)
             return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
         change, (before, now) = rates.difference(greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
         is_shown = change.lower > 0.0 if rises else change.upper < 0.0
@@ -226,7 +229,7 @@ class Average(_OfNumbers):
         return {id_: number for id_, number in values.items() if isinstance(number, float)}
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
-        return MeanChange(value_pairs(now, then, metric)) if metric else None
+        return MeanChange(_value_pairs(now, then, metric)) if metric else None
 
     def _pooled(self, sample: Sample) -> float:
         return sample.mean
@@ -248,7 +251,7 @@ class Percentile(_OfNumbers):
         return 50.0 if self.aggregate.percentile is None else self.aggregate.percentile
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
-        return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
+        return PercentileChange(_value_pairs(now, then, metric), self.n) if metric else None
 
     @property
     def demanded_share(self) -> float:
@@ -259,7 +262,7 @@ class Percentile(_OfNumbers):
         places = range(greatest.iterations)
         low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
         high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]
-        return Exceedances(list(map(ValuePair, high, low))).difference(self.n, greatest.strictest).lower > 0.0
+        return PercentileChange(list(map(ValuePair, high, low)), self.n).excess(greatest.strictest).lower > 0.0
 
     def _pooled(self, sample: Sample) -> float:
         return sample.percentile(self.n)
@@ -317,6 +320,12 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figu
 
 def aggregation_of(threshold: Threshold) -> Aggregation:
     return CLASSES.get(threshold.aggregate.name, Figure)(threshold)
+
+
+def _value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
+    """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
+    earlier = then.numbers(metric)
+    return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
 
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:

@@ -14,7 +14,7 @@ from itertools import compress
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import Change, Rule
+from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
 from coval_gate.gate.confidence import NOTHING, Bounds
 from coval_gate.gate.measure import Interval, Trend, Weighed
@@ -97,9 +97,13 @@ class Pairs:
         if self._change is None or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        rule = Rule(strictest(change.confidence, family), 0.0 if self.asks_for_improvement else margin)
-        values = (self.value.value, self.earlier)
-        return self._change.noticeable(values, change, rule, rises=self.threshold.wants_less)
+        return self._change.noticeable(
+            (self.value.value, self.earlier),
+            change,
+            strictest(change.confidence, family),
+            0.0 if self.asks_for_improvement else margin,
+            rises=self.threshold.wants_less,
+        )
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""
@@ -108,7 +112,7 @@ class Pairs:
         return self._change.flips(wants_less=self.threshold.wants_less)
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
-        """As `Change.excess`: for a percentile, in another unit, but with the same sign."""
+        """As the excess of a `Change`: for a percentile, in another unit, but with the same sign."""
         return self._change.excess(confidence, factor, number) if self._change else NOTHING
 
     @cached_property
