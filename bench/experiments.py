@@ -16,8 +16,7 @@ from typing import Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, ValuePair
-from coval_gate.gate.confidence import Bounds, Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.gate.statistics import normal_quantile
+from coval_gate.gate.statistics import Bounds, Hits, mean_bounds, normal_quantile, percentile_bounds, rate_bounds
 
 Cell = Callable[[Random], tuple[float, ...]]
 

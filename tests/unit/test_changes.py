@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, ValuePair
-from coval_gate.gate.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
 from coval_gate.gate.family import significant
+from coval_gate.gate.statistics import ENOUGH_EQUAL, NOTHING, Hits, share
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 HIT_PAIRS = st.lists(st.tuples(HITS, HITS), min_size=2, max_size=40)

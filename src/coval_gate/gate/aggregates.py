@@ -13,18 +13,19 @@ from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregation import Aggregation, Greatest, OfMetric, measure_of, sample_of
 from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
-from coval_gate.gate.confidence import (
+from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
+from coval_gate.gate.problems import ONE_VALUE
+from coval_gate.gate.statistics import (
     NOTHING,
     Bounds,
     Hits,
+    even_mean,
+    even_percentile,
     hits_of,
     mean_bounds,
     percentile_bounds,
     rate_bounds,
 )
-from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
-from coval_gate.gate.problems import ONE_VALUE
-from coval_gate.gate.statistics import even_mean, even_percentile
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
 

@@ -1,6 +1,6 @@
 """How a rate, a mean or a percentile changed from a baseline, and the smallest change that a step notices. Pure.
 
-Each bound is one-sided, as in `confidence`. Cases are paired, because both runs find the same cases hard. Each case
+Each bound is one-sided, as in `statistics`. Cases are paired, because both runs find the same cases hard. Each case
 weighs the same, whatever its number of conversations. Otherwise, a case in three runs of a baseline would weigh three
 times as much as a new one, and a test set that grows by hard cases would look like a regression (Simpson's paradox).
 The run is compared with `factor` times the baseline, which makes `baseline * 1.1` as exact as `baseline`. Over all
@@ -22,7 +22,8 @@ from itertools import chain
 from typing import ClassVar, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.gate.confidence import (
+from coval_gate.gate.measure import Interval
+from coval_gate.gate.statistics import (
     FEWEST_CASES,
     NOTHING,
     ROUNDING,
@@ -35,10 +36,12 @@ from coval_gate.gate.confidence import (
     effective_size,
     even_rate,
     largest_of,
+    normal_quantile,
+    percentile,
     standard_error,
+    t_quantile,
+    weighted_percentile,
 )
-from coval_gate.gate.measure import Interval
-from coval_gate.gate.statistics import normal_quantile, percentile, t_quantile, weighted_percentile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse

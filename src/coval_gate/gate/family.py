@@ -16,8 +16,8 @@ from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
-from coval_gate.gate.confidence import NOTHING, Bounds
 from coval_gate.gate.measure import Interval, Trend, Weighed
+from coval_gate.gate.statistics import NOTHING, Bounds
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
