@@ -23,7 +23,6 @@ from coval_gate.coval.model import (
     normalize_status,
 )
 from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
-from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.judgement import (
@@ -45,7 +44,7 @@ from coval_gate.gate.problems import (
     no_such_value,
     not_in_baseline,
 )
-from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.values import Vocabulary, target_problem
 from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
@@ -311,7 +310,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     )
     mutation = next((member.mutation for member in result.simulations if member.mutation), text or "mutation")
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
-    unknown = targets.problem(Target(operator=text or "?"))
+    unknown = target_problem(Target(operator=text or "?"))
     present = MetricPresent(reference=text)
     never = no_such_value(text, (text,), Vocabulary(seen=(text,) * 9, allowed=(text,)))
     doubts: dict[Criterion, Problem] = {

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from coval_gate.base.text import with_unit
+from coval_gate.base.text import exact_text, with_unit
 from coval_gate.coval.model import BASE, Metric
 from coval_gate.gate.measure import (
     Comparison,
     Measure,
     Requirement,
     Scale,
-    exact_text,
     margin,
     measured_text,
     told_apart,

@@ -14,7 +14,6 @@ from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
-from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.compared import Baseline
@@ -34,6 +33,7 @@ from coval_gate.gate.problems import (
     no_such_metric,
     unlike,
 )
+from coval_gate.gate.values import named_values, target_problem
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered, Verdict
 from coval_gate.inputs.thresholds import Threshold
@@ -209,7 +209,7 @@ def _targets(run: Judged) -> Iterator[Check]:
         yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
-        if problem := targets.problem(target):
+        if problem := target_problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
             unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
@@ -224,7 +224,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
     criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    wanted = targets.named_values(target)
+    wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):
         problem = unlike(sample, wanted) if sample.count else NO_VALUES.of(metric=metric.name)
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)

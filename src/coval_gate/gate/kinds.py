@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from coval_gate.base.text import VALUE_SHOWN, one_line, plural, quoted
 from coval_gate.coval.model import Metric, RunResult, Target
-from coval_gate.gate import claims, targets
+from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, check_on, runs_text, whom
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
+from coval_gate.gate.values import closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
@@ -156,24 +157,24 @@ class TargetMet(Criterion):
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         values = sample.values if sample else {}
         completed = (simulation.id for simulation in variant.completed if simulation.id in values)
-        return (simulation for simulation in completed if not targets.meets(self.target, values[simulation]))
+        return (simulation for simulation in completed if not meets(self.target, values[simulation]))
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
-        return targets.closest_bound(self.target, number)
+        return closest_bound(self.target, number)
 
     @property
     def text(self) -> str:
-        target = "" if targets.problem(self.target) else f": {targets.target_text(self.target)}"
+        target = "" if target_problem(self.target) else f": {target_text(self.target)}"
         return f"{self.metric} meets its target{target}"
 
     def missed(self, check: Check, measure: Measure) -> str:
         missed = plural(measure.count - round(measure.value), "simulation")
         where = f"{whom(check)}{runs_text(check)}"
-        return f"{self.metric} missed its target ({targets.target_text(self.target)}) on {missed}{where}"
+        return f"{self.metric} missed its target ({target_text(self.target)}) on {missed}{where}"
 
     @property
     def what(self) -> str:
-        return f"its target ({targets.target_text(self.target)})"
+        return f"its target ({target_text(self.target)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

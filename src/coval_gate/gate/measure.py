@@ -194,8 +194,3 @@ def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     usual = (on_scale(value, scale), on_scale(bound, scale))
     longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
     return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
-
-
-def exact_text(bound: float) -> str:
-    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
-    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)

@@ -11,8 +11,17 @@ from itertools import chain
 
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
-from coval_gate.gate import statistics, targets
-from coval_gate.gate.values import TEXT_SHOWN, Vocabulary, equals, impossible, is_named
+from coval_gate.gate import statistics
+from coval_gate.gate.values import (
+    TEXT_SHOWN,
+    Vocabulary,
+    equals,
+    impossible,
+    is_named,
+    meets,
+    named_values,
+    target_problem,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +274,6 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
 def _meeting(sample: Sample) -> set[str]:
     """Return the simulations on which a metric meets its target; none if no value can."""
     target = sample.metric.target
-    if target is None or targets.problem(target) or not sample.can_be_any_of(targets.named_values(target)):
+    if target is None or target_problem(target) or not sample.can_be_any_of(named_values(target)):
         return set()
-    return {simulation for simulation, value in sample.values.items() if targets.meets(target, value)}
+    return {simulation for simulation, value in sample.values.items() if meets(target, value)}

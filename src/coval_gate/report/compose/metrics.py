@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult
-from coval_gate.gate import targets
 from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
+from coval_gate.gate.values import RANGES, effective_operator, target_bounds, target_problem, target_text
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
@@ -56,7 +56,7 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
         id=metric.id,
         name=metric.name,
         unit=metric.unit,
-        target=targets.target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
+        target=target_text(metric.target) if metric.target and not target_problem(metric.target) else "",
         verdict=next(gravest, ""),
         weight=WEIGHTS[_weight(checks)],
         bounds=bounds,
@@ -83,9 +83,9 @@ def _weight(checks: Sequence[Check]) -> int:
 
 def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
     bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
-    if (target := metric.target) and not targets.problem(target):
-        is_range = targets.effective_operator(target) in targets.RANGES
-        of_target = targets.bounds(target) if is_range else () if target.upper is None else (target.upper,)
+    if (target := metric.target) and not target_problem(target):
+        is_range = effective_operator(target) in RANGES
+        of_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
         bounds += [("target", bound) for bound in of_target]
     for kind, bound in bounds:
         yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
