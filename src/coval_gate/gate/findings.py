@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of
+from coval_gate.gate.baseline import Before, Earlier
 from coval_gate.gate.checks import WHOLE, Check, misses
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.judgement import CaseStability, Judgement
@@ -26,6 +27,38 @@ REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent"
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
+MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
+
+
+class Cause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here.
+
+    FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
+    OLD: whatever it misses, its test case mostly missed in the baseline, too.
+    NEW: it misses something that its test case mostly met in the baseline.
+
+    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new.
+    """
+
+    FLAKY = "flaky"
+    OLD = "old"
+    NEW = "new"
+
+
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
+
+
+def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
+    """Return None if nothing shows a cause.
+
+    `passing` of the `others`, the other conversations of its test case, do well. `before`: for each criterion that it
+    misses, whether its test case missed that in the baseline, too; None if that is unknown.
+    """
+    if passing > MOST_PASS * others:
+        return Cause.FLAKY
+    if False in before:
+        return Cause.NEW
+    return Cause.OLD if before and None not in before else None
 
 
 class Contribution(NamedTuple):

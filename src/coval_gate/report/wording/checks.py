@@ -8,10 +8,9 @@ from typing import Final, Literal
 
 from coval_gate.base.text import difference_with_unit, number, one_line, shortened, value_text, with_unit
 from coval_gate.coval.model import Value
-from coval_gate.gate.cause import SHOWN_FIRST, Cause
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
+from coval_gate.gate.findings import SHOWN_FIRST, Cause, Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.measure import told_apart
 from coval_gate.gate.verdict import Verdict
