@@ -14,7 +14,6 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Greatest
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
 from coval_gate.gate.family import strictest
@@ -195,9 +194,7 @@ def cases_to_compare(
         return FEWEST_CASES
     to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
     counts = range(FEWEST_CASES, MOST_CASES + 1)
-    place = bisect_left(
-        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
-    )
+    place = bisect_left(counts, True, key=lambda cases: aggregation.shows(cases, iterations, to_show))
     return counts[place] if place < len(counts) else None
 
 

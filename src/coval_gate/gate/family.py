@@ -37,8 +37,8 @@ class Pairs:
     @classmethod
     def of(cls, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> Pairs:
         """Pair two variants that have the same test cases, and values if the threshold needs some."""
-        aggregation = aggregation_of(threshold)
-        value, reference = aggregation.value(now, metric), aggregation.value(then, metric)
+        aggregation = aggregation_of(threshold, metric)
+        value, reference = aggregation.value(now), aggregation.value(then)
         return cls(threshold=threshold, now=now, then=then, metric=metric, value=value, reference=reference)
 
     @property
@@ -118,7 +118,7 @@ class Pairs:
     @cached_property
     def _change(self) -> Change | None:
         """The change between the two; None for an aggregate that only describes these runs."""
-        return aggregation_of(self.threshold).change(self.now, self.then, self.metric)
+        return aggregation_of(self.threshold, self.metric).change(self.now, self.then)
 
 
 class Compared(NamedTuple):

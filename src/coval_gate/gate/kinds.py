@@ -58,10 +58,10 @@ class ThresholdHolds(Criterion):
         requirement = self.requirement(measure) if measure else None
         number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
         value = measure.value if measure else None
-        return aggregation_of(number).missing_it(variant, sample.metric if sample else None, value)
+        return aggregation_of(number, sample.metric if sample else None).missing_it(variant, value)
 
     def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        return aggregation_of(self.threshold).contributing(variant, sample.metric) if sample else {}
+        return aggregation_of(self.threshold, sample.metric).contributing(variant) if sample else {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
@@ -236,15 +236,15 @@ def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ..
 def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
     """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
     threshold = criterion.threshold
-    aggregation = aggregation_of(threshold)
-    measure = aggregation.measured(variant, metric)
+    aggregation = aggregation_of(threshold, metric)
+    measure = aggregation.measured(variant)
     if isinstance(measure, Problem):
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measure)
     if criterion.confidence and threshold.takes_confidence:
-        measure = replace(measure, interval=aggregation.interval(variant, metric, criterion.confidence))
+        measure = replace(measure, interval=aggregation.interval(variant, criterion.confidence))
     decided = _verdict(threshold, measure)
     # The simulations to blame are searched only for a threshold that does not pass.
-    failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, metric, measure))
+    failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
     return check_on(variant, criterion, decided, metric=metric, measure=measure, simulations=failing)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -35,6 +36,10 @@ class Weighed(NamedTuple):
 
     value: float
     pooled: float | None = None
+
+    @classmethod
+    def of(cls, value: float, pooled: float) -> Weighed:
+        return cls(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else cls(value, pooled)
 
 
 class Interval(NamedTuple):

@@ -162,18 +162,22 @@ class Variant:
         """The ids of the simulations of each test case; nothing if the test case of any is unknown."""
         return () if "" in self.by_case else tuple(self.by_case.values())
 
-    def sample(self, metric: Metric) -> Sample:
+    def sample(self, metric: Metric | None) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
-        return next(sample for sample in self.samples if sample.metric.id == metric.id)
+        return next(sample for sample in self.samples if metric and sample.metric.id == metric.id)
 
     def find_sample(self, metric_id: str) -> Sample | None:
         return next((sample for sample in self.samples if sample.metric.id == metric_id), None)
+
+    def without_value(self, metric: Metric | None) -> list[str]:
+        values = self.sample(metric).values
+        return [simulation.id for simulation in self.simulations if simulation.id not in values]
 
     def cases_with(self, metric: Metric) -> frozenset[str]:
         values = self.sample(metric).values
         return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
-    def numbers(self, metric: Metric) -> dict[str, list[float]]:
+    def numbers(self, metric: Metric | None) -> dict[str, list[float]]:
         """Return the metric's numbers by test case, without test cases that have none."""
         values = self.sample(metric).values
         return {

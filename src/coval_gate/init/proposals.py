@@ -189,7 +189,7 @@ def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> li
         own = next(other for other in run.metrics if other.id == metric.id) if metric else None
         if own and threshold.aggregate.name == "avg" and (own.summary or own.texts or not variant.sample(own).numbers):
             return []
-        measure = aggregation_of(threshold).measured(variant, own)
+        measure = aggregation_of(threshold, own).measured(variant)
         if isinstance(measure, Problem):
             return []
         found.append(measure.value)
