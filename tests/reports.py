@@ -13,7 +13,7 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.results import parse_run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
     LAUNCH,
@@ -28,7 +28,6 @@ from coval_gate.gate.judgement import (
     interrupted,
     skipped,
 )
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource

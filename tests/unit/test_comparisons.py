@@ -31,8 +31,8 @@ from coval_gate.ci.github_pages import state_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import change_text
 from coval_gate.gate.compared import shared_text
+from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.judgement import errored
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Trend, Unit
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds

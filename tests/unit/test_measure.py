@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST, Target
 from coval_gate.gate.checks import Check
-from coval_gate.gate.kinds import TargetMet, ThresholdHolds
+from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Measure, Requirement, Scale, margin, measured_text
 from coval_gate.gate.population import FewFailed
 from coval_gate.gate.verdict import Verdict

@@ -16,9 +16,9 @@ import pytest
 from coval_gate.base.errors import InputError
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check
+from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judgement import Judgement, errored
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem

@@ -1,6 +1,6 @@
 """A criterion, the problem that prevents its measurement, and a check: a criterion applied to a variant of a run. Pure.
 
-The three know each other, so they stand together; their kinds are in `kinds`, `population` and `problems`.
+The three know each other, so they stand together; their kinds are in `criteria`, `population` and `problems`.
 """
 
 from __future__ import annotations

@@ -17,11 +17,17 @@ from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, Ru
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.compared import Baseline
-from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
 from coval_gate.gate.judgement import Judgement, conclude
-from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
 from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
+from coval_gate.gate.population import (
+    ALL_ANSWERED,
+    METRICS_HAVE_TARGETS,
+    Judged,
+    MetricHasValues,
+    MetricPresent,
+    population_checks,
+)
 from coval_gate.gate.problems import (
     ACCEPTED,
     NO_TARGETS,

@@ -1,4 +1,4 @@
-"""The rules about a run and its simulations: all are listed and ended, enough completed, none was left out. Pure.
+"""The rules about a run, its simulations and metrics: all are there and ended, enough completed. Pure.
 
 A rule is one row: what breaks it, and how that reads.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import plural
+from coval_gate.base.text import plural, quoted
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
 from coval_gate.gate.compared import Baseline
@@ -209,6 +209,44 @@ NO_ERROR_REPORTED: Final = Rule(
     verdict=Verdict.FAILED,
     of_run=True,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPresent(Criterion):
+    """The run has exactly one metric with the id or name `reference`."""
+
+    kind = "metric_present"
+    reference: str
+
+    @property
+    def text(self) -> str:
+        return f"the run has the metric {quoted(self.reference)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricHasValues(Criterion):
+    """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
+
+    kind = "metric_has_values"
+    counted = "missing on {}"
+    metric: str
+    allowance: Allowance
+    most: int
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement("<=", self.most)
+
+    @property
+    def text(self) -> str:
+        most = self.most
+        where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
+        return f"{self.metric} has a value on {where}"
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"
+        return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
+
+
 # What is missing makes the rules after it moot.
 RULES: Final = (
     (VARIANTS_PRESENT,),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate.checks import NAMES, Check
-from coval_gate.gate.kinds import TargetMet
+from coval_gate.gate.criteria import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.values import RANGES, effective_operator, target_bounds, target_problem, target_text
 from coval_gate.gate.variants import Sample
