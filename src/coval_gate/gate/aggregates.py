@@ -63,7 +63,6 @@ class Aggregation:
         return Measure(value=value.value, pooled=value.pooled, unit=unit, count=count, missing=missing, assumed=assumed)
 
     def failing(self, variant: Variant, measure: Measure) -> Iterable[str]:
-        """Return the ids to blame if the `measure` of this variant misses the threshold."""
         return self.missing_it(variant, measure.value)
 
     def interval(self, variant: Variant, confidence: float) -> Interval:
@@ -83,7 +82,6 @@ class Aggregation:
         return {}
 
     def obstacle(self, sample: Sample) -> Problem | None:
-        """Return the problem if the values are not of the kind that it needs."""
         if not sample.count:
             return NO_VALUES.of(metric=sample.metric.name)
         return not_numbers(sample) if self.aggregate.is_numeric else unlike(sample, self.aggregate.values)
@@ -97,11 +95,9 @@ class Aggregation:
         return None
 
     def shows(self, cases: int, iterations: int, confidence: float) -> bool:
-        """Return whether the greatest possible regression shows, or improvement if the threshold asks for one."""
         raise NotImplementedError
 
     def _wants_more(self, value: float | None) -> bool:
-        """Return whether a missed value is too small, not too large."""
         threshold = self.threshold
         return threshold.wants_more or value is None or (threshold.operator == "==" and value < threshold.bound.number)
 
@@ -262,7 +258,6 @@ class Figure(Aggregation):
         return Interval(*self._bounds(cases, confidence), confidence, len(cases))
 
     def _pairs(self, now: Variant, then: Variant) -> list[ValuePair]:
-        """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
         earlier = then.numbers(self.metric)
         return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
 

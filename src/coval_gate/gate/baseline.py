@@ -175,7 +175,6 @@ class References:
         return not_in_baseline("mutation", variant.name, kind)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
-        """Return a variant with these test cases only, computed once for all thresholds that share them."""
         key = (id(variant), cases)
         if key not in self._restricted:
             self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
@@ -189,7 +188,6 @@ class References:
 
 
 def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
-    """Return how the base's test cases differ from the run's; None if they do not, or are unknown."""
     if "" in now or "" in base or now == base:
         return None
     new, gone = f"{len(base - now):,}", f"{len(now - base):,}"

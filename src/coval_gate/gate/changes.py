@@ -119,7 +119,6 @@ class Change:
         raise NotImplementedError
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that passed before and fail now, and the reverse; none for numbers."""
         return (), ()
 
 
@@ -201,7 +200,6 @@ class MeanChange(Change):
         return t_quantile(confidence, len(self._residuals) - 1)
 
     def _error(self, factor: float = 1.0, *, scale: float = 1.0) -> float:
-        """Return the standard error of the mean now times `scale` minus `factor` times the baseline's."""
         return standard_error([scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest)
 
 
@@ -269,7 +267,6 @@ class PercentileChange(Change):
         return _noticeable(grown, normal_quantile(confidence), margin)
 
     def _percentile(self, factor: float, shift: float) -> float:
-        """Return the percentile of all values together; within a run, cases weigh the same."""
         if self._is_even:
             now, base = self._values
             return percentile(sorted(now + [value * factor + shift for value in base]), self._n)
@@ -279,7 +276,6 @@ class PercentileChange(Change):
 
     @cached_property
     def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Both runs' values with their weights, whose average is 1 in each run."""
         return _weighted(self._now), _weighted(self._base)
 
     @cached_property
@@ -360,10 +356,8 @@ def _moved(rates: PairedRates, share: float) -> PairedRates:
 
 
 def _spread(rate: CaseRate, confidence: float) -> float:
-    """Return the standard deviation of a rate, for the number of conversations that it is worth."""
     return math.sqrt(rate.share * (1.0 - rate.share) / effective_size(rate, confidence))
 
 
 def _reverse(rate: CaseRate) -> CaseRate:
-    """Return the rate of misses."""
     return rate._replace(share=1.0 - rate.share)

@@ -67,8 +67,9 @@ class Criterion:
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
     how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
-    met nor missed. `confidence`: with which it is decided; None: as counted.
-    `accepted`: it would compare with a baseline if a person had not accepted the run.
+    met nor missed. `confidence`: with which it is decided; None: as counted. `accepted`: it would compare with a
+    baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails. `forbids`: it names
+    values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions decide it together.
     """
 
     __slots__ = ()
@@ -86,26 +87,21 @@ class Criterion:
 
     @property
     def user_defined(self) -> bool:
-        """Whether the user defined it; otherwise every run must meet it."""
         return False
 
     @property
     def advisory(self) -> bool:
-        """Whether it is only shown, and never fails."""
         return False
 
     @property
     def forbids(self) -> bool:
-        """Whether it names values that no simulation may have."""
         return False
 
     @property
     def is_sampled(self) -> bool:
-        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        """Return what the value of `measure` must be; None if any value will do."""
         return None
 
     def can_fail(self, measure: Measure) -> bool:
@@ -137,7 +133,6 @@ class Criterion:
 
     @property
     def what(self) -> str:
-        """Return what cannot be judged without values."""
         return "it"
 
     def actual(self, check: Check, measure: Measure) -> str:
@@ -200,22 +195,18 @@ class Check:
 
     @property
     def reference(self) -> Reference:
-        """What its threshold compares with; empty for a number, and for any other criterion."""
         return self.threshold.bound.reference if self.threshold else ""
 
     @property
     def scale(self) -> Scale:
-        """What its measure, its bound and its comparison count."""
         return Scale(self.measure.unit if self.measure else "metric", self.metric_unit)
 
     @property
     def requirement(self) -> Requirement | None:
-        """What the measured value must be; None if nothing was measured, or if any value will do."""
         return self.criterion.requirement(self.measure) if self.measure else None
 
     @property
     def margin(self) -> float | None:
-        """How far the measured value is from the bound: 0 or more if it is met, 0 or less if it is missed."""
         if self.measure is None or (requirement := self.requirement) is None:
             return None
         distance = margin(self.measure.value, requirement)

@@ -114,7 +114,6 @@ def by_chance_text(compared: Comparison) -> str:
 
 
 def change_clause(check: Check, compared: Comparison) -> str:
-    """Return what is claimed about a change, to follow a colon in a sentence; empty without a bound."""
     change = compared.change
     if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
@@ -152,7 +151,6 @@ def flips_title(failing: int, passing: int) -> str:
 
 
 def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
-    """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
     small = _amount(least, scale, math.floor)
     if both and math.isfinite(most):
         return f"between {small} and {_amount(most, scale, math.ceil)} {word}"
@@ -199,7 +197,6 @@ def cases_to_compare(
 
 
 def claim_text(check: Check) -> str:
-    """Return the claim, such as "at least 86.4%"; empty without a confidence."""
     threshold, measure = check.threshold, check.measure
     if threshold is None or measure is None or check.criterion.confidence is None:
         return ""
@@ -217,7 +214,6 @@ def claim_text(check: Check) -> str:
 
 
 def shows_text(checks: Iterable[Check]) -> str:
-    """Return the title of the column of claims, with their confidence if they share one."""
     measures = [check.measure for check in checks if check.measure]
     intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
     confidences = {interval.confidence for interval in intervals if interval}
@@ -265,7 +261,6 @@ def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) 
 
 
 def _confidence_text(interval: Interval, *, both: bool) -> str:
-    """Return the confidence of a bound or, with `both`, of each of two bounds."""
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
 
 

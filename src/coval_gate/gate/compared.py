@@ -167,7 +167,6 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
 
 
 def left_out_text(left_out: LeftOut, reference: str) -> str:
-    """Return what is left out, and why; empty if nothing is."""
     counts = [
         (left_out.new, f"not in the {reference}"),
         (left_out.gone, f"only in the {reference}"),

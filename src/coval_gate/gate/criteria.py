@@ -203,7 +203,6 @@ def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ..
 
 
 def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
-    """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
     threshold = criterion.threshold
     aggregation = aggregation_of(threshold, metric)
     measure = aggregation.measured(variant)
@@ -312,7 +311,6 @@ class Criteria:
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The metrics that the criteria name together with values, and those values."""
         named = ((threshold.metric, threshold.aggregate.values) for threshold in self.thresholds)
         return tuple((metric, values) for metric, values in named if values)
 
@@ -359,13 +357,11 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
 
 
 def _is_guard(threshold: Threshold) -> bool:
-    """Return whether it guards the step against regressions."""
     compares = threshold.bound.reference and threshold.takes_confidence
     return bool(compares) and not threshold.asks_for_improvement and not threshold.advisory
 
 
 def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
-    """Return the doubts about the criteria, given the values of the agent and all mutations together."""
     metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
     measured = (check for check in checks if check.measure and check.metric in metrics)
     named = {check.threshold: metrics[check.metric] for check in measured if check.threshold}

@@ -36,7 +36,6 @@ class Pairs:
 
     @classmethod
     def of(cls, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> Pairs:
-        """Pair two variants that have the same test cases, and values if the threshold needs some."""
         aggregation = aggregation_of(threshold, metric)
         value, reference = aggregation.value(now), aggregation.value(then)
         return cls(threshold=threshold, now=now, then=then, metric=metric, value=value, reference=reference)
@@ -79,7 +78,6 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        """Return whether a change for the worse is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return lower > 0.0 if self.threshold.wants_less else upper < 0.0
 
@@ -88,12 +86,10 @@ class Pairs:
         return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 
     def change(self, confidence: float) -> Interval:
-        """Return the bounds of the value now minus the reference's, in the unit of the value."""
         bounds = self._change.shift(confidence) if self._change else NOTHING
         return Interval(bounds.lower, bounds.upper, confidence, self.cases)
 
     def noticeable(self, change: Interval, family: int) -> float | None:
-        """Return the smallest change for the worse that such runs detect among `family` thresholds; None if unknown."""
         if self._change is None or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
@@ -129,7 +125,6 @@ class Compared(NamedTuple):
 
     @property
     def guards(self) -> bool:
-        """Whether a regression that it shows fails the step; advisory thresholds never do."""
         return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
 
 
@@ -165,7 +160,6 @@ class Family(NamedTuple):
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
-    """Return a check with the trend of its change; a change that is not significant does not fail it."""
     measure, trend, verdict = check.measure, family.trends.get(id(pairs)), check.verdict
     if measure is None or measure.comparison is None or measure.comparison.change is None:
         return check

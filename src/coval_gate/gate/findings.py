@@ -129,7 +129,6 @@ class SimulationFinding:
 
     @property
     def explains_failure(self) -> bool:
-        """Whether it fails, or contributes to an average that fails."""
         contributed = (miss.check.verdict for miss in self.misses if self.contributes and miss.contribution)
         return self.fails or Verdict.FAILED in contributed
 
@@ -195,7 +194,6 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
 
 
 def lacks_baseline(check: Check) -> bool:
-    """Return whether a check does not pass because there is no baseline."""
     return check.problem is not None and check.problem.kind == NO_BASELINE.kind
 
 
@@ -244,7 +242,6 @@ _NO_BLAME: Final = _Blame()
 def _simulations(
     judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
 ) -> tuple[SimulationFinding, ...]:
-    """Return the finding of every simulation, in the order of `Findings`."""
     blame = _blame(judgement.checks, result, variants, earlier)
     findings = [*_without_cause(judgement, result, blame)]
     well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
@@ -258,7 +255,6 @@ def _simulations(
 
 
 def _conversation_of(simulation: Simulation) -> tuple[str, str]:
-    """Return what its iterations have in common: the variant and the test case."""
     return simulation.mutation, simulation.test_case_id
 
 
@@ -371,7 +367,6 @@ def _contributions(
 
 
 def _with_missing_values(check: Check, variant: Variant | None) -> Check:
-    """Add the simulations that miss the target because they have no value."""
     if variant is None or not check.criterion.of_target:
         return check
     sample = variant.find_sample(check.metric)

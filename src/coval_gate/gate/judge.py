@@ -174,7 +174,6 @@ def gaps(reference: str, run: Judged) -> Iterator[Check]:
 
 
 def _not_one(reference: str, result: RunResult) -> Problem | None:
-    """Return why an id or a name does not mean one metric of the run."""
     metrics = result.find_metrics(reference)
     if len(metrics) == 1:
         return None

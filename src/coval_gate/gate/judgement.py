@@ -87,17 +87,14 @@ class Judgement(NamedTuple):
 
     @property
     def is_of_step(self) -> bool:
-        """Whether it is about the step, not about a run that ended."""
         return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether a job had to answer the simulations, and nothing shows that one answered all of them."""
         return isinstance(self.cause, Unanswered) or any(map(_is_of_set_up, self.checks))
 
     @property
     def passed_flaky(self) -> bool:
-        """Whether the run failed at first, and passed with its repetitions."""
         return self.verdict is Verdict.PASSED and self.repetition is not None
 
     @property
@@ -120,7 +117,6 @@ class Judgement(NamedTuple):
 
     @property
     def is_red_against_baseline(self) -> bool:
-        """Whether the step fails, and a comparison with a baseline contributes to that."""
         compares = (check.reference == "baseline" for check in self.missed if check.measure)
         return not self.lets_pass and any(compares)
 
@@ -133,7 +129,6 @@ class Judgement(NamedTuple):
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        """The ids of the simulations with a value that a criterion allows on none."""
         checks = (check for check in self.checks if check.criterion.forbids)
         return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
 
@@ -240,7 +235,6 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
 
 
 def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
-    """Return the judgement of the runs so far, the `first` or several, with a repetition that does not count."""
     repetition = judgement.repetition or Repetition(runs=(first,))
     return judgement._replace(repetition=repetition._replace(unusable=unusable))
 
@@ -263,7 +257,6 @@ def skipped(withheld: str) -> Judgement:
 
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
-    """Return the judgement of a step, adding what became of a repetition that it stopped waiting for."""
     repetition = judgement.repetition
     if repetition is None or repetition.unusable is None:
         return judgement
@@ -273,7 +266,6 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
     return min(judgements, key=gravity)
 
 
@@ -284,7 +276,6 @@ def gravity(judgement: Judgement) -> tuple[bool, int]:
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
-    """Return the judgement with `redact` applied to the texts of errors, which may repeat a secret."""
     cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
     if isinstance(cause, Errored):
         cause = Errored(*map(redact, cause))

@@ -147,7 +147,6 @@ class Totals:
 
 
 def sum_of(totals: Sequence[Totals]) -> Totals | None:
-    """Return the totals of several legs together; None where there are none."""
     if not totals:
         return None
     return Totals(

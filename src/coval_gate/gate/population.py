@@ -284,7 +284,6 @@ class _Shape(NamedTuple):
 
 
 def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
-    """Return how many simulations a run must have if it lists these `simulations`."""
     shape = _shape(run, simulations, criteria)
     named = _named(run, simulations)
     counted = run.progress.total if run.progress else 0

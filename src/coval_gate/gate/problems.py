@@ -170,7 +170,6 @@ def no_such_metric(metric: str, names: Sequence[str], similar: str) -> Problem:
 
 
 def cannot_occur(metric: str, wanted: Sequence[str], distinct: Sequence[Value]) -> Problem:
-    """The metric's `distinct` values are of another kind than `wanted`."""
     # Numbers without commas, as users must write them.
     shown = [f"{value:.10g}" if isinstance(value, float) else value_text(value) for value in distinct[:SAMPLES]]
     more = f" and {len(distinct) - SAMPLES:,} more" if len(distinct) > SAMPLES else ""
@@ -203,7 +202,6 @@ def no_baseline(source: BaselineSource | None, why: NotFoundReason) -> Problem:
 
 
 def not_in_baseline(what: Literal["metric", "mutation"], name: str, reference: Reference) -> Problem:
-    """The reference does not have the metric or the mutation of this `name`."""
     if what == "mutation":
         why = f"the {NAMES[reference]} has no simulations of {name or 'the agent itself'}"
     elif reference == "base_agent":
@@ -242,7 +240,6 @@ def not_numbers(sample: Sample) -> Problem | None:
 
 
 def unlike(sample: Sample, wanted: Sequence[str]) -> Problem | None:
-    """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
     name, vocabulary = sample.metric.name, sample.vocabulary
     if impossible := sample.impossible(wanted):
         return cannot_occur(

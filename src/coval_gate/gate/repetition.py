@@ -32,12 +32,10 @@ USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 
 
 def has_failed(judgement: Judgement) -> bool:
-    """Return whether a run failed because of its data, so more data may change the verdict."""
     return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
 
 
 def is_usable(judgement: Judgement) -> bool:
-    """Return whether a repetition counts: it completed, its data are complete, and Coval reports no error for it."""
     broken = any(check.criterion.of_run and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
 
@@ -96,7 +94,6 @@ def _variant(judgement: Judgement, check: Check) -> Variant | None:
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
-    """Judge a run that failed together with its repetitions, all of which count."""
     judgements = [run.judgement for run in runs]
     result, replaced = pool_of([_result(judgement) for judgement in judgements])
     together = judge(result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
@@ -128,7 +125,6 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
 
 
 def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
-    """Return checks by their criterion and variant: those of several runs with the same place correspond."""
     return {(check.criterion, check.variant): check for check in checks}
 
 
@@ -143,7 +139,6 @@ def _is_silent(check: Check) -> bool:
 
 
 def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
-    """Return a check of one run without the failed simulations that another run completed."""
     variant = _variant(run, check)
     if variant is None or check.measure is None or not isinstance(check.criterion, FewFailed):
         return check
@@ -219,7 +214,6 @@ def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseS
 
 
 def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
-    """Return the runs of the base agent beside all of these runs, the newest first."""
     bases = [judgement.base for judgement in judgements if judgement.base]
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 

@@ -90,7 +90,6 @@ def _front(x: float, a: float, b: float) -> float:
 
 
 def _fraction(x: float, a: float, b: float) -> float:
-    """Return the continued fraction of the incomplete beta function."""
     c, d = 1.0, 1.0 / _not_zero(1.0 - (a + b) * x / (a + 1.0))
     value = d
     for m in range(1, _ROUNDS):
@@ -145,12 +144,10 @@ def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> flo
 
 
 def even_mean(cases: Sequence[Sequence[float]]) -> float:
-    """Return the mean of values, with the same weight for each test case; the values are in any order."""
     return mean(sorted(math.fsum(values) / len(values) for values in cases))
 
 
 def even_percentile(cases: Sequence[Sequence[float]], n: float) -> float:
-    """Return the `n`-th percentile, with the same weight for each test case; the values are in any order."""
     if len(set(map(len, cases))) == 1:
         return percentile(sorted(chain.from_iterable(cases)), n)
     return weighted_percentile(sorted((value, 1.0 / len(values)) for values in cases for value in values), n)
@@ -206,7 +203,6 @@ class CaseRate(NamedTuple):
 
 
 def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
-    """Return bounds on a share, from 0 to 1, of conversations. Each case has at least one."""
     return bounds_of(pooled_rate(cases), confidence) if len(cases) >= FEWEST_CASES else NOTHING
 
 

@@ -128,7 +128,6 @@ class Vocabulary(NamedTuple):
 
     @classmethod
     def of(cls, metric: Metric) -> Vocabulary:
-        """Return the vocabulary of a metric: by its definition, or else by its values on all simulations."""
         texts = metric.texts
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
@@ -146,23 +145,19 @@ class Vocabulary(NamedTuple):
         return tuple(text for text in new if self.allowed or self.close_to(text))
 
     def _without(self, possible: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that are neither numbers nor among the `possible` ones."""
         taken = {UNKNOWN, *map(comparable, possible)}
         return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
 
     def meant_by(self, wanted: str) -> str:
-        """Return the text that `wanted` probably stands for; empty if none is likely."""
         synonym = next((text for text, words in SYNONYMS.items() if comparable(wanted) in words), "")
         alike = next((text for text in self.allowed if synonym and comparable(text) == synonym), "")
         return alike or self.close_to(wanted) or most_similar(wanted, self.allowed or self.seen)
 
     def close_to(self, wanted: str) -> str:
-        """Return the seen text that `wanted` may misspell; empty if there is none."""
         return next((text for text in self.seen if _is_misspelling(comparable(wanted), comparable(text))), "")
 
 
 def _shown(texts: Iterable[str]) -> dict[float | str, str]:
-    """Return texts as they are shown, by their comparable form, without those that read as numbers."""
     shown = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
     return {key: shown[key] for key in sorted(key for key in shown if isinstance(key, str))}
 
@@ -210,12 +205,10 @@ def meets(target: Target, value: Value) -> bool:
 
 
 def effective_operator(target: Target) -> str:
-    """Return the operator in effect: with texts in place of a number, eq and neq are in and nin."""
     return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
 
 
 def named_values(target: Target) -> tuple[str, ...]:
-    """Return the values of a target with in or nin; none for other operators."""
     return target.values if effective_operator(target) in MEMBERSHIPS else ()
 
 

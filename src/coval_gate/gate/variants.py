@@ -60,7 +60,6 @@ class Sample:
 
     @cached_property
     def others(self) -> frozenset[str | frozenset[str]]:
-        """The distinct values that are not numbers."""
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
@@ -85,7 +84,6 @@ class Sample:
 
     @cached_property
     def magnitude(self) -> float:
-        """The magnitude of the largest number; 1 without any."""
         return max(map(abs, self.numbers[:1] + self.numbers[-1:]), default=0.0) or 1.0
 
     def percentile(self, n: float) -> float:
@@ -102,11 +100,9 @@ class Sample:
         return Vocabulary.of(self.metric)
 
     def impossible(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Return the `wanted` values if none of them can occur among its values; empty if one can."""
         return impossible((*self.numbers[:1], *self.others), wanted)
 
     def can_be_any_of(self, wanted: Sequence[str]) -> bool:
-        """Return whether the metric can have any of the values that its target names."""
         if self.impossible(wanted):
             return False
         unknown = self.vocabulary.impossible(wanted)
@@ -132,12 +128,10 @@ class Variant:
 
     @property
     def total(self) -> int:
-        """How many simulations it must have."""
         return len(self.simulations) + self.unlisted
 
     @property
     def failed(self) -> int:
-        """How many simulations did not complete, or are not listed."""
         return self.total - len(self.completed)
 
     @property
@@ -159,7 +153,6 @@ class Variant:
 
     @property
     def known_cases(self) -> Sequence[Sequence[str]]:
-        """The ids of the simulations of each test case; nothing if the test case of any is unknown."""
         return () if "" in self.by_case else tuple(self.by_case.values())
 
     def sample(self, metric: Metric | None) -> Sample:
@@ -178,7 +171,6 @@ class Variant:
         return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
     def numbers(self, metric: Metric | None) -> dict[str, list[float]]:
-        """Return the metric's numbers by test case, without test cases that have none."""
         values = self.sample(metric).values
         return {
             case: numbers
@@ -276,7 +268,6 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
 
 
 def _meeting(sample: Sample) -> set[str]:
-    """Return the simulations on which a metric meets its target; none if no value can."""
     target = sample.metric.target
     if target is None or target_problem(target) or not sample.can_be_any_of(named_values(target)):
         return set()
