@@ -123,7 +123,7 @@ def test_target_has_no_bound_when_pass_rate_decides() -> None:
         criterion=TargetMet(metric="M", target=target, decides=False), verdict=Verdict.PASSED, measure=measure
     )
     assert (check.requirement, check.margin, margin_text(check)) == (None, None, "")
-    assert not check.user_defined
+    assert not check.criterion.user_defined
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(0, 50))

@@ -10,21 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Final
 
 from coval_gate.coval.model import Metric
+from coval_gate.gate import statistics
 from coval_gate.gate.changes import Change, HitPair, MeanChange, PairedRates, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
 from coval_gate.gate.problems import NO_VALUES, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
-from coval_gate.gate.statistics import (
-    NOTHING,
-    Bounds,
-    Hits,
-    even_mean,
-    even_percentile,
-    hits_of,
-    mean_bounds,
-    percentile_bounds,
-    rate_bounds,
-)
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
 
@@ -125,7 +115,7 @@ class _Share(Aggregation):
         hits = frozenset(self.hits(variant)).difference(unknown)
         cases = () if variant.unlisted else variant.known_cases
         least, most = (
-            rate_bounds([hits_of(case, counted) for case in cases], confidence)
+            statistics.rate_bounds([statistics.hits_of(case, counted) for case in cases], confidence)
             for counted in (hits, hits.union(unknown))
         )
         return Interval(least.lower, most.upper, confidence, len(cases))
@@ -133,7 +123,12 @@ class _Share(Aggregation):
     def change(self, now: Variant, then: Variant) -> RateChange:
         hits, earlier = self.hits(now), self.hits(then)
         cases = now.by_case.items()
-        return RateChange([HitPair(hits_of(ids, hits), hits_of(then.by_case[id_], earlier), id_) for id_, ids in cases])
+        return RateChange(
+            [
+                HitPair(statistics.hits_of(ids, hits), statistics.hits_of(then.by_case[id_], earlier), id_)
+                for id_, ids in cases
+            ]
+        )
 
     @property
     def demanded_share(self) -> float:
@@ -144,7 +139,7 @@ class _Share(Aggregation):
         """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
-        every, none = Hits(iterations, iterations), Hits(0, iterations)
+        every, none = statistics.Hits(iterations, iterations), statistics.Hits(0, iterations)
         rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * cases)
         if asks:
             bound = rates.difference(confidence, threshold.bound.factor)
@@ -271,8 +266,8 @@ class Figure(Aggregation):
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
         return pooled
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        return NOTHING
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.NOTHING
 
 
 class Average(Figure):
@@ -294,10 +289,10 @@ class Average(Figure):
         return sample.mean
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        return even_mean(cases)
+        return statistics.even_mean(cases)
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        return mean_bounds(cases, confidence)
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.mean_bounds(cases, confidence)
 
 
 class Percentile(Figure):
@@ -324,10 +319,10 @@ class Percentile(Figure):
         return sample.percentile(self.n)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        return even_percentile(cases, self.n)
+        return statistics.even_percentile(cases, self.n)
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        return percentile_bounds(cases, self.n, confidence)
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.percentile_bounds(cases, self.n, confidence)
 
 
 class Spread(Figure):
@@ -342,7 +337,7 @@ class Spread(Figure):
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""
-        centre, total = even_mean(cases), float(len(cases))
+        centre, total = statistics.even_mean(cases), float(len(cases))
         squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
 

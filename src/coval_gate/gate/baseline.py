@@ -14,6 +14,7 @@ from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
+from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, Check, Problem, check_on
@@ -23,19 +24,6 @@ from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Comparison, LeftOut, Trend
 from coval_gate.gate.population import Judged
-from coval_gate.gate.problems import (
-    CASES_UNKNOWN,
-    JUDGE_CHANGED,
-    NO_MUTATIONS,
-    ONLY_SUMMARY,
-    OTHER_CASES,
-    PERSONA_CHANGED,
-    UNEQUAL_COUNTS,
-    UNUSABLE_BASELINE,
-    no_baseline,
-    not_in_baseline,
-    too_few_shared,
-)
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
@@ -112,7 +100,7 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References
     compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, run.result):
         if not compared:
-            check = check_on(run.variants[0], criterion, Verdict.ERROR, metric=metric, problem=NO_MUTATIONS)
+            check = check_on(run.variants[0], criterion, Verdict.ERROR, metric=metric, problem=problems.NO_MUTATIONS)
             yield Compared(check)
         needed = metrics_about(criterion.threshold.aggregate, metric, run.result)
         for variant in compared:
@@ -148,31 +136,31 @@ class References:
         """Return the same variant in a reference, without runs with another persona or version of `needed` metrics."""
         if kind == "base":
             agent = self._own.get(BASE)
-            return Counterpart(agent) if agent else not_in_baseline("mutation", BASE, kind)
+            return Counterpart(agent) if agent else problems.not_in_baseline("mutation", BASE, kind)
         baseline = self._runs[kind]
         if baseline is None or not baseline.runs:
             source = (
                 baseline.source if baseline else BaselineSource(kind="base_agent") if kind == "base_agent" else None
             )
-            return no_baseline(source, (baseline and baseline.missing) or NEVER_LOOKED)
+            return problems.no_baseline(source, (baseline and baseline.missing) or NEVER_LOOKED)
         since = baseline.runs[0].run
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
-            return PERSONA_CHANGED.of(since=dated_text(since))
+            return problems.PERSONA_CHANGED.of(since=dated_text(since))
         for metric in needed:
             having = [run for run in alike if same_metric(self._result, run.result, metric)]
             if not having:
-                return not_in_baseline("metric", metric.name, kind)
+                return problems.not_in_baseline("metric", metric.name, kind)
             alike = [run for run in having if metric.id not in run.changed_metrics]
             if not alike:
-                return JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
+                return problems.JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
         earlier = self._variant(variant, alike)
         changes = [run.changed_cases for run in alike]
         if earlier:
             return Counterpart(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
         if edited := frozenset[str]().union(*changes) & variant.cases:
-            return too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
-        return not_in_baseline("mutation", variant.name, kind)
+            return problems.too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
+        return problems.not_in_baseline("mutation", variant.name, kind)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
         key = (id(variant), cases)
@@ -191,7 +179,7 @@ def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
     if "" in now or "" in base or now == base:
         return None
     new, gone = f"{len(base - now):,}", f"{len(now - base):,}"
-    return OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
+    return problems.OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
 
 
 def _against(
@@ -212,18 +200,18 @@ def _against(
     if metric:
         sample = earlier.find_sample(metric.id)
         if sample is None:
-            return not_in_baseline("metric", metric.name, kind)
+            return problems.not_in_baseline("metric", metric.name, kind)
         if variant.sample(metric).metric.summary is not None:
-            return ONLY_SUMMARY.of(metric=metric.name)
-        if unusable := ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
-            return UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
+            return problems.ONLY_SUMMARY.of(metric=metric.name)
+        if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
+            return problems.UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
         return shared
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
-        return UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
+        return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
     return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
 
 
@@ -233,7 +221,7 @@ def _shared(
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
     if "" in now or "" in then:
-        return CASES_UNKNOWN
+        return problems.CASES_UNKNOWN
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:
@@ -247,7 +235,7 @@ def _shared(
         runs=reference.runs,
     )
     if len(shared) < FEWEST_SHARED:
-        return too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
+        return problems.too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
     return frozenset(shared), left_out
 
 

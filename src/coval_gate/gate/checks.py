@@ -178,14 +178,6 @@ class Check:
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
-    def user_defined(self) -> bool:
-        return self.criterion.user_defined
-
-    @property
-    def accepted(self) -> bool:
-        return self.criterion.accepted
-
-    @property
     def threshold(self) -> Threshold | None:
         return self.criterion.threshold
 

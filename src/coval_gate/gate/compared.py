@@ -1,7 +1,4 @@
-"""What a run is compared with, and how that reads: which runs there are, what is left out, why there is none. Frozen.
-
-A run that is compared itself may take a place among the baselines.
-"""
+"""What a run is compared with, and how that reads: the runs, what is left out, why there is none. Frozen."""
 
 from __future__ import annotations
 
@@ -13,8 +10,6 @@ from coval_gate.base.text import age, day_text, in_words, one_line, plural
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.gate.measure import Comparison, LeftOut
 from coval_gate.inputs.fields import BaselineSource, SourceKind
-
-Mark = Callable[[str], str]
 
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[
@@ -69,7 +64,6 @@ NO_BASE: Final[Mapping[NotFoundKind, str]] = {
     "not_completed": "{run} did not complete (status {status})",
     "unusable": "{run} cannot be used. {text}",
 }
-MOST_NAMED: Final = 3  # runs
 
 
 class BaselineRun(NamedTuple):
@@ -120,20 +114,6 @@ class Baseline(NamedTuple):
     missing: NotFoundReason | None = None
     fewer_than_asked: int = 0
     acceptable: str = ""
-
-
-class Standing(NamedTuple):
-    """The run `run_id` has the `tag` of the baseline now, as one of `runs` of `wanted` ones.
-
-    `accepted`: a person accepted the run, as the only one with the tag, or, if that is empty, as the oldest of its
-    branch that counts.
-    """
-
-    run_id: str
-    tag: str = ""
-    runs: int = 1
-    wanted: int = 1
-    accepted: bool = False
 
 
 def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_text: Callable[[Run], str]) -> str:
@@ -206,34 +186,3 @@ def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(r
     """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
     day = day_text(run.create_time)
     return run_text(run) + (f" of {day}" if day else "")
-
-
-def standing_text(standing: Standing, *, code: Mark = str) -> str:
-    if standing.accepted:
-        tag = f" Runs that were not accepted with it lost the tag {code(standing.tag)}." if standing.tag else ""
-        return f"Accepted: later runs are compared with this one.{tag}"
-    return f"It has the tag {code(standing.tag)} now, as {standing.runs:,} of {plural(standing.wanted, 'run')}."
-
-
-def not_accepted_text(run_id: str) -> str:
-    return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
-
-
-def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
-    return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
-
-
-def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
-    text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
-    return "\n".join(filter(None, (text, advice)))
-
-
-def unjudged_text(run_id: str) -> str:
-    return (
-        f"Run {run_id} continues in Coval, but this step does not judge it. Once it completes, a baseline given by "
-        "branch may use it, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
-    )
-
-
-def _runs(run_ids: Sequence[str]) -> str:
-    return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

@@ -300,7 +300,7 @@ def _blame(
     missed = [
         _with_missing_values(check, named.get(check.variant))
         for check in checks
-        if check.criterion.of_target or (check.user_defined and check.decides and not check.passed)
+        if check.criterion.of_target or (check.criterion.user_defined and check.decides and not check.passed)
     ]
     off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)

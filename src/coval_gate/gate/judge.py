@@ -14,6 +14,7 @@ from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
+from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.compared import Baseline
@@ -27,17 +28,6 @@ from coval_gate.gate.population import (
     MetricHasValues,
     MetricPresent,
     population_checks,
-)
-from coval_gate.gate.problems import (
-    ACCEPTED,
-    NO_TARGETS,
-    NO_VALUES,
-    NOT_LISTED,
-    SEVERAL_METRICS,
-    UNIDENTIFIED,
-    UNUSABLE_TARGET,
-    no_such_metric,
-    unlike,
 )
 from coval_gate.gate.values import named_values, target_problem
 from coval_gate.gate.variants import Variant, variants_of
@@ -115,7 +105,9 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
 def _values(run: Judged) -> Iterator[Check]:
     yield from _named_metrics(run)
     for name in run.result.absent_metrics:
-        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NOT_LISTED.of(metric=name))
+        yield Check(
+            criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
+        )
     if run.criteria.judges_targets:
         yield from _targets(run)
     yield from _thresholds(run)
@@ -126,7 +118,7 @@ def _thresholds(run: Judged) -> Iterator[Check]:
     for criterion in map(run.criteria.of_threshold, run.criteria.thresholds):
         threshold = criterion.threshold
         if criterion.accepted:
-            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=ACCEPTED)
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=problems.ACCEPTED)
         elif threshold.advisory and (problem := _advisory_problem(threshold, run.result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:
@@ -138,7 +130,7 @@ def _thresholds(run: Judged) -> Iterator[Check]:
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
     """Return why an advisory threshold cannot be measured; for others, a separate check reports that."""
     if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
-        return NO_TARGETS
+        return problems.NO_TARGETS
     return _not_one(threshold.metric, result) if threshold.metric else None
 
 
@@ -179,10 +171,10 @@ def _not_one(reference: str, result: RunResult) -> Problem | None:
         return None
     if metrics:
         ids = " or ".join(metric.id for metric in metrics)
-        return SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
+        return problems.SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
-    return no_such_metric(reference, ranked, most_similar(reference, names))
+    return problems.no_such_metric(reference, ranked, most_similar(reference, names))
 
 
 def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
@@ -207,16 +199,16 @@ def _targets(run: Judged) -> Iterator[Check]:
         yield Check(
             criterion=METRICS_HAVE_TARGETS,
             verdict=Verdict.ERROR,
-            problem=UNIDENTIFIED.of(metric=metric.name),
+            problem=problems.UNIDENTIFIED.of(metric=metric.name),
             metric=metric.id,
         )
     if not with_target and not result.absent_metrics and not unidentified:
-        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=NO_TARGETS)
+        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problems.NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
         if problem := target_problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
+            unusable = problems.UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
@@ -231,7 +223,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     sample = variant.sample(metric)
     wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):
-        problem = unlike(sample, wanted) if sample.count else NO_VALUES.of(metric=metric.name)
+        problem = problems.unlike(sample, wanted) if sample.count else problems.NO_VALUES.of(metric=metric.name)
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
     unmet = tuple(criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)

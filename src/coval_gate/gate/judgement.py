@@ -100,7 +100,7 @@ class Judgement(NamedTuple):
     @property
     def passed_unjudged(self) -> bool:
         """Whether the run passed although no criterion of the user decides: its simulations completed, that is all."""
-        decided = any(check.user_defined and check.decides for check in self.checks)
+        decided = any(check.criterion.user_defined and check.decides for check in self.checks)
         return self.verdict is Verdict.PASSED and not decided
 
     @property

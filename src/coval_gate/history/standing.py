@@ -6,16 +6,18 @@ person who accepts a run moves it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.ci.host import BRANCH, Context
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.session import Session
-from coval_gate.gate.compared import Standing
 from coval_gate.history.baseline import counting
 from coval_gate.history.search import Sought, has_tag, ids_of_run, search
 from coval_gate.history.tags import (
@@ -29,6 +31,22 @@ from coval_gate.history.tags import (
     retag,
 )
 from coval_gate.inputs.fields import BaselineSource
+
+MOST_NAMED: Final = 3  # runs
+
+
+class Standing(NamedTuple):
+    """The run `run_id` has the `tag` of the baseline now, as one of `runs` of `wanted` ones.
+
+    `accepted`: a person accepted the run, as the only one with the tag, or, if that is empty, as the oldest of its
+    branch that counts.
+    """
+
+    run_id: str
+    tag: str = ""
+    runs: int = 1
+    wanted: int = 1
+    accepted: bool = False
 
 
 def take_tag(
@@ -99,3 +117,34 @@ def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted
                 f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {taken}: {result.what}",
                 advice="Accept the run again.",
             )
+
+
+def standing_text(standing: Standing, *, code: Callable[[str], str] = str) -> str:
+    if standing.accepted:
+        tag = f" Runs that were not accepted with it lost the tag {code(standing.tag)}." if standing.tag else ""
+        return f"Accepted: later runs are compared with this one.{tag}"
+    return f"It has the tag {code(standing.tag)} now, as {standing.runs:,} of {plural(standing.wanted, 'run')}."
+
+
+def not_accepted_text(run_id: str) -> str:
+    return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
+
+
+def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
+    return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
+
+
+def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
+    text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
+    return "\n".join(filter(None, (text, advice)))
+
+
+def unjudged_text(run_id: str) -> str:
+    return (
+        f"Run {run_id} continues in Coval, but this step does not judge it. Once it completes, a baseline given by "
+        "branch may use it, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
+    )
+
+
+def _runs(run_ids: Sequence[str]) -> str:
+    return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

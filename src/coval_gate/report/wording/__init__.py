@@ -222,9 +222,9 @@ def doubt_lines(judgement: Judgement) -> list[str]:
 
 
 def _unjudged_text(judgement: Judgement) -> str:
-    if any(check.accepted for check in judgement.checks):
+    if any(check.criterion.accepted for check in judgement.checks):
         return ACCEPTED_UNJUDGED
-    return ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED
+    return ONLY_ADVISORY if any(check.criterion.user_defined for check in judgement.checks) else UNJUDGED
 
 
 def link(judgement: Judgement) -> str:

@@ -69,7 +69,7 @@ def note_text(check: Check) -> str:
 
 def informs_text(check: Check) -> str:
     """Return that a check only informs, and the result of an advisory one; empty for a check that decides."""
-    if check.accepted:
+    if check.criterion.accepted:
         return ""
     if not check.decides:
         # Its comparison shows the same word.
