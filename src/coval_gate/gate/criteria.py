@@ -363,12 +363,12 @@ def _is_guard(threshold: Threshold) -> bool:
 
 def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
     metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
-    measured = (check for check in checks if check.measure and check.metric in metrics)
-    named = {check.threshold: metrics[check.metric] for check in measured if check.threshold}
-    return tuple(doubt for threshold, metric in named.items() for doubt in _doubts(threshold, metric))
+    measured = [check for check in checks if check.measure and check.metric in metrics]
+    named = {check.threshold: (metrics[check.metric], check.metric_unit) for check in measured if check.threshold}
+    return tuple(doubt for threshold, (metric, unit) in named.items() for doubt in _doubts(threshold, metric, unit))
 
 
-def _doubts(threshold: Threshold, metric: Metric) -> Iterator[str]:
+def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
     """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
     where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
     vocabulary = Vocabulary.of(metric) if wanted else None
@@ -379,6 +379,6 @@ def _doubts(threshold: Threshold, metric: Metric) -> Iterator[str]:
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), metric.unit)}"
+        largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
         values = f"every value of {metric.name} ({largest})"
         yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

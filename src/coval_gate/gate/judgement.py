@@ -8,7 +8,7 @@ from typing import Final
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResult
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
 from coval_gate.gate.checks import Check
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.measure import Totals
@@ -292,28 +292,11 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
 
 
 def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
-    return result._replace(metrics=tuple(_with_unit(metric, units) for metric in result.metrics))
-
-
-def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
-    return judgement._replace(
-        checks=tuple(
-            replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
-            for check in judgement.checks
-        ),
-        variants=tuple(
-            replace(
-                variant,
-                samples=tuple(
-                    # One without a unit stays the same, with the statistics that it remembers.
-                    replace(sample, metric=_with_unit(sample.metric, units)) if units.get(sample.metric.id) else sample
-                    for sample in variant.samples
-                ),
-            )
-            for variant in judgement.variants
-        ),
+    return result._replace(
+        metrics=tuple(metric._replace(unit=units.get(metric.id) or metric.unit) for metric in result.metrics)
     )
 
 
-def _with_unit(metric: Metric, units: Mapping[str, str]) -> Metric:
-    return metric._replace(unit=units.get(metric.id) or metric.unit)
+def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
+    checks = tuple(replace(check, metric_unit=units.get(check.metric, "")) for check in judgement.checks)
+    return judgement._replace(checks=checks)

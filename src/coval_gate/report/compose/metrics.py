@@ -144,7 +144,7 @@ def charts_of(leg: LegReport) -> list[Chart]:
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
     """Return None where a table says as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
-    name, unit, reference = sample.metric.name, sample.metric.unit, ""
+    name, unit, reference = sample.metric.name, checks[0].metric_unit, ""
     numbers: Sequence[float] = sample.numbers
     bars: Spread | None = None
     if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
