@@ -1,8 +1,7 @@
 """Thresholds that refer to earlier runs, to another agent, or to the agent itself in the same run. Pure and total.
 
-Only test cases that both sides have, with the same contents, are compared: paired by test case, and each weighs the
-same. A threshold fails if its bound is exceeded as counted and, with a confidence, the change is larger than chance
-explains, given the number of thresholds.
+Only test cases that both sides have, with the same contents, are compared. A threshold fails if its bound is exceeded
+as counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
 """
 
 from __future__ import annotations

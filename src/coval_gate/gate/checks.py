@@ -1,7 +1,4 @@
-"""A criterion, the problem that prevents its measurement, and a check: a criterion applied to a variant of a run. Pure.
-
-The three know each other, so they stand together; their kinds are in `criteria`, `population` and `problems`.
-"""
+"""A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
 from __future__ import annotations
 
@@ -233,8 +230,8 @@ def check_on(
 def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
-    A distance is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative to the largest number of
-    `sample`: the values of the check's metric. A wrong text and a missing value count as 1.
+    A distance is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count
+    as 1.
     """
     for simulation in check.simulations:
         value = sample.values.get(simulation) if sample else None

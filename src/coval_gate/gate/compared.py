@@ -88,11 +88,10 @@ class BaselineRun(NamedTuple):
 class NotFoundReason(NamedTuple):
     """Why there is no baseline.
 
-    none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all that fit; the
-    newest is `run_id`. not_completed: the named run ended with `status`. not_over: it had not ended in the step's time.
-    gone: Coval no longer has `run_id`. pull_request: only runs of pull requests fit. itself: the input names the judged
-    run. unreadable: Coval did not answer, for the reason in `text`. unusable: the base's run completed, but its data do
-    not do, as `text` says.
+    too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all that fit; the newest is `run_id`.
+    not_over: the named run had not ended in the step's time. pull_request: only runs of pull requests fit. itself: the
+    input names the judged run. unreadable: Coval did not answer, as `text` says. unusable: the base's run completed,
+    but lacks data.
     """
 
     kind: NotFoundKind

@@ -31,29 +31,18 @@ MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, 
 
 
 class Cause(StrEnum):
-    """Why a simulation did not do well; where several fit, the first one here.
+    """Why a simulation did not do well; where several fit, the first one here. None if something may be new."""
 
-    FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
-    OLD: whatever it misses, its test case mostly missed in the baseline, too.
-    NEW: it misses something that its test case mostly met in the baseline.
-
-    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new.
-    """
-
-    FLAKY = "flaky"
-    OLD = "old"
-    NEW = "new"
+    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
+    OLD = "old"  # whatever it misses, its test case mostly missed in the baseline, too
+    NEW = "new"  # it misses something that its test case mostly met in the baseline
 
 
 SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
 
 
 def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
-    """Return None if nothing shows a cause.
-
-    `passing` of the `others`, the other conversations of its test case, do well. `before`: for each criterion that it
-    misses, whether its test case missed that in the baseline, too; None if that is unknown.
-    """
+    """`passing` of the `others`, the other conversations of its test case, do well. `before`: as in `_Blame`."""
     if passing > MOST_PASS * others:
         return Cause.FLAKY
     if False in before:
@@ -135,10 +124,9 @@ class SimulationFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """Checks in their order, and again by gravity: the gravest at the head, those that only inform at the end.
+    """`by_gravity`: those that only inform at the end. `missed`: those that decide and did not pass.
 
-    `missed`: those that decide and did not pass. `reference`: what they compare with; empty if nothing, or if it
-    differs. `baseline`: the earlier runs, if the reference is those.
+    `reference`: what they compare with; empty if nothing, or if it differs. `baseline`: the earlier runs, if any.
     """
 
     checks: tuple[Check, ...]
@@ -154,11 +142,10 @@ class CheckGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a judgement shows.
+    """`simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
 
-    `simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
-    `reference`: of causes; empty without. `groups`: checks by what they compare with, those with missed ones first.
-    `failing` and `passing`: how many test cases flipped so in any check.
+    `groups`: checks by what they compare with, those with missed ones first. `failing` and `passing`: how many test
+    cases flipped so in any check. `reference`: of causes; empty without.
     """
 
     simulations: tuple[SimulationFinding, ...]
@@ -338,10 +325,10 @@ def _worsened(check: Check, sample: Sample | None, value: Value | None, before: 
 def _contributions(
     check: Check, variant: Variant, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
-    """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
+    """Yield the simulations that move an average beyond its bound the most, and how far each is off.
 
-    First those whose numbers changed the most for the worse, each against its own test case in the baseline; if none
-    did, those the furthest beyond the bound.
+    They changed the most for the worse, each against its own test case in the baseline; if none did, they are the
+    furthest beyond the bound.
     """
     numbers = check.criterion.contributing(variant, sample)
     requirement, measure = check.requirement, check.measure

@@ -1,8 +1,7 @@
 """Judge the outcome of a run by the user's criteria. Pure and total.
 
-Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold for every
-value that a failed simulation, or one without a value, could have had. If more of them lack a value than may fail,
-there is no verdict on that metric at all.
+Missing values are never ignored: a rate must hold for every value that a failed simulation, or one without a value,
+could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.
 """
 
 from __future__ import annotations

@@ -42,8 +42,7 @@ from coval_gate.gate.verdict import (
 class OfLegs(NamedTuple):
     """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
 
-    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together. `others`: how
-    many legs fail the step beside that one.
+    `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
     """
 
     total: int

@@ -1,11 +1,9 @@
 """The rules about a run, its simulations and metrics: all are there and ended, enough completed. Pure.
 
-A rule is one row: what breaks it, and how that reads.
-
-A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
-`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
-as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
-simulated again, is one more, and no further iteration of all test cases.
+A rule is one row: what breaks it, and how that reads. A run has a simulation for each variant, test case and iteration.
+Coval does not state their number reliably: `output_ids` may be absent, and `progress` counts either test cases or
+simulations. So the structure of the list counts as well: each variant must have every test case as often as any other.
+A conversation beyond that is one more, and no further iteration of all test cases.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
 because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
-good luck would replace bad luck, but never the other way round.
-
-A conversation that failed counts as failed only if no run completed it. So a dropped call can be called again.
+good luck would replace bad luck, but never the other way round. A dropped call can be called again: a conversation
+counts as failed only if no run completed it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """Distributions, sums of many numbers, and confidence bounds for what one run measured. Pure.
 
-Without resampling and whatever the order: the same data give the same bounds. The standard library has only the normal
-distribution; NumPy and SciPy would triple the image and the start. The distributions are accurate to a billionth or
-better. Numbers ascend unless a function says otherwise, each at most LARGEST either way.
+The same data give the same bounds, whatever their order. The standard library has only the normal distribution; NumPy
+and SciPy would triple the image and the start. The distributions are accurate to a billionth or better. Numbers ascend
+unless a function says otherwise, each at most LARGEST either way.
 
 The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases say less
-than one conversation of each of twenty cases. The claims are about callers like these cases.
-
-Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
-makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `inputs.fields` allows: at
-less, Hall's bounds of a mean may lie on the wrong side of it. Why these methods and no others: `docs/statistics.md`.
+than one conversation of each of twenty cases. Each bound holds with the given confidence by itself: "at least 86 %" is
+wrong in at most 5 % of runs at 95 %. A gate makes one such claim at a time, so the bounds are one-sided. Every
+confidence is a share that `inputs.fields` allows: at less, Hall's bounds of a mean may lie on the wrong side of it. Why
+these methods and no others: `docs/statistics.md`.
 """
 
 from __future__ import annotations
@@ -191,8 +190,7 @@ NOTHING: Final = Bounds(-math.inf, math.inf)
 class CaseRate(NamedTuple):
     """A share of conversations, and its `variance` between the test cases.
 
-    It is worth `least` independent conversations if each case always behaves alike, `most` if all of them are
-    independent.
+    It is worth `least` independent conversations if each case always behaves alike, `most` if all are independent.
     """
 
     share: float
@@ -246,11 +244,7 @@ def share(cases: Sequence[Hits]) -> float:
 
 
 def pooled_rate(cases: Sequence[Hits]) -> CaseRate:
-    """Weigh each conversation of at least two cases the same.
-
-    Cases that always behave alike are worth their number or, if they differ in size, Kish's effective size (Survey
-    Sampling, 1965).
-    """
+    """Weigh each conversation the same. `least`: for cases that differ in size, Kish's (Survey Sampling, 1965)."""
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
     squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter

@@ -16,8 +16,6 @@ cannot be compared never passes:
 - eq and neq with values instead of a number are in and nin.
 - A value that the operator cannot compare (a text with gt or neq, a set with nbt) does not meet the target. A number
   meets nin only if all the values are numbers: 0 for NO would pass because it is not NO.
-
-Numbers compare exactly: they are single values, not sums or shares with rounding errors.
 """
 
 from __future__ import annotations
@@ -88,8 +86,7 @@ def is_named(wanted: str) -> bool:
 def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the `wanted` values if none of them can occur among values of such kinds; empty if one can.
 
-    UNKNOWN says nothing about the kind, and can always occur, so it is ignored beside others. An empty text is no
-    value, so it never occurs.
+    UNKNOWN says nothing about the kind, and can always occur. An empty text is no value, so it never occurs.
     """
     read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN}
     numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
