@@ -24,14 +24,22 @@ from coval_gate.coval.model import (
 )
 from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
 from coval_gate.gate.checks import Check, Criterion, Problem
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.judgement import (
     Judgement,
     conclude,
     errored,
 )
-from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Totals
+from coval_gate.gate.measure import (
+    Baseline,
+    BaselineRun,
+    Comparison,
+    Interval,
+    LeftOut,
+    Measure,
+    NotFoundReason,
+    Totals,
+)
 from coval_gate.gate.population import NO_ERROR_REPORTED, MetricPresent
 from coval_gate.gate.problems import (
     ERROR_REPORTED,

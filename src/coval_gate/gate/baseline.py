@@ -17,12 +17,12 @@ from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, Check, Problem, check_on
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
 from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Comparison, LeftOut, Trend
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason, Trend
 from coval_gate.gate.population import Judged
+from coval_gate.gate.problems import dated_text
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate

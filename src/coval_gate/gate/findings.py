@@ -15,9 +15,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.baseline import Before, Earlier
 from coval_gate.gate.checks import WHOLE, Check, misses
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.judgement import CaseStability, Judgement
-from coval_gate.gate.measure import Comparison
+from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict

@@ -16,10 +16,9 @@ from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, Ru
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
 from coval_gate.gate.judgement import Judgement, conclude
-from coval_gate.gate.measure import Measure, Totals
+from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
     ALL_ANSWERED,
     METRICS_HAVE_TARGETS,

@@ -10,8 +10,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import Baseline
-from coval_gate.gate.measure import Totals
+from coval_gate.gate.measure import Baseline, Totals
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,

@@ -1,4 +1,4 @@
-"""Measured values and their requirements: numbers with their units, and how they read. Pure."""
+"""Measured values, their requirements, and the earlier runs beside them: numbers with their units. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,26 @@ from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, number, percent, with_unit
+from coval_gate.coval.model import Run, RunResult
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import Operator
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
+Unchecked = Literal["test_cases", "persona", "metrics"]
+NotFoundKind = Literal[
+    "none",
+    "too_old",
+    "failed",
+    "not_completed",
+    "not_over",
+    "gone",
+    "pull_request",
+    "itself",
+    "unreadable",
+    "unusable",
+]
 
 
 class Scale(NamedTuple):
@@ -144,6 +159,55 @@ class Totals:
         """The share of all simulations that completed and met every known target."""
         passed = max(0, self.total - self.unlisted - len(self.unpassed))
         return passed / self.total if self.total else 0.0
+
+
+class BaselineRun(NamedTuple):
+    """An earlier run that completed, and how it differs from the judged run.
+
+    `changed_cases`: ids of test cases whose contents have changed since. `changed_metrics`: ids of metrics that another
+    version of the judge evaluated. `changed_persona`: it or its version. `changed_options`: launch inputs that
+    differ and may matter, such as config_overrides. `unchecked`: what Coval does not report. `failed`: the gate failed
+    it, so it is a baseline only if an input names it.
+    """
+
+    run: Run
+    result: RunResult
+    changed_cases: frozenset[str] = frozenset()
+    changed_metrics: frozenset[str] = frozenset()
+    changed_persona: bool = False
+    changed_options: tuple[str, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    failed: bool = False
+
+
+class NotFoundReason(NamedTuple):
+    """Why there is no baseline.
+
+    too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all that fit; the newest is `run_id`.
+    not_over: the named run had not ended in the step's time. pull_request: only runs of pull requests fit. itself: the
+    input names the judged run. unreadable: Coval did not answer, as `text` says. unusable: the base's run completed,
+    but lacks data.
+    """
+
+    kind: NotFoundKind
+    run_id: str = ""
+    age: float = 0.0
+    status: str = ""
+    text: str = ""
+
+
+class Baseline(NamedTuple):
+    """The newest of the `runs` is first.
+
+    `fewer_than_asked`: by how many the source falls short. `acceptable`: the id of the judged run, if a person may
+    accept it in place of these runs.
+    """
+
+    source: BaselineSource
+    runs: tuple[BaselineRun, ...] = ()
+    missing: NotFoundReason | None = None
+    fewer_than_asked: int = 0
+    acceptable: str = ""
 
 
 def sum_of(totals: Sequence[Totals]) -> Totals | None:

@@ -18,9 +18,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural, quoted
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.measure import Measure, Requirement
+from coval_gate.gate.measure import Baseline, Measure, Requirement
 from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict

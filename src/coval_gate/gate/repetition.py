@@ -18,10 +18,10 @@ from typing import Final
 
 from coval_gate.coval.model import RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled

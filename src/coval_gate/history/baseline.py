@@ -19,9 +19,9 @@ from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.coval.session import Session
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import gaps
+from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish

@@ -16,8 +16,9 @@ from coval_gate.gate.claims import (
     notes_title,
     shows_text,
 )
-from coval_gate.gate.compared import Baseline, BaselineRun, baseline_text, no_baseline_text, shared_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
+from coval_gate.gate.measure import Baseline, BaselineRun
+from coval_gate.gate.problems import no_baseline_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.provenance import base_name, run_page
 from coval_gate.report.document.base import AGENT, Outcome, Part
@@ -33,11 +34,13 @@ from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS, MOST_R
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import (
     actual_text,
+    baseline_text,
     check_reason,
     first_text,
     informs_text,
     margin_text,
     note_text,
+    shared_text,
     shown_verdict,
 )
 

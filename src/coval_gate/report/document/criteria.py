@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from coval_gate.gate.claims import CHANCE
-from coval_gate.gate.compared import NotFoundKind, Unchecked
-from coval_gate.gate.measure import Trend, Unit
+from coval_gate.gate.measure import NotFoundKind, Trend, Unchecked, Unit
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report.document.base import AGENT, MayGrow, Model, Outcome, Part, Text
 

@@ -9,11 +9,10 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import ACCEPT
 from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition
-from coval_gate.gate.problems import NOT_ANSWERED
+from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.repetition import all_runs_text
 from coval_gate.gate.verdict import (
     LAUNCHED,
