@@ -76,9 +76,9 @@ class Aggregation:
             return NO_VALUES.of(metric=sample.metric.name)
         return not_numbers(sample) if self.aggregate.is_numeric else unlike(sample, self.aggregate.values)
 
-    def change(self, now: Variant, then: Variant) -> Change | None:
-        """Return its change between variants with the same test cases; None if nothing can show one."""
-        return None
+    def change(self, now: Variant, then: Variant) -> Change:
+        """Return its change between variants with the same test cases."""
+        return Change()
 
     @property
     def demanded_share(self) -> float | None:

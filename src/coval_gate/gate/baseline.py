@@ -211,7 +211,7 @@ def _against(
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
+    return _measured(criterion, Pairs(threshold, now, then, metric), left_out)
 
 
 def _shared(
@@ -253,7 +253,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         count=pairs.then.total - missing,
         missing=missing,
         even=pairs.value.pooled is None and pairs.reference.pooled is None,
-        cases=pairs.cases,
+        cases=len(pairs.now.cases),
         left_out=left_out,
         newly_failing=failing,
         newly_passing=passing,

@@ -94,7 +94,10 @@ class PairedRates(NamedTuple):
 
 
 class Change:
-    """How a value changed. `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign."""
+    """How a value changed: by itself, nothing shows it.
+
+    `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign.
+    """
 
     has_unit: ClassVar[bool] = True
 
@@ -103,7 +106,7 @@ class Change:
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
-        raise NotImplementedError
+        return NOTHING
 
     def shift(self, confidence: float) -> Bounds:
         """Return bounds on the value minus the reference's, in the value's unit."""
@@ -116,7 +119,7 @@ class Change:
 
         They show it with this `confidence`, and it exceeds the `margin` as counted.
         """
-        raise NotImplementedError
+        return None
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), ()
