@@ -11,6 +11,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import (
+    COMPLETED,
     Details,
     Metric,
     Run,
@@ -27,8 +28,8 @@ from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.judgement import (
     Judgement,
-    conclude,
     errored,
+    with_checks,
 )
 from coval_gate.gate.measure import (
     Baseline,
@@ -358,7 +359,8 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         ),
     )
     totals = Totals(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant"))
-    return conclude(Completed(result=result), checks, totals, baseline=_baseline(text, result))
+    judgement = Judgement(Verdict.PASSED, COMPLETED, Completed(result=result), totals=totals)
+    return with_checks(judgement._replace(baseline=_baseline(text, result)), checks)
 
 
 def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: str) -> tuple[Check, ...]:

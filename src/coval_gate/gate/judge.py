@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
-from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
+from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED, Metric, RunResult, Target
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
-from coval_gate.gate.judgement import Judgement, conclude
+from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
     ALL_ANSWERED,
@@ -85,7 +85,10 @@ def judge(
         ),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
-    return conclude(Completed(result, late), checks, totals, variants, baseline=baseline, base=base)
+    run = Judgement(
+        Verdict.PASSED, COMPLETED, Completed(result, late), (), totals, variants, baseline=baseline, base=base
+    )
+    return with_checks(run, checks)
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:

@@ -185,56 +185,34 @@ class Repetition(NamedTuple):
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
 
 
-def planned(what: str) -> Judgement:
-    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
-
-
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 
-def conclude(
-    outcome: Completed,
-    checks: Sequence[Check],
-    totals: Totals,
-    variants: tuple[Variant, ...] = (),
-    *,
-    baseline: Baseline | None = None,
-    base: Baseline | None = None,
-) -> Judgement:
+def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
     """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
+    if not isinstance(judgement.cause, Completed):
+        return judgement
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
-    inconclusive_passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
+    passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
-    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
+    if verdict is Verdict.ERROR and judgement.cause.late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
-    if inconclusive_passes:
+    if passes:
         statuses[Verdict.INCONCLUSIVE] = COMPLETED
-    return Judgement(
-        verdict=verdict,
-        status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
-        cause=outcome,
-        checks=tuple(checks),
-        totals=totals,
-        variants=variants,
-        inconclusive_passes=inconclusive_passes,
-        baseline=baseline,
-        base=base,
-    )
-
-
-def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    cause, totals, variants = judgement.cause, judgement.totals, judgement.variants
-    if not isinstance(cause, Completed) or totals is None:
-        return judgement
-    return conclude(cause, checks, totals, variants, baseline=judgement.baseline, base=judgement.base)
+    status = statuses.get(verdict, COMPLETED_WITH_FAILURES)
+    return judgement._replace(verdict=verdict, status=status, checks=tuple(checks), inconclusive_passes=passes)
 
 
 def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
     repetition = judgement.repetition or Repetition(runs=(first,))
     return judgement._replace(repetition=repetition._replace(unusable=unusable))
+
+
+def planned(what: str) -> Judgement:
+    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
 
 
 def errored(error: GateError) -> Judgement:
@@ -278,8 +256,8 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if isinstance(cause, Errored):
         cause = Errored(*map(redact, cause))
     if isinstance(cause, NotCompleted):
-        run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
-        cause = NotCompleted(run=run)
+        run = cause.run
+        cause = NotCompleted(run._replace(error=redact(run.error), error_status=redact(run.error_status)))
     if isinstance(cause, Aborted):
         cause = cause._replace(error=redact(cause.error))
     if cancellation:
