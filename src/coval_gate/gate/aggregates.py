@@ -232,7 +232,7 @@ class Figure(Aggregation):
     """A plain function of numbers, or another aggregate of them. Those that miss the bound are to blame."""
 
     def value(self, variant: Variant) -> Weighed:
-        pooled = self._pooled(variant.sample(self.metric))
+        pooled = self._pooled(variant.sample(self.metric).numbers)
         if not variant.even:
             return Weighed(pooled)
         return Weighed.of(self._even([*variant.numbers(self.metric).values()], pooled), pooled)
@@ -256,11 +256,11 @@ class Figure(Aggregation):
         earlier = then.numbers(self.metric)
         return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
 
-    def _pooled(self, sample: Sample) -> float:
+    def _pooled(self, numbers: Sequence[float]) -> float:
         figure = self.aggregate.kind.figure
         if figure is None:
             raise ValueError(f"nothing says how {self.aggregate.name} is measured")
-        return figure(sample.numbers)
+        return figure(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
@@ -285,8 +285,8 @@ class Average(Figure):
     def change(self, now: Variant, then: Variant) -> MeanChange:
         return MeanChange(self._pairs(now, then))
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.mean
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.mean(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         return statistics.even_mean(cases)
@@ -315,8 +315,8 @@ class Percentile(Figure):
         high = [[value + 2.0 * cases * iterations for value in values] for values in low]
         return PercentileChange(list(map(ValuePair, high, low)), self.n).excess(confidence).lower > 0.0
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.percentile(self.n)
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.percentile(numbers, self.n)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         return statistics.even_percentile(cases, self.n)
@@ -332,8 +332,8 @@ class Spread(Figure):
         """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
         return super().obstacle(sample) or (ONE_VALUE.of(metric=sample.metric.name) if sample.count == 1 else None)
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.stdev
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.stdev(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""

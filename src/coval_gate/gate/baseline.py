@@ -16,7 +16,7 @@ from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import HALF
-from coval_gate.gate.checks import NAMES, Check, Problem, check_on
+from coval_gate.gate.checks import NAMES, Check, Problem
 from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.judgement import Judgement
@@ -30,18 +30,13 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
 
 FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
-NEVER_LOOKED: Final = NotFoundReason(kind="none")
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     """Return a result without the changed cases, and with the metrics and targets of the judged run."""
     metrics = tuple(
         same._replace(
-            id=metric.id,
-            name=metric.name,
-            target=metric.target,
-            defined=metric.defined,
-            elsewhere=metric.texts,
+            id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
         )
         for metric in own.metrics
         if (same := same_metric(own, run.result, metric))
@@ -99,8 +94,8 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References
     compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, run.result):
         if not compared:
-            check = check_on(run.variants[0], criterion, Verdict.ERROR, metric=metric, problem=problems.NO_MUTATIONS)
-            yield Compared(check)
+            check = Check(criterion=criterion, verdict=Verdict.ERROR, problem=problems.NO_MUTATIONS)
+            yield Compared(check.on(run.variants[0], metric))
         needed = metrics_about(criterion.threshold.aggregate, metric, run.result)
         for variant in compared:
             sample = variant.sample(metric) if metric else None
@@ -108,7 +103,7 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References
             found = own or _against(criterion, variant, metric, references, needed)
             if isinstance(found, Problem):
                 verdict = Verdict.ERROR if own else _verdict_without(criterion, found)
-                found = Compared(check_on(variant, criterion, verdict, metric=metric, problem=found))
+                found = Compared(Check(criterion=criterion, verdict=verdict, problem=found).on(variant, metric))
             yield found
 
 
@@ -138,10 +133,9 @@ class References:
             return Counterpart(agent) if agent else problems.not_in_baseline("mutation", BASE, kind)
         baseline = self._runs[kind]
         if baseline is None or not baseline.runs:
-            source = (
-                baseline.source if baseline else BaselineSource(kind="base_agent") if kind == "base_agent" else None
-            )
-            return problems.no_baseline(source, (baseline and baseline.missing) or NEVER_LOOKED)
+            source = BaselineSource(kind="base_agent") if kind == "base_agent" else None
+            missing = (baseline and baseline.missing) or NotFoundReason(kind="none")  # it was never looked for
+            return problems.no_baseline(baseline.source if baseline else source, missing)
         since = baseline.runs[0].run
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
@@ -239,7 +233,8 @@ def _shared(
 
 
 def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
-    threshold, confidence = criterion.threshold, criterion.confidence
+    threshold = criterion.threshold
+    confidence = criterion.confidence if threshold.takes_confidence else None
     as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
     check = check_variant(as_number, pairs.now, pairs.metric)
     measure, verdict = check.measure, check.verdict
@@ -258,8 +253,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         newly_failing=failing,
         newly_passing=passing,
     )
-    claims = confidence is not None and threshold.takes_confidence
-    if confidence is not None and claims:
+    if confidence is not None:
         comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
     else:
@@ -271,7 +265,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         measure=replace(measure, comparison=comparison),
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
-    return Compared(check, pairs if claims else None)
+    return Compared(check, None if confidence is None else pairs)
 
 
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:

@@ -159,6 +159,9 @@ class Check:
     first: Measure | None = None
     metric_unit: str = field(default="", compare=False)
 
+    def on(self, variant: Variant, metric: Metric | None = None) -> Check:
+        return replace(self, variant=variant.name, several=not variant.alone, metric=metric.id if metric else "")
+
     @property
     def passed(self) -> bool:
         return self.verdict is Verdict.PASSED
@@ -203,28 +206,6 @@ class Check:
         if self.passed:
             return max(0.0, distance)
         return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
-
-
-def check_on(
-    variant: Variant,
-    criterion: Criterion,
-    verdict: Verdict,
-    *,
-    metric: Metric | None = None,
-    measure: Measure | None = None,
-    problem: Problem | None = None,
-    simulations: tuple[str, ...] = (),
-) -> Check:
-    return Check(
-        criterion=criterion,
-        verdict=verdict,
-        measure=measure,
-        problem=problem,
-        variant=variant.name,
-        several=not variant.alone,
-        metric=metric.id if metric else "",
-        simulations=simulations,
-    )
 
 
 def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:

@@ -14,7 +14,7 @@ from coval_gate.base.text import VALUE_SHOWN, number, one_line, percent, plural,
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, check_on, runs_text, whom
+from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
 from coval_gate.gate.problems import either, seen_text
@@ -207,13 +207,13 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     aggregation = aggregation_of(threshold, metric)
     measure = aggregation.measured(variant)
     if isinstance(measure, Problem):
-        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measure)
+        return Check(criterion=criterion, verdict=Verdict.ERROR, problem=measure).on(variant, metric)
     if criterion.confidence and threshold.takes_confidence:
         measure = replace(measure, interval=aggregation.interval(variant, criterion.confidence))
     decided = _verdict(threshold, measure)
     # The simulations to blame are searched only for a threshold that does not pass.
     failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
-    return check_on(variant, criterion, decided, metric=metric, measure=measure, simulations=failing)
+    return Check(criterion=criterion, verdict=decided, measure=measure, simulations=failing).on(variant, metric)
 
 
 def _verdict(threshold: Threshold, measure: Measure) -> Verdict:

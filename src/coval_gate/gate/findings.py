@@ -135,9 +135,6 @@ class CheckGroup:
     baseline: Baseline | None = None
     comparisons: tuple[Comparison, ...] = ()
 
-    def first(self, most: int) -> tuple[Check, ...]:
-        return self.by_gravity[:most]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:

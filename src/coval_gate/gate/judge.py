@@ -15,7 +15,7 @@ from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED, Metric, RunResult, Target
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
-from coval_gate.gate.checks import Check, Problem, check_on
+from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
@@ -77,12 +77,7 @@ def judge(
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
-        unpassed=tuple(
-            simulation.id
-            for variant in variants
-            for simulation in variant.simulations
-            if simulation.id not in variant.passing
-        ),
+        unpassed=tuple(one.id for own in variants for one in own.simulations if one.id not in own.passing),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
     run = Judgement(
@@ -189,7 +184,7 @@ def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
         if lacking > most:
             criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
             measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
-            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, measure=measure).on(variant, metric)
 
 
 def _targets(run: Judged) -> Iterator[Check]:
@@ -197,19 +192,15 @@ def _targets(run: Judged) -> Iterator[Check]:
     with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
     unidentified = [metric for metric in result.metrics if not metric.is_identified]
     for metric in unidentified:  # whether it has a target is unknown
-        yield Check(
-            criterion=METRICS_HAVE_TARGETS,
-            verdict=Verdict.ERROR,
-            problem=problems.UNIDENTIFIED.of(metric=metric.name),
-            metric=metric.id,
-        )
+        problem = problems.UNIDENTIFIED.of(metric=metric.name)
+        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problem, metric=metric.id)
     if not with_target and not result.absent_metrics and not unidentified:
         yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problems.NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
-        if problem := target_problem(target):
+        if trouble := target_problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            unusable = problems.UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
+            unusable = problems.UNUSABLE_TARGET.of(metric=metric.name, trouble=trouble)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
@@ -225,8 +216,8 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):
         problem = problems.unlike(sample, wanted) if sample.count else problems.NO_VALUES.of(metric=metric.name)
-        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
+        return Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem).on(variant, metric)
     unmet = tuple(criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
-    return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
+    return Check(criterion=criterion, verdict=verdict, measure=measure, simulations=unmet).on(variant, metric)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural, quoted
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
-from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
+from coval_gate.gate.checks import Check, Criterion, Problem, runs_text, whom
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, Measure, Requirement
 from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
@@ -158,11 +158,11 @@ class FewFailed(Criterion):
         for variant in run.variants:
             criterion = cls(allowance=run.criteria.max_failed)
             measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
+            check = Check(criterion=criterion, verdict=Verdict.PASSED, measure=measure).on(variant)  # shown there, too
             if variant.failed > criterion.allowance.of(variant.total):
                 failed = tuple(criterion.missing_it(variant, None, measure))
-                yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
-            else:  # reports show it there, too
-                yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
+                check = replace(check, verdict=Verdict.FAILED, simulations=failed)
+            yield check
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))

@@ -11,7 +11,6 @@ from itertools import chain
 
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
-from coval_gate.gate import statistics
 from coval_gate.gate.values import (
     TEXT_SHOWN,
     Vocabulary,
@@ -63,31 +62,8 @@ class Sample:
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
-    def mean(self) -> float:
-        return statistics.mean(self.numbers)
-
-    @cached_property
-    def stdev(self) -> float:
-        return statistics.stdev(self.numbers)
-
-    @property
-    def median(self) -> float:
-        return self.percentile(50)
-
-    @property
-    def min(self) -> float:
-        return self.numbers[0]
-
-    @property
-    def max(self) -> float:
-        return self.numbers[-1]
-
-    @cached_property
     def magnitude(self) -> float:
         return max(map(abs, self.numbers[:1] + self.numbers[-1:]), default=0.0) or 1.0
-
-    def percentile(self, n: float) -> float:
-        return statistics.percentile(self.numbers, n)
 
     def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
         # Thousands of values have few distinct ones.
@@ -218,9 +194,7 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
         simulations=tuple(simulation for result in results for simulation in result.simulations),
         metrics=tuple(metrics.values()),
-        absent_metrics=tuple(
-            dict.fromkeys(absent_metric for result in results for absent_metric in result.absent_metrics)
-        ),
+        absent_metrics=tuple(dict.fromkeys(metric for result in results for metric in result.absent_metrics)),
         settled=all(result.settled for result in results),
     )
 

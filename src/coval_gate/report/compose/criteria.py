@@ -144,7 +144,7 @@ def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
 
 
 def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Criterion]:
-    return [criterion_of(check, case_name) for check in findings.checks.first(MOST_CRITERIA)]
+    return [criterion_of(check, case_name) for check in findings.checks.by_gravity[:MOST_CRITERIA]]
 
 
 def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:

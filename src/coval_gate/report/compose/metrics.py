@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult
+from coval_gate.gate import statistics
 from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.criteria import TargetMet
 from coval_gate.gate.measure import Requirement
+from coval_gate.gate.statistics import percentile
 from coval_gate.gate.values import RANGES, effective_operator, target_bounds, target_problem, target_text
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
@@ -68,9 +70,9 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
 def _figures(sample: Sample) -> Figures:
     """Return the texts, and numbers in the metric's unit; without values, those that Coval reports for all variants."""
     given: dict[str, Any] = {"values": dict(sample.texts[:MOST_TEXTS])} if sample.texts else {}
-    if sample.numbers:
-        given |= {name: getattr(sample, name) for name in ("mean", "stdev", "min", "median", "max")}
-        given["p95"] = sample.percentile(95)
+    if numbers := sample.numbers:
+        given |= {"mean": statistics.mean(numbers), "stdev": statistics.stdev(numbers), "p95": percentile(numbers, 95)}
+        given |= {"min": numbers[0], "median": percentile(numbers, 50), "max": numbers[-1]}
     elif summary := sample.metric.summary:
         reported = {"mean": summary.mean, "min": summary.min, "max": summary.max}
         given |= {name: value for name, value in reported.items() if value is not None}

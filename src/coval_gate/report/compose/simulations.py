@@ -68,7 +68,7 @@ class _Simulations:
         self._case_name = case_name
         self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
         self._changes = _changes(leg.findings)
-        shown = leg.findings.checks.first(MOST_CRITERIA)
+        shown = leg.findings.checks.by_gravity[:MOST_CRITERIA]
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
         self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.findings.simulations)))
         self._total = Counter(map(_conversation, leg.findings.simulations))
