@@ -22,26 +22,9 @@ from itertools import chain
 from typing import ClassVar, Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.gate import statistics
 from coval_gate.gate.measure import Interval
-from coval_gate.gate.statistics import (
-    FEWEST_CASES,
-    NOTHING,
-    ROUNDING,
-    Bounds,
-    CaseRate,
-    Hits,
-    Values,
-    all_equal_by_chance,
-    bounds_of,
-    effective_size,
-    even_rate,
-    largest_of,
-    normal_quantile,
-    percentile,
-    standard_error,
-    t_quantile,
-    weighted_percentile,
-)
+from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
@@ -74,7 +57,10 @@ class PairedRates(NamedTuple):
 
     @classmethod
     def of(cls, pairs: Sequence[HitPair]) -> PairedRates:
-        now, base = even_rate([pair.now for pair in pairs]), even_rate([pair.base for pair in pairs])
+        now, base = (
+            statistics.even_rate([pair.now for pair in pairs]),
+            statistics.even_rate([pair.base for pair in pairs]),
+        )
         return cls(now, base, _correlation(pairs))
 
     def difference(self, confidence: float, factor: float = 1.0) -> Bounds:
@@ -83,7 +69,7 @@ class PairedRates(NamedTuple):
         The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and
         Donner, Statistics in Medicine 27, 2008).
         """
-        now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
+        now, base = statistics.bounds_of(self.now, confidence), statistics.bounds_of(self.base, confidence)
         difference = self.now.share - factor * self.base.share
         down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
         up = self._reach(now.upper - self.now.share, factor * (self.base.share - base.lower))
@@ -179,12 +165,12 @@ class MeanChange(Change):
         now, base = ([math.fsum(values) / len(values) for values in side] for side in zip(*pairs, strict=True))
         self.now, self.base = math.fsum(now) / len(now), math.fsum(base) / len(base)
         self._residuals = [(mine - self.now, theirs - self.base) for mine, theirs in zip(now, base, strict=True)]
-        self._largest = largest_of([values for pair in pairs for values in pair])
+        self._largest = statistics.largest_of([values for pair in pairs for values in pair])
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
         error = self._error(factor)
-        if all_equal_by_chance(len(self._residuals), error) or not math.isfinite(factor * self.base + error):
+        if statistics.all_equal_by_chance(len(self._residuals), error) or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
         return Bounds(difference - reach, difference + reach).less(number)
@@ -200,10 +186,12 @@ class MeanChange(Change):
         return _noticeable(error, self._quantile(confidence), margin)
 
     def _quantile(self, confidence: float) -> float:
-        return t_quantile(confidence, len(self._residuals) - 1)
+        return statistics.t_quantile(confidence, len(self._residuals) - 1)
 
     def _error(self, factor: float = 1.0, *, scale: float = 1.0) -> float:
-        return standard_error([scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest)
+        return statistics.standard_error(
+            [scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest
+        )
 
 
 class PercentileChange(Change):
@@ -227,10 +215,10 @@ class PercentileChange(Change):
         """Return no bounds if less than one value is expected beyond the percentile."""
         now, base = self._values
         tail = min(self._n, 100.0 - self._n) / 100.0
-        if len(self._now) < FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
+        if len(self._now) < statistics.FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
             return NOTHING
         limit = self._percentile(factor, number)
-        limit += ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
+        limit += statistics.ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
         above = map(_above, self._now, [limit] * len(self._now))
         above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
         return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
@@ -272,10 +260,10 @@ class PercentileChange(Change):
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:
             now, base = self._values
-            return percentile(sorted(now + [value * factor + shift for value in base]), self._n)
+            return statistics.percentile(sorted(now + [value * factor + shift for value in base]), self._n)
         weighted, weighted_base = self._weighted
         moved = [(value * factor + shift, weight) for value, weight in weighted_base]
-        return weighted_percentile(sorted(weighted + moved), self._n)
+        return statistics.weighted_percentile(sorted(weighted + moved), self._n)
 
     @cached_property
     def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -359,7 +347,7 @@ def _moved(rates: PairedRates, share: float) -> PairedRates:
 
 
 def _spread(rate: CaseRate, confidence: float) -> float:
-    return math.sqrt(rate.share * (1.0 - rate.share) / effective_size(rate, confidence))
+    return math.sqrt(rate.share * (1.0 - rate.share) / statistics.effective_size(rate, confidence))
 
 
 def _reverse(rate: CaseRate) -> CaseRate:
