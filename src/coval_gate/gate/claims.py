@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import POWER
@@ -31,37 +30,29 @@ MARGIN: Final = "margin"
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
-class Words(NamedTuple):
-    """What a comparison says in few words, all of it empty without one.
-
-    earlier: "95.3% (143 of 150)"; difference: "-4pp", "+0.12 (+11%)"; trend: "worse"; claimed: "at least 23pp lower";
-    noticeable: the smallest change for the worse that most such runs would show, "a drop of 9pp".
-    """
-
-    earlier: str = ""
-    difference: str = ""
-    trend: str = ""
-    claimed: str = ""
-    noticeable: str = ""
-
-    @classmethod
-    def of(cls, check: Check) -> Words:
-        measure, compared = check.measure, check.comparison
-        if measure is None or compared is None:
-            return cls()
-        trend: str = compared.trend
-        if _fails_by_margin(check, compared):
-            trend = f"{trend}, and {BEYOND}"
-        claimed, noticeable = change_text(check), ""
-        if compared.by_chance:
-            claimed += by_chance_text(compared)
-        elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
-            claimed += ", inconclusive at the bound"
-        if compared.noticeable is not None:
-            rises = check.threshold and check.threshold.wants_less
-            noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
-        earlier, difference = earlier_text(check, measure, compared), _difference_text(check, measure, compared)
-        return cls(earlier, difference, trend, claimed, noticeable)
+def words_of(check: Check) -> dict[str, str]:
+    """Return what a comparison says in few words, as in the document's criterion; all of it empty without one."""
+    measure, compared = check.measure, check.comparison
+    if measure is None or compared is None:
+        return dict.fromkeys(("earlier_text", "difference_text", "trend_text", "claimed_text", "noticeable_text"), "")
+    trend: str = compared.trend
+    if _fails_by_margin(check, compared):
+        trend = f"{trend}, and {BEYOND}"
+    claimed, noticeable = change_text(check), ""
+    if compared.by_chance:
+        claimed += by_chance_text(compared)
+    elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+        claimed += ", inconclusive at the bound"
+    if compared.noticeable is not None:
+        rises = check.threshold and check.threshold.wants_less
+        noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
+    return {
+        "earlier_text": earlier_text(check, measure, compared),
+        "difference_text": _difference_text(check, measure, compared),
+        "trend_text": trend,
+        "claimed_text": claimed,
+        "noticeable_text": noticeable,
+    }
 
 
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
@@ -204,13 +195,9 @@ def claim_text(check: Check) -> str:
         return change_text(check) or AS_COUNTED
     if (interval := measure.interval) is None:
         return AS_COUNTED
-    wants_less = threshold.wants_less
-    match check.verdict:
-        case Verdict.PASSED:
-            return _bounds_text(interval, check.scale, lower=not wants_less, upper=wants_less)
-        case Verdict.FAILED:
-            return _bounds_text(interval, check.scale, lower=wants_less, upper=not wants_less)
-    return _bounds_text(interval, check.scale, lower=True, upper=True)
+    both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
+    is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
+    return _bounds_text(interval, check.scale, lower=both or is_least, upper=both or not is_least)
 
 
 def shows_text(checks: Iterable[Check]) -> str:

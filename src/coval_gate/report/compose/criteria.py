@@ -11,10 +11,10 @@ from coval_gate.base.text import one_line, plural
 from coval_gate.gate.checks import NAMES, Check, bound_text
 from coval_gate.gate.claims import (
     OTHERS,
-    Words,
     claim_text,
     notes_title,
     shows_text,
+    words_of,
 )
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.measure import Baseline, BaselineRun
@@ -234,7 +234,7 @@ def _comparison(check: Check) -> dict[str, Any]:
         "noticeable_change": compared.noticeable if compared else None,
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
-        **{f"{name}_text": text for name, text in Words.of(check)._asdict().items()},
+        **words_of(check),
     }
 
 
