@@ -228,17 +228,13 @@ def _simulations(
     blame = _blame(judgement.checks, result, variants, earlier)
     findings = [*_without_cause(judgement, result, blame)]
     well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
-    passing = Counter(_conversation_of(row.simulation) for row in findings if row.simulation.id in well)
+    passing = Counter(row.simulation.conversation for row in findings if row.simulation.id in well)
     for place, row in enumerate(findings):
         id_, case = row.simulation.id, row.simulation.test_case_id
         if id_ not in well:
-            alike = passing[_conversation_of(row.simulation)] if case else 0
+            alike = passing[row.simulation.conversation] if case else 0
             findings[place] = replace(row, cause=cause_of(alike, row.of - 1, blame.get(id_, _NO_BLAME).before))
     return tuple(sorted(findings, key=lambda row: row.order))
-
-
-def _conversation_of(simulation: Simulation) -> tuple[str, str]:
-    return simulation.mutation, simulation.test_case_id
 
 
 def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
@@ -246,10 +242,10 @@ def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, 
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-    iterations = Counter(map(_conversation_of, result.simulations))
+    iterations = Counter(simulation.conversation for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for simulation in result.simulations:
-        key = _conversation_of(simulation)
+        key = simulation.conversation
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
         verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)

@@ -306,7 +306,7 @@ def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _
         most = max(Counter(simulation.mutation for simulation in simulations).values())
         per_case = criteria.iterations or 1
         return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
-    times = Counter((simulation.mutation, simulation.test_case_id) for simulation in simulations)
+    times = Counter(simulation.conversation for simulation in simulations)
     per_case = criteria.iterations or _iterations(run, times)
     extra = sum(max(0, number - per_case) for number in times.values())
     return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)

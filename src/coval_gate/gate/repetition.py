@@ -156,24 +156,19 @@ def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
 
     Coval does not number iterations, so those that completed are taken for the first ones of each run.
     """
-    completed = [Counter(_place(one) for one in result.simulations if one.completed) for result in results]
+    completed = [Counter(one.conversation for one in result.simulations if one.completed) for result in results]
     most = reduce(or_, completed)
     left_out: set[str] = set()
     kept: list[Simulation] = []
     for result, own in zip(results, completed, strict=True):
         spare = most - own
         for simulation in result.simulations:
-            place = _place(simulation)
-            if simulation.completed or not simulation.test_case_id or not spare[place]:
+            if simulation.completed or not simulation.test_case_id or not spare[simulation.conversation]:
                 kept.append(simulation._replace(run_id=result.run_id))
             else:
-                spare[place] -= 1
+                spare[simulation.conversation] -= 1
                 left_out.add(simulation.id)
     return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
-
-
-def _place(simulation: Simulation) -> tuple[str, str]:
-    return simulation.test_case_id, simulation.mutation
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:

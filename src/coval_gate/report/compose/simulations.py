@@ -103,7 +103,7 @@ class _Simulations:
             cause=row.cause.value if row.cause else None,
             contributes=row.contributes,
             explains=row.explains_failure,
-            change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
+            change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
             missed_criteria=[mention(miss.check.criterion) for miss in misses],
             misses=[
