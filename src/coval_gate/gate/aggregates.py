@@ -113,7 +113,7 @@ class _Share(Aggregation):
         """It holds for every possible value of the unknown simulations; if some are not listed, it claims nothing."""
         unknown = self.unknown(variant)
         hits = frozenset(self.hits(variant)).difference(unknown)
-        cases = () if variant.unlisted else variant.known_cases
+        cases = () if variant.unlisted or "" in variant.by_case else tuple(variant.by_case.values())
         least, most = (
             statistics.rate_bounds([statistics.hits_of(case, counted) for case in cases], confidence)
             for counted in (hits, hits.union(unknown))

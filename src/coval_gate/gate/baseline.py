@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
@@ -23,13 +22,12 @@ from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason, Trend
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
+from coval_gate.gate.statistics import FEWEST_CASES
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
-
-FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
@@ -227,7 +225,7 @@ def _shared(
         valueless=len(both) - len(shared),
         runs=reference.runs,
     )
-    if len(shared) < FEWEST_SHARED:
+    if len(shared) < FEWEST_CASES:
         return problems.too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
     return frozenset(shared), left_out
 

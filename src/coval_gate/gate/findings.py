@@ -14,7 +14,7 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.baseline import Before, Earlier
-from coval_gate.gate.checks import WHOLE, Check, misses
+from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
@@ -22,7 +22,6 @@ from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
-REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
@@ -162,7 +161,7 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     runs: Mapping[Reference, Baseline | None] = {"baseline": judgement.baseline, "base_agent": judgement.base}
     groups = [
         _grouped([check for check in judgement.checks if check.reference == reference], reference, runs.get(reference))
-        for reference in REFERENCES
+        for reference in NAMES
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None

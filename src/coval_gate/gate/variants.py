@@ -127,10 +127,6 @@ class Variant:
     def cases(self) -> Set[str]:
         return self.by_case.keys()
 
-    @property
-    def known_cases(self) -> Sequence[Sequence[str]]:
-        return () if "" in self.by_case else tuple(self.by_case.values())
-
     def sample(self, metric: Metric | None) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
         return next(sample for sample in self.samples if metric and sample.metric.id == metric.id)
