@@ -13,8 +13,8 @@ from itertools import accumulate, product
 from random import Random
 from typing import Final, NamedTuple
 
-from coval_gate.gate.confidence import Hits
-from coval_gate.gate.contrast import HitPair, ValuePair
+from coval_gate.gate.changes import HitPair, ValuePair
+from coval_gate.gate.statistics import Hits
 
 SCORES: Final = (1.0, 5.0)
 SCORE_SPREAD: Final = 0.7  # standard deviation before rounding

@@ -16,9 +16,9 @@ from bench.experiments import CONFIDENCE, ICCS, Experiment, Limit
 from bench.judged import Pairs, baseline_of, checks, criteria, decide, run, runs
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check
-from coval_gate.gate.confidence import Hits, Values
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.statistics import Hits, Values
 from coval_gate.gate.verdict import Verdict
 
 ICC: Final = 0.3

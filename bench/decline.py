@@ -11,8 +11,8 @@ from typing import Final
 from bench.experiments import CONFIDENCE, Experiment, Limit
 from bench.judged import baseline_of, criteria, is_red, run
 from coval_gate.coval.model import RunResult
-from coval_gate.gate.confidence import Hits
 from coval_gate.gate.judge import judge
+from coval_gate.gate.statistics import Hits
 
 CASES: Final = 50
 REFERENCE: Final = 3  # nights before the decline begins

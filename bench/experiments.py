@@ -15,9 +15,8 @@ from random import Random
 from typing import Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
-from coval_gate.gate.confidence import Bounds, Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
-from coval_gate.gate.statistics import normal_quantile
+from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, ValuePair
+from coval_gate.gate.statistics import Bounds, Hits, mean_bounds, normal_quantile, percentile_bounds, rate_bounds
 
 Cell = Callable[[Random], tuple[float, ...]]
 
@@ -173,13 +172,13 @@ def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random
 
 def mean_change(size: Size, icc: float, rng: Random) -> tuple[bool, bool]:
     """Return whether an unchanged mean latency seems longer, and whether it seems shorter."""
-    bounds = PairedMeans.of(latencies(rng, size, 0.5, icc)).difference(CONFIDENCE)
+    bounds = MeanChange(latencies(rng, size, 0.5, icc)).excess(CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
 
 def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bool, bool]:
     """Return whether an unchanged percentile of latencies seems longer, and whether it seems shorter."""
-    bounds = Exceedances(latencies(rng, size, 0.5, icc)).difference(n, CONFIDENCE)
+    bounds = PercentileChange(latencies(rng, size, 0.5, icc), n).excess(CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
 
@@ -240,10 +239,10 @@ def _is_noticed(pairs: Sequence[HitPair], margin: float) -> bool:
 
 def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:
     """Return whether a mean latency that is longer by 30 % is noticed."""
-    means = PairedMeans.of(latencies(rng, size, 0.5, icc, slower=1.3))
-    return (means.difference(CONFIDENCE).lower > 0.0 and means.now > factor * means.base,)
+    means = MeanChange(latencies(rng, size, 0.5, icc, slower=1.3))
+    return (means.excess(CONFIDENCE).lower > 0.0 and means.now > factor * means.base,)
 
 
 def slower_tail(size: Size, icc: float, rng: Random) -> tuple[bool]:
     """Return whether latencies that are longer by 30 % are noticed in their 95th percentile."""
-    return (Exceedances(latencies(rng, size, 0.5, icc, slower=1.3)).difference(95.0, CONFIDENCE).lower > 0.0,)
+    return (PercentileChange(latencies(rng, size, 0.5, icc, slower=1.3), 95.0).excess(CONFIDENCE).lower > 0.0,)

@@ -7,15 +7,13 @@ from functools import lru_cache
 from typing import Final
 
 from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation, Value
+from coval_gate.gate.changes import HitPair, ValuePair
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import Baseline, BaselineRun
-from coval_gate.gate.confidence import Hits, Values
-from coval_gate.gate.contrast import HitPair, ValuePair
-from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.measure import Trend
+from coval_gate.gate.measure import Baseline, BaselineRun, Trend
+from coval_gate.gate.statistics import Hits, Values
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds

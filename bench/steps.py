@@ -24,8 +24,8 @@ from bench.judged import (
     without_family,
 )
 from coval_gate.gate.checks import Check
-from coval_gate.gate.confidence import Hits
 from coval_gate.gate.judge import judge
+from coval_gate.gate.statistics import Hits
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
 

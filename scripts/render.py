@@ -22,8 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from coval_gate.base.text import percent
 from coval_gate.gate.changes import BY_CHANCE
 from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.confidence import needed
-from coval_gate.gate.statistics import normal_quantile
+from coval_gate.gate.statistics import needed, normal_quantile
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Input, declared

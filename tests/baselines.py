@@ -10,11 +10,10 @@ from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Target, Value
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
-from coval_gate.gate.measure import Comparison
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, NotFoundReason
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -11,6 +11,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import (
+    COMPLETED,
     Details,
     Metric,
     Run,
@@ -23,17 +24,24 @@ from coval_gate.coval.model import (
     normalize_status,
 )
 from coval_gate.coval.results import read_metrics, read_run, read_simulation, read_value
-from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
+from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.judgement import (
     Judgement,
-    conclude,
     errored,
+    with_checks,
 )
-from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
-from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Totals
-from coval_gate.gate.population import NO_ERROR_REPORTED
+from coval_gate.gate.measure import (
+    Baseline,
+    BaselineRun,
+    Comparison,
+    Interval,
+    LeftOut,
+    Measure,
+    NotFoundReason,
+    Totals,
+)
+from coval_gate.gate.population import NO_ERROR_REPORTED, MetricPresent
 from coval_gate.gate.problems import (
     ERROR_REPORTED,
     NO_NUMBERS,
@@ -45,7 +53,7 @@ from coval_gate.gate.problems import (
     no_such_value,
     not_in_baseline,
 )
-from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.values import Vocabulary, target_problem
 from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
@@ -311,7 +319,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     )
     mutation = next((member.mutation for member in result.simulations if member.mutation), text or "mutation")
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
-    unknown = targets.problem(Target(operator=text or "?"))
+    unknown = target_problem(Target(operator=text or "?"))
     present = MetricPresent(reference=text)
     never = no_such_value(text, (text,), Vocabulary(seen=(text,) * 9, allowed=(text,)))
     doubts: dict[Criterion, Problem] = {
@@ -351,7 +359,8 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         ),
     )
     totals = Totals(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant"))
-    return conclude(Completed(result=result), checks, totals, baseline=_baseline(text, result))
+    judgement = Judgement(Verdict.PASSED, COMPLETED, Completed(result=result), totals=totals)
+    return with_checks(judgement._replace(baseline=_baseline(text, result)), checks)
 
 
 def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: str) -> tuple[Check, ...]:

@@ -9,10 +9,10 @@ from baselines import baseline_of, comparison_reports, report_on, run_of
 from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
+from coval_gate.coval.model import COMPLETED, LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.results import read_run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
     LAUNCH,
@@ -22,12 +22,11 @@ from coval_gate.gate.judgement import (
     OfLegs,
     Repetition,
     SingleRun,
-    conclude,
     errored,
     interrupted,
     skipped,
+    with_checks,
 )
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
@@ -144,7 +143,8 @@ def example_reports() -> dict[str, Report]:
     )
     result = judged["passed"].legs[0].result
     assert result
-    inconclusive = conclude(Completed(result=result), (doubted,), Totals(total=4, completed=4))
+    completed = Judgement(Verdict.PASSED, COMPLETED, Completed(result=result), totals=Totals(total=4, completed=4))
+    inconclusive = with_checks(completed, (doubted,))
     return {
         **judged,
         **{name: _reported(judgement) for name, judgement in others.items()},

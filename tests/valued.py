@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, Value
-from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.measure import Baseline, BaselineRun
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 

@@ -21,8 +21,8 @@ from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES, cases_to_compare
-from coval_gate.gate.confidence import MOST, needed
-from coval_gate.gate.kinds import threshold_text
+from coval_gate.gate.criteria import threshold_text
+from coval_gate.gate.statistics import MOST, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner import tables

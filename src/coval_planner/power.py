@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from statistics import NormalDist
 from typing import Final, NamedTuple, Protocol
 
-from coval_gate.gate.changes import POWER
+from coval_gate.gate.changes import POWER, HitPair, PairedRates
 from coval_gate.gate.claims import MOST_CASES
-from coval_gate.gate.confidence import FEWEST_CASES, Hits
-from coval_gate.gate.contrast import HitPair, PairedRates
 from coval_gate.gate.family import strictest
-from coval_gate.gate.statistics import normal_quantile, t_quantile
+from coval_gate.gate.statistics import FEWEST_CASES, Hits, normal_quantile, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 
 RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points

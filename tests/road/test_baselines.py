@@ -13,7 +13,7 @@ from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import Run, RunResult
-from coval_gate.gate.compared import Baseline, NotFoundReason
+from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import NAME, Subject
 from coval_gate.history.tags import ACCEPTED, FAILED

@@ -121,7 +121,7 @@ def test_what_is_not_listed_never_passes(confidence: float | None) -> None:
     lines = "pass_rate >= 90%\ncompleted_rate >= 90%\nfailed == 0\nResolved: rate(YES) >= 90%\nResolved: missing == 0"
     criteria = Criteria(max_failed=Allowance(0), confidence=confidence, thresholds=parse_thresholds(lines))
     judgement = judge(result, criteria)
-    assert [check.criterion for check in judgement.checks if check.user_defined and check.passed] == []
+    assert [check.criterion for check in judgement.checks if check.criterion.user_defined and check.passed] == []
     assert judgement.verdict == "error"
 
 
@@ -133,5 +133,5 @@ def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
     )
     result = RunResult(run_id="r1", expected=12, simulations=simulations)
     criteria = Criteria(max_failed=Allowance(0), mutations=2, thresholds=parse_thresholds("completed_rate >= 100%"))
-    measures = [check.measure for check in judge(result, criteria).checks if check.user_defined]
+    measures = [check.measure for check in judge(result, criteria).checks if check.criterion.user_defined]
     assert [(measure.hits, measure.total) for measure in measures if measure] == [(4, 4), (1, 4)]

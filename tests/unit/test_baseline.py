@@ -23,8 +23,8 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, Run, Summary, Target
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.findings import findings_of
+from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.report.wording import reasons

@@ -23,9 +23,8 @@ from baselines import (
     run_of,
 )
 from coval_gate.coval.model import RunResult, Simulation
-from coval_gate.gate.cause import Cause, cause_of
-from coval_gate.gate.compared import Baseline
-from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
+from coval_gate.gate.findings import MOST_CONTRIBUTORS, Cause, cause_of, findings_of
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.report.model import Report

@@ -30,14 +30,14 @@ from coval_gate.base.errors import GateError
 from coval_gate.ci.github_pages import state_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import change_text
-from coval_gate.gate.compared import shared_text
+from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.judgement import errored
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Trend, Unit
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.criteria import criterion_of
 from coval_gate.report.model import Report
+from coval_gate.report.wording.checks import shared_text
 from rendering import (
     check_lines,
     closing,

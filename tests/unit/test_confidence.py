@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST
-from coval_gate.gate.confidence import (
+from coval_gate.gate.statistics import (
     ENOUGH_EQUAL,
     NOTHING,
     Bounds,
     Hits,
     effective_size,
     even_rate,
-    mean,
     mean_bounds,
     percentile_bounds,
+    pooled_mean,
     pooled_rate,
     rate_bounds,
     share,
@@ -146,7 +146,7 @@ def test_bounds_of_a_mean_enclose_it(cases: list[list[float]], level: float) -> 
     lower, upper = mean_bounds(cases, level)
     tolerance = 1e-9 * max(abs(value) for case in cases for value in case)
 
-    assert lower - tolerance <= mean(cases) <= upper + tolerance
+    assert lower - tolerance <= pooled_mean(cases) <= upper + tolerance
     assert not math.isnan(lower)
     assert not math.isnan(upper)
 
@@ -159,7 +159,7 @@ def test_a_mean_of_symmetric_values_has_the_bounds_of_students_t() -> None:
 
 def test_a_long_tail_moves_both_bounds_towards_it() -> None:
     lower, upper = mean_bounds([[1.0], [1.1], [1.2], [1.3], [6.0]], 0.95)
-    centre = mean([[1.0], [1.1], [1.2], [1.3], [6.0]])
+    centre = pooled_mean([[1.0], [1.1], [1.2], [1.3], [6.0]])
 
     assert upper - centre > centre - lower
 
@@ -180,7 +180,7 @@ def test_values_that_cancel_out_in_each_case_show_no_spread() -> None:
 
 
 def test_cases_count_by_their_conversations() -> None:
-    assert mean([[1.0], [4.0, 4.0, 4.0]]) == 3.25
+    assert pooled_mean([[1.0], [4.0, 4.0, 4.0]]) == 3.25
 
 
 def test_a_case_with_many_alike_conversations_does_not_narrow_the_bounds() -> None:

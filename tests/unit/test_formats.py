@@ -11,10 +11,10 @@ import pytest
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
-from coval_gate.coval.model import Metric, RunResult, Simulation
-from coval_gate.gate.judgement import conclude, errored, interrupted
+from coval_gate.coval.model import COMPLETED, Metric, RunResult, Simulation
+from coval_gate.gate.judgement import Judgement, errored, interrupted
 from coval_gate.gate.measure import Totals
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.report.model import LegReport, Report
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of
@@ -146,7 +146,7 @@ def test_lists_of_ids_in_outputs_are_limited() -> None:
         run_id="r1", simulations=tuple(Simulation(id=f"s{n:017}", status="FAILED") for n in range(2_100))
     )
     totals = Totals(total=2_100, completed=0, unpassed=tuple(member.id for member in result.simulations))
-    judgement = conclude(Completed(result=result), (), totals)
+    judgement = Judgement(Verdict.PASSED, COMPLETED, Completed(result=result), totals=totals)
     rendered = outputs(Report(judgement=judgement, legs=(LegReport(judgement=judgement, result=result),)))
     assert len(json.loads(rendered["failed_simulations"])) == 2000
     assert sum(len(rendering) for rendering in rendered.values()) < 300_000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from coval_gate.gate import kinds, population, problems
+from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.problems import UNIDENTIFIED
 
 
 def test_every_kind_of_criterion_has_a_name_of_its_own() -> None:
-    assert_own_names([kind for module in (kinds, population) for kind in vars(module).values()])
+    assert_own_names([kind for module in (criteria, population) for kind in vars(module).values()])
 
 
 def test_every_kind_of_problem_has_a_name_of_its_own() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST, Target
 from coval_gate.gate.checks import Check
-from coval_gate.gate.kinds import TargetMet, ThresholdHolds
+from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Measure, Requirement, Scale, margin, measured_text
 from coval_gate.gate.population import FewFailed
 from coval_gate.gate.verdict import Verdict
@@ -123,7 +123,7 @@ def test_target_has_no_bound_when_pass_rate_decides() -> None:
         criterion=TargetMet(metric="M", target=target, decides=False), verdict=Verdict.PASSED, measure=measure
     )
     assert (check.requirement, check.margin, margin_text(check)) == (None, None, "")
-    assert not check.user_defined
+    assert not check.criterion.user_defined
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(0, 50))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from coval_gate.gate.confidence import FEWEST_CASES, needed
+from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from selection import some_of
 

@@ -19,7 +19,7 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
-from coval_gate.gate.targets import problem
+from coval_gate.gate.values import target_problem
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -160,7 +160,7 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
 )
 def test_target_is_parsed(given: dict[str, Any], expected: Target) -> None:
     assert read_definition(definition(given)).target == expected
-    assert not problem(expected)
+    assert not target_problem(expected)
 
 
 def test_organization_threshold_overrides_target() -> None:
@@ -205,4 +205,4 @@ def test_target_that_cannot_be_compared_with_has_a_problem(broken: Any, text: st
             assert target is None  # an organization unsets its threshold this way
         else:
             assert target is not None
-            assert problem(target) == text
+            assert target_problem(target) == text

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST, Metric, Target, Value
 from coval_gate.gate.checks import Check, Criterion, misses
-from coval_gate.gate.kinds import TargetMet, ThresholdHolds
-from coval_gate.gate.targets import meets
+from coval_gate.gate.criteria import TargetMet, ThresholdHolds
+from coval_gate.gate.values import meets
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -16,9 +16,9 @@ import pytest
 from coval_gate.base.errors import InputError
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check
+from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judgement import Judgement, errored
-from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem
@@ -85,7 +85,7 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(parsed_leg["reasons"]) + parsed_leg["reasons_left_out"] == THRESHOLDS * variants
     assert len(parsed_leg["metrics"]) + parsed_leg["metrics_left_out"] == metrics
     for criterion, check in zip(
-        parsed_leg["criteria"], findings_in(report(shape).legs[0]).checks.first(MOST_CRITERIA), strict=True
+        parsed_leg["criteria"], findings_in(report(shape).legs[0]).checks.by_gravity[:MOST_CRITERIA], strict=True
     ):
         blamed = 0 if check.passed else len(check.simulations)
         assert len(criterion["simulation_ids"]) == min(MOST_IDS, blamed)
@@ -108,7 +108,7 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert len(comment(large)) <= COMMENT_LIMIT
     assert sum(map(len, closing(large).flips)) < 100_000
     (leg,) = json.loads(text)["legs"]
-    checks = findings_in(large.legs[0]).checks.first(MOST_CRITERIA)
+    checks = findings_in(large.legs[0]).checks.by_gravity[:MOST_CRITERIA]
     for criterion, check in zip(leg["criteria"], checks, strict=True):
         flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
         assert len(criterion["newly_failing"]) == min(MOST_FLIPS, len(flipped))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target, Value
-from coval_gate.gate.targets import meets, problem, target_text
+from coval_gate.gate.values import meets, target_problem, target_text
 
 
 def target(operator: str, upper: float | None = None, *values: str, lower: float | None = None) -> Target:
@@ -118,7 +118,7 @@ def test_target_as_text(target: Target, text: str) -> None:
     ],
 )
 def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) -> None:
-    assert problem(target) == text
+    assert target_problem(target) == text
     if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
@@ -147,14 +147,14 @@ any_targets = st.builds(
 
 @given(valid_targets, values)
 def test_valid_target_decides_on_any_value(target: Target, value: Value) -> None:
-    assert not problem(target)
+    assert not target_problem(target)
     assert meets(target, value) in (True, False)
     assert target_text(target).isprintable()
 
 
 @given(any_targets, values)
 def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
-    if text := problem(target):
+    if text := target_problem(target):
         assert text.isprintable()
         assert not text.endswith(".")
         with pytest.raises(ValueError, match="target"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.gate.kinds import threshold_text
+from coval_gate.gate.criteria import threshold_text
 from coval_gate.inputs.aggregates import Aggregate, is_blank
 from coval_gate.inputs.slips import LONGEST, explained
 from coval_gate.inputs.thresholds import (

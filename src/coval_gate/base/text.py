@@ -140,6 +140,11 @@ def number(value: float, digits: int = DIGITS) -> str:
     return _plain(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0)
 
 
+def exact_text(bound: float) -> str:
+    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
+    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)
+
+
 def percent(share: float, decimals: int = 1) -> str:
     """Format a share from 0 to 1: "80%", "66.7%"; with more decimals if it would read like nothing or all of it."""
     is_near_end = 0.0 < share < LEAST_SHARE or 1.0 - LEAST_SHARE < share < 1.0

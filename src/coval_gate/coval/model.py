@@ -146,6 +146,11 @@ class Simulation(NamedTuple):
     run_id: str = ""
 
     @property
+    def conversation(self) -> tuple[str, str]:
+        """What its iterations have in common: the variant and the test case."""
+        return self.mutation, self.test_case_id
+
+    @property
     def completed(self) -> bool:
         return self.status == COMPLETED
 

@@ -6,296 +6,338 @@ The grammar's facts about an aggregate are in the row of the same name in `input
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar, Final
 
 from coval_gate.coval.model import Metric
-from coval_gate.gate.aggregation import Aggregation, Greatest, OfMetric, measure_of, sample_of
-from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
+from coval_gate.gate import statistics
+from coval_gate.gate.changes import Change, HitPair, MeanChange, PairedRates, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
-from coval_gate.gate.confidence import (
-    NOTHING,
-    Bounds,
-    Hits,
-    hits_of,
-    mean_bounds,
-    percentile_bounds,
-    rate_bounds,
-)
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedRates, ValuePair
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
-from coval_gate.gate.problems import ONE_VALUE
-from coval_gate.gate.statistics import even_mean, even_percentile
+from coval_gate.gate.problems import NO_VALUES, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
+
+
+class Aggregation:
+    """An aggregate with its threshold, which says whether high or low values are good, and the `metric` that it names.
+
+    By default, it describes one run, and nothing shows how it changed. `needs_equal_counts`: the number of simulations
+    alone moves it, so it compares only between equal numbers of them. `demanded_share`: of conversations that must be
+    as the threshold wants; None if the spread of values decides.
+    """
+
+    needs_equal_counts: ClassVar[bool] = True
+
+    def __init__(self, threshold: Threshold, metric: Metric | None) -> None:
+        self.threshold, self.aggregate, self.metric = threshold, threshold.aggregate, metric
+
+    def measured(self, variant: Variant) -> Measure | Problem:
+        """Measure it for a threshold against a number."""
+        if self.metric is None:
+            return self._measure(self.value(variant), len(variant.simulations), variant.unlisted)
+        sample = variant.sample(self.metric)
+        if (summary := sample.metric.summary) is None:
+            return self.obstacle(sample) or self._measured(variant, sample)
+        value = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(self.aggregate.name)
+        # Coval's own mean mixes the agent and its mutations.
+        if value is None or not variant.alone:
+            return ONLY_SUMMARY.of(metric=sample.metric.name)
+        return self._measure(Weighed(value), sample.count, sample.missing)
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measure:
+        return self._measure(self.value(variant), sample.count, sample.missing)
+
+    def _measure(self, value: Weighed, count: int, missing: int, assumed: int = 0) -> Measure:
+        unit = self.aggregate.kind.unit
+        return Measure(value=value.value, pooled=value.pooled, unit=unit, count=count, missing=missing, assumed=assumed)
+
+    def failing(self, variant: Variant, measure: Measure) -> Iterable[str]:
+        return self.missing_it(variant, measure.value)
+
+    def interval(self, variant: Variant, confidence: float) -> Interval:
+        """Return what the measured value shows for the agent, if the threshold takes a confidence."""
+        raise NotImplementedError
+
+    def value(self, variant: Variant) -> Weighed:
+        """Return its value in a comparison: a rate counts missing values as misses; numeric aggregates need numbers."""
+        raise NotImplementedError
+
+    def missing_it(self, variant: Variant, value: float | None) -> Iterable[str]:
+        """Return the ids to blame. `value`: of this variant, or another that must meet the same; None if unknown."""
+        return ()
+
+    def contributing(self, variant: Variant) -> Mapping[str, float]:
+        """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
+        return {}
+
+    def obstacle(self, sample: Sample) -> Problem | None:
+        if not sample.count:
+            return NO_VALUES.of(metric=sample.metric.name)
+        return not_numbers(sample) if self.aggregate.is_numeric else unlike(sample, self.aggregate.values)
+
+    def change(self, now: Variant, then: Variant) -> Change:
+        """Return its change between variants with the same test cases."""
+        return Change()
+
+    @property
+    def demanded_share(self) -> float | None:
+        return None
+
+    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
+        raise NotImplementedError
+
+    def _wants_more(self, value: float | None) -> bool:
+        threshold = self.threshold
+        return threshold.wants_more or value is None or (threshold.operator == "==" and value < threshold.bound.number)
 
 
 class _Share(Aggregation):
     needs_equal_counts = False
 
-    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+    def hits(self, variant: Variant) -> Collection[str]:
         raise NotImplementedError
 
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        return _share(variant, self.hits(variant, metric))
+    def value(self, variant: Variant) -> Weighed:
+        return _share(variant, self.hits(variant))
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        hits = self.hits(variant, metric)
+    def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
+        hits = self.hits(variant)
         return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
 
-    def unknown(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+    def unknown(self, variant: Variant) -> Collection[str]:
         """Return the ids of the simulations that may be hits or not."""
         return ()
 
-    def interval(self, variant: Variant, metric: Metric | None, confidence: float) -> Interval:
+    def interval(self, variant: Variant, confidence: float) -> Interval:
         """It holds for every possible value of the unknown simulations; if some are not listed, it claims nothing."""
-        unknown = self.unknown(variant, metric)
-        hits = frozenset(self.hits(variant, metric)).difference(unknown)
-        cases = () if variant.unlisted else variant.known_cases
+        unknown = self.unknown(variant)
+        hits = frozenset(self.hits(variant)).difference(unknown)
+        cases = () if variant.unlisted or "" in variant.by_case else tuple(variant.by_case.values())
         least, most = (
-            rate_bounds([hits_of(case, counted) for case in cases], confidence)
+            statistics.rate_bounds([statistics.hits_of(case, counted) for case in cases], confidence)
             for counted in (hits, hits.union(unknown))
         )
         return Interval(least.lower, most.upper, confidence, len(cases))
 
-    def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
-        return RateChange(now, then, self.hits(now, metric), self.hits(then, metric))
+    def change(self, now: Variant, then: Variant) -> RateChange:
+        hits, earlier = self.hits(now), self.hits(then)
+        cases = now.by_case.items()
+        return RateChange(
+            [
+                HitPair(statistics.hits_of(ids, hits), statistics.hits_of(then.by_case[id_], earlier), id_)
+                for id_, ids in cases
+            ]
+        )
 
     @property
     def demanded_share(self) -> float:
         bound = self.threshold.bound.number
         return 1.0 - bound if self.threshold.wants_less else bound
 
-    def shows(self, greatest: Greatest) -> bool:
+    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
         """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
-        every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
-        rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases)
+        every, none = statistics.Hits(iterations, iterations), statistics.Hits(0, iterations)
+        rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * cases)
         if asks:
-            bound = rates.difference(greatest.confidence, factor=threshold.bound.factor)
+            bound = rates.difference(confidence, threshold.bound.factor)
             return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
-        change, (before, now) = rates.difference(greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
+        change, (before, now) = rates.difference(confidence), (0.0, 1.0) if rises else (1.0, 0.0)
         is_shown = change.lower > 0.0 if rises else change.upper < 0.0
         return is_shown and not threshold.against(before).holds(now)
 
 
-class _OfRun(Aggregation):
-    """An aggregate that needs no metric."""
-
-    def measured(self, variant: Variant, metric: Metric | None) -> Measure:
-        value = self.value(variant, metric)
-        return measure_of(value, self.aggregate.kind.unit, len(variant.simulations), variant.unlisted)
-
-
-class PassRate(_Share, _OfRun):
+class PassRate(_Share):
     """The share of simulations that completed and met every target."""
 
-    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+    def hits(self, variant: Variant) -> Collection[str]:
         return variant.passing
 
 
-class CompletedRate(_Share, _OfRun):
-    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+class CompletedRate(_Share):
+    def hits(self, variant: Variant) -> Collection[str]:
         return frozenset(simulation.id for simulation in variant.completed)
 
 
-class Failed(_OfRun):
-    """How many simulations did not complete."""
-
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+class Failed(Aggregation):
+    def value(self, variant: Variant) -> Weighed:
         return Weighed(float(variant.failed))
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+    def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
-class Total(_OfRun):
-    """How many simulations there are."""
-
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+class Total(Aggregation):
+    def value(self, variant: Variant) -> Weighed:
         return Weighed(float(variant.total))
 
 
-class _OfValues(OfMetric):
-    """An aggregate of the simulations that have one of some values."""
+class _OfValues(Aggregation):
+    def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
+        """Return the simulations without any of the values if more should have one, otherwise those with one."""
+        hits, wants_more = self._having(variant), self._wants_more(value)
+        return (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        """Yield the simulations without any of the values if more should have one, otherwise those with one."""
-        hits, wants_more = sample_of(variant, metric).having(self.aggregate.values), self._wants_more(value)
-        yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
+    def _having(self, variant: Variant) -> frozenset[str]:
+        return variant.sample(self.metric).having(self.aggregate.values)
 
 
 class Rate(_OfValues, _Share):
-    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        """Return the hits; a simulation without a value counts against the threshold."""
-        sample = sample_of(variant, metric)
-        hits = sample.having(self.aggregate.values)
-        return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
+    def hits(self, variant: Variant) -> Collection[str]:
+        hits = self._having(variant)  # a simulation without a value counts against the threshold
+        return hits.union(self.unknown(variant)) if self.threshold.wants_less else hits
 
-    def unknown(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        return _unknown_ids(variant, sample_of(variant, metric))
+    def unknown(self, variant: Variant) -> Collection[str]:
+        return variant.without_value(self.metric)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measure:
-        hits = sample.having(self.aggregate.values)
         if variant.even:
-            share, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
+            share, assumed = self.value(variant), sample.missing if self.threshold.wants_less else 0
         else:
-            assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
-            share = Weighed((len(hits) + assumed) / variant.total)
-        return measure_of(share, "share", sample.count, sample.missing, assumed)
+            hits = len(self._having(variant))
+            assumed = _assumed(self.threshold, hits, sample.missing, variant.total)
+            share = Weighed((hits + assumed) / variant.total)
+        return self._measure(share, sample.count, sample.missing, assumed)
 
-    def failing(self, variant: Variant, metric: Metric | None, measure: Measure) -> Iterator[str]:
-        """Yield the simulations without a hit if there are too few hits, otherwise those that have one, or may."""
+    def failing(self, variant: Variant, measure: Measure) -> Iterator[str]:
+        """Return the simulations without a hit if there are too few hits, otherwise those that have one, or may."""
         if not measure.assumed or self._wants_more(measure.value):
-            yield from self.missing_it(variant, metric, measure.value)
-            return
-        sample = sample_of(variant, metric)
-        hits = sample.having(self.aggregate.values)
-        hits_alone = not self.threshold.holds(_share(variant, hits).value)
-        for simulation in variant.simulations:
-            if (hits_alone and simulation.id in hits) or simulation.id not in sample.values:
-                yield simulation.id
+            return self.missing_it(variant, measure.value)
+        hits, unknown = self._having(variant), frozenset(self.unknown(variant))
+        blamed = unknown if self.threshold.holds(_share(variant, hits).value) else unknown | hits
+        return (simulation.id for simulation in variant.simulations if simulation.id in blamed)
 
 
 class Count(_OfValues):
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        return Weighed(float(len(sample_of(variant, metric).having(self.aggregate.values))))
+    def value(self, variant: Variant) -> Weighed:
+        return Weighed(float(len(self._having(variant))))
 
 
-class Missing(OfMetric):
+class Missing(Aggregation):
     """How many simulations have no value. A metric without any value can be measured, too."""
 
     def obstacle(self, sample: Sample) -> None:
         """Accept any values, even none."""
 
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        return Weighed(sample_of(variant, metric).missing)
+    def value(self, variant: Variant) -> Weighed:
+        return Weighed(variant.sample(self.metric).missing)
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> list[str]:
-        return _unknown_ids(variant, sample_of(variant, metric))
+    def missing_it(self, variant: Variant, value: float | None) -> list[str]:
+        return variant.without_value(self.metric)
 
 
-class _OfNumbers(OfMetric):
-    """An aggregate of numbers; the simulations whose own number misses the bound are to blame."""
+class Figure(Aggregation):
+    """A plain function of numbers, or another aggregate of them. Those that miss the bound are to blame."""
 
-    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        sample = sample_of(variant, metric)
-        pooled = self._pooled(sample)
+    def value(self, variant: Variant) -> Weighed:
+        pooled = self._pooled(variant.sample(self.metric).numbers)
         if not variant.even:
             return Weighed(pooled)
-        return _weighed(self._even([*variant.numbers(sample.metric).values()], pooled), pooled)
+        return Weighed.of(self._even([*variant.numbers(self.metric).values()], pooled), pooled)
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+    def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         # Without a bound on the scale of the numbers, or with an unknown one, no simulation is to blame by itself.
         if self.threshold.bound.reference or not self.aggregate.kind.is_on_scale:
             return
-        values, holds = sample_of(variant, metric).values, self.threshold.holds
+        values, holds = variant.sample(self.metric).values, self.threshold.holds
         for simulation in variant.completed:
             if isinstance(number := values.get(simulation.id), float) and not holds(number):
                 yield simulation.id
 
-    def interval(self, variant: Variant, metric: Metric | None, confidence: float) -> Interval:
+    def interval(self, variant: Variant, confidence: float) -> Interval:
         """Leave missing values out; claim nothing if Coval does not report the test case of each conversation."""
         are_known = all(simulation.test_case_id for simulation in variant.completed)
-        cases = [*variant.numbers(sample_of(variant, metric).metric).values()] if are_known else []
+        cases = [*variant.numbers(self.metric).values()] if are_known else []
         return Interval(*self._bounds(cases, confidence), confidence, len(cases))
 
-    def _pooled(self, sample: Sample) -> float:
-        raise NotImplementedError
+    def _pairs(self, now: Variant, then: Variant) -> list[ValuePair]:
+        earlier = then.numbers(self.metric)
+        return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
+
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        figure = self.aggregate.kind.figure
+        if figure is None:
+            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
+        return figure(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
         return pooled
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        """Return the bounds that the numbers of test cases show for the agent: none, unless a subclass knows some."""
-        return NOTHING
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.NOTHING
 
 
-class Average(_OfNumbers):
+class Average(Figure):
     """The mean. All numbers contribute to it, so no simulation is to blame by itself."""
 
     needs_equal_counts = False
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+    def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         yield from ()
 
-    def contributing(self, variant: Variant, metric: Metric | None) -> dict[str, float]:
-        values = sample_of(variant, metric).values
+    def contributing(self, variant: Variant) -> dict[str, float]:
+        values = variant.sample(self.metric).values
         return {id_: number for id_, number in values.items() if isinstance(number, float)}
 
-    def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
-        return MeanChange(value_pairs(now, then, metric)) if metric else None
+    def change(self, now: Variant, then: Variant) -> MeanChange:
+        return MeanChange(self._pairs(now, then))
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.mean
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.mean(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        return even_mean(cases)
+        return statistics.even_mean(cases)
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        return mean_bounds(cases, confidence)
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.mean_bounds(cases, confidence)
 
 
-class Percentile(_OfNumbers):
-    """The median or another percentile."""
-
+class Percentile(Figure):
     needs_equal_counts = False
 
     @property
     def n(self) -> float:
         return 50.0 if self.aggregate.percentile is None else self.aggregate.percentile
 
-    def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
-        return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
+    def change(self, now: Variant, then: Variant) -> PercentileChange:
+        return PercentileChange(self._pairs(now, then), self.n)
 
     @property
     def demanded_share(self) -> float:
         return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
 
-    def shows(self, greatest: Greatest) -> bool:
+    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
         """Return whether a rise of all values far above all earlier ones shows."""
-        places = range(greatest.iterations)
-        low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
-        high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]
-        return Exceedances(list(map(ValuePair, high, low))).difference(self.n, greatest.strictest).lower > 0.0
+        low = [[float(place * cases + case) for place in range(iterations)] for case in range(cases)]
+        high = [[value + 2.0 * cases * iterations for value in values] for values in low]
+        return PercentileChange(list(map(ValuePair, high, low)), self.n).excess(confidence).lower > 0.0
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.percentile(self.n)
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.percentile(numbers, self.n)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        return even_percentile(cases, self.n)
+        return statistics.even_percentile(cases, self.n)
 
-    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
-        return percentile_bounds(cases, self.n, confidence)
-
-
-class Figure(_OfNumbers):
-    """A plain function of the numbers."""
-
-    def _pooled(self, sample: Sample) -> float:
-        figure = self.aggregate.kind.figure
-        if figure is None:
-            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
-        return figure(sample.numbers)
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
+        return statistics.percentile_bounds(cases, self.n, confidence)
 
 
-class Spread(_OfNumbers):
-    """The sample standard deviation."""
-
+class Spread(Figure):
     needs_equal_counts = False
 
     def obstacle(self, sample: Sample) -> Problem | None:
         """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
         return super().obstacle(sample) or (ONE_VALUE.of(metric=sample.metric.name) if sample.count == 1 else None)
 
-    def _pooled(self, sample: Sample) -> float:
-        return sample.stdev
+    def _pooled(self, numbers: Sequence[float]) -> float:
+        return statistics.stdev(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""
-        centre, total = even_mean(cases), float(len(cases))
+        centre, total = statistics.even_mean(cases), float(len(cases))
         squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
 
@@ -315,12 +357,8 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figu
 }
 
 
-def aggregation_of(threshold: Threshold) -> Aggregation:
-    return CLASSES.get(threshold.aggregate.name, Figure)(threshold)
-
-
-def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
-    return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
+def aggregation_of(threshold: Threshold, metric: Metric | None = None) -> Aggregation:
+    return CLASSES.get(threshold.aggregate.name, Figure)(threshold, metric)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:
@@ -329,11 +367,7 @@ def _share(variant: Variant, hits: Collection[str]) -> Weighed:
     if not variant.even:
         return Weighed(pooled)
     shares = [sum(simulation in hits for simulation in ids) / len(ids) for ids in variant.by_case.values()]
-    return _weighed(math.fsum(shares) / len(shares), pooled)
-
-
-def _weighed(value: float, pooled: float) -> Weighed:
-    return Weighed(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else Weighed(value, pooled)
+    return Weighed.of(math.fsum(shares) / len(shares), pooled)
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:

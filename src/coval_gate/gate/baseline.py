@@ -1,8 +1,7 @@
 """Thresholds that refer to earlier runs, to another agent, or to the agent itself in the same run. Pure and total.
 
-Only test cases that both sides have, with the same contents, are compared: paired by test case, and each weighs the
-same. A threshold fails if its bound is exceeded as counted and, with a confidence, the change is larger than chance
-explains, given the number of thresholds.
+Only test cases that both sides have, with the same contents, are compared. A threshold fails if its bound is exceeded
+as counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
 """
 
 from __future__ import annotations
@@ -10,49 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
+from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import NAMES, Check, Problem, check_on
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
+from coval_gate.gate.changes import HALF
+from coval_gate.gate.checks import NAMES, Check, Problem
+from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
-from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects
-from coval_gate.gate.measure import Comparison, LeftOut, Trend
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason, Trend
 from coval_gate.gate.population import Judged
-from coval_gate.gate.problems import (
-    CASES_UNKNOWN,
-    JUDGE_CHANGED,
-    NO_MUTATIONS,
-    ONLY_SUMMARY,
-    OTHER_CASES,
-    PERSONA_CHANGED,
-    UNEQUAL_COUNTS,
-    UNUSABLE_BASELINE,
-    no_baseline,
-    not_in_baseline,
-    too_few_shared,
-)
-from coval_gate.gate.variants import Variant, pooled, same_variant, variants_of
+from coval_gate.gate.problems import dated_text
+from coval_gate.gate.statistics import FEWEST_CASES
+from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
-
-FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
-NEVER_LOOKED: Final = NotFoundReason(kind="none")
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     """Return a result without the changed cases, and with the metrics and targets of the judged run."""
     metrics = tuple(
         same._replace(
-            id=metric.id,
-            name=metric.name,
-            target=metric.target,
-            defined=metric.defined,
-            elsewhere=metric.texts,
+            id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
         )
         for metric in own.metrics
         if (same := same_metric(own, run.result, metric))
@@ -110,8 +92,8 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References
     compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, run.result):
         if not compared:
-            check = check_on(run.variants[0], criterion, Verdict.ERROR, metric=metric, problem=NO_MUTATIONS)
-            yield Compared(check)
+            check = Check(criterion=criterion, verdict=Verdict.ERROR, problem=problems.NO_MUTATIONS)
+            yield Compared(check.on(run.variants[0], metric))
         needed = metrics_about(criterion.threshold.aggregate, metric, run.result)
         for variant in compared:
             sample = variant.sample(metric) if metric else None
@@ -119,7 +101,7 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References
             found = own or _against(criterion, variant, metric, references, needed)
             if isinstance(found, Problem):
                 verdict = Verdict.ERROR if own else _verdict_without(criterion, found)
-                found = Compared(check_on(variant, criterion, verdict, metric=metric, problem=found))
+                found = Compared(Check(criterion=criterion, verdict=verdict, problem=found).on(variant, metric))
             yield found
 
 
@@ -146,34 +128,32 @@ class References:
         """Return the same variant in a reference, without runs with another persona or version of `needed` metrics."""
         if kind == "base":
             agent = self._own.get(BASE)
-            return Counterpart(agent) if agent else not_in_baseline("mutation", BASE, kind)
+            return Counterpart(agent) if agent else problems.not_in_baseline("mutation", BASE, kind)
         baseline = self._runs[kind]
         if baseline is None or not baseline.runs:
-            source = (
-                baseline.source if baseline else BaselineSource(kind="base_agent") if kind == "base_agent" else None
-            )
-            return no_baseline(source, (baseline and baseline.missing) or NEVER_LOOKED)
+            source = BaselineSource(kind="base_agent") if kind == "base_agent" else None
+            missing = (baseline and baseline.missing) or NotFoundReason(kind="none")  # it was never looked for
+            return problems.no_baseline(baseline.source if baseline else source, missing)
         since = baseline.runs[0].run
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
-            return PERSONA_CHANGED.of(since=dated_text(since))
+            return problems.PERSONA_CHANGED.of(since=dated_text(since))
         for metric in needed:
             having = [run for run in alike if same_metric(self._result, run.result, metric)]
             if not having:
-                return not_in_baseline("metric", metric.name, kind)
+                return problems.not_in_baseline("metric", metric.name, kind)
             alike = [run for run in having if metric.id not in run.changed_metrics]
             if not alike:
-                return JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
+                return problems.JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
         earlier = self._variant(variant, alike)
         changes = [run.changed_cases for run in alike]
         if earlier:
             return Counterpart(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
         if edited := frozenset[str]().union(*changes) & variant.cases:
-            return too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
-        return not_in_baseline("mutation", variant.name, kind)
+            return problems.too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
+        return problems.not_in_baseline("mutation", variant.name, kind)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
-        """Return a variant with these test cases only, computed once for all thresholds that share them."""
         key = (id(variant), cases)
         if key not in self._restricted:
             self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
@@ -187,11 +167,10 @@ class References:
 
 
 def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
-    """Return how the base's test cases differ from the run's; None if they do not, or are unknown."""
     if "" in now or "" in base or now == base:
         return None
     new, gone = f"{len(base - now):,}", f"{len(now - base):,}"
-    return OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
+    return problems.OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
 
 
 def _against(
@@ -212,19 +191,19 @@ def _against(
     if metric:
         sample = earlier.find_sample(metric.id)
         if sample is None:
-            return not_in_baseline("metric", metric.name, kind)
+            return problems.not_in_baseline("metric", metric.name, kind)
         if variant.sample(metric).metric.summary is not None:
-            return ONLY_SUMMARY.of(metric=metric.name)
-        if unusable := ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
-            return UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
+            return problems.ONLY_SUMMARY.of(metric=metric.name)
+        if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
+            return problems.UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
         return shared
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
-        return UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
+        return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
+    return _measured(criterion, Pairs(threshold, now, then, metric), left_out)
 
 
 def _shared(
@@ -233,7 +212,7 @@ def _shared(
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
     if "" in now or "" in then:
-        return CASES_UNKNOWN
+        return problems.CASES_UNKNOWN
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:
@@ -246,13 +225,14 @@ def _shared(
         valueless=len(both) - len(shared),
         runs=reference.runs,
     )
-    if len(shared) < FEWEST_SHARED:
-        return too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
+    if len(shared) < FEWEST_CASES:
+        return problems.too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
     return frozenset(shared), left_out
 
 
 def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
-    threshold, confidence = criterion.threshold, criterion.confidence
+    threshold = criterion.threshold
+    confidence = criterion.confidence if threshold.takes_confidence else None
     as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
     check = check_variant(as_number, pairs.now, pairs.metric)
     measure, verdict = check.measure, check.verdict
@@ -266,13 +246,12 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         count=pairs.then.total - missing,
         missing=missing,
         even=pairs.value.pooled is None and pairs.reference.pooled is None,
-        cases=pairs.cases,
+        cases=len(pairs.now.cases),
         left_out=left_out,
         newly_failing=failing,
         newly_passing=passing,
     )
-    claims = confidence is not None and threshold.takes_confidence
-    if confidence is not None and claims:
+    if confidence is not None:
         comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
     else:
@@ -284,7 +263,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         measure=replace(measure, comparison=comparison),
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
-    return Compared(check, pairs if claims else None)
+    return Compared(check, None if confidence is None else pairs)
 
 
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
@@ -296,3 +275,67 @@ def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
     if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
         return "unchanged"
     return "improved" if better else "worse"
+
+
+class Before(NamedTuple):
+    """`missed` mostly; `mean` of its numbers, None without; `share` of its conversations that met the criterion."""
+
+    missed: bool
+    mean: float | None
+    share: float
+
+
+class Earlier:
+    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
+
+    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
+    reference; empty without one.
+    """
+
+    def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
+        self._result = result
+        self._references = References(result, variants, judgement.baseline, judgement.base)
+        self.kind = _reference_of(judgement)
+
+    def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
+        if not self.kind or check.problem is not None:
+            return {}
+        metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
+        then = self._then(check, variant, metric)
+        sample = then.find_sample(metric.id) if then and metric else None
+        if then is None or (metric and (sample is None or sample.metric.summary is not None)):
+            return {}
+        missing = frozenset(check.criterion.missing_it(then, sample, check.measure))
+        completed = frozenset(simulation.id for simulation in then.completed)
+        usable = completed & sample.values.keys() if sample else completed
+        return {
+            case: _before([simulation for simulation in ids if simulation in usable], missing, sample)
+            for case, ids in then.by_case.items()
+            if case and not usable.isdisjoint(ids)
+        }
+
+    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
+        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
+        if self.kind == "base" and variant.name == BASE:
+            return None
+        aggregate = check.threshold.aggregate if check.threshold else None
+        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
+        found = self._references.of(self.kind, variant, needed)
+        return found.variant if isinstance(found, Counterpart) else None
+
+
+def _reference_of(judgement: Judgement) -> Reference:
+    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
+    if judgement.baseline and judgement.baseline.runs:
+        return "baseline"
+    if judgement.base and judgement.base.runs:
+        return "base_agent"
+    return "base" if any(check.reference == "base" for check in judgement.checks) else ""
+
+
+def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
+    share = sum(simulation not in missing for simulation in ids) / len(ids)
+    values = [sample.values[simulation] for simulation in ids] if sample else []
+    numbers = [value for value in values if isinstance(value, float)]
+    return Before(missed=share <= HALF, mean=sum(numbers) / len(numbers) if numbers else None, share=share)

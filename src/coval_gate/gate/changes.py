@@ -1,5 +1,11 @@
 """How a rate, a mean or a percentile changed from a baseline, and the smallest change that a step notices. Pure.
 
+Each bound is one-sided, as in `statistics`. Cases are paired, because both runs find the same cases hard. Each case
+weighs the same, whatever its number of conversations. Otherwise, a case in three runs of a baseline would weigh three
+times as much as a new one, and a test set that grows by hard cases would look like a regression (Simpson's paradox).
+The run is compared with `factor` times the baseline, which makes `baseline * 1.1` as exact as `baseline`. Over all
+factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society B 16, 1954).
+
 A step is red if a change is shown, and is beyond the margin as counted. So the true change must be larger than both by
 what chance takes away: 0.84 standard errors for 80 % of runs. With several thresholds, each must show its change at the
 error that the family leaves it: for the strictest of Holm's levels, an equal part.
@@ -8,25 +14,22 @@ error that the family leaves it: for the strictest of Holm's levels, an equal pa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from itertools import chain
 from typing import ClassVar, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import Metric
-from coval_gate.gate.confidence import (
-    NOTHING,
-    Bounds,
-    CaseRate,
-    Hits,
-    effective_size,
-    hits_of,
-)
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
+from coval_gate.gate import statistics
 from coval_gate.gate.measure import Interval
-from coval_gate.gate.statistics import normal_quantile, t_quantile
-from coval_gate.gate.variants import Variant
+from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
+OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
+UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
+MOST_UNEVEN: Final = 1.0
 STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
 POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
 BISECTIONS: Final = 30  # for a noticeable change
@@ -34,42 +37,78 @@ DOUBLINGS: Final = 20  # of a change, until runs detect it
 BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 
 
-class Rule(NamedTuple):
-    """What a change must reach: it is shown with this `confidence` and, as counted, exceeds the `margin`."""
+class HitPair(NamedTuple):
+    now: Hits
+    base: Hits
+    case: str = ""
 
-    confidence: float
-    margin: float
+
+class ValuePair(NamedTuple):
+    now: Values
+    base: Values
+
+
+class PairedRates(NamedTuple):
+    """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
+
+    now: CaseRate
+    base: CaseRate
+    correlation: float
+
+    @classmethod
+    def of(cls, pairs: Sequence[HitPair]) -> PairedRates:
+        now, base = (
+            statistics.even_rate([pair.now for pair in pairs]),
+            statistics.even_rate([pair.base for pair in pairs]),
+        )
+        return cls(now, base, _correlation(pairs))
+
+    def difference(self, confidence: float, factor: float = 1.0) -> Bounds:
+        """Return bounds on the share now minus `factor` times the baseline's.
+
+        The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and
+        Donner, Statistics in Medicine 27, 2008).
+        """
+        now, base = statistics.bounds_of(self.now, confidence), statistics.bounds_of(self.base, confidence)
+        difference = self.now.share - factor * self.base.share
+        down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
+        up = self._reach(now.upper - self.now.share, factor * (self.base.share - base.lower))
+        return Bounds(difference - down, difference + up)
+
+    def _reach(self, arm: float, other: float) -> float:
+        return math.sqrt(max(arm * arm - 2.0 * self.correlation * arm * other + other * other, 0.0))
 
 
 class Change:
-    """How a value changed. `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign."""
+    """How a value changed: by itself, nothing shows it.
+
+    `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign.
+    """
 
     has_unit: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._cache: dict[tuple[float, float, float], Bounds] = {}  # verdict, trend and family need the same bounds
+        self.excess = cache(self._excess)  # verdict, trend and family need the same bounds
 
-    def excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+    def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
-        key = (confidence, factor, number)
-        if key not in self._cache:
-            self._cache[key] = self._excess(*key)
-        return self._cache[key]
+        return NOTHING
 
     def shift(self, confidence: float) -> Bounds:
         """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
 
-    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
-        """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before."""
-        raise NotImplementedError
+    def noticeable(
+        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+    ) -> float | None:
+        """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before.
+
+        They show it with this `confidence`, and it exceeds the `margin` as counted.
+        """
+        return None
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that passed before and fail now, and the reverse; none for numbers."""
         return (), ()
-
-    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        raise NotImplementedError
 
 
 class RateChange(Change):
@@ -78,15 +117,16 @@ class RateChange(Change):
     If they left the change in doubt, the check would be green; on one side only, failing calls would be a regression.
     """
 
-    def __init__(self, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> None:
-        """Pair the test cases of two variants, which have the same ones, by the ids of the `hits` on either side."""
+    def __init__(self, pairs: Sequence[HitPair]) -> None:
         super().__init__()
-        self._cases = {
-            case: HitPair(hits_of(ids, hits), hits_of(then.by_case[case], earlier)) for case, ids in now.by_case.items()
-        }
-        self._rates = PairedRates.of([*self._cases.values()])
+        self._pairs, self._rates = pairs, PairedRates.of(pairs)
 
-    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
+    def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+        return self._rates.difference(confidence, factor).less(number)
+
+    def noticeable(
+        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+    ) -> float | None:
         """Each case loses the same share of its hits. The data stay worth the same number of conversations."""
         rates = self._rates
         if rises:
@@ -94,64 +134,102 @@ class RateChange(Change):
         before = rates.base.share
 
         def is_shown(change: float) -> bool:
-            return _moved(rates, before - change).difference(rule.confidence).upper < 0.0
+            return _moved(rates, before - change).difference(confidence).upper < 0.0
 
         def error(change: float) -> float:
             moved = _moved(rates, before - change)
-            now, base = _spread(moved.now, rule.confidence), _spread(moved.base, rule.confidence)
+            now, base = _spread(moved.now, confidence), _spread(moved.base, confidence)
             return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
 
         shown = _smallest(is_shown, before)
         if shown is None:
             return None
-        least = max(shown, rule.margin)
+        least = max(shown, margin)
         return _smallest(lambda change: change - BY_CHANCE * error(change) >= least, before)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        passing = {
-            case: (_passes(pair.base, wants_less=wants_less), _passes(pair.now, wants_less=wants_less))
-            for case, pair in self._cases.items()
-        }
+        def passes(case: Hits) -> bool:
+            share = case.hits / case.size
+            return share < HALF if wants_less else share > HALF
+
+        passing = {pair.case: (passes(pair.base), passes(pair.now)) for pair in self._pairs}
         failing = tuple(case for case, (before, now) in passing.items() if before and not now)
         return failing, tuple(case for case, (before, now) in passing.items() if now and not before)
 
-    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        return self._rates.difference(confidence, factor=factor).less(number)
-
 
 class MeanChange(Change):
-    def __init__(self, pairs: list[ValuePair]) -> None:
-        super().__init__()
-        self._means = PairedMeans.of(pairs)
+    """The change of the mean of at least two cases' means."""
 
-    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
-        means = self._means
-        grows = rises and means.now > 0.0 and means.base > 0.0
+    def __init__(self, pairs: Sequence[ValuePair]) -> None:
+        super().__init__()
+        now, base = ([math.fsum(values) / len(values) for values in side] for side in zip(*pairs, strict=True))
+        self.now, self.base = math.fsum(now) / len(now), math.fsum(base) / len(base)
+        self._residuals = [(mine - self.now, theirs - self.base) for mine, theirs in zip(now, base, strict=True)]
+        self._largest = statistics.largest_of([values for pair in pairs for values in pair])
+
+    def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+        """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
+        error = self._error(factor)
+        if statistics.all_equal_by_chance(len(self._residuals), error) or not math.isfinite(factor * self.base + error):
+            return NOTHING
+        difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
+        return Bounds(difference - reach, difference + reach).less(number)
+
+    def noticeable(
+        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+    ) -> float | None:
+        grows = rises and self.now > 0.0 and self.base > 0.0
 
         def error(change: float) -> float:
-            return means.error(scale=max(1.0, (means.base + change) / means.now) if grows else 1.0)
+            return self._error(scale=max(1.0, (self.base + change) / self.now) if grows else 1.0)
 
-        return _noticeable(error, t_quantile(rule.confidence, len(means.residuals) - 1), rule.margin)
+        return _noticeable(error, self._quantile(confidence), margin)
 
-    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        return self._means.difference(confidence, factor=factor).less(number)
+    def _quantile(self, confidence: float) -> float:
+        return statistics.t_quantile(confidence, len(self._residuals) - 1)
+
+    def _error(self, factor: float = 1.0, *, scale: float = 1.0) -> float:
+        return statistics.standard_error(
+            [scale * mine - factor * theirs for mine, theirs in self._residuals], self._largest
+        )
 
 
 class PercentileChange(Change):
-    """The change of the `n`-th percentile, shown by the share of values above the percentile of both sides together."""
+    """The change of the `n`-th percentile, shown by the share of values above a limit, for any number of limits.
+
+    The limit is the percentile of all values together, the baseline's times `factor` plus `number`. If the share is
+    larger, so is the percentile (Mood's test, "On the Asymptotic Efficiency of Certain Nonparametric Two-Sample Tests",
+    Annals of Mathematical Statistics 25, 1954; here for paired cases).
+    """
 
     has_unit = False
 
-    def __init__(self, pairs: list[ValuePair], n: float) -> None:
+    def __init__(self, pairs: Sequence[ValuePair], n: float) -> None:
         super().__init__()
-        self._exceedances, self._n = Exceedances(pairs), n
+        self._now = [sorted(pair.now) for pair in pairs]
+        self._base = [sorted(pair.base) for pair in pairs]
+        self._is_even = all(len(set(map(len, side))) <= 1 for side in (self._now, self._base))
+        self._n = n
+
+    def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+        """Return no bounds if less than one value is expected beyond the percentile."""
+        now, base = self._values
+        tail = min(self._n, 100.0 - self._n) / 100.0
+        if len(self._now) < statistics.FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
+            return NOTHING
+        limit = self._percentile(factor, number)
+        limit += statistics.ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
+        above = map(_above, self._now, [limit] * len(self._now))
+        above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
+        return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
 
     def shift(self, confidence: float) -> Bounds:
         """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
         unshifted = self.excess(confidence)
         if not math.isfinite(unshifted.lower):
             return NOTHING
-        least, most = self._exceedances.range
+        now, base = self._values
+        least, most = now[0] - base[-1], now[-1] - base[0]  # differences between a value now and one of the baseline
 
         def is_above(shift: float) -> bool:
             return self._excess(confidence, 1.0, shift).lower > 0.0
@@ -164,7 +242,9 @@ class PercentileChange(Change):
             -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
         )
 
-    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(
+        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+    ) -> float | None:
         now, before = values
         reach = now - before - change.lower if rises else change.upper - (now - before)
         if not math.isfinite(reach):
@@ -175,21 +255,52 @@ class PercentileChange(Change):
             scale = (before + change) / before if rises and before > 0.0 else 1.0
             return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
 
-        return _noticeable(grown, normal_quantile(rule.confidence), rule.margin)
+        return _noticeable(grown, normal_quantile(confidence), margin)
 
-    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        return self._exceedances.difference(self._n, confidence, factor=factor, shift=number)
+    def _percentile(self, factor: float, shift: float) -> float:
+        if self._is_even:
+            now, base = self._values
+            return statistics.percentile(sorted(now + [value * factor + shift for value in base]), self._n)
+        weighted, weighted_base = self._weighted
+        moved = [(value * factor + shift, weight) for value, weight in weighted_base]
+        return statistics.weighted_percentile(sorted(weighted + moved), self._n)
+
+    @cached_property
+    def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        return _weighted(self._now), _weighted(self._base)
+
+    @cached_property
+    def _values(self) -> tuple[list[float], list[float]]:
+        return sorted(chain.from_iterable(self._now)), sorted(chain.from_iterable(self._base))
 
 
-def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
-    """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
-    earlier = then.numbers(metric)
-    return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
+def _weighted(cases: Sequence[Values]) -> list[tuple[float, float]]:
+    usual = sum(map(len, cases)) / len(cases)
+    return sorted((value, usual / len(values)) for values in cases for value in values)
 
 
-def _passes(case: Hits, *, wants_less: bool) -> bool:
-    share = case.hits / case.size
-    return share < HALF if wants_less else share > HALF
+def _above(ascending: Values, limit: float) -> Hits:
+    return Hits(len(ascending) - bisect_right(ascending, limit), len(ascending))
+
+
+def _correlation(pairs: Sequence[HitPair]) -> float:
+    """Return the correlation of the cases' rates; never below 0.
+
+    In few cases, agents that always behave alike look perfectly correlated. So half a case that is perfect now and
+    hopeless before is added, and half a case of the reverse: more of both if cases differ in size, as in a growing test
+    set, because they then differ in how certain they are, which looks like correlation.
+    """
+    weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
+    ((_, usual),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
+    opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * (len(pairs) - usual))
+    weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
+    total = math.fsum(weight for weight, _, _ in weighted)
+    x = math.fsum(weight * now for weight, now, _ in weighted) / total
+    y = math.fsum(weight * base for weight, _, base in weighted) / total
+    xy = math.fsum(weight * (now - x) * (base - y) for weight, now, base in weighted)
+    xx = math.fsum(weight * (now - x) ** 2 for weight, now, _ in weighted)
+    yy = math.fsum(weight * (base - y) ** 2 for weight, _, base in weighted)
+    return max(0.0, xy / math.sqrt(xx * yy))
 
 
 def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
@@ -236,10 +347,8 @@ def _moved(rates: PairedRates, share: float) -> PairedRates:
 
 
 def _spread(rate: CaseRate, confidence: float) -> float:
-    """Return the standard deviation of a rate, for the number of conversations that it is worth."""
-    return math.sqrt(rate.share * (1.0 - rate.share) / effective_size(rate, confidence))
+    return math.sqrt(rate.share * (1.0 - rate.share) / statistics.effective_size(rate, confidence))
 
 
 def _reverse(rate: CaseRate) -> CaseRate:
-    """Return the rate of misses."""
     return rate._replace(share=1.0 - rate.share)

@@ -1,7 +1,4 @@
-"""A criterion, the problem that prevents its measurement, and a check: a criterion applied to a variant of a run. Pure.
-
-The three know each other, so they stand together; their kinds are in `kinds`, `population` and `problems`.
-"""
+"""A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from coval_gate.base.text import with_unit
+from coval_gate.base.text import exact_text, with_unit
 from coval_gate.coval.model import BASE, Metric
 from coval_gate.gate.measure import (
     Comparison,
     Measure,
     Requirement,
     Scale,
-    exact_text,
     margin,
     measured_text,
     told_apart,
@@ -68,8 +64,9 @@ class Criterion:
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
     how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
-    met nor missed. `confidence`: with which it is decided; None: as counted.
-    `accepted`: it would compare with a baseline if a person had not accepted the run.
+    met nor missed. `confidence`: with which it is decided; None: as counted. `accepted`: it would compare with a
+    baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails. `forbids`: it names
+    values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions decide it together.
     """
 
     __slots__ = ()
@@ -87,26 +84,21 @@ class Criterion:
 
     @property
     def user_defined(self) -> bool:
-        """Whether the user defined it; otherwise every run must meet it."""
         return False
 
     @property
     def advisory(self) -> bool:
-        """Whether it is only shown, and never fails."""
         return False
 
     @property
     def forbids(self) -> bool:
-        """Whether it names values that no simulation may have."""
         return False
 
     @property
     def is_sampled(self) -> bool:
-        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        """Return what the value of `measure` must be; None if any value will do."""
         return None
 
     def can_fail(self, measure: Measure) -> bool:
@@ -138,7 +130,6 @@ class Criterion:
 
     @property
     def what(self) -> str:
-        """Return what cannot be judged without values."""
         return "it"
 
     def actual(self, check: Check, measure: Measure) -> str:
@@ -168,6 +159,9 @@ class Check:
     first: Measure | None = None
     metric_unit: str = field(default="", compare=False)
 
+    def on(self, variant: Variant, metric: Metric | None = None) -> Check:
+        return replace(self, variant=variant.name, several=not variant.alone, metric=metric.id if metric else "")
+
     @property
     def passed(self) -> bool:
         return self.verdict is Verdict.PASSED
@@ -184,14 +178,6 @@ class Check:
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
-    def user_defined(self) -> bool:
-        return self.criterion.user_defined
-
-    @property
-    def accepted(self) -> bool:
-        return self.criterion.accepted
-
-    @property
     def threshold(self) -> Threshold | None:
         return self.criterion.threshold
 
@@ -201,22 +187,18 @@ class Check:
 
     @property
     def reference(self) -> Reference:
-        """What its threshold compares with; empty for a number, and for any other criterion."""
         return self.threshold.bound.reference if self.threshold else ""
 
     @property
     def scale(self) -> Scale:
-        """What its measure, its bound and its comparison count."""
         return Scale(self.measure.unit if self.measure else "metric", self.metric_unit)
 
     @property
     def requirement(self) -> Requirement | None:
-        """What the measured value must be; None if nothing was measured, or if any value will do."""
         return self.criterion.requirement(self.measure) if self.measure else None
 
     @property
     def margin(self) -> float | None:
-        """How far the measured value is from the bound: 0 or more if it is met, 0 or less if it is missed."""
         if self.measure is None or (requirement := self.requirement) is None:
             return None
         distance = margin(self.measure.value, requirement)
@@ -226,33 +208,11 @@ class Check:
         return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
 
 
-def check_on(
-    variant: Variant,
-    criterion: Criterion,
-    verdict: Verdict,
-    *,
-    metric: Metric | None = None,
-    measure: Measure | None = None,
-    problem: Problem | None = None,
-    simulations: tuple[str, ...] = (),
-) -> Check:
-    return Check(
-        criterion=criterion,
-        verdict=verdict,
-        measure=measure,
-        problem=problem,
-        variant=variant.name,
-        several=not variant.alone,
-        metric=metric.id if metric else "",
-        simulations=simulations,
-    )
-
-
 def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
-    A distance is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative to the largest number of
-    `sample`: the values of the check's metric. A wrong text and a missing value count as 1.
+    A distance is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count
+    as 1.
     """
     for simulation in check.simulations:
         value = sample.values.get(simulation) if sample else None

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Greatest
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
-from coval_gate.gate.confidence import FEWEST_CASES, needed
 from coval_gate.gate.family import strictest
 from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit, measured_text
+from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
 
@@ -32,37 +30,29 @@ MARGIN: Final = "margin"
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
-class Words(NamedTuple):
-    """What a comparison says in few words, all of it empty without one.
-
-    earlier: "95.3% (143 of 150)"; difference: "-4pp", "+0.12 (+11%)"; trend: "worse"; claimed: "at least 23pp lower";
-    noticeable: the smallest change for the worse that most such runs would show, "a drop of 9pp".
-    """
-
-    earlier: str = ""
-    difference: str = ""
-    trend: str = ""
-    claimed: str = ""
-    noticeable: str = ""
-
-    @classmethod
-    def of(cls, check: Check) -> Words:
-        measure, compared = check.measure, check.comparison
-        if measure is None or compared is None:
-            return cls()
-        trend: str = compared.trend
-        if _fails_by_margin(check, compared):
-            trend = f"{trend}, and {BEYOND}"
-        claimed, noticeable = change_text(check), ""
-        if compared.by_chance:
-            claimed += by_chance_text(compared)
-        elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
-            claimed += ", inconclusive at the bound"
-        if compared.noticeable is not None:
-            rises = check.threshold and check.threshold.wants_less
-            noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
-        earlier, difference = earlier_text(check, measure, compared), _difference_text(check, measure, compared)
-        return cls(earlier, difference, trend, claimed, noticeable)
+def words_of(check: Check) -> dict[str, str]:
+    """Return what a comparison says in few words, as in the document's criterion; all of it empty without one."""
+    measure, compared = check.measure, check.comparison
+    if measure is None or compared is None:
+        return dict.fromkeys(("earlier_text", "difference_text", "trend_text", "claimed_text", "noticeable_text"), "")
+    trend: str = compared.trend
+    if _fails_by_margin(check, compared):
+        trend = f"{trend}, and {BEYOND}"
+    claimed, noticeable = change_text(check), ""
+    if compared.by_chance:
+        claimed += by_chance_text(compared)
+    elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+        claimed += ", inconclusive at the bound"
+    if compared.noticeable is not None:
+        rises = check.threshold and check.threshold.wants_less
+        noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
+    return {
+        "earlier_text": earlier_text(check, measure, compared),
+        "difference_text": _difference_text(check, measure, compared),
+        "trend_text": trend,
+        "claimed_text": claimed,
+        "noticeable_text": noticeable,
+    }
 
 
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
@@ -115,7 +105,6 @@ def by_chance_text(compared: Comparison) -> str:
 
 
 def change_clause(check: Check, compared: Comparison) -> str:
-    """Return what is claimed about a change, to follow a colon in a sentence; empty without a bound."""
     change = compared.change
     if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
@@ -153,7 +142,6 @@ def flips_title(failing: int, passing: int) -> str:
 
 
 def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
-    """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
     small = _amount(least, scale, math.floor)
     if both and math.isfinite(most):
         return f"between {small} and {_amount(most, scale, math.ceil)} {word}"
@@ -195,14 +183,11 @@ def cases_to_compare(
         return FEWEST_CASES
     to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
     counts = range(FEWEST_CASES, MOST_CASES + 1)
-    place = bisect_left(
-        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
-    )
+    place = bisect_left(counts, True, key=lambda cases: aggregation.shows(cases, iterations, to_show))
     return counts[place] if place < len(counts) else None
 
 
 def claim_text(check: Check) -> str:
-    """Return the claim, such as "at least 86.4%"; empty without a confidence."""
     threshold, measure = check.threshold, check.measure
     if threshold is None or measure is None or check.criterion.confidence is None:
         return ""
@@ -210,17 +195,12 @@ def claim_text(check: Check) -> str:
         return change_text(check) or AS_COUNTED
     if (interval := measure.interval) is None:
         return AS_COUNTED
-    wants_less = threshold.wants_less
-    match check.verdict:
-        case Verdict.PASSED:
-            return _bounds_text(interval, check.scale, lower=not wants_less, upper=wants_less)
-        case Verdict.FAILED:
-            return _bounds_text(interval, check.scale, lower=wants_less, upper=not wants_less)
-    return _bounds_text(interval, check.scale, lower=True, upper=True)
+    both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
+    is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
+    return _bounds_text(interval, check.scale, lower=both or is_least, upper=both or not is_least)
 
 
 def shows_text(checks: Iterable[Check]) -> str:
-    """Return the title of the column of claims, with their confidence if they share one."""
     measures = [check.measure for check in checks if check.measure]
     intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
     confidences = {interval.confidence for interval in intervals if interval}
@@ -268,7 +248,6 @@ def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) 
 
 
 def _confidence_text(interval: Interval, *, both: bool) -> str:
-    """Return the confidence of a bound or, with `both`, of each of two bounds."""
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
 
 

@@ -7,47 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import compress
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import Change, Rule
 from coval_gate.gate.checks import Check
-from coval_gate.gate.confidence import NOTHING, Bounds
-from coval_gate.gate.measure import Interval, Trend, Weighed
+from coval_gate.gate.measure import Interval, Trend
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pairs:
     """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted."""
 
-    threshold: Threshold
-    now: Variant
-    then: Variant
-    metric: Metric | None
-    value: Weighed
-    reference: Weighed
-
-    @classmethod
-    def of(cls, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> Pairs:
-        """Pair two variants that have the same test cases, and values if the threshold needs some."""
-        aggregation = aggregation_of(threshold)
-        value, reference = aggregation.value(now, metric), aggregation.value(then, metric)
-        return cls(threshold=threshold, now=now, then=then, metric=metric, value=value, reference=reference)
-
-    @property
-    def earlier(self) -> float:
-        return self.reference.value
-
-    @property
-    def cases(self) -> int:
-        return len(self.now.cases)
+    def __init__(self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> None:
+        aggregation = aggregation_of(threshold, metric)
+        self.threshold, self.metric, self.now, self.then = threshold, metric, now, then
+        self.value, self.reference = aggregation.value(now), aggregation.value(then)
+        self.earlier, self._change = self.reference.value, aggregation.change(now, then)
 
     @property
     def asks_for_improvement(self) -> bool:
@@ -62,7 +42,7 @@ class Pairs:
         A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
         the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
         """
-        excess = self._excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
+        excess = self._change.excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
         best, worst = excess if self.threshold.wants_less else reversed(excess)
         if holds and self._meets(worst):
             return Verdict.PASSED
@@ -72,49 +52,38 @@ class Pairs:
     def _meets(self, excess: float) -> bool:
         """Return whether a value that is so far above the bound meets it."""
         # A share of values does not round as the bound does.
-        has_unit = self._change is None or self._change.has_unit
-        equal = TOLERANCE * abs(self.threshold.bound.of(self.earlier)) if has_unit else 0.0
+        equal = TOLERANCE * abs(self.threshold.bound.of(self.earlier)) if self._change.has_unit else 0.0
         strict = self.threshold.operator in ("<", ">")
         missed_by = excess if self.threshold.wants_less else -excess
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        """Return whether a change for the worse is significant at the level `error`, a share."""
-        lower, upper = self._excess(1.0 - error)
+        lower, upper = self._change.excess(1.0 - error)
         return lower > 0.0 if self.threshold.wants_less else upper < 0.0
 
     def is_better(self, error: float) -> bool:
-        lower, upper = self._excess(1.0 - error)
+        lower, upper = self._change.excess(1.0 - error)
         return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 
     def change(self, confidence: float) -> Interval:
-        """Return the bounds of the value now minus the reference's, in the unit of the value."""
-        bounds = self._change.shift(confidence) if self._change else NOTHING
-        return Interval(bounds.lower, bounds.upper, confidence, self.cases)
+        return Interval(*self._change.shift(confidence), confidence, len(self.now.cases))
 
     def noticeable(self, change: Interval, family: int) -> float | None:
-        """Return the smallest change for the worse that such runs detect among `family` thresholds; None if unknown."""
-        if self._change is None or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
+        if not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        rule = Rule(strictest(change.confidence, family), 0.0 if self.asks_for_improvement else margin)
-        values = (self.value.value, self.earlier)
-        return self._change.noticeable(values, change, rule, rises=self.threshold.wants_less)
+        return self._change.noticeable(
+            (self.value.value, self.earlier),
+            change,
+            strictest(change.confidence, family),
+            0.0 if self.asks_for_improvement else margin,
+            rises=self.threshold.wants_less,
+        )
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""
-        if self._change is None or not (self.threshold.wants_less or self.threshold.wants_more):
-            return (), ()
-        return self._change.flips(wants_less=self.threshold.wants_less)
-
-    def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
-        """As `Change.excess`: for a percentile, in another unit, but with the same sign."""
-        return self._change.excess(confidence, factor, number) if self._change else NOTHING
-
-    @cached_property
-    def _change(self) -> Change | None:
-        """The change between the two; None for an aggregate that only describes these runs."""
-        return aggregation_of(self.threshold).change(self.now, self.then, self.metric)
+        is_one_sided = self.threshold.wants_less or self.threshold.wants_more
+        return self._change.flips(wants_less=self.threshold.wants_less) if is_one_sided else ((), ())
 
 
 class Compared(NamedTuple):
@@ -125,7 +94,6 @@ class Compared(NamedTuple):
 
     @property
     def guards(self) -> bool:
-        """Whether a regression that it shows fails the step; advisory thresholds never do."""
         return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
 
 
@@ -161,7 +129,6 @@ class Family(NamedTuple):
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
-    """Return a check with the trend of its change; a change that is not significant does not fail it."""
     measure, trend, verdict = check.measure, family.trends.get(id(pairs)), check.verdict
     if measure is None or measure.comparison is None or measure.comparison.change is None:
         return check

@@ -8,24 +8,44 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of
-from coval_gate.gate.checks import WHOLE, Check, misses
-from coval_gate.gate.compared import Baseline
+from coval_gate.gate.baseline import Before, Earlier
+from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
 from coval_gate.gate.judgement import CaseStability, Judgement
-from coval_gate.gate.measure import Comparison
+from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
-REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
+MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
+
+
+class Cause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here. None if something may be new."""
+
+    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
+    OLD = "old"  # whatever it misses, its test case mostly missed in the baseline, too
+    NEW = "new"  # it misses something that its test case mostly met in the baseline
+
+
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
+
+
+def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
+    """`passing` of the `others`, the other conversations of its test case, do well. `before`: as in `_Blame`."""
+    if passing > MOST_PASS * others:
+        return Cause.FLAKY
+    if False in before:
+        return Cause.NEW
+    return Cause.OLD if before and None not in before else None
 
 
 class Contribution(NamedTuple):
@@ -96,17 +116,15 @@ class SimulationFinding:
 
     @property
     def explains_failure(self) -> bool:
-        """Whether it fails, or contributes to an average that fails."""
         contributed = (miss.check.verdict for miss in self.misses if self.contributes and miss.contribution)
         return self.fails or Verdict.FAILED in contributed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """Checks in their order, and again by gravity: the gravest at the head, those that only inform at the end.
+    """`by_gravity`: those that only inform at the end. `missed`: those that decide and did not pass.
 
-    `missed`: those that decide and did not pass. `reference`: what they compare with; empty if nothing, or if it
-    differs. `baseline`: the earlier runs, if the reference is those.
+    `reference`: what they compare with; empty if nothing, or if it differs. `baseline`: the earlier runs, if any.
     """
 
     checks: tuple[Check, ...]
@@ -116,17 +134,13 @@ class CheckGroup:
     baseline: Baseline | None = None
     comparisons: tuple[Comparison, ...] = ()
 
-    def first(self, most: int) -> tuple[Check, ...]:
-        return self.by_gravity[:most]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a judgement shows.
+    """`simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
 
-    `simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
-    `reference`: of causes; empty without. `groups`: checks by what they compare with, those with missed ones first.
-    `failing` and `passing`: how many test cases flipped so in any check.
+    `groups`: checks by what they compare with, those with missed ones first. `failing` and `passing`: how many test
+    cases flipped so in any check. `reference`: of causes; empty without.
     """
 
     simulations: tuple[SimulationFinding, ...]
@@ -147,7 +161,7 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     runs: Mapping[Reference, Baseline | None] = {"baseline": judgement.baseline, "base_agent": judgement.base}
     groups = [
         _grouped([check for check in judgement.checks if check.reference == reference], reference, runs.get(reference))
-        for reference in REFERENCES
+        for reference in NAMES
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
@@ -162,7 +176,6 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
 
 
 def lacks_baseline(check: Check) -> bool:
-    """Return whether a check does not pass because there is no baseline."""
     return check.problem is not None and check.problem.kind == NO_BASELINE.kind
 
 
@@ -211,22 +224,16 @@ _NO_BLAME: Final = _Blame()
 def _simulations(
     judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
 ) -> tuple[SimulationFinding, ...]:
-    """Return the finding of every simulation, in the order of `Findings`."""
     blame = _blame(judgement.checks, result, variants, earlier)
     findings = [*_without_cause(judgement, result, blame)]
     well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
-    passing = Counter(_conversation_of(row.simulation) for row in findings if row.simulation.id in well)
+    passing = Counter(row.simulation.conversation for row in findings if row.simulation.id in well)
     for place, row in enumerate(findings):
         id_, case = row.simulation.id, row.simulation.test_case_id
         if id_ not in well:
-            alike = passing[_conversation_of(row.simulation)] if case else 0
+            alike = passing[row.simulation.conversation] if case else 0
             findings[place] = replace(row, cause=cause_of(alike, row.of - 1, blame.get(id_, _NO_BLAME).before))
     return tuple(sorted(findings, key=lambda row: row.order))
-
-
-def _conversation_of(simulation: Simulation) -> tuple[str, str]:
-    """Return what its iterations have in common: the variant and the test case."""
-    return simulation.mutation, simulation.test_case_id
 
 
 def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
@@ -234,10 +241,10 @@ def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, 
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-    iterations = Counter(map(_conversation_of, result.simulations))
+    iterations = Counter(simulation.conversation for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for simulation in result.simulations:
-        key = _conversation_of(simulation)
+        key = simulation.conversation
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
         verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
@@ -271,7 +278,7 @@ def _blame(
     missed = [
         _with_missing_values(check, named.get(check.variant))
         for check in checks
-        if check.criterion.of_target or (check.user_defined and check.decides and not check.passed)
+        if check.criterion.of_target or (check.criterion.user_defined and check.decides and not check.passed)
     ]
     off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)
@@ -309,10 +316,10 @@ def _worsened(check: Check, sample: Sample | None, value: Value | None, before: 
 def _contributions(
     check: Check, variant: Variant, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
-    """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
+    """Yield the simulations that move an average beyond its bound the most, and how far each is off.
 
-    First those whose numbers changed the most for the worse, each against its own test case in the baseline; if none
-    did, those the furthest beyond the bound.
+    They changed the most for the worse, each against its own test case in the baseline; if none did, they are the
+    furthest beyond the bound.
     """
     numbers = check.criterion.contributing(variant, sample)
     requirement, measure = check.requirement, check.measure
@@ -338,7 +345,6 @@ def _contributions(
 
 
 def _with_missing_values(check: Check, variant: Variant | None) -> Check:
-    """Add the simulations that miss the target because they have no value."""
     if variant is None or not check.criterion.of_target:
         return check
     sample = variant.find_sample(check.metric)

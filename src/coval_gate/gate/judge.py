@@ -1,8 +1,7 @@
 """Judge the outcome of a run by the user's criteria. Pure and total.
 
-Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold for every
-value that a failed simulation, or one without a value, could have had. If more of them lack a value than may fail,
-there is no verdict on that metric at all.
+Missing values are never ignored: a rate must hold for every value that a failed simulation, or one without a value,
+could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.
 """
 
 from __future__ import annotations
@@ -13,27 +12,22 @@ from dataclasses import replace
 from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
-from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
-from coval_gate.gate import targets
+from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED, Metric, RunResult, Target
+from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
-from coval_gate.gate.checks import Check, Problem, check_on
-from coval_gate.gate.compared import Baseline
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import Judgement, conclude
-from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
-from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
-from coval_gate.gate.problems import (
-    ACCEPTED,
-    NO_TARGETS,
-    NO_VALUES,
-    NOT_LISTED,
-    SEVERAL_METRICS,
-    UNIDENTIFIED,
-    UNUSABLE_TARGET,
-    no_such_metric,
-    unlike,
+from coval_gate.gate.checks import Check, Problem
+from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
+from coval_gate.gate.judgement import Judgement, with_checks
+from coval_gate.gate.measure import Baseline, Measure, Totals
+from coval_gate.gate.population import (
+    ALL_ANSWERED,
+    METRICS_HAVE_TARGETS,
+    Judged,
+    MetricHasValues,
+    MetricPresent,
+    population_checks,
 )
+from coval_gate.gate.values import named_values, target_problem
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered, Verdict
 from coval_gate.inputs.thresholds import Threshold
@@ -83,15 +77,13 @@ def judge(
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
-        unpassed=tuple(
-            simulation.id
-            for variant in variants
-            for simulation in variant.simulations
-            if simulation.id not in variant.passing
-        ),
+        unpassed=tuple(one.id for own in variants for one in own.simulations if one.id not in own.passing),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
-    return conclude(Completed(result, late), checks, totals, variants, baseline=baseline, base=base)
+    run = Judgement(
+        Verdict.PASSED, COMPLETED, Completed(result, late), (), totals, variants, baseline=baseline, base=base
+    )
+    return with_checks(run, checks)
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
@@ -109,7 +101,9 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
 def _values(run: Judged) -> Iterator[Check]:
     yield from _named_metrics(run)
     for name in run.result.absent_metrics:
-        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NOT_LISTED.of(metric=name))
+        yield Check(
+            criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
+        )
     if run.criteria.judges_targets:
         yield from _targets(run)
     yield from _thresholds(run)
@@ -120,7 +114,7 @@ def _thresholds(run: Judged) -> Iterator[Check]:
     for criterion in map(run.criteria.of_threshold, run.criteria.thresholds):
         threshold = criterion.threshold
         if criterion.accepted:
-            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=ACCEPTED)
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=problems.ACCEPTED)
         elif threshold.advisory and (problem := _advisory_problem(threshold, run.result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:
@@ -132,7 +126,7 @@ def _thresholds(run: Judged) -> Iterator[Check]:
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
     """Return why an advisory threshold cannot be measured; for others, a separate check reports that."""
     if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
-        return NO_TARGETS
+        return problems.NO_TARGETS
     return _not_one(threshold.metric, result) if threshold.metric else None
 
 
@@ -168,16 +162,15 @@ def gaps(reference: str, run: Judged) -> Iterator[Check]:
 
 
 def _not_one(reference: str, result: RunResult) -> Problem | None:
-    """Return why an id or a name does not mean one metric of the run."""
     metrics = result.find_metrics(reference)
     if len(metrics) == 1:
         return None
     if metrics:
         ids = " or ".join(metric.id for metric in metrics)
-        return SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
+        return problems.SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
-    return no_such_metric(reference, ranked, most_similar(reference, names))
+    return problems.no_such_metric(reference, ranked, most_similar(reference, names))
 
 
 def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
@@ -191,7 +184,7 @@ def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
         if lacking > most:
             criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
             measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
-            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, measure=measure).on(variant, metric)
 
 
 def _targets(run: Judged) -> Iterator[Check]:
@@ -199,19 +192,15 @@ def _targets(run: Judged) -> Iterator[Check]:
     with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
     unidentified = [metric for metric in result.metrics if not metric.is_identified]
     for metric in unidentified:  # whether it has a target is unknown
-        yield Check(
-            criterion=METRICS_HAVE_TARGETS,
-            verdict=Verdict.ERROR,
-            problem=UNIDENTIFIED.of(metric=metric.name),
-            metric=metric.id,
-        )
+        problem = problems.UNIDENTIFIED.of(metric=metric.name)
+        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problem, metric=metric.id)
     if not with_target and not result.absent_metrics and not unidentified:
-        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=NO_TARGETS)
+        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problems.NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
-        if problem := targets.problem(target):
+        if trouble := target_problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
+            unusable = problems.UNUSABLE_TARGET.of(metric=metric.name, trouble=trouble)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
@@ -224,11 +213,11 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
     criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    wanted = targets.named_values(target)
+    wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):
-        problem = unlike(sample, wanted) if sample.count else NO_VALUES.of(metric=metric.name)
-        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
+        problem = problems.unlike(sample, wanted) if sample.count else problems.NO_VALUES.of(metric=metric.name)
+        return Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem).on(variant, metric)
     unmet = tuple(criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
-    return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
+    return Check(criterion=criterion, verdict=verdict, measure=measure, simulations=unmet).on(variant, metric)

@@ -8,10 +8,9 @@ from typing import Final
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResult
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import Baseline
-from coval_gate.gate.measure import Totals
+from coval_gate.gate.measure import Baseline, Totals
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
@@ -42,8 +41,7 @@ from coval_gate.gate.verdict import (
 class OfLegs(NamedTuple):
     """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
 
-    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together. `others`: how
-    many legs fail the step beside that one.
+    `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
     """
 
     total: int
@@ -87,23 +85,20 @@ class Judgement(NamedTuple):
 
     @property
     def is_of_step(self) -> bool:
-        """Whether it is about the step, not about a run that ended."""
         return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether a job had to answer the simulations, and nothing shows that one answered all of them."""
         return isinstance(self.cause, Unanswered) or any(map(_is_of_set_up, self.checks))
 
     @property
     def passed_flaky(self) -> bool:
-        """Whether the run failed at first, and passed with its repetitions."""
         return self.verdict is Verdict.PASSED and self.repetition is not None
 
     @property
     def passed_unjudged(self) -> bool:
         """Whether the run passed although no criterion of the user decides: its simulations completed, that is all."""
-        decided = any(check.user_defined and check.decides for check in self.checks)
+        decided = any(check.criterion.user_defined and check.decides for check in self.checks)
         return self.verdict is Verdict.PASSED and not decided
 
     @property
@@ -120,7 +115,6 @@ class Judgement(NamedTuple):
 
     @property
     def is_red_against_baseline(self) -> bool:
-        """Whether the step fails, and a comparison with a baseline contributes to that."""
         compares = (check.reference == "baseline" for check in self.missed if check.measure)
         return not self.lets_pass and any(compares)
 
@@ -133,7 +127,6 @@ class Judgement(NamedTuple):
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        """The ids of the simulations with a value that a criterion allows on none."""
         checks = (check for check in self.checks if check.criterion.forbids)
         return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
 
@@ -192,57 +185,34 @@ class Repetition(NamedTuple):
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
 
 
-def planned(what: str) -> Judgement:
-    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
-
-
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 
-def conclude(
-    outcome: Completed,
-    checks: Sequence[Check],
-    totals: Totals,
-    variants: tuple[Variant, ...] = (),
-    *,
-    baseline: Baseline | None = None,
-    base: Baseline | None = None,
-) -> Judgement:
+def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
     """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
+    if not isinstance(judgement.cause, Completed):
+        return judgement
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
-    inconclusive_passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
+    passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
-    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
+    if verdict is Verdict.ERROR and judgement.cause.late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
-    if inconclusive_passes:
+    if passes:
         statuses[Verdict.INCONCLUSIVE] = COMPLETED
-    return Judgement(
-        verdict=verdict,
-        status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
-        cause=outcome,
-        checks=tuple(checks),
-        totals=totals,
-        variants=variants,
-        inconclusive_passes=inconclusive_passes,
-        baseline=baseline,
-        base=base,
-    )
-
-
-def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    cause, totals, variants = judgement.cause, judgement.totals, judgement.variants
-    if not isinstance(cause, Completed) or totals is None:
-        return judgement
-    return conclude(cause, checks, totals, variants, baseline=judgement.baseline, base=judgement.base)
+    status = statuses.get(verdict, COMPLETED_WITH_FAILURES)
+    return judgement._replace(verdict=verdict, status=status, checks=tuple(checks), inconclusive_passes=passes)
 
 
 def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
-    """Return the judgement of the runs so far, the `first` or several, with a repetition that does not count."""
     repetition = judgement.repetition or Repetition(runs=(first,))
     return judgement._replace(repetition=repetition._replace(unusable=unusable))
+
+
+def planned(what: str) -> Judgement:
+    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
 
 
 def errored(error: GateError) -> Judgement:
@@ -263,7 +233,6 @@ def skipped(withheld: str) -> Judgement:
 
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
-    """Return the judgement of a step, adding what became of a repetition that it stopped waiting for."""
     repetition = judgement.repetition
     if repetition is None or repetition.unusable is None:
         return judgement
@@ -273,7 +242,6 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
     return min(judgements, key=gravity)
 
 
@@ -284,13 +252,12 @@ def gravity(judgement: Judgement) -> tuple[bool, int]:
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
-    """Return the judgement with `redact` applied to the texts of errors, which may repeat a secret."""
     cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
     if isinstance(cause, Errored):
         cause = Errored(*map(redact, cause))
     if isinstance(cause, NotCompleted):
-        run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
-        cause = NotCompleted(run=run)
+        run = cause.run
+        cause = NotCompleted(run._replace(error=redact(run.error), error_status=redact(run.error_status)))
     if isinstance(cause, Aborted):
         cause = cause._replace(error=redact(cause.error))
     if cancellation:
@@ -301,28 +268,11 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
 
 
 def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
-    return result._replace(metrics=tuple(_with_unit(metric, units) for metric in result.metrics))
-
-
-def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
-    return judgement._replace(
-        checks=tuple(
-            replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
-            for check in judgement.checks
-        ),
-        variants=tuple(
-            replace(
-                variant,
-                samples=tuple(
-                    # One without a unit stays the same, with the statistics that it remembers.
-                    replace(sample, metric=_with_unit(sample.metric, units)) if units.get(sample.metric.id) else sample
-                    for sample in variant.samples
-                ),
-            )
-            for variant in judgement.variants
-        ),
+    return result._replace(
+        metrics=tuple(metric._replace(unit=units.get(metric.id) or metric.unit) for metric in result.metrics)
     )
 
 
-def _with_unit(metric: Metric, units: Mapping[str, str]) -> Metric:
-    return metric._replace(unit=units.get(metric.id) or metric.unit)
+def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
+    checks = tuple(replace(check, metric_unit=units.get(check.metric, "")) for check in judgement.checks)
+    return judgement._replace(checks=checks)

@@ -1,7 +1,8 @@
-"""Measured values and their requirements: numbers with their units, and how they read. Pure."""
+"""Measured values, their requirements, and the earlier runs beside them: numbers with their units. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -9,11 +10,26 @@ from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, number, percent, with_unit
+from coval_gate.coval.model import Run, RunResult
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import Operator
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
+Unchecked = Literal["test_cases", "persona", "metrics"]
+NotFoundKind = Literal[
+    "none",
+    "too_old",
+    "failed",
+    "not_completed",
+    "not_over",
+    "gone",
+    "pull_request",
+    "itself",
+    "unreadable",
+    "unusable",
+]
 
 
 class Scale(NamedTuple):
@@ -35,6 +51,10 @@ class Weighed(NamedTuple):
 
     value: float
     pooled: float | None = None
+
+    @classmethod
+    def of(cls, value: float, pooled: float) -> Weighed:
+        return cls(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else cls(value, pooled)
 
 
 class Interval(NamedTuple):
@@ -141,8 +161,56 @@ class Totals:
         return passed / self.total if self.total else 0.0
 
 
+class BaselineRun(NamedTuple):
+    """An earlier run that completed, and how it differs from the judged run.
+
+    `changed_cases`: ids of test cases whose contents have changed since. `changed_metrics`: ids of metrics that another
+    version of the judge evaluated. `changed_persona`: it or its version. `changed_options`: launch inputs that
+    differ and may matter, such as config_overrides. `unchecked`: what Coval does not report. `failed`: the gate failed
+    it, so it is a baseline only if an input names it.
+    """
+
+    run: Run
+    result: RunResult
+    changed_cases: frozenset[str] = frozenset()
+    changed_metrics: frozenset[str] = frozenset()
+    changed_persona: bool = False
+    changed_options: tuple[str, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
+    failed: bool = False
+
+
+class NotFoundReason(NamedTuple):
+    """Why there is no baseline.
+
+    too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all that fit; the newest is `run_id`.
+    not_over: the named run had not ended in the step's time. pull_request: only runs of pull requests fit. itself: the
+    input names the judged run. unreadable: Coval did not answer, as `text` says. unusable: the base's run completed,
+    but lacks data.
+    """
+
+    kind: NotFoundKind
+    run_id: str = ""
+    age: float = 0.0
+    status: str = ""
+    text: str = ""
+
+
+class Baseline(NamedTuple):
+    """The newest of the `runs` is first.
+
+    `fewer_than_asked`: by how many the source falls short. `acceptable`: the id of the judged run, if a person may
+    accept it in place of these runs.
+    """
+
+    source: BaselineSource
+    runs: tuple[BaselineRun, ...] = ()
+    missing: NotFoundReason | None = None
+    fewer_than_asked: int = 0
+    acceptable: str = ""
+
+
 def sum_of(totals: Sequence[Totals]) -> Totals | None:
-    """Return the totals of several legs together; None where there are none."""
     if not totals:
         return None
     return Totals(
@@ -194,8 +262,3 @@ def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     usual = (on_scale(value, scale), on_scale(bound, scale))
     longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
     return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
-
-
-def exact_text(bound: float) -> str:
-    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
-    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)

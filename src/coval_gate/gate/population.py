@@ -1,11 +1,9 @@
-"""The rules about a run and its simulations: all are listed and ended, enough completed, none was left out. Pure.
+"""The rules about a run, its simulations and metrics: all are there and ended, enough completed. Pure.
 
-A rule is one row: what breaks it, and how that reads.
-
-A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
-`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
-as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
-simulated again, is one more, and no further iteration of all test cases.
+A rule is one row: what breaks it, and how that reads. A run has a simulation for each variant, test case and iteration.
+Coval does not state their number reliably: `output_ids` may be absent, and `progress` counts either test cases or
+simulations. So the structure of the list counts as well: each variant must have every test case as often as any other.
+A conversation beyond that is one more, and no further iteration of all test cases.
 """
 
 from __future__ import annotations
@@ -13,16 +11,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import plural
+from coval_gate.base.text import plural, quoted
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
-from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
-from coval_gate.gate.compared import Baseline
+from coval_gate.gate.checks import Check, Criterion, Problem, runs_text, whom
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.measure import Measure, Requirement
+from coval_gate.gate.measure import Baseline, Measure, Requirement
 from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
@@ -161,11 +158,11 @@ class FewFailed(Criterion):
         for variant in run.variants:
             criterion = cls(allowance=run.criteria.max_failed)
             measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
+            check = Check(criterion=criterion, verdict=Verdict.PASSED, measure=measure).on(variant)  # shown there, too
             if variant.failed > criterion.allowance.of(variant.total):
                 failed = tuple(criterion.missing_it(variant, None, measure))
-                yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
-            else:  # reports show it there, too
-                yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
+                check = replace(check, verdict=Verdict.FAILED, simulations=failed)
+            yield check
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
@@ -209,6 +206,44 @@ NO_ERROR_REPORTED: Final = Rule(
     verdict=Verdict.FAILED,
     of_run=True,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPresent(Criterion):
+    """The run has exactly one metric with the id or name `reference`."""
+
+    kind = "metric_present"
+    reference: str
+
+    @property
+    def text(self) -> str:
+        return f"the run has the metric {quoted(self.reference)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricHasValues(Criterion):
+    """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
+
+    kind = "metric_has_values"
+    counted = "missing on {}"
+    metric: str
+    allowance: Allowance
+    most: int
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement("<=", self.most)
+
+    @property
+    def text(self) -> str:
+        most = self.most
+        where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
+        return f"{self.metric} has a value on {where}"
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"
+        return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
+
+
 # What is missing makes the rules after it moot.
 RULES: Final = (
     (VARIANTS_PRESENT,),
@@ -246,7 +281,6 @@ class _Shape(NamedTuple):
 
 
 def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
-    """Return how many simulations a run must have if it lists these `simulations`."""
     shape = _shape(run, simulations, criteria)
     named = _named(run, simulations)
     counted = run.progress.total if run.progress else 0
@@ -272,7 +306,7 @@ def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _
         most = max(Counter(simulation.mutation for simulation in simulations).values())
         per_case = criteria.iterations or 1
         return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
-    times = Counter((simulation.mutation, simulation.test_case_id) for simulation in simulations)
+    times = Counter(simulation.conversation for simulation in simulations)
     per_case = criteria.iterations or _iterations(run, times)
     extra = sum(max(0, number - per_case) for number in times.values())
     return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)

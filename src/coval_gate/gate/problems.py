@@ -5,24 +5,57 @@ A problem of every threshold names none, so that reports say it once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from coval_gate.base.text import VALUE_SHOWN, in_words, plural, quoted, value_text
+from coval_gate.base.text import VALUE_SHOWN, age, day_text, in_words, one_line, plural, quoted, value_text
 from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import NAMES, Problem
-from coval_gate.gate.compared import START_OVER, NotFoundReason, dated_text, left_out_text, no_baseline_text
-from coval_gate.gate.measure import LeftOut
+from coval_gate.gate.measure import LeftOut, NotFoundKind, NotFoundReason
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Sample
-from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.fields import BaselineSource, SourceKind
 from coval_gate.inputs.thresholds import Reference
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
 VALUES_SHOWN: Final = 8  # that a metric can have
 NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
+# What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
+ACCEPT: Final = "run the workflow by hand with accept: true"
+START_OVER: Final = f"{ACCEPT} to start over"
+SAME: Final = "no earlier run of this agent, persona and test set"
+WHY_NO_BASELINE: Final[Mapping[tuple[SourceKind | Literal[""], NotFoundKind], str]] = {  # "": whatever the source
+    ("", "none"): f"{SAME} is {{source}}",
+    ("tag", "none"): f"{SAME} has the tag {{name}}; a run of a branch that lacks no data takes it",
+    ("branch", "none"): f"{SAME} is from branch {{name}}; the next run of that branch will be the baseline",
+    ("", "too_old"): (
+        "the newest run of {source}, {run_id}, is {age} old, more than baseline_max_age allows; "
+        f"raise it, or {START_OVER}"
+    ),
+    ("", "failed"): (
+        "every run that matches {source} failed a comparison or lacks data, most recently {run_id}; "
+        f"fix the agent, or {START_OVER}"
+    ),
+    ("", "not_over"): (
+        "run {run_id} had not ended when max_wait_time was over (status {status}); "
+        "raise max_wait_time, or name another run"
+    ),
+    ("", "not_completed"): "run {run_id} did not complete (status {status}); name another run",
+    ("", "gone"): "Coval has no run {run_id}; name another run",
+    ("", "itself"): "run {run_id} is this very run; name an earlier one",
+    ("", "pull_request"): (
+        "only runs of pull requests match {source}, and those never become the baseline; to use one, name it by its id"
+    ),
+    ("", "unreadable"): "no run of {source} can be used. {text}",
+    ("run", "unreadable"): "run {name} cannot be used. {text}",
+}
+WHY_NO_BASE: Final[Mapping[NotFoundKind, str]] = {
+    "not_over": "{run} had not ended when the time was over (status {status}); raise {text}",
+    "not_completed": "{run} did not complete (status {status})",
+    "unusable": "{run} cannot be used. {text}",
+}
 
 # The agent or a simulation has the metric, which has a target.
 NOT_LISTED: Final = Problem(
@@ -170,7 +203,6 @@ def no_such_metric(metric: str, names: Sequence[str], similar: str) -> Problem:
 
 
 def cannot_occur(metric: str, wanted: Sequence[str], distinct: Sequence[Value]) -> Problem:
-    """The metric's `distinct` values are of another kind than `wanted`."""
     # Numbers without commas, as users must write them.
     shown = [f"{value:.10g}" if isinstance(value, float) else value_text(value) for value in distinct[:SAMPLES]]
     more = f" and {len(distinct) - SAMPLES:,} more" if len(distinct) > SAMPLES else ""
@@ -202,8 +234,21 @@ def no_baseline(source: BaselineSource | None, why: NotFoundReason) -> Problem:
     return replace(NO_BASELINE, is_error=is_mistake or None).of(why=text)
 
 
+def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> str:
+    """Return why there is no baseline, and what to do about it, without a full stop."""
+    if source is None:
+        return "there are no earlier runs"
+    text = reason.text.rstrip(".")
+    if source.kind == "base_agent":
+        template = WHY_NO_BASE.get(reason.kind, "{text}" if text else "its run is unknown")
+    else:
+        template = WHY_NO_BASELINE.get((source.kind, reason.kind)) or WHY_NO_BASELINE["", reason.kind]
+    run = f"its run {reason.run_id}".rstrip()
+    facts = {"run": run, "run_id": reason.run_id, "age": age(reason.age), "status": reason.status, "text": text}
+    return template.format(source=source, name=source.name, **facts)
+
+
 def not_in_baseline(what: Literal["metric", "mutation"], name: str, reference: Reference) -> Problem:
-    """The reference does not have the metric or the mutation of this `name`."""
     if what == "mutation":
         why = f"the {NAMES[reference]} has no simulations of {name or 'the agent itself'}"
     elif reference == "base_agent":
@@ -225,6 +270,25 @@ def too_few_shared(shared: int, left_out: LeftOut, reference: Reference, since: 
     return problem.of(shared=cases, why=why)
 
 
+def left_out_text(left_out: LeftOut, reference: str) -> str:
+    counts = [
+        (left_out.new, f"not in the {reference}"),
+        (left_out.gone, f"only in the {reference}"),
+        (left_out.changed, "with changed contents"),
+        (left_out.valueless, "without a value on one side"),
+    ]
+    parts = [f"{count:,} {why}" for count, why in counts if count]
+    if left_out.runs:
+        parts.append(f"{plural(left_out.runs, 'baseline run')} with another persona, metric or judge")
+    return in_words(parts)
+
+
+def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:
+    """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
+    day = day_text(run.create_time)
+    return run_text(run) + (f" of {day}" if day else "")
+
+
 def seen_text(seen: Sequence[str]) -> str:
     more = f" and {len(seen) - SAMPLES:,} more" if len(seen) > SAMPLES else ""
     return ", ".join(value_text(value) for value in seen[:SAMPLES]) + more
@@ -242,7 +306,6 @@ def not_numbers(sample: Sample) -> Problem | None:
 
 
 def unlike(sample: Sample, wanted: Sequence[str]) -> Problem | None:
-    """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
     name, vocabulary = sample.metric.name, sample.vocabulary
     if impossible := sample.impossible(wanted):
         return cannot_occur(

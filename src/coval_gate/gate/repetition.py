@@ -2,9 +2,8 @@
 
 All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
 because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
-good luck would replace bad luck, but never the other way round.
-
-A conversation that failed counts as failed only if no run completed it. So a dropped call can be called again.
+good luck would replace bad luck, but never the other way round. A dropped call can be called again: a conversation
+counts as failed only if no run completed it.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import Final
 
 from coval_gate.coval.model import RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
@@ -32,12 +31,10 @@ USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 
 
 def has_failed(judgement: Judgement) -> bool:
-    """Return whether a run failed because of its data, so more data may change the verdict."""
     return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
 
 
 def is_usable(judgement: Judgement) -> bool:
-    """Return whether a repetition counts: it completed, its data are complete, and Coval reports no error for it."""
     broken = any(check.criterion.of_run and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
 
@@ -96,7 +93,6 @@ def _variant(judgement: Judgement, check: Check) -> Variant | None:
 
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
-    """Judge a run that failed together with its repetitions, all of which count."""
     judgements = [run.judgement for run in runs]
     result, replaced = pool_of([_result(judgement) for judgement in judgements])
     together = judge(result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
@@ -128,7 +124,6 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
 
 
 def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
-    """Return checks by their criterion and variant: those of several runs with the same place correspond."""
     return {(check.criterion, check.variant): check for check in checks}
 
 
@@ -143,7 +138,6 @@ def _is_silent(check: Check) -> bool:
 
 
 def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
-    """Return a check of one run without the failed simulations that another run completed."""
     variant = _variant(run, check)
     if variant is None or check.measure is None or not isinstance(check.criterion, FewFailed):
         return check
@@ -162,24 +156,19 @@ def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
 
     Coval does not number iterations, so those that completed are taken for the first ones of each run.
     """
-    completed = [Counter(_place(one) for one in result.simulations if one.completed) for result in results]
+    completed = [Counter(one.conversation for one in result.simulations if one.completed) for result in results]
     most = reduce(or_, completed)
     left_out: set[str] = set()
     kept: list[Simulation] = []
     for result, own in zip(results, completed, strict=True):
         spare = most - own
         for simulation in result.simulations:
-            place = _place(simulation)
-            if simulation.completed or not simulation.test_case_id or not spare[place]:
+            if simulation.completed or not simulation.test_case_id or not spare[simulation.conversation]:
                 kept.append(simulation._replace(run_id=result.run_id))
             else:
-                spare[place] -= 1
+                spare[simulation.conversation] -= 1
                 left_out.add(simulation.id)
     return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
-
-
-def _place(simulation: Simulation) -> tuple[str, str]:
-    return simulation.test_case_id, simulation.mutation
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
@@ -219,7 +208,6 @@ def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseS
 
 
 def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
-    """Return the runs of the base agent beside all of these runs, the newest first."""
     bases = [judgement.base for judgement in judgements if judgement.base]
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 

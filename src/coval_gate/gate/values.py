@@ -1,4 +1,4 @@
-"""How a value of a metric compares with one that a user wrote, and whether the metric can have it at all. Pure.
+"""How a value of a metric compares with one that a user wrote, or with the metric's own target in Coval. Pure.
 
 Some judges write 0 for NO. Then "no value is NO" holds for every run, and a gate on it could never fail. So a value
 that cannot occur among the values of a metric is not taken for one that did not occur.
@@ -6,21 +6,64 @@ that cannot occur among the values of a metric is not taken for one that did not
 A misspelt value never occurs, so a count of it is 0 in every run. Where a metric's definition lists its values, every
 other one is impossible. Where it does not, values that are all YES, NO or UNKNOWN make the metric binary. Of any other
 metric, a value that no simulation has may be a rare category, unless it is spelt nearly like one that was seen.
+
+Coval reports no verdict on a target, so its rule is applied here. Where its documentation is silent, a value that
+cannot be compared never passes:
+- A range includes its bounds, so nbt means outside of them; reversed bounds are swapped.
+- A set is `in` if any of its members is, and `nin` if none is.
+- A text that reads as a number is that number: "0.9" is 0.9. Other texts compare trimmed and ignoring case, and UNKNOWN
+  is a text like any other.
+- eq and neq with values instead of a number are in and nin.
+- A value that the operator cannot compare (a text with gt or neq, a set with nbt) does not meet the target. A number
+  meets nin only if all the values are numbers: 0 for NO would pass because it is not NO.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import folded, most_similar, one_line, within_letters
-from coval_gate.coval.model import BINARY_TEXTS, Metric, Value
+from coval_gate.base.text import exact_text, folded, most_similar, one_line, quoted, within_letters
+from coval_gate.coval.model import BINARY_TEXTS, Metric, Target, Value
 
 UNKNOWN: Final = "unknown"  # the answer of any judge that cannot decide; folded
+LETTERS: Final = 2  # the most in which a misspelt value differs from the intended one
+NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # prefixes that make a word's opposite
+SEPARATORS: Final = re.compile(r"[\W_]+")
+NO_DIGITS: Final = re.compile(r"\D+")
+SYNONYMS: Final = {  # of the answers of binary judges; folded
+    "yes": ("true", "pass", "passed", "y", "ok", "success"),
+    "no": ("false", "fail", "failed", "n", "failure"),
+}
+TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
+COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "eq": lambda number, bound: number == bound,
+    "neq": lambda number, bound: number != bound,
+    "gt": lambda number, bound: number > bound,
+    "gte": lambda number, bound: number >= bound,
+    "lt": lambda number, bound: number < bound,
+    "lte": lambda number, bound: number <= bound,
+}
+RANGES: Final = ("bt", "nbt")
+MEMBERSHIPS: Final = ("in", "nin")
+TARGET_VALUES: Final = 5  # values that a target names
+TARGET_VALUE_SHOWN: Final = 60  # characters of one
+PHRASES: Final = {
+    "eq": "exactly {}",
+    "neq": "not {}",
+    "gt": "more than {}",
+    "gte": "at least {}",
+    "lt": "less than {}",
+    "lte": "at most {}",
+    "bt": "between {} and {}",
+    "nbt": "less than {} or more than {}",
+}
+OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
+EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
 
 
 def comparable(value: float | str) -> float | str:
@@ -43,8 +86,7 @@ def is_named(wanted: str) -> bool:
 def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the `wanted` values if none of them can occur among values of such kinds; empty if one can.
 
-    UNKNOWN says nothing about the kind, and can always occur, so it is ignored beside others. An empty text is no
-    value, so it never occurs.
+    UNKNOWN says nothing about the kind, and can always occur. An empty text is no value, so it never occurs.
     """
     read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN}
     numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
@@ -68,16 +110,7 @@ def _read(text: str) -> float | str:
     return number if math.isfinite(number) else folded(text)
 
 
-LETTERS: Final = 2  # the most in which a misspelt value differs from the intended one
-NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # prefixes that make a word's opposite
-SEPARATORS: Final = re.compile(r"[\W_]+")
-NO_DIGITS: Final = re.compile(r"\D+")
 BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
-SYNONYMS: Final = {  # of the answers of binary judges; folded
-    "yes": ("true", "pass", "passed", "y", "ok", "success"),
-    "no": ("false", "fail", "failed", "n", "failure"),
-}
-TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
 class Vocabulary(NamedTuple):
@@ -92,7 +125,6 @@ class Vocabulary(NamedTuple):
 
     @classmethod
     def of(cls, metric: Metric) -> Vocabulary:
-        """Return the vocabulary of a metric: by its definition, or else by its values on all simulations."""
         texts = metric.texts
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
@@ -110,23 +142,19 @@ class Vocabulary(NamedTuple):
         return tuple(text for text in new if self.allowed or self.close_to(text))
 
     def _without(self, possible: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that are neither numbers nor among the `possible` ones."""
         taken = {UNKNOWN, *map(comparable, possible)}
         return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
 
     def meant_by(self, wanted: str) -> str:
-        """Return the text that `wanted` probably stands for; empty if none is likely."""
         synonym = next((text for text, words in SYNONYMS.items() if comparable(wanted) in words), "")
         alike = next((text for text in self.allowed if synonym and comparable(text) == synonym), "")
         return alike or self.close_to(wanted) or most_similar(wanted, self.allowed or self.seen)
 
     def close_to(self, wanted: str) -> str:
-        """Return the seen text that `wanted` may misspell; empty if there is none."""
         return next((text for text in self.seen if _is_misspelling(comparable(wanted), comparable(text))), "")
 
 
 def _shown(texts: Iterable[str]) -> dict[float | str, str]:
-    """Return texts as they are shown, by their comparable form, without those that read as numbers."""
     shown = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
     return {key: shown[key] for key in sorted(key for key in shown if isinstance(key, str))}
 
@@ -147,3 +175,104 @@ def _is_slip(one: str, other: str) -> bool:
     if opposite or NO_DIGITS.sub("", one) != NO_DIGITS.sub("", other):
         return False
     return within_letters(one, other, min(LETTERS, len(shorter) - 1))
+
+
+def target_problem(target: Target) -> str:
+    """Return why nothing can be compared with `target`, as the end of a sentence; empty if it is valid."""
+    operator = effective_operator(target)
+    if not target.operator.strip():
+        return "has no operator"
+    if operator in MEMBERSHIPS:
+        has_value = any(value.strip() for value in target.values)
+        return "" if has_value else f"has no value for its operator {target.operator}"
+    if operator not in (*RANGES, *COMPARISONS):
+        return f"has the unknown operator {quoted(target.operator, OPERATOR_SHOWN)}"
+    numbers = (target.lower, target.upper) if operator in RANGES else (target.upper,)
+    needed = f"the {'bounds' if operator in RANGES else 'number'} that its operator {operator} needs"
+    if None in numbers:
+        return f"lacks {needed}"
+    # NaN stands for anything that is not a number.
+    is_number = all(math.isfinite(number) for number in numbers if number is not None)
+    return "" if is_number else f"has something other than {needed}"
+
+
+def meets(target: Target, value: Value) -> bool:
+    """Return whether `value` meets `target`. Raises ValueError if `target_problem` says that the target is invalid."""
+    return _condition(target)(value)
+
+
+def effective_operator(target: Target) -> str:
+    return EITHER.get(target.operator, target.operator) if target.upper is None and target.values else target.operator
+
+
+def named_values(target: Target) -> tuple[str, ...]:
+    return target.values if effective_operator(target) in MEMBERSHIPS else ()
+
+
+def closest_bound(target: Target, number: float) -> float | None:
+    """Return the bound of a valid target that is closest to `number`; None for values to equal or to avoid."""
+    operator = effective_operator(target)
+    if operator in RANGES:
+        return min(target_bounds(target), key=lambda bound: abs(number - bound))
+    return target.upper if operator in COMPARISONS and operator != "neq" else None
+
+
+def target_bounds(target: Target) -> tuple[float, float]:
+    low, high = sorted((target.lower or 0.0, target.upper or 0.0))
+    return low, high
+
+
+@lru_cache(maxsize=256)  # thousands of values are checked against one target
+def _condition(target: Target) -> Callable[[Value], bool]:
+    if trouble := target_problem(target):
+        raise ValueError(f"nothing can be compared with this target: it {trouble}")
+    operator = effective_operator(target)
+    if operator in MEMBERSHIPS:
+        return _membership(target.values, inside=operator == "in")
+    if operator in RANGES:
+        low, high = target_bounds(target)
+        return _comparison(lambda number: (low <= number <= high) is (operator == "bt"))
+    bound, compare = target.upper or 0.0, COMPARISONS[operator]
+    return _comparison(lambda number: compare(number, bound))
+
+
+def _comparison(holds: Callable[[float], bool]) -> Callable[[Value], bool]:
+    def met(value: Value) -> bool:
+        number = None if isinstance(value, frozenset) else comparable(value)
+        return isinstance(number, float) and holds(number)
+
+    return met
+
+
+def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], bool]:
+    members = frozenset(comparable(value) for value in values)
+    only_numbers = all(isinstance(member, float) for member in members)
+
+    def met(value: Value) -> bool:
+        if isinstance(value, frozenset):
+            return any(comparable(text) in members for text in value) is inside
+        single = comparable(value)
+        if inside:
+            return single in members
+        return single not in members and (only_numbers or not isinstance(single, float))
+
+    return met
+
+
+def target_text(target: Target) -> str:
+    """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
+    operator = effective_operator(target)
+    if operator in MEMBERSHIPS:
+        values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
+        return _membership_text(operator, values)
+    if operator in RANGES:
+        return PHRASES[operator].format(*map(exact_text, target_bounds(target)))
+    return PHRASES[operator].format(exact_text(target.upper or 0.0))
+
+
+def _membership_text(operator: str, values: list[str]) -> str:
+    named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
+    if len(named) == 1:
+        return named[0] if operator == "in" else f"not {named[0]}"
+    more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
+    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"

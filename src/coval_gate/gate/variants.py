@@ -11,8 +11,16 @@ from itertools import chain
 
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
-from coval_gate.gate import statistics, targets
-from coval_gate.gate.values import TEXT_SHOWN, Vocabulary, equals, impossible, is_named
+from coval_gate.gate.values import (
+    TEXT_SHOWN,
+    Vocabulary,
+    equals,
+    impossible,
+    is_named,
+    meets,
+    named_values,
+    target_problem,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,36 +59,11 @@ class Sample:
 
     @cached_property
     def others(self) -> frozenset[str | frozenset[str]]:
-        """The distinct values that are not numbers."""
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
-    def mean(self) -> float:
-        return statistics.mean(self.numbers)
-
-    @cached_property
-    def stdev(self) -> float:
-        return statistics.stdev(self.numbers)
-
-    @property
-    def median(self) -> float:
-        return self.percentile(50)
-
-    @property
-    def min(self) -> float:
-        return self.numbers[0]
-
-    @property
-    def max(self) -> float:
-        return self.numbers[-1]
-
-    @cached_property
     def magnitude(self) -> float:
-        """The magnitude of the largest number; 1 without any."""
         return max(map(abs, self.numbers[:1] + self.numbers[-1:]), default=0.0) or 1.0
-
-    def percentile(self, n: float) -> float:
-        return statistics.percentile(self.numbers, n)
 
     def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
         # Thousands of values have few distinct ones.
@@ -93,11 +76,9 @@ class Sample:
         return Vocabulary.of(self.metric)
 
     def impossible(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Return the `wanted` values if none of them can occur among its values; empty if one can."""
         return impossible((*self.numbers[:1], *self.others), wanted)
 
     def can_be_any_of(self, wanted: Sequence[str]) -> bool:
-        """Return whether the metric can have any of the values that its target names."""
         if self.impossible(wanted):
             return False
         unknown = self.vocabulary.impossible(wanted)
@@ -123,12 +104,10 @@ class Variant:
 
     @property
     def total(self) -> int:
-        """How many simulations it must have."""
         return len(self.simulations) + self.unlisted
 
     @property
     def failed(self) -> int:
-        """How many simulations did not complete, or are not listed."""
         return self.total - len(self.completed)
 
     @property
@@ -148,24 +127,22 @@ class Variant:
     def cases(self) -> Set[str]:
         return self.by_case.keys()
 
-    @property
-    def known_cases(self) -> Sequence[Sequence[str]]:
-        """The ids of the simulations of each test case; nothing if the test case of any is unknown."""
-        return () if "" in self.by_case else tuple(self.by_case.values())
-
-    def sample(self, metric: Metric) -> Sample:
+    def sample(self, metric: Metric | None) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
-        return next(sample for sample in self.samples if sample.metric.id == metric.id)
+        return next(sample for sample in self.samples if metric and sample.metric.id == metric.id)
 
     def find_sample(self, metric_id: str) -> Sample | None:
         return next((sample for sample in self.samples if sample.metric.id == metric_id), None)
+
+    def without_value(self, metric: Metric | None) -> list[str]:
+        values = self.sample(metric).values
+        return [simulation.id for simulation in self.simulations if simulation.id not in values]
 
     def cases_with(self, metric: Metric) -> frozenset[str]:
         values = self.sample(metric).values
         return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
-    def numbers(self, metric: Metric) -> dict[str, list[float]]:
-        """Return the metric's numbers by test case, without test cases that have none."""
+    def numbers(self, metric: Metric | None) -> dict[str, list[float]]:
         values = self.sample(metric).values
         return {
             case: numbers
@@ -213,9 +190,7 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
         simulations=tuple(simulation for result in results for simulation in result.simulations),
         metrics=tuple(metrics.values()),
-        absent_metrics=tuple(
-            dict.fromkeys(absent_metric for result in results for absent_metric in result.absent_metrics)
-        ),
+        absent_metrics=tuple(dict.fromkeys(metric for result in results for metric in result.absent_metrics)),
         settled=all(result.settled for result in results),
     )
 
@@ -263,8 +238,7 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
 
 
 def _meeting(sample: Sample) -> set[str]:
-    """Return the simulations on which a metric meets its target; none if no value can."""
     target = sample.metric.target
-    if target is None or targets.problem(target) or not sample.can_be_any_of(targets.named_values(target)):
+    if target is None or target_problem(target) or not sample.can_be_any_of(named_values(target)):
         return set()
-    return {simulation for simulation, value in sample.values.items() if targets.meets(target, value)}
+    return {simulation for simulation, value in sample.values.items() if meets(target, value)}

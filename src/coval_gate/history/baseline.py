@@ -1,45 +1,39 @@
-"""Finds the baseline of a run, the earlier runs that its thresholds compare it with, and makes it one of later runs.
+"""Finds the baseline of a run: the earlier runs that its thresholds compare it with.
 
 A baseline is what a person accepted, or what stands on a branch. A tag stands still: all runs that have it count, of
-any age. A run that counts takes it only while fewer runs have it than the baseline names; after that, only a person who
-accepts a run moves it. A branch moves: its newest runs count. Neither counts a run that a comparison failed, that lacks
-data, or that tests a pull request; nor one that is older than a run that a person accepted. A run that cannot be read
-does not fail the step: then there is no baseline, and the reason says why.
+any age. A branch moves: its newest runs count. Neither counts a run that a comparison failed, that lacks data, or that
+tests a pull request; nor one that is older than a run that a person accepted. A run that cannot be read does not fail
+the step: then there is no baseline, and the reason says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, together
+from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.ci.host import BRANCH, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Standing
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import gaps
+from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import PATIENCE, Sought, created_at, creation, has_tag, search, with_list
+from coval_gate.history.search import PATIENCE, Sought, created_at, creation, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
     branch_tag,
     branch_tag_of,
-    changed_tags,
     is_marked,
     origins,
     pull_request_of,
-    retag,
     run_id_of,
     tags_of,
 )
@@ -268,73 +262,3 @@ def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
 def _unreadable(error: CovalError) -> NotFoundReason:
     advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else ["Re-run the job to look again."]
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
-
-
-def take_tag(
-    session: Session, run_id: str, source: BaselineSource, *, sent: Sequence[str]
-) -> Procedure[Standing | None]:
-    """Return None where enough runs have the tag, and for a run of a pull request or no branch. Raises CovalError."""
-    run = yield from session.client.get_run(run_id, until=session.deadline)
-    tag = source.name
-    if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
-        return None
-    sought = Sought(run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
-    found = yield from search(session, sought)
-    holders = counting(found.runs)
-    if len(holders) >= source.last or not found.is_whole:
-        return None
-    yield from retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=sent))
-    return Standing(run_id=run.run_id, tag=tag, runs=len(holders) + 1, wanted=source.last)
-
-
-def accept(
-    session: Session,
-    run_id: str,
-    source: BaselineSource,
-    context: Context,
-    accepted: Collection[str],
-    *,
-    sent: Sequence[str],
-) -> Procedure[Standing]:
-    """Let comparisons begin with a run: of its branch, or as the only run with a tag. Raises CovalError.
-
-    `accepted`: the ids of all runs that the step accepts, which leave each other alone.
-    """
-    branch = branch_tag(context, source.name) if source.kind == "branch" else ""
-    added = (branch or source.name, ACCEPTED)
-
-    def change(run: Run) -> tuple[str, ...]:
-        _check(run, branch, source)
-        return changed_tags(run, add=added, remove=(FAILED,), sent=sent)
-
-    run = yield from retag(session, run_id, change)
-    yield from _take_from_others(session, run, branch or source.name, ACCEPTED if branch else source.name, accepted)
-    return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
-
-
-def _check(run: Run, branch: str, source: BaselineSource) -> None:
-    """Raise CovalError unless a CI job launched the run for the branch, which a repetition names in its metadata."""
-    own = branch_tag_of(run) or run.metadata.get(BRANCH)
-    if pull_request_of(run) is not None:
-        why = "it tests a pull request, and only runs of branches are compared with."
-    elif own and branch in ("", own):
-        return
-    else:
-        why = f"no CI job launched it for {source if branch else 'a branch'}."
-    raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
-
-
-def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
-    """Take the tag `taken` away from all other runs like this one that have the `tag`. Raises CovalError."""
-    holders = (yield from search(session, Sought(run.ids, tag, since=0.0))).runs
-    others = [
-        other.run_id for other in holders if has_tag(other, taken) and other.run_id not in (run.run_id, *accepted)
-    ]
-    changes = (retag(session, run_id, partial(changed_tags, remove=(taken,))) for run_id in others)
-    for run_id, result in zip(others, (yield from together(changes, session.clock, at_once=MOST_AT_ONCE)), strict=True):
-        if isinstance(result, CovalError) and not isinstance(result, NotFound):
-            raise CovalError(
-                titles.NOT_ACCEPTED,
-                f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {taken}: {result.what}",
-                advice="Accept the run again.",
-            )

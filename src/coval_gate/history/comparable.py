@@ -21,7 +21,7 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
 from coval_gate.coval.resources import Persona, TestCase, cases_of
-from coval_gate.gate.compared import BaselineRun, Unchecked
+from coval_gate.gate.measure import BaselineRun, Unchecked
 from coval_gate.history.search import created_at, moment_of
 from coval_gate.inputs.thresholds import Threshold
 

@@ -31,7 +31,7 @@ from coval_gate.gate.checks import Problem
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.statistics import beta_quantile
-from coval_gate.gate.targets import effective_operator, named_values, problem
+from coval_gate.gate.values import effective_operator, named_values, target_problem
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
@@ -151,7 +151,7 @@ def _parsed(line: str) -> Threshold | None:
 
 def _direction(metric: Metric, definition: MetricDefinition | None) -> str:
     """Return the operator of a bound in the direction that is better; empty if that is unknown."""
-    if metric.target and not problem(metric.target):
+    if metric.target and not target_problem(metric.target):
         return DIRECTIONS.get(effective_operator(metric.target), "")
     return "<=" if definition and definition.wants_less else ""
 
@@ -165,7 +165,7 @@ def bound_of(averages: Sequence[float], *, up: bool) -> str:
 
 def _values(metric: Metric) -> tuple[str, ...]:
     target = metric.target
-    if target is None or problem(target) or effective_operator(target) != "in":
+    if target is None or target_problem(target) or effective_operator(target) != "in":
         return ()
     values = named_values(target)
     can_be_written = all(
@@ -189,7 +189,7 @@ def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> li
         own = next(other for other in run.metrics if other.id == metric.id) if metric else None
         if own and threshold.aggregate.name == "avg" and (own.summary or own.texts or not variant.sample(own).numbers):
             return []
-        measure = aggregation_of(threshold).measured(variant, own)
+        measure = aggregation_of(threshold, own).measured(variant)
         if isinstance(measure, Problem):
             return []
         found.append(measure.value)

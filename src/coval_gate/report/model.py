@@ -9,10 +9,10 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult, TrendRun
-from coval_gate.gate.compared import Standing
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judgement import UNFINISHED, Judgement
 from coval_gate.gate.verdict import Verdict
+from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg

@@ -12,9 +12,9 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.coval.client import Session
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.verdict import Completed, Outcome, TimedOut
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from itertools import chain
 from typing import Final
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
@@ -167,8 +166,7 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
     if not units:
         return result, judgement
-    judgement = yield from beside(partial(judgement_with_units, judgement, units))
-    return result_with_units(result, units), judgement
+    return result_with_units(result, units), judgement_with_units(judgement, units)
 
 
 def find_names(step: Step) -> Procedure[None]:

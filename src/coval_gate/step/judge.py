@@ -7,11 +7,11 @@ from functools import partial
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run, RunResult, TrendRun
-from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, gravest
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject

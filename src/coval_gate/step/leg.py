@@ -23,9 +23,9 @@ from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs, ids_of
 
 if TYPE_CHECKING:
-    from coval_gate.gate.compared import Standing
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
+    from coval_gate.history.standing import Standing
 
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode

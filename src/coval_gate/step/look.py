@@ -23,8 +23,7 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
-from coval_gate.gate.targets import named_values
-from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.values import Vocabulary, named_values
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come

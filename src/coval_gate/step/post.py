@@ -16,8 +16,8 @@ from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
 from coval_gate.coval.client import Session
-from coval_gate.gate.compared import not_marked_text
 from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.history.standing import not_marked_text
 from coval_gate.history.tags import FAILED, mark, provenance_of
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text

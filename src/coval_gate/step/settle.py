@@ -10,10 +10,17 @@ from coval_gate.base.schedule import Procedure, together
 from coval_gate.base.times import ACCEPTING, MARKING
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED
-from coval_gate.gate.compared import not_accepted_text, not_marked_text, not_taken_text, standing_text, unjudged_text
 from coval_gate.gate.judgement import Judgement, errored, gravest
 from coval_gate.gate.verdict import Completed, Errored, Verdict
-from coval_gate.history.baseline import accept, take_tag
+from coval_gate.history.standing import (
+    accept,
+    not_accepted_text,
+    not_marked_text,
+    not_taken_text,
+    standing_text,
+    take_tag,
+    unjudged_text,
+)
 from coval_gate.history.tags import FAILED, mark, pull_request_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import Step

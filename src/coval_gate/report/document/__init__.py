@@ -181,7 +181,7 @@ def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     judgement = report.judgement
     if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
         return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
-    shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_SHOWN)]
+    shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:MOST_SHOWN]]
     is_missing, others = wording.untold_reasons(judgement, judged["reasons"], shown)
     is_missing = is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
     return {"reason_is_untold": is_missing, "untold_reasons": others}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from coval_gate.gate.checks import NAMES, Check, bound_text
-from coval_gate.gate.claims import CHANCE, Words, claim_text
+from coval_gate.gate.claims import CHANCE, claim_text, words_of
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.measure import Trend, Unit
 from coval_gate.inputs.thresholds import Operator
@@ -204,7 +204,7 @@ class Criterion(Model):
 
 
 def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Criterion]:
-    return [criterion_of(check, case_name) for check in findings.checks.first(MOST_CRITERIA)]
+    return [criterion_of(check, case_name) for check in findings.checks.by_gravity[:MOST_CRITERIA]]
 
 
 def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criterion:
@@ -241,7 +241,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         informs_text=informs_text(check),
         note_text=note_text(check),
         reason=check_reason(check),
-        user_defined=check.user_defined,
+        user_defined=check.criterion.user_defined,
         of_variant=check.several,
         variant=variant_key(check.variant),
         metric_id=check.metric,
@@ -272,7 +272,7 @@ def _comparison(check: Check) -> dict[str, Any]:
         "noticeable_change": compared.noticeable if compared else None,
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
-        **{f"{name}_text": text for name, text in Words.of(check)._asdict().items()},
+        **words_of(check),
     }
 
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import notes_title
-from coval_gate.gate.compared import Standing, standing_text
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
+from coval_gate.history.standing import Standing, standing_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report import MOST_CRITERIA, TRANSCRIPTS_ROOM

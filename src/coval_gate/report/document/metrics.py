@@ -10,10 +10,12 @@ from pydantic import Field
 
 from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult
-from coval_gate.gate import targets
+from coval_gate.gate import statistics
 from coval_gate.gate.checks import NAMES, Check
-from coval_gate.gate.kinds import TargetMet
+from coval_gate.gate.criteria import TargetMet
 from coval_gate.gate.measure import Requirement
+from coval_gate.gate.statistics import percentile
+from coval_gate.gate.values import RANGES, effective_operator, target_bounds, target_problem, target_text
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
@@ -169,7 +171,7 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
         id=metric.id,
         name=metric.name,
         unit=metric.unit,
-        target=targets.target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
+        target=target_text(metric.target) if metric.target and not target_problem(metric.target) else "",
         verdict=next(gravest, ""),
         weight=WEIGHTS[_weight(checks)],
         bounds=bounds,
@@ -181,9 +183,9 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
 def _figures(sample: Sample) -> Figures:
     """Return the texts, and numbers in the metric's unit; without values, those that Coval reports for all variants."""
     given: dict[str, Any] = {"values": dict(sample.texts[:MOST_TEXTS])} if sample.texts else {}
-    if sample.numbers:
-        given |= {name: getattr(sample, name) for name in ("mean", "stdev", "min", "median", "max")}
-        given["p95"] = sample.percentile(95)
+    if numbers := sample.numbers:
+        given |= {"mean": statistics.mean(numbers), "stdev": statistics.stdev(numbers), "p95": percentile(numbers, 95)}
+        given |= {"min": numbers[0], "median": percentile(numbers, 50), "max": numbers[-1]}
     elif summary := sample.metric.summary:
         reported = {"mean": summary.mean, "min": summary.min, "max": summary.max}
         given |= {name: value for name, value in reported.items() if value is not None}
@@ -196,9 +198,9 @@ def _weight(checks: Sequence[Check]) -> int:
 
 def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
     bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
-    if (target := metric.target) and not targets.problem(target):
-        is_range = targets.effective_operator(target) in targets.RANGES
-        of_target = targets.bounds(target) if is_range else () if target.upper is None else (target.upper,)
+    if (target := metric.target) and not target_problem(target):
+        is_range = effective_operator(target) in RANGES
+        of_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
         bounds += [("target", bound) for bound in of_target]
     for kind, bound in bounds:
         yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
@@ -242,7 +244,7 @@ def charts_of(leg: LegReport) -> list[Chart]:
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
     """Return None where a table says as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
-    name, unit = sample.metric.name, sample.metric.unit
+    name, unit = sample.metric.name, checks[0].metric_unit
     reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
     for compared_with, samples in ((reference, _paired_numbers(leg, sample.metric, checks)), ("", (sample.numbers,))):
         if bars := spread(samples, bound):

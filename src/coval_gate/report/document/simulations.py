@@ -185,7 +185,7 @@ class _Simulations:
         self._case_name = case_name
         self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.id: run.url for run in leg.runs}
         self._changes = _changes(leg.findings)
-        shown = leg.findings.checks.first(MOST_CRITERIA)
+        shown = leg.findings.checks.by_gravity[:MOST_CRITERIA]
         explaining = [row for row in leg.findings.simulations if row.explains_failure]
         self._failed, self._total = (
             Counter(map(_conversation, rows)) for rows in (explaining, leg.findings.simulations)
@@ -221,7 +221,7 @@ class _Simulations:
             cause=row.cause.value if row.cause else None,
             contributes=row.contributes,
             explains=row.explains_failure,
-            change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
+            change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
             misses=[
                 MissFacts(

@@ -9,11 +9,10 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.compared import ACCEPT
 from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition
-from coval_gate.gate.problems import NOT_ANSWERED
+from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.repetition import all_runs_text
 from coval_gate.gate.verdict import (
     LAUNCHED,
@@ -222,9 +221,9 @@ def doubt_lines(judgement: Judgement) -> list[str]:
 
 
 def _unjudged_text(judgement: Judgement) -> str:
-    if any(check.accepted for check in judgement.checks):
+    if any(check.criterion.accepted for check in judgement.checks):
         return ACCEPTED_UNJUDGED
-    return ONLY_ADVISORY if any(check.user_defined for check in judgement.checks) else UNJUDGED
+    return ONLY_ADVISORY if any(check.criterion.user_defined for check in judgement.checks) else UNJUDGED
 
 
 def link(judgement: Judgement) -> str:

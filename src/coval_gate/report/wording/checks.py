@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
-from coval_gate.base.text import difference_with_unit, number, one_line, shortened, value_text, with_unit
-from coval_gate.coval.model import Value
-from coval_gate.gate.cause import SHOWN_FIRST, Cause
+from coval_gate.base.text import (
+    difference_with_unit,
+    in_words,
+    number,
+    one_line,
+    plural,
+    shortened,
+    value_text,
+    with_unit,
+)
+from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
+from coval_gate.gate.findings import SHOWN_FIRST, Cause, Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
-from coval_gate.gate.measure import told_apart
+from coval_gate.gate.measure import Baseline, Comparison, LeftOut, Unchecked, told_apart
+from coval_gate.gate.problems import dated_text, left_out_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.model import LegReport
@@ -22,6 +31,12 @@ INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
 NAME: Final = 60  # characters of a branch
 IN_BASELINE: Final = "in the baseline"
+RUNS_SHOWN: Final = 3
+UNCHECKED: Final[dict[Unchecked, str]] = {
+    "test_cases": "the contents of test cases",
+    "persona": "the persona",
+    "metrics": "the metrics",
+}
 WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}
 
 
@@ -70,7 +85,7 @@ def note_text(check: Check) -> str:
 
 def informs_text(check: Check) -> str:
     """Return that a check only informs, and the result of an advisory one; empty for a check that decides."""
-    if check.accepted:
+    if check.criterion.accepted:
         return ""
     if not check.decides:
         # Its comparison shows the same word.
@@ -163,3 +178,42 @@ def in_figures(cases: Iterable[CaseStability]) -> str:
 def stability_text(case: CaseStability) -> str:
     """Return the stability with its figures: "flaky, failed 2 of 3"."""
     return f"{stability(case)}, failed {case.failed:,} of {case.total:,}"
+
+
+def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_text: Callable[[Run], str]) -> str:
+    """Return which runs a baseline has, and how they differ; `run_text` marks up the id of each."""
+    if not baseline.runs:
+        return "none"
+    parts = [_runs_text(baseline, run_text)]
+    if comparisons:
+        parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
+    options = sorted({option for run in baseline.runs for option in run.changed_options})
+    if options:
+        parts.append(f"launched with other {one_line(in_words(options))}")
+    unchecked = [text for what, text in UNCHECKED.items() if any(what in run.unchecked for run in baseline.runs)]
+    if unchecked:
+        parts.append(f"unknown: whether {in_words(unchecked, 'or')} changed since")
+    return "; ".join(parts)
+
+
+def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
+    """Where comparisons differ, as metrics lack values, return the range, and the most that any of them leaves out."""
+    least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
+    cases = plural(most, "shared test case")
+    uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
+    parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
+    if left := left_out_text(
+        LeftOut(*map(max, zip(*(comparison.left_out for comparison in comparisons), strict=True))), reference
+    ):
+        alike = len({comparison.left_out for comparison in comparisons}) == 1
+        parts.append(f"left out{'' if alike else ' at most'}: {left}")
+    return "; ".join(parts)
+
+
+def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
+    first = baseline.runs[:RUNS_SHOWN]
+    shown = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
+    more = len(baseline.runs) - len(shown)
+    runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
+    fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
+    return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"

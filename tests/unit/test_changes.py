@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.gate.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
+from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, ValuePair
 from coval_gate.gate.family import significant
+from coval_gate.gate.statistics import ENOUGH_EQUAL, NOTHING, Hits, share
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 HIT_PAIRS = st.lists(st.tuples(HITS, HITS), min_size=2, max_size=40)
@@ -70,8 +70,8 @@ def test_agents_that_always_behave_alike_claim_nothing_in_few_cases() -> None:
 def test_differences_of_means_are_numbers(drawn: list[tuple[list[float], list[float]]], factor: float) -> None:
     pairs = [ValuePair(now, base) for now, base in drawn]
     for bounds in (
-        PairedMeans.of(pairs).difference(0.95, factor=factor),
-        Exceedances(pairs).difference(50, 0.95, factor=factor),
+        MeanChange(pairs).excess(0.95, factor=factor),
+        PercentileChange(pairs, 50).excess(0.95, factor=factor),
     ):
         assert not math.isnan(bounds.lower)
         assert not math.isnan(bounds.upper)
@@ -83,8 +83,8 @@ def test_a_paired_mean_sees_what_an_unpaired_one_would_miss() -> None:
     hard = [rng.uniform(0.5, 5) for _ in range(20)]
     pairs = [ValuePair([level + 0.2 + rng.gauss(0, 0.1)], [level + rng.gauss(0, 0.1)]) for level in hard]
 
-    assert PairedMeans.of(pairs).difference(0.95).lower > 0.05
-    assert PairedMeans.of(pairs).difference(0.95).upper < 0.3
+    assert MeanChange(pairs).excess(0.95).lower > 0.05
+    assert MeanChange(pairs).excess(0.95).upper < 0.3
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1, 0.7])
@@ -96,34 +96,34 @@ def test_few_cases_that_all_change_alike_claim_nothing(factor: float, sizes: lis
         ValuePair([level * factor + 0.3] * size, [level] * size) for level, size in zip(levels, sizes, strict=True)
     ]
 
-    assert PairedMeans.of(pairs).difference(0.95, factor=factor) == NOTHING
+    assert MeanChange(pairs).excess(0.95, factor=factor) == NOTHING
 
 
 def test_a_factor_scales_the_baseline() -> None:
     rng = random.Random(3)
     pairs = [ValuePair([level * 1.3], [level]) for level in (rng.uniform(1, 2) for _ in range(30))]
 
-    assert PairedMeans.of(pairs).difference(0.95, factor=1.1).lower > 0
-    assert PairedMeans.of(pairs).difference(0.95, factor=1.4).upper < 0
+    assert MeanChange(pairs).excess(0.95, factor=1.1).lower > 0
+    assert MeanChange(pairs).excess(0.95, factor=1.4).upper < 0
 
 
 def test_a_percentile_needs_enough_values_on_both_sides() -> None:
     few = [ValuePair([float(number + 100)], [float(number)]) for number in range(19)]
     enough = [ValuePair([float(number + 100)], [float(number)]) for number in range(20)]
 
-    assert Exceedances(few).difference(95, 0.95) == NOTHING
-    assert Exceedances(enough).difference(95, 0.95) != NOTHING
-    assert Exceedances(enough).difference(50, 0.95).lower > 0
-    assert Exceedances(enough).difference(50, 0.95, shift=200.0).upper < 0
-    assert Exceedances(enough).difference(50, 0.95, factor=1.0, shift=100.0) == pytest.approx(
-        Exceedances([ValuePair(pair.now, pair.now) for pair in enough]).difference(50, 0.95)
+    assert PercentileChange(few, 95).excess(0.95) == NOTHING
+    assert PercentileChange(enough, 95).excess(0.95) != NOTHING
+    assert PercentileChange(enough, 50).excess(0.95).lower > 0
+    assert PercentileChange(enough, 50).excess(0.95, number=200.0).upper < 0
+    assert PercentileChange(enough, 50).excess(0.95, factor=1.0, number=100.0) == pytest.approx(
+        PercentileChange([ValuePair(pair.now, pair.now) for pair in enough], 50).excess(0.95)
     )
 
 
 def test_fewer_than_two_shared_cases_claim_nothing() -> None:
     pair = ValuePair([1.0] * 30, [2.0] * 30)
 
-    assert Exceedances([pair]).difference(50, 0.95) == NOTHING
+    assert PercentileChange([pair], 50).excess(0.95) == NOTHING
 
 
 @given(st.lists(st.floats(0, 0.1), max_size=12))
