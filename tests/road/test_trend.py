@@ -12,7 +12,7 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import TREND
 from coval_gate.coval.model import TrendRun
 from coval_gate.history.tags import FAILED
-from coval_gate.step.details import MOST_EARLIER, fetch_trend
+from coval_gate.step.report import MOST_EARLIER, fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

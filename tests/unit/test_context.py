@@ -4,7 +4,7 @@ import pytest
 
 from coval_gate.ci.github import VARIABLES, WEB, read_context
 from coval_gate.ci.host import Context, with_run_metadata
-from coval_gate.step.opening import acceptance_problems
+from coval_gate.step.main import acceptance_problems
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",

@@ -1,19 +1,27 @@
 """The way of a leg once its first run is launched: follow it, judge it, perhaps repeat it and judge all together.
 
 A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
-left to the post step like the first run.
+left to the post step like the first run. The base agent runs beside the tested one. Legs that differ in their agent
+only share a base: it runs again as often as one of them does, and ends with the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import Procedure, beside
+from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.base.text import duration
+from coval_gate.coval.model import Run, RunResult, TrendRun
+from coval_gate.coval.session import Session
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import Judgement, SingleRun, errored, judgement_with_units, with_unusable
+from coval_gate.gate.findings import Findings, findings_of
+from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
 from coval_gate.gate.repetition import (
     again_text,
     all_runs_text,
@@ -24,15 +32,22 @@ from coval_gate.gate.repetition import (
     judge_together,
     repeats,
 )
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
+from coval_gate.history.baseline import baseline_of
+from coval_gate.history.comparable import Subject
+from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.report.compose.criteria import listed
+from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.step.base import base_beside, want
+from coval_gate.step.cleanup import clean_up_base, owe_mark
 from coval_gate.step.follow import follow_trial
-from coval_gate.step.judge import explain, find_baseline, judge_trial, log_checks
-from coval_gate.step.launch import launch
-from coval_gate.step.size import fits
-from coval_gate.step.step import LegRun
+from coval_gate.step.launch import launch, launch_first
+from coval_gate.step.leg import Base, Leg, Trial
+from coval_gate.step.plan import fits
+from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
+from coval_gate.step.step import LegRun, Step
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:
@@ -131,3 +146,221 @@ def _judge_all(session: LegRun, runs: Sequence[SingleRun], criteria: Criteria) -
         leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
     return (yield from explain(session, judgement))
+
+
+def find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
+    """Find the earlier runs that the first run of a leg is compared with. Raises CovalError."""
+    inputs, trial = session.inputs, session.leg.first
+    if inputs.accept or trial.run is None or not isinstance(outcome, Completed):
+        return None
+    subject = Subject(
+        run=trial.run,
+        result=outcome.result,
+        request=trial.request,
+        context=session.step.context,
+        thresholds=inputs.thresholds,
+    )
+    return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
+
+
+def judge_trial(
+    session: LegRun,
+    trial: Trial,
+    outcome: Outcome,
+    criteria: Criteria,
+    baseline: Baseline | None,
+    base: Baseline | None,
+) -> Procedure[Judgement]:
+    """Judge a run alone. `base`: the run beside it. If it can be no baseline, the step owes it a mark."""
+    leg = session.leg
+    counted = _in_simulations(leg, outcome)
+    judgement = yield from beside(partial(judge_outcome, counted, criteria, baseline, base, trial.attached))
+    if trial is leg.first:
+        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
+    trial.judgement = judgement
+    owe_mark(session.step, trial, judgement)
+    return judgement
+
+
+def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
+    """A time-out passes only if something shows how many simulations failed, and nothing ever showed too many.
+
+    It cannot pass if a base is missing, or a job has to answer the simulations.
+    """
+    trial, allowance = leg.first, leg.inputs.max_failed_simulations
+    if leg.inputs.on_timeout != "pass" or trial.attached is False:
+        return False
+    if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
+        return False
+    shown = [
+        (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
+        for variant in judgement.variants
+    ]
+    if trial.polls.most_failed:
+        polled = trial.polls.most_failed.in_simulations(leg.planned)
+        # Progress does not tell variants apart: all failures may be of one.
+        shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
+        if polled.failed and polled.failed >= polled.total:
+            return False  # none can have completed
+    if any(failed > allowance.of(total) for failed, total in shown):
+        return False
+    if trial.run is not None and (trial.run.error or not trial.run.is_clean):
+        return False
+    if isinstance(outcome, Completed):
+        if outcome.result.reported_error:
+            return False
+        if all(check.criterion.of_values for check in judgement.missed):
+            return True  # the list of simulations is whole
+    return trial.run is not None and trial.run.shows_failures
+
+
+def _in_simulations(leg: Leg, outcome: Outcome) -> Outcome:
+    """Return the outcome with counts of simulations, which its reason shows."""
+    if not isinstance(outcome, TimedOut | Aborted) or outcome.run.progress is None:
+        return outcome
+    counted = outcome.run.progress.in_simulations(leg.planned)
+    outcome = outcome._replace(run=outcome.run._replace(progress=counted))
+    return outcome._replace(failed=counted.failed or 0) if isinstance(outcome, Aborted) else outcome
+
+
+def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
+    """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
+    step, leg = session.step, session.leg
+    outcomes = [leg.outcome for leg in step.legs if leg.outcome]
+    # A step that is killed earlier must not pass, nor one that has yet to accept its run.
+    if len(outcomes) == len(step.legs) and not step.inputs.accept:
+        step.publisher.write_verdict(report_of(step, gravest(outcomes)))
+    if leg.result:
+        leg.result, judgement = yield from with_units(session, leg.result, judgement)
+    leg.judgement = judgement
+    leg.findings = yield from log_checks(session, judgement, leg.result)
+    run = leg.first.run
+    if leg.result and run:
+        if session.inputs.html_path and not judgement.repetition:
+            leg.trend = yield from _trend(session, run, leg.result)
+        leg.details = yield from fetch_details(
+            session,
+            leg.result,
+            [row.simulation.id for row in leg.findings.to_look_at],
+            test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
+        )
+    return judgement
+
+
+def log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
+    findings = yield from beside(partial(findings_of, judgement, result))
+    session.log(*check_lines(*listed(findings)))
+    return findings
+
+
+def _trend(session: Session, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
+    baseline = session.inputs.baseline
+    tag = baseline.name if baseline and baseline.kind == "tag" else ""
+    return fetch_trend(session, run, metrics={metric.id for metric in result.metrics}, tag=tag)
+
+
+def accompany(session: LegRun, base: Base) -> Procedure[None]:
+    """Run the base, the session's leg, as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
+    step = session.step
+    tested = [leg for leg in step.legs if leg.base is base]
+
+    def is_needed() -> bool:
+        return not all(leg.is_done for leg in tested)
+
+    def is_due() -> bool:
+        """Return whether a run is missing, beside one that was launched: what is wrong with that may cost nothing."""
+        number = len(base.outcomes)
+        return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
+
+    def until_unneeded() -> Procedure[None]:
+        while is_needed():
+            yield step.changed.wait()
+
+    while is_needed():
+        if not is_due():
+            yield step.changed.wait()
+            continue
+        outcome: Outcome | GateError | None
+        try:
+            # Given up, a launch is looked for and cancelled, as after a signal.
+            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
+        except GateError as error:
+            session.log(f"The base has no run to compare with: {error.what}")
+            outcome = error
+        if outcome:
+            base.outcomes.append(outcome)
+            step.changed.happen()
+        if isinstance(outcome, Completed):
+            yield from _log_checks(session, base, outcome)
+    yield from clean_up_base(session)
+
+
+def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
+    """Launch the next run, unless the user names it, and follow it. Raises GateError."""
+    number = len(base.outcomes)
+    if number < len(base.trials):
+        trial = base.trials[number]
+    else:
+        trial = yield from (launch(session, repetition=number) if number else launch_first(session))
+    return (yield from follow_trial(session, trial, _criteria(base)))
+
+
+def base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
+    step, base, number = session.step, session.leg.base, beside_trial.repetition
+    if base is None or not isinstance(of_trial, Completed):
+        return None
+    want(step, base, number)
+    while len(base.outcomes) <= number and not base.is_done:
+        yield step.changed.wait()
+    source = source_of(base)
+    if len(base.outcomes) <= number:  # it ended in an error of the step's own
+        return Baseline(
+            source=source, missing=NotFoundReason(kind="unreadable", text="the step could not follow its run")
+        )
+    outcome = base.outcomes[number]
+    if isinstance(outcome, GateError):
+        return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=outcome.what))
+    trial = base.trials[number]
+    status = trial.run.status if trial.run else ""
+    if isinstance(outcome, TimedOut):
+        reason = NotFoundReason(kind="not_over", run_id=trial.run_id, status=status, text=outcome.limit.name)
+        return Baseline(source=source, missing=reason)
+    if not isinstance(outcome, Completed):
+        return Baseline(source=source, missing=NotFoundReason("not_completed", trial.run_id, status=status))
+    why = yield from beside(partial(_gap_in_data, outcome, _criteria(base)))
+    if why or trial.run is None:
+        return Baseline(source=source, missing=NotFoundReason(kind="unusable", run_id=trial.run_id, text=why))
+    return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
+
+
+def want(step: Step, base: Base, number: int) -> None:
+    """Let the base run as often as this."""
+    if number >= base.wanted:
+        base.wanted = number + 1
+        step.changed.happen()
+
+
+def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:
+    """Return what a run lacks to be compared with, whatever its values would decide; empty if nothing."""
+    judgement = judge_outcome(outcome, replace(criteria, confidence=None))
+    return next((check_reason(check) for check in judgement.missed if not check.criterion.of_values), "")
+
+
+def source_of(base: Leg) -> BaselineSource:
+    return BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
+
+
+def _criteria(base: Leg) -> Criteria:
+    return Criteria.from_inputs(base.inputs)
+
+
+def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[None]:
+    """This only informs. Of checks, a base has only those that compare with nothing."""
+    with suppress(GateError):
+        criteria = _criteria(base)
+        absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
+        judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
+        judgement = yield from beside(judging)
+        session.log("By itself, which decides nothing:")
+        yield from log_checks(session, judgement)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from itertools import compress, product
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
@@ -20,7 +21,17 @@ from coval_gate.coval.client import Launch
 from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
 from coval_gate.gate.verdict import Cancellation, Outcome
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import Inputs, ids_of
+from coval_gate.inputs.checks import acts_as
+from coval_gate.inputs.inputs import (
+    LABELS,
+    LAUNCH_IDS,
+    LAUNCHING_MODES,
+    WHAT,
+    Inputs,
+    LegInputs,
+    effective,
+    ids_of,
+)
 
 if TYPE_CHECKING:
     from coval_gate.gate.compared import Standing
@@ -312,3 +323,51 @@ class Base(Leg):
 def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
     """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
     return {name: getattr(trial.run, name, "") or id_ for name, id_ in ids_of(leg.inputs).items()}
+
+
+def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
+    """Plan each combination of agents, personas and test sets, the last changing fastest.
+
+    A leg's name is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs
+    are given, ids may be missing; a plan without them has no legs.
+    """
+    legs: list[Leg] = []
+    bases: list[tuple[list[object], Base]] = []
+    for given in parts:
+        differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
+        missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
+        for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
+            name = _named(given.name, *compress(ids, differing))
+            base = None
+            if base_agent_id := given.inputs.base_agent_id:
+                of_base = (base_agent_id, *ids[1:])
+                name = _named(given.name, *compress(ids[1:], differing[1:]))
+                own = base_of(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
+                runs = _what_runs(own.inputs)
+                base = next((base for others, base in bases if others == runs), own)
+                bases.append((runs, base))
+            name = _named(given.name, *compress(ids, differing))
+            key = name if given.name else _named(*ids)
+            legs.append(Leg(_of_ids(given.inputs, ids), name, key, is_listed=bool(given.name), base=base))
+    return legs
+
+
+def base_of(inputs: Inputs, name: str = "", key: str = "") -> Base:
+    """`name`: if the step has several bases."""
+    inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
+    return Base(inputs, _named("base", name), _named("base", key))
+
+
+def _named(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
+
+
+def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
+    agent_id, persona_id, test_set_id = ((id_,) if id_ else () for id_ in ids)
+    return inputs._replace(agent_id=agent_id, persona_id=persona_id, test_set_id=test_set_id)
+
+
+def _what_runs(inputs: Inputs) -> list[object]:
+    """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
+    names = [declaration.name for declaration in effective() if declaration.group == WHAT]
+    return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]

@@ -11,21 +11,32 @@ error. A tag or a branch that no run has yet is a warning, as on the first night
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from coval_gate import step as later
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.ci.host import Context
-from coval_gate.coval.model import COMPLETED, Run
-from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition
+from coval_gate.base.times import preparing
+from coval_gate.ci.host import AGENT_TYPE, Context
+from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
+from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
-from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
+from coval_gate.history.tags import (
+    BRANCH,
+    FAILED,
+    PREFIX,
+    branch_tag,
+    is_marked,
+    pull_request_of,
+    tags_of,
+)
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
+from coval_gate.step.step import LegRun
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
@@ -264,3 +275,68 @@ def _nothing_text(source: BaselineSource, names: list[str]) -> str:
         return f"{text}; did you mean {similar}?"
     kind = "branches" if source.kind == "branch" else "tags"
     return f"{text}; {kind} that runs have: {in_words(names, most=TAGS_SHOWN)}." if names else f"{text}."
+
+
+def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
+    """Check the metrics and the baseline that the criteria name. Return the request with what later steps need.
+
+    Raises InputError.
+    """
+    inputs, clock = session.inputs, session.clock
+    session = session.until(preparing(clock.now(), session.deadline))
+    work: list[Procedure[Mapping[str, Any] | None]] = []
+    if any(threshold.metric for threshold in inputs.thresholds):
+        work.append(check_names(session))
+    earlier = inputs.baseline if inputs.baseline and inputs.baseline.kind != "base" else None
+    if earlier and _looks_up(inputs):
+        work.append(check_baseline(session, earlier, request.ids, session.step.context))
+    if inputs.mode == "launch":
+        work.append(_agent_type(session, request))
+    if inputs.accept or earlier:  # the run is compared with earlier runs, or later runs with it
+        work.append(_fingerprint(session, request))
+    noted = all_or_first_error((yield from together(work, clock)))
+    # Metadata added here are no part of what the tags are made of.
+    customer = {
+        name: value for more in (request.metadata.customer, *filter(None, noted)) for name, value in more.items()
+    }
+    return request._replace(metadata=request.metadata._replace(customer=customer))
+
+
+def _looks_up(inputs: Inputs) -> bool:
+    """In mode launch, a later step may compare the run with its baseline."""
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    return not inputs.accept and (inputs.mode == "launch" or compares)
+
+
+def _fingerprint(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+    """Return metadata."""
+    reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
+    cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
+    read = {"test cases": cases, "persona": persona}
+    unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
+    if unread:
+        why = next(iter(unread.values())).what
+        session.log(
+            f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
+        )
+    fingerprint = later.comparable.fingerprint_of(
+        request.parameters,
+        cases if isinstance(cases, list) else (),
+        persona if isinstance(persona, Persona) else None,
+    )
+    return fingerprint.as_metadata()
+
+
+def _agent_type(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+    """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
+    try:
+        agent = yield from session.client.get(AGENT, request.agent_id, until=session.deadline, once=True)
+    except CovalError:
+        return {}  # the step that waits looks itself
+    return {AGENT_TYPE: agent.model_type} if agent.model_type else {}
+
+
+def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
+    """Return the test cases that the run may have. Raises CovalError."""
+    cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
+    return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate import step as later
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
@@ -19,7 +20,6 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Pag
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
 from coval_gate.report.formats import rendered
-from coval_gate.step import later
 
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
@@ -268,6 +268,6 @@ class Documents:
         """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]
-        document = later.document.document_of(report, brief=brief)
+        document = later.compose.document_of(report, brief=brief)
         self._last = report, document, brief
         return document

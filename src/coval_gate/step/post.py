@@ -21,9 +21,8 @@ from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import FAILED, mark, provenance_of
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
+from coval_gate.step.cancel import cancel_trial, end_other_launches
 from coval_gate.step.leg import MODE, Duty, Trial
-from coval_gate.step.lost import cancel_trial, end_other_launches
-from coval_gate.step.opening import read_file
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
@@ -41,7 +40,7 @@ def post(runtime: Runtime) -> int:
 
 def finish(step: Step) -> Procedure[None]:
     host = step.host
-    read_file(step)
+    step.read_file()
     environ = step.runtime.environ
     host.take_over()
     inputs, _ = parse_inputs(environ)

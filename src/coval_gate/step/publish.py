@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from coval_gate import step as later
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
@@ -26,7 +27,6 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.formats import FILES, File, rendered
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step import later
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:

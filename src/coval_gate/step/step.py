@@ -11,6 +11,7 @@ import traceback
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
+from coval_gate import step as later
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
 from coval_gate.base.times import Times
@@ -21,7 +22,7 @@ from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import NO_FILE, parse_inputs
+from coval_gate.inputs.inputs import FILE, NO_FILE, Problem, key_in, parse_inputs
 from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
 
@@ -54,6 +55,21 @@ class Step:
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self._saved: dict[str, str] = {}  # by the name of the state
         self._interrupted: Times | None = None  # the times of a step that received a signal
+
+    def read_file(self) -> list[Problem]:
+        """Let the file's inputs stand beside the step's own. Return why it cannot be read."""
+        environ = self.runtime.environ
+        path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
+        if self.read or not path:
+            return []
+        try:
+            place, contents = self.host.workspace.read(path, later.nodes.LARGEST)
+            read = later.file.read_file(contents, place, key_in(environ))
+        except ValueError as problem:
+            return [Problem(FILE, str(problem))]
+        environ, self.read = later.file.beside_file(environ, read, defaults_count=False)
+        self.runtime = self.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
+        return []
 
     @property
     def bases(self) -> list[Base]:
