@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound
@@ -25,7 +26,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
+from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
@@ -49,41 +50,32 @@ Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their met
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0  # s between two looks
 
 
-def collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
-    """Collect what the criteria need. Raises CovalError."""
-    collected = yield from _collect(session, trial, run, criteria)
-    if isinstance(collected, NotCompleted):
-        return collected
-    now = session.clock.now()
-    until = min(max(session.deadline, now), now + OPTIONAL_TIME)
-    return collected._replace(result=(yield from with_definitions(session.until(until), collected.result, criteria)))
+def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | NotCompleted]:
+    """Collect what the criteria need. Raises CovalError.
 
-
-def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
-    """Wait as long as `metrics_grace_time` and the deadline allow.
-
-    If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond that.
+    Wait as long as `metrics_grace_time` and the deadline allow. If Coval does not say how much there is, wait until the
+    data have stayed the same for SETTLING, even beyond that.
     """
     clock, deadline = session.clock, session.deadline
     began = looked_at = clock.now()
     give_up = min(deadline, began + session.inputs.metrics_grace_time)
     until = max(deadline, began + COLLECTING)
-    looks = Looks(session.until(until), criteria)
-    pause = FIRST_PAUSE
+    looks = Looks(session, until)
+    pause, late = FIRST_PAUSE, None
     while True:
         look = yield from looks.look(run)
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
-        since = looks.unchanged_since(look)
-        unchanged = max(0.0, looked_at - since)
-        settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
-        missing = yield from looks.missing(run, look, unchanged=unchanged, deadline=deadline)
+        result, since = look.result, looks.unchanged_since(look)
+        settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
+        missing = yield from looks.missing(run, look, unchanged=max(0.0, looked_at - since))
         if not any(missing):
-            return Completed(result=look.result)
+            break
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
         if looked_at >= last:
             late = overall_limit(session) if clock.now() >= deadline else None
-            return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
+            result = result._replace(settled=not missing.is_open)
+            break
         if pause == FIRST_PAUSE:
             session.log(missing_text(missing))
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
@@ -93,6 +85,7 @@ def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Pro
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
             run = yield from session.client.get_run(run.run_id, until=until)
             see(session, trial, run)
+    return Completed(result=(yield from with_definitions(session, result)), late=late)
 
 
 def most_common_error(session: Session, run_id: str) -> Procedure[str]:
@@ -105,110 +98,31 @@ def most_common_error(session: Session, run_id: str) -> Procedure[str]:
     return ""
 
 
-def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
+def with_definitions(session: LegRun, result: RunResult) -> Procedure[RunResult]:
     """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
+    until = _optional_until(session)
+    named = [
+        (metric.id, value)
+        for reference, values in session.criteria.named_values
+        for metric in result.find_metrics(reference)
+        for value in values
+    ]
     metrics = []
     for metric in result.metrics:
-        values = tuple(_named_values(metric, result, criteria))
+        values = [value for metric_id, value in named if metric_id == metric.id]
+        values += named_values(metric.target) if metric.target else ()
         if metric.is_identified and Vocabulary.of(metric).unseen(values):
-            texts = yield from _texts(session, metric.id)
-            metrics.append(metric._replace(defined=texts))
-        else:
-            metrics.append(metric)
+            with suppress(CovalError):  # else its only texts are not known
+                definition = yield from session.client.get(METRIC, metric.id, until=until)
+                metric = metric._replace(defined=definition.texts)
+        metrics.append(metric)
     return result._replace(metrics=tuple(metrics))
 
 
-def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
-    for reference, values in criteria.named_values:
-        if metric in result.find_metrics(reference):
-            yield from values
-    if metric.target:
-        yield from named_values(metric.target)
-
-
-def _texts(session: Session, metric_id: str) -> Procedure[tuple[str, ...]]:
-    """Return the only texts that a metric can have; none if that is not known."""
-    with suppress(CovalError):
-        return (yield from session.client.get(METRIC, metric_id, until=session.deadline)).texts
-    return ()
-
-
-class Targets:
-    """Fetches each definition once."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._definitions: dict[str, MetricDefinition] = {}
-
-    def fetch(self, metric_id: str) -> Procedure[Target | None]:
-        """Return None if the metric has no target. Raises CovalError."""
-        if metric_id not in self._definitions:
-            session = self._session
-            self._definitions[metric_id] = yield from session.client.get(METRIC, metric_id, until=session.deadline)
-        return self._definitions[metric_id].target
-
-    def name(self, metric_id: str) -> str:
-        """Return the id if the definition has no name."""
-        return self._definitions[metric_id].name or metric_id
-
-    def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
-        """Raises CovalError."""
-        with_targets = []
-        for metric in metrics:
-            target = (yield from self.fetch(metric.id)) if metric.is_identified else None
-            with_targets.append(metric._replace(target=target))
-        return tuple(with_targets)
-
-
-class Announced:
-    """The ids of the metrics that Coval announces for a run."""
-
-    def __init__(self, criteria: Criteria) -> None:
-        self._launched_here = criteria.iterations is not None
-        self._ids: frozenset[str] = frozenset(criteria.metric_ids)
-        self._asked = False  # the agent
-
-    @property
-    def certain(self) -> bool:
-        """Whether the launch or the agent names all metrics of the run."""
-        return bool(self._ids)
-
-    def fetch(self, session: Session, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
-        """Return the ids announced by now. A call that fails announces nothing."""
-        yield from self.of_launch(session, run)
-        completed = [simulation for simulation in simulations if simulation.completed]
-        if self._ids or not completed:
-            return self._ids
-        outputs: tuple[MetricOutput, ...] = ()
-        with suppress(CovalError):
-            outputs = yield from session.client.list_metric_outputs(completed[-1].id, until=_soon(session))
-        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
-
-    def of_launch(self, session: Session, run: Run) -> Procedure[frozenset[str]]:
-        """Return the ids that the launch or the agent names; none if they do not say."""
-        if not (self._ids or self._asked) and self._launched_here and run.agent_id:
-            with suppress(CovalError):
-                agent = yield from session.client.get(AGENT, run.agent_id, until=_soon(session))
-                self._ids, self._asked = frozenset(agent.metric_ids), True
-        return self._ids
-
-
-def absent_metrics(announced: frozenset[str], result: RunResult, known_targets: Targets) -> Procedure[tuple[str, ...]]:
-    """Return the names of the metrics that have a target and are announced, but not listed. Raises CovalError."""
-    absent = []
-    for metric_id in sorted(announced):
-        if result.find_metrics(metric_id):
-            continue
-        with suppress(NotFound):  # a metric that was deleted gets no values
-            target = yield from known_targets.fetch(metric_id)
-            name = known_targets.name(metric_id)
-            if target is not None and not result.find_metrics(name):
-                absent.append(name)
-    return tuple(absent)
-
-
-def _soon(session: Session) -> float:
-    return min(session.deadline, session.clock.now() + OPTIONAL_TIME)
+def _optional_until(session: Session) -> float:
+    """Return when to end calls that the step can do without. What a call shows after the deadline still informs."""
+    now = session.clock.now()
+    return min(max(session.deadline, now), now + OPTIONAL_TIME)
 
 
 class Never(NamedTuple):
@@ -218,20 +132,17 @@ class Never(NamedTuple):
     values_of: frozenset[str] = frozenset()
 
 
-def find_never(
-    session: Session, result: RunResult, named: frozenset[str], needed: Sequence[Metric]
-) -> Procedure[Never]:
+def find_never(session: Session, look: Look, named: frozenset[str], *, until: float) -> Procedure[Never]:
     """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
-    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    completed = [simulation.id for simulation in look.result.simulations if simulation.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
     lacking = {
         metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
-        for metric in needed
-        if not metric.summary
+        for metric in look.needed
     }
     sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
-    calls = (session.client.list_metric_outputs(simulation_id, until=session.deadline) for simulation_id in sample)
+    calls = (session.client.list_metric_outputs(simulation_id, until=until) for simulation_id in sample)
     responses = yield from together(calls, session.clock, at_once=ASKED)
     outputs: dict[str, Outputs] = {}
     for simulation_id, response in zip(sample, responses, strict=True):
@@ -239,7 +150,7 @@ def find_never(
             return Never()
         outputs[simulation_id] = {output.metric_id: output for output in response}
     computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
-    listed = {metric.id for metric in result.metrics}
+    listed = {metric.id for metric in look.result.metrics}
     return Never(
         no_more_metrics=bool(computed) and named | computed <= listed,
         values_of=frozenset(
@@ -269,11 +180,16 @@ def _ended_without_value(output: MetricOutput) -> bool:
 
 
 class Look(NamedTuple):
-    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation."""
+    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation.
+
+    `lacking`: what the criteria name, and no metric of the run is. `needed`: metrics whose values must all come.
+    """
 
     result: RunResult
     certain: bool
-    is_empty: bool = False
+    is_empty: bool
+    lacking: tuple[str, ...]
+    needed: tuple[Metric, ...]
 
 
 class MissingData(NamedTuple):
@@ -301,21 +217,26 @@ def missing_text(missing: MissingData) -> str:
 
 
 class Looks:
-    def __init__(self, session: Session, criteria: Criteria) -> None:
+    """Looks again and again. It fetches each definition once, and simulations until all have ended.
+
+    `until`: the end of calls that it cannot do without.
+    """
+
+    def __init__(self, session: LegRun, until: float) -> None:
         self._session = session
-        self._criteria = criteria
-        self._targets = Targets(session)
-        self._announced = Announced(criteria)
+        self._until = until
+        self._definitions: dict[str, MetricDefinition] = {}
+        self._announced = frozenset(session.criteria.metric_ids)  # ids that the launch or the agent names
+        self._has_asked = False  # the agent
         self._simulations: tuple[Simulation, ...] | None = None
         self._last: RunResult | None = None
         self._since = -math.inf
 
     def look(self, run: Run) -> Procedure[Look]:
         """`run`: the poll that this look began with. Raises CovalError."""
-        session, criteria = self._session, self._criteria
-        simulations = self._simulations
+        criteria, simulations = self._session.criteria, self._simulations
         if simulations is None:
-            simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+            simulations = yield from self._session.client.list_simulations(run.run_id, until=self._until)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
         has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
@@ -328,13 +249,57 @@ class Looks:
             simulations=simulations,
             metrics=run.metrics,
         )
-        if not criteria.needs_targets:
-            return Look(result, people.certain, run.is_empty)
-        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
-        announced = yield from self._announced.fetch(session, run, simulations)
-        absent = yield from absent_metrics(announced, result, self._targets)
-        certain = people.certain and self._announced.certain
-        return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
+        certain = people.certain
+        if criteria.needs_targets:
+            result = yield from self._with_targets(run, result)
+            certain = certain and bool(self._announced)
+        named = {reference: result.find_metrics(reference) for reference in criteria.references}
+        wanted = (*(metric for metric in result.metrics if metric.target), *chain(*named.values()))
+        needed = tuple(metric for metric in wanted if not metric.summary)  # which has no values
+        lacking = tuple(reference for reference, metrics in named.items() if not metrics)
+        return Look(result, certain, run.is_empty, lacking, needed)
+
+    def _with_targets(self, run: Run, result: RunResult) -> Procedure[RunResult]:
+        """Add targets, and the metrics with a target that are announced, but not listed. Raises CovalError."""
+        metrics, absent = [], []
+        for metric in run.metrics:
+            target = (yield from self._define(metric.id)).target if metric.is_identified else None
+            metrics.append(metric._replace(target=target))
+        result = result._replace(metrics=tuple(metrics))
+        announced = yield from self._announced_for(run, result)
+        for metric_id in sorted(announced - {metric.id for metric in metrics}):
+            with suppress(NotFound):  # a metric that was deleted gets no values
+                definition = yield from self._define(metric_id)
+                name = definition.name or metric_id
+                if definition.target is not None and not result.find_metrics(name):
+                    absent.append(name)
+        return result._replace(absent_metrics=tuple(absent))
+
+    def _define(self, metric_id: str) -> Procedure[MetricDefinition]:
+        if metric_id not in self._definitions:
+            definition = yield from self._session.client.get(METRIC, metric_id, until=self._until)
+            self._definitions[metric_id] = definition
+        return self._definitions[metric_id]
+
+    def _announced_for(self, run: Run, result: RunResult) -> Procedure[frozenset[str]]:
+        """Return the ids announced by now. A call that fails announces nothing."""
+        until = min(self._until, self._session.clock.now() + OPTIONAL_TIME)
+        yield from self._ask_agent(run, until)
+        completed = [simulation for simulation in result.simulations if simulation.completed]
+        if self._announced or not completed:
+            return self._announced
+        outputs: tuple[MetricOutput, ...] = ()
+        with suppress(CovalError):
+            outputs = yield from self._session.client.list_metric_outputs(completed[-1].id, until=until)
+        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
+
+    def _ask_agent(self, run: Run, until: float) -> Procedure[None]:
+        """If the launch names no metrics, the run has those of its agent."""
+        launched_here = self._session.criteria.iterations is not None
+        if not (self._announced or self._has_asked) and launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from self._session.client.get(AGENT, run.agent_id, until=until)
+                self._announced, self._has_asked = frozenset(agent.metric_ids), True
 
     def unchanged_since(self, look: Look) -> float:
         """A look may have begun long before it showed its data."""
@@ -342,25 +307,23 @@ class Looks:
             self._last, self._since = look.result, self._session.clock.now()
         return self._since
 
-    def missing(self, run: Run, look: Look, *, unchanged: float, deadline: float) -> Procedure[MissingData]:
+    def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[MissingData]:
         """Return what is missing yet. `unchanged`: seconds for which the data stayed the same."""
-        missing = _missing_data(look, self._criteria, unchanged=unchanged)
+        criteria = self._session.criteria
+        missing = _missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and (missing.metric or missing.values):
-            never = yield from self._never(run, look.result, unchanged=unchanged, deadline=deadline)
-            missing = _missing_data(look, self._criteria, unchanged=unchanged, never=never)
+            never = yield from self._never(run, look, unchanged=unchanged)
+            missing = _missing_data(look, criteria, unchanged=unchanged, never=never)
         return missing
 
-    def _never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
-        now = self._session.clock.now()
-        session = self._session.until(min(now + OPTIONAL_TIME, max(deadline, now)))
-        announced = yield from self._announced.of_launch(session, run)
-        lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
-        has_completed = any(simulation.completed for simulation in result.simulations)
-        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
+    def _never(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Never]:
+        session, until = self._session, _optional_until(self._session)
+        yield from self._ask_agent(run, until)
+        has_completed = any(simulation.completed for simulation in look.result.simulations)
+        if look.lacking and has_completed and not self._announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        needed = _needed_metrics(result, self._criteria)
-        never = yield from find_never(session, result, announced, needed)
-        return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
+        never = yield from find_never(session, look, self._announced, until=until)
+        return never._replace(no_more_metrics=False) if session.criteria.persona_metrics else never
 
 
 def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
@@ -372,14 +335,12 @@ def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, nev
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
         return MissingData(simulations=absent + running)
-    for reference in criteria.references:
-        if not result.find_metrics(reference) and not never.no_more_metrics:
-            return MissingData(metric=reference)
+    if look.lacking and not never.no_more_metrics:
+        return MissingData(metric=look.lacking[0])
     if result.absent_metrics:
         return MissingData(metric=result.absent_metrics[0])
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
-    needed = [metric for metric in _needed_metrics(result, criteria) if metric.id not in never.values_of]
-    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
+    by_metric = {metric.id: metric.values for metric in look.needed if metric.id not in never.values_of}
     if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
         return MissingData(values=lacking)
     if criteria.needs_targets and not result.metrics:
@@ -388,12 +349,6 @@ def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, nev
     if unnamed and criteria.needs_test_cases:
         return MissingData(test_cases=unnamed)
     return MissingData(is_open=not look.certain and unchanged < SETTLING)
-
-
-def _needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
-    """Return the metrics with targets, if these matter, and those that the criteria name."""
-    with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
-    return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:

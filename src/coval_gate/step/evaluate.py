@@ -18,7 +18,6 @@ from coval_gate.base.text import duration
 from coval_gate.coval.model import Run, RunResult, TrendRun
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
-from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
@@ -56,33 +55,30 @@ def evaluate_leg(session: LegRun) -> Procedure[None]:
     Raises CovalError, RunnerError.
     """
     leg = session.leg
-    criteria = Criteria.from_inputs(leg.inputs, legs=len(session.step.legs))
-    judgement = yield from _evaluate_first(session, criteria)
+    judgement = yield from _evaluate_first(session)
     took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=judgement)]
     while has_failed(judgement) and (len(leg.trials) > len(runs) or _may_repeat(session, judgement, took=took)):
-        run = yield from _repeat(session, len(runs), criteria)
+        run = yield from _repeat(session, len(runs))
         if not is_usable(run.judgement):
             leg.judgement = with_unusable(judgement, runs[0], run)
             return
         runs.append(run)
-        judgement = yield from _judge_all(session, runs, criteria)
+        judgement = yield from _judge_all(session, runs)
     for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
         session.warn(f"Run {trial.run_id} was not judged: it repeats run {leg.first.run_id}, which did not fail.")
 
 
-def _evaluate_first(session: LegRun, criteria: Criteria) -> Procedure[Judgement]:
+def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
     leg, trial = session.leg, session.leg.first
-    outcome = yield from follow_trial(session, trial, criteria)
-    baseline = yield from find_baseline(session, outcome)
-    base = yield from base_beside(session, trial, outcome)
-    leg.judgement = judgement = yield from judge_trial(session, trial, outcome, criteria, baseline, base)
+    outcome, judgement = yield from _judge_trial(session, trial)
+    leg.judgement = judgement
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
-        trial.judgement = judgement = yield from explain(session, judgement)
+        trial.judgement = judgement = yield from _explain(session, judgement)
     return judgement
 
 
@@ -108,27 +104,21 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
     return True
 
 
-def _repeat(session: LegRun, number: int, criteria: Criteria) -> Procedure[SingleRun]:
-    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted.
-
-    It is compared with the baseline of the first run.
-    """
+def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
+    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted."""
     leg = session.leg
     first = leg.first.judgement
-    baseline = first.baseline if first and not session.inputs.accept else None
     if leg.base:
-        want(session.step, leg.base, number)
+        _want(session.step, leg.base, number)
     try:
         if number < len(leg.trials):
             trial = leg.trials[number]
         else:
             trial = yield from launch(session, repetition=number)
-        outcome = yield from follow_trial(session, trial, criteria)
-        base = yield from base_beside(session, trial, outcome)
-        judgement = yield from judge_trial(session, trial, outcome, criteria, baseline, base)
+        outcome, judgement = yield from _judge_trial(session, trial)
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
-            yield from log_checks(session, judgement)
+            yield from _log_checks(session, judgement)
         judgement = repeats(judgement, first) if first else judgement
     except GateError as error:
         judgement = errored(error)
@@ -137,18 +127,39 @@ def _repeat(session: LegRun, number: int, criteria: Criteria) -> Procedure[Singl
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
-def _judge_all(session: LegRun, runs: Sequence[SingleRun], criteria: Criteria) -> Procedure[Judgement]:
+def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
     """Explain the judgement, too. Raises RunnerError."""
     leg = session.leg
-    judgement = yield from beside(partial(judge_together, tuple(runs), criteria))
+    judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
     leg.judgement = judgement  # together with the result that it is about: reports show both
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-    return (yield from explain(session, judgement))
+    return (yield from _explain(session, judgement))
 
 
-def find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
+def _judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
+    """Follow a run, and judge it alone. If it can be no baseline, the step owes it a mark.
+
+    A repetition is compared with the baseline of the first run. Raises CovalError.
+    """
+    leg = session.leg
+    outcome = yield from follow_trial(session, trial)
+    if trial is leg.first:
+        baseline = yield from _find_baseline(session, outcome)
+    else:
+        baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
+    base = yield from _base_beside(session, trial, outcome)
+    counted = _in_simulations(leg, outcome)
+    judgement = yield from beside(partial(judge_outcome, counted, session.criteria, baseline, base, trial.attached))
+    if trial is leg.first:
+        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
+    trial.judgement = judgement
+    owe_mark(session.step, trial, judgement)
+    return outcome, judgement
+
+
+def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
     """Find the earlier runs that the first run of a leg is compared with. Raises CovalError."""
     inputs, trial = session.inputs, session.leg.first
     if inputs.accept or trial.run is None or not isinstance(outcome, Completed):
@@ -161,25 +172,6 @@ def find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | Non
         thresholds=inputs.thresholds,
     )
     return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
-
-
-def judge_trial(
-    session: LegRun,
-    trial: Trial,
-    outcome: Outcome,
-    criteria: Criteria,
-    baseline: Baseline | None,
-    base: Baseline | None,
-) -> Procedure[Judgement]:
-    """Judge a run alone. `base`: the run beside it. If it can be no baseline, the step owes it a mark."""
-    leg = session.leg
-    counted = _in_simulations(leg, outcome)
-    judgement = yield from beside(partial(judge_outcome, counted, criteria, baseline, base, trial.attached))
-    if trial is leg.first:
-        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
-    trial.judgement = judgement
-    owe_mark(session.step, trial, judgement)
-    return judgement
 
 
 def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
@@ -223,7 +215,7 @@ def _in_simulations(leg: Leg, outcome: Outcome) -> Outcome:
     return outcome._replace(failed=counted.failed or 0) if isinstance(outcome, Aborted) else outcome
 
 
-def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
+def _explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
     step, leg = session.step, session.leg
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
@@ -233,7 +225,7 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     if leg.result:
         leg.result, judgement = yield from with_units(session, leg.result, judgement)
     leg.judgement = judgement
-    leg.findings = yield from log_checks(session, judgement, leg.result)
+    leg.findings = yield from _log_checks(session, judgement, leg.result)
     run = leg.first.run
     if leg.result and run:
         if session.inputs.html_path and not judgement.repetition:
@@ -247,7 +239,7 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     return judgement
 
 
-def log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
+def _log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
     findings = yield from beside(partial(findings_of, judgement, result))
     session.log(*check_lines(*listed(findings)))
     return findings
@@ -291,7 +283,7 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
             base.outcomes.append(outcome)
             step.changed.happen()
         if isinstance(outcome, Completed):
-            yield from _log_checks(session, base, outcome)
+            yield from _log_checks_of_base(session, outcome)
     yield from clean_up_base(session)
 
 
@@ -302,65 +294,60 @@ def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
         trial = base.trials[number]
     else:
         trial = yield from (launch(session, repetition=number) if number else launch_first(session))
-    return (yield from follow_trial(session, trial, _criteria(base)))
+    return (yield from follow_trial(session, trial))
 
 
-def base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
     """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
     step, base, number = session.step, session.leg.base, beside_trial.repetition
     if base is None or not isinstance(of_trial, Completed):
         return None
-    want(step, base, number)
+    _want(step, base, number)
     while len(base.outcomes) <= number and not base.is_done:
         yield step.changed.wait()
-    source = source_of(base)
-    if len(base.outcomes) <= number:  # it ended in an error of the step's own
-        return Baseline(
-            source=source, missing=NotFoundReason(kind="unreadable", text="the step could not follow its run")
-        )
-    outcome = base.outcomes[number]
-    if isinstance(outcome, GateError):
-        return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=outcome.what))
-    trial = base.trials[number]
-    status = trial.run.status if trial.run else ""
-    if isinstance(outcome, TimedOut):
-        reason = NotFoundReason(kind="not_over", run_id=trial.run_id, status=status, text=outcome.limit.name)
-        return Baseline(source=source, missing=reason)
-    if not isinstance(outcome, Completed):
-        return Baseline(source=source, missing=NotFoundReason("not_completed", trial.run_id, status=status))
-    why = yield from beside(partial(_gap_in_data, outcome, _criteria(base)))
-    if why or trial.run is None:
-        return Baseline(source=source, missing=NotFoundReason(kind="unusable", run_id=trial.run_id, text=why))
+    source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
+    trial = base.trials[number] if number < len(base.trials) else Trial()
+    outcome = base.outcomes[number] if number < len(base.outcomes) else None
+    missing = yield from _why_no_base(session.of(base), trial, outcome)
+    if missing or trial.run is None or not isinstance(outcome, Completed):
+        return Baseline(source=source, missing=missing)
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
 
 
-def want(step: Step, base: Base, number: int) -> None:
+def _why_no_base(
+    session: LegRun, trial: Trial, outcome: Outcome | GateError | None
+) -> Procedure[NotFoundReason | None]:
+    """Return why a run of the base cannot be compared with. The session is the base's."""
+    status = trial.run.status if trial.run else ""
+    match outcome:
+        case None:
+            return NotFoundReason(kind="unreadable", text="the step could not follow its run")
+        case GateError():
+            return NotFoundReason(kind="unreadable", text=outcome.what)
+        case TimedOut():
+            return NotFoundReason("not_over", trial.run_id, status=status, text=outcome.limit.name)
+        case Completed():
+            # Its values decide nothing.
+            judging = partial(judge_outcome, outcome, replace(session.criteria, confidence=None))
+            missed = (yield from beside(judging)).missed
+            why = next((check_reason(check) for check in missed if not check.criterion.of_values), "")
+            return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None
+    return NotFoundReason("not_completed", trial.run_id, status=status)
+
+
+def _want(step: Step, base: Base, number: int) -> None:
     """Let the base run as often as this."""
     if number >= base.wanted:
         base.wanted = number + 1
         step.changed.happen()
 
 
-def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:
-    """Return what a run lacks to be compared with, whatever its values would decide; empty if nothing."""
-    judgement = judge_outcome(outcome, replace(criteria, confidence=None))
-    return next((check_reason(check) for check in judgement.missed if not check.criterion.of_values), "")
-
-
-def source_of(base: Leg) -> BaselineSource:
-    return BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
-
-
-def _criteria(base: Leg) -> Criteria:
-    return Criteria.from_inputs(base.inputs)
-
-
-def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[None]:
+def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
     """This only informs. Of checks, a base has only those that compare with nothing."""
     with suppress(GateError):
-        criteria = _criteria(base)
+        criteria = session.criteria
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
         judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
         judgement = yield from beside(judging)
         session.log("By itself, which decides nothing:")
-        yield from log_checks(session, judgement)
+        yield from _log_checks(session, judgement)

@@ -24,7 +24,6 @@ from coval_gate.ci.host import AGENT_TYPE, REPETITION
 from coval_gate.coval.model import CANCELLED, Run
 from coval_gate.coval.resources import AGENT
 from coval_gate.coval.session import Session
-from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
@@ -64,14 +63,14 @@ THREE_STEPS: Final = (
 )
 
 
-def follow_trial(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
+def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
     yield from _refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
     with session.group(waiting_title(left)):
         try:
-            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial, criteria))
-            outcome = outcome or (yield from _follow(session, trial, criteria))
+            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = outcome or (yield from _follow(session, trial))
         except NotFound as error:
             if error.by_coval and trial.run is None and trial.is_given:
                 trial.release()  # the id is wrong: there is no run to cancel
@@ -83,14 +82,14 @@ def follow_trial(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure
     return outcome
 
 
-def _follow(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
+def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     """Raises CovalError as `watch` and `collect`."""
     ended = yield from watch(session, trial)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended
     if isinstance(ended, Aborted):
         return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
-    return (yield from collect(session, trial, ended, criteria))
+    return (yield from collect(session, trial, ended))
 
 
 def confirm(session: LegRun) -> Procedure[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from functools import cached_property
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, 
 from coval_gate.step.publish import Publisher
 
 if TYPE_CHECKING:
+    from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.file import ConfigFile
 
@@ -219,3 +221,7 @@ class LegRun(StepRun):
     """What a procedure of a leg gets."""
 
     leg: Leg
+
+    @cached_property
+    def criteria(self) -> Criteria:
+        return later.criteria.Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))
