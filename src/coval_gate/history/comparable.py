@@ -18,11 +18,10 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
+from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult, moment_of
 from coval_gate.coval.resources import Persona, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import BaselineRun, Unchecked
-from coval_gate.history.search import created_at, moment_of
 from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.inputs.thresholds import Threshold
 
@@ -219,7 +218,7 @@ def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str
 
 def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:
     """Return the test cases that were changed after the run was launched, and whether any of them may have been."""
-    launched = created_at(run)
+    launched = run.created
     changed, unsure = set(), False
     for case in cases:
         moment = moment_of(times.get(case, ""))

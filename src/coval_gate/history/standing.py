@@ -17,7 +17,7 @@ from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Standing
 from coval_gate.history.baseline import counting
-from coval_gate.history.search import Sought, has_tag, ids_of_run, search
+from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
@@ -39,7 +39,7 @@ def take_tag(
     tag = source.name
     if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
         return None
-    sought = Sought(ids_of_run(run), tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
+    sought = Sought(run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
     found = yield from search(session, sought)
     holders = counting(found.runs)
     if len(holders) >= source.last or not found.is_whole:
@@ -87,7 +87,7 @@ def _check(run: Run, branch: str, source: BaselineSource) -> None:
 
 def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
     """Take the tag `taken` away from all other runs like this one that have the `tag`. Raises CovalError."""
-    holders = (yield from search(session, Sought(ids_of_run(run), tag, since=0.0))).runs
+    holders = (yield from search(session, Sought(run.ids, tag, since=0.0))).runs
     others = [
         other.run_id for other in holders if has_tag(other, taken) and other.run_id not in (run.run_id, *accepted)
     ]

@@ -15,7 +15,6 @@ from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, Agent, Kind, MetricDefinition, Persona, TestSet
-from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.flags import flag_of
 
@@ -93,7 +92,7 @@ def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proced
     listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
     results = []
     # Coval may have ignored the filter.
-    completed = [run for run in listed if ids_of_run(run) == ids and run.status == COMPLETED]
+    completed = [run for run in listed if run.ids == ids and run.status == COMPLETED]
     for run in [run for run in completed if run.error_status.upper() in CLEAN | {FAILED_SOME}][:MOST_RUNS]:
         whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
         simulations = yield from client.list_simulations(run.run_id, until=until)

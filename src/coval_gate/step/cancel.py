@@ -23,7 +23,7 @@ from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.coval.session import FRESH_TIME, Session
 from coval_gate.gate.verdict import Cancellation
-from coval_gate.history.search import Found, Sought, created_at, search
+from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.leg import Duty, Trial
 
@@ -221,7 +221,7 @@ def _may_pass(error: LaunchUncertain, waited: float) -> bool:
 
 def _is_created(run: Run, since: float) -> bool:
     """Return whether a run may be younger than `since`, in seconds since the epoch."""
-    created = created_at(run)
+    created = run.created
     return created is None or created >= since
 
 

@@ -267,12 +267,12 @@ class Looks:
             metrics.append(metric._replace(target=target))
         result = result._replace(metrics=tuple(metrics))
         announced = yield from self._announced_for(run, result)
-        for metric_id in sorted(announced - {metric.id for metric in metrics}):
+        listed = {metric.id for metric in metrics}  # or names, in older responses
+        for metric_id in sorted(announced - listed):
             with suppress(NotFound):  # a metric that was deleted gets no values
                 definition = yield from self._define(metric_id)
-                name = definition.name or metric_id
-                if definition.target is not None and not result.find_metrics(name):
-                    absent.append(name)
+                if definition.target is not None and definition.name not in listed:
+                    absent.append(definition.name or metric_id)
         return result._replace(absent_metrics=tuple(absent))
 
     def _define(self, metric_id: str) -> Procedure[MetricDefinition]:

@@ -30,7 +30,6 @@ from coval_gate.inputs.inputs import (
     Inputs,
     LegInputs,
     effective,
-    ids_of,
 )
 
 if TYPE_CHECKING:
@@ -318,11 +317,6 @@ class Base(Leg):
         super().__init__(inputs, name, key)
         self.outcomes: list[Outcome | GateError] = []
         self.wanted = 1
-
-
-def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
-    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
-    return {name: getattr(trial.run, name, "") or id_ for name, id_ in ids_of(leg.inputs).items()}
 
 
 def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:

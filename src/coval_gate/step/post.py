@@ -14,11 +14,11 @@ from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
-from coval_gate.ci.host import with_run_metadata, with_unknown_commit
+from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import not_marked_text
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.history.tags import FAILED, mark, provenance_of
+from coval_gate.history.tags import FAILED, mark, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches
@@ -108,7 +108,7 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
         run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
     except CovalError:
         return
-    step.context = with_run_metadata(context, provenance_of(run_named, context.repository))
+    step.context = with_provenance(context, run_named)
 
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:

@@ -21,27 +21,30 @@ from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulatio
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, judgement_with_units, redacted, result_with_units
-from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
+from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
-from coval_gate.step.leg import Leg, Trial, ids_shown
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
 
 
 def report_of(step: Step, judgement: Judgement) -> Report:
     """`judgement` is the step's."""
-    is_of_leg, several = step.is_of_leg(judgement), len(step.legs) > 1
+    several, decisive = len(step.legs) > 1, next((leg for leg in step.legs if leg.outcome is judgement), None)
     shown = [leg for leg in step.legs if several or any(trial.run_id for trial in leg.trials)]
-    decisive = next((leg.name for leg in step.legs if leg.outcome is judgement), "")
+    own = [leg.outcome if several or decisive else _without_later_trouble(leg.outcome, judgement) for leg in shown]
     # A secret in a text can be recognised only before a format escapes it.
-    judgement = redacted(judgement, step.host.redact)
-    legs = tuple(_leg_report(step, leg, judgement, keeps_own=is_of_leg or several) for leg in shown)
+    judgement, *of_legs = (redacted(one or judgement, step.host.redact) for one in (judgement, *own))
+    legs = tuple(
+        _leg_report(step, leg, of_leg, is_own=one is not None)
+        for leg, one, of_leg in zip(shown, own, of_legs, strict=True)
+    )
     if several:
         run_ids = tuple(leg.first.run_id for leg in step.all_legs if leg.trials)
         failing = sum(not leg.judgement.lets_pass for leg in legs)
-        others = max(0, failing - 1) if decisive else 0
-        judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive, run_ids, others))
+        name, others = (decisive.name, max(0, failing - 1)) if decisive else ("", 0)
+        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others))
     return Report(
         judgement=judgement,
         legs=legs,
@@ -53,20 +56,21 @@ def report_of(step: Step, judgement: Judgement) -> Report:
     )
 
 
-def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) -> LegReport:
+def _without_later_trouble(own: Judgement | None, judgement: Judgement) -> Judgement | None:
+    """Return the judgement of an only leg, unless the step went wrong afterwards."""
+    return None if own and judgement.is_of_step and own.verdict is not judgement.verdict else own
+
+
+def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> LegReport:
     """Return the report of a leg, which may have no run if the step has several.
 
-    `judgement` is the step's. `keeps_own`: it does not replace the leg's, as it does where the step of an only leg went
-    wrong afterwards.
+    `is_own`: the judgement is the leg's, and not the step's in place of it.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0] if trials else Trial()
-    own = leg.outcome
-    if own and judgement.is_of_step and not keeps_own and own.verdict is not judgement.verdict:
-        own = None
     return LegReport(
-        judgement=redacted(own, step.host.redact) if own else judgement,
-        findings=leg.findings if own and leg.findings and not leg.error else UNFOUND,
+        judgement=judgement,
+        findings=leg.findings if is_own and leg.findings and not leg.error else UNFOUND,
         dashboard_url=step.inputs.dashboard_url,
         name=leg.name,
         ids=ids_of(leg.inputs),
@@ -77,7 +81,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
-        runs=tuple(_run_report(step, trial, own or judgement) for trial in trials),
+        runs=tuple(_run_report(step, trial, judgement) for trial in trials),
         standing=leg.standing,
         base=_base_report(step, leg.base) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
@@ -87,8 +91,13 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
     )
 
 
+def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
+    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
+    return {name: (trial.run and trial.run.ids[name]) or id_ for name, id_ in ids_of(leg.inputs).items()}
+
+
 def _names(step: Step, leg: Leg, first: Trial) -> dict[str, str]:
-    named = {name: step.name_of(name, id_) for name, id_ in ids_shown(leg, first).items()}
+    named = {name: step.name_of(name, id_) for name, id_ in _ids_shown(leg, first).items()}
     if leg.base:
         named[BASE_AGENT] = step.name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
     return {name: step.host.redact(text) for name, text in named.items() if text}
@@ -208,10 +217,10 @@ def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: st
     if began is None or not all(getattr(run, name) for name in LAUNCH_IDS):
         return ()
     sought = Sought(
-        ids_of_run(run),
+        run.ids,
         branch_tag_of(run),
         COMPLETED,
-        fits=lambda other: 0 <= (created_at(other) or -1) < began and bool(other.averages),
+        fits=lambda other: 0 <= (other.created or -1) < began and bool(other.averages),
         enough=lambda runs: len(runs) >= MOST_EARLIER,
         averages=True,
     )
@@ -234,7 +243,7 @@ def _trend_run(run: Run, metrics: Collection[str], tag: str) -> TrendRun:
 
 def _created(run: Run) -> float | None:
     """Return seconds since the epoch; None if the run does not show them, or if they are beyond dates."""
-    created = created_at(run)
+    created = run.created
     return created if created is not None and 0 <= created < END_OF_DATES else None
 
 
@@ -275,6 +284,6 @@ def find_names(step: Step) -> Procedure[None]:
 
 
 def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
-    yield from ids_shown(leg, leg.first).items()
+    yield from _ids_shown(leg, leg.first).items()
     if leg.base:
         yield "agent_id", ids_of(leg.base.inputs)["agent_id"]

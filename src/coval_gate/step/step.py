@@ -119,14 +119,6 @@ class Step:
         run.step = self
         return run
 
-    def count_polled(self) -> int:
-        """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
-        left = [leg.is_base for leg in self.all_legs if not leg.is_done]
-        bases = sum(left)
-        tested = len(left) - bases
-        most = self.inputs.max_parallel_runs or len(left)
-        return max(1, min(tested, most) + min(bases, most))
-
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.legs)

@@ -21,17 +21,17 @@ from typing import Final
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait
-from coval_gate.base.text import duration, in_words, quoted, stopwatch
-from coval_gate.ci.host import IS_BASE, LEG, with_run_metadata
+from coval_gate.base.text import duration, in_words, quoted
+from coval_gate.ci.host import IS_BASE, LEG
 from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
 from coval_gate.coval.session import Session
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, provenance_of
-from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of, noun
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, with_provenance
+from coval_gate.inputs.inputs import Problem, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
-from coval_gate.step.step import LegRun
+from coval_gate.step.step import LegRun, Step
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -76,8 +76,8 @@ class ProgressLog:
     def not_found(self, *, for_seconds: float, is_new: bool) -> None:
         """`for_seconds`: how long polling goes on. `is_new`: Coval has not shown the run before."""
         what = "does not know this run yet" if is_new else "no longer knows this run"
-        began = stopwatch(self._session.clock.now() - self._began)
-        self._session.log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
+        line = f"Coval {what}; the step keeps asking for {duration(for_seconds)}."
+        self._session.show_progress(self._session.clock.now() - self._began, line, is_news=True, is_over=False)
 
 
 def progress_line(run: Run, left: float | None) -> str:
@@ -127,11 +127,19 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         if is_late or now >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        runs = session.step.count_polled()
+        runs = _count_polled(session.step)
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
         pause = next_pause(history, longest=longest, runs=runs)
         was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
         yield Wait(last_poll - now if was_last else pause)
+
+
+def _count_polled(step: Step) -> int:
+    """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
+    left = [leg.is_base for leg in step.all_legs if not leg.is_done]
+    bases = sum(left)
+    most = step.inputs.max_parallel_runs or len(left)
+    return max(1, min(len(left) - bases, most) + min(bases, most))
 
 
 def _ended(run: Run) -> Run | NotCompleted:
@@ -280,7 +288,7 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
         if problems := problems_of(leg, run):
             trial.release()  # no run that the user means
             raise InputError(problems)
-        step.context = with_run_metadata(step.context, provenance_of(run, step.context.repository))
+        step.context = with_provenance(step.context, run)
         step.publisher.pages.owe(report_of(step, UNFINISHED))
 
 
@@ -313,28 +321,17 @@ def problems_of(leg: Leg, run: Run) -> list[Problem]:
             f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
             f"or leave {name} empty.",
         )
-        for name, id_ in _ids_of(run).items()
-        if given[name] not in ("", id_)
+        for name, id_ in run.ids.items()
+        if id_ and given[name] not in ("", id_)
     ]
     recorded = recorded_leg(run)
-    by_ids = not leg.name and {*_ids_of(run).values()} <= {*recorded.split(" · ")}
+    by_ids = not leg.name and {*filter(None, run.ids.values())} <= {*recorded.split(" · ")}
     if not problems and recorded not in ("", leg.key) and not by_ids:
         what = (
             f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
         )
         problems = [Problem("run_id", what)]
     return problems
-
-
-def not_shown(leg: Leg, run: Run) -> str:
-    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
-    names = [name for name, id_ in ids_of(leg.inputs).items() if id_ and name not in _ids_of(run)]
-    nouns = in_words([noun(name) for name in names])
-    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
-
-
-def _ids_of(run: Run) -> dict[str, str]:
-    return {name: id_ for name in LAUNCH_IDS if (id_ := getattr(run, name))}
 
 
 def recorded_leg(run: Run) -> str:
