@@ -28,7 +28,7 @@ from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
 from coval_gate.inputs.fields import RunSource
-from coval_gate.inputs.inputs import Problem, ids_of, noun
+from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher
@@ -75,8 +75,11 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
                 trial.release()  # the id is wrong: there is no run to cancel
             raise
     trial.is_given_up = isinstance(outcome, Aborted)
-    if trial.is_given and trial.run and (text := _not_shown(session.leg, trial.run)):
-        session.warn(text)
+    if trial.is_given and trial.run:
+        unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
+        if unseen:
+            which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
+            session.warn(f"Coval does not show every id of {which}.")
     yield from _find_attached(session, trial)
     return outcome
 
@@ -89,13 +92,6 @@ def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     if isinstance(ended, Aborted):
         return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
     return (yield from collect(session, trial, ended))
-
-
-def _not_shown(leg: Leg, run: Run) -> str:
-    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
-    names = [name for name, id_ in ids_of(leg.inputs).items() if id_ and not run.ids[name]]
-    nouns = in_words([noun(name) for name in names])
-    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
 
 
 def confirm(session: LegRun) -> Procedure[None]:
