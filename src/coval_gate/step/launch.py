@@ -28,17 +28,7 @@ from coval_gate.base.errors import (
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
-from coval_gate.ci.host import (
-    BRANCH,
-    COMMIT,
-    IS_BASE,
-    LEG,
-    MATRIX,
-    PULL_REQUEST,
-    REPETITION,
-    REPOSITORY,
-    Context,
-)
+from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, Context
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for

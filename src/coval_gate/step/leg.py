@@ -22,15 +22,7 @@ from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, Run
 from coval_gate.gate.verdict import Cancellation, Outcome
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
-from coval_gate.inputs.inputs import (
-    LABELS,
-    LAUNCH_IDS,
-    LAUNCHING_MODES,
-    WHAT,
-    Inputs,
-    LegInputs,
-    effective,
-)
+from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
 
 if TYPE_CHECKING:
     from coval_gate.gate.compared import Standing

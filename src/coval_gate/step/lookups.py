@@ -25,15 +25,7 @@ from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition,
 from coval_gate.coval.session import Session
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
-from coval_gate.history.tags import (
-    BRANCH,
-    FAILED,
-    PREFIX,
-    branch_tag,
-    is_marked,
-    pull_request_of,
-    tags_of,
-)
+from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
 from coval_gate.step.step import LegRun
