@@ -69,18 +69,6 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
         pause = min(LONGEST_PAUSE, pause * 2)
 
 
-def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
-    """Return whether the run needs no cancelling any more. Until the deadline, Coval may not know it yet."""
-    try:
-        ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
-    except CovalError as error:
-        session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
-        return False
-    if ended.outcome == "cancelled":
-        session.log(f"Cancelled run {run_id}: {why}.")
-    return True
-
-
 def cancel_runs(
     session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
 ) -> Procedure[list[Cancellation | CovalError]]:
@@ -146,10 +134,9 @@ def find_launched(
         settled = last_open + settling
         if isinstance(outcome, Found) and outcome.runs:
             return outcome.runs[0]
-        failed = (
-            isinstance(outcome, LaunchUncertain) and not open_calls and not _may_pass(outcome, began_search - last_open)
-        )
-        if failed or now >= min(settled, until):  # the response may have come during the search
+        if (not open_calls and _is_final(outcome, began_search - last_open)) or now >= min(
+            settled, until
+        ):  # the response may have come during the search
             late = yield from _late_response(trial, 0.0)
             if not isinstance(late, str):
                 return late
@@ -169,15 +156,20 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
     """`lacking`: seconds until the search could be sure that there is no run."""
     if math.isinf(settling):
         return LaunchUncertain(titles.LAUNCH_UNCERTAIN, "Coval does not list the run that may have been launched.")
-    looked = "" if is_open else f" in the {duration(settling - lacking)}"
-    still_open = ", and the connection was still open," if is_open else ""
-    until = " when" if is_open else " until"
+    how_long = "while the connection was open" if is_open else f"in the {duration(settling - lacking)}"
     return LaunchUncertain(
         titles.LAUNCH_UNCERTAIN,
-        f"Coval did not list the run{looked}{still_open}{until} max_wait_time was over. The step needs "
+        f"Coval did not list the run {how_long} until max_wait_time was over. The step needs "
         f"{duration(settling)} after the end of the connection to be sure that no run began.",
         advice=f"To give it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
     )
+
+
+def _is_final(outcome: Found | LaunchUncertain, waited: float) -> bool:
+    """Return whether a search failed, and goes on to fail: for some time, a response may not be Coval's."""
+    if isinstance(outcome, Found):
+        return False
+    return outcome.rejection is None or outcome.rejection.by_coval or waited >= FOREIGN
 
 
 def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | None]:
@@ -201,7 +193,9 @@ def _search(
 ) -> Procedure[Found | LaunchUncertain]:
     """Return the runs with the trial's key, and those that hide their tags; `before` if no time is left."""
     try:
-        sought = Sought(trial.ids, trial.key, may_be=lambda run: _is_created(run, since()), must_know=True)
+        sought = Sought(
+            trial.ids, trial.key, may_be=lambda run: run.created is None or run.created >= since(), must_know=True
+        )
         return (yield from search(session, sought))
     except CovalError as error:
         if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and error.too_late:
@@ -212,17 +206,6 @@ def _search(
             advice=error.advice,
             rejection=error if isinstance(error, Rejected) else None,
         )
-
-
-def _may_pass(error: LaunchUncertain, waited: float) -> bool:
-    """Return whether to search again after so many seconds: the response was not Coval's."""
-    return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
-
-
-def _is_created(run: Run, since: float) -> bool:
-    """Return whether a run may be younger than `since`, in seconds since the epoch."""
-    created = run.created
-    return created is None or created >= since
 
 
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
@@ -304,8 +287,16 @@ class EarlierRuns(NamedTuple):
         all_or_first_error((yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)))
 
     def _cancel(self, run_id: str, why: str) -> Procedure[bool]:
-        """`why` ends the line in the log."""
-        return cancel_or_warn(self.session.within(CANCELLING), run_id, why)
+        """Return whether the run needs no cancelling any more. `why` ends the line in the log."""
+        session = self.session.within(CANCELLING)
+        try:  # it is listed, so a 404 means that Coval does not know it yet
+            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
+        except CovalError as error:
+            session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+            return False
+        if ended.outcome == "cancelled":
+            session.log(f"Cancelled run {run_id}: {why}.")
+        return True
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
@@ -344,7 +335,7 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
 
     `keep_newest`: if the id of the run is unknown, the newest one is that run.
     """
-    if not (Duty.CANCEL_OTHERS in trial.duties and trial.tags):
+    if Duty.CANCEL_OTHERS not in trial.duties:
         return
     runs = (yield from search(session, Sought(trial.ids, trial.key))).runs
     if runs and keep_newest and not trial.run_id:

@@ -15,7 +15,7 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.base.text import duration
-from coval_gate.coval.model import Run, RunResult, TrendRun
+from coval_gate.coval.model import RunResult
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.findings import Findings, findings_of
@@ -229,7 +229,7 @@ def _explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     run = leg.first.run
     if leg.result and run:
         if session.inputs.html_path and not judgement.repetition:
-            leg.trend = yield from _trend(session, run, leg.result)
+            leg.trend = yield from fetch_trend(session, run, leg.result)
         leg.details = yield from fetch_details(
             session,
             leg.result,
@@ -243,12 +243,6 @@ def _log_checks(session: Session, judgement: Judgement, result: RunResult | None
     findings = yield from beside(partial(findings_of, judgement, result))
     session.log(*check_lines(*listed(findings)))
     return findings
-
-
-def _trend(session: Session, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
-    baseline = session.inputs.baseline
-    tag = baseline.name if baseline and baseline.kind == "tag" else ""
-    return fetch_trend(session, run, metrics={metric.id for metric in result.metrics}, tag=tag)
 
 
 def accompany(session: LegRun, base: Base) -> Procedure[None]:

@@ -34,7 +34,7 @@ from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
-from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.step import LegRun, StepRun
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Launcher(NamedTuple):
         """
         trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
         cancel = inputs.cancel_on_interrupt
-        resumes = inputs.resume and not instead and self._tags.has_earlier_attempt
+        resumes = inputs.resume and not instead and self.trial.tags.has_earlier_attempt
         earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
@@ -194,12 +194,6 @@ class Launcher(NamedTuple):
         raise AssertionError  # the last round returns or raises
 
     @property
-    def _tags(self) -> Tags:
-        if self.trial.tags is None:
-            raise ValueError("the run was launched elsewhere")
-        return self.trial.tags
-
-    @property
     def _request(self) -> LaunchRequest:
         if self.trial.request is None:
             raise ValueError("the run was launched elsewhere")
@@ -230,7 +224,7 @@ class Launcher(NamedTuple):
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        return later.cancel.EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
+        return later.cancel.EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -261,26 +255,26 @@ FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def request_of(session: LegRun, repetition: int) -> tuple[LaunchRequest, Tags]:
-    step, leg = session.step, session.leg
+    whole, leg, inputs = session.step.context, session.leg, session.leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
     # Runs of the base agent are none of the branch's.
-    context = step.context._replace(branch="") if repetition or leg.is_base else step.context
-    request, own = _identity(context, leg, repetition)
-    nonce = f"{session.randomness.getrandbits(32):08x}"
-    tags = tags_for(context, request, nonce, own)
-    branch = "" if leg.is_base else tags_for(step.context, request, nonce, own).branch
-    return with_tags(_with_leg(request, leg, repetition, branch), tags.to_send), tags
-
-
-def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
-    """Return the request without tags, and what else identifies the run within the step.
-
-    Only names in a file count, which may list two legs that run the same. Other names may change in the next attempt.
-    """
-    inputs = leg.inputs
+    context = whole._replace(branch="") if repetition or leg.is_base else whole
+    request = launch_request(inputs, context)
+    # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
     name = leg.name if leg.is_listed else "base" if leg.is_base else ""
     own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
-    return launch_request(inputs, context), own
+    nonce = f"{session.randomness.getrandbits(32):08x}"
+    tags = tags_for(context, request, nonce, own)
+    # A step in mode wait must know the leg, and the repetition's number.
+    customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
+    if leg.is_base:
+        customer[IS_BASE] = True
+    if repetition:
+        customer[REPETITION] = repetition
+        if not leg.is_base and (branch := tags_for(whole, request, nonce, own).branch):
+            customer[BRANCH] = branch
+    request = request._replace(metadata=request.metadata._replace(customer=customer))
+    return with_tags(request, tags.to_send), tags
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
@@ -298,14 +292,6 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
         config_overrides=inputs.config_overrides,
         metadata=_metadata(inputs, context),
     )
-
-
-def _with_leg(request: LaunchRequest, leg: Leg, repetition: int, branch: str) -> LaunchRequest:
-    """Add what a step in mode wait must know: the leg, and the repetition's number."""
-    again = {REPETITION: repetition, **({BRANCH: branch} if branch else {})} if repetition else {}
-    base = {IS_BASE: True} if leg.is_base else {}
-    customer = {**request.metadata.customer, LEG: leg.key, **base, **again}
-    return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
 def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:

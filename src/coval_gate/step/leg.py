@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
 
+NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode
 
@@ -92,7 +93,7 @@ class Trial:
         repetition: int = 0,
         request: LaunchRequest | None = None,
         ids: Mapping[str, str] | None = None,
-        tags: Tags | None = None,
+        tags: Tags = NO_TAGS,
         run_id: str = "",
         save: Callable[[], None] = lambda: None,
     ) -> None:
@@ -119,12 +120,12 @@ class Trial:
     @property
     def key(self) -> str:
         """The tag that only this run has; empty for a run that was launched elsewhere."""
-        return self.tags.key if self.tags else ""
+        return self.tags.key
 
     @property
     def is_given(self) -> bool:
         """Whether the run was launched elsewhere."""
-        return self.tags is None
+        return not self.key
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
@@ -133,7 +134,7 @@ class Trial:
 
     @property
     def sent_tags(self) -> tuple[str, ...]:
-        return () if self.resumed or self.tags is None else self.tags.to_send
+        return () if self.resumed else self.tags.to_send
 
     @property
     def is_active(self) -> bool:

@@ -87,7 +87,8 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
         if inputs.api_key is None:
             return later.judgement.skipped(step.context.secrets_withheld_from)
         yield from _plan_legs(step)
-        yield from locate(step)
+        until = announcing(step.clock.now(), step.deadline)
+        step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
         return (yield from MODES[inputs.mode](step.session()))
     except GateError as error:
         problem = error
@@ -335,13 +336,6 @@ def _without_effect(step: Step) -> Iterator[str]:
         return
     if inputs.supersede and inputs.mode in LAUNCHING_MODES and not is_identified(step.context):
         yield "supersede has no effect here: nothing tells which earlier runs are of this step."
-
-
-def locate(step: Step) -> Procedure[None]:
-    """Find out which commit is tested, if pages need it and the event does not show it."""
-    until = announcing(step.clock.now(), step.deadline)
-    pages = step.publisher.pages
-    step.context = yield from pages.locate(step.context, step.inputs, until=until)
 
 
 def _add_seeds(step: Step) -> None:

@@ -7,7 +7,7 @@ show less.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -208,13 +208,13 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
     yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
 
 
-def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: str) -> Procedure[tuple[TrendRun, ...]]:
+def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
     """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
 
-    Agent, persona and test set are the same. `metrics`: ids to return averages of. `tag`: the baseline's, or empty.
+    Agent, persona and test set are the same. They have averages of the metrics of the `result`.
     """
     began = _created(run)
-    if began is None or not all(getattr(run, name) for name in LAUNCH_IDS):
+    if began is None or not all(run.ids.values()):
         return ()
     sought = Sought(
         run.ids,
@@ -228,16 +228,16 @@ def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: st
         earlier = (yield from search(_briefly(session, TREND), sought)).runs[:MOST_EARLIER]
     except CovalError:
         return ()
-    return tuple(_trend_run(other, metrics, tag) for other in earlier)
-
-
-def _trend_run(run: Run, metrics: Collection[str], tag: str) -> TrendRun:
-    return TrendRun(
-        run_id=run.run_id,
-        created=_iso(run),
-        averages={metric_id: mean for metric_id, mean in run.averages.items() if metric_id in metrics},
-        is_baseline=bool(tag) and has_tag(run, tag),
-        failed=is_marked(run, FAILED),
+    metrics, baseline = {metric.id for metric in result.metrics}, session.inputs.baseline
+    return tuple(
+        TrendRun(
+            run_id=other.run_id,
+            created=_iso(other),
+            averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
+            is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
+            failed=is_marked(other, FAILED),
+        )
+        for other in earlier
     )
 
 

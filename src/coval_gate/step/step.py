@@ -24,7 +24,7 @@ from coval_gate.coval.resources import RunTemplate
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import FILE, NO_FILE, Problem, key_in, parse_inputs
-from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, write_state
+from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Step:
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
     def begin_trial(
-        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
+        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, repetition: int = 0
     ) -> Trial:
         """The trial is saved as soon as it is guarded."""
         trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)

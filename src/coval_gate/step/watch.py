@@ -214,14 +214,8 @@ def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
 
 
 def _observation(run: Run, now: float) -> Observation:
-    if run.progress is None:
-        return Observation(at=now, running=not run.is_queued)
-    return Observation(
-        at=now,
-        running=not run.is_queued,
-        done=run.progress.done,
-        total=run.progress.total,
-    )
+    done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
+    return Observation(now, not run.is_queued, done, total)
 
 
 @dataclass(frozen=True, slots=True)
