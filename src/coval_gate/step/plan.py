@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate import step as later
 from coval_gate.base.errors import CovalError, InputError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing, sizing
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.coval.session import Session
-from coval_gate.inputs.inputs import Inputs, Problem, ids_of
+from coval_gate.inputs.inputs import Inputs, Problem, ids_of, noun
 from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
@@ -40,17 +39,15 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     total = _total(step)
-    if inputs.api_key is None and total is None and inputs.max_simulations:
-        looked.unchecked.append("max_simulations, because the size is unknown.")
+    _check_limit(step, total, looked)
     lines = [
         *_leg_lines(step, looked),
         *_threshold_lines(step),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     step.host.quote(*lines)
-    problems = [*looked.problems, *_over_the_cap(step, total)]
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
+    if looked.problems:
+        raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
         leg.judgement, leg.is_done = later.judgement.planned(_leg_summary(leg)), True
     return later.judgement.planned(_summary(step, total))
@@ -74,9 +71,7 @@ def _look_up(session: StepRun) -> Procedure[Looked]:
 
 def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
     """Return the mistakes that a launch of the leg would find: metrics that it will lack, a baseline that is none."""
-    inputs, works = session.leg.inputs, [later.lookups.check_names(session)]
-    if inputs.baseline and inputs.baseline.kind != "base":
-        works.append(later.lookups.check_baseline(session, inputs.baseline, ids_of(inputs), session.step.context))
+    works = [later.lookups.check_names(session), later.lookups.check_baseline(session)]
     found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
     return [problem for problems in found for problem in problems]
 
@@ -105,19 +100,20 @@ def _total(step: Step) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _over_the_cap(step: Step, total: int | None) -> list[Problem]:
+def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
     most = step.inputs.max_simulations
     if most is None:
-        return []
+        return
     if total is None and step.inputs.api_key is None:
-        return []
-    if total is None:
+        looked.unchecked.append("max_simulations, because the size is unknown.")
+    elif total is None:
         what = (
             "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
             f"{PERMISSION}, or set test_case_ids."
         )
-        return [Problem("max_simulations", what)]
-    return [Problem("max_simulations", exceeded_text(step, total, most))] if total > most else []
+        looked.problems.append(Problem("max_simulations", what))
+    elif total > most:
+        looked.problems.append(Problem("max_simulations", exceeded_text(step, total, most)))
 
 
 def _leg_lines(step: Step, looked: Looked) -> list[str]:
@@ -199,14 +195,6 @@ def foresee(session: LegRun, cases: int) -> None:
 PERMISSION: Final = "test-sets:read"
 PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 LONGEST_NAME: Final = 60  # characters
-WORDS: Final = {"agent_id": "agent", "persona_id": "persona", "test_set_id": "test set"}  # by the inputs of the ids
-
-
-class Unknown(NamedTuple):
-    """Why it is not known how many test cases a test set has, and what a user can do about it."""
-
-    what: str
-    advice: str
 
 
 def plan_sizes(session: StepRun) -> Procedure[None]:
@@ -218,12 +206,12 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     most = session.inputs.max_simulations
     cases, unknown = yield from _counted_cases(session, partial(_test_set, session))
     if unknown and most:
-        id_, why = next(iter(unknown.items()))
+        id_, (why, advice) = next(iter(unknown.items()))
         what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
-        raise InputError([Problem("max_simulations", f"{what} {why.what} {why.advice}")])
+        raise InputError([Problem("max_simulations", f"{what} {why} {advice}")])
     if unknown:
-        id_, why = next(iter(unknown.items()))
-        session.log(f"Could not count the simulations on test set {id_}. {why.what}")
+        id_, (why, _) = next(iter(unknown.items()))
+        session.log(f"Could not count the simulations on test set {id_}. {why}")
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if unknown:
@@ -297,23 +285,22 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
 
 def _counted_cases(
     session: StepRun, read: Callable[[str], Procedure[TestSet]]
-) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
-    """Return sizes by test set, and the unknown; none where test cases are named. `read` may raise CovalError."""
+) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
+    """Return sizes by test set; and why others are unknown, with advice. None is counted where test cases are named.
+
+    `read` may raise CovalError.
+    """
     counted = [leg.inputs for leg in session.step.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
-    cases, unknown = dict[str, int](), dict[str, Unknown]()
+    cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
     for id_, test_set in zip(ids, test_sets, strict=True):
         if isinstance(test_set, CovalError):
-            unknown[id_] = Unknown(
-                test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
-            )
+            unknown[id_] = test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
         elif test_set.cases is None:
-            unknown[id_] = Unknown("Coval does not count its test cases.", "Set test_case_ids.")
+            unknown[id_] = "Coval does not count its test cases.", "Set test_case_ids."
         elif test_set.has_parameters:
-            unknown[id_] = Unknown(
-                "It has parameters, which may multiply its test cases.", "Leave max_simulations empty."
-            )
+            unknown[id_] = "It has parameters, which may multiply its test cases.", "Leave max_simulations empty."
         else:
             cases[id_] = test_set.cases
     return cases, unknown
@@ -348,8 +335,8 @@ def _plan_text(step: Step, total: int) -> str:
 def _names_text(step: Step) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(step.legs[0].inputs)
-    names = {word: step.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
-    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in names.items() if name]
+    names = {kind: step.name_of(kind, id_) for kind, id_ in ids.items()}
+    named = [f"{noun(kind)} {one_line(name, LONGEST_NAME)}" for kind, name in names.items() if name]
     return f" ({', '.join(named)})" if named else ""
 
 
