@@ -10,7 +10,7 @@ that run could be from its own earlier attempt, the step does not launch another
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from coval_gate.base import titles
@@ -251,43 +251,18 @@ class EarlierRuns(NamedTuple):
         )
         others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
         superseded = [run.run_id for run in others if self.tags.supersedes(tags_of(run))]
-        yield from self._all([self._cancel(run_id, "superseded by this run") for run_id in superseded])
+        yield from self.cancel(superseded, "superseded by this run")
         if unknown := _unknown(unfinished):
             self.session.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
             )
 
-    def end_repetitions(
-        self, repetitions: Collection[Tags], *, taken: Collection[str], guarded: Callable[[str], Trial]
-    ) -> Procedure[None]:
-        """Cancel the unfinished runs of earlier attempts that have tags like `repetitions`, except `taken` (ids).
-
-        `guarded` lets the post step cancel what fails here. If Coval does not list the runs, only warn.
-        """
-        if self.tags.origin is None:
-            return
-        try:
-            listed = yield from self._listed(CANCELLING)
-        except CovalError as error:
-            self.session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
-            return
-        left = [
-            guarded(run.run_id)
-            for run in listed.runs
-            if not (run.is_over or run.run_id in taken)
-            and any(repetition.continues(tags_of(run)) for repetition in repetitions)
-        ]
-        yield from self._all([self._end(trial) for trial in left])
-
-    def _end(self, trial: Trial) -> Procedure[None]:
-        if (yield from self._cancel(trial.run_id, "a repetition of an earlier attempt, which nothing needs now")):
-            trial.release()
-
-    def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
-        all_or_first_error((yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)))
+    def cancel(self, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
+        """Return of each run whether it needs no cancelling any more. `why` ends a line in the log."""
+        calls = (self._cancel(run_id, why) for run_id in run_ids)
+        return all_or_first_error((yield from together(calls, self.session.clock, at_once=MOST_AT_ONCE)))
 
     def _cancel(self, run_id: str, why: str) -> Procedure[bool]:
-        """Return whether the run needs no cancelling any more. `why` ends the line in the log."""
         session = self.session.within(CANCELLING)
         try:  # it is listed, so a 404 means that Coval does not know it yet
             ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
@@ -301,12 +276,12 @@ class EarlierRuns(NamedTuple):
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
         try:
-            return (yield from self._listed(LOOKUP_PATIENCE))
+            return (yield from self.listed(LOOKUP_PATIENCE))
         except CovalError as error:
             advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
-    def _listed(self, patience: float) -> Procedure[Found]:
+    def listed(self, patience: float) -> Procedure[Found]:
         """Raises CovalError if Coval does not list the runs for `patience` seconds."""
         if not self.tags.group:
             return Found()

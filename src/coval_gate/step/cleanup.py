@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
-from coval_gate.base.times import ACCEPTING, MARKING
+from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
 from coval_gate.coval.model import COMPLETED
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import not_accepted_text, not_marked_text, not_taken_text, standing_text, unjudged_text
 from coval_gate.gate.judgement import Judgement, errored, gravest, with_end_of_repetition
-from coval_gate.gate.verdict import Cancellation, Completed, Errored, Verdict
+from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.history.standing import accept, take_tag
-from coval_gate.history.tags import FAILED, mark, pull_request_of
+from coval_gate.history.tags import FAILED, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import EarlierRuns, cancel_runs, cancel_trial, end_other_launches, find_launched
@@ -78,11 +79,16 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
         cleanups += [_end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
-        for leg, trial in concerned:
-            if leg.is_base:
-                _warn_of_failed_end(session.of(leg), trial)
+        for leg, trial in concerned:  # the verdict is about the tested run
+            if leg.is_base and trial.ended and trial.ended.outcome == "failed":
+                what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
+                why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
+                session.of(leg).warn(f"{what} {why}")
     judgement = _with_cancellations(step, judgement)
-    if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in step.trials):
+    launched = [
+        trial for trial in step.trials if trial.run_id or (trial.ended and trial.ended.outcome != "not_launched")
+    ]
+    if hurried and inputs.mode != "cancel" and not launched:
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
 
@@ -92,10 +98,6 @@ def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
     if leg.is_base and not step.is_hurried and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
-
-
-def _was_not_launched(trial: Trial) -> bool:
-    return not trial.run_id and (trial.ended is None or trial.ended.outcome == "not_launched")
 
 
 def clean_up_leg(session: LegRun) -> Procedure[None]:
@@ -125,13 +127,6 @@ def _verdict_of_base(step: Step, base: Leg) -> Verdict:
     tested = [leg for leg in step.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
     left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
     return left[0] if left and left[0] else Verdict.PASSED
-
-
-def _warn_of_failed_end(session: Session, trial: Trial) -> None:
-    """The verdict is about the tested run, so this is only a warning."""
-    if trial.ended and trial.ended.outcome == "failed":
-        what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
-        session.warn(f"{what} could not be cancelled: {trial.ended.reason}. The post step tries again.")
 
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
@@ -169,15 +164,26 @@ def _may_have_leftovers(step: Step, leg: Leg) -> bool:
 def _end_leftovers(session: LegRun) -> Procedure[None]:
     """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
     leg = session.leg
-
     request, own = request_of(session, 0)
     earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
+    try:
+        listed = yield from earlier.listed(CANCELLING)
+    except CovalError as error:
+        session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+        return
     numbers = range(1, leg.inputs.repeat_on_failure + 1)
     repetitions = [request_of(session, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}
-    return earlier.end_repetitions(
-        repetitions, taken=taken, guarded=lambda run_id: session.step.guard_leftover(leg, run_id)
-    )
+    left = [
+        session.step.guard_leftover(leg, run.run_id)  # the post step cancels what fails here
+        for run in listed.runs
+        if not (run.is_over or run.run_id in taken)
+        and any(repetition.continues(tags_of(run)) for repetition in repetitions)
+    ]
+    why = "a repetition of an earlier attempt, which nothing needs now"
+    ended = yield from earlier.cancel([trial.run_id for trial in left], why)
+    for trial in compress(left, ended):
+        trial.release()
 
 
 def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
@@ -284,7 +290,7 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             owe_mark(step, trial, own)
     owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]
     if owing:
-        yield from _mark(step, owing, judgement)
+        yield from _mark(step, owing)
     works = [_settle(step, leg, own) for leg, own in judged]
     problems: list[Judgement] = []
     for (leg, _), result in zip(judged, (yield from together(works, step.clock)), strict=True):
@@ -297,8 +303,9 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
     """Accept the leg's first run, or let it fill the tag of the baseline. Raises CovalError if it is not accepted."""
     source, trial = leg.inputs.baseline, leg.first
-    session = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING)
-    if source is None or not (leg.inputs.accept or (source.kind == "tag" and _is_of_branch(step))):
+    session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
+    is_of_branch = not (context.is_local or context.of_pull_request or context.pull_request is not None)
+    if source is None or not (leg.inputs.accept or (source.kind == "tag" and is_of_branch)):
         return
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
@@ -324,12 +331,6 @@ def _session_of(step: Step, leg: Leg, most: float = MARKING) -> Session:
     return session.until(min(now + most, max(now, session.deadline)))
 
 
-def _is_of_branch(step: Step) -> bool:
-    """Return whether the step is a CI system's, and of no pull request."""
-    context = step.context
-    return not (context.is_local or context.of_pull_request or context.pull_request is not None)
-
-
 def _may_be_baseline(step: Step, trial: Trial) -> bool:
     """A search finds no run of a pull request. Judging a run again on a laptop changes nothing for others."""
     if step.context.is_local and step.inputs.mode == "wait":
@@ -348,8 +349,8 @@ def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     return step.context.pull_request is None and pull_request_of(run) is None
 
 
-def _mark(step: Step, owing: list[tuple[Leg, Trial]], judgement: Judgement) -> Procedure[None]:
-    """Warn once of failures. The post step retries transient ones. `judgement`: its advice stands once."""
+def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
+    """Warn once of failures. The post step retries transient ones."""
     marks = (mark(_session_of(step, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
     results = yield from together(marks, step.clock)
     problems: dict[str, CovalError] = {}
@@ -362,5 +363,4 @@ def _mark(step: Step, owing: list[tuple[Leg, Trial]], judgement: Judgement) -> P
             _session_of(step, leg).log(f"Marked run {trial.run_id}: no later run is compared with it.")
     if problems:
         first = next(iter(problems.values()))
-        told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
-        step.warn(not_marked_text(list(problems), first.what, "" if first.advice == told else first.advice))
+        step.warn(not_marked_text(list(problems), first.what, first.advice))

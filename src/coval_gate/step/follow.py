@@ -152,11 +152,9 @@ def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
     run = trial.run
     if run is None or session.leg.is_base or session.inputs.mode != "wait":
         return
-    if is_marked(run, ATTACHED):
-        trial.attached = True
-        return
-    if is_marked(run, UNANSWERED):
-        trial.attached = False
+    is_attached = is_marked(run, ATTACHED)
+    if is_attached or is_marked(run, UNANSWERED):
+        trial.attached = is_attached
         return
     noted = run.metadata.get(AGENT_TYPE)
     if isinstance(noted, str) and noted:

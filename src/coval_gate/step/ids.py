@@ -10,9 +10,9 @@ each agent has its own. A step with one agent leaves that to Coval, and is launc
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.records import NamedTuple
@@ -40,6 +40,23 @@ from coval_gate.inputs.fields import Unset
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared, ids_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
+
+Part = TypeVar("Part", bound=Identified)
+Named = Agent | Persona | TestSet | MetricDefinition
+
+KEY: Final = "api_key"
+CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
+NO_KEY: Final = 401
+NOT_FOUND: Final = 404
+WRONG: Final = (400, 422)  # Coval rejects the id itself
+MOST_METRICS: Final = 50  # of metric_ids that are looked up
+NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
+MOST_LISTED: Final = 500  # resources of a kind
+MOST_SHOWN: Final = 3  # ids of one name
+
+Names = dict[str, list[str]]  # ids by folded name
+KINDS: Final[dict[str, Kind[Named]]] = {**OF_RUNS, "base_agent_id": AGENT, "metric_ids": METRIC}  # by input
+MOST_NAMED: Final = 5  # mutations
 
 
 def expand(step: Step) -> Procedure[Inputs]:
@@ -70,10 +87,6 @@ def expand(step: Step) -> Procedure[Inputs]:
     withheld = step.context.secrets_withheld_from
     check_inputs(inputs, missing, step.runtime.environ, withheld, step.file)
     return inputs
-
-
-def _ids(resources: Iterable[Identified]) -> set[str]:
-    return {resource.id for resource in resources}
 
 
 def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
@@ -113,31 +126,21 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
 
     The log says what is left out. Raises CovalError, and InputError if no leg is left.
     """
-    step = session.step
-    inputs, legs = session.inputs, step.legs
-    until = preparing(session.clock.now(), session.deadline)
-    template = step.template
-    if template is None:
-        return legs
-    takes_mutations = is_of_template(step)
-    takes_cases = inputs.test_case_ids == template.test_case_ids != ()
-    agents = list(dict.fromkeys(ids_of(leg.inputs)["agent_id"] for leg in legs)) if takes_mutations else []
-    sets = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs)) if takes_cases else []
-    clock = session.clock
-    reading = (session.client.list(mutations_of(agent), until=until) for agent in agents)
-    mutations = yield from together(reading, clock)
-    cases = yield from together((session.client.list(cases_of(test_set), until=until) for test_set in sets), clock)
-    of_agent = dict(zip(agents, map(_ids, all_or_first_error(mutations)), strict=True))
-    of_set = dict(zip(sets, map(_ids, all_or_first_error(cases)), strict=True))
+    step, inputs = session.step, session.inputs
+    own_mutations, own_cases = {}, {}
+    if is_of_template(step):
+        own_mutations = yield from _ids_in(session, mutations_of, "agent_id")
+    if step.template and inputs.test_case_ids == step.template.test_case_ids != ():
+        own_cases = yield from _ids_in(session, cases_of, "test_set_id")
     kept: list[Leg] = []
     for leg in step.all_legs:
         ids = ids_of(leg.inputs)
-        if ids["agent_id"] in of_agent:
-            own = tuple(id_ for id_ in inputs.mutation_ids if id_ in of_agent[ids["agent_id"]])
+        if ids["agent_id"] in own_mutations:
+            own = tuple(id_ for id_ in inputs.mutation_ids if id_ in own_mutations[ids["agent_id"]])
             _log_left_out(session, leg, "mutation", len(inputs.mutation_ids) - len(own), "of another agent")
             leg.inputs = leg.inputs._replace(mutation_ids=own)
-        if ids["test_set_id"] in of_set:
-            own = tuple(id_ for id_ in inputs.test_case_ids if id_ in of_set[ids["test_set_id"]])
+        if ids["test_set_id"] in own_cases:
+            own = tuple(id_ for id_ in inputs.test_case_ids if id_ in own_cases[ids["test_set_id"]])
             _log_left_out(session, leg, "test case", len(inputs.test_case_ids) - len(own), "of another test set")
             leg.inputs = leg.inputs._replace(test_case_ids=own)
             if not own:
@@ -150,26 +153,18 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     return kept
 
 
+def _ids_in(session: StepRun, kind_of: Callable[[str], Kind[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
+    """Return the ids of what the agents or test sets of the legs have, by the ids of these. Raises CovalError."""
+    owners = list(dict.fromkeys(ids_of(leg.inputs)[owner] for leg in session.step.legs))
+    until = preparing(session.clock.now(), session.deadline)
+    calls = (session.client.list(kind_of(id_), until=until) for id_ in owners)
+    listed = all_or_first_error((yield from together(calls, session.clock)))
+    return {id_: {part.id for part in parts} for id_, parts in zip(owners, listed, strict=True)}
+
+
 def _log_left_out(session: StepRun, leg: Leg, noun: str, count: int, why: str) -> None:
     if count:
         session.log(f"{leg.name or 'The run'} leaves out {plural(count, noun)} of the template: {why}.")
-
-
-Named = Agent | Persona | TestSet | MetricDefinition
-
-KEY: Final = "api_key"
-CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
-NO_KEY: Final = 401
-NOT_FOUND: Final = 404
-WRONG: Final = (400, 422)  # Coval rejects the id itself
-MOST_METRICS: Final = 50  # of metric_ids that are looked up
-NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
-MOST_LISTED: Final = 500  # resources of a kind
-MOST_SHOWN: Final = 3  # ids of one name
-
-Names = dict[str, list[str]]  # ids by folded name
-KINDS: Final[dict[str, Kind[Named]]] = {**OF_RUNS, "base_agent_id": AGENT, "metric_ids": METRIC}  # by input
-MOST_NAMED: Final = 5  # mutations
 
 
 class Looked(NamedTuple):
@@ -214,12 +209,9 @@ def prepared(session: StepRun) -> StepRun:
 
 
 def look_up_mutations(session: StepRun, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
-    step = session.step
-    if is_of_template(step):
-        return
-    read = yield from read_mutations(session, legs, until=session.deadline)
-    looked.problems.extend(mutation_problems(step, read))
-    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
+    problems, unread = yield from _check_mutations(session, legs)
+    looked.problems.extend(problems)
+    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in unread.items())
 
 
 def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[str] = ()) -> Procedure[Looked]:
@@ -275,11 +267,11 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
         return error
     until = preparing(session.clock.now(), session.deadline)
-    names = yield from together((_names(session, name, until) for name in doubtful), session.clock)
+    reading = (_names(session, name, until) for name in doubtful)
+    names = all_or_first_error((yield from together(reading, session.clock)))
     lines = [
         f"{name} takes ids, not names; {in_words([_meant(name, text, listed) for text in texts])}."
-        for (name, texts), result in zip(doubtful.items(), names, strict=True)
-        for listed in [result if isinstance(result, dict) else {}]
+        for (name, texts), listed in zip(doubtful.items(), names, strict=True)
     ]
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
@@ -288,9 +280,7 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
 def _doubtful(session: Session) -> dict[str, list[str]]:
     """Return the ids of an unusual length, by input."""
     usual = _usual_lengths()
-    values = {name: getattr(session.inputs, name) for name in usual}
-    ids = {name: [value] if isinstance(value, str) else [*value] for name, value in values.items()}
-    unusual = {name: [id_ for id_ in ids[name] if id_ and len(id_) != usual[name]] for name in ids}
+    unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
     return {name: texts for name, texts in unusual.items() if texts}
 
 
@@ -318,25 +308,35 @@ def _meant(name: str, text: str, names: Mapping[str, list[str]]) -> str:
     return f"{quoted(text)} has {plural(len(text), 'character')} in place of the usual {_usual_lengths()[name]}"
 
 
-class Mutations(NamedTuple):
-    """The ids of agents' mutations, and why those of other agents could not be read; both by the agents' ids."""
-
-    of_agent: dict[str, frozenset[str]]
-    unread: dict[str, str]
-
-
 def check_mutations(session: StepRun) -> Procedure[None]:
-    """Log what cannot be read. Those of a run template are each agent's own. Raises InputError."""
-    step = session.step
-    legs = [leg.inputs for leg in step.legs]
-    if len(_agents(legs)) < 2 or is_of_template(step):
+    """Log what cannot be read. Raises InputError."""
+    legs = [leg.inputs for leg in session.step.legs]
+    if len(_agents(legs)) < 2:
         return
-    until = preparing(session.clock.now(), session.deadline)
-    read = yield from read_mutations(session, legs, until=until)
-    if problems := [*mutation_problems(step, read)]:
+    problems, unread = yield from _check_mutations(prepared(session), legs)
+    if problems:
         raise InputError(problems)
-    for agent_id, why in read.unread.items():
+    for agent_id, why in unread.items():
         session.log(f"Could not check whether agent {agent_id} has the mutations. {why}")
+
+
+def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[Problem], dict[str, str]]]:
+    """Return a problem for each agent with mutations that are not its own, with its place if the file sets them.
+
+    And why those of other agents could not be read, by their ids. Those of a run template are each agent's own.
+    """
+    step, of_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
+    if is_of_template(step):
+        return [], unread
+    agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
+    calls = (session.client.list(mutations_of(agent_id), until=session.deadline) for agent_id in agents)
+    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    for agent_id, result in zip(agents, results, strict=True):
+        if isinstance(result, CovalError):
+            unread[agent_id] = one_line(result.what)
+        else:
+            of_agent[agent_id] = {mutation.id for mutation in result}
+    return list(placed_problems(step.file, step.inputs, partial(_problems, of_agent=of_agent))), unread
 
 
 def is_of_template(step: Step) -> bool:
@@ -345,26 +345,7 @@ def is_of_template(step: Step) -> bool:
     return template is not None and step.inputs.mutation_ids == template.mutation_ids != ()
 
 
-def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
-    """Return the mutations of each agent that is to run with some."""
-    agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
-    calls = (session.client.list(mutations_of(agent_id), until=until) for agent_id in agents)
-    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
-    read = Mutations({}, {})
-    for agent_id, result in zip(agents, results, strict=True):
-        if isinstance(result, CovalError):
-            read.unread[agent_id] = one_line(result.what)
-        else:
-            read.of_agent[agent_id] = frozenset(mutation.id for mutation in result)
-    return read
-
-
-def mutation_problems(step: Step, read: Mutations) -> Iterator[Problem]:
-    """Yield a problem for each agent with mutations that are not its own, with its place if the file sets them."""
-    return placed_problems(step.file, step.inputs, partial(_problems, of_agent=read.of_agent))
-
-
-def _problems(inputs: Inputs, of_agent: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+def _problems(inputs: Inputs, of_agent: Mapping[str, set[str]]) -> Iterator[Problem]:
     for agent_id in inputs.agent_id:
         others = [id_ for id_ in inputs.mutation_ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
         if others:

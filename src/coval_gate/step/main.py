@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 
     Work = Callable[[LegRun], Procedure[object]]
 
+HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+    on:
+      workflow_dispatch:
+        inputs:
+          accept:
+            type: boolean
+    ...
+        accept: ${{ inputs.accept }}"""
+
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code: 0 if the check may be green, else 1."""
@@ -56,25 +65,12 @@ def evaluate(step: Step) -> Procedure[Published]:
             with tolerant(step.host, "A run could not be marked"):
                 judgement = yield from later.cleanup.settle_standing(step, judgement)
         judgement = yield from later.cleanup.clean_up(step, judgement)
-        yield from _find_names(step, judgement)
+        yield from later.report.find_names(step, judgement)
     except Interrupted:
         step.hurry()
         _begin_end()  # while Coval cancels the runs
         judgement = yield from later.cleanup.clean_up(step, later.judgement.interrupted())
     return (yield from step.publisher.publish(later.report.report_of(step, judgement), step.times))
-
-
-def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
-    """Names only inform: a signal meanwhile changes no verdict."""
-    mode = step.inputs.mode
-    if judgement.verdict is None or mode == "cancel" or not any(trial.run_id for trial in step.trials):
-        return
-
-    try:
-        with tolerant(step.host, "Names could not be looked up"):
-            yield from later.report.find_names(step)
-    except Interrupted:
-        step.hurry()
 
 
 def reach_judgement(step: Step) -> Procedure[Judgement]:
@@ -123,8 +119,12 @@ def _plan_legs(step: Step) -> Procedure[None]:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
-def run_legs(session: StepRun) -> Procedure[Judgement]:
-    yield from _prepare(session)
+def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
+    """Mode wait is mode run without the launch."""
+    if session.inputs.mode == "wait":
+        yield from later.follow.adopt_runs(session)
+    else:
+        yield from _prepare(session)
     yield from _side_by_side(session, session.step.all_legs, _evaluate)
     return _gravest(session.step)
 
@@ -144,20 +144,12 @@ def launch(session: StepRun) -> Procedure[Judgement]:
     return _gravest(step)
 
 
-def wait(session: StepRun) -> Procedure[Judgement]:
-    """Mode run without the launch."""
-    yield from later.follow.adopt_runs(session)
-    yield from _side_by_side(session, session.step.all_legs, _evaluate)
-    return _gravest(session.step)
-
-
 def cancel(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
-    return later.judgement.runs_cancelled(
-        (yield from later.cleanup.cancel_named(session.of(leg), session.inputs.run_id.ids))
-    )
+    ended = yield from later.cleanup.cancel_named(session.of(leg), session.inputs.run_id.ids)
+    return later.judgement.runs_cancelled(ended)
 
 
 def _evaluate(session: LegRun) -> Procedure[None]:
@@ -186,7 +178,8 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
     step, inputs = session.step, session.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
-        later.plan.foresee(session, cases)
+        for text in later.criteria.undecidable_texts(session.criteria, cases):
+            session.warn(text)
     trial = yield from launch_first(session)
     if step.is_announced or session.leg.is_base:
         return
@@ -229,13 +222,18 @@ def _side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedur
 
 def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     step, leg = session.step, session.leg
+    problem: GateError | None = None
     try:
         yield from work(session)
     except GateError as error:
-        _fail(session, error)
+        problem = error
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         session.report_bug()
-        _fail(session, InternalError(error))
+        problem = InternalError(error)
+    if problem:
+        leg.error = later.judgement.errored(problem)
+        if session.label:
+            session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())
     leg.is_done, leg.is_ending = True, len(step.all_legs) > 1
     step.changed.happen()
     if leg.is_ending:
@@ -244,28 +242,12 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
         step.changed.happen()
 
 
-def _fail(session: LegRun, error: GateError) -> None:
-    if session.label:
-        session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
-    session.leg.error = later.judgement.errored(error)
-
-
 MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
-    "run": run_legs,
+    "run": evaluate_legs,
     "launch": launch,
-    "wait": wait,
+    "wait": evaluate_legs,
     "cancel": cancel,
 }
-
-
-HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
-    on:
-      workflow_dispatch:
-        inputs:
-          accept:
-            type: boolean
-    ...
-        accept: ${{ inputs.accept }}"""
 
 
 def read_inputs(step: Step) -> Inputs:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_LINES: Final = 100
 MOST_NAMED: Final = 5  # legs
+PERMISSION: Final = "test-sets:read"
+PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
+LONGEST_NAME: Final = 60  # characters
 
 
 def plan_step(step: Step) -> Procedure[Judgement]:
@@ -182,19 +185,6 @@ def _summary(step: Step, total: int | None) -> str:
     most = inputs.repeat_on_failure
     again = f", and as many again for each of at most {plural(most, 'repetition')}" if most else ""
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."
-
-
-def foresee(session: LegRun, cases: int) -> None:
-    """Warn of thresholds that a run of so many test cases, in a step with so many legs, cannot decide."""
-    for text in later.criteria.undecidable_texts(
-        later.criteria.Criteria.from_inputs(session.inputs, legs=len(session.step.legs)), cases
-    ):
-        session.warn(text)
-
-
-PERMISSION: Final = "test-sets:read"
-PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
-LONGEST_NAME: Final = 60  # characters
 
 
 def plan_sizes(session: StepRun) -> Procedure[None]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
@@ -119,10 +119,7 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     now = step.clock.now()
     session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
     legs = {leg.name: leg for leg in step.legs}
-    works = [_Work(session.of(legs[trial.leg]), trial) for trial in trials]
-    results = yield from together([work.do() for work in works], session.clock)
-    for work, result in zip(works, results, strict=True):
-        work.report(result)
+    yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
 
 
 def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
@@ -135,40 +132,23 @@ def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
         step.warn(not_marked_text(failed, "there is no API key.", ""))
 
 
-class _Work:
-    """What the main step left of one trial."""
-
-    def __init__(self, session: Session, trial: Trial) -> None:
-        self._session = session
-        self._trial = trial
-        self._is_marking = False
-
-    def do(self) -> Procedure[None]:
-        """Raises CovalError."""
-        session, trial = self._session, self._trial
+def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
+    """Do what the main step left of one trial. What cannot be done is a warning."""
+    undone = "The run could not be cancelled"
+    try:
         if Duty.CANCEL in trial.duties:
-            trial.ended = yield from cancel_trial(session, trial)
+            ended = yield from cancel_trial(session, trial)
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(ended)}{which}.")
+        undone = "Could not check for a second run"
         yield from end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
-            self._is_marking = True
+            undone = ""
             sent = (trial.key,) if trial.key else ()
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
-
-    def report(self, result: CovalError | None) -> None:
-        session, trial = self._session, self._trial
-        if trial.ended:
-            which = f" ({trial.run_id})" if trial.run_id else ""
-            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if result:
-            session.warn(self._undone_text(result))
-        else:
-            trial.duties = frozenset()
-
-    def _undone_text(self, error: GateError) -> str:
-        trial = self._trial
-        if self._is_marking:
-            return not_marked_text([trial.run_id], error.what, error.advice)
-        missed = Duty.CANCEL in trial.duties and not trial.ended
-        undone = "The run could not be cancelled" if missed else "Could not check for a second run"
-        return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
+    except CovalError as error:
+        not_marked = not_marked_text([trial.run_id], error.what, error.advice)
+        session.warn("\n".join(filter(None, (f"{undone}: {error.what}", error.advice))) if undone else not_marked)
+    else:
+        trial.duties = frozenset()

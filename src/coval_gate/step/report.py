@@ -14,9 +14,11 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
+from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
+from coval_gate.ci.host import tolerant
 from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.session import Session
@@ -271,8 +273,18 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     return result_with_units(result, units), judgement
 
 
-def find_names(step: Step) -> Procedure[None]:
-    """Look up the names that the reports of all legs need, and no response has shown yet."""
+def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
+    """Look up the names that the report needs, and no response has shown. A signal meanwhile changes no verdict."""
+    if judgement.verdict is None or step.inputs.mode == "cancel" or not any(trial.run_id for trial in step.trials):
+        return
+    try:
+        with tolerant(step.host, "Names could not be looked up"):
+            yield from _find_names(step)
+    except Interrupted:
+        step.hurry()
+
+
+def _find_names(step: Step) -> Procedure[None]:
     session = _briefly(step.session(), NAMING)
     client, until = session.client, session.deadline
     wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
