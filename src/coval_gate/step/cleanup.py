@@ -94,7 +94,6 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
-    """Return the verdict by which the runs of a leg are left or cancelled."""
     if leg.is_base and not step.is_hurried and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
@@ -155,7 +154,6 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
     inputs = leg.inputs
     repeats = inputs.mode in WAITING_MODES and inputs.api_key is not None and inputs.repeat_on_failure > 0
     return repeats and inputs.resume and step.context.run_attempt not in ("", "1")

@@ -160,7 +160,6 @@ def _judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judg
 
 
 def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
-    """Find the earlier runs that the first run of a leg is compared with. Raises CovalError."""
     inputs, trial = session.inputs, session.leg.first
     if inputs.accept or trial.run is None or not isinstance(outcome, Completed):
         return None
@@ -330,7 +329,6 @@ def _why_no_base(
 
 
 def _want(step: Step, base: Base, number: int) -> None:
-    """Let the base run as often as this."""
     if number >= base.wanted:
         base.wanted = number + 1
         step.changed.happen()

@@ -85,7 +85,6 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
 
 
 def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
-    """Raises CovalError as `watch` and `collect`."""
     ended = yield from watch(session, trial)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended

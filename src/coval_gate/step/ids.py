@@ -244,7 +244,6 @@ def _placed(step: Step, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator
 
 
 def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
-    """Return what inputs name, each with its input."""
     ids = [(name, id_) for name in LAUNCH_IDS for id_ in getattr(inputs, name)]
     base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
     return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids)]
@@ -278,7 +277,6 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
 
 
 def _doubtful(session: Session) -> dict[str, list[str]]:
-    """Return the ids of an unusual length, by input."""
     usual = _usual_lengths()
     unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
     return {name: texts for name, texts in unusual.items() if texts}

@@ -175,11 +175,8 @@ class Launcher(NamedTuple):
         began = session.clock.now()
         for left in reversed(range(MOST_TRIES)):
             try:
-                return (
-                    yield from session.client.launch_run(
-                        self._request, until=session.deadline, sent=trial.launches.append
-                    )
-                )
+                launching = session.client.launch_run(self._request, until=session.deadline, sent=trial.launches.append)
+                return (yield from launching)
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
                 if run := (yield from self._find_lost(lost, partial(self._created_since, began))):

@@ -324,7 +324,6 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
         missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
         for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
-            name = _named(given.name, *compress(ids, differing))
             base = None
             if base_agent_id := given.inputs.base_agent_id:
                 of_base = (base_agent_id, *ids[1:])

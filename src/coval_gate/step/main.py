@@ -22,6 +22,7 @@ from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.inputs import LAUNCHING_MODES, Inputs, Problem, key_in, parse_inputs, stray_keys_in, token_in
 from coval_gate.report.formats import FILES, load
+from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.launch import launch_first, tell_launch
 from coval_gate.step.leg import Base, Leg, legs_of
 from coval_gate.step.publish import Published
@@ -274,7 +275,7 @@ def read_inputs(step: Step) -> Inputs:
     if step.inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)
     # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
-    publisher.write_unfinished()
+    host.set_outputs(unfinished())
     step.save()
     inputs, context, file = step.inputs, step.context, step.file
     if inputs.accept:

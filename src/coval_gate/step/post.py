@@ -123,7 +123,6 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
 
 
 def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
-    """Warn of what cannot be done without an API key."""
     left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
     if left:
         runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)

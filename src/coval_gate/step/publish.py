@@ -26,7 +26,6 @@ from coval_gate.ci.host import BUG, NAME, Host, tolerant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.formats import FILES, File, rendered
-from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ class Rendering:
         self._signalled = False
 
     def check(self) -> None:
-        """Raise Interrupted if a signal arrived during rendering."""
         if self._signalled:
             raise Interrupted
 
@@ -129,10 +127,6 @@ class Publisher:
                 self._places[name] = place
         return problems
 
-    def write_unfinished(self) -> None:
-        """Set every output to what holds if this step is killed. Raises RunnerError."""
-        self._host.set_outputs(unfinished())
-
     def write_verdict(self, report: Report) -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
         self._write_verdict(Published(report))
@@ -150,7 +144,6 @@ class Publisher:
         return outputs
 
     def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
-        """Render the whole document of a report."""
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
 
     def publish(self, report: Report, times: Times) -> Procedure[Published]:

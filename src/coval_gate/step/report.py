@@ -124,7 +124,6 @@ def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
 
 
 def announce(step: Step) -> Procedure[None]:
-    """Show on the commit's pages that the run is in progress."""
     until = announcing(step.clock.now(), step.deadline)
     return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)
 
