@@ -19,7 +19,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
-from coval_gate.base.text import in_words, quoted
+from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.ci.host import AGENT_TYPE, REPETITION
 from coval_gate.coval.model import CANCELLED, Run
 from coval_gate.coval.resources import AGENT
@@ -41,7 +41,6 @@ from coval_gate.step.watch import (
     legs_in_words,
     recorded_leg,
     unknown_until,
-    waiting_title,
     watch,
 )
 
@@ -66,7 +65,7 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
     yield from _refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
-    with session.group(waiting_title(left)):
+    with session.group(f"Waiting for the run, {duration(left)} at most"):
         try:
             outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
             outcome = outcome or (yield from _follow(session, trial))

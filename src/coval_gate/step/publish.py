@@ -102,29 +102,25 @@ class Publisher:
 
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
         """
-        problems = self._place_files(inputs)
-        for name, place in list(self._places.items()):
-            if inputs.config_path == place:
+        problems: list[Problem] = []
+        for name in (file.input for file in FILES):
+            if not (path := getattr(inputs, name)):
+                continue
+            try:
+                place = self._workspace.prepare(path)
+            except ValueError as problem:
+                problems.append(Problem(name, str(problem)))
+                continue
+            if place == inputs.config_path:
                 problems.append(Problem(name, f"is the same as {FILE}, which the report would overwrite."))
-                del self._places[name]
+                continue
+            if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
+                problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
+            self._places[name] = place
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()
         for place in self._places.values():
             self._workspace.remove(place)
-        return problems
-
-    def _place_files(self, inputs: Inputs) -> list[Problem]:
-        problems: list[Problem] = []
-        for name in (file.input for file in FILES):
-            if path := getattr(inputs, name):
-                try:
-                    place = self._workspace.prepare(path)
-                except ValueError as problem:
-                    problems.append(Problem(name, str(problem)))
-                    continue
-                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
-                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
-                self._places[name] = place
         return problems
 
     def write_verdict(self, report: Report) -> None:

@@ -93,10 +93,6 @@ def progress_line(run: Run, left: float | None) -> str:
     return "  ".join(parts).rstrip()
 
 
-def waiting_title(max_wait_time: float) -> str:
-    return f"Waiting for the run, {duration(max_wait_time)} at most"
-
-
 def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
     """Return the run if it completed. Raises CovalError as `Client.get_run`, and what `see` raises.
 
