@@ -52,7 +52,7 @@ def baseline_of(session: Session, subject: Subject, *, over_since: float | None)
     A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
     """
     source, run = session.inputs.baseline, subject.run
-    compares = any(threshold.bound.reference == "baseline" for threshold in subject.thresholds)
+    compares = any(threshold.bound.reference == "baseline" for threshold in session.inputs.thresholds)
     if not (compares and source):
         return None
     if source.kind == "base":
@@ -146,7 +146,7 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
     while candidates and len(loaded) < source.last:
         lacking = source.last - len(loaded)
         batch, candidates = candidates[:lacking], candidates[lacking:]
-        calls = [_load_listed(session, run) for run in batch]
+        calls = [_load_listed(session, run, subject.criteria) for run in batch]
         for result in (yield from together(calls, session.clock)):
             match result:
                 case BaselineRun() if not result.failed:
@@ -225,7 +225,7 @@ def counting(runs: Sequence[Run]) -> list[Run]:
     return [run for run in counts if (run.created or 0.0) >= since]
 
 
-def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
+def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
     loaded = yield from _load(session, with_list(run, listed))
     if isinstance(loaded, str):
@@ -233,9 +233,8 @@ def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
     # No step judged a run that completed after its step had timed out, so it has no mark.
     simulations = loaded.result.simulations
     failed = sum(not simulation.completed for simulation in simulations)
-    if failed > session.inputs.max_failed_simulations.of(len(simulations)):
+    if failed > criteria.max_failed.of(len(simulations)):
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
-    criteria = Criteria.from_inputs(session.inputs)
     judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
     gap = next(chain.from_iterable(gaps(reference, judged) for reference in criteria.references), None)
     if gap and gap.measure:

@@ -168,7 +168,7 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
         result=outcome.result,
         request=trial.request,
         context=session.step.context,
-        thresholds=inputs.thresholds,
+        criteria=session.criteria,
     )
     return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
 

@@ -73,12 +73,6 @@ class ProgressLog:
         if is_news:
             self._last, self._written = seen, now
 
-    def not_found(self, *, for_seconds: float, is_new: bool) -> None:
-        """`for_seconds`: how long polling goes on. `is_new`: Coval has not shown the run before."""
-        what = "does not know this run yet" if is_new else "no longer knows this run"
-        line = f"Coval {what}; the step keeps asking for {duration(for_seconds)}."
-        self._session.show_progress(self._session.clock.now() - self._began, line, is_news=True, is_over=False)
-
 
 def progress_line(run: Run, left: float | None) -> str:
     """`left`: seconds that the run probably still takes."""
@@ -104,7 +98,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
-        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run, progress=progress)
+        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
         now = clock.now()
         history.append(_observation(run, now))
         see(session, trial, run)
@@ -169,7 +163,7 @@ def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]
     return overall_limit(session), session.deadline
 
 
-def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
+def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> Procedure[Run]:
     """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
     In mode wait, another step launched the run, so its id is more likely wrong than too new. If the deadline leaves no
@@ -194,7 +188,8 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
             if last and now >= deadline:
                 return last
             if is_first:
-                progress.not_found(for_seconds=given_up - now, is_new=last is None)
+                what = "no longer knows this run" if last else "does not know this run yet"
+                session.log(f"Coval {what}; the step keeps asking for {duration(given_up - now)}.")
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
