@@ -31,6 +31,14 @@ ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries, or searches
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
+LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
+LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
+FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
+SEARCH_TIME: Final = 10.0  # s for a search while a launch is open, whose response settles the question
+LONGEST_SEARCH_PAUSE: Final = 10.0  # s
+Unknown = Literal["unknown"]
+UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
+LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
@@ -94,18 +102,6 @@ def cancel_runs(
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:
     return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
-
-
-LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
-LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
-FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
-SEARCH_TIME: Final = (
-    10.0  # s for a search while the connection of a launch is open, whose response settles the question
-)
-LONGEST_SEARCH_PAUSE: Final = 10.0  # s
-
-Unknown = Literal["unknown"]
-UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
 def find_launched(
@@ -206,9 +202,6 @@ def _search(
             advice=error.advice,
             rejection=error if isinstance(error, Rejected) else None,
         )
-
-
-LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
 class EarlierRuns(NamedTuple):

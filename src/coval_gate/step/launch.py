@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
+DISPLAY_NAME_LIMIT: Final = 200  # characters
+FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
@@ -245,10 +247,6 @@ class Launcher(NamedTuple):
             what = f"{lost.what} {error.what}"
             advice = "\n".join(text for text in (lost.advice, error.advice) if text)
             raise LaunchUncertain(lost.title, what, advice=advice) from None
-
-
-DISPLAY_NAME_LIMIT: Final = 200  # characters
-FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def request_of(session: LegRun, repetition: int) -> tuple[LaunchRequest, Tags]:

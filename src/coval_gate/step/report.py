@@ -30,6 +30,14 @@ from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, 
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
 
+EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
+AT_ONCE: Final = 5  # calls
+MOST_LABELS: Final = 1000  # test cases that are listed for their names
+MOST_EARLIER: Final = 30  # runs
+END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
+MOST_UNITS: Final = 20  # metrics of which units are looked up
+MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
+
 
 def report_of(step: Step, judgement: Judgement) -> Report:
     """`judgement` is the step's."""
@@ -126,17 +134,6 @@ def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
 def announce(step: Step) -> Procedure[None]:
     until = announcing(step.clock.now(), step.deadline)
     return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)
-
-
-EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
-AT_ONCE: Final = 5  # calls
-MOST_LABELS: Final = 1000  # test cases that are listed for their names
-MOST_EARLIER: Final = 30  # runs
-END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
-MOST_UNITS: Final = 20  # metrics of which units are looked up
-MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
-
-Named = tuple[str, str]  # the input of such ids, such as agent_id, and the id
 
 
 def fetch_details(

@@ -43,6 +43,10 @@ LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never lo
 OF_AGE, OF_REST = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
 FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
+NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
+UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
+MOST_NAMED: Final = 5  # legs in an error
+AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 class ProgressLog:
@@ -245,18 +249,6 @@ def _last_end(history: Sequence[Observation]) -> float | None:
     if ended >= total:
         return since
     return first.at + (since - first.at) * (total - begun) / (ended - begun) if ended > begun else None
-
-
-NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
-
-
-UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
-
-
-MOST_NAMED: Final = 5  # legs in an error
-
-
-AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 def unknown_until(session: Session) -> float:
