@@ -9,7 +9,7 @@ import pytest
 
 from campaign.schedule import Fault, Schedule, Signal, Step
 from campaign.simulate import History, ProcessResult, simulate
-from coval_gate.step.lost import SEARCH_TIME
+from coval_gate.step.cancel import SEARCH_TIME
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 
 INPUTS: Final = {"max_wait_time": "1800", "cancel_on_interrupt": "true", "cancel_on_timeout": "false"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import QUEUED, RUNNING, TERMINAL, normalize_status
 from coval_gate.coval.results import read_run
-from coval_gate.step.request import launch_request
+from coval_gate.step.launch import launch_request
 from coval_sandbox.world import World
 from support import DEFAULTS, IDS, KEY, LateModule, read_inputs
 

@@ -21,7 +21,7 @@ from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report import MOST_CRITERIA
-from coval_gate.step import launch, look, lost
+from coval_gate.step import cancel, collect, launch
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
@@ -254,10 +254,10 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("page", "claim", "limit", "stated"),
     [
-        (THRESHOLDS, "until the data have stayed the same for 20 s", look.SETTLING, 20),
-        (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", look.UNNAMED_SETTLING, 60),
+        (THRESHOLDS, "until the data have stayed the same for 20 s", collect.SETTLING, 20),
+        (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", collect.UNNAMED_SETTLING, 60),
         (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
-        (RUNS, "retries for five minutes, then ends in an error and launches nothing", lost.LOOKUP_PATIENCE, 5 * 60),
+        (RUNS, "retries for five minutes, then ends in an error and launches nothing", cancel.LOOKUP_PATIENCE, 5 * 60),
         (RUNS, "launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
         (REPORTS, "If there are more than 1,000 criteria", MOST_CRITERIA, 1_000),
     ],

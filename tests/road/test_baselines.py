@@ -13,6 +13,7 @@ from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import Run, RunResult
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import NAME, Subject
@@ -57,8 +58,8 @@ class Past(Nights):
             ages = {} if source.startswith("tag:") else {"baseline_max_age": f"{days}d"}
             inputs = {"baseline": source, "thresholds": thresholds, **ages}
             session = new_session(client, clock, deadline=clock.now() + patience, **inputs)
-            given = session.inputs.thresholds
-            subject = Subject(run=judged, result=result, request=None, context=context, thresholds=given)
+            criteria = Criteria.from_inputs(session.inputs)
+            subject = Subject(run=judged, result=result, request=None, context=context, criteria=criteria)
             baseline = run(baseline_of(session, subject, over_since=clock.now()), clock)
             assert baseline is not None
             self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]

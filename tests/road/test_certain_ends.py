@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.step.look import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
+from coval_gate.step.collect import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
 from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

@@ -17,8 +17,8 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
 from coval_gate.report.model import LegReport
-from coval_gate.step.details import EXPLAINED
 from coval_gate.step.main import evaluate
+from coval_gate.step.report import EXPLAINED
 from coval_gate.step.step import Step
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner

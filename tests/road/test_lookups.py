@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coval_gate.base.times import CANCELLING
-from coval_gate.step.lost import LOOKUP_PATIENCE
+from coval_gate.step.cancel import LOOKUP_PATIENCE
 from coval_sandbox.world import World
 from road.legs import NEWER, RERUN, run_statuses
 from road.nights import RunStep

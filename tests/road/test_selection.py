@@ -66,6 +66,6 @@ def test_what_coval_does_not_show_is_told(wait_for: RunStep) -> None:
     result, _ = wait_for(f"GET /runs/* -> json {json.dumps({'run': {'run_id': RUN, 'status': 'FAILED'}})}")
     (warning,) = result.annotations("warning")
     assert warning.data == (
-        "agent_id, persona_id and test_set_id cannot be checked: Coval does not show the agent, persona and test set "
-        f"of run {result.outputs['run_id']}."
+        f"Coval does not show every id of run {result.outputs['run_id']}, so these inputs cannot be checked: "
+        "agent_id, persona_id, test_set_id."
     )

@@ -10,9 +10,9 @@ import pytest
 
 from coval_gate.base.schedule import run
 from coval_gate.base.times import TREND
-from coval_gate.coval.model import TrendRun
+from coval_gate.coval.model import Metric, RunResult, TrendRun
 from coval_gate.history.tags import FAILED
-from coval_gate.step.details import MOST_EARLIER, fetch_trend
+from coval_gate.step.report import MOST_EARLIER, fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -55,8 +55,10 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            session = new_session(client, clock, deadline=clock.now() + TREND)
-            fetching = fetch_trend(session, newest, metrics={LATENCY}, tag=tag)
+            inputs = {"baseline": f"tag:{tag}"} if tag else {}
+            session = new_session(client, clock, deadline=clock.now() + TREND, **inputs)
+            result = RunResult(newest.run_id, (), metrics=(Metric(LATENCY, "Latency"),))
+            fetching = fetch_trend(session, newest, result)
             trend = run(fetching, clock)
             client.close()
         self.calls = [dict(request.query) for request in server.requests_seen]

@@ -3,8 +3,10 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.github import VARIABLES, WEB, read_context
-from coval_gate.ci.host import Context, with_run_metadata
-from coval_gate.step.opening import acceptance_problems
+from coval_gate.ci.host import Context
+from coval_gate.coval.model import Run
+from coval_gate.history.tags import with_provenance
+from coval_gate.step.main import acceptance_problems
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",
@@ -129,8 +131,10 @@ def test_commit_of_another_run_has_another_branch() -> None:
     """A run that a step waits for may test the commit of any branch."""
     pushed = read_context(PUSH | MAIN | {"GITHUB_EVENT_NAME": "push", "GITHUB_SHA": "a" * 40}, {})
     same = {"github_repository": pushed.repository, "github_commit": "a" * 40}
-    assert with_run_metadata(pushed, same).shown_branch == "main"
-    other = with_run_metadata(pushed, same | {"github_commit": "b" * 40, "github_pull_request": 7})
+    run = Run("r1", "COMPLETED", metadata=same)
+    assert with_provenance(pushed, run).shown_branch == "main"
+    run = run._replace(metadata=same | {"github_commit": "b" * 40, "github_pull_request": 7})
+    other = with_provenance(pushed, run)
     assert (other.shown_branch, other.change_url[-2:]) == ("", "/7")
 
 

@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import one_line
-from coval_gate.ci.host import Context, with_run_metadata
-from coval_gate.coval.model import LaunchRequest
-from coval_gate.history.tags import tags_for
+from coval_gate.ci.host import Context
+from coval_gate.coval.model import LaunchRequest, Run
+from coval_gate.history.tags import tags_for, with_provenance
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inputs
 from coval_gate.inputs.parsing import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.model import Report
-from coval_gate.step.request import launch_request
+from coval_gate.step.launch import launch_request
 from hostile import HOSTILE
 from rendering import comment, commit_status, document, junit, marker, summary
 from reports import example_reports
@@ -157,25 +157,29 @@ def test_run_has_matrix_in_metadata_and_display_name() -> None:
     assert "github_matrix" not in launch_request(inputs, CONTEXT).body["metadata"]["customer"]
 
 
+def adopted(context: Context, metadata: dict[str, Any]) -> Context:
+    return with_provenance(context, Run("r1", "COMPLETED", metadata=metadata))
+
+
 METADATA = {"github_repository": "acme/voice-agent", "github_commit": SHA, "github_matrix": "eu, 2"}
 
 
 def test_step_that_waits_stands_for_the_job_that_launched_the_run() -> None:
     """Its commit status must have the name under which that job set it to pending."""
-    waiting = with_run_metadata(CONTEXT, METADATA)
+    waiting = adopted(CONTEXT, METADATA)
     assert waiting.matrix.label == "eu, 2"
-    assert waiting.matrix.digest != with_run_metadata(CONTEXT, METADATA | {"github_matrix": "us, 2"}).matrix.digest
+    assert waiting.matrix.digest != adopted(CONTEXT, METADATA | {"github_matrix": "us, 2"}).matrix.digest
     own = CONTEXT._replace(matrix=matrix_of(US))
-    assert with_run_metadata(own, METADATA).matrix == own.matrix
-    assert with_run_metadata(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
+    assert adopted(own, METADATA).matrix == own.matrix
+    assert adopted(CONTEXT, METADATA | {"github_repository": "mallory/x"}).matrix is NO_MATRIX
 
 
 @pytest.mark.parametrize("label", [None, 7, ["eu"], "", " \u200b"])
 def test_unusable_matrix_in_metadata_is_none(label: object) -> None:
-    assert with_run_metadata(CONTEXT, METADATA | {"github_matrix": label}).matrix is NO_MATRIX
+    assert adopted(CONTEXT, METADATA | {"github_matrix": label}).matrix is NO_MATRIX
 
 
 def test_hostile_matrix_in_metadata_is_a_short_line() -> None:
     for text in filter(one_line, HOSTILE):
-        label = with_run_metadata(CONTEXT, METADATA | {"github_matrix": text}).matrix.label
+        label = adopted(CONTEXT, METADATA | {"github_matrix": text}).matrix.label
         assert label == one_line(label, LABEL_LIMIT) != "", ascii(text)

@@ -7,7 +7,7 @@ import pytest
 
 from coval_gate.ci.host import Context
 from coval_gate.inputs.parsing import MOST_TAGS
-from coval_gate.step.request import launch_request, with_tags
+from coval_gate.step.launch import launch_request, with_tags
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(

@@ -10,7 +10,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.records import NamedTuple
@@ -20,7 +20,7 @@ from coval_gate.base.secret import SHORTEST_SECRET, redactor
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
-from coval_gate.inputs.parsing import NO_MATRIX, Matrix, matrix_from
+from coval_gate.inputs.parsing import NO_MATRIX, Matrix
 
 if TYPE_CHECKING:
     from coval_gate.ci.workspace import Workspace  # which Windows cannot load
@@ -143,30 +143,6 @@ def context_of(name: str, *, number: int | None = None, of_pull_request: bool = 
 def with_unknown_commit(context: Context) -> Context:
     """Adapt `context` for a step that waits for another step's run: only a pull request's commit is known."""
     return context if context.pull_request else context._replace(sha_is_known=False)
-
-
-def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
-    """Take the commit and the pull request from a run's metadata, unless they are from another repository.
-
-    A later workflow can then report on the tested commit in place of the job that launched the run. If the step's own
-    job has no matrix, it takes that job's matrix.
-    """
-    if not context.matrix and metadata.get(REPOSITORY) == context.repository:
-        context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
-    sha, number = metadata.get(COMMIT), metadata.get(PULL_REQUEST)
-    if metadata.get(REPOSITORY) != context.repository or not (
-        isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
-    ):
-        return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
-    is_same = sha == context.sha and context.sha_is_known
-    number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
-    is_number = isinstance(number, int) and number > 0
-    return context._replace(
-        sha=sha,
-        sha_is_known=True,
-        pull_request=number if is_number else None,
-        branch_is_known=is_same and context.branch_is_known,
-    )
 
 
 class Console:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -83,8 +84,12 @@ class Run(NamedTuple):
 
     @property
     def ids(self) -> dict[str, str]:
-        """By the names of inputs; an id that it does not show is empty."""
         return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
+
+    @property
+    def created(self) -> float | None:
+        """Seconds since the epoch; None if the run does not show them."""
+        return moment_of(self.create_time)
 
     @property
     def is_over(self) -> bool:
@@ -118,6 +123,15 @@ class Run(NamedTuple):
     def is_clean(self) -> bool:
         """Live runs have "SUCCESS" in `error_status`, or omit it."""
         return self.error_status.upper() in CLEAN
+
+
+def moment_of(text: str) -> float | None:
+    """Return seconds since the epoch; None if the text cannot be read. Without an offset, it is in UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 LARGEST: Final = 1e100  # magnitude of a number; sums and squares of many stay finite

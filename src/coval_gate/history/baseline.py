@@ -25,16 +25,18 @@ from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoun
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import PATIENCE, Sought, created_at, creation, search, with_list
+from coval_gate.history.search import PATIENCE, Sought, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
     branch_tag,
     branch_tag_of,
     is_marked,
+    may_be_baseline,
     origins,
     pull_request_of,
     run_id_of,
+    steps_of,
     tags_of,
 )
 from coval_gate.inputs.fields import Allowance, BaselineSource
@@ -50,7 +52,7 @@ def baseline_of(session: Session, subject: Subject, *, over_since: float | None)
     A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
     """
     source, run = session.inputs.baseline, subject.run
-    compares = any(threshold.bound.reference == "baseline" for threshold in subject.thresholds)
+    compares = any(threshold.bound.reference == "baseline" for threshold in session.inputs.thresholds)
     if not (compares and source):
         return None
     if source.kind == "base":
@@ -116,7 +118,7 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
 
 def _newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with a tag or of a branch that count. Raises CovalError, _NoBaseline."""
-    created = created_at(subject.run)
+    created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
     if not tag:
         text = "The repository of the branch is not known, so name the baseline by a tag or a run."
@@ -142,7 +144,7 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
     while candidates and len(loaded) < source.last:
         lacking = source.last - len(loaded)
         batch, candidates = candidates[:lacking], candidates[lacking:]
-        calls = [_load_listed(session, run) for run in batch]
+        calls = [_load_listed(session, run, subject.criteria) for run in batch]
         for result in (yield from together(calls, session.clock)):
             match result:
                 case BaselineRun() if not result.failed:
@@ -167,7 +169,7 @@ class _Rules(NamedTuple):
 
     def may_count(self, run: Run) -> bool:
         """Return whether a run with the tag may count, whatever its marks say."""
-        created = created_at(run)
+        created = run.created
         if run.run_id == self.subject.run.run_id or created is None:
             return False
         if self.source.kind == "tag":
@@ -186,9 +188,9 @@ class _Rules(NamedTuple):
                 return NotFoundReason(kind="unreadable", text=failure)
             if not isinstance(failure, NotFound):
                 return _unreadable(failure)
-        for run in filter(_counts, runs):
+        for run in filter(may_be_baseline, runs):
             if self._is_old(run, runs):
-                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - creation(run))
+                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - (run.created or 0.0))
             if failures:
                 return NotFoundReason(kind="gone", run_id=run.run_id)
         for run in runs:
@@ -200,31 +202,28 @@ class _Rules(NamedTuple):
         """While comparisons fail the runs of a branch, its baseline does not age."""
         if self.source.kind == "tag":
             return False
-        newest = max((creation(other) for other in runs if _counts(other)), default=0.0)
-        failed = [creation(other) for other in runs if is_marked(other, FAILED) and creation(other) > newest]
-        return min(failed, default=self.created) - creation(run) > self.max_age
+        newest = max(((other.created or 0.0) for other in runs if may_be_baseline(other)), default=0.0)
+        failed = [
+            (other.created or 0.0) for other in runs if is_marked(other, FAILED) and (other.created or 0.0) > newest
+        ]
+        return min(failed, default=self.created) - (run.created or 0.0) > self.max_age
 
 
 def counting(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that count, whatever their age. `runs` come newest first."""
-    since = max((creation(run) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
+    since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts.
-    newest = {step: run for run in reversed(runs) for step in _steps(run)}
+    newest = {step: run for run in reversed(runs) for step in steps_of(run)}
     red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
-    counts = (run for run in runs if _counts(run) and not any(workflow_run in red for workflow_run, _ in _steps(run)))
-    return [run for run in counts if creation(run) >= since]
+    counts = (
+        run
+        for run in runs
+        if may_be_baseline(run) and not any(workflow_run in red for workflow_run, _ in steps_of(run))
+    )
+    return [run for run in counts if (run.created or 0.0) >= since]
 
 
-def _steps(run: Run) -> set[tuple[str, str]]:
-    """Return the workflow run and the step that launched a run; nothing if it does not show them."""
-    return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
-
-
-def _counts(run: Run) -> bool:
-    return pull_request_of(run) is None and not is_marked(run, FAILED)
-
-
-def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
+def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
     loaded = yield from _load(session, with_list(run, listed))
     if isinstance(loaded, str):
@@ -232,9 +231,8 @@ def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
     # No step judged a run that completed after its step had timed out, so it has no mark.
     simulations = loaded.result.simulations
     failed = sum(not simulation.completed for simulation in simulations)
-    if failed > session.inputs.max_failed_simulations.of(len(simulations)):
+    if failed > criteria.max_failed.of(len(simulations)):
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
-    criteria = Criteria.from_inputs(session.inputs)
     judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
     gap = next(chain.from_iterable(gaps(reference, judged) for reference in criteria.references), None)
     if gap and gap.measure:

@@ -18,12 +18,11 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.ci.host import Context
-from coval_gate.coval.client import Session
-from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
+from coval_gate.coval.client import Client, Session
+from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult, moment_of
 from coval_gate.coval.resources import Persona, TestCase, cases_of
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun, Unchecked
-from coval_gate.history.search import created_at, moment_of
-from coval_gate.inputs.thresholds import Threshold
 
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
 VERSION: Final = "1"
@@ -133,7 +132,7 @@ class Subject(NamedTuple):
     result: RunResult
     request: LaunchRequest | None
     context: Context
-    thresholds: tuple[Threshold, ...]
+    criteria: Criteria
 
     @property
     def ids(self) -> dict[str, str]:
@@ -148,7 +147,7 @@ class Subject(NamedTuple):
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
-        compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
+        compared = [threshold for threshold in self.criteria.thresholds if threshold.bound.reference == "baseline"]
         by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
         named = [threshold.metric for threshold in compared if threshold.metric]
         metrics = [metric for name in named for metric in self.result.find_metrics(name)]
@@ -158,11 +157,11 @@ class Subject(NamedTuple):
 
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with their differences from the subject, as far as Coval shows them."""
-    session = session.within(CHECKING_TIME)
+    until = min(session.deadline, session.clock.now() + CHECKING_TIME)
     results = [subject.result, *(run.result for run in runs)]
-    calls = [_versions(session, result, subject.metrics) for result in results]
+    calls = [_versions(session.client, result, subject.metrics, until) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
-        calls.append(_change_times(session, subject))
+        calls.append(_change_times(session.client, subject, until))
     found = yield from together(calls, session.clock)
     read = [{} if isinstance(one, CovalError) else one for one in found]
     ours, *theirs = read[: len(results)]
@@ -210,15 +209,15 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     return frozenset(filter(None, ours & theirs))
 
 
-def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
+def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
     """Return when each test case was last changed, by its id. Raises CovalError."""
-    cases = yield from session.client.list(cases_of(subject.ids["test_set_id"]), until=session.deadline)
+    cases = yield from client.list(cases_of(subject.ids["test_set_id"]), until=until)
     return {case.id: case.update_time for case in cases}
 
 
 def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:
     """Return the test cases that were changed after the run was launched, and whether any of them may have been."""
-    launched = created_at(run)
+    launched = run.created
     changed, unsure = set(), False
     for case in cases:
         moment = moment_of(times.get(case, ""))
@@ -229,7 +228,7 @@ def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> 
     return frozenset(changed), unsure
 
 
-def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:
+def _versions(client: Client, result: RunResult, metrics: Sequence[Metric], until: float) -> Procedure[dict[str, str]]:
     """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
     compared = [
         same for metric in metrics for same in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
@@ -238,7 +237,7 @@ def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) ->
     if not (compared and completed):
         return {}
     judged = max(completed, key=lambda simulation_id: sum(simulation_id in metric.values for metric in compared))
-    outputs = yield from session.client.list_metric_outputs(judged, until=session.deadline)
+    outputs = yield from client.list_metric_outputs(judged, until=until)
     return {output.metric_id: output.version for output in outputs if output.version}
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -127,7 +126,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
 def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
     if not listed or sought.since is None or len(listed) >= MOST_LISTED or sought.is_satisfied(listed):
         return False
-    return (created_at(listed[-1]) or math.inf) >= sought.since
+    return (listed[-1].created or math.inf) >= sought.since
 
 
 def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Procedure[tuple[dict[str, Run], bool]]:
@@ -172,7 +171,7 @@ def _found(sought: Sought, seen: Iterable[Run]) -> Found:
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
-    return sorted(runs, key=creation, reverse=True)
+    return sorted(runs, key=lambda run: run.created or 0.0, reverse=True)
 
 
 def has_tag(run: Run, tag: str) -> bool:
@@ -183,25 +182,6 @@ def has_tag(run: Run, tag: str) -> bool:
 def is_of(run: Run, ids: Mapping[str, str]) -> bool:
     """Return whether a run may have been launched with these ids, as far as it shows its own."""
     return all(own in ("", ids.get(name) or own) for name, own in run.ids.items())
-
-
-def created_at(run: Run) -> float | None:
-    """Return seconds since the epoch; None if the run does not show them."""
-    return moment_of(run.create_time)
-
-
-def creation(run: Run) -> float:
-    """Return the same for an order by age: a run that does not show them counts as the oldest."""
-    return created_at(run) or 0.0
-
-
-def moment_of(text: str) -> float | None:
-    """Return seconds since the epoch; None if the text cannot be read. Without an offset, it is in UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def find_newest(session: Session, source: RunSource, context: Context) -> Procedure[Run]:
@@ -235,7 +215,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
-    seconds = _time(session, session.clock.now()) - creation(newest)
+    seconds = _time(session, session.clock.now()) - (newest.created or 0.0)
     if seconds < -SERVERS_SKEW:
         raise GateError(
             titles.RUN_UNCLEAR,
@@ -255,7 +235,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
 
 def found_text(run: Run, source: RunSource) -> str:
     """Return which run was found, as the beginning of a line."""
-    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(creation(run)))
+    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.created or 0.0))
     return f"Found run {run.run_id} of {created}, the newest {_phrase(source)}"
 
 
@@ -275,7 +255,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
         since=0.0,
         enough=bool,
         fits=lambda run: (
-            created_at(run) is not None
+            run.created is not None
             and not run.metadata.keys() & {IS_BASE, REPETITION}  # which decide nothing alone
             and not (of_branch and pull_request_of(run) is not None)
         ),
@@ -287,7 +267,7 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
     """A run that was new when the search `began` may not be found yet, and is hidden then. Raises GateError."""
     ids = ids_of(session.inputs)
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
-    newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or math.inf, reverse=True)
+    newest_first = sorted(listed, key=lambda run: run.created or math.inf, reverse=True)
     runs: list[Run] = []
     for entry in newest_first[:MOST_SCHEDULED]:
         try:
@@ -295,15 +275,15 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
         except NotFound as error:
             if not error.by_coval:
                 raise
-            if _time(session, began) - (moment_of(entry.create_time) or 0.0) < FRESH_TIME:
+            if _time(session, began) - (entry.created or 0.0) < FRESH_TIME:
                 return Found(hidden=(entry,))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
-        if is_of(run, ids) and created_at(run) is not None:
+        if is_of(run, ids) and run.created is not None:
             runs.append(run)
-            if moment_of(entry.create_time):
+            if entry.created:
                 break
-    return Found(runs=tuple(sorted(runs, key=creation, reverse=True)))
+    return Found(runs=tuple(sorted(runs, key=lambda run: run.created or 0.0, reverse=True)))
 
 
 def _time(session: Session, moment: float) -> float:

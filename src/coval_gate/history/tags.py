@@ -24,11 +24,11 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
-from coval_gate.ci.host import COMMIT, HEADS, PULL_REQUEST, REPOSITORY, Context
+from coval_gate.ci.host import COMMIT, HEADS, MATRIX, PULL_REQUEST, REPOSITORY, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.inputs.parsing import MOST_RUN_TAGS
+from coval_gate.inputs.parsing import MOST_RUN_TAGS, matrix_from
 
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
@@ -149,6 +149,10 @@ def is_marked(run: Run, mark: str) -> bool:
     return mark in map(str.lower, run.tags)
 
 
+def may_be_baseline(run: Run) -> bool:
+    return pull_request_of(run) is None and not is_marked(run, FAILED)
+
+
 def tags_as_metadata(tags: Iterable[str]) -> dict[str, str]:
     """Return the tags as metadata, which some responses contain instead of them."""
     return {f"{IN_METADATA}_{number}": tag for number, tag in enumerate(tags)}
@@ -168,6 +172,31 @@ def pull_request_of(run: Run) -> str | None:
     return first if first is None or NUMBER.fullmatch(first) else ""
 
 
+def with_provenance(context: Context, run: Run) -> Context:
+    """Take the commit and the pull request of a run that another step launched, unless they are of another repository.
+
+    A later workflow can then report on the tested commit in place of the job that launched the run. If the step's own
+    job has no matrix, it takes that job's matrix.
+    """
+    metadata = provenance_of(run, context.repository)
+    if not context.matrix and metadata.get(REPOSITORY) == context.repository:
+        context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
+    sha, number = metadata.get(COMMIT), metadata.get(PULL_REQUEST)
+    if metadata.get(REPOSITORY) != context.repository or not (
+        isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
+    ):
+        return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
+    is_same = sha == context.sha and context.sha_is_known
+    number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
+    is_number = isinstance(number, int) and number > 0
+    return context._replace(
+        sha=sha,
+        sha_is_known=True,
+        pull_request=number if is_number else None,
+        branch_is_known=is_same and context.branch_is_known,
+    )
+
+
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
     """Return the metadata that name the commit a run tests. Tags name commits of this `repository` only."""
     if COMMIT in run.metadata:
@@ -181,6 +210,11 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
     for match in filter(None, map(KEY.fullmatch, tags)):
         yield Origin(match[1], match[2], match[3])
+
+
+def steps_of(run: Run) -> set[tuple[str, str]]:
+    """Return the workflow run and the step that launched a run; nothing if it does not show them."""
+    return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
 def run_id_of(context: Context) -> str:

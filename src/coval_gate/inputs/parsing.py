@@ -296,23 +296,18 @@ def matrix_of(values: Mapping[str, Any]) -> Matrix:
     """The values are JSON-ready, in any order. Return NO_MATRIX for none."""
     if not values:
         return NO_MATRIX
-    whole = json.dumps(values, sort_keys=True)
-    return _labelled(", ".join(map(_word, values.values())), hashlib.sha256(whole.encode()).hexdigest())
-
-
-def matrix_from(label: object) -> Matrix:
-    """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
-    if not isinstance(label, str) or not one_line(label):
-        return NO_MATRIX
-    return _labelled(label, hashlib.sha256(label.encode("utf-8", "replace")).hexdigest())
-
-
-def _labelled(text: str, digest: str) -> Matrix:
-    label = one_line(text, LABEL_LIMIT)
+    whole, text = json.dumps(values, sort_keys=True), ", ".join(map(_word, values.values()))
+    digest, label = hashlib.sha256(whole.encode()).hexdigest(), one_line(text, LABEL_LIMIT)
     if label != text:  # cut, or without invisible characters: other labels may look the same
         short = digest[:DIGEST_SHOWN]
         label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
     return Matrix(label, digest)
+
+
+def matrix_from(label: object) -> Matrix:
+    """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
+    shown = one_line(label, LABEL_LIMIT) if isinstance(label, str) else ""
+    return Matrix(shown, hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()) if shown else NO_MATRIX
 
 
 def _word(value: object) -> str:

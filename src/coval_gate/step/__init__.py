@@ -1,1 +1,32 @@
-"""What a step does, in the order in which a leg passes it."""
+"""What a step does, in two stages: before the launch, and after it, or seldom before it.
+
+The start is measured, so the modules of the first stage get along with little. As `later`, this package is where they
+have all else from: it imports each module with its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from coval_gate.gate import criteria as criteria
+    from coval_gate.gate import judgement as judgement
+    from coval_gate.history import comparable as comparable
+    from coval_gate.inputs import file as file
+    from coval_gate.inputs import nodes as nodes
+    from coval_gate.report import document as document
+    from coval_gate.step import cancel, cleanup, evaluate, follow, ids, lookups, plan, report
+
+ELSEWHERE: Final = {  # than in this package
+    "comparable": "history.comparable",
+    "criteria": "gate.criteria",
+    "document": "report.document",
+    "file": "inputs.file",
+    "judgement": "gate.judgement",
+    "nodes": "inputs.nodes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    return import_module(f"coval_gate.{ELSEWHERE.get(name, f'step.{name}')}")

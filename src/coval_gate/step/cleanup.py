@@ -1,25 +1,37 @@
-"""Cancels or leaves runs: those that users name, and those that go on when the verdict is known."""
+"""Ends legs: cancels or leaves runs that go on after the verdict, and gives judged ones their standing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import compress
 from typing import Final
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError
+from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
+from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
 from coval_gate.coval.client import Session
-from coval_gate.gate.judgement import Judgement, with_end_of_repetition
-from coval_gate.gate.verdict import Cancellation, Verdict
+from coval_gate.coval.model import COMPLETED
+from coval_gate.gate.judgement import Judgement, errored, gravest, with_end_of_repetition
+from coval_gate.gate.verdict import Cancellation, Completed, Verdict
+from coval_gate.history.standing import (
+    accept,
+    not_accepted_text,
+    not_marked_text,
+    not_taken_text,
+    standing_text,
+    take_tag,
+    unjudged_text,
+)
+from coval_gate.history.tags import FAILED, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.cancel import cancel_runs
+from coval_gate.step.cancel import EarlierRuns, cancel_runs, cancel_trial, end_other_launches, find_launched
+from coval_gate.step.launch import request_of
 from coval_gate.step.leg import Duty, Leg, Trial
-from coval_gate.step.lost import EarlierRuns, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.report import report_of
-from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, Step
 
 MOST_NAMED: Final = 5  # unknown runs in a message
@@ -74,24 +86,24 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
         cleanups += [_end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
-        for leg, trial in concerned:
-            if leg.is_base:
-                _warn_of_failed_end(session.of(leg), trial)
+        for leg, trial in concerned:  # the verdict is about the tested run
+            if leg.is_base and trial.ended and trial.ended.outcome == "failed":
+                what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
+                why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
+                session.of(leg).warn(f"{what} {why}")
     judgement = _with_cancellations(step, judgement)
-    if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in step.trials):
+    launched = [
+        trial for trial in step.trials if trial.run_id or (trial.ended and trial.ended.outcome != "not_launched")
+    ]
+    if hurried and inputs.mode != "cancel" and not launched:
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
-    """Return the verdict by which the runs of a leg are left or cancelled."""
     if leg.is_base and not step.is_hurried and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
-
-
-def _was_not_launched(trial: Trial) -> bool:
-    return not trial.run_id and (trial.ended is None or trial.ended.outcome == "not_launched")
 
 
 def clean_up_leg(session: LegRun) -> Procedure[None]:
@@ -123,13 +135,6 @@ def _verdict_of_base(step: Step, base: Leg) -> Verdict:
     return left[0] if left and left[0] else Verdict.PASSED
 
 
-def _warn_of_failed_end(session: Session, trial: Trial) -> None:
-    """The verdict is about the tested run, so this is only a warning."""
-    if trial.ended and trial.ended.outcome == "failed":
-        what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
-        session.warn(f"{what} could not be cancelled: {trial.ended.reason}. The post step tries again.")
-
-
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
     """Return the step's judgement, and give each leg its own, with what became of their runs."""
     is_of_leg, concluded = step.is_of_leg(judgement), judgement
@@ -156,7 +161,6 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
     inputs = leg.inputs
     repeats = inputs.mode in WAITING_MODES and inputs.api_key is not None and inputs.repeat_on_failure > 0
     return repeats and inputs.resume and step.context.run_attempt not in ("", "1")
@@ -165,15 +169,26 @@ def _may_have_leftovers(step: Step, leg: Leg) -> bool:
 def _end_leftovers(session: LegRun) -> Procedure[None]:
     """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
     leg = session.leg
-
     request, own = request_of(session, 0)
     earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
+    try:
+        listed = yield from earlier.listed(CANCELLING)
+    except CovalError as error:
+        session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+        return
     numbers = range(1, leg.inputs.repeat_on_failure + 1)
     repetitions = [request_of(session, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}
-    return earlier.end_repetitions(
-        repetitions, taken=taken, guarded=lambda run_id: session.step.guard_leftover(leg, run_id)
-    )
+    left = [
+        session.step.guard_leftover(leg, run.run_id)  # the post step cancels what fails here
+        for run in listed.runs
+        if not (run.is_over or run.run_id in taken)
+        and any(repetition.continues(tags_of(run)) for repetition in repetitions)
+    ]
+    why = "a repetition of an earlier attempt, which nothing needs now"
+    ended = yield from earlier.cancel([trial.run_id for trial in left], why)
+    for trial in compress(left, ended):
+        trial.release()
 
 
 def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
@@ -258,3 +273,99 @@ def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
             gave_up = trial.run_id and session.clock.now() >= session.step.deadline
             return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
     return True
+
+
+def owe_mark(step: Step, trial: Trial, judgement: Judgement) -> None:
+    """Note that a run must be marked as no baseline. If the step is killed, the post step marks it."""
+    if judgement.is_barred and _may_be_baseline(step, trial):
+        with suppress(RunnerError):
+            trial.owe(Duty.MARK)
+    else:
+        trial.settle(Duty.MARK)
+
+
+def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
+    """Return the step's judgement, or the error of a run that could not be accepted. Raises Interrupted."""
+    judged = [(leg, leg.judgement) for leg in step.legs if leg.judgement]
+    for leg, own in judged:
+        is_over = step.judgement_of(leg, judgement).verdict is not Verdict.TIMED_OUT
+        if not is_over and _goes_on_unjudged(step, leg):
+            _session_of(step, leg).warn(unjudged_text(leg.first.run_id))
+        for trial in leg.trials:
+            owe_mark(step, trial, own)
+    owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]
+    if owing:
+        yield from _mark(step, owing)
+    works = [_settle(step, leg, own) for leg, own in judged]
+    problems: list[Judgement] = []
+    for (leg, _), result in zip(judged, (yield from together(works, step.clock)), strict=True):
+        if isinstance(result, CovalError):
+            leg.error = errored(result)
+            problems.append(leg.error)
+    return gravest([judgement, *problems]) if problems else judgement
+
+
+def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
+    """Accept the leg's first run, or let it fill the tag of the baseline. Raises CovalError if it is not accepted."""
+    source, trial = leg.inputs.baseline, leg.first
+    session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
+    is_of_branch = not (context.is_local or context.of_pull_request or context.pull_request is not None)
+    if source is None or not (leg.inputs.accept or (source.kind == "tag" and is_of_branch)):
+        return
+    has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
+    if leg.inputs.accept and has_all:
+        accepted = [other.first.run_id for other in step.legs if other.trials]
+        leg.standing = yield from accept(session, trial.run_id, source, step.context, accepted, sent=trial.sent_tags)
+    elif leg.inputs.accept and trial.run_id:
+        if judgement.lets_pass:
+            raise CovalError(titles.NOT_ACCEPTED, not_accepted_text(trial.run_id))
+        session.warn(not_accepted_text(trial.run_id))
+    elif has_all:
+        try:
+            leg.standing = yield from take_tag(session, trial.run_id, source, sent=trial.sent_tags)
+        except CovalError as error:
+            session.warn(not_taken_text(trial.run_id, source.name, error.what, error.advice))
+    if leg.standing:
+        session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")
+
+
+def _session_of(step: Step, leg: Leg, most: float = MARKING) -> Session:
+    """`most`: seconds that changes of tags may take."""
+    session = step.session().of(leg)
+    now = session.clock.now()
+    return session.until(min(now + most, max(now, session.deadline)))
+
+
+def _may_be_baseline(step: Step, trial: Trial) -> bool:
+    """A search finds no run of a pull request. Judging a run again on a laptop changes nothing for others."""
+    if step.context.is_local and step.inputs.mode == "wait":
+        return False
+    if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
+        return False
+    return step.context.pull_request is None and pull_request_of(trial.run) is None
+
+
+def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
+    """Return whether the leg's first run goes on without the step, and later runs may be compared with it."""
+    inputs, run = leg.inputs, leg.first.run
+    by_branch = inputs.baseline is not None and inputs.baseline.kind == "branch"  # no tag is taken without a verdict
+    if inputs.cancel_on_timeout or run is None or run.is_over or not by_branch:
+        return False
+    return step.context.pull_request is None and pull_request_of(run) is None
+
+
+def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
+    """Warn once of failures. The post step retries transient ones."""
+    marks = (mark(_session_of(step, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
+    results = yield from together(marks, step.clock)
+    problems: dict[str, CovalError] = {}
+    for (leg, trial), result in zip(owing, results, strict=True):
+        if isinstance(result, CovalError):
+            problems[trial.run_id] = result
+        if not isinstance(result, Unavailable):
+            trial.settle(Duty.MARK)
+        if result is True:
+            _session_of(step, leg).log(f"Marked run {trial.run_id}: no later run is compared with it.")
+    if problems:
+        first = next(iter(problems.values()))
+        step.warn(not_marked_text(list(problems), first.what, first.advice))

@@ -1,19 +1,26 @@
 """The way of a leg once its first run is launched: follow it, judge it, perhaps repeat it and judge all together.
 
 A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
-left to the post step like the first run.
+left to the post step like the first run. The base agent runs beside the tested one. Legs that differ in their agent
+only share a base: it runs again as often as one of them does, and ends with the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import Procedure, beside
+from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.base.text import duration
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import Judgement, SingleRun, errored, judgement_with_units, with_unusable
+from coval_gate.coval.client import Session
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.findings import Findings, findings_of
+from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
+from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.repetition import (
     again_text,
     all_runs_text,
@@ -24,15 +31,22 @@ from coval_gate.gate.repetition import (
     judge_together,
     repeats,
 )
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
+from coval_gate.history.baseline import baseline_of
+from coval_gate.history.comparable import Subject
+from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.report.document.references import listed
+from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.step.base import base_beside, want
+from coval_gate.step.cleanup import clean_up_base, owe_mark
 from coval_gate.step.follow import follow_trial
-from coval_gate.step.judge import explain, find_baseline, judge_trial, log_checks
-from coval_gate.step.launch import launch
-from coval_gate.step.size import fits
-from coval_gate.step.step import LegRun
+from coval_gate.step.launch import launch, launch_first
+from coval_gate.step.leg import Base, Leg, Trial
+from coval_gate.step.plan import fits
+from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
+from coval_gate.step.step import LegRun, Step
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:
@@ -41,33 +55,30 @@ def evaluate_leg(session: LegRun) -> Procedure[None]:
     Raises CovalError, RunnerError.
     """
     leg = session.leg
-    criteria = Criteria.from_inputs(leg.inputs, legs=len(session.step.legs))
-    judgement = yield from _evaluate_first(session, criteria)
+    judgement = yield from _evaluate_first(session)
     took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=judgement)]
     while has_failed(judgement) and (len(leg.trials) > len(runs) or _may_repeat(session, judgement, took=took)):
-        run = yield from _repeat(session, len(runs), criteria)
+        run = yield from _repeat(session, len(runs))
         if not is_usable(run.judgement):
             leg.judgement = with_unusable(judgement, runs[0], run)
             return
         runs.append(run)
-        judgement = yield from _judge_all(session, runs, criteria)
+        judgement = yield from _judge_all(session, runs)
     for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
         session.warn(f"Run {trial.run_id} was not judged: it repeats run {leg.first.run_id}, which did not fail.")
 
 
-def _evaluate_first(session: LegRun, criteria: Criteria) -> Procedure[Judgement]:
+def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
     leg, trial = session.leg, session.leg.first
-    outcome = yield from follow_trial(session, trial, criteria)
-    baseline = yield from find_baseline(session, outcome)
-    base = yield from base_beside(session, trial, outcome)
-    leg.judgement = judgement = yield from judge_trial(session, trial, outcome, criteria, baseline, base)
+    outcome, judgement = yield from _judge_trial(session, trial)
+    leg.judgement = judgement
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
-        trial.judgement = judgement = yield from explain(session, judgement)
+        trial.judgement = judgement = yield from _explain(session, judgement)
     return judgement
 
 
@@ -93,27 +104,21 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
     return True
 
 
-def _repeat(session: LegRun, number: int, criteria: Criteria) -> Procedure[SingleRun]:
-    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted.
-
-    It is compared with the baseline of the first run.
-    """
+def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
+    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted."""
     leg = session.leg
     first = leg.first.judgement
-    baseline = first.baseline if first and not session.inputs.accept else None
     if leg.base:
-        want(session.step, leg.base, number)
+        _want(session.step, leg.base, number)
     try:
         if number < len(leg.trials):
             trial = leg.trials[number]
         else:
             trial = yield from launch(session, repetition=number)
-        outcome = yield from follow_trial(session, trial, criteria)
-        base = yield from base_beside(session, trial, outcome)
-        judgement = yield from judge_trial(session, trial, outcome, criteria, baseline, base)
+        outcome, judgement = yield from _judge_trial(session, trial)
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
-            yield from log_checks(session, judgement)
+            yield from _log_checks(session, judgement)
         judgement = repeats(judgement, first) if first else judgement
     except GateError as error:
         judgement = errored(error)
@@ -122,12 +127,219 @@ def _repeat(session: LegRun, number: int, criteria: Criteria) -> Procedure[Singl
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
-def _judge_all(session: LegRun, runs: Sequence[SingleRun], criteria: Criteria) -> Procedure[Judgement]:
+def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
     """Explain the judgement, too. Raises RunnerError."""
     leg = session.leg
-    judgement = yield from beside(partial(judge_together, tuple(runs), criteria))
+    judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
     leg.judgement = judgement  # together with the result that it is about: reports show both
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-    return (yield from explain(session, judgement))
+    return (yield from _explain(session, judgement))
+
+
+def _judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
+    """Follow a run, and judge it alone. If it can be no baseline, the step owes it a mark.
+
+    A repetition is compared with the baseline of the first run. Raises CovalError.
+    """
+    leg = session.leg
+    outcome = yield from follow_trial(session, trial)
+    if trial is leg.first:
+        baseline = yield from _find_baseline(session, outcome)
+    else:
+        baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
+    base = yield from _base_beside(session, trial, outcome)
+    counted = _in_simulations(leg, outcome)
+    judgement = yield from beside(partial(judge_outcome, counted, session.criteria, baseline, base, trial.attached))
+    if trial is leg.first:
+        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
+    trial.judgement = judgement
+    owe_mark(session.step, trial, judgement)
+    return outcome, judgement
+
+
+def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | None]:
+    inputs, trial = session.inputs, session.leg.first
+    if inputs.accept or trial.run is None or not isinstance(outcome, Completed):
+        return None
+    subject = Subject(
+        run=trial.run,
+        result=outcome.result,
+        request=trial.request,
+        context=session.step.context,
+        criteria=session.criteria,
+    )
+    return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
+
+
+def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
+    """A time-out passes only if something shows how many simulations failed, and nothing ever showed too many.
+
+    It cannot pass if a base is missing, or a job has to answer the simulations.
+    """
+    trial, allowance = leg.first, leg.inputs.max_failed_simulations
+    if leg.inputs.on_timeout != "pass" or trial.attached is False:
+        return False
+    if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
+        return False
+    shown = [
+        (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
+        for variant in judgement.variants
+    ]
+    if trial.polls.most_failed:
+        polled = trial.polls.most_failed.in_simulations(leg.planned)
+        # Progress does not tell variants apart: all failures may be of one.
+        shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
+        if polled.failed and polled.failed >= polled.total:
+            return False  # none can have completed
+    if any(failed > allowance.of(total) for failed, total in shown):
+        return False
+    if trial.run is not None and (trial.run.error or not trial.run.is_clean):
+        return False
+    if isinstance(outcome, Completed):
+        if outcome.result.reported_error:
+            return False
+        if all(check.criterion.of_values for check in judgement.missed):
+            return True  # the list of simulations is whole
+    return trial.run is not None and trial.run.shows_failures
+
+
+def _in_simulations(leg: Leg, outcome: Outcome) -> Outcome:
+    """Return the outcome with counts of simulations, which its reason shows."""
+    if not isinstance(outcome, TimedOut | Aborted) or outcome.run.progress is None:
+        return outcome
+    counted = outcome.run.progress.in_simulations(leg.planned)
+    outcome = outcome._replace(run=outcome.run._replace(progress=counted))
+    return outcome._replace(failed=counted.failed or 0) if isinstance(outcome, Aborted) else outcome
+
+
+def _explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
+    """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
+    step, leg = session.step, session.leg
+    outcomes = [leg.outcome for leg in step.legs if leg.outcome]
+    # A step that is killed earlier must not pass, nor one that has yet to accept its run.
+    if len(outcomes) == len(step.legs) and not step.inputs.accept:
+        step.publisher.write_verdict(report_of(step, gravest(outcomes)))
+    if leg.result:
+        leg.result, judgement = yield from with_units(session, leg.result, judgement)
+    leg.judgement = judgement
+    leg.findings = yield from _log_checks(session, judgement, leg.result)
+    run = leg.first.run
+    if leg.result and run:
+        if session.inputs.html_path and not judgement.repetition:
+            leg.trend = yield from fetch_trend(session, run, leg.result)
+        leg.details = yield from fetch_details(
+            session,
+            leg.result,
+            [row.simulation.id for row in leg.findings.to_look_at],
+            test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
+        )
+    return judgement
+
+
+def _log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
+    findings = yield from beside(partial(findings_of, judgement, result))
+    session.log(*check_lines(*listed(findings)))
+    return findings
+
+
+def accompany(session: LegRun, base: Base) -> Procedure[None]:
+    """Run the base, the session's leg, as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
+    step = session.step
+    tested = [leg for leg in step.legs if leg.base is base]
+
+    def is_needed() -> bool:
+        return not all(leg.is_done for leg in tested)
+
+    def is_due() -> bool:
+        """Return whether a run is missing, beside one that was launched: what is wrong with that may cost nothing."""
+        number = len(base.outcomes)
+        return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
+
+    def until_unneeded() -> Procedure[None]:
+        while is_needed():
+            yield step.changed.wait()
+
+    while is_needed():
+        if not is_due():
+            yield step.changed.wait()
+            continue
+        outcome: Outcome | GateError | None
+        try:
+            # Given up, a launch is looked for and cancelled, as after a signal.
+            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
+        except GateError as error:
+            session.log(f"The base has no run to compare with: {error.what}")
+            outcome = error
+        if outcome:
+            base.outcomes.append(outcome)
+            step.changed.happen()
+        if isinstance(outcome, Completed):
+            yield from _log_checks_of_base(session, outcome)
+    yield from clean_up_base(session)
+
+
+def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
+    """Launch the next run, unless the user names it, and follow it. Raises GateError."""
+    number = len(base.outcomes)
+    if number < len(base.trials):
+        trial = base.trials[number]
+    else:
+        trial = yield from (launch(session, repetition=number) if number else launch_first(session))
+    return (yield from follow_trial(session, trial))
+
+
+def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
+    step, base, number = session.step, session.leg.base, beside_trial.repetition
+    if base is None or not isinstance(of_trial, Completed):
+        return None
+    _want(step, base, number)
+    while len(base.outcomes) <= number and not base.is_done:
+        yield step.changed.wait()
+    source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
+    trial = base.trials[number] if number < len(base.trials) else Trial()
+    outcome = base.outcomes[number] if number < len(base.outcomes) else None
+    missing = yield from _why_no_base(session.of(base), trial, outcome)
+    if missing or trial.run is None or not isinstance(outcome, Completed):
+        return Baseline(source=source, missing=missing)
+    return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
+
+
+def _why_no_base(
+    session: LegRun, trial: Trial, outcome: Outcome | GateError | None
+) -> Procedure[NotFoundReason | None]:
+    """Return why a run of the base cannot be compared with. The session is the base's."""
+    status = trial.run.status if trial.run else ""
+    match outcome:
+        case None:
+            return NotFoundReason(kind="unreadable", text="the step could not follow its run")
+        case GateError():
+            return NotFoundReason(kind="unreadable", text=outcome.what)
+        case TimedOut():
+            return NotFoundReason("not_over", trial.run_id, status=status, text=outcome.limit.name)
+        case Completed():
+            # Its values decide nothing.
+            judging = partial(judge_outcome, outcome, replace(session.criteria, confidence=None))
+            missed = (yield from beside(judging)).missed
+            why = next((check_reason(check) for check in missed if not check.criterion.of_values), "")
+            return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None
+    return NotFoundReason("not_completed", trial.run_id, status=status)
+
+
+def _want(step: Step, base: Base, number: int) -> None:
+    if number >= base.wanted:
+        base.wanted = number + 1
+        step.changed.happen()
+
+
+def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
+    """This only informs. Of checks, a base has only those that compare with nothing."""
+    with suppress(GateError):
+        criteria = session.criteria
+        absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
+        judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
+        judgement = yield from beside(judging)
+        session.log("By itself, which decides nothing:")
+        yield from _log_checks(session, judgement)

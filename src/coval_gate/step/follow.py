@@ -1,42 +1,48 @@
-"""Follows a run to its end, replaces one that an earlier attempt had cancelled, and collects what the gate needs of it.
+"""Follows a run to its result: one that the step launched, took over from an earlier attempt, or was given.
 
 Coval may show a run as in progress for a while after its cancellation. So the step watches a run that it took over, and
 replaces it if the earlier attempt was still cancelling it. Coval itself reaches the agents of most runs: without the
 tag of `coval-gate attach`, the agent's type says whether a job has to answer.
 
-The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
-the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
-look showed.
+In mode wait, each leg of the plan is given its first run, and repetitions of that. A run's own metadata name its leg
+and its number. A run without them belongs to a leg only if both are alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Final, TypeVar
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, NotFound, Unavailable
-from coval_gate.base.schedule import Procedure, Wait
-from coval_gate.base.text import one_line
-from coval_gate.base.times import COLLECTING
-from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
+from coval_gate.base.text import duration, in_words, quoted
+from coval_gate.ci.host import AGENT_TYPE, REPETITION
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import CANCELLED, COMPLETED, Run
+from coval_gate.coval.model import CANCELLED, Run
 from coval_gate.coval.resources import AGENT
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.verdict import Aborted, Completed, NotCompleted, Outcome, TimedOut
+from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
+from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
-from coval_gate.step.adopt import not_shown, see
+from coval_gate.inputs.fields import RunSource
+from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.cancel import ENDED
+from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher
-from coval_gate.step.leg import Trial
-from coval_gate.step.look import EMPTY_SETTLING, OPTIONAL_TIME, SETTLING, Looks, missing_text, with_definitions
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import announce
-from coval_gate.step.step import LegRun
-from coval_gate.step.watch import overall_limit, waiting_title, watch
+from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.watch import (
+    AS_LAUNCHED,
+    NOT_FOUND_PAUSE,
+    legs_in_words,
+    recorded_leg,
+    unknown_until,
+    watch,
+)
 
 T = TypeVar("T")
 
@@ -55,33 +61,35 @@ THREE_STEPS: Final = (
 )
 
 
-def follow_trial(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
+def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
     yield from _refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
-    with session.group(waiting_title(left)):
+    with session.group(f"Waiting for the run, {duration(left)} at most"):
         try:
-            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial, criteria))
-            outcome = outcome or (yield from _follow(session, trial, criteria))
+            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = outcome or (yield from _follow(session, trial))
         except NotFound as error:
             if error.by_coval and trial.run is None and trial.is_given:
                 trial.release()  # the id is wrong: there is no run to cancel
             raise
     trial.is_given_up = isinstance(outcome, Aborted)
-    if trial.is_given and trial.run and (text := not_shown(session.leg, trial.run)):
-        session.warn(text)
+    if trial.is_given and trial.run:
+        unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
+        if unseen:
+            which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
+            session.warn(f"Coval does not show every id of {which}.")
     yield from _find_attached(session, trial)
     return outcome
 
 
-def _follow(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
-    """Raises CovalError as `watch` and `collect`."""
+def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     ended = yield from watch(session, trial)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended
     if isinstance(ended, Aborted):
         return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
-    return (yield from collect(session, trial, ended, criteria))
+    return (yield from collect(session, trial, ended))
 
 
 def confirm(session: LegRun) -> Procedure[None]:
@@ -142,11 +150,9 @@ def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
     run = trial.run
     if run is None or session.leg.is_base or session.inputs.mode != "wait":
         return
-    if is_marked(run, ATTACHED):
-        trial.attached = True
-        return
-    if is_marked(run, UNANSWERED):
-        trial.attached = False
+    is_attached = is_marked(run, ATTACHED)
+    if is_attached or is_marked(run, UNANSWERED):
+        trial.attached = is_attached
         return
     noted = run.metadata.get(AGENT_TYPE)
     if isinstance(noted, str) and noted:
@@ -176,61 +182,129 @@ def _read_type(session: Session, trial: Trial) -> Procedure[None]:
         trial.agent_type = agent.model_type
 
 
-FIRST_PAUSE: Final = 2.0  # s between two looks
-LONGEST_PAUSE: Final = 15.0  # s
+class GivenRun(NamedTuple):
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0."""
+
+    trial: Trial
+    leg: str
+    number: int
 
 
-def collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
-    """Collect what the criteria need. Raises CovalError."""
-    collected = yield from _collect(session, trial, run, criteria)
-    if isinstance(collected, NotCompleted):
-        return collected
-    now = session.clock.now()
-    until = min(max(session.deadline, now), now + OPTIONAL_TIME)
-    return collected._replace(result=(yield from with_definitions(session.until(until), collected.result, criteria)))
+def adopt_runs(session: StepRun) -> Procedure[None]:
+    """Guard the runs that the inputs choose, and give each to its leg. Raises CovalError, RunnerError.
 
-
-def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
-    """Wait as long as `metrics_grace_time` and the deadline allow.
-
-    If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond that.
+    Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
     """
-    clock, deadline = session.clock, session.deadline
-    began = looked_at = clock.now()
-    give_up = min(deadline, began + session.inputs.metrics_grace_time)
-    until = max(deadline, began + COLLECTING)
-    looks = Looks(session.until(until), criteria)
-    pause = FIRST_PAUSE
+    step = session.step
+    ids, source = session.inputs.run_id
+    if source:
+        yield from _adopt_newest(session, source)
+        return
+    legs = step.all_legs
+    # Until the runs show their legs, they stand in the order of a launch's outputs.
+    trials = [_guard(session.of(legs[min(place, len(legs) - 1)]), id_) for place, id_ in enumerate(ids)]
+    if len(legs) > 1 or len(ids) > 1 or legs[0].name:
+        try:
+            runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
+            own_runs = _runs_of_legs(legs, [*map(_given, trials, runs)])
+        except GateError as error:
+            if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
+                for trial in trials:  # the inputs are wrong, so they must not cancel a run either
+                    trial.release()
+                for leg in legs:
+                    leg.take([])
+            raise
+        for leg, own in zip(legs, own_runs, strict=True):
+            leg.take([given.trial for given in own])
+        step.record_id(ids[0])
+    for leg in legs:
+        for trial in leg.trials:
+            own_session = session.of(leg)
+            own_session.log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+
+
+def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
+    step = session.step
+    found: dict[str, Leg] = {}
+    for leg in step.legs:
+        own = session.of(leg)
+        run = yield from find_newest(own, source, step.context)
+        if twin := found.get(run.run_id):
+            legs = in_words([quoted(twin.key), quoted(leg.key)])
+            raise InputError([Problem("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
+        found[run.run_id] = leg
+        _guard(own, run.run_id)
+        own.log(f"{found_text(run, source)}: {step.run_url(run.run_id)}")
+
+
+def _guard(session: LegRun, run_id: str) -> Trial:
+    """Others may need the newest run of a source, so nothing cancels that."""
+    step = session.step
+    trial = step.begin_trial(session.leg)
+    trial.identify(run_id, at=session.clock.now())
+    trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
+    step.record_id(run_id)
+    return trial
+
+
+def _poll(session: Session, run_id: str) -> Procedure[Run]:
+    """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
+    clock = session.clock
+    unknown = min(session.deadline, unknown_until(session))
     while True:
-        look = yield from looks.look(run)
-        if run.is_over and run.status != COMPLETED:
-            return NotCompleted(run=run)
-        since = looks.unchanged_since(look)
-        unchanged = max(0.0, looked_at - since)
-        settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
-        missing = yield from looks.missing(run, look, unchanged=unchanged, deadline=deadline)
-        if not any(missing):
-            return Completed(result=look.result)
-        last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
-        if looked_at >= last:
-            late = overall_limit(session) if clock.now() >= deadline else None
-            return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
-        if pause == FIRST_PAUSE:
-            session.log(missing_text(missing))
-        next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
-        yield Wait(max(0.0, next_look - clock.now()))
-        pause = min(LONGEST_PAUSE, pause * 1.5)
-        looked_at = clock.now()
-        with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
-            run = yield from session.client.get_run(run.run_id, until=until)
-            see(session, trial, run)
+        try:
+            return (yield from session.client.get_run(run_id, until=session.deadline))
+        except NotFound:
+            left = unknown - clock.now()
+            if left <= 0:
+                raise
+        yield Wait(min(NOT_FOUND_PAUSE, left))
 
 
-def most_common_error(session: Session, run_id: str) -> Procedure[str]:
-    """Return an empty text if Coval does not show errors in time."""
-    until = min(session.deadline, session.clock.now() + OPTIONAL_TIME)
-    with suppress(CovalError):
-        simulations = yield from session.client.list_simulations(run_id, until=until)
-        errors = Counter(one_line(simulation.error) for simulation in simulations if simulation.error)
-        return max(errors, key=lambda text: errors[text], default="")
-    return ""
+def _given(trial: Trial, run: Run) -> GivenRun:
+    number = run.metadata.get(REPETITION)
+    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0)
+
+
+def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
+    """Return the runs of each leg: the first, and its repetitions in order. Raises InputError with every problem.
+
+    A single leg that only its ids identify takes any run; its first poll compares them.
+    """
+    by_key = {leg.key: leg for leg in legs}
+    unnamed = next((leg for leg in legs if not leg.name), None)
+    own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
+    problems = []
+    for run in sorted(given, key=lambda run: run.number):
+        leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
+        if leg:
+            own[leg.key].append(run)
+        elif run.leg:
+            problems.append(
+                f"names run {run.trial.run_id}, which is of {legs_in_words([run.leg])}; the legs of this step are "
+                f"{legs_in_words(by_key)}. {AS_LAUNCHED}"
+            )
+        else:
+            problems.append(
+                f"names run {run.trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
+                "such a run, and for no other one beside it."
+            )
+    if not problems:
+        problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+    if problems:
+        raise InputError([Problem("run_id", problem) for problem in problems])
+    return list(own.values())
+
+
+def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
+    """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
+    if not runs:
+        yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
+    if len(recorded := {run.leg: None for run in runs}) > 1:
+        yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
+        return
+    for one, other in pairwise(runs):
+        if one.number == other.number:
+            what = f"repetition {one.number}" if one.number else "the first run"
+            ids = in_words([one.trial.run_id, other.trial.run_id])
+            yield f"names two runs that are {what} of {legs_in_words([one.leg])}: {ids}."

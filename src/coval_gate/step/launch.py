@@ -3,15 +3,18 @@
 A run whose response was lost is adopted, and the run of an earlier attempt is resumed. A launch starts phone calls that
 cost money, so it is sent again only if it surely had no effect: if it never left, if Coval itself said so, or if Coval
 has not listed the run for a while after the connection was closed without a response.
+
+A request says what the inputs ask for and where it comes from, and has the tags by which its run is found.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate import step as later
 from coval_gate.base import titles
 from coval_gate.base.errors import (
     CovalError,
@@ -25,21 +28,24 @@ from coval_gate.base.errors import (
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
+from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, Context
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import Inputs
-from coval_gate.step import later
+from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
+from coval_gate.inputs.inputs import Inputs, ids_of
+from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.step.leg import Duty, Trial
-from coval_gate.step.request import prepare, request_of
 from coval_gate.step.step import LegRun, StepRun
 
 if TYPE_CHECKING:
-    from coval_gate.step.lost import EarlierRuns
+    from coval_gate.step.cancel import EarlierRuns
+
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
+DISPLAY_NAME_LIMIT: Final = 200  # characters
+FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
@@ -71,7 +77,7 @@ def launch_first(session: LegRun) -> Procedure[Trial]:
     try:
         trial = yield from launch(session)
     except (InputError, Rejected) as error:
-        raise (yield from later.wrong_ids.with_all_wrong_ids(session, error)) from None
+        raise (yield from later.ids.with_all_wrong_ids(session, error)) from None
     finally:
         step.launching -= 1
         step.changed.happen()
@@ -122,7 +128,7 @@ class Launcher(NamedTuple):
         """
         trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
         cancel = inputs.cancel_on_interrupt
-        resumes = inputs.resume and not instead and self._tags.has_earlier_attempt
+        resumes = inputs.resume and not instead and self.trial.tags.has_earlier_attempt
         earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
@@ -171,11 +177,8 @@ class Launcher(NamedTuple):
         began = session.clock.now()
         for left in reversed(range(MOST_TRIES)):
             try:
-                return (
-                    yield from session.client.launch_run(
-                        self._request, until=session.deadline, sent=trial.launches.append
-                    )
-                )
+                launching = session.client.launch_run(self._request, until=session.deadline, sent=trial.launches.append)
+                return (yield from launching)
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
                 if run := (yield from self._find_lost(lost, partial(self._created_since, began))):
@@ -190,12 +193,6 @@ class Launcher(NamedTuple):
         raise AssertionError  # the last round returns or raises
 
     @property
-    def _tags(self) -> Tags:
-        if self.trial.tags is None:
-            raise ValueError("the run was launched elsewhere")
-        return self.trial.tags
-
-    @property
     def _request(self) -> LaunchRequest:
         if self.trial.request is None:
             raise ValueError("the run was launched elsewhere")
@@ -203,10 +200,12 @@ class Launcher(NamedTuple):
 
     def _prepare(self) -> Procedure[None]:
         """A repetition needs no preparation: its first run was checked, and it is never a baseline."""
-        if self.trial.repetition:
+        inputs = self.session.inputs
+        names_something = inputs.thresholds or inputs.baseline or inputs.accept
+        if self.trial.repetition or not (names_something or inputs.mode == "launch"):
             return
         try:
-            self.trial.request = yield from prepare(self.session, self._request)
+            self.trial.request = yield from later.lookups.prepare(self.session, self._request)
         except InputError:
             self.trial.release()  # nothing was launched
             raise
@@ -217,14 +216,14 @@ class Launcher(NamedTuple):
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from later.lost.end_other_launches(session.until(until), self.trial)
+            yield from later.cancel.end_other_launches(session.until(until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        return later.lost.EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
+        return later.cancel.EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -240,7 +239,7 @@ class Launcher(NamedTuple):
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
         try:
-            return (yield from later.lost.find_launched(self.session, self.trial, settling=SETTLING, since=since))
+            return (yield from later.cancel.find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:
@@ -248,3 +247,84 @@ class Launcher(NamedTuple):
             what = f"{lost.what} {error.what}"
             advice = "\n".join(text for text in (lost.advice, error.advice) if text)
             raise LaunchUncertain(lost.title, what, advice=advice) from None
+
+
+def request_of(session: LegRun, repetition: int) -> tuple[LaunchRequest, Tags]:
+    whole, leg, inputs = session.step.context, session.leg, session.leg.inputs
+    # Repetitions follow failed runs only, so they would bias the branch's baseline.
+    # Runs of the base agent are none of the branch's.
+    context = whole._replace(branch="") if repetition or leg.is_base else whole
+    request = launch_request(inputs, context)
+    # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
+    name = leg.name if leg.is_listed else "base" if leg.is_base else ""
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
+    nonce = f"{session.randomness.getrandbits(32):08x}"
+    tags = tags_for(context, request, nonce, own)
+    # A step in mode wait must know the leg, and the repetition's number.
+    customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
+    if leg.is_base:
+        customer[IS_BASE] = True
+    if repetition:
+        customer[REPETITION] = repetition
+        if not leg.is_base and (branch := tags_for(whole, request, nonce, own).branch):
+            customer[BRANCH] = branch
+    request = request._replace(metadata=request.metadata._replace(customer=customer))
+    return with_tags(request, tags.to_send), tags
+
+
+def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
+    """Return the request, with the provenance in `context` as metadata."""
+    return LaunchRequest(
+        **ids_of(inputs),
+        metric_ids=inputs.metric_ids,
+        persona_metrics=inputs.persona_metrics,
+        mutation_ids=inputs.mutation_ids,
+        iteration_count=inputs.iteration_count,
+        concurrency=inputs.concurrency,
+        sub_sample_size=inputs.sub_sample_size,
+        sub_sample_seed=inputs.sub_sample_seed,
+        test_case_ids=inputs.test_case_ids,
+        config_overrides=inputs.config_overrides,
+        metadata=_metadata(inputs, context),
+    )
+
+
+def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
+    """Add tags, the most important first. Only the customer's metadata contain those without room."""
+    metadata = request.metadata
+    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
+    customer = {**metadata.customer, **tags_as_metadata(tags)}
+    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
+
+
+def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
+    metadata = read_metadata(inputs.metadata)
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or _display_name(context),
+        created_by=inputs.created_by or metadata.created_by or context.actor or FALLBACK_CREATOR,
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
+    )
+
+
+def _display_name(context: Context) -> str:
+    pull_request = f"#{context.pull_request}" if context.pull_request else ""
+    where = " ".join(part for part in (context.repository, pull_request) if part)
+    sha = context.sha[:7] if context.sha_is_known else ""
+    workflow = context.matrix.after(context.workflow)
+    return " · ".join(part for part in (where, sha, workflow) if part)[:DISPLAY_NAME_LIMIT]
+
+
+def _provenance(context: Context) -> dict[str, Any]:
+    """A prefix distinguishes these metadata from the user's own."""
+    provenance = {
+        REPOSITORY: context.repository,
+        COMMIT: context.sha if context.sha_is_known else "",
+        PULL_REQUEST: context.pull_request,
+        MATRIX: context.matrix.label,
+        "github_run_url": context.run_url,
+        "github_run_attempt": context.run_attempt,
+        "github_actor": context.actor,
+    }
+    return {name: value for name, value in provenance.items() if value}

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from itertools import compress, product
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
@@ -20,13 +21,15 @@ from coval_gate.coval.client import Launch
 from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
 from coval_gate.gate.verdict import Cancellation, Outcome
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import Inputs, ids_of
+from coval_gate.inputs.checks import acts_as
+from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
 
 if TYPE_CHECKING:
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
     from coval_gate.history.standing import Standing
 
+NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode
 
@@ -90,7 +93,7 @@ class Trial:
         repetition: int = 0,
         request: LaunchRequest | None = None,
         ids: Mapping[str, str] | None = None,
-        tags: Tags | None = None,
+        tags: Tags = NO_TAGS,
         run_id: str = "",
         save: Callable[[], None] = lambda: None,
     ) -> None:
@@ -117,12 +120,12 @@ class Trial:
     @property
     def key(self) -> str:
         """The tag that only this run has; empty for a run that was launched elsewhere."""
-        return self.tags.key if self.tags else ""
+        return self.tags.key
 
     @property
     def is_given(self) -> bool:
         """Whether the run was launched elsewhere."""
-        return self.tags is None
+        return not self.key
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
@@ -131,7 +134,7 @@ class Trial:
 
     @property
     def sent_tags(self) -> tuple[str, ...]:
-        return () if self.resumed or self.tags is None else self.tags.to_send
+        return () if self.resumed else self.tags.to_send
 
     @property
     def is_active(self) -> bool:
@@ -309,6 +312,48 @@ class Base(Leg):
         self.wanted = 1
 
 
-def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
-    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
-    return {name: getattr(trial.run, name, "") or id_ for name, id_ in ids_of(leg.inputs).items()}
+def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
+    """Plan each combination of agents, personas and test sets, the last changing fastest.
+
+    A leg's name is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs
+    are given, ids may be missing; a plan without them has no legs.
+    """
+    legs: list[Leg] = []
+    bases: list[tuple[list[object], Base]] = []
+    for given in parts:
+        differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
+        missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
+        for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
+            base = None
+            if base_agent_id := given.inputs.base_agent_id:
+                of_base = (base_agent_id, *ids[1:])
+                name = _named(given.name, *compress(ids[1:], differing[1:]))
+                own = base_of(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
+                runs = _what_runs(own.inputs)
+                base = next((base for others, base in bases if others == runs), own)
+                bases.append((runs, base))
+            name = _named(given.name, *compress(ids, differing))
+            key = name if given.name else _named(*ids)
+            legs.append(Leg(_of_ids(given.inputs, ids), name, key, is_listed=bool(given.name), base=base))
+    return legs
+
+
+def base_of(inputs: Inputs, name: str = "", key: str = "") -> Base:
+    """`name`: if the step has several bases."""
+    inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
+    return Base(inputs, _named("base", name), _named("base", key))
+
+
+def _named(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
+
+
+def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
+    agent_id, persona_id, test_set_id = ((id_,) if id_ else () for id_ in ids)
+    return inputs._replace(agent_id=agent_id, persona_id=persona_id, test_set_id=test_set_id)
+
+
+def _what_runs(inputs: Inputs) -> list[object]:
+    """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
+    names = [declaration.name for declaration in effective() if declaration.group == WHAT]
+    return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]

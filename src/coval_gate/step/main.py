@@ -1,27 +1,47 @@
-"""The action's main step: parse, plan, one function for each mode, publish.
+"""The action's main step: read the inputs, plan the legs, do what the mode says, publish.
 
-The start up to the launch is measured, so what is needed only afterwards is imported where it is needed.
+The legs of a step go side by side. The start up to the launch is measured, so what is needed only afterwards is
+imported where it is needed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from coval_gate import __version__
+from coval_gate import step as later
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import Procedure, run
-from coval_gate.ci.host import tolerant
-from coval_gate.inputs.checks import acts_as
-from coval_gate.inputs.inputs import LAUNCHING_MODES, Inputs
-from coval_gate.step import later, modes
-from coval_gate.step.opening import legs_of, locate, read_inputs
+from coval_gate.base.schedule import Procedure, all_or_first_error, run, start, together
+from coval_gate.base.times import announcing
+from coval_gate.ci.host import NAME, Context, tolerant, with_unknown_commit
+from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
+from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
+from coval_gate.inputs.inputs import LAUNCHING_MODES, Inputs, Problem, key_in, parse_inputs, stray_keys_in, token_in
+from coval_gate.report.formats import FILES, load
+from coval_gate.report.formats.outputs import unfinished
+from coval_gate.step.launch import launch_first, tell_launch
+from coval_gate.step.leg import Base, Leg, legs_of
 from coval_gate.step.publish import Published
-from coval_gate.step.step import Step
+from coval_gate.step.step import LegRun, Step, StepRun
 
 if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.file import ConfigFile
+
+    Work = Callable[[LegRun], Procedure[object]]
+
+HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+    on:
+      workflow_dispatch:
+        inputs:
+          accept:
+            type: boolean
+    ...
+        accept: ${{ inputs.accept }}"""
 
 
 def main(runtime: Runtime) -> int:
@@ -44,27 +64,14 @@ def evaluate(step: Step) -> Procedure[Published]:
         judgement = yield from reach_judgement(step)
         if any(trial.judgement for trial in step.trials):
             with tolerant(step.host, "A run could not be marked"):
-                judgement = yield from later.settle.settle_standing(step, judgement)
+                judgement = yield from later.cleanup.settle_standing(step, judgement)
         judgement = yield from later.cleanup.clean_up(step, judgement)
-        yield from _find_names(step, judgement)
+        yield from later.report.find_names(step, judgement)
     except Interrupted:
         step.hurry()
-        later.begin()  # while Coval cancels the runs
+        _begin_end()  # while Coval cancels the runs
         judgement = yield from later.cleanup.clean_up(step, later.judgement.interrupted())
     return (yield from step.publisher.publish(later.report.report_of(step, judgement), step.times))
-
-
-def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
-    """Names only inform: a signal meanwhile changes no verdict."""
-    mode = step.inputs.mode
-    if judgement.verdict is None or mode == "cancel" or not any(trial.run_id for trial in step.trials):
-        return
-
-    try:
-        with tolerant(step.host, "Names could not be looked up"):
-            yield from later.details.find_names(step)
-    except Interrupted:
-        step.hurry()
 
 
 def reach_judgement(step: Step) -> Procedure[Judgement]:
@@ -77,8 +84,9 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
         if inputs.api_key is None:
             return later.judgement.skipped(step.context.secrets_withheld_from)
         yield from _plan_legs(step)
-        yield from locate(step)
-        return (yield from modes.MODES[inputs.mode](step.session()))
+        until = announcing(step.clock.now(), step.deadline)
+        step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
+        return (yield from MODES[inputs.mode](step.session()))
     except GateError as error:
         problem = error
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
@@ -93,12 +101,12 @@ def _whole_inputs(step: Step) -> Procedure[Inputs]:
     try:
         inputs = read_inputs(step)
         if inputs.run_template_id and inputs.api_key is not None:
-            inputs = yield from later.template.expand(step)
+            inputs = yield from later.ids.expand(step)
     except InputError as error:
         if step.inputs.mode != "plan":
             raise
 
-        raise (yield from later.wrong_ids.with_wrong_ids(step, error)) from None
+        raise (yield from later.ids.with_wrong_ids(step, error)) from None
     return inputs
 
 
@@ -107,6 +115,229 @@ def _plan_legs(step: Step) -> Procedure[None]:
     launches = acts_as(step.inputs) in LAUNCHING_MODES
     step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
-        step.legs = yield from later.template.with_own_parts(step.session())
+        step.legs = yield from later.ids.with_own_parts(step.session())
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
+
+
+def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
+    """Mode wait is mode run without the launch."""
+    if session.inputs.mode == "wait":
+        yield from later.follow.adopt_runs(session)
+    else:
+        yield from _prepare(session)
+    yield from _side_by_side(session, session.step.all_legs, _evaluate)
+    return _gravest(session.step)
+
+
+def launch(session: StepRun) -> Procedure[Judgement]:
+    step = session.step
+    yield from _prepare(session)
+    yield from _side_by_side(session, step.all_legs, _launch)
+    for leg in step.legs:
+        leg.error = leg.error or (leg.base.error if leg.base else None)
+    launched = [leg for leg in step.legs if not leg.error]
+    bases = [base for base in step.bases if base.trials and not base.error]
+    if resumed := [leg for leg in (*launched, *bases) if leg.first.resumed]:
+        yield from _side_by_side(session, resumed, later.follow.confirm)
+    for leg in launched:
+        leg.judgement = later.judgement.LAUNCH
+    return _gravest(step)
+
+
+def cancel(session: StepRun) -> Procedure[Judgement]:
+    """Raises the first error after it tried all."""
+    leg = Leg(inputs=session.inputs)
+    session.step.legs = [leg]
+    ended = yield from later.cleanup.cancel_named(session.of(leg), session.inputs.run_id.ids)
+    return later.judgement.runs_cancelled(ended)
+
+
+def _evaluate(session: LegRun) -> Procedure[None]:
+    """A base is run, and not judged."""
+    if isinstance(session.leg, Base):
+        yield from later.evaluate.accompany(session, session.leg)
+        return
+    if not session.leg.trials:
+        yield from _launch_and_show(session)
+    yield from later.evaluate.evaluate_leg(session)
+
+
+def _launch(session: LegRun) -> Procedure[None]:
+    """Launch the first run; a base's once a leg was launched that is compared with it, and not without one."""
+    step, leg = session.step, session.leg
+    tested = [other for other in step.legs if leg.is_base and other.base is leg]
+    while tested and not any(other.trials and other.first.run_id for other in tested):
+        if all(other.is_done for other in tested):
+            return
+        yield step.changed.wait()
+    yield from _launch_and_show(session)
+
+
+def _launch_and_show(session: LegRun) -> Procedure[None]:
+    """Show the step's first launch. How large the run is comes before it in the log."""
+    step, inputs = session.step, session.inputs
+    cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
+    if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
+        for text in later.criteria.undecidable_texts(session.criteria, cases):
+            session.warn(text)
+    trial = yield from launch_first(session)
+    if step.is_announced or session.leg.is_base:
+        return
+    step.is_announced = True
+    _begin_end()  # while the run goes on
+    if step.is_counted_first:
+        yield from later.report.announce(step)
+        return
+    try:
+        yield from later.plan.tell_size(session, later.report.announce(step))
+    finally:
+        tell_launch(session, trial)
+
+
+def _begin_end() -> None:
+    """Import what every step needs at its end, beside what it does meanwhile."""
+    for name in ("cleanup", "evaluate", "report"):
+        start(partial(getattr, later, name))
+    start(load)
+
+
+def _prepare(session: StepRun) -> Procedure[None]:
+    """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
+    step = session.step
+    if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
+        yield from later.ids.check_mutations(session)
+    if step.is_counted_first:
+        yield from later.plan.plan_sizes(session)
+
+
+def _gravest(step: Step) -> Judgement:
+    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
+
+
+def _side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+    """An error is the judgement of its leg, and the others go on."""
+    works = [_with_own_error(session.of(leg), work) for leg in legs]
+    all_or_first_error((yield from together(works, session.clock)))
+
+
+def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
+    step, leg = session.step, session.leg
+    problem: GateError | None = None
+    try:
+        yield from work(session)
+    except GateError as error:
+        problem = error
+    except Exception as error:  # noqa: BLE001 - as in reach_judgement
+        session.report_bug()
+        problem = InternalError(error)
+    if problem:
+        leg.error = later.judgement.errored(problem)
+        if session.label:
+            session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())
+    leg.is_done, leg.is_ending = True, len(step.all_legs) > 1
+    step.changed.happen()
+    if leg.is_ending:
+        yield from later.cleanup.clean_up_leg(session)
+        leg.is_ending = False
+        step.changed.happen()
+
+
+MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
+    "run": evaluate_legs,
+    "launch": launch,
+    "wait": evaluate_legs,
+    "cancel": cancel,
+}
+
+
+def read_inputs(step: Step) -> Inputs:
+    """Raises InputError, RunnerError."""
+    environ, host, publisher = step.runtime.environ, step.host, step.publisher
+    for secret in (key_in(environ), token_in(environ)):
+        host.mask(secret)
+    host.log(f"{NAME} {__version__}")
+    step.context = host.context()
+    problems = step.read_file()
+    environ = step.runtime.environ
+    for key in stray_keys_in(environ):
+        if host.redact(key) == key:
+            host.mask(key)
+    step.inputs, of_inputs = parse_inputs(environ)
+    step.wrong = {name: text for name, _ in of_inputs if (text := environ.get(f"INPUT_{name.upper()}", ""))}
+    problems += of_inputs
+    if step.read:
+        host.log(f"Read inputs from {step.read.path}.")
+        step.inputs, step.file, mistakes = later.file.with_file(step.inputs, step.read)
+        problems += [*step.read.problems, *mistakes]
+    step.context = step.context._replace(matrix=step.inputs.matrix)
+    problems += publisher.prepare(step.inputs)
+    if step.inputs.mode == "wait":
+        step.context = with_unknown_commit(step.context)
+    # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
+    host.set_outputs(unfinished())
+    step.save()
+    inputs, context, file = step.inputs, step.context, step.file
+    if inputs.accept:
+        problems += acceptance_problems(context)
+    problems += publisher.pages.problems(inputs, context)
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
+    for warning in (*warnings_about(inputs, environ, file), *_without_effect(step)):
+        step.warn(warning)
+    if inputs.api_key:
+        _add_seeds(step)
+    return step.inputs
+
+
+def acceptance_problems(context: Context) -> list[Problem]:
+    """Return the problem that rules out that this step accepts a run, before anything is launched."""
+    if context.started_by_person and not context.of_pull_request:  # a manual job of a pull request is its author's
+        return []
+    of_workflow = context.start_by_hand is None
+    if context.is_local:
+        why = "only the runs of a CI system are compared with later ones."
+    elif context.of_pull_request and (context.started_by_person or not of_workflow):
+        why = "only a run of a branch can be accepted."
+    elif context.start_by_hand == "":
+        why = (
+            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
+            f"In Coval, add {ACCEPTED} and the baseline's tag to the run instead, and remove {FAILED} from it."
+        )
+    else:
+        what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
+        started = f", but {context.event} started it" if context.event else ""
+        why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
+    return [Problem("accept", f"must be false here: {why}")]
+
+
+def _without_effect(step: Step) -> Iterator[str]:
+    """Yield a sentence about each input that can have no effect on this host, or in a plan."""
+    inputs = step.inputs
+    if inputs.mode == "plan":
+        asked = [file.input for file in FILES if getattr(inputs, file.input)]
+        yield from (f"{name} has no effect in mode plan, which has no run to report." for name in asked)
+        return
+    if inputs.supersede and inputs.mode in LAUNCHING_MODES and not is_identified(step.context):
+        yield "supersede has no effect here: nothing tells which earlier runs are of this step."
+
+
+def _add_seeds(step: Step) -> None:
+    """Choose seeds before anything is sent: they are a part of the request by which runs are found again."""
+    legs = step.file.legs
+    if not any(_needs_seed(inputs) for inputs in (step.inputs, *(leg.inputs for leg in legs))):
+        return
+
+    seed = seed_for(step.context, step.runtime.randomness.getrandbits(32))
+    step.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
+
+    def seeded(inputs: Inputs) -> Inputs:
+        return inputs._replace(sub_sample_seed=seed) if _needs_seed(inputs) else inputs
+
+    step.inputs = seeded(step.inputs)
+    step.file = step.file._replace(legs=[leg._replace(inputs=seeded(leg.inputs)) for leg in legs])
+
+
+def _needs_seed(inputs: Inputs) -> bool:
+    """Return whether runs draw test cases, and must draw the same ones, without a seed of the user's."""
+    have_others = inputs.mode in LAUNCHING_MODES and (inputs.base_agent_id or inputs.repeat_on_failure)
+    return bool(have_others and inputs.sub_sample_size) and inputs.sub_sample_seed is None

@@ -6,10 +6,11 @@ This holds for all pages on all hosts. Pages only inform: no problem with them c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from coval_gate import step as later
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
@@ -19,7 +20,6 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Pag
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
 from coval_gate.report.formats import rendered
-from coval_gate.step import later
 
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
@@ -50,8 +50,6 @@ class KeptPage:
 
 
 class PagePublisher:
-    """Shows the state of a step on the host's pages."""
-
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
         self._clock = runtime.clock
@@ -68,7 +66,7 @@ class PagePublisher:
     def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
         """Return `context` with the tested commit, if the event does not name it and a page needs it."""
         pages = self._pages(inputs, context)
-        if not pages or context.sha_is_known or self._is_unreachable(pages[0].page):
+        if not pages or context.sha_is_known or not self._is_reachable(pages[0].page):
             return context
         with tolerant(self._host):
             return (yield from pages[0].page.locate(context, until=until))
@@ -87,6 +85,7 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
+        """Show on the commit's pages that the run is in progress."""
         self.owe(report._replace(judgement=later.judgement.UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)
@@ -94,7 +93,7 @@ class PagePublisher:
     def conclude(self, report: Report, times: Times) -> Procedure[str]:
         """Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
-        kept_pages = [*self._pages_of_commit(report), *self._other_pages(report)]
+        kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.of_commit)
         for kept in kept_pages:
             if (yield from self._set(kept, report, until=times.telling_of(self._clock.now(), first))):
                 kept.is_done = True
@@ -145,9 +144,6 @@ class PagePublisher:
     def _pages_of_commit(self, report: Report) -> list[KeptPage]:
         return [kept for kept in self._pages(report.inputs, report.context) if kept.page.of_commit]
 
-    def _other_pages(self, report: Report) -> list[KeptPage]:
-        return [kept for kept in self._pages(report.inputs, report.context) if not kept.page.of_commit]
-
     def _set(
         self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
     ) -> Procedure[bool]:
@@ -157,7 +153,7 @@ class PagePublisher:
             return True
         if owed is None and not self._has_place(page, report.context):
             return not _may_be_located(report)
-        if self._is_unreachable(page):
+        if not self._is_reachable(page):
             return True
         forbidden = False
         with tolerant(self._host):
@@ -175,26 +171,23 @@ class PagePublisher:
 
     def _has_place(self, page: Page, context: Context) -> bool:
         """Return whether the page has its commit or pull request; log if it has none."""
-        if not page.of_commit:
-            is_known = context.pull_request is not None or context.head is not None
-            if not is_known:
-                self._host.log("There is no pull request to comment on.")
-            return is_known
-        if not context.sha_is_known:
-            self._skip("the tested commit is unknown", (kept.page for kept in self._kept or () if kept.page.of_commit))
-        return context.sha_is_known
+        if page.of_commit:
+            return context.sha_is_known or self._skip("the tested commit is unknown", lambda other: other.of_commit)
+        is_known = context.pull_request is not None or context.head is not None
+        if not is_known:
+            self._host.log("There is no pull request to comment on.")
+        return is_known
 
-    def _is_unreachable(self, page: Page) -> bool:
-        """Return whether the host cannot show the page; log if it cannot."""
-        if page.obstacle:
-            self._skip(page.obstacle, (kept.page for kept in self._kept or () if kept.page.obstacle == page.obstacle))
-        return bool(page.obstacle)
+    def _is_reachable(self, page: Page) -> bool:
+        return not page.obstacle or self._skip(page.obstacle, lambda other: other.obstacle == page.obstacle)
 
-    def _skip(self, why: str, pages: Iterable[Page]) -> None:
+    def _skip(self, why: str, concerns: Callable[[Page], bool]) -> Literal[False]:
+        """Say once why the pages that it concerns are skipped."""
         if why not in self._skipped:
             self._skipped.add(why)
-            names = [page.input.replace("_", " ") for page in pages]
+            names = [kept.page.input.replace("_", " ") for kept in self._kept or () if concerns(kept.page)]
             self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
+        return False
 
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
         """Return the report for the page, without secrets, and with all references so far."""

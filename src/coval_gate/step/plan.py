@@ -1,61 +1,65 @@
-"""Plans a step without launching anything: what it would launch, how it would be judged, and every mistake at once.
+"""Plans a step: how many simulations it launches, and in mode plan, all that it would do and every mistake at once.
 
-It only reads. What Coval refuses to show is not checked, which is no mistake.
+Several runs, or a limit, are counted before anything is spent. A single run without a limit is launched at once, and
+counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.errors import InputError
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate import step as later
+from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
-from coval_gate.coval.resources import TestSet
-from coval_gate.gate.criteria import Criteria, undecidable_texts
-from coval_gate.gate.judgement import Judgement, planned
-from coval_gate.inputs.inputs import Problem, ids_of
-from coval_gate.step.leg import Leg
-from coval_gate.step.lookups import check_baseline, check_names
-from coval_gate.step.size import PERMISSION, exceeded_text, for_each_case, size_of
+from coval_gate.base.times import preparing, sizing
+from coval_gate.coval.client import Session
+from coval_gate.coval.resources import TEST_SET, TestSet
+from coval_gate.inputs.inputs import Inputs, Problem, ids_of, noun
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
-from coval_gate.step.wrong_ids import Looked, look_up_mutations, prepared, read_named
+
+if TYPE_CHECKING:
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.step.ids import Looked
 
 MOST_LINES: Final = 100
 MOST_NAMED: Final = 5  # legs
+PERMISSION: Final = "test-sets:read"
+PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 LONGEST_NAME: Final = 60  # characters
 
 
 def plan_step(step: Step) -> Procedure[Judgement]:
     """Show the plan, and return a judgement without a verdict. Raises InputError with every mistake."""
     inputs = step.inputs
-    looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
+    looked = later.ids.Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
         looked = yield from _look_up(step.session())
-    cases = _cases(looked)
+    cases = _cases_of(looked)
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     total = _total(step)
-    if inputs.api_key is None and total is None and inputs.max_simulations:
-        looked.unchecked.append("max_simulations, because the size is unknown.")
+    _check_limit(step, total, looked)
     lines = [
         *_leg_lines(step, looked),
         *_threshold_lines(step),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     step.host.quote(*lines)
-    problems = [*looked.problems, *_over_the_cap(step, total)]
-    if problems:
-        raise InputError(list(dict.fromkeys(problems)))
+    if looked.problems:
+        raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
-        leg.judgement, leg.is_done = planned(_leg_summary(leg)), True
-    return planned(_summary(step, total))
+        leg.judgement, leg.is_done = later.judgement.planned(_leg_summary(leg)), True
+    return later.judgement.planned(_summary(step, total))
 
 
 def _look_up(session: StepRun) -> Procedure[Looked]:
     step = session.step
-    session = prepared(session)
-    looked = yield from read_named(session, [leg.inputs for leg in step.legs])
+    session = later.ids.prepared(session)
+    looked = yield from later.ids.read_named(session, [leg.inputs for leg in step.legs])
     legs = step.all_legs
     works = (_checks_of(session.of(leg)) for leg in legs)
     checks = all_or_first_error((yield from together(works, session.clock)))
@@ -64,15 +68,13 @@ def _look_up(session: StepRun) -> Procedure[Looked]:
             of_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
         looked.problems.extend(problems)
-    yield from look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
+    yield from later.ids.look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
     return looked
 
 
 def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
     """Return the mistakes that a launch of the leg would find: metrics that it will lack, a baseline that is none."""
-    inputs, works = session.leg.inputs, [check_names(session)]
-    if inputs.baseline and inputs.baseline.kind != "base":
-        works.append(check_baseline(session, inputs.baseline, ids_of(inputs), session.step.context))
+    works = [later.lookups.check_names(session), later.lookups.check_baseline(session)]
     found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
     return [problem for problems in found for problem in problems]
 
@@ -85,7 +87,7 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
     return []
 
 
-def _cases(looked: Looked) -> dict[str, int]:
+def _cases_of(looked: Looked) -> dict[str, int]:
     """Return how many test cases the test sets have of which Coval shows it, by their ids."""
     return {
         id_: resource.cases
@@ -101,19 +103,20 @@ def _total(step: Step) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _over_the_cap(step: Step, total: int | None) -> list[Problem]:
+def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
     most = step.inputs.max_simulations
     if most is None:
-        return []
+        return
     if total is None and step.inputs.api_key is None:
-        return []
-    if total is None:
+        looked.unchecked.append("max_simulations, because the size is unknown.")
+    elif total is None:
         what = (
             "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
             f"{PERMISSION}, or set test_case_ids."
         )
-        return [Problem("max_simulations", what)]
-    return [Problem("max_simulations", exceeded_text(step, total, most))] if total > most else []
+        looked.problems.append(Problem("max_simulations", what))
+    elif total > most:
+        looked.problems.append(Problem("max_simulations", exceeded_text(step, total, most)))
 
 
 def _leg_lines(step: Step, looked: Looked) -> list[str]:
@@ -158,8 +161,8 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
     how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
     cases = (smallest.planned or 0) // for_each_case(inputs)
-    criteria = Criteria.from_inputs(inputs, legs=len(step.legs))
-    doubts = undecidable_texts(criteria, cases) if cases and inputs.confidence is not None else ()
+    criteria = later.criteria.Criteria.from_inputs(inputs, legs=len(step.legs))
+    doubts = later.criteria.undecidable_texts(criteria, cases) if cases and inputs.confidence is not None else ()
     return [
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
@@ -184,7 +187,151 @@ def _summary(step: Step, total: int | None) -> str:
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."
 
 
-def foresee(session: LegRun, cases: int) -> None:
-    """Warn of thresholds that a run of so many test cases, in a step with so many legs, cannot decide."""
-    for text in undecidable_texts(Criteria.from_inputs(session.inputs, legs=len(session.step.legs)), cases):
-        session.warn(text)
+def plan_sizes(session: StepRun) -> Procedure[None]:
+    """Record how many simulations each leg launches, and say so.
+
+    Raises InputError if they are more than max_simulations, or if an unknown size makes the limit impossible to keep.
+    """
+    step = session.step
+    most = session.inputs.max_simulations
+    cases, unknown = yield from _counted_cases(session, partial(_test_set, session))
+    if unknown:
+        id_, (why, advice) = next(iter(unknown.items()))
+        if most:
+            what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
+            raise InputError([Problem("max_simulations", f"{what} {why} {advice}")])
+        session.log(f"Could not count the simulations on test set {id_}. {why}")
+    for leg in step.all_legs:
+        leg.planned = size_of(leg.inputs, cases)
+    if unknown:
+        return
+    total = sum(leg.planned or 0 for leg in step.all_legs)
+    if most and total > most:
+        raise InputError([Problem("max_simulations", exceeded_text(step, total, most))])
+    session.log(_plan_text(step, total))
+
+
+def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
+    """Say how many simulations the single run has that was just launched, beside `announcing` it.
+
+    What one call does not show in a moment stays untold. The size of a run that was taken over is only recorded.
+    """
+    step = session.step
+    all_or_first_error((yield from together((announcing, _look_up_size(session)), session.clock)))
+    (leg,) = step.legs
+    if leg.planned is not None and not leg.first.resumed:
+        session.log(_plan_text(step, leg.planned))
+
+
+def _look_up_size(session: StepRun) -> Procedure[None]:
+    until = sizing(session.clock.now(), session.deadline)
+    if until is None:
+        return
+    read = partial(session.client.get, TEST_SET, until=until, once=True)
+    cases, _ = yield from _counted_cases(session, read)
+    (leg,) = session.step.legs
+    leg.planned = size_of(leg.inputs, cases)
+
+
+def fits(session: LegRun) -> bool:
+    """Return whether another run keeps to the limit. If not, say so in the log."""
+    step, leg = session.step, session.leg
+    most = session.inputs.max_simulations
+    if most is None or leg.planned is None:
+        return True
+    launched = sum(map(_launched, step.all_legs))
+    base = leg.base
+    more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
+    if launched + more <= most:
+        return True
+    session.log(
+        f"The run failed, but running it again would take the step to {launched + more:,} simulations, more "
+        f"than max_simulations ({most:,}), so it does not run again."
+    )
+    return False
+
+
+def _launched(leg: Leg) -> int:
+    """Return how many simulations the leg launched, or will: one that waits for its turn has no trial yet."""
+    wanted = leg.wanted if isinstance(leg, Base) else 1
+    return (leg.planned or 0) * max(wanted, len(leg.trials))
+
+
+def for_each_case(inputs: Inputs) -> int:
+    """Return how many simulations each test case has: those of the agent and of its mutations."""
+    mutations = set(inputs.mutation_ids)
+    return inputs.iteration_count * (1 + len(mutations))
+
+
+def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
+    """Return None if the size of the test set is not among the `cases`, by its id."""
+    count = len(inputs.test_case_ids) or cases.get(ids_of(inputs)["test_set_id"])
+    if count is None:
+        return None
+    drawn = count if inputs.test_case_ids else min(count, inputs.sub_sample_size or count)
+    return drawn * for_each_case(inputs)
+
+
+def _counted_cases(
+    session: StepRun, read: Callable[[str], Procedure[TestSet]]
+) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
+    """Return sizes by test set; and why others are unknown, with advice. None is counted where test cases are named.
+
+    `read` may raise CovalError.
+    """
+    counted = [leg.inputs for leg in session.step.all_legs if not leg.inputs.test_case_ids]
+    ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
+    test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
+    cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
+    for id_, test_set in zip(ids, test_sets, strict=True):
+        if isinstance(test_set, CovalError):
+            unknown[id_] = test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
+        elif test_set.cases is None:
+            unknown[id_] = "Coval does not count its test cases.", "Set test_case_ids."
+        elif test_set.has_parameters:
+            unknown[id_] = "It has parameters, which may multiply its test cases.", "Leave max_simulations empty."
+        else:
+            cases[id_] = test_set.cases
+    return cases, unknown
+
+
+def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
+    """Return a test set. Where a limit needs its size, a hiccup of Coval may not end the step. Raises CovalError."""
+    now, deadline = session.clock.now(), session.deadline
+    until = min(deadline, now + PATIENCE) if session.inputs.max_simulations else preparing(now, deadline)
+    return session.client.get(TEST_SET, id_, until=until)
+
+
+def _plan_text(step: Step, total: int) -> str:
+    """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
+    most, runs = step.inputs.max_simulations, len(step.all_legs)
+    of_bases = sum(base.planned or 0 for base in step.bases)
+    parts = [f"This step launches {plural(total, 'simulation')}"]
+    if runs > 1:
+        parts.append(f" in {plural(runs, 'run')}")
+    else:
+        parts.append(_names_text(step))
+    if of_bases:
+        parts.append(f", {of_bases:,} of them of the base agent")
+    parts.append(".")
+    if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
+        parts.append(f" Repetitions of runs that fail may add up to {again:,}.")
+    if most:
+        parts.append(f" At most {most:,} are allowed.")
+    return "".join(parts)
+
+
+def _names_text(step: Step) -> str:
+    """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
+    ids = ids_of(step.legs[0].inputs)
+    names = {kind: step.name_of(kind, id_) for kind, id_ in ids.items()}
+    named = [f"{noun(kind)} {one_line(name, LONGEST_NAME)}" for kind, name in names.items() if name]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def exceeded_text(step: Step, total: int, most: int) -> str:
+    legs = f" in {plural(len(step.all_legs), 'run')}" if len(step.all_legs) > 1 else ""
+    return (
+        f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "
+        "it, or reduce them with sub_sample_size, test_case_ids or iteration_count."
+    )

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
-from coval_gate.ci.host import with_run_metadata, with_unknown_commit
+from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.client import Session
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.standing import not_marked_text
-from coval_gate.history.tags import FAILED, mark, provenance_of
+from coval_gate.history.tags import FAILED, mark, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
+from coval_gate.step.cancel import cancel_trial, end_other_launches
 from coval_gate.step.leg import MODE, Duty, Trial
-from coval_gate.step.lost import cancel_trial, end_other_launches
-from coval_gate.step.opening import read_file
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
@@ -41,7 +40,7 @@ def post(runtime: Runtime) -> int:
 
 def finish(step: Step) -> Procedure[None]:
     host = step.host
-    read_file(step)
+    step.read_file()
     environ = step.runtime.environ
     host.take_over()
     inputs, _ = parse_inputs(environ)
@@ -109,7 +108,7 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
         run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
     except CovalError:
         return
-    step.context = with_run_metadata(context, provenance_of(run_named, context.repository))
+    step.context = with_provenance(context, run_named)
 
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
@@ -120,14 +119,10 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     now = step.clock.now()
     session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
     legs = {leg.name: leg for leg in step.legs}
-    works = [_Work(session.of(legs[trial.leg]), trial) for trial in trials]
-    results = yield from together([work.do() for work in works], session.clock)
-    for work, result in zip(works, results, strict=True):
-        work.report(result)
+    yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
 
 
 def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
-    """Warn of what cannot be done without an API key."""
     left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
     if left:
         runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
@@ -136,40 +131,23 @@ def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
         step.warn(not_marked_text(failed, "there is no API key.", ""))
 
 
-class _Work:
-    """What the main step left of one trial."""
-
-    def __init__(self, session: Session, trial: Trial) -> None:
-        self._session = session
-        self._trial = trial
-        self._is_marking = False
-
-    def do(self) -> Procedure[None]:
-        """Raises CovalError."""
-        session, trial = self._session, self._trial
+def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
+    """Do what the main step left of one trial. What cannot be done is a warning."""
+    undone = "The run could not be cancelled"
+    try:
         if Duty.CANCEL in trial.duties:
-            trial.ended = yield from cancel_trial(session, trial)
+            ended = yield from cancel_trial(session, trial)
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(ended)}{which}.")
+        undone = "Could not check for a second run"
         yield from end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
-            self._is_marking = True
+            undone = ""
             sent = (trial.key,) if trial.key else ()
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
-
-    def report(self, result: CovalError | None) -> None:
-        session, trial = self._session, self._trial
-        if trial.ended:
-            which = f" ({trial.run_id})" if trial.run_id else ""
-            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if result:
-            session.warn(self._undone_text(result))
-        else:
-            trial.duties = frozenset()
-
-    def _undone_text(self, error: GateError) -> str:
-        trial = self._trial
-        if self._is_marking:
-            return not_marked_text([trial.run_id], error.what, error.advice)
-        missed = Duty.CANCEL in trial.duties and not trial.ended
-        undone = "The run could not be cancelled" if missed else "Could not check for a second run"
-        return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
+    except CovalError as error:
+        not_marked = not_marked_text([trial.run_id], error.what, error.advice)
+        session.warn("\n".join(filter(None, (f"{undone}: {error.what}", error.advice))) if undone else not_marked)
+    else:
+        trial.duties = frozenset()

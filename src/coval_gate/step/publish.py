@@ -15,6 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from coval_gate import step as later
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
@@ -25,8 +26,6 @@ from coval_gate.ci.host import BUG, NAME, Host, PageText, tolerant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.formats import FILES, File, rendered
-from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step import later
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ class Rendering:
         self._signalled = False
 
     def check(self) -> None:
-        """Raise Interrupted if a signal arrived during rendering."""
         if self._signalled:
             raise Interrupted
 
@@ -104,34 +102,26 @@ class Publisher:
 
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
         """
-        problems = self._place_files(inputs)
-        for name, place in list(self._places.items()):
-            if inputs.config_path == place:
+        problems: list[Problem] = []
+        for name in (file.input for file in FILES):
+            if not (path := getattr(inputs, name)):
+                continue
+            try:
+                place = self._workspace.prepare(path)
+            except ValueError as problem:
+                problems.append(Problem(name, str(problem)))
+                continue
+            if place == inputs.config_path:
                 problems.append(Problem(name, f"is the same as {FILE}, which the report would overwrite."))
-                del self._places[name]
+                continue
+            if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
+                problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
+            self._places[name] = place
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()
         for place in self._places.values():
             self._workspace.remove(place)
         return problems
-
-    def _place_files(self, inputs: Inputs) -> list[Problem]:
-        problems: list[Problem] = []
-        for name in (file.input for file in FILES):
-            if path := getattr(inputs, name):
-                try:
-                    place = self._workspace.prepare(path)
-                except ValueError as problem:
-                    problems.append(Problem(name, str(problem)))
-                    continue
-                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
-                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
-                self._places[name] = place
-        return problems
-
-    def write_unfinished(self) -> None:
-        """Set every output to what holds if this step is killed. Raises RunnerError."""
-        self._host.set_outputs(unfinished())
 
     def write_verdict(self, report: Report) -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
@@ -150,7 +140,6 @@ class Publisher:
         return outputs
 
     def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
-        """Render the whole document of a report."""
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
 
     def publish(self, report: Report, times: Times) -> Procedure[Published]:

@@ -1,30 +1,59 @@
-"""Turns what is known of a step, and of its legs, into its report."""
+"""Turns what is known of a step into its report, and fetches what only informs. Nothing here changes the verdict.
+
+Fetched are test cases in words, what judges say, transcripts, the last runs of the branch, the units of metrics, and
+the names of agents, personas and test sets: once, and only what no earlier response showed. Where a call fails, reports
+show less.
+"""
 
 from __future__ import annotations
 
-from coval_gate.base.schedule import Procedure
-from coval_gate.base.times import announcing
-from coval_gate.coval.model import Details
-from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, redacted
-from coval_gate.inputs.inputs import ids_of
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Final
+
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
+from coval_gate.ci.host import tolerant
+from coval_gate.coval.client import Session
+from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
+from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, judgement_with_units, redacted, result_with_units
+from coval_gate.history.search import Sought, has_tag, search
+from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
+from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
-from coval_gate.step.leg import Leg, Trial, ids_shown
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
+
+EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
+AT_ONCE: Final = 5  # calls
+MOST_LABELS: Final = 1000  # test cases that are listed for their names
+MOST_EARLIER: Final = 30  # runs
+END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
+MOST_UNITS: Final = 20  # metrics of which units are looked up
+MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
 
 
 def report_of(step: Step, judgement: Judgement) -> Report:
     """`judgement` is the step's."""
-    is_of_leg, several = step.is_of_leg(judgement), len(step.legs) > 1
+    several, decisive = len(step.legs) > 1, next((leg for leg in step.legs if leg.outcome is judgement), None)
     shown = [leg for leg in step.legs if several or any(trial.run_id for trial in leg.trials)]
-    decisive = next((leg.name for leg in step.legs if leg.outcome is judgement), "")
+    own = [leg.outcome if several or decisive else _without_later_trouble(leg.outcome, judgement) for leg in shown]
     # A secret in a text can be recognised only before a format escapes it.
-    judgement = redacted(judgement, step.host.redact)
-    legs = tuple(_leg_report(step, leg, judgement, keeps_own=is_of_leg or several) for leg in shown)
+    judgement, *of_legs = (redacted(one or judgement, step.host.redact) for one in (judgement, *own))
+    legs = tuple(
+        _leg_report(step, leg, of_leg, is_own=one is not None)
+        for leg, one, of_leg in zip(shown, own, of_legs, strict=True)
+    )
     if several:
         run_ids = tuple(leg.first.run_id for leg in step.all_legs if leg.trials)
         failing = sum(not leg.judgement.lets_pass for leg in legs)
-        others = max(0, failing - 1) if decisive else 0
-        judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive, run_ids, others))
+        name, others = (decisive.name, max(0, failing - 1)) if decisive else ("", 0)
+        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others))
     return Report(
         judgement=judgement,
         legs=legs,
@@ -36,20 +65,21 @@ def report_of(step: Step, judgement: Judgement) -> Report:
     )
 
 
-def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) -> LegReport:
+def _without_later_trouble(own: Judgement | None, judgement: Judgement) -> Judgement | None:
+    """Return the judgement of an only leg, unless the step went wrong afterwards."""
+    return None if own and judgement.is_of_step and own.verdict is not judgement.verdict else own
+
+
+def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> LegReport:
     """Return the report of a leg, which may have no run if the step has several.
 
-    `judgement` is the step's. `keeps_own`: it does not replace the leg's, as it does where the step of an only leg went
-    wrong afterwards.
+    `is_own`: the judgement is the leg's, and not the step's in place of it.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0] if trials else Trial()
-    own = leg.outcome
-    if own and judgement.is_of_step and not keeps_own and own.verdict is not judgement.verdict:
-        own = None
     return LegReport(
-        judgement=redacted(own, step.host.redact) if own else judgement,
-        findings=leg.findings if own and leg.findings and not leg.error else UNFOUND,
+        judgement=judgement,
+        findings=leg.findings if is_own and leg.findings and not leg.error else UNFOUND,
         dashboard_url=step.inputs.dashboard_url,
         name=leg.name,
         ids=ids_of(leg.inputs),
@@ -60,7 +90,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
-        runs=tuple(_run_report(step, trial, own or judgement) for trial in trials),
+        runs=tuple(_run_report(step, trial, judgement) for trial in trials),
         standing=leg.standing,
         base=_base_report(step, leg.base) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
@@ -70,8 +100,13 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
     )
 
 
+def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
+    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
+    return {name: (trial.run and trial.run.ids[name]) or id_ for name, id_ in ids_of(leg.inputs).items()}
+
+
 def _names(step: Step, leg: Leg, first: Trial) -> dict[str, str]:
-    named = {name: step.name_of(name, id_) for name, id_ in ids_shown(leg, first).items()}
+    named = {name: step.name_of(name, id_) for name, id_ in _ids_shown(leg, first).items()}
     if leg.base:
         named[BASE_AGENT] = step.name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
     return {name: step.host.redact(text) for name, text in named.items() if text}
@@ -96,6 +131,165 @@ def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
 
 
 def announce(step: Step) -> Procedure[None]:
-    """Show on the commit's pages that the run is in progress."""
     until = announcing(step.clock.now(), step.deadline)
     return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)
+
+
+def fetch_details(
+    session: Session, result: RunResult, failing: Sequence[str], *, test_set_id: str
+) -> Procedure[Details]:
+    """Fetch the names of all test cases, and more about the first of the `failing` simulations (ids).
+
+    Leave out what the key may not read, and everything after a call without a response.
+    """
+    session = _briefly(session, DETAILS)
+    simulations = {simulation.id: simulation for simulation in result.simulations}
+    first = [simulations[simulation_id] for simulation_id in failing[:EXPLAINED] if simulation_id in simulations]
+    with_transcripts = session.inputs.include_transcripts == "failures"
+    words = _words(session, result, first, test_set_id)
+    transcripts = _transcripts(session, first if with_transcripts else [])
+    # Side by side: neither takes time from the other.
+    worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
+    return worded._replace(transcripts=transcribed.transcripts)
+
+
+def _briefly(session: Session, seconds: float) -> Session:
+    """Let it end after so many seconds; a moment later if the deadline has passed."""
+    return session.until(session.times.informing(session.clock.now(), seconds))
+
+
+def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
+    """Fetch the names of test cases, and the judges' comments on the `first` simulations."""
+    labels: dict[str, str] = {}
+    texts: dict[str, dict[str, str]] = {}
+    with suppress(CovalError):
+        case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)}
+        yield from _fetch_labels(session, case_ids, labels, test_set_id)
+    with suppress(CovalError):
+        for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):
+            if case_id and case_id not in labels:
+                labels[case_id] = (yield from session.client.get(TEST_CASE, case_id, until=session.deadline)).label
+    with suppress(CovalError):
+        for simulation in first:
+            if simulation.completed:
+                outputs = yield from session.client.list_metric_outputs(simulation.id, until=session.deadline)
+                texts[simulation.id] = {
+                    output.metric_id: output.explanation for output in outputs if output.explanation
+                }
+    return Details(labels=labels, texts=texts)
+
+
+def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
+    calls = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
+    fetched = yield from together(calls, session.clock, at_once=AT_ONCE)
+    transcripts: dict[str, tuple[Turn, ...]] = {}
+    for simulation, turns in zip(spoken, fetched, strict=True):
+        if turns and not isinstance(turns, CovalError):
+            transcripts[simulation.id] = turns
+    return Details(transcripts=transcripts)
+
+
+def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
+    """Fill in `labels` from the first pages of the test set. Legs with the same test set list it once."""
+    shown = session.client.shown.labels
+    labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}
+    if not test_set_id or len(labels) == len(case_ids):
+        return
+
+    def go_on(listed: Sequence[TestCase]) -> bool:
+        case = listed[-1]
+        if case.id in case_ids:
+            labels[case.id] = case.label
+        return len(labels) < len(case_ids) and len(listed) < MOST_LABELS
+
+    yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
+
+
+def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
+    """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
+
+    Agent, persona and test set are the same. They have averages of the metrics of the `result`.
+    """
+    began = _created(run)
+    if began is None or not all(run.ids.values()):
+        return ()
+    sought = Sought(
+        run.ids,
+        branch_tag_of(run),
+        COMPLETED,
+        fits=lambda other: 0 <= (other.created or -1) < began and bool(other.averages),
+        enough=lambda runs: len(runs) >= MOST_EARLIER,
+        averages=True,
+    )
+    try:
+        earlier = (yield from search(_briefly(session, TREND), sought)).runs[:MOST_EARLIER]
+    except CovalError:
+        return ()
+    metrics, baseline = {metric.id for metric in result.metrics}, session.inputs.baseline
+    return tuple(
+        TrendRun(
+            run_id=other.run_id,
+            created=_iso(other),
+            averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
+            is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
+            failed=is_marked(other, FAILED),
+        )
+        for other in earlier
+    )
+
+
+def _created(run: Run) -> float | None:
+    """Return seconds since the epoch; None if the run does not show them, or if they are beyond dates."""
+    created = run.created
+    return created if created is not None and 0 <= created < END_OF_DATES else None
+
+
+def _iso(run: Run) -> str:
+    """Return when a run was created as ISO 8601, in UTC. Coval's own text is foreign."""
+    created = datetime.fromtimestamp(_created(run) or 0.0, UTC)
+    return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
+    """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked."""
+    client, until = session.client, session.times.informing(session.clock.now(), UNITS)
+    known, checked = client.shown.units, {check.metric for check in judgement.checks}
+    unknown = [
+        metric.id for metric in result.metrics if metric.is_identified and metric.id not in known and metric.numbers
+    ]
+    unknown.sort(key=lambda metric_id: metric_id not in checked)
+    calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+    known = client.shown.units
+    units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
+    if not units:
+        return result, judgement
+    return result_with_units(result, units), judgement_with_units(judgement, units)
+
+
+def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
+    """Look up the names that the report needs, and no response has shown. A signal meanwhile changes no verdict."""
+    if judgement.verdict is None or step.inputs.mode == "cancel" or not any(trial.run_id for trial in step.trials):
+        return
+    try:
+        with tolerant(step.host, "Names could not be looked up"):
+            yield from _find_names(step)
+    except Interrupted:
+        step.hurry()
+
+
+def _find_names(step: Step) -> Procedure[None]:
+    session = _briefly(step.session(), NAMING)
+    client, until = session.client, session.deadline
+    wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
+    # The agents of all legs first: they matter most, and only so many are looked up.
+    by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
+    unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
+    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+
+
+def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
+    yield from _ids_shown(leg, leg.first).items()
+    if leg.base:
+        yield "agent_id", ids_of(leg.base.inputs)["agent_id"]

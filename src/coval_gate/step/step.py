@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from functools import cached_property
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
+from coval_gate import step as later
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
 from coval_gate.base.times import Times
@@ -20,11 +22,12 @@ from coval_gate.coval.client import Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import NO_FILE, parse_inputs
-from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, write_state
+from coval_gate.inputs.inputs import FILE, NO_FILE, Problem, key_in, parse_inputs
+from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
 
 if TYPE_CHECKING:
+    from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.file import ConfigFile
 
@@ -53,6 +56,21 @@ class Step:
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self._saved: dict[str, str] = {}  # by the name of the state
         self._interrupted: Times | None = None  # the times of a step that received a signal
+
+    def read_file(self) -> list[Problem]:
+        """Let the file's inputs stand beside the step's own. Return why it cannot be read."""
+        environ = self.runtime.environ
+        path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
+        if self.read or not path:
+            return []
+        try:
+            place, contents = self.host.workspace.read(path, later.nodes.LARGEST)
+            read = later.file.read_file(contents, place, key_in(environ))
+        except ValueError as problem:
+            return [Problem(FILE, str(problem))]
+        environ, self.read = later.file.beside_file(environ, read, defaults_count=False)
+        self.runtime = self.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
+        return []
 
     @property
     def bases(self) -> list[Base]:
@@ -100,14 +118,6 @@ class Step:
         run.step = self
         return run
 
-    def count_polled(self) -> int:
-        """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
-        left = [leg.is_base for leg in self.all_legs if not leg.is_done]
-        bases = sum(left)
-        tested = len(left) - bases
-        most = self.inputs.max_parallel_runs or len(left)
-        return max(1, min(tested, most) + min(bases, most))
-
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.legs)
@@ -117,7 +127,7 @@ class Step:
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
     def begin_trial(
-        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
+        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, repetition: int = 0
     ) -> Trial:
         """The trial is saved as soon as it is guarded."""
         trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
@@ -202,3 +212,7 @@ class LegRun(StepRun):
     """What a procedure of a leg gets."""
 
     leg: Leg
+
+    @cached_property
+    def criteria(self) -> Criteria:
+        return later.criteria.Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))

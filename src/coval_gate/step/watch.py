@@ -13,21 +13,25 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.base.errors import CovalError, NotFound, Unavailable
+from coval_gate.base import titles
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait
-from coval_gate.base.text import duration, quoted, stopwatch
+from coval_gate.base.text import duration, in_words, quoted
+from coval_gate.ci.host import IS_BASE, LEG
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
+from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
-from coval_gate.step.adopt import NOT_FOUND_PAUSE, see, unknown_until
-from coval_gate.step.leg import Trial
-from coval_gate.step.step import LegRun
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, with_provenance
+from coval_gate.inputs.inputs import Problem, ids_of, noun
+from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.report import report_of
+from coval_gate.step.step import LegRun, Step
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -39,6 +43,10 @@ LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never lo
 OF_AGE, OF_REST = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
 FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
+NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
+UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
+MOST_NAMED: Final = 5  # legs in an error
+AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 class ProgressLog:
@@ -69,12 +77,6 @@ class ProgressLog:
         if is_news:
             self._last, self._written = seen, now
 
-    def not_found(self, *, for_seconds: float, is_new: bool) -> None:
-        """`for_seconds`: how long polling goes on. `is_new`: Coval has not shown the run before."""
-        what = "does not know this run yet" if is_new else "no longer knows this run"
-        began = stopwatch(self._session.clock.now() - self._began)
-        self._session.log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
-
 
 def progress_line(run: Run, left: float | None) -> str:
     """`left`: seconds that the run probably still takes."""
@@ -89,10 +91,6 @@ def progress_line(run: Run, left: float | None) -> str:
     return "  ".join(parts).rstrip()
 
 
-def waiting_title(max_wait_time: float) -> str:
-    return f"Waiting for the run, {duration(max_wait_time)} at most"
-
-
 def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
     """Return the run if it completed. Raises CovalError as `Client.get_run`, and what `see` raises.
 
@@ -104,7 +102,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
-        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run, progress=progress)
+        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
         now = clock.now()
         history.append(_observation(run, now))
         see(session, trial, run)
@@ -123,11 +121,19 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         if is_late or now >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        runs = session.step.count_polled()
+        runs = _count_polled(session.step)
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
         pause = next_pause(history, longest=longest, runs=runs)
         was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
         yield Wait(last_poll - now if was_last else pause)
+
+
+def _count_polled(step: Step) -> int:
+    """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
+    left = [leg.is_base for leg in step.all_legs if not leg.is_done]
+    bases = sum(left)
+    most = step.inputs.max_parallel_runs or len(left)
+    return max(1, min(len(left) - bases, most) + min(bases, most))
 
 
 def _ended(run: Run) -> Run | NotCompleted:
@@ -161,7 +167,7 @@ def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]
     return overall_limit(session), session.deadline
 
 
-def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
+def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> Procedure[Run]:
     """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
     In mode wait, another step launched the run, so its id is more likely wrong than too new. If the deadline leaves no
@@ -186,7 +192,8 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
             if last and now >= deadline:
                 return last
             if is_first:
-                progress.not_found(for_seconds=given_up - now, is_new=last is None)
+                what = "no longer knows this run" if last else "does not know this run yet"
+                session.log(f"Coval {what}; the step keeps asking for {duration(given_up - now)}.")
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
 
 
@@ -202,14 +209,8 @@ def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
 
 
 def _observation(run: Run, now: float) -> Observation:
-    if run.progress is None:
-        return Observation(at=now, running=not run.is_queued)
-    return Observation(
-        at=now,
-        running=not run.is_queued,
-        done=run.progress.done,
-        total=run.progress.total,
-    )
+    done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
+    return Observation(now, not run.is_queued, done, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +249,73 @@ def _last_end(history: Sequence[Observation]) -> float | None:
     if ended >= total:
         return since
     return first.at + (since - first.at) * (total - begun) / (ended - begun) if ended > begun else None
+
+
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
+
+
+def see(session: LegRun, trial: Trial, run: Run) -> None:
+    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
+    step, leg = session.step, session.leg
+    trial.see(run, at=session.clock.now())
+    _check_size(leg, run)
+    if trial.is_given:
+        if problems := problems_of(leg, run):
+            trial.release()  # no run that the user means
+            raise InputError(problems)
+        step.context = with_provenance(step.context, run)
+        step.publisher.pages.owe(report_of(step, UNFINISHED))
+
+
+def _check_size(leg: Leg, run: Run) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
+    if not leg.inputs.max_simulations or leg.planned is None:
+        return
+    if run.progress is None or run.progress.total <= leg.planned:
+        return
+    raise GateError(
+        titles.TOO_MANY_SIMULATIONS,
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
+        "max_simulations limits them.",
+        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+    )
+
+
+def problems_of(leg: Leg, run: Run) -> list[Problem]:
+    """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
+    if IS_BASE in run.metadata and not leg.is_base:
+        what = (
+            f"names run {run.run_id}, which is a base: a step with base_agent_id launched it beside the run that it "
+            "tests. Give that step's output run_ids, and its base_agent_id."
+        )
+        return [Problem("run_id", what)]
+    given = ids_of(leg.inputs)
+    problems = [
+        Problem(
+            name,
+            f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
+            f"or leave {name} empty.",
+        )
+        for name, id_ in run.ids.items()
+        if id_ and given[name] not in ("", id_)
+    ]
+    recorded = recorded_leg(run)
+    by_ids = not leg.name and {*filter(None, run.ids.values())} <= {*recorded.split(" · ")}
+    if not problems and recorded not in ("", leg.key) and not by_ids:
+        what = (
+            f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
+        )
+        problems = [Problem("run_id", what)]
+    return problems
+
+
+def recorded_leg(run: Run) -> str:
+    """Return the key of the leg in a run's metadata; empty if they do not show it."""
+    key = run.metadata.get(LEG)
+    return key if isinstance(key, str) else ""
+
+
+def legs_in_words(legs: Iterable[str]) -> str:
+    return in_words([*map(quoted, legs)], most=MOST_NAMED)

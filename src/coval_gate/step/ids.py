@@ -1,18 +1,22 @@
-"""Finds every wrong id among the inputs of a step that Coval rejects or that is only planned.
+"""Reads what the inputs of a step name in Coval: its run template, and every id that may be wrong.
 
-Where a user wrote a name in place of an id, it suggests the id. Mutations are checked before a step with several
-agents launches anything: each agent has its own. A step with one agent leaves that to Coval, and is launched at once.
+The values of a template stand where the step's inputs are empty. It may name mutations of several agents, and test
+cases of several test sets: each leg takes those of its own.
+
+All wrong ids of a step that Coval rejects, or that is only planned, are reported together. Where a user wrote a name in
+place of an id, the step suggests the id. Mutations are checked before a step with several agents launches anything:
+each agent has its own. A step with one agent leaves that to Coval, and is launched at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
 from coval_gate.coval.client import Session
@@ -20,17 +24,24 @@ from coval_gate.coval.resources import (
     AGENT,
     METRIC,
     OF_RUNS,
+    RUN_TEMPLATE,
     Agent,
+    Identified,
     Kind,
     MetricDefinition,
     Persona,
+    RunTemplate,
     TestSet,
+    cases_of,
     mutations_of,
 )
-from coval_gate.inputs.checks import placed_problems
-from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared
+from coval_gate.inputs.checks import check_inputs, placed_problems
+from coval_gate.inputs.fields import Unset
+from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared, ids_of
+from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
 
+Part = TypeVar("Part", bound=Identified)
 Named = Agent | Persona | TestSet | MetricDefinition
 
 KEY: Final = "api_key"
@@ -46,6 +57,114 @@ MOST_SHOWN: Final = 3  # ids of one name
 Names = dict[str, list[str]]  # ids by folded name
 KINDS: Final[dict[str, Kind[Named]]] = {**OF_RUNS, "base_agent_id": AGENT, "metric_ids": METRIC}  # by input
 MOST_NAMED: Final = 5  # mutations
+
+
+def expand(step: Step) -> Procedure[Inputs]:
+    """Raises InputError, CovalError."""
+    inputs, session = step.inputs, step.session()
+    until = preparing(session.clock.now(), session.deadline)
+    template_id = inputs.run_template_id
+    try:
+        template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
+    except Rejected as error:
+        if error.status == NOT_FOUND:
+            text = f"names {template_id}, which Coval does not have."
+            raise InputError([Problem("run_template_id", text)]) from None
+        raise
+    step.inputs = inputs = expanded(inputs, template)
+    step.template = template
+    session.log(f"Using run template {template_id}{f' ({template.name})' if template.name else ''}.")
+    if inputs.base_agent_id and template.mutation_ids:
+        session.log(
+            f"The step leaves out {plural(len(template.mutation_ids), 'mutation')} of the template: base_agent_id "
+            "compares with another agent instead."
+        )
+    missing = [
+        Problem(name, f"is required: run template {template_id} names none.")
+        for name in LAUNCH_IDS
+        if not getattr(inputs, name)
+    ]
+    withheld = step.context.secrets_withheld_from
+    check_inputs(inputs, missing, step.runtime.environ, withheld, step.file)
+    return inputs
+
+
+def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
+    """Return the inputs with the template's values where they are empty. Tags add up."""
+    own_sample = inputs.sub_sample_size is not None or bool(inputs.test_case_ids)
+    size = inputs.sub_sample_size if own_sample else template.sub_sample_size or None
+    seed = template.sub_sample_seed if size and inputs.sub_sample_seed is None else inputs.sub_sample_seed
+    own_mutations = bool(inputs.mutation_ids or inputs.base_agent_id)
+    return inputs._replace(
+        agent_id=inputs.agent_id or template.agent_ids,
+        persona_id=inputs.persona_id or template.persona_ids,
+        test_set_id=inputs.test_set_id or template.test_set_ids,
+        metric_ids=inputs.metric_ids or template.metric_ids,
+        mutation_ids=inputs.mutation_ids if own_mutations else template.mutation_ids,
+        iteration_count=_written(inputs.iteration_count, template.iteration_count),
+        concurrency=_written(inputs.concurrency, template.concurrency),
+        sub_sample_size=size,
+        sub_sample_seed=seed,
+        test_case_ids=inputs.test_case_ids if own_sample or size else template.test_case_ids,
+        tags=tuple(dict.fromkeys((*inputs.tags, *template.tags))),
+        metadata=_metadata(inputs.metadata, template),
+    )
+
+
+def _written(own: int, of_template: int | None) -> int:
+    return of_template if isinstance(own, Unset) and of_template is not None else own
+
+
+def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[str, object] | None:
+    """Return the metadata with the template's own under the user's, and its name."""
+    added = {**template.customer, **({"template_name": template.name} if template.name else {})}
+    return {**added, **(own or {})} or None
+
+
+def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
+    """Give each leg the template's own mutations and test cases; leave out legs without any of these cases.
+
+    The log says what is left out. Raises CovalError, and InputError if no leg is left.
+    """
+    step, inputs = session.step, session.inputs
+    own_mutations, own_cases = {}, {}
+    if is_of_template(step):
+        own_mutations = yield from _ids_in(session, mutations_of, "agent_id")
+    if step.template and inputs.test_case_ids == step.template.test_case_ids != ():
+        own_cases = yield from _ids_in(session, cases_of, "test_set_id")
+    kept: list[Leg] = []
+    for leg in step.all_legs:
+        ids = ids_of(leg.inputs)
+        if ids["agent_id"] in own_mutations:
+            own = tuple(id_ for id_ in inputs.mutation_ids if id_ in own_mutations[ids["agent_id"]])
+            _log_left_out(session, leg, "mutation", len(inputs.mutation_ids) - len(own), "of another agent")
+            leg.inputs = leg.inputs._replace(mutation_ids=own)
+        if ids["test_set_id"] in own_cases:
+            own = tuple(id_ for id_ in inputs.test_case_ids if id_ in own_cases[ids["test_set_id"]])
+            _log_left_out(session, leg, "test case", len(inputs.test_case_ids) - len(own), "of another test set")
+            leg.inputs = leg.inputs._replace(test_case_ids=own)
+            if not own:
+                session.log(f"{leg.name or 'The run'} is left out: the template names no test case of its test set.")
+                continue
+        if not leg.is_base:
+            kept.append(leg)
+    if not kept:
+        raise InputError([Problem("run_template_id", "names no test case of any of the test sets.")])
+    return kept
+
+
+def _ids_in(session: StepRun, kind_of: Callable[[str], Kind[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
+    """Return the ids of what the agents or test sets of the legs have, by the ids of these. Raises CovalError."""
+    owners = list(dict.fromkeys(ids_of(leg.inputs)[owner] for leg in session.step.legs))
+    until = preparing(session.clock.now(), session.deadline)
+    calls = (session.client.list(kind_of(id_), until=until) for id_ in owners)
+    listed = all_or_first_error((yield from together(calls, session.clock)))
+    return {id_: {part.id for part in parts} for id_, parts in zip(owners, listed, strict=True)}
+
+
+def _log_left_out(session: StepRun, leg: Leg, noun: str, count: int, why: str) -> None:
+    if count:
+        session.log(f"{leg.name or 'The run'} leaves out {plural(count, noun)} of the template: {why}.")
 
 
 class Looked(NamedTuple):
@@ -90,12 +209,9 @@ def prepared(session: StepRun) -> StepRun:
 
 
 def look_up_mutations(session: StepRun, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
-    step = session.step
-    if is_of_template(step):
-        return
-    read = yield from read_mutations(session, legs, until=session.deadline)
-    looked.problems.extend(mutation_problems(step, read))
-    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
+    problems, unread = yield from _check_mutations(session, legs)
+    looked.problems.extend(problems)
+    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in unread.items())
 
 
 def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[str] = ()) -> Procedure[Looked]:
@@ -128,7 +244,6 @@ def _placed(step: Step, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator
 
 
 def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
-    """Return what inputs name, each with its input."""
     ids = [(name, id_) for name in LAUNCH_IDS for id_ in getattr(inputs, name)]
     base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
     return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids)]
@@ -151,22 +266,19 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
         return error
     until = preparing(session.clock.now(), session.deadline)
-    names = yield from together((_names(session, name, until) for name in doubtful), session.clock)
+    reading = (_names(session, name, until) for name in doubtful)
+    names = all_or_first_error((yield from together(reading, session.clock)))
     lines = [
         f"{name} takes ids, not names; {in_words([_meant(name, text, listed) for text in texts])}."
-        for (name, texts), result in zip(doubtful.items(), names, strict=True)
-        for listed in [result if isinstance(result, dict) else {}]
+        for (name, texts), listed in zip(doubtful.items(), names, strict=True)
     ]
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
 
 
 def _doubtful(session: Session) -> dict[str, list[str]]:
-    """Return the ids of an unusual length, by input."""
     usual = _usual_lengths()
-    values = {name: getattr(session.inputs, name) for name in usual}
-    ids = {name: [value] if isinstance(value, str) else [*value] for name, value in values.items()}
-    unusual = {name: [id_ for id_ in ids[name] if id_ and len(id_) != usual[name]] for name in ids}
+    unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
     return {name: texts for name, texts in unusual.items() if texts}
 
 
@@ -194,25 +306,35 @@ def _meant(name: str, text: str, names: Mapping[str, list[str]]) -> str:
     return f"{quoted(text)} has {plural(len(text), 'character')} in place of the usual {_usual_lengths()[name]}"
 
 
-class Mutations(NamedTuple):
-    """The ids of agents' mutations, and why those of other agents could not be read; both by the agents' ids."""
-
-    of_agent: dict[str, frozenset[str]]
-    unread: dict[str, str]
-
-
 def check_mutations(session: StepRun) -> Procedure[None]:
-    """Log what cannot be read. Those of a run template are each agent's own. Raises InputError."""
-    step = session.step
-    legs = [leg.inputs for leg in step.legs]
-    if len(_agents(legs)) < 2 or is_of_template(step):
+    """Log what cannot be read. Raises InputError."""
+    legs = [leg.inputs for leg in session.step.legs]
+    if len(_agents(legs)) < 2:
         return
-    until = preparing(session.clock.now(), session.deadline)
-    read = yield from read_mutations(session, legs, until=until)
-    if problems := [*mutation_problems(step, read)]:
+    problems, unread = yield from _check_mutations(prepared(session), legs)
+    if problems:
         raise InputError(problems)
-    for agent_id, why in read.unread.items():
+    for agent_id, why in unread.items():
         session.log(f"Could not check whether agent {agent_id} has the mutations. {why}")
+
+
+def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[Problem], dict[str, str]]]:
+    """Return a problem for each agent with mutations that are not its own, with its place if the file sets them.
+
+    And why those of other agents could not be read, by their ids. Those of a run template are each agent's own.
+    """
+    step, of_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
+    if is_of_template(step):
+        return [], unread
+    agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
+    calls = (session.client.list(mutations_of(agent_id), until=session.deadline) for agent_id in agents)
+    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    for agent_id, result in zip(agents, results, strict=True):
+        if isinstance(result, CovalError):
+            unread[agent_id] = one_line(result.what)
+        else:
+            of_agent[agent_id] = {mutation.id for mutation in result}
+    return list(placed_problems(step.file, step.inputs, partial(_problems, of_agent=of_agent))), unread
 
 
 def is_of_template(step: Step) -> bool:
@@ -221,26 +343,7 @@ def is_of_template(step: Step) -> bool:
     return template is not None and step.inputs.mutation_ids == template.mutation_ids != ()
 
 
-def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
-    """Return the mutations of each agent that is to run with some."""
-    agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
-    calls = (session.client.list(mutations_of(agent_id), until=until) for agent_id in agents)
-    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
-    read = Mutations({}, {})
-    for agent_id, result in zip(agents, results, strict=True):
-        if isinstance(result, CovalError):
-            read.unread[agent_id] = one_line(result.what)
-        else:
-            read.of_agent[agent_id] = frozenset(mutation.id for mutation in result)
-    return read
-
-
-def mutation_problems(step: Step, read: Mutations) -> Iterator[Problem]:
-    """Yield a problem for each agent with mutations that are not its own, with its place if the file sets them."""
-    return placed_problems(step.file, step.inputs, partial(_problems, of_agent=read.of_agent))
-
-
-def _problems(inputs: Inputs, of_agent: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+def _problems(inputs: Inputs, of_agent: Mapping[str, set[str]]) -> Iterator[Problem]:
     for agent_id in inputs.agent_id:
         others = [id_ for id_ in inputs.mutation_ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
         if others:

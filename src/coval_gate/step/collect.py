@@ -1,0 +1,359 @@
+"""Collects the data of a run that completed, and finds which are missing yet, and which will never come.
+
+The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
+the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
+something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
+look showed.
+
+A run shows neither which metrics it must have nor which values they can have. A run that completed may list its metrics
+one after another: if each counts, the step must know that the list is complete. A run that was launched without metrics
+has those of its agent. If the agent names none, or the run was launched elsewhere, a simulation lists the metrics that
+are computed for it. A value that is not there may be late; the metric outputs of its simulation say whether it ended
+without one. Definitions cost a call only where a criterion names a value that no simulation has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import Final
+
+from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Procedure, Wait, together
+from coval_gate.base.text import one_line, plural
+from coval_gate.base.times import COLLECTING
+from coval_gate.coval.client import Session
+from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.population import population
+from coval_gate.gate.values import Vocabulary, named_values
+from coval_gate.gate.verdict import Completed, NotCompleted
+from coval_gate.step.leg import Trial
+from coval_gate.step.step import LegRun
+from coval_gate.step.watch import overall_limit, see
+
+OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+SETTLING: Final = 20.0  # s for which data must stay the same if more may come
+EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
+UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
+UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
+ASKED: Final = 5  # simulations whose outputs are fetched, at most
+ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
+
+Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0  # s between two looks
+
+
+def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | NotCompleted]:
+    """Collect what the criteria need. Raises CovalError.
+
+    Wait as long as `metrics_grace_time` and the deadline allow. If Coval does not say how much there is, wait until the
+    data have stayed the same for SETTLING, even beyond that.
+    """
+    clock, deadline = session.clock, session.deadline
+    began = looked_at = clock.now()
+    give_up = min(deadline, began + session.inputs.metrics_grace_time)
+    until = max(deadline, began + COLLECTING)
+    looks = Looks(session, until)
+    pause, late = FIRST_PAUSE, None
+    while True:
+        look = yield from looks.look(run)
+        if run.is_over and run.status != COMPLETED:
+            return NotCompleted(run=run)
+        result, since = look.result, looks.unchanged_since(look)
+        settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
+        missing = yield from looks.missing(run, look, unchanged=max(0.0, looked_at - since))
+        if not any(missing):
+            break
+        last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
+        if looked_at >= last:
+            late = overall_limit(session) if clock.now() >= deadline else None
+            result = result._replace(settled=not missing.is_open)
+            break
+        if pause == FIRST_PAUSE:
+            session.log(missing_text(missing))
+        next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
+        yield Wait(max(0.0, next_look - clock.now()))
+        pause = min(LONGEST_PAUSE, pause * 1.5)
+        looked_at = clock.now()
+        with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
+            run = yield from session.client.get_run(run.run_id, until=until)
+            see(session, trial, run)
+    return Completed(result=(yield from with_definitions(session, result)), late=late)
+
+
+def most_common_error(session: Session, run_id: str) -> Procedure[str]:
+    """Return an empty text if Coval does not show errors in time."""
+    until = min(session.deadline, session.clock.now() + OPTIONAL_TIME)
+    with suppress(CovalError):
+        simulations = yield from session.client.list_simulations(run_id, until=until)
+        errors = Counter(one_line(simulation.error) for simulation in simulations if simulation.error)
+        return max(errors, key=lambda text: errors[text], default="")
+    return ""
+
+
+def with_definitions(session: LegRun, result: RunResult) -> Procedure[RunResult]:
+    """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
+    until = _optional_until(session)
+    named = [
+        (metric.id, value)
+        for reference, values in session.criteria.named_values
+        for metric in result.find_metrics(reference)
+        for value in values
+    ]
+    metrics = []
+    for metric in result.metrics:
+        values = [value for metric_id, value in named if metric_id == metric.id]
+        values += named_values(metric.target) if metric.target else ()
+        if metric.is_identified and Vocabulary.of(metric).unseen(values):
+            with suppress(CovalError):  # else its only texts are not known
+                definition = yield from session.client.get(METRIC, metric.id, until=until)
+                metric = metric._replace(defined=definition.texts)
+        metrics.append(metric)
+    return result._replace(metrics=tuple(metrics))
+
+
+def _optional_until(session: Session) -> float:
+    """Return when to end calls that the step can do without. What a call shows after the deadline still informs."""
+    now = session.clock.now()
+    return min(max(session.deadline, now), now + OPTIONAL_TIME)
+
+
+class Never(NamedTuple):
+    """What will not come: further metrics, or missing values of the metrics with these ids."""
+
+    no_more_metrics: bool = False
+    values_of: frozenset[str] = frozenset()
+
+
+def find_never(session: Session, look: Look, named: frozenset[str], *, until: float) -> Procedure[Never]:
+    """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
+    completed = [simulation.id for simulation in look.result.simulations if simulation.completed]
+    if not completed:
+        return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
+    lacking = {
+        metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
+        for metric in look.needed
+    }
+    sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
+    calls = (session.client.list_metric_outputs(simulation_id, until=until) for simulation_id in sample)
+    responses = yield from together(calls, session.clock, at_once=ASKED)
+    outputs: dict[str, Outputs] = {}
+    for simulation_id, response in zip(sample, responses, strict=True):
+        if isinstance(response, CovalError):
+            return Never()
+        outputs[simulation_id] = {output.metric_id: output for output in response}
+    computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
+    listed = {metric.id for metric in look.result.metrics}
+    return Never(
+        no_more_metrics=bool(computed) and named | computed <= listed,
+        values_of=frozenset(
+            metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
+        ),
+    )
+
+
+def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:
+    """Return simulations that lack a value of some metric, the smallest gap first; any if none lacks one."""
+    ranked = [simulation_id for gap in sorted(lacking, key=len) for simulation_id in gap] or completed
+    return list(dict.fromkeys(ranked))[:ASKED]
+
+
+def _has_ended(
+    metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
+) -> bool:
+    """All that lack a value must show it. If all simulations lack one, the sample stands for the others."""
+    shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
+    is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
+    return is_known and all(output is not None and _ended_without_value(output) for output in shown)
+
+
+def _ended_without_value(output: MetricOutput) -> bool:
+    """If an output has a value, the run will show it later."""
+    return output.status in ENDED and output.value is None
+
+
+class Look(NamedTuple):
+    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation.
+
+    `lacking`: what the criteria name, and no metric of the run is. `needed`: metrics whose values must all come.
+    """
+
+    result: RunResult
+    certain: bool
+    is_empty: bool
+    lacking: tuple[str, ...]
+    needed: tuple[Metric, ...]
+
+
+class MissingData(NamedTuple):
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+    test_cases: int = 0
+    is_open: bool = False
+
+
+def missing_text(missing: MissingData) -> str:
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
+    else:
+        what = "further simulations and metrics, because Coval does not say how many there are"
+    return f"The run completed; waiting for {what}."
+
+
+class Looks:
+    """Looks again and again. It fetches each definition once, and simulations until all have ended.
+
+    `until`: the end of calls that it cannot do without.
+    """
+
+    def __init__(self, session: LegRun, until: float) -> None:
+        self._session = session
+        self._until = until
+        self._definitions: dict[str, MetricDefinition] = {}
+        self._announced = frozenset(session.criteria.metric_ids)  # ids that the launch or the agent names
+        self._has_asked = False  # the agent
+        self._simulations: tuple[Simulation, ...] | None = None
+        self._last: RunResult | None = None
+        self._since = -math.inf
+
+    def look(self, run: Run) -> Procedure[Look]:
+        """`run`: the poll that this look began with. Raises CovalError."""
+        criteria, simulations = self._session.criteria, self._simulations
+        if simulations is None:
+            simulations = yield from self._session.client.list_simulations(run.run_id, until=self._until)
+        people = population(run, simulations, criteria)
+        complete = people.certain and len(simulations) >= people.expected
+        has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
+        ended = all(simulation.ended for simulation in simulations)
+        self._simulations = simulations if complete and ended and has_cases else None
+        result = RunResult(
+            run_id=run.run_id,
+            expected=people.expected,
+            reported_error=_reported_error(run, simulations),
+            simulations=simulations,
+            metrics=run.metrics,
+        )
+        certain = people.certain
+        if criteria.needs_targets:
+            result = yield from self._with_targets(run, result)
+            certain = certain and bool(self._announced)
+        named = {reference: result.find_metrics(reference) for reference in criteria.references}
+        wanted = (*(metric for metric in result.metrics if metric.target), *chain(*named.values()))
+        needed = tuple(metric for metric in wanted if not metric.summary)  # which has no values
+        lacking = tuple(reference for reference, metrics in named.items() if not metrics)
+        return Look(result, certain, run.is_empty, lacking, needed)
+
+    def _with_targets(self, run: Run, result: RunResult) -> Procedure[RunResult]:
+        """Add targets, and the metrics with a target that are announced, but not listed. Raises CovalError."""
+        metrics, absent = [], []
+        for metric in run.metrics:
+            target = (yield from self._define(metric.id)).target if metric.is_identified else None
+            metrics.append(metric._replace(target=target))
+        result = result._replace(metrics=tuple(metrics))
+        announced = yield from self._announced_for(run, result)
+        listed = {metric.id for metric in metrics}  # or names, in older responses
+        for metric_id in sorted(announced - listed):
+            with suppress(NotFound):  # a metric that was deleted gets no values
+                definition = yield from self._define(metric_id)
+                if definition.target is not None and definition.name not in listed:
+                    absent.append(definition.name or metric_id)
+        return result._replace(absent_metrics=tuple(absent))
+
+    def _define(self, metric_id: str) -> Procedure[MetricDefinition]:
+        if metric_id not in self._definitions:
+            definition = yield from self._session.client.get(METRIC, metric_id, until=self._until)
+            self._definitions[metric_id] = definition
+        return self._definitions[metric_id]
+
+    def _announced_for(self, run: Run, result: RunResult) -> Procedure[frozenset[str]]:
+        """Return the ids announced by now. A call that fails announces nothing."""
+        until = min(self._until, self._session.clock.now() + OPTIONAL_TIME)
+        yield from self._ask_agent(run, until)
+        completed = [simulation for simulation in result.simulations if simulation.completed]
+        if self._announced or not completed:
+            return self._announced
+        outputs: tuple[MetricOutput, ...] = ()
+        with suppress(CovalError):
+            outputs = yield from self._session.client.list_metric_outputs(completed[-1].id, until=until)
+        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
+
+    def _ask_agent(self, run: Run, until: float) -> Procedure[None]:
+        """If the launch names no metrics, the run has those of its agent."""
+        launched_here = self._session.criteria.iterations is not None
+        if not (self._announced or self._has_asked) and launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from self._session.client.get(AGENT, run.agent_id, until=until)
+                self._announced, self._has_asked = frozenset(agent.metric_ids), True
+
+    def unchanged_since(self, look: Look) -> float:
+        """A look may have begun long before it showed its data."""
+        if look.result != self._last:
+            self._last, self._since = look.result, self._session.clock.now()
+        return self._since
+
+    def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[MissingData]:
+        """Return what is missing yet. `unchanged`: seconds for which the data stayed the same."""
+        criteria = self._session.criteria
+        missing = _missing_data(look, criteria, unchanged=unchanged)
+        if unchanged >= SETTLING and (missing.metric or missing.values):
+            never = yield from self._never(run, look, unchanged=unchanged)
+            missing = _missing_data(look, criteria, unchanged=unchanged, never=never)
+        return missing
+
+    def _never(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Never]:
+        session, until = self._session, _optional_until(self._session)
+        yield from self._ask_agent(run, until)
+        has_completed = any(simulation.completed for simulation in look.result.simulations)
+        if look.lacking and has_completed and not self._announced and unchanged < UNNAMED_SETTLING:
+            return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
+        never = yield from find_never(session, look, self._announced, until=until)
+        return never._replace(no_more_metrics=False) if session.criteria.persona_metrics else never
+
+
+def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
+    """Return what the criteria need and may still come."""
+    result = look.result
+    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
+        return MissingData()
+    running = sum(not simulation.ended for simulation in result.simulations)
+    absent = max(0, max(result.expected, 1) - len(result.simulations))
+    if absent or running:
+        return MissingData(simulations=absent + running)
+    if look.lacking and not never.no_more_metrics:
+        return MissingData(metric=look.lacking[0])
+    if result.absent_metrics:
+        return MissingData(metric=result.absent_metrics[0])
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    by_metric = {metric.id: metric.values for metric in look.needed if metric.id not in never.values_of}
+    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
+        return MissingData(values=lacking)
+    if criteria.needs_targets and not result.metrics:
+        return MissingData(metric="with a target")
+    unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
+    if unnamed and criteria.needs_test_cases:
+        return MissingData(test_cases=unnamed)
+    return MissingData(is_open=not look.certain and unchanged < SETTLING)
+
+
+def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
+    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
+    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
+        simulation.completed for simulation in simulations
+    )
+    texts = ("" if run.is_clean or restated else run.error_status, run.error)
+    return one_line(": ".join(filter(None, texts)))
