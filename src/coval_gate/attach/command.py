@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate import how_to_install
 from coval_gate.attach.follow import LOGS, WORKER_LOG, Follower, open_log
@@ -18,7 +18,6 @@ from coval_gate.attach.process import Limits, Setup, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, Wait, run
 from coval_gate.base.text import one_line, quoted

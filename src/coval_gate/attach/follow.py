@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened
 from coval_gate.ci.host import AGENT_TYPE, DIRECTORY, IGNORED

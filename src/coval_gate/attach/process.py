@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in
 
 MODULE: Final = "coval_gate.attach.worker"

@@ -8,10 +8,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, NoReturn, TextIO
+from typing import Final, NamedTuple, NoReturn, TextIO
 
 from coval_gate.base.clock import Clock
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.transport import HttpSession, SessionFactory
 
 PARTING: Final = 0.05  # s for a finished thread to end

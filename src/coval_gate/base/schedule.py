@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import CovalError, Transient, Unavailable
-from coval_gate.base.records import NamedTuple
 
 T = TypeVar("T")
 

@@ -13,9 +13,7 @@ leaves the rest to the post step.
 from __future__ import annotations
 
 import math
-from typing import Final
-
-from coval_gate.base.records import NamedTuple
+from typing import Final, NamedTuple
 
 INFORMING: Final = 5.0  # s
 COLLECTING: Final = 9.0  # s for the data of a run that completed just before the deadline

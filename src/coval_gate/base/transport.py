@@ -3,8 +3,6 @@
 The address is parsed here as the requests will parse it, and network errors are read from those of requests.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import zlib
@@ -15,7 +13,7 @@ from functools import partial
 from http.client import HTTPException, IncompleteRead
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import requests
 import urllib3
@@ -24,7 +22,6 @@ from urllib3.util import Url, parse_url
 
 from coval_gate import __version__
 from coval_gate.base.clock import Clock
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.secret import Secret, redactor
 from coval_gate.base.text import duration

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.clock import Clock
 from coval_gate.base.errors import HostError, Transient
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, repeat
 from coval_gate.base.text import duration, json_in, quoted, value_at

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from actions_toolkit.command import Command
-from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, value_at, visible
-from coval_gate.ci.github_pages import pages_of
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
@@ -33,6 +31,7 @@ from coval_gate.ci.host import (
     context_of,
 )
 from coval_gate.ci.workspace import Workspace
+from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 
@@ -154,6 +153,15 @@ def _text(event: object, *keys: str) -> str:
     return value if isinstance(value := value_at(event, *keys), str) else ""
 
 
+def _entry(name: str, value: str) -> str:
+    """Spell an entry of a file command. A value of one line needs no delimiter, which takes long to import."""
+    if "\n" not in value:
+        return f"{name}={value}\n"
+    from actions_toolkit.file_command import prepare_key_value_message
+
+    return f"{prepare_key_value_message(name, value)}\n"
+
+
 class GitHubHost(Host):
     """Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks.
 
@@ -177,6 +185,10 @@ class GitHubHost(Host):
         return read_context(self._environ, self._event())
 
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
+        if not wanted_pages(inputs):
+            return []
+        from coval_gate.ci.github_pages import pages_of  # which no other launch waits for
+
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, self._runtime)
 
     @property
@@ -246,7 +258,7 @@ class GitHubHost(Host):
         self._append("GITHUB_STEP_SUMMARY", encoded[:SUMMARY_LIMIT].decode("utf-8", "ignore"))
 
     def _entries(self, values: Mapping[str, str]) -> str:
-        return "".join(prepare_key_value_message(name, self.redact(value)) + "\n" for name, value in values.items())
+        return "".join(_entry(name, self.redact(value)) for name, value in values.items())
 
     def _append(self, variable: str, text: str) -> None:
         path = self._environ.get(variable)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError, Transient
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret

@@ -3,17 +3,14 @@
 A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them.
 """
 
-from __future__ import annotations
-
 import re
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TextIO
 
 from coval_gate.base.errors import GateError, HostError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
@@ -259,7 +256,7 @@ class Page:
 class Host(Console, ABC):
     """A CI system. It treats every text as foreign: it masks secrets, and no text can become a command."""
 
-    workspace: Workspace
+    workspace: "Workspace"
     """Where files are read and written."""
 
     annotates = False

@@ -14,10 +14,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import HEADS, Context, WebPages, context_of
 from coval_gate.inputs.naming import Variables
 

@@ -296,11 +296,10 @@ def _exists(path: Path) -> bool:
 
 def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[dict[str, str], ConfigFile]:
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
-    from coval_gate.inputs import file, nodes  # they bring a parser of YAML, which few commands need
-
+    file = _module("inputs.file")  # with a parser of YAML, which few commands need
     try:
         with Path(path).open("rb") as opened:
-            read = file.read_file(opened.read(nodes.LARGEST + 1), path, key_in(environ))
+            read: ConfigFile = file.read_file(opened.read(_module("inputs.nodes").LARGEST + 1), path, key_in(environ))
     except OSError as error:
         raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
     if read.problems and not is_step:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from coval_gate.base.errors import CovalError, TooLarge, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, SharedCall, repeat
 from coval_gate.base.text import duration

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
 from coval_gate.base.transport import NetworkError, Request, Response
 from coval_gate.inputs.inputs import declared

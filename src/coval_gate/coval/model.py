@@ -1,14 +1,11 @@
 """Runs in types of ours: what launches and finds them, their status, whose spellings differ, and their results."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded
 from coval_gate.inputs.parsing import RunMetadata
 
@@ -52,7 +49,7 @@ class RunProgress(NamedTuple):
     def done(self) -> int:
         return min(self.total, self.completed + (self.failed or 0))
 
-    def in_simulations(self, planned: int | None) -> RunProgress:
+    def in_simulations(self, planned: int | None) -> "RunProgress":
         """Return the counts of simulations, if a run that has so many shows counts of their test cases."""
         each, rest = divmod(planned or 0, self.total or 1)
         if each <= 1 or rest or not self.total:
@@ -79,7 +76,7 @@ class Run(NamedTuple):
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = MappingProxyType({})
     output_ids: tuple[str, ...] | None = None
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple["Metric", ...] = ()
     averages: Mapping[str, float] = MappingProxyType({})
 
     @property
@@ -236,7 +233,7 @@ class RunResult(NamedTuple):
     simulations: tuple[Simulation, ...]
     expected: int = 0
     reported_error: str = ""
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple["Metric", ...] = ()
     absent_metrics: tuple[str, ...] = ()
     settled: bool = True
 

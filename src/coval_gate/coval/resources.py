@@ -3,16 +3,13 @@
 The readers raise ValueError for fields of a wrong type. A target with an unknown operator is reported when it is used.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Simulation, Target, Turn, Value, normalize_status
 from coval_gate.coval.results import (

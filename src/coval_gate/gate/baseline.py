@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
+from typing import NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of

@@ -19,9 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from itertools import chain
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.gate import statistics
 from coval_gate.gate.measure import Interval
 from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import compress
+from typing import NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check

@@ -9,9 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.baseline import Before, Earlier
 from coval_gate.gate.checks import NAMES, WHOLE, Check, misses

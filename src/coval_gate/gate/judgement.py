@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Baseline, Totals

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import DIGITS, number, percent, with_unit
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.inputs.fields import BaselineSource

@@ -12,9 +12,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural, quoted
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion, Problem, runs_text, whom

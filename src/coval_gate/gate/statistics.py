@@ -20,9 +20,7 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from operator import itemgetter
 from statistics import NormalDist
-from typing import Final
-
-from coval_gate.base.records import NamedTuple
+from typing import Final, NamedTuple
 
 Values = Sequence[float]  # of one test case, one for each of its conversations
 

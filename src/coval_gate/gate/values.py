@@ -24,9 +24,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import exact_text, folded, most_similar, one_line, quoted, within_letters
 from coval_gate.coval.model import BINARY_TEXTS, Metric, Target, Value
 

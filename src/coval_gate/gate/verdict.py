@@ -1,11 +1,8 @@
 """Verdicts on a run, the statuses of the gate, and what a step ends with: the outcome of its run, or else. Frozen."""
 
-from __future__ import annotations
-
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import Run, RunResult
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING

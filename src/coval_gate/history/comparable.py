@@ -12,10 +12,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Client, Session

@@ -13,11 +13,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, Rejected, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.ci.host import IS_BASE, REPETITION, Context

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.ci.host import BRANCH, Context

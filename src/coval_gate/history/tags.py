@@ -18,11 +18,10 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
 from coval_gate.ci.host import COMMIT, HEADS, MATRIX, PULL_REQUEST, REPOSITORY, Context
 from coval_gate.coval.client import Session

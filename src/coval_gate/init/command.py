@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, GateError, InputError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor

@@ -20,9 +20,8 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.coval.resources import MetricDefinition

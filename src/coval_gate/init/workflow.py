@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
 from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
 from coval_gate.init.proposals import Proposal, plain

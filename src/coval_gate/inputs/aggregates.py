@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, quoted
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes

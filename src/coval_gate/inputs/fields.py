@@ -4,14 +4,11 @@ A parser takes stripped, non-empty text. It raises ValueError with the end of a 
 ("must be true or false; …"). The message never contains a secret.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address

@@ -17,11 +17,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS

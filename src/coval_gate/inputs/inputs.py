@@ -3,15 +3,12 @@
 `action.yml` and docs/inputs.md are rendered from `Inputs`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from coval_gate.base.errors import InputError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.inputs import fields
 from coval_gate.inputs.aggregates import parse_value
@@ -88,30 +85,6 @@ class Problem(NamedTuple):
 
     name: str
     what: str
-
-
-class LegInputs(NamedTuple):
-    """`inputs`: the step's with the leg's own. `places`, by input: the line, and the leg; no leg where all have it."""
-
-    name: str
-    line: int
-    inputs: Inputs
-    places: Mapping[str, tuple[int, str]]
-
-
-class FromFile(NamedTuple):
-    """What a step takes from its configuration file: the places of inputs, as in `LegInputs`, and the legs."""
-
-    path: str = ""
-    places: Mapping[str, tuple[int, str]] = {}
-    legs: Sequence[LegInputs] = ()
-
-    def parts(self, inputs: Inputs) -> Sequence[LegInputs]:
-        """Return the legs in the file, or the whole step in their place."""
-        return self.legs or (LegInputs("", 0, inputs, self.places),)
-
-
-NO_FILE: Final = FromFile()
 
 
 class Inputs(NamedTuple):
@@ -444,6 +417,30 @@ class OldInputs(NamedTuple):
         "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
         "as `'\"a, b\"'`.",
     )
+
+
+class LegInputs(NamedTuple):
+    """`inputs`: the step's with the leg's own. `places`, by input: the line, and the leg; no leg where all have it."""
+
+    name: str
+    line: int
+    inputs: Inputs
+    places: Mapping[str, tuple[int, str]]
+
+
+class FromFile(NamedTuple):
+    """What a step takes from its configuration file: the places of inputs, as in `LegInputs`, and the legs."""
+
+    path: str = ""
+    places: Mapping[str, tuple[int, str]] = {}
+    legs: Sequence[LegInputs] = ()
+
+    def parts(self, inputs: Inputs) -> Sequence[LegInputs]:
+        """Return the legs in the file, or the whole step in their place."""
+        return self.legs or (LegInputs("", 0, inputs, self.places),)
+
+
+NO_FILE: Final = FromFile()
 
 
 def noun(name: str) -> str:

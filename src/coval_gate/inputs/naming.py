@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.inputs.inputs import ALL_MODES, KEY_VARIABLE, declared
 from coval_gate.inputs.parsing import closest

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.inputs.inputs import FILE_NAME
 from coval_gate.inputs.naming import NAME_SHOWN

@@ -13,9 +13,8 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line, plural, quoted
 
 # Most inputs are right: these patterns are compiled where one is wrong.

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural, visible
 from coval_gate.inputs.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
 from coval_gate.inputs.parsing import closest, lines_of

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NamedTuple, NoReturn
 from unicodedata import east_asian_width
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, visible
 from coval_gate.inputs.aggregates import (
     CURLY,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number
 from coval_gate.inputs.thresholds import Operator
 

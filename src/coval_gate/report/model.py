@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult, TrendRun
 from coval_gate.gate.findings import Findings, findings_of

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration
 from coval_gate.base.times import CANCELLING

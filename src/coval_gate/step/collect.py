@@ -19,10 +19,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.ci.host import AGENT_TYPE, REPETITION

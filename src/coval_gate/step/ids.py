@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate import step as later
 from coval_gate.base import titles
@@ -25,7 +25,6 @@ from coval_gate.base.errors import (
     RunnerError,
     Unavailable,
 )
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
 from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, Context

@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from itertools import compress, product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.errors import GateError, RunnerError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall
 from coval_gate.base.text import json_in
 from coval_gate.coval.client import Launch

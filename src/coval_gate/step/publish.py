@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from coval_gate import step as later
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times

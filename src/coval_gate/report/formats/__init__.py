@@ -6,9 +6,8 @@ A file's format is the module with the name of its input: `junit` makes the file
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.inputs.inputs import effective
 
 if TYPE_CHECKING:

@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, value_text, with_unit
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report import (

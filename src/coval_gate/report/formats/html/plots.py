@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import day_text, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
