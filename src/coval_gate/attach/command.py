@@ -1,7 +1,5 @@
 """Runs the command `attach`."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import traceback

@@ -1,7 +1,5 @@
 """Follows a run, and attaches a process to each simulation as soon as Coval begins it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass

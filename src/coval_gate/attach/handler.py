@@ -3,8 +3,6 @@
 The command gets the caller's audio on its standard input, and the agent's audio is read from its standard output.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import os
@@ -54,7 +52,7 @@ def form_problem(name: str) -> str:
     return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}{hint}; got {quoted(name)}."
 
 
-def load(name: str, directory: str) -> Handler:
+def load(name: str, directory: str) -> "Handler":
     """Look in `directory` first. Raises Unusable."""
     match = NAMED.fullmatch(name)
     if not match:
@@ -140,10 +138,10 @@ class CommandFailed(Exception):
     """The command ended with an error while the conversation went on."""
 
 
-def bridge(command: Sequence[str], directory: str) -> Handler:
+def bridge(command: Sequence[str], directory: str) -> "Handler":
     """The command starts anew for each simulation."""
 
-    async def handler(connection: AudioConnection) -> None:
+    async def handler(connection: "AudioConnection") -> None:
         environ = {**os.environ, SIMULATION: connection.simulation_id}
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environ, cwd=directory)
         speaking = asyncio.create_task(_speak(process, connection))
@@ -169,7 +167,7 @@ def bridge(command: Sequence[str], directory: str) -> Handler:
     return handler
 
 
-async def _hear(process: asyncio.subprocess.Process, connection: AudioConnection) -> None:
+async def _hear(process: asyncio.subprocess.Process, connection: "AudioConnection") -> None:
     """A command that does not read it loses some audio, and the conversation goes on."""
     stdin = process.stdin
     if stdin is None:
@@ -180,7 +178,7 @@ async def _hear(process: asyncio.subprocess.Process, connection: AudioConnection
     stdin.close()
 
 
-async def _speak(process: asyncio.subprocess.Process, connection: AudioConnection) -> None:
+async def _speak(process: asyncio.subprocess.Process, connection: "AudioConnection") -> None:
     """Send whole samples. After the conversation, read on, so that the command can end."""
     if process.stdout is None:
         return

@@ -1,7 +1,5 @@
 """The worker as the command sees it, a child process, and what the two tell each other: one JSON object a line."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

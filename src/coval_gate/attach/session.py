@@ -1,7 +1,5 @@
 """The process of one simulation: attaches to it, and lets the handler hold the conversation."""
 
-from __future__ import annotations
-
 import asyncio
 import faulthandler
 import os
@@ -51,7 +49,7 @@ class _Watchdog:
     def start(self) -> None:
         threading.Thread(target=self._watch, name="coval-gate-watchdog", daemon=True).start()
 
-    def begin(self, connection: AudioConnection) -> None:
+    def begin(self, connection: "AudioConnection") -> None:
         send = connection.send_audio
 
         async def counted(audio: bytes) -> bool:
@@ -89,7 +87,7 @@ class _Watchdog:
 
 def answer(
     setup: Setup,
-    handler: Handler | None,
+    handler: "Handler | None",
     simulation: str,
     log: str,
     events: Connection,
@@ -119,7 +117,7 @@ def answer(
     asyncio.run(_attach(setup, handler, simulation, reporter, watchdog))
 
 
-def handler_of(setup: Setup) -> Handler:
+def handler_of(setup: Setup) -> "Handler":
     """Return the user's handler, or one that starts the command. Raises Unusable."""
     return bridge(setup.command, setup.directory) if setup.command else load(setup.handler, setup.directory)
 
@@ -135,7 +133,7 @@ def _redirect(log: str) -> None:
     faulthandler.enable(file=2)
 
 
-async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Reporter, watchdog: _Watchdog) -> None:
+async def _attach(setup: Setup, handler: "Handler", simulation: str, reporter: _Reporter, watchdog: _Watchdog) -> None:
     from coval_agent_sdk import CovalVoiceClient
 
     client = CovalVoiceClient(
@@ -156,7 +154,7 @@ async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Re
             reporter.tell(ended("refused", causes_of(error)))
 
 
-async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Event:
+async def _converse(connection: "AudioConnection", handler: "Handler", patience: float, reporter: _Reporter) -> Event:
     handling = asyncio.create_task(_handle(handler, connection))
     closing = asyncio.create_task(connection.wait_closed())
     await asyncio.wait({handling, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -180,7 +178,7 @@ async def _converse(connection: AudioConnection, handler: Handler, patience: flo
     return ended("answered", f"After the conversation: {error_line(error)}" if error else "")
 
 
-async def _handle(handler: Handler, connection: AudioConnection) -> BaseException | None:
+async def _handle(handler: "Handler", connection: "AudioConnection") -> BaseException | None:
     """Return what the handler raises. Raised in a task, SystemExit would end the event loop."""
     try:
         await handler(connection)

@@ -4,8 +4,6 @@ It reads a Setup and then Orders from its standard input, and writes Events to i
 writes while it is imported goes to the log on standard error. The end of the input ends everything.
 """
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import os
@@ -49,7 +47,7 @@ class _Child:
 
 
 class Worker:
-    def __init__(self, setup: Setup, handler: Handler, orders: int, events: int) -> None:
+    def __init__(self, setup: Setup, handler: "Handler", orders: int, events: int) -> None:
         self._setup, self._handler = setup, handler
         self._orders, self._events = orders, events
         self._children: dict[str, _Child] = {}
@@ -193,7 +191,7 @@ def main() -> None:
     Worker(setup, handler, orders, events).work()
 
 
-def _load(setup: Setup) -> Handler:
+def _load(setup: Setup) -> "Handler":
     """Import what every process needs, so that they share it. Raises Unusable."""
     handler = handler_of(setup)
     try:

@@ -6,8 +6,6 @@ A signal handler must not raise, because it may interrupt the writing of a file.
 checks for it many times a second.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

@@ -14,8 +14,6 @@ GateError               the step cannot do its work: verdict `error`
     └── LaunchUncertain a launch was sent, but it is unknown whether it arrived
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from coval_gate.base import titles

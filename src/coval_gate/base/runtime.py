@@ -1,7 +1,5 @@
 """Everything that a step takes from outside, passed in at one seam: a test can run the whole step."""
 
-from __future__ import annotations
-
 import os
 import random
 import sys

@@ -7,8 +7,6 @@ Signals arrive here, and only here: `Interrupted` is raised in the procedure, wh
 side by side, so that none of them goes on behind the back of the code that cleans up.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -27,8 +25,8 @@ class Wait(NamedTuple):
     """Resume the procedure after `seconds`, or as soon as one of `calls` has ended, or one of `events` has happened."""
 
     seconds: float
-    calls: tuple[BackgroundCall[Any], ...] = ()
-    events: tuple[Occurrence, ...] = ()
+    calls: "tuple[BackgroundCall[Any], ...]" = ()
+    events: "tuple[Occurrence, ...]" = ()
 
     @property
     def is_over(self) -> bool:

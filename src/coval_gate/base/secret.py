@@ -1,7 +1,5 @@
 """Keeps credentials out of logs and files, in each spelling in which a program repeats them."""
 
-from __future__ import annotations
-
 import json
 import re
 from base64 import b64encode

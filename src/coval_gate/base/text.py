@@ -1,7 +1,5 @@
 """Formats text, numbers and their units for people, and parses text from programs. Pure."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

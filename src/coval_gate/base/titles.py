@@ -1,7 +1,5 @@
 """The titles of errors and warnings, and their entries in docs/troubleshooting.md. Each title stands only here."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import coval_gate

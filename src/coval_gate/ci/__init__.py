@@ -1,7 +1,5 @@
 """Detects the host of a step. Only the code of that host is loaded."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from coval_gate.base.runtime import Runtime

@@ -6,8 +6,6 @@ the step's own machine, and so a container reaches it by another name. A pipelin
 Sources: "Reports" in Bitbucket Cloud's REST API reference; "Code insights" in Bitbucket Cloud's documentation.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, Final

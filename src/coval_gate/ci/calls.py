@@ -4,8 +4,6 @@ Calls are repeated until a deadline, and responses read field by field. What a h
 own. A call follows no link or redirect in a response.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

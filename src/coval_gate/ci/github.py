@@ -4,8 +4,6 @@ Sources: GitHub's "Workflow commands for GitHub Actions"; actions/runner `Action
 command) and `FileCommandManager.cs` (how the files are read).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path

@@ -1,7 +1,5 @@
 """GitHub's API, and the pages that it shows: the commit status, the check run, and the comment on a pull request."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -112,7 +110,7 @@ class GitHub(HostApi):
 
         return operation.repeat(attempt)
 
-    def find_author(self, operation: Operation) -> Procedure[Author]:
+    def find_author(self, operation: Operation) -> "Procedure[Author]":
         """Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:

@@ -5,8 +5,6 @@ Sources: GitLab's "Custom collapsible sections", "CI/CD artifacts reports types"
 `ParseDotenvArtifactService`, which reads a dotenv report line by line.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 On a laptop, git says what is tested.
 """
 
-from __future__ import annotations
-
 import atexit
 import json
 import os

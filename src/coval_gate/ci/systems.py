@@ -9,8 +9,6 @@ Jenkins: https://www.jenkins.io/doc/book/pipeline/jenkinsfile/#using-environment
 Azure Pipelines: https://learn.microsoft.com/azure/devops/pipelines/build/variables
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Reads and writes files in the job's workspace only. Neither `..` nor a symbolic link can lead out of it."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -3,8 +3,6 @@
 A command hands the step its environment: the flags, the key, and what a configuration file sets.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys
@@ -213,7 +211,7 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
 
 def environment_of(
     options: Namespace, environ: Mapping[str, str], errors: Console
-) -> tuple[dict[str, str], ConfigFile | None]:
+) -> "tuple[dict[str, str], ConfigFile | None]":
     """Flags come first, then `environ`, then the file, which is also returned.
 
     A step tells the mistakes in the file. Raises UsageError, also for them in other commands. `errors` masks a key that
@@ -294,7 +292,7 @@ def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
 
 
-def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[dict[str, str], ConfigFile]:
+def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> "tuple[dict[str, str], ConfigFile]":
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
     file = _module("inputs.file")  # with a parser of YAML, which few commands need
     try:

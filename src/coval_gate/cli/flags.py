@@ -1,7 +1,5 @@
 """The flags of the command: every input that has an effect on it, and what is wrong with a command line. Pure."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import textwrap

@@ -1,7 +1,5 @@
 """Makes calls to Coval: sends, parses and retries them, and follows pages."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from copy import copy

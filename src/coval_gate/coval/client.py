@@ -6,8 +6,6 @@ asks to retry later (429, 503). A launch counts as rejected only by a response i
 procedure (see `base.schedule`). `until`, a time on the clock's now(), is its deadline.
 """
 
-from __future__ import annotations
-
 import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -71,8 +69,8 @@ def connect(
     *,
     hurried: bool = False,
     ends: float = math.inf,
-    shown: Shown | None = None,
-) -> Client:
+    shown: "Shown | None" = None,
+) -> "Client":
     """All calls end by `ends`. `hurried`: the runner is about to kill the process. Raises ValueError as `server_of`."""
     server = server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts())
     return Client(server, runtime, log, ends=ends, shown=shown)

@@ -4,8 +4,6 @@ Coval and its gateways use four formats: an `error` object with code, message an
 `message`; and a proxy's page, usually HTML.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple

@@ -11,8 +11,6 @@ chats have none. Calls of tools are messages, too. Only roles, texts and times a
 nor arguments of tools are part of a conversation. A transcript only informs, so no shape of it is an error.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 The grammar's facts about an aggregate are in the row of the same name in `inputs.aggregates`. Pure and total.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Final

@@ -4,8 +4,6 @@ Only test cases that both sides have, with the same contents, are compared. A th
 as counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
@@ -86,7 +84,7 @@ def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
-def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References) -> Iterator[Compared]:
+def _of_threshold(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
     is_base = criterion.threshold.bound.reference == "base"
     aggregation = aggregation_of(criterion.threshold)
     compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]

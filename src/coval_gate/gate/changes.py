@@ -11,8 +11,6 @@ what chance takes away: 0.84 standard errors for 80 % of runs. With several thre
 error that the family leaves it: for the strictest of Holm's levels, an equal part.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections import Counter
@@ -55,7 +53,7 @@ class PairedRates(NamedTuple):
     correlation: float
 
     @classmethod
-    def of(cls, pairs: Sequence[HitPair]) -> PairedRates:
+    def of(cls, pairs: Sequence[HitPair]) -> "PairedRates":
         now, base = (
             statistics.even_rate([pair.now for pair in pairs]),
             statistics.even_rate([pair.base for pair in pairs]),

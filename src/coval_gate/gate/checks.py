@@ -1,7 +1,5 @@
 """A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -44,13 +42,13 @@ class Problem:
     is_error: bool | None = None
     facts: tuple[tuple[str, str], ...] = ()
 
-    def of(self, **facts: str) -> Problem:
+    def of(self, **facts: str) -> "Problem":
         return replace(self, facts=tuple(facts.items()))
 
     def text(self) -> str:
         return self.short.format(**dict(self.facts))
 
-    def reason(self, check: Check) -> str:
+    def reason(self, check: "Check") -> str:
         about = whom(check) + (runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else "")
         reference = NAMES[check.reference]
         return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
@@ -121,10 +119,10 @@ class Criterion:
     def text(self) -> str:
         return self.sentence
 
-    def measured(self, check: Check, measure: Measure) -> str:
+    def measured(self, check: "Check", measure: Measure) -> str:
         return self.counted.format(measured_text(measure, Scale(measure.unit, check.metric_unit)))
 
-    def missed(self, check: Check, measure: Measure) -> str:
+    def missed(self, check: "Check", measure: Measure) -> str:
         """Return why the measured value misses the criterion, without a full stop."""
         return f"{self.text}: {self.actual(check, measure)}"
 
@@ -132,7 +130,7 @@ class Criterion:
     def what(self) -> str:
         return "it"
 
-    def actual(self, check: Check, measure: Measure) -> str:
+    def actual(self, check: "Check", measure: Measure) -> str:
         return f"{self.measured(check, measure)}{runs_text(check)}"
 
 
@@ -159,7 +157,7 @@ class Check:
     first: Measure | None = None
     metric_unit: str = field(default="", compare=False)
 
-    def on(self, variant: Variant, metric: Metric | None = None) -> Check:
+    def on(self, variant: Variant, metric: Metric | None = None) -> "Check":
         return replace(self, variant=variant.name, several=not variant.alone, metric=metric.id if metric else "")
 
     @property

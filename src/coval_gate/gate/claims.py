@@ -3,8 +3,6 @@
 State each bound as a claim. Readers would take "[a, b]" for a two-sided interval.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence

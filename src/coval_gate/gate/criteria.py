@@ -4,8 +4,6 @@
 is met; a threshold is as the user wrote it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -258,7 +256,7 @@ class Criteria:
     legs: int = 1
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> Criteria:
+    def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> "Criteria":
         """Return the criteria of the inputs, which do not describe a run that was launched elsewhere."""
         launched_here = inputs.mode in ("run", "plan")
         return cls(

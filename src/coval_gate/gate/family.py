@@ -3,8 +3,6 @@
 Holm's procedure keeps a step from failing because one of many thresholds flips by chance.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -119,7 +117,7 @@ class Family(NamedTuple):
     trends: dict[int, Trend]
 
     @classmethod
-    def of(cls, members: Sequence[Pairs], error: float, legs: int) -> Family:
+    def of(cls, members: Sequence[Pairs], error: float, legs: int) -> "Family":
         """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
         worse = significant([pairs.is_worse for pairs in members], error / legs)
         better = significant([pairs.is_better for pairs in members], error / legs)

@@ -3,8 +3,6 @@
 Findings are computed once. All formats, and the requests for details, read them, so they agree.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

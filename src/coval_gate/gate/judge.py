@@ -4,8 +4,6 @@ Missing values are never ignored: a rate must hold for every value that a failed
 could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Judgements: the verdict on a run or a step, its cause, and the checks behind it. Pure and total."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -68,7 +66,7 @@ class Judgement(NamedTuple):
     timeout_passes: bool = False
     baseline: Baseline | None = None
     base: Baseline | None = None
-    repetition: Repetition | None = None
+    repetition: "Repetition | None" = None
     of_legs: OfLegs | None = None
 
     @property

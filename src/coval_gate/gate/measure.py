@@ -1,7 +1,5 @@
 """Measured values, their requirements, and the earlier runs beside them: numbers with their units. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,7 +50,7 @@ class Weighed(NamedTuple):
     pooled: float | None = None
 
     @classmethod
-    def of(cls, value: float, pooled: float) -> Weighed:
+    def of(cls, value: float, pooled: float) -> "Weighed":
         return cls(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else cls(value, pooled)
 
 

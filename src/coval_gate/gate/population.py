@@ -6,8 +6,6 @@ simulations. So the structure of the list counts as well: each variant must have
 A conversation beyond that is one more, and no further iteration of all test cases.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

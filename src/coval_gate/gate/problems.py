@@ -3,8 +3,6 @@
 A problem of every threshold names none, so that reports say it once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal

@@ -6,8 +6,6 @@ good luck would replace bad luck, but never the other way round. A dropped call 
 counts as failed only if no run completed it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace

@@ -11,8 +11,6 @@ confidence is a share that `inputs.fields` allows: at less, Hall's bounds of a m
 these methods and no others: `docs/statistics.md`.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
@@ -171,7 +169,7 @@ class Bounds(NamedTuple):
     lower: float
     upper: float
 
-    def less(self, number: float) -> Bounds:
+    def less(self, number: float) -> "Bounds":
         return Bounds(self.lower - number, self.upper - number)
 
 

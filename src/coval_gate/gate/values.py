@@ -18,8 +18,6 @@ cannot be compared never passes:
   meets nin only if all the values are numbers: 0 for NO would pass because it is not NO.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,7 +121,7 @@ class Vocabulary(NamedTuple):
     contradicted: bool = False
 
     @classmethod
-    def of(cls, metric: Metric) -> Vocabulary:
+    def of(cls, metric: Metric) -> "Vocabulary":
         texts = metric.texts
         seen = _shown(texts)
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY

@@ -1,7 +1,5 @@
 """The agent and each of its mutations, with their simulations and the values of each metric. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
@@ -150,7 +148,7 @@ class Variant:
             if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
 
-    def comparable(self, cases: Set[str]) -> Variant:
+    def comparable(self, cases: Set[str]) -> "Variant":
         """Return the variant as if the run had these test cases only, with the same weight for each."""
         simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
         if len(simulations) == self.total:

@@ -6,8 +6,6 @@ tests a pull request; nor one that is older than a run that a person accepted. A
 the step: then there is no baseline, and the reason says why.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final, NamedTuple

@@ -5,8 +5,6 @@ launched. So the launch writes digests of them into the metadata, the fingerprin
 has changed since. What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -7,8 +7,6 @@ and reads an entry alone if that may show more.
 An older run must not pass in place of the newest. So finding that fails if a newer run hides whether it is one of them.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ A tag stands still. A run that counts takes it only while fewer runs have it tha
 person who accepts a run moves it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, NamedTuple

@@ -12,8 +12,6 @@ in lower case, because Coval may return tags so.
 Coval replaces all tags of a run at once and has no locks, so every change reads the run before and after.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -3,8 +3,6 @@
 No look-up is required: the workflow is written without what the API key may not read, or Coval does not say in time.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -126,7 +124,7 @@ def _look_up(
     options: Options,
     ask: Ask | None,
     log: Callable[[str], None],
-) -> tuple[list[Choice], LastRuns]:
+) -> "tuple[list[Choice], LastRuns]":
     """Return the agent, persona and test set, and their last runs. Raises InputError for a name that Coval lacks."""
     wanted = dict(zip(OF_RUNS.values(), (options.agent, options.persona, options.test_set), strict=True))
     if inputs.api_key is None:

@@ -14,8 +14,6 @@ Names of metrics are foreign text. A name with unusual characters is replaced by
 characters: no quote, bracket, backslash, `$`, `#` or operator of a foreign text gets into a file.
 """
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ Ids replace the variables that the file reads, and thresholds replace its thresh
 them. The post step gets the settings of the connection, too.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

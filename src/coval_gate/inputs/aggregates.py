@@ -4,8 +4,6 @@ A class in `gate.aggregates` says how an aggregate is measured, compared and bla
 plain figure of the numbers. A value that would otherwise read as several is in quotes.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

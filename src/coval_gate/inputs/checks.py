@@ -1,7 +1,5 @@
 """Checks on inputs that are each valid: combinations that contradict each other, and likely mistakes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final

@@ -12,8 +12,6 @@ step's inputs win over the file's, and a leg's own over both; thresholds add up.
 line.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """How people set inputs: by flags, by the variables of a CI system, or by a wrong name. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache

@@ -4,8 +4,6 @@ The file is YAML, of which JSON is a part. All scalars are text as written. What
 anchors, aliases, tags, several documents.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

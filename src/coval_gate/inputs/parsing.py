@@ -6,8 +6,6 @@ free. The values of a GitHub matrix distinguish jobs that share a name. They may
 untrusted text.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -4,8 +4,6 @@ A slip is a pattern with its replacement. It applies if the grammar can then rea
 if the grammar reads the whole corrected line, so this table cannot accept anything by itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple

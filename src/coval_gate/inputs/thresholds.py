@@ -10,8 +10,6 @@
 Rates and their bounds are shares from 0 to 1. Counts are numbers of simulations. Other values have their metric's unit.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple, NoReturn
@@ -179,7 +177,7 @@ class Threshold(NamedTuple):
         """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
         return self.aggregate.is_rate and self.bound.factor != 1.0 and RELATIVE.search(self.text) is not None
 
-    def against(self, earlier: float) -> Threshold:
+    def against(self, earlier: float) -> "Threshold":
         """Return the threshold with a number as its bound. `earlier`: the value of the reference."""
         return self._replace(bound=Bound(self.bound.of(earlier)))
 

@@ -4,8 +4,6 @@ Limits are here. Without them, a report would grow with the product of criteria 
 It counts what is beyond them, so nothing is left out silently.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 MOST_CRITERIA: Final = 1_000  # of a leg, and as many reasons

@@ -1,7 +1,5 @@
 """How a metric's values are spread out, in ranges that people like to read. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Markdown as GitHub renders it: foreign text that stays text, and pages that keep to a limit. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, islice, tee

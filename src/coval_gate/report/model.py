@@ -1,7 +1,5 @@
 """What the document is composed of: a step's judgement, its legs, and where it ran."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple

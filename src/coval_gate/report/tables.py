@@ -1,7 +1,5 @@
 """Comparisons, metrics, simulations and test cases as tables in Markdown, with links to their pages."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

@@ -4,8 +4,6 @@ The start is measured, so the modules of the first stage get along with little. 
 have all else from: it imports each module with its first use.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 

@@ -7,8 +7,6 @@ A step that cannot look for earlier runs does not launch. A step that cannot tel
 that run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple

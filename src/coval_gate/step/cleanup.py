@@ -1,7 +1,5 @@
 """Ends legs: cancels or leaves runs that go on after the verdict, and gives judged ones their standing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import compress

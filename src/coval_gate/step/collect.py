@@ -12,8 +12,6 @@ are computed for it. A value that is not there may be late; the metric outputs o
 without one. Definitions cost a call only where a criterion names a value that no simulation has.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -130,7 +128,7 @@ class Never(NamedTuple):
     values_of: frozenset[str] = frozenset()
 
 
-def find_never(session: Session, look: Look, named: frozenset[str], *, until: float) -> Procedure[Never]:
+def find_never(session: Session, look: "Look", named: frozenset[str], *, until: float) -> Procedure[Never]:
     """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
     completed = [simulation.id for simulation in look.result.simulations if simulation.completed]
     if not completed:

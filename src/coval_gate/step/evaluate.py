@@ -5,8 +5,6 @@ left to the post step like the first run. The base agent runs beside the tested 
 only share a base: it runs again as often as one of them does, and ends with the last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace

@@ -8,8 +8,6 @@ In mode wait, each leg of the plan is given its first run, and repetitions of th
 and its number. A run without them belongs to a leg only if both are alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise

@@ -8,8 +8,6 @@ place of an id, the step suggests the id. Mutations are checked before a step wi
 each agent has its own. A step with one agent leaves that to Coval, and is launched at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar

@@ -7,8 +7,6 @@ has not listed the run for a while after the connection was closed without a res
 A request says what the inputs ask for and where it comes from, and has the tags by which its run is found.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -221,7 +219,7 @@ class Launcher(NamedTuple):
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
-    def _earlier_runs(self) -> EarlierRuns:
+    def _earlier_runs(self) -> "EarlierRuns":
         return later.cancel.EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:

@@ -4,8 +4,6 @@ Signals and the post step do the duties of a trial, whatever its phase. The post
 cannot do them: whatever changes them is saved at once. The state that it reads is a JSON list for each trial.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -66,7 +64,7 @@ class Polls(NamedTuple):
     over_since: float | None = None
     most_failed: RunProgress | None = None
 
-    def then(self, run: Run, *, at: float) -> Polls:
+    def then(self, run: Run, *, at: float) -> "Polls":
         """Return the same with a poll `at` that time on the clock."""
         over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
         most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
@@ -254,7 +252,7 @@ class Leg:
     is_base = False
 
     def __init__(
-        self, inputs: Inputs, name: str = "", key: str = "", *, is_listed: bool = False, base: Base | None = None
+        self, inputs: Inputs, name: str = "", key: str = "", *, is_listed: bool = False, base: "Base | None" = None
     ) -> None:
         self.inputs = inputs
         self.name: Final = name
@@ -275,11 +273,11 @@ class Leg:
         self.is_ending = False  # runs that it gave up are being cancelled
 
     @property
-    def outcome(self) -> Judgement | None:
+    def outcome(self) -> "Judgement | None":
         """The judgement that counts for the step."""
         return self.error or self.judgement
 
-    def conclude(self, judgement: Judgement) -> None:
+    def conclude(self, judgement: "Judgement") -> None:
         """Replace the judgement that counts for the step."""
         if self.error:
             self.error = judgement

@@ -8,8 +8,6 @@ Of baselines, only a named run that Coval certainly does not have, or that is ov
 error. A tag or a branch that no run has yet is a warning, as on the first night.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 

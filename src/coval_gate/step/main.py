@@ -4,8 +4,6 @@ The legs of a step go side by side. The start up to the launch is measured, so w
 imported where it is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -49,7 +47,7 @@ def main(runtime: Runtime) -> int:
     return 0 if run_step(runtime).report.judgement.lets_pass else 1
 
 
-def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
+def run_step(runtime: Runtime, read: "ConfigFile | None" = None) -> Published:
     """Run a step. `read`: the configuration file, if its inputs are in the environment."""
     step = Step(runtime, read)
     try:
@@ -74,7 +72,7 @@ def evaluate(step: Step) -> Procedure[Published]:
     return (yield from step.publisher.publish(later.report.report_of(step, judgement), step.times))
 
 
-def reach_judgement(step: Step) -> Procedure[Judgement]:
+def reach_judgement(step: Step) -> "Procedure[Judgement]":
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = yield from _whole_inputs(step)
@@ -120,7 +118,7 @@ def _plan_legs(step: Step) -> Procedure[None]:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
-def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
+def evaluate_legs(session: StepRun) -> "Procedure[Judgement]":
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
         yield from later.follow.adopt_runs(session)
@@ -130,7 +128,7 @@ def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
     return _gravest(session.step)
 
 
-def launch(session: StepRun) -> Procedure[Judgement]:
+def launch(session: StepRun) -> "Procedure[Judgement]":
     step = session.step
     yield from _prepare(session)
     yield from _side_by_side(session, step.all_legs, _launch)
@@ -145,7 +143,7 @@ def launch(session: StepRun) -> Procedure[Judgement]:
     return _gravest(step)
 
 
-def cancel(session: StepRun) -> Procedure[Judgement]:
+def cancel(session: StepRun) -> "Procedure[Judgement]":
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
@@ -211,17 +209,17 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from later.plan.plan_sizes(session)
 
 
-def _gravest(step: Step) -> Judgement:
+def _gravest(step: Step) -> "Judgement":
     return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
-def _side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:
     """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(session.of(leg), work) for leg in legs]
     all_or_first_error((yield from together(works, session.clock)))
 
 
-def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
+def _with_own_error(session: LegRun, work: "Work") -> Procedure[None]:
     step, leg = session.step, session.leg
     problem: GateError | None = None
     try:
@@ -243,7 +241,7 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
         step.changed.happen()
 
 
-MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
+MODES: "Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]]" = {
     "run": evaluate_legs,
     "launch": launch,
     "wait": evaluate_legs,

@@ -4,8 +4,6 @@ Several runs, or a limit, are counted before anything is spent. A single run wit
 counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -32,7 +30,7 @@ PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 LONGEST_NAME: Final = 60  # characters
 
 
-def plan_step(step: Step) -> Procedure[Judgement]:
+def plan_step(step: Step) -> "Procedure[Judgement]":
     """Show the plan, and return a judgement without a verdict. Raises InputError with every mistake."""
     inputs = step.inputs
     looked = later.ids.Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
@@ -56,7 +54,7 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     return later.judgement.planned(_summary(step, total))
 
 
-def _look_up(session: StepRun) -> Procedure[Looked]:
+def _look_up(session: StepRun) -> "Procedure[Looked]":
     step = session.step
     session = later.ids.prepared(session)
     looked = yield from later.ids.read_named(session, [leg.inputs for leg in step.legs])
@@ -87,7 +85,7 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
     return []
 
 
-def _cases_of(looked: Looked) -> dict[str, int]:
+def _cases_of(looked: "Looked") -> dict[str, int]:
     """Return how many test cases the test sets have of which Coval shows it, by their ids."""
     return {
         id_: resource.cases
@@ -103,7 +101,7 @@ def _total(step: Step) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
+def _check_limit(step: Step, total: int | None, looked: "Looked") -> None:
     most = step.inputs.max_simulations
     if most is None:
         return
@@ -119,7 +117,7 @@ def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
         looked.problems.append(Problem("max_simulations", exceeded_text(step, total, most)))
 
 
-def _leg_lines(step: Step, looked: Looked) -> list[str]:
+def _leg_lines(step: Step, looked: "Looked") -> list[str]:
     legs = step.all_legs
     if not legs:
         return ["Runs: unknown, because the run template was not looked up."]
@@ -134,7 +132,7 @@ def _size_text(size: int | None) -> str:
     return "unknown size" if size is None else plural(size, "simulation")
 
 
-def _what(leg: Leg, looked: Looked) -> str:
+def _what(leg: Leg, looked: "Looked") -> str:
     parts = []
     for name, id_ in ids_of(leg.inputs).items():
         key = "base_agent_id" if leg.is_base and name == "agent_id" else name

@@ -4,8 +4,6 @@ It cancels the runs that the main step left unfinished, marks runs that are no b
 pages. It never fails the job: any error is a warning. If the main step finished its work, the post step does nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import suppress
 

@@ -5,8 +5,6 @@ a later step waits for it; nothing else does. It is rendered beside the thread t
 report takes longer than the runner waits. A signal takes nothing away from a report that is ready a moment later.
 """
 
-from __future__ import annotations
-
 import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +40,7 @@ LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left
 class Published(NamedTuple):
     """A report, the paths of its files by the inputs that ask for them, and the address of its comment."""
 
-    report: Report
+    report: "Report"
     files: Mapping[str, str] = MappingProxyType({})
     comment_url: str = ""
 
@@ -122,7 +120,7 @@ class Publisher:
             self._workspace.remove(place)
         return problems
 
-    def write_verdict(self, report: Report) -> None:
+    def write_verdict(self, report: "Report") -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
         self._write_verdict(Published(report))
 
@@ -138,10 +136,10 @@ class Publisher:
         )
         return outputs
 
-    def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
+    def _rendered(self, report: "Report", render: "Callable[[Document], T]") -> Procedure[T]:
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
 
-    def publish(self, report: Report, times: Times) -> Procedure[Published]:
+    def publish(self, report: "Report", times: Times) -> Procedure[Published]:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
         published = yield from self._write(Published(report))
@@ -214,14 +212,14 @@ class Publisher:
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
-    def _summarize(self, report: Report) -> Procedure[None]:
+    def _summarize(self, report: "Report") -> Procedure[None]:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
             page: PageText = yield from self._rendered(report, partial(rendered, "pages", input_name="summary"))
             self._host.add_summary(page.summary)
 
-    def _log_briefly(self, report: Report) -> None:
+    def _log_briefly(self, report: "Report") -> None:
         document = self.pages.documents.of(report, brief=True)
         self._host.log(LEFT_OUT)
         if self._annotates(report) and not document.passes:
@@ -229,7 +227,7 @@ class Publisher:
         else:
             self._host.log(document.headline(LONGEST_LINE))
 
-    def _annotates(self, report: Report) -> bool:
+    def _annotates(self, report: "Report") -> bool:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
 
     def _fold(self, groups: Sequence[Sequence[str]]) -> None:

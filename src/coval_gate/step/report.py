@@ -5,8 +5,6 @@ the names of agents, personas and test sets: once, and only what no earlier resp
 show less.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime

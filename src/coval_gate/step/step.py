@@ -3,8 +3,6 @@
 Everything is written down at once: a step may be killed at any time.
 """
 
-from __future__ import annotations
-
 import json
 import time
 import traceback
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 class Step:
     """The record of a step, which the main and the post step share."""
 
-    def __init__(self, runtime: Runtime, read: ConfigFile | None = None) -> None:
+    def __init__(self, runtime: Runtime, read: "ConfigFile | None" = None) -> None:
         self.runtime = runtime
         self.read = read  # the configuration file, once it was read
         self.file = NO_FILE
@@ -109,7 +107,7 @@ class Step:
         """Note that the step received a signal, and will be killed."""
         self._interrupted = Times.of_interrupted(self.clock.now())
 
-    def session(self, times: Times | None = None) -> StepRun:
+    def session(self, times: Times | None = None) -> "StepRun":
         """Connections are its own. `times`: the post step's. Raises ValueError without an API key."""
         times = times or self.times
         ends, hurried = times.coval_ends, self.is_hurried
@@ -118,11 +116,11 @@ class Step:
         run.step = self
         return run
 
-    def is_of_leg(self, judgement: Judgement) -> bool:
+    def is_of_leg(self, judgement: "Judgement") -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.legs)
 
-    def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
+    def judgement_of(self, leg: Leg, judgement: "Judgement") -> "Judgement":
         """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
@@ -201,7 +199,7 @@ class StepRun(Session):
 
     step: Step
 
-    def of(self, leg: Leg) -> LegRun:
+    def of(self, leg: Leg) -> "LegRun":
         """Of several legs, the lines in the log carry the leg's name."""
         run = LegRun(self.client, self.host, self.clock, self.randomness, leg.inputs, self.deadline, self.times)
         run.step, run.leg = self.step, leg
@@ -214,5 +212,5 @@ class LegRun(StepRun):
     leg: Leg
 
     @cached_property
-    def criteria(self) -> Criteria:
+    def criteria(self) -> "Criteria":
         return later.criteria.Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))

@@ -10,8 +10,6 @@ one at the start: n runs together have at most n + (60 / EACH) * n / (n - FEW) i
 runs. What a run saves while its pauses are long, it may spend at its end. Runs that are over do not count.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -208,7 +206,7 @@ def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
     return (yield from client.get_run(run_id, until=deadline))
 
 
-def _observation(run: Run, now: float) -> Observation:
+def _observation(run: Run, now: float) -> "Observation":
     done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
     return Observation(now, not run.is_queued, done, total)
 

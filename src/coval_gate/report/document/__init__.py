@@ -1,7 +1,5 @@
 """The document: what a step found, with everything that people read of it, and what identifies the step's pages."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """What the parts of the document share: texts, marked sentences, and a verdict with reasons and figures."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -50,7 +48,7 @@ class Model(BaseModel):
 class MayGrow:
     """Marks words to which a minor version may add: the schema lists them as examples."""
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
         """Return the schema of any text."""
         return {"type": "string", "examples": handler(core)["enum"]}
 

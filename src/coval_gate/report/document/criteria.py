@@ -1,7 +1,5 @@
 """A criterion as all reports show it: numbers, words, and its comparison."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, Final, Literal

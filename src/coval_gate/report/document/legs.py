@@ -1,7 +1,5 @@
 """What a step evaluates: a leg with its runs, criteria, metrics and simulations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

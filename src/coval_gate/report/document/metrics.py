@@ -1,7 +1,5 @@
 """Metrics in a few numbers, and how their values are spread out, now and before."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, Literal

@@ -1,7 +1,5 @@
 """What a step ran and tested, by ids and names; where, with which inputs; and the pages with more."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final

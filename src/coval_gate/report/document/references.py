@@ -1,7 +1,5 @@
 """What criteria compare with: the baseline or the base of a leg, and the criteria grouped by it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from coval_gate.base.text import one_line

@@ -1,7 +1,5 @@
 """Each conversation with its verdict, values and turns, the worst first."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 A file's format is the module with the name of its input: `junit` makes the file of `junit_path`.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -41,6 +39,6 @@ def load() -> None:
         import_module(f"coval_gate.report.{name}")
 
 
-def rendered(name: str, document: Document, *given: Any, **around: Any) -> Any:
+def rendered(name: str, document: "Document", *given: Any, **around: Any) -> Any:
     """Return the document in a format, whose module is imported only here. The rest is what is not in the document."""
     return import_module(f"{__name__}.{name}").render(document, *given, **around)

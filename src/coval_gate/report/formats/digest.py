@@ -3,8 +3,6 @@
 Text from outside stands in code spans and fenced blocks only, so it reads as quoted data.
 """
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence

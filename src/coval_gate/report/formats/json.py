@@ -4,8 +4,6 @@ The major number of `schema_version` changes when something is removed or change
 something is added.
 """
 
-from __future__ import annotations
-
 from coval_gate.report.document import Document
 
 

@@ -14,8 +14,6 @@ it has one dot, equals the suite's name, and is a phrase that is no file's name.
 Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest one in use.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator

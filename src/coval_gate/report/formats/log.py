@@ -1,7 +1,5 @@
 """The end of the log: every check, the simulations to look at, and the annotations of a failing step."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final

@@ -1,7 +1,5 @@
 """The step's outputs: the only place that names and describes them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -32,7 +30,7 @@ CRITERION_FIELDS: Final = (
 
 
 # The entries of the output `legs`; a number is None where it is unknown.
-LEG_FIELDS: Final[Mapping[str, Callable[[Leg], object]]] = {
+LEG_FIELDS: "Final[Mapping[str, Callable[[Leg], object]]]" = {
     "name": lambda leg: leg.name,
     "run_id": lambda leg: leg.run.id,
     "base_run_id": lambda leg: leg.base_run_id,
@@ -88,7 +86,7 @@ def unfinished() -> dict[str, str]:
 
 
 def render(
-    document: Document, comment_url: str = "", files: Mapping[str, str] = MappingProxyType({})
+    document: "Document", comment_url: str = "", files: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
     """Return every output; empty where its value is unknown. `files`: their paths by input."""
     legs, run_ids, is_judged = document.legs, document.run_ids, document.pass_rate is not None
@@ -120,13 +118,13 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _baseline_run_id(leg: Leg) -> str:
+def _baseline_run_id(leg: "Leg") -> str:
     compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in leg.criteria)
     runs = leg.baseline.runs if leg.baseline and compares else ()
     return next((run.id for run in runs if not run.changed_persona), "")
 
 
-def _metrics(metrics: Sequence[MetricFacts]) -> str:
+def _metrics(metrics: "Sequence[MetricFacts]") -> str:
     """Return `{name: {"id": …, "variants": {variant: figures}}}` as JSON, of as many metrics as fit an output."""
     entries: dict[str, Any] = {}
     room = MOST_OUTPUT - len("{}")
@@ -142,12 +140,12 @@ def _metrics(metrics: Sequence[MetricFacts]) -> str:
     return json.dumps(entries)
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
+def _figures(figures: "Figures") -> dict[str, Any]:
     given = figures.model_dump(exclude_unset=True)
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in given.items()}
 
 
-def _failed_criteria(legs: Sequence[Leg]) -> str:
+def _failed_criteria(legs: "Sequence[Leg]") -> str:
     shown, room = list[str](), MOST_OUTPUT
     missed = [(criterion, leg.name) for leg in legs for criterion in leg.criteria if criterion.is_missed]
     for criterion, name in missed:

@@ -1,7 +1,5 @@
 """What a host shows: summary, commit status, check run, comment, and Bitbucket's report on a commit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 

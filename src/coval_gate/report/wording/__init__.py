@@ -1,7 +1,5 @@
 """A judgement in English: heading, title, reasons, advice. `checks` words single checks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
 

@@ -1,7 +1,5 @@
 """A check in English: the criterion, what was measured, the margin, why it did not pass; and the causes of misses."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal

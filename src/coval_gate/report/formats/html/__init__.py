@@ -4,8 +4,6 @@ Its Content-Security-Policy allows only its own style and script, each by its ha
 attributes contain neither handlers nor styles.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re
@@ -71,7 +69,7 @@ def render(document: Document) -> str:
 
 
 @cache
-def _template() -> Template:
+def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"with_unit": with_unit, "named_with_unit": named_with_unit, "count": "{:,}".format}

@@ -1,7 +1,5 @@
 """The shapes of the HTML report's charts: bars, lines and marks in the units of an SVG. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
