@@ -12,11 +12,11 @@ from typing import Final, Literal, NamedTuple
 from coval_gate.base.text import folded, quoted
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes
-BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
+BARE: Final = rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])"""
 OTHERWISE: Final = "Use pass_rate, or a number."
-QUOTED: Final = re.compile(r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'""", re.DOTALL)
-ESCAPED, ESCAPE = re.compile(r"""[\\"]"""), r"\\\g<0>"
-LISTED: Final = re.compile("[,;|]")  # between values, or in a number such as 1,000
+QUOTED: Final = r"""(?s)"((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'"""
+ESCAPED, ESCAPE = r"""[\\"]""", r"\\\g<0>"
+LISTED: Final = "[,;|]"  # between values, or in a number such as 1,000
 
 
 class Kind(NamedTuple):
@@ -105,7 +105,7 @@ class Aggregate(NamedTuple):
         """Return the canonical text, which parses to the same aggregate."""
         if self.percentile is not None:
             return f"{self.name}({repr(self.percentile).removesuffix('.0')})"
-        values = [one if BARE.fullmatch(one) else in_quotes(one) for one in self.values]
+        values = [one if re.fullmatch(BARE, one) else in_quotes(one) for one in self.values]
         return f"{self.name}({', '.join(values)})" if values else self.name
 
 
@@ -113,10 +113,10 @@ def parse_value(text: str) -> str:
     """Return the value that `text` stands for. Raises ValueError with the end of a sentence."""
     value = text
     if text[:1] in ("'", '"'):
-        if not QUOTED.fullmatch(text):
+        if not re.fullmatch(QUOTED, text):
             raise ValueError(f"must end with the quote that it begins with; got {quoted(text)}.")
         value = unquoted(text)
-    elif LISTED.search(text):
+    elif re.search(LISTED, text):
         raise ValueError(
             f"must be one value, and a number without commas; got {quoted(text)}. A text that contains , ; or | needs "
             "quotes of its own, such as '\"a, b\"'."
@@ -128,7 +128,7 @@ def parse_value(text: str) -> str:
 
 def in_quotes(text: str) -> str:
     """Return a text in quotes, the inverse of `unquoted`."""
-    return f'"{ESCAPED.sub(ESCAPE, text)}"'
+    return f'"{re.sub(ESCAPED, ESCAPE, text)}"'
 
 
 def unquoted(text: str) -> str:

@@ -12,8 +12,8 @@ from coval_gate.inputs.parsing import closest
 PROGRAM: Final = "coval-gate"
 VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that may be in no argument
 ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
-OF_FILE: Final = re.compile(r"(?:- )?\S+, line \d+: (?=\S)")  # has inputs, not flags
-IN_BRACKETS: Final = re.compile(r"(\([^()]*\))")  # an answer of Coval's
+OF_FILE: Final = r"(?:- )?\S+, line \d+: (?=\S)"  # has inputs, not flags
+IN_BRACKETS: Final = r"(\([^()]*\))"  # an answer of Coval's
 OF_WORKFLOW: Final = "start the workflow by hand"  # advice about a workflow file, which has no flags
 SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
 LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
@@ -97,12 +97,12 @@ def with_flags(text: str) -> str:
 
 def _is_of_file(line: str) -> bool:
     """`thresholds, line 2: …` is about the flags."""
-    return bool(OF_FILE.match(line)) and not line.removeprefix("- ").startswith("thresholds, ")
+    return bool(re.match(OF_FILE, line)) and not line.removeprefix("- ").startswith("thresholds, ")
 
 
 def _with_flags(line: str) -> str:
     modes, names = _patterns()
-    parts = IN_BRACKETS.split(line)
+    parts = re.split(IN_BRACKETS, line)
     parts[::2] = [names.sub(_flag, modes.sub(rf"`{PROGRAM} \1`", part)) for part in parts[::2]]
     return "".join(parts)
 

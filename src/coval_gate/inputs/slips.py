@@ -78,7 +78,7 @@ def read_thresholds(written: str) -> tuple[Threshold, ...]:
     what = f", line {first.line}: {first.sentence}"
     if others:
         what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
-    texts = LINE_BREAK.split(lines)
+    texts = re.split(LINE_BREAK, lines)
     for line in wrong:
         texts[line.line - 1] = line.correction
     try:

@@ -45,31 +45,30 @@ MEANT: Final = {
     **dict.fromkeys(("=>", "≥", "⩾", ">=="), ">="),
 }
 
-# Each pattern matches a text in one way only, for linear time.
-NAME: Final = re.compile(r"""([^:#"']*+):""")
-WORD: Final = re.compile(r"""[^\W\d]\w*+(?!["'])""")
-VALUE: Final = re.compile(r"""[^,;|)#"']++""")
-GROUPED: Final = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
-SIGNS: Final = re.compile(r"[<>=!≤≥≠⩽⩾]++")
+# Each pattern matches a text in one way only, for linear time. `re` compiles it with its first use.
+NAME: Final = r"""([^:#"']*+):"""
+WORD: Final = r"""[^\W\d]\w*+(?!["'])"""
+VALUE: Final = r"""[^,;|)#"']++"""
+GROUPED: Final = r"(?a)[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?"  # 1,000 as people write it
+SIGNS: Final = r"[<>=!≤≥≠⩽⩾]++"
 AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
-NUMBER, DIFFERENCE = re.compile(AMOUNT % "%"), re.compile(AMOUNT % r"%|pp\b")
-REFERENCE: Final = re.compile(r"(base(?:line)?)\b", re.IGNORECASE)
-CHANGE: Final = re.compile(r"[-+*−–×±]|x(?=\s*\d)", re.IGNORECASE)
-MULTIPLIED: Final = re.compile(r"\s*[*×+−-]\s*base(?:line)?\b", re.IGNORECASE)
-RELATIVE: Final = re.compile(r"[+−–-][^*×+−–-]*%\Z")  # the end of a line with a reference
-ADVISORY: Final = re.compile(r"\?")
-COLON, OPEN, CLOSE = (re.compile(token) for token in (":", r"\(", r"\)"))
-MARKER: Final = re.compile(r"[-*+•–—](?=\s)")  # of a list item
+NUMBER, DIFFERENCE = AMOUNT % "%", AMOUNT % r"%|pp\b"
+REFERENCE: Final = r"(?i)(base(?:line)?)\b"
+CHANGE: Final = r"(?i)[-+*−–×±]|x(?=\s*\d)"
+MULTIPLIED: Final = r"(?i)\s*[*×+−-]\s*base(?:line)?\b"
+RELATIVE: Final = r"[+−–-][^*×+−–-]*%\Z"  # the end of a line with a reference
+ADVISORY: Final = r"\?"
+COLON, OPEN, CLOSE = ":", r"\(", r"\)"
+MARKER: Final = r"[-*+•–—](?=\s)"  # of a list item
 # A threshold in the wrong place: an aggregate of a metric after a colon, or of the run; an operator; a bound.
-A_THRESHOLD: Final = re.compile(
-    rf"(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
-    r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
-    re.IGNORECASE,
+A_THRESHOLD: Final = (
+    rf"(?i)(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
+    r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)"
 )
-LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
-PLAIN: Final = re.compile(r"\w[\w ./-]*")  # a metric that needs no quotes
-SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
-AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
+LINE_BREAK: Final = r"\r\n|\n|\r"
+PLAIN: Final = r"\w[\w ./-]*"  # a metric that needs no quotes
+SWITCHED_OFF: Final = r"\A[#\s]++"
+AFTER_VALUE, END = "[,)]", r"(?=#)|\Z"
 
 
 class WrongLine(NamedTuple):
@@ -175,7 +174,7 @@ class Threshold(NamedTuple):
     @property
     def is_relative_rate(self) -> bool:
         """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
-        return self.aggregate.is_rate and self.bound.factor != 1.0 and RELATIVE.search(self.text) is not None
+        return self.aggregate.is_rate and self.bound.factor != 1.0 and re.search(RELATIVE, self.text) is not None
 
     def against(self, earlier: float) -> "Threshold":
         """Return the threshold with a number as its bound. `earlier`: the value of the reference."""
@@ -203,14 +202,14 @@ class Threshold(NamedTuple):
 def forbidding(metric: str, value: str, source: str) -> Threshold:
     """Return the threshold that no simulation has this value of a metric, from an input with one value."""
     aggregate = Aggregate("count", values=(value,))
-    text = f"{metric if PLAIN.fullmatch(metric) else in_quotes(metric)}: {aggregate} == 0"
+    text = f"{metric if re.fullmatch(PLAIN, metric) else in_quotes(metric)}: {aggregate} == 0"
     return Threshold(metric, aggregate, "==", Bound(0.0), line=0, text=text, source=source)
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     """Return the thresholds of a text, in order. Raises ThresholdSyntaxError with every invalid line."""
     thresholds, errors = list[Threshold](), list[WrongLine]()
-    for number, line in enumerate(LINE_BREAK.split(text), start=1):
+    for number, line in enumerate(re.split(LINE_BREAK, text), start=1):
         try:
             if not (scanner := _Scanner(line, number)).take(END):
                 thresholds.append(_threshold(scanner))
@@ -229,15 +228,15 @@ class _Scanner:
         self.text, self.line = text, line
         self.at = self.token = len(text) - len(text.lstrip())
 
-    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    def take(self, pattern: str) -> re.Match[str] | None:
         self.token = self.at
-        if match := pattern.match(self.text, self.at):
+        if match := re.compile(pattern).match(self.text, self.at):
             self.at = match.end()
             while self.text[self.at : self.at + 1].isspace():
                 self.at += 1
         return match
 
-    def need(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
+    def need(self, pattern: str, expected: str) -> re.Match[str]:
         return self.take(pattern) or self.fail(expected)
 
     def fail(self, expected: str, advice: str = "") -> NoReturn:
@@ -249,7 +248,7 @@ class _Scanner:
             return None
         return unquoted(self.need(QUOTED, f"a closing {quote} for this one")[0])
 
-    def amount(self, expected: str, pattern: re.Pattern[str] = NUMBER) -> tuple[float, str]:
+    def amount(self, expected: str, pattern: str = NUMBER) -> tuple[float, str]:
         """Take a number and its unit: "", "%" or, in a difference, "pp". With a unit, the number is a share."""
         match = self.need(pattern, expected)
         unit = (match[3] or "").lower()
@@ -274,7 +273,7 @@ def _threshold(scanner: _Scanner) -> Threshold:
         scanner.fail(f"{right}, got {written}" if right else f"an operator ({', '.join(OPERATORS)})")
     bound = _bound(scanner, aggregate)
     if not scanner.take(END):
-        another = A_THRESHOLD.search(scanner.text, scanner.at)
+        another = re.search(A_THRESHOLD, scanner.text[scanner.at :])
         scanner.fail("the end of the line after the bound", ONE_PER_LINE if another else "")
     return Threshold(
         metric=metric,
@@ -291,11 +290,11 @@ def _comment(scanner: _Scanner) -> None:
     """Fail if it contains a threshold, as `thresholds: >` joins lines; alone on a line, it may be one switched off."""
     scanner.take(END)
     comment = scanner.text[scanner.at :]
-    if not A_THRESHOLD.search(comment):
+    if not re.search(A_THRESHOLD, comment):
         return
     is_whole_line = not scanner.text[: scanner.at].strip()
     with suppress(ThresholdSyntaxError):
-        if is_whole_line and len(parse_thresholds(SWITCHED_OFF.sub("", comment))) == 1:
+        if is_whole_line and len(parse_thresholds(re.sub(SWITCHED_OFF, "", comment))) == 1:
             return
     scanner.fail("a comment without a threshold", f"{ONE_PER_LINE}; `>` joins lines, so a comment hides the next line")
 
@@ -306,7 +305,7 @@ def _metric(scanner: _Scanner) -> str:
         scanner.need(COLON, "a colon after the metric")
     elif match := scanner.take(NAME):
         name = match[1]
-        if A_THRESHOLD.search(name):
+        if re.search(A_THRESHOLD, name):
             scanner.fail("a metric", f"{ONE_PER_LINE}; quote a metric whose name reads as a threshold")
         _refuse_curly(scanner, name)
     else:
@@ -372,7 +371,7 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
         return _reference(scanner, aggregate, "base" if reference[1].lower() == "base" else "baseline")
     kinds = "a number, a percentage or baseline" if aggregate.is_rate else "a number or baseline"
     number, unit = scanner.amount(kinds)
-    if MULTIPLIED.match(scanner.text, scanner.at):
+    if re.match(MULTIPLIED, scanner.text[scanner.at :]):
         scanner.fail("baseline first, as in baseline * 1.1")
     _check_unit(scanner, aggregate, unit)
     if aggregate.is_rate and not 0 <= number <= 1:
