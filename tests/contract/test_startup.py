@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,11 +57,3 @@ def test_launch_waits_for_few_modules(tmp_path: Path) -> None:
     loaded = loaded_at_launch(tmp_path, mode="launch")
     assert not loaded & (AFTERWARDS | SLOW)
     assert len([module for module in loaded if module.startswith("coval_gate")]) <= MOST_MODULES
-
-
-def test_no_module_compiles_annotations_of_records() -> None:
-    """`coval_gate.base.records` has a NamedTuple that does not."""
-    modules = (ROOT / "src" / "coval_gate").rglob("*.py")
-    taken = re.compile(r"from typing import (?:[^\n(]*|\([^)]*)\bNamedTuple\b|\btyping\.NamedTuple\b")
-    of_typing = [module for module in modules if taken.search(module.read_text(encoding="utf-8"))]
-    assert [module.name for module in of_typing] == ["records.py"]
