@@ -3,8 +3,6 @@
 Fails if a claim does not hold.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 

@@ -5,8 +5,6 @@ variance due to the case: with 0, cases do not matter; with 1, an agent always b
 distributions are assumptions: rates are beta-binomial, latencies lognormal, scores rounded normal numbers from 1 to 5.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from itertools import accumulate, product

@@ -8,8 +8,6 @@ second time, with a handler whose module fills a lot of memory on import, to see
 CPU includes the import of the SDK, about 2 s. A run with a conversation that is not held to its end is an error.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

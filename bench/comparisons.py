@@ -3,8 +3,6 @@
 A test set grows, calls fail, and reports name the change that they notice. Every run is judged as in the action.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product

@@ -1,7 +1,5 @@
 """Experiments for `bench/noise.py` on a baseline that stands still: when it notices a slow decline."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from functools import partial

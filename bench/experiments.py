@@ -4,8 +4,6 @@ Errors are one-sided: the truth lies exactly at the bound, so a confidence bound
 The limits were set before these methods were chosen.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

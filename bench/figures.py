@@ -1,7 +1,5 @@
 """A measured figure next to its yardstick."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

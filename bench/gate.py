@@ -5,8 +5,6 @@ everything passes. In another step, every simulation misses every threshold, and
 process that responds from memory, so its cost is not counted. The judge alone compares a large run with its baseline.
 """
 
-from __future__ import annotations
-
 import compileall
 import json
 import multiprocessing
@@ -123,7 +121,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def take_step(coval: Coval, size: int, *, missed: int = 0, wide: bool = False) -> Step:
+def take_step(coval: "Coval", size: int, *, missed: int = 0, wide: bool = False) -> Step:
     """Run a whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
 
     With `missed` thresholds, the step also writes files, and must fail instead. `wide`: with many metrics.
@@ -184,7 +182,7 @@ class Coval:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=[theirs], daemon=True)
 
-    def __enter__(self) -> Coval:
+    def __enter__(self) -> "Coval":
         self._process.start()
         self.url: str = self._pipe.recv()
         return self

@@ -4,8 +4,6 @@ The run has 1,000 simulations with 10 metrics and explanations; each simulation 
 its figures are left out.
 """
 
-from __future__ import annotations
-
 import shutil
 import statistics
 import sys
@@ -58,7 +56,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def _shown(document: str) -> Iterator[Figure]:
+def _shown(document: str) -> "Iterator[Figure]":
     """Yield Chromium's figures for the document."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:

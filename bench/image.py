@@ -1,7 +1,5 @@
 """Measures the image's build time, and the disk space that it adds to its base."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Simulated runs as the gate gets them, to measure the code that ships."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final

@@ -5,8 +5,6 @@ matrix has them. GitHub bills each job's minutes, rounded up. CPU and memory inc
 the same process. Twenty legs are interrupted in real time, while each call takes 0.2 s.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import random

@@ -4,8 +4,6 @@ Each row covers many combinations of sizes and agents (`bench/experiments.py`, `
 one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

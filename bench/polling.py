@@ -18,8 +18,6 @@ A poll returns the exact counts at its time; its response takes 0.2 s. The first
 the first after the run's end. All requests are counted.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 import random

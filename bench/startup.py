@@ -1,7 +1,5 @@
 """Measures the time from process start to the launch request, next to a ten-line script with the same request."""
 
-from __future__ import annotations
-
 import compileall
 import socket
 import statistics

@@ -1,7 +1,5 @@
 """Experiments for `bench/noise.py` on whole steps: families of thresholds, repetition, and invariants."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -3,8 +3,6 @@
 Needs only Python and git. Nothing is committed, tagged or sent.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -5,8 +5,6 @@
 Each mutant is tested in a copy of the tree. A survivor is killed by a test, or explained.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import shlex

@@ -6,8 +6,6 @@ picture.py --check                        writes nothing; fails if a picture is 
 Drawing needs Chromium. A summary with a Mermaid diagram also needs npm, or the Mermaid file in MERMAID_JS.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import hashlib

@@ -4,8 +4,6 @@ render.py           write
 render.py --check   write nothing; fail if something is out of date
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import itertools

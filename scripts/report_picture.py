@@ -1,7 +1,5 @@
 """Draws README's pictures of the HTML report: a comparison with a baseline, in both themes. Needs Chromium."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile

@@ -3,8 +3,6 @@
 README becomes the home page. Other files of the repository keep their place there: pages link to them.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

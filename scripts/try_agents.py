@@ -8,8 +8,6 @@ their own, which `--venv` keeps for the next time. No key or account is needed. 
 once, twice: with a file to speak from, and without it, which must be reported as a crash.
 """
 
-from __future__ import annotations
-
 import argparse
 import array
 import math

@@ -1,7 +1,5 @@
 """Builders of runs that are compared with a baseline, and reports of such comparisons."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from functools import cache

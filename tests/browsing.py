@@ -1,7 +1,5 @@
 """What tests and benchmarks of the HTML report share: where Chromium may be, and a page that was opened in it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -50,13 +48,13 @@ TALK: Final = (
 class Opened:
     """A report in the browser, with everything that its page logged and asked for."""
 
-    page: Page
+    page: "Page"
     address: str
     messages: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     @property
-    def rows(self) -> Locator:
+    def rows(self) -> "Locator":
         """The rows of the table that are shown."""
         return self.page.locator("tr.row:visible")
 
@@ -84,18 +82,18 @@ if TYPE_CHECKING:
     Open = Callable[..., AbstractContextManager[Opened]]
 
 
-def rich_report(name: str = "worse") -> Report:
+def rich_report(name: str = "worse") -> "Report":
     """Return the report of a comparison, with explanations, transcripts and a trend."""
     return enriched(comparison_reports()[name])
 
 
-def picture_report() -> Report:
+def picture_report() -> "Report":
     """Return the report that README's pictures show: one criterion is missed, the other one is met."""
     baseline = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
     return of_pull_request(enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None)))
 
 
-def enriched(report: Report) -> Report:
+def enriched(report: "Report") -> "Report":
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
     ill = [row.simulation.id for row in findings_in(leg).to_look_at]
@@ -116,7 +114,7 @@ def enriched(report: Report) -> Report:
     return report._replace(legs=(leg._replace(details=details, trend=trend),))
 
 
-def large_report(count: int, *, failing: bool = False) -> Report:
+def large_report(count: int, *, failing: bool = False) -> "Report":
     """Return the report of a run with ten metrics; if `failing`, every simulation misses a threshold on each."""
     simulations = tuple(
         Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
@@ -143,7 +141,7 @@ def large_report(count: int, *, failing: bool = False) -> Report:
     return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(leg,))
 
 
-def long_names_report() -> Report:
+def long_names_report() -> "Report":
     """Return the report of a run whose names have no room on a narrow screen, with a word that cannot be divided."""
     (leg,) = rich_report().legs
     assert leg.result is not None
@@ -162,7 +160,7 @@ def long_names_report() -> Report:
 LEGS: Final = ("Support line · calm caller", "Support line · angry caller", "Booking line")
 
 
-def legs_report() -> Report:
+def legs_report() -> "Report":
     """Return the report of a step with three runs of one test set, whose simulations have the same ids in two."""
     times = {case: found * 2 for case, found in numbers(1, 20).items()}
     twice = run_of("one", times, name="Latency", metric_id="l")

@@ -1,7 +1,5 @@
 """Fixtures for all tests."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys
@@ -72,7 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
+def clock() -> "VirtualClock":
     """Import what whole steps need only for tests that use it: that takes half of the start of pytest."""
     from support import VirtualClock
 

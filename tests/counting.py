@@ -1,7 +1,5 @@
 """Counts the calls of functions as they happen, in every thread that starts meanwhile, without replacing them."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterator

@@ -4,8 +4,6 @@ It takes requests as proxies do, with the whole URL. Sources: "Reports" in Bitbu
 error messages.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field

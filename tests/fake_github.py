@@ -1,7 +1,5 @@
 """The sandbox's GitHub as a server of its own, with one repository, known tokens, issues and faults."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ Sources: GitLab's REST API documentation (Notes, Commits, Merge requests), `Crea
 may follow, and `Ci::HasStatus` for the transitions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count

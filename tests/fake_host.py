@@ -1,7 +1,5 @@
 """What the fakes of GitHub and GitLab have in common: a server over real sockets, and scripted faults."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -4,8 +4,6 @@ It shares nothing with the sandbox, so that a misunderstanding in one cannot hid
 the protocol of Coval's Agent SDK for Python.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import ssl
@@ -36,7 +34,7 @@ READY = {
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 
 
-def hears(frames: int) -> Callable[[Caller], bool]:
+def hears(frames: int) -> "Callable[[Caller], bool]":
     return lambda caller: len(caller.heard) >= frames * len(FRAME)
 
 
@@ -54,7 +52,7 @@ class Caller:
     """
 
     id: str
-    until: Callable[[Caller], object] = field(default=lambda caller: caller.heard)
+    until: "Callable[[Caller], object]" = field(default=lambda caller: caller.heard)
     end: Literal["well", "error", "drop"] = "well"
     status: str = "IN PROGRESS"
     relay: str = "READY"

@@ -9,8 +9,6 @@ the document says 200. It also types the list of notes as a single note.
 GitLab ignores a parameter that it does not know. Here it is a problem: what the gate sends must have an effect.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple

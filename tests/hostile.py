@@ -1,7 +1,5 @@
 """Hostile texts, and reports that contain them."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """Finds a secret in what was written, as an attacker would: by decoding it. It shares no code with the gate."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import html

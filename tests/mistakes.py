@@ -1,7 +1,5 @@
 """Mistakes that newcomers make, by the golden file that holds what they read: inputs as they stand in a workflow."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from coval_sandbox.catalogue import AGENT_ID, DEFAULT_METRICS, MUTATIONS, PREVIEW_ID

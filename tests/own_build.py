@@ -1,7 +1,5 @@
 """A sandbox that shows all agents as ones that a job answers, although it holds the conversations itself."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from coval_sandbox.catalogue import SDK_MODEL_TYPE

@@ -1,7 +1,5 @@
 """Reads reports back: Markdown as GitHub renders it, HTML as a browser parses it, JUnit as tools of others do."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The formats as functions of a report."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +71,7 @@ class Step:
     directory: Path
     environ: dict[str, str] = field(default_factory=dict)
 
-    def publish(self, report: Report, *warnings: str) -> Step:
+    def publish(self, report: Report, *warnings: str) -> "Step":
         """Log and publish the report as the main step does, after the given warnings."""
         self.local, stream = LocalRunner(self.directory), io.StringIO()
         given = runtime(VirtualClock(), environ=self.local.environ({}) | self.environ, stdout=stream)

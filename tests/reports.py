@@ -1,7 +1,5 @@
 """The reports that every format is tested on: one for each way in which a step, a run or a comparison can end."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any, Final
 

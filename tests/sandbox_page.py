@@ -1,7 +1,5 @@
 """The parts of docs/sandbox.md: the commands and the samples of each section."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What of a long test `make test` runs; `make long` runs the rest, and `make fuzz` searches further."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

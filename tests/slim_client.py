@@ -3,8 +3,6 @@
 Importing the whole client would take most of the time of a test whose processes attach to simulations.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Final
 

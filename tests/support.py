@@ -1,7 +1,5 @@
 """Shared test helpers: a virtual clock, a client, and a function that runs the main step."""
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -1,7 +1,5 @@
 """Validators of reports, each made once."""
 
-from __future__ import annotations
-
 import json
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs with given values of one metric M, and their judgement."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

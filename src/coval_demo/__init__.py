@@ -1,7 +1,5 @@
 """Runs the action against the local sandbox, as GitHub's runner would, and shows what a user sees."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -1,7 +1,5 @@
 """Shows a job that tests its own code: a step launches, a process answers the callers, and a step judges."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

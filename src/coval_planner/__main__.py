@@ -5,8 +5,6 @@ python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97
 python -m coval_planner 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import os

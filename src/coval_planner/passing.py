@@ -1,7 +1,5 @@
 """How a run with a number of conversations ends for a bound on a rate, with a confidence. Pure."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple

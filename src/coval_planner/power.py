@@ -3,8 +3,6 @@
 A case is easy or hard in both runs. `icc`, the intraclass correlation, is the share of the variance due to the case.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator

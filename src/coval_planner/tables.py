@@ -1,7 +1,5 @@
 """The tables of docs/planning.md: how many test cases common thresholds need, at a confidence of 95 %."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from random import Random
 from typing import Final

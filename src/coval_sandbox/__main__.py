@@ -1,7 +1,5 @@
 """`python -m coval_sandbox`: serves a local Coval on a port."""
 
-from __future__ import annotations
-
 import argparse
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Connections of agents' processes to simulations: offers of a relay, their one-use tokens, and sessions."""
 
-from __future__ import annotations
-
 import heapq
 import math
 import time

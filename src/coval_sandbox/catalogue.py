@@ -1,7 +1,5 @@
 """The sandbox's resources other than runs: metrics, test cases, mutations, run templates, scheduled runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Operations on the catalogue, and the JSON of its agents, metrics, test sets and cases, mutations and templates."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

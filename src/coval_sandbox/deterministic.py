@@ -1,7 +1,5 @@
 """What makes a sandbox repeatable: its clocks, and seeded identifiers with the lengths that Coval documents."""
 
-from __future__ import annotations
-
 import string
 import time
 from collections.abc import Callable

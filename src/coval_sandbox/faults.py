@@ -7,8 +7,6 @@ Two methods concern agents whose process connects: OFFER, an offer of the relay 
 with a valid token. Their path is `/simulations/ID`. The method `*` does not include them.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Of Coval's grammar of filters, the sandbox knows what a gate sends: `field="value"`, joined by AND.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re

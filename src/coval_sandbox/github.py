@@ -3,8 +3,6 @@
 Sources: GitHub's REST and GraphQL documentation, its OpenAPI description, and error responses of api.github.com.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Sources: GitHub's OpenAPI description of `POST` and `PATCH /check-runs`, and error responses of api.github.com.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The page of the small GitHub: what a pull request shows of its comments, commit statuses and check runs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import cache

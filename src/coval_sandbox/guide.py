@@ -1,7 +1,5 @@
 """Texts that explain the sandbox to its users: scenarios, ids, quirks, faults, and a step to copy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ They have tags and metadata like runs of a gate in CI. The newest one has the ta
 launched runs in these nights, too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The API of a world without a socket: routes, keys and scopes, error envelopes."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 The sentences fit the metric, its value and the test case. Metrics that measure, such as a latency, explain nothing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple

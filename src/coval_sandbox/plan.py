@@ -3,8 +3,6 @@
 The state is a pure function of the record: nothing runs in the background.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections.abc import Mapping, Sequence

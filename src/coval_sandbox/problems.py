@@ -1,7 +1,5 @@
 """What the API refuses: its errors, and the bounds of the bodies of POST /runs and PATCH /runs/{id}."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Variants of the API, where sources about Coval disagree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """A relay between simulated callers and agents' processes: WebSockets over TLS, on an own port and thread."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

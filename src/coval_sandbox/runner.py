@@ -4,8 +4,6 @@ It provides variables and files, and reads the files back by the runner's rules,
 Sources: actions/runner `ContainerActionHandler.cs`, `FileCommandManager.cs`, `ActionCommand.cs`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

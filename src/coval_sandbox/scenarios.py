@@ -1,7 +1,5 @@
 """Named scenarios for a run's conversations, selected by test set id."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random

@@ -1,7 +1,5 @@
 """A sandbox on a real socket, in a separate thread, which plays the faults of a script."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import socket

@@ -3,8 +3,6 @@
 Audio is PCM16, little-endian, mono, at 16 kHz, in frames of 20 ms.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """JSON of runs, simulations and metric outputs in the documented formats, with the quirks applied."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The API without HTTP: every operation is a method. The state of runs depends on the clock only."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock

@@ -1,7 +1,5 @@
 """The campaign on the command line: checks many schedules, or describes a single one."""
 
-from __future__ import annotations
-
 import sys
 from argparse import ArgumentParser
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Baselines in the campaign: nights that compare their runs with earlier ones, and persons who accept a run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from random import Random
 from typing import Any, Final

@@ -4,8 +4,6 @@ They reach in by the faces of packages: inputs, Coval's client, the host, the ju
 `python tests/campaign/breaks.py` shows which schedule catches each of them.
 """
 
-from __future__ import annotations
-
 import os
 import pkgutil
 import subprocess

@@ -4,8 +4,6 @@ Only the thread of the step moves the time, and only once each thread that the s
 waits for a response. So the order of everything is the same on any machine, however busy it is.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 import threading

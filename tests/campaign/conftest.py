@@ -1,7 +1,5 @@
 """The fixture that prints the campaign's tally."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """The verdict that a leg deserves, from what really became of its runs."""
 
-from __future__ import annotations
-
 from http import HTTPStatus
 from statistics import fmean
 from typing import Final

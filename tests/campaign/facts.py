@@ -3,8 +3,6 @@
 Everything comes from the requests that Coval received, from its runs, and from the files written.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from math import prod

@@ -3,8 +3,6 @@
 A dimension takes the first schedule of one run that fits it, and changes it. A new dimension is a row of DIMENSIONS.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, islice

@@ -1,7 +1,5 @@
 """GitHub on the simulated clock: it takes commit statuses and check runs, except during outages."""
 
-from __future__ import annotations
-
 import io
 import threading
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 They know nothing of the implementation: they check the requests that Coval received, its runs, and the files written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 

@@ -4,8 +4,6 @@ It is a transport adapter for `requests`, the last layer of Python above the soc
 session, the headers, the worker thread, reading of the body, and the errors of requests and urllib3.
 """
 
-from __future__ import annotations
-
 import http.client
 import io
 import json

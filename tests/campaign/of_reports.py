@@ -1,7 +1,5 @@
 """Promises about what a step tells: it is whole and true on every path, and holds no key."""
 
-from __future__ import annotations
-
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Promises about runs: each is launched once, and none is left, doubled, or cancelled without a reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """Promises about tags: a baseline is what stands on a branch or what a person accepted, and nothing else moves it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Promises about verdicts: green rests on data, a hiccup changes nothing, and limits of time are kept."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The test oracle: the right verdict of a run, from the sandbox's records and without code of the action."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean

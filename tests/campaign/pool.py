@@ -1,7 +1,5 @@
 """Simulates many schedules in a pool of processes, and counts their outcomes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import time

@@ -1,7 +1,5 @@
 """A schedule: everything that happens in one simulated workflow, as a seed determines it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase

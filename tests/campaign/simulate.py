@@ -1,7 +1,5 @@
 """Simulates a schedule: runs the whole action, from environment to files, on a simulated clock and network."""
 
-from __future__ import annotations
-
 import io
 import json
 import random
@@ -359,7 +357,7 @@ class _Simulator:
         self.clock.join_threads()
         return process.result(step, number, is_post=main_result is not None, given_runs=run_ids)
 
-    def _kill(self, process: _Process) -> None:
+    def _kill(self, process: "_Process") -> None:
         process.kill()
         self.network.disconnect(process.connection)
         self.github.disconnect()
@@ -369,7 +367,7 @@ class _Simulator:
         session.mount(f"http://{HOST}", self.github)
         return session
 
-    def _aim_signal(self, process: _Process, planned: Signal | None) -> None:
+    def _aim_signal(self, process: "_Process", planned: Signal | None) -> None:
         """Schedule the signal of this process."""
         self.clock.on_check = lambda _: None
         if planned is None:
@@ -393,7 +391,7 @@ class _Simulator:
         else:
             self.clock.on_check = lambda number: send() if number == planned.check else None
 
-    def _apply_file_fault(self, process: _Process, file_fault: FileFault, environ: dict[str, str]) -> None:
+    def _apply_file_fault(self, process: "_Process", file_fault: FileFault, environ: dict[str, str]) -> None:
         names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
         variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
         if file_fault.file == "reports":  # the directory of all reports

@@ -1,7 +1,5 @@
 """Generates schedules whose steps have one run each, of which every other schedule is made."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random

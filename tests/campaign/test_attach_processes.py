@@ -3,8 +3,6 @@
 Each simulation is answered once, and the run has the tag only if all were, whatever is killed or answers as well.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

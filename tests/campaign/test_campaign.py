@@ -1,7 +1,5 @@
 """All invariants hold in many schedules of faults, signals and kills: two hundred in CI, and the first few always."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 If it is killed meanwhile, its outputs, the commit status and the check run tell the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import islice, product
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """There is a last poll when a limit passes, whatever became of the polls before it."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import pytest

@@ -1,7 +1,5 @@
 """Launches whose response comes late, is lost, or comes when the step is about to end: what no schedule draws."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """action.yml, docs/ and the code agree."""
 
-from __future__ import annotations
-
 import json
 import re
 from importlib.util import find_spec

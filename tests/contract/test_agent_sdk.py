@@ -1,7 +1,5 @@
 """The official Agent SDK works with the sandbox: a process of its own answers the simulated callers."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """The recipes for CI systems: the pages link the files in examples/ci, which set inputs that exist."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Only coval/ knows Coval's JSON: its client takes and returns our types, so no other package reads a key."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import re

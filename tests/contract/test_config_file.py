@@ -1,7 +1,5 @@
 """The configuration file that docs/ shows is one for the step and for the published schema."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

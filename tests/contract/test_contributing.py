@@ -1,7 +1,5 @@
 """CONTRIBUTING and the docs name only what exists, and the recipes in CONTRIBUTING work."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

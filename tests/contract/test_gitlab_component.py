@@ -1,7 +1,5 @@
 """GitLab's component and the code agree, and no value of an input changes the job that GitLab reads."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

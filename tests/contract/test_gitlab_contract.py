@@ -1,7 +1,5 @@
 """The fake GitLab notices what GitLab would reject or ignore, and what it would never answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

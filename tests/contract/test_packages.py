@@ -1,7 +1,5 @@
 """The packages form layers: each imports only from those below it."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

@@ -1,7 +1,5 @@
 """The payloads that the action sends and reads match the models of Coval's SDK."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

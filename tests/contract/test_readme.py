@@ -1,7 +1,5 @@
 """README and docs/ show what the code does."""
 
-from __future__ import annotations
-
 import os
 import re
 import runpy

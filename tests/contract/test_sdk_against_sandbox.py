@@ -1,7 +1,5 @@
 """The official client works with the sandbox: its requests are accepted, and the responses fit its strict models."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from typing import Any

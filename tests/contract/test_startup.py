@@ -1,7 +1,5 @@
 """What the main step loads before it launches: a budget that no clock takes part in."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

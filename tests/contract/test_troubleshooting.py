@@ -1,7 +1,5 @@
 """Each title of an error or a warning stands once in the code, and has an entry in docs/troubleshooting.md."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fixtures for the tests with Docker: the image, the sandbox, steps and workflows."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Runs the image under Docker as GitHub's runner does, and the sandbox that it calls."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

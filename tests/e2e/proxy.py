@@ -1,7 +1,5 @@
 """A proxy that inspects TLS, as companies have it: it answers for every host with a certificate of its own."""
 
-from __future__ import annotations
-
 import select
 import socket
 import ssl

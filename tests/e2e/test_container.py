@@ -1,7 +1,5 @@
 """The image under `docker run`, as GitHub's runner starts it."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

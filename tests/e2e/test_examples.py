@@ -3,8 +3,6 @@
 The checkout's defaults lead to the sandbox, since the examples leave `api_base_url` to its default.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import shutil

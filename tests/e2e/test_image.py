@@ -1,7 +1,5 @@
 """The contents of the image."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The commands of docs/sandbox.md that need Docker: a workflow under act, and the image alone."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

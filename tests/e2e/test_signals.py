@@ -1,7 +1,5 @@
 """Signals at any moment, and the post step after them, under Docker as with GitHub's runner."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import time

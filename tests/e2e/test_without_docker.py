@@ -1,7 +1,5 @@
 """The message of `make e2e` without Docker."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

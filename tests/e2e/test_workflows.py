@@ -1,7 +1,5 @@
 """The action in real workflows: nektos/act runs the image of its Dockerfile, which is built once for all."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from xml.etree import ElementTree as ET

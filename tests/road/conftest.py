@@ -1,7 +1,5 @@
 """The fixtures that run steps against the sandbox, on a virtual clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Legs: the runs of a step, what its outputs say of each, and the post step that ends what is left of them."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Nights: steps on main that follow one another in one world, each of which finds the runs before it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The inputs of the steps whose log, outputs and reports are held in golden files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

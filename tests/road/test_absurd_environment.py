@@ -1,7 +1,5 @@
 """Absurd values in the environment and in the saved state end in no traceback, and in no other verdict."""
 
-from __future__ import annotations
-
 import gc
 import io
 import json

@@ -4,8 +4,6 @@ Importing Coval's whole API client would take most of the time, and the Agent SD
 processes see a package that has no more than these; `long` cases use it all.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

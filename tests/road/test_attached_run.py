@@ -1,7 +1,5 @@
 """A run whose agent is the job's own process: whether that answered, and what that means for the verdict."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

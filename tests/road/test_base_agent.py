@@ -1,7 +1,5 @@
 """`base_agent_id` runs another agent beside the tested one, and `base` in thresholds means that agent's run."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A step finds the earlier runs that its thresholds compare with, whatever Coval's lists show."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """A step of Bitbucket Pipelines writes a report on its commit, through the proxy, and never depends on it."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where data of a completed run certainly will not come, the step does not wait for them; otherwise it does."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

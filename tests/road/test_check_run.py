@@ -1,7 +1,5 @@
 """The check run is in progress from the launch on, and completed once, even if the step or GitHub fails."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

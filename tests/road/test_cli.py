@@ -1,7 +1,5 @@
 """The command: its flags, its file, its environment and its exit codes, against the sandbox and on a virtual clock."""
 
-from __future__ import annotations
-
 import fcntl
 import io
 import os

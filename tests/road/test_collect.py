@@ -1,7 +1,5 @@
 """The step judges a run only when Coval has all of its simulations and metrics, in any order."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The commit status ends with the verdict, even if the step or GitHub fails: the post step completes it."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

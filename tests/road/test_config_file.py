@@ -1,7 +1,5 @@
 """`config_path` names a file with inputs and legs: launched as it says, each leg judged by thresholds of its own."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What only informs: the transcripts of the worst simulations, and the last runs. Nothing of it changes a verdict."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """A step judges the newest run with a tag, of a branch or of a schedule, even if Coval's lists are wrong."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """GitHub's hiccups: a 404 about a page that the step made is no missing permission, and a pause of a minute fits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

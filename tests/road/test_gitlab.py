@@ -1,7 +1,5 @@
 """A step in a job of GitLab: its log, its reports, its note and its commit status, also if it is killed."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """`mode: wait` is `mode: run` without the launch: each given run is judged as the leg that its metadata name."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Literal
 

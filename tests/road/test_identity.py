@@ -1,7 +1,5 @@
 """A run is recognized by its tags or by its metadata, wherever Coval shows one of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Literal
 

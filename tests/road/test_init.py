@@ -1,7 +1,5 @@
 """The command `init` against the sandbox: it writes one new file, from what Coval says or without it."""
 
-from __future__ import annotations
-
 import io
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The reason names what went wrong for as long as the step tried, not that its last attempt came too late."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event

@@ -3,8 +3,6 @@
 Each leg comes to its own verdict, and the log says which leg a line is about.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re

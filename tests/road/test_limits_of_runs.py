@@ -1,7 +1,5 @@
 """How many runs are under way at a time, and when a run is given up because its simulations fail."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A step that must look for earlier runs does not launch before Coval has listed them."""
 
-from __future__ import annotations
-
 import pytest
 
 from coval_gate.base.times import CANCELLING

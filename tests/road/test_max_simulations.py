@@ -1,7 +1,5 @@
 """max_simulations says no before anything is spent, and keeps a step to what it planned."""
 
-from __future__ import annotations
-
 import pytest
 
 from coval_sandbox.server import Server

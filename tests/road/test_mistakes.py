@@ -1,7 +1,5 @@
 """What newcomers read after a mistake, in golden files: the title, the reason and the advice as the log shows them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """A mutation that the step names must be one of the agent of its leg; several agents are checked before any launch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 It launches nothing where one certainly will be missing, and launches as ever where Coval does not say for certain.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """With on_timeout: pass, slowness does not block a merge, but it is told everywhere, and a failure still does."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from xml.etree import ElementTree as ET

@@ -1,7 +1,5 @@
 """Nights and pull requests on other CI systems: what a later run sees of the earlier ones, by their variables."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

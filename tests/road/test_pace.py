@@ -1,7 +1,5 @@
 """A step with many legs sends Coval few requests: a look-up once, and polls at a bearable pace from the start."""
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence

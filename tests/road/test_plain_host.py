@@ -1,7 +1,5 @@
 """A host that has only a log and files: it runs the whole step, and says which pages it leaves out."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Mode plan shows what mode run would launch, and every mistake at once; it sends nothing but GET."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

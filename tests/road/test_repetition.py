@@ -1,7 +1,5 @@
 """A run that failed is repeated: launched once each, judged together, cancelled and left like the first one."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

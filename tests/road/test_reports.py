@@ -1,7 +1,5 @@
 """All reports of a step: files in the workspace, the commit status, and the comment on the pull request."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """A run is launched once, found again after a lost response, and cancelled as soon as no step needs its result."""
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """In mode wait, a run of another agent, persona or test set than the inputs name is not judged."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

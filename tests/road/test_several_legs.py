@@ -1,7 +1,5 @@
 """A step with several agents, personas or test sets launches, follows and judges a run of each combination."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections import Counter

@@ -3,8 +3,6 @@
 No verdict depends on it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """What later runs are compared with: a tag stands still, a branch moves, and a person accepts."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The main step, from the environment to the files, against the sandbox on a virtual clock."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """A run that an earlier attempt is still cancelling is replaced, not judged."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """`run_template_id` fills the inputs that are empty, and each leg takes what is its own of a template."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """A person's terminal: a live line while a run is waited for, colours, and neither where they are unwanted."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable

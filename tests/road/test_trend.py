@@ -1,7 +1,5 @@
 """The last runs of a branch, as a report shows them: at most two calls, and no verdict rests on them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any

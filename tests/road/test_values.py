@@ -1,7 +1,5 @@
 """A criterion about a value that cannot occur, or a bound that is far away, is never simply met."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

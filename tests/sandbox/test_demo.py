@@ -1,7 +1,5 @@
 """The demo: its command line, `make demo`, and its output."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The API without a socket responds as the server does."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Agents whose process connects: plans of their runs, sound, judges, and the faults of offers and connections."""
 
-from __future__ import annotations
-
 import math
 from itertools import accumulate
 

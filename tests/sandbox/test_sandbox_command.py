@@ -1,7 +1,5 @@
 """The command `python -m coval_sandbox`, as a process and as a function."""
 
-from __future__ import annotations
-
 import re
 import signal
 import socket

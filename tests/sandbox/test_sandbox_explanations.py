@@ -1,7 +1,5 @@
 """What the sandbox's judges say: two sentences that fit metric, value and test case."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Fault scripts: one fault per line."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Filters, order and pagination of lists."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The small GitHub beside the sandbox's Coval: what it accepts, and the page that shows it."""
 
-from __future__ import annotations
-
 import json
 import re
 from html.parser import HTMLParser

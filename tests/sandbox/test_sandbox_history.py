@@ -1,7 +1,5 @@
 """Runs of the last nights, with which a sandbox may start."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from statistics import mean
 from typing import Any

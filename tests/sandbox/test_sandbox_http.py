@@ -1,7 +1,5 @@
 """The HTTP server over real sockets: API keys, response bodies and injected faults."""
 
-from __future__ import annotations
-
 import json
 import socket
 import time

@@ -1,7 +1,5 @@
 """The samples of docs/sandbox.md, and its commands that need no Docker."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

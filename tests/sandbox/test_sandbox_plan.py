@@ -1,7 +1,5 @@
 """The plan of a run: its simulations, their times and values."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from typing import Any

@@ -1,7 +1,5 @@
 """Each value of each quirk changes what the sandbox says."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from functools import cache

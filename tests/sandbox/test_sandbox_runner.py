@@ -1,7 +1,5 @@
 """The local runner parses files and workflow commands as GitHub's runner does."""
 
-from __future__ import annotations
-
 import pytest
 
 from coval_sandbox.runner import Command, read_command, read_entries, read_log, shown_lines

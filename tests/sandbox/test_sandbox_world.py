@@ -1,7 +1,5 @@
 """The sandbox's world on a manual clock: statuses, results, lists and deletion of runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

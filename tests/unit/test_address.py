@@ -1,7 +1,5 @@
 """The key is sent to the address that was checked."""
 
-from __future__ import annotations
-
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 

@@ -1,7 +1,5 @@
 """`make adopt`, on a copy of the tree: it names the owner where people copy from, and changes nothing else."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Each aggregate is one class, with its value for a run and the simulations to blame."""
 
-from __future__ import annotations
-
 import statistics
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Every face of a report shows the same numbers, also where simulations failed, lack values or are not listed."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The pure and small parts of `attach`: its handlers, messages, logs and credentials."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Thresholds against a baseline compare test cases that both runs have, and fail where a regression is evident."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

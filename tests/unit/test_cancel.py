@@ -1,7 +1,5 @@
 """A run is cancelled once, and never deleted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """The cause of each simulation that did not do well, the order of simulations, and the counts of causes."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from xml.etree import ElementTree as ET

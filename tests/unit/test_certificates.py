@@ -1,7 +1,5 @@
 """Requests over TLS: which certificates are trusted, and that no proxy is used on the loopback interface."""
 
-from __future__ import annotations
-
 import ssl
 import subprocess
 from collections.abc import Iterator

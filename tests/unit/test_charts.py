@@ -1,7 +1,5 @@
 """Charts of a metric's distribution: bars on both sides of a bound, and none without values."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

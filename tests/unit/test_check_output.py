@@ -1,7 +1,5 @@
 """Pages of a host: the check run's conclusion, what a step's pages are known by, and where their links lead."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

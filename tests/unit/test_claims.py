@@ -1,7 +1,5 @@
 """With a confidence, a threshold is decided by what the run shows of the agent, or not at all."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 

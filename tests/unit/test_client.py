@@ -3,8 +3,6 @@
 An invalid or unreadable response counts as lost: the client retries a read, and looks for a launch.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import socket
@@ -85,7 +83,7 @@ class Session:
         self.log_lines: list[str] = []
         self.server = Server(World(clock.time), faults=faults)
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> "Session":
         self.server.__enter__()
         self.client = new_client(self.server.url, self.clock, log=self.log_lines.append)
         return self

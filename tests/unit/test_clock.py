@@ -1,7 +1,5 @@
 """Real time, real signals, real threads."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

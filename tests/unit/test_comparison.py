@@ -1,7 +1,5 @@
 """A comparison that can never be true does not pass as one that was not true."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """Every format shows what a run was compared with, what changed, and what that shows."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

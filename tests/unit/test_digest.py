@@ -1,7 +1,5 @@
 """The digest for whoever fixes the agent: what it says, that it stays small, and that quoted text stays quoted."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The JSON report matches its schema, the schema is described and open to additions, and values are exact."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache

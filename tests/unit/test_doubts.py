@@ -1,7 +1,5 @@
 """A criterion that was judged, but looks like a mistake beside the values of the run, is questioned."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

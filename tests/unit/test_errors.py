@@ -1,7 +1,5 @@
 """Responses from Coval or a proxy, and connection errors, become errors with readable texts."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The smallest agent of examples/agents answers when the caller pauses."""
 
-from __future__ import annotations
-
 import array
 import asyncio
 import runpy

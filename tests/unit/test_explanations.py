@@ -1,7 +1,5 @@
 """Explanations of judges: those that only repeat the metric and its value are not shown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """The configuration file: inputs, legs, the line of every mistake, and that any text is either inputs or mistakes."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any, NamedTuple

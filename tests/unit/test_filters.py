@@ -1,7 +1,5 @@
 """Filters for runs, which the sandbox parses like Coval."""
 
-from __future__ import annotations
-
 import pytest
 
 from coval_gate.coval.model import RunFilter

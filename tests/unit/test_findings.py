@@ -1,7 +1,5 @@
 """Findings are made once, and every format shows the same simulations in the same order."""
 
-from __future__ import annotations
-
 from baselines import RATE, baseline_of, earlier, run_of, yes
 from baselines import report_on as report_on_baseline
 from coval_gate.gate.findings import findings_of

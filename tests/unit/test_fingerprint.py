@@ -1,7 +1,5 @@
 """A fingerprint shows what changed between two launches, and survives in a run's metadata."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Thresholds that no outcome of a run of its size could decide are known before the launch."""
 
-from __future__ import annotations
-
 import pytest
 
 from baselines import baseline_of, judged, only, run_of

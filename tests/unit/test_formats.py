@@ -1,7 +1,5 @@
 """The log and the step outputs: what a line of foreign text may do, which simulations are annotated, and figures."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cache

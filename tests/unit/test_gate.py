@@ -1,7 +1,5 @@
 """The gate judges any result, and passes only if every criterion is certain to hold."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

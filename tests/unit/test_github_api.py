@@ -1,7 +1,5 @@
 """Requests to GitHub go over a real socket, and meet real faults."""
 
-from __future__ import annotations
-
 import socket
 import traceback
 from collections.abc import Callable
@@ -47,7 +45,7 @@ class Session:
         self.server.add_pull_request(NUMBER, SHA)
         self._token = token
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> "Session":
         self.server.__enter__()
         self.github = GitHub(self.server.url, Secret(self._token), REPOSITORY, runtime(self.clock))
         return self

@@ -1,7 +1,5 @@
 """GitLab's log and reports take any text: none becomes a section, a variable or a quick action."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

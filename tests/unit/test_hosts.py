@@ -1,7 +1,5 @@
 """Hosts write commands, outputs and summaries. GitHub's are parsed by the rules of its runner."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The HTML report: what it shows, that hostile text stays text, and how large it gets."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """The JUnit report: which cases it has, and that tools take none of its names for a file."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections import Counter

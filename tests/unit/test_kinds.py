@@ -1,7 +1,5 @@
 """A kind of criterion or problem has a name of its own."""
 
-from __future__ import annotations
-
 from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.problems import UNIDENTIFIED
 

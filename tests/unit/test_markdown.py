@@ -1,7 +1,5 @@
 """Foreign text in Markdown is inert when GitHub Flavored Markdown renders it."""
 
-from __future__ import annotations
-
 import html
 import re
 

@@ -1,7 +1,5 @@
 """The values of a matrix distinguish its jobs everywhere that two of them could meet."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from xml.etree import ElementTree as ET

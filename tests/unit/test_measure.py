@@ -1,7 +1,5 @@
 """A margin is the signed distance of a measured value from its bound."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

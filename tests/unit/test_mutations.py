@@ -1,7 +1,5 @@
 """Mutations are told apart by their ids, whatever they are called and whichever fields a simulation has."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A few cells of `make statistics`, with few runs, so that a broken formula is noticed at once."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

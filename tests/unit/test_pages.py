@@ -1,7 +1,5 @@
 """Any host brings its pages: what the step does with them is the same for one that writes them to a file."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Verdicts against a baseline agree with the numbers as counted, with the bounds shown, and with each other."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from coval_gate.gate.statistics import FEWEST_CASES, needed

@@ -1,7 +1,5 @@
 """The time of the next poll. All clocks here start at the launch, and all numbers are in seconds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

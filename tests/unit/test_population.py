@@ -1,7 +1,5 @@
 """A list that lacks simulations never looks complete, even if Coval reports the run as complete."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import product
 from typing import Any

@@ -1,7 +1,5 @@
 """Plans against a baseline agree with the figures that were measured for the methods."""
 
-from __future__ import annotations
-
 from random import Random
 
 import pytest

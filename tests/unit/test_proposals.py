@@ -1,7 +1,5 @@
 """Proposed thresholds: they can be read, the runs that they come from pass them, and no foreign text gets out."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A step obeys a signal while it renders, however long that takes."""
 
-from __future__ import annotations
-
 import io
 import math
 import threading

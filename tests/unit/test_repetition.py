@@ -1,7 +1,5 @@
 """A failed run and its repetitions are judged together; only what is sampled may turn out better."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

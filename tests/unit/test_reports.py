@@ -1,7 +1,5 @@
 """Every report in every format: it is taken and read by others, says what the document says, and is never forged."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

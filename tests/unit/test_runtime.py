@@ -1,7 +1,5 @@
 """The process ends with the step's exit code, even if its threads are busy."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

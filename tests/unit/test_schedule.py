@@ -1,7 +1,5 @@
 """Many procedures run concurrently on one clock in one thread."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 

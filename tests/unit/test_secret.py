@@ -1,7 +1,5 @@
 """A secret is found in every spelling, and nothing else is."""
 
-from __future__ import annotations
-
 import string
 
 import pytest

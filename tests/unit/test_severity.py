@@ -1,7 +1,5 @@
 """How far a simulation misses a criterion."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Legs that need the same answer of Coval at about the same time share one call, and one error; nothing of a run."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The rows of simulations: what each of them misses, and in which order they come."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

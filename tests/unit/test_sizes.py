@@ -1,7 +1,5 @@
 """The reports for machines stay small where every simulation misses every criterion, and count what they leave out."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """What stands where in the summary and the comment, for a reader who has ten seconds."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Each CI system's variables, as a job of it has them, become a context; on a laptop, git's answers do."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path

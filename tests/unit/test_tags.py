@@ -1,7 +1,5 @@
 """Tags identify the runs of a step and of its concurrency group."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Transcripts are parsed in every documented format; an unreadable one is empty."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

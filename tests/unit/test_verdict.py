@@ -1,7 +1,5 @@
 """Verdicts and reasons of steps without results to judge."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A value that no simulation can have does not pass as one that no simulation has."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

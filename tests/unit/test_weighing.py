@@ -1,7 +1,5 @@
 """In a comparison, every test case weighs the same, and a missing value counts alike on both sides."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

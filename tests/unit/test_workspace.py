@@ -1,7 +1,5 @@
 """Paths of files in the workspace must not lead outside."""
 
-from __future__ import annotations
-
 import os
 import signal
 import stat
