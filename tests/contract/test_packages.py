@@ -41,6 +41,7 @@ CREDENTIALS = "coval_gate.attach.command"  # the names of all systems' tokens
 TITLES = "coval_gate.base.titles"  # of all errors
 OF_GITLAB = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
 GITLAB_API = re.compile(r"GITLAB_TOKEN|CI_API_|PRIVATE-TOKEN|/projects/|/merge_requests|/notes|section_(start|end)")
+OF_USERS = "coval_gate.attach.handler"  # imports the module of a user
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
 
 
@@ -130,6 +131,24 @@ def test_package_has_no_import_cycle(package: str) -> None:
         free = {name for name, imported in members.items() if not imported & (set(members) - {name})}
         assert free, f"these import each other: {sorted(members)}"
         members = {name: imported for name, imported in members.items() if name not in free}
+
+
+def test_few_places_import_late() -> None:
+    """A launch waits for no import, and a reader looks for imports at the top."""
+    late = set()
+    for module, path in GATE.items():
+        for function in (node for node in nodes(path) if isinstance(node, ast.FunctionDef)):
+            inside = [*ast.walk(function)]
+            calls = {node.func.id for node in inside if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            if ("import_module" in calls or imported_by(inside) & GATE.keys()) and module != OF_USERS:
+                late.add(f"{module.removeprefix('coval_gate.')}.{function.name}")
+    assert late == {
+        "step.__getattr__",  # the seam between the two stages of a step
+        "ci.detect_host",
+        "ci.github.pages",
+        "cli.command._module",
+        "report.formats._module",
+    }
 
 
 def test_pure_modules_import_no_io() -> None:

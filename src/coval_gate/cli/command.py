@@ -103,7 +103,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
         errors.mask(secret)
     try:
-        options = parse(arguments)
+        options = parse(arguments, lambda: _module("coval_gate.init.workflow").WORDS)
         if isinstance(options, str):
             _say(stdout, options)
             return 0
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
             return OWN[options.command](runtime, options)
         except (Interrupted, KeyboardInterrupt):
             return KILLED
-    published = _module("step.main").run_step(runtime, read)
+    published = _module("coval_gate.step.main").run_step(runtime, read)
     written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         webbrowser.open(Path(written).absolute().as_uri())
@@ -130,11 +130,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
 
 def _module(name: str) -> Any:
     """Import what one command alone needs. On Windows some of it cannot be imported, which `command` tells."""
-    return import_module(f"coval_gate.{name}")
+    return import_module(name)
 
 
 def _init(runtime: Runtime, options: Namespace) -> int:
-    init = _module("init.command")
+    init = _module("coval_gate.init.command")
     chosen = init.Options(**{name: getattr(options, name) for name in init.Options._fields})
     code: int = init.init(runtime, chosen, _asker(runtime.environ))
     return code
@@ -144,7 +144,7 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
     if find_spec("coval_gate.attach") is None:
         _say(runtime.stdout, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
-    attach = _module("attach.command")
+    attach = _module("coval_gate.attach.command")
     code: int = attach.attach(runtime, attach.Options(options.run, options.handler, options.answering))
     return code
 
@@ -158,14 +158,14 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
-    plain = _module("ci.plain")
+    plain = _module("coval_gate.ci.plain")
     clock, workspace = runtime.clock, plain.PlainHost.workspace
     until = clock.now() + PATIENCE
     while plain.others_run(workspace) and clock.now() < until:
         clock.sleep(PAUSE)
     if plain.others_run(workspace):
         _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
-    code: int = _module("step.post").post(runtime)
+    code: int = _module("coval_gate.step.post").post(runtime)
     is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
     if is_local and plain.left_behind(workspace, key_in(runtime.environ)):
         _say(runtime.stdout, "Something is left: see above. `coval-gate post` tries again.\n")
@@ -205,7 +205,7 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     if not all(map(find_spec, ("coval_demo", "uvicorn"))):
         _say(stderr, _needs("demo", "a local sandbox"))
         return USAGE_ERROR
-    code: int = import_module("coval_demo").main(arguments)
+    code: int = _module("coval_demo").main(arguments)
     return code
 
 
@@ -294,10 +294,12 @@ def _exists(path: Path) -> bool:
 
 def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> "tuple[dict[str, str], ConfigFile]":
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
-    file = _module("inputs.file")  # with a parser of YAML, which few commands need
+    file = _module("coval_gate.inputs.file")  # with a parser of YAML, which few commands need
     try:
         with Path(path).open("rb") as opened:
-            read: ConfigFile = file.read_file(opened.read(_module("inputs.nodes").LARGEST + 1), path, key_in(environ))
+            read: ConfigFile = file.read_file(
+                opened.read(_module("coval_gate.inputs.nodes").LARGEST + 1), path, key_in(environ)
+            )
     except OSError as error:
         raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
     if read.problems and not is_step:

@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NoReturn
 
@@ -92,8 +92,11 @@ class _Help(argparse.HelpFormatter):
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
-    """Return the options with their `command`, or the text to show for the help or the version. Raises UsageError."""
+def parse(arguments: Sequence[str], systems: Callable[[], Sequence[str]]) -> argparse.Namespace | str:
+    """Return the options with their `command`, or the text to show for the help or the version. Raises UsageError.
+
+    `systems`: returns the words of the CI systems that `init` knows.
+    """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return _overview()
     if arguments[0] == "--version":
@@ -101,7 +104,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
-    parser = _parser_of(name)
+    parser = _parser_of(name, systems)
     answering: tuple[str, ...] | None = None
     if name == "attach" and "--" in rest:
         place = rest.index("--")
@@ -133,7 +136,7 @@ def _overview() -> str:
     )
 
 
-def _parser_of(command: str) -> _Parser:
+def _parser_of(command: str, systems: Callable[[], Sequence[str]]) -> _Parser:
     what, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
@@ -155,7 +158,7 @@ def _parser_of(command: str) -> _Parser:
                 "--key-file", metavar="PATH", help=f"A file with the API key, instead of {KEY_VARIABLE}."
             )
     if command == "init":
-        _add_init(parser)
+        _add_init(parser, systems())
     if command in ("run", "wait"):
         parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")
@@ -173,12 +176,10 @@ def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = 
         group.add_argument(flag_of(name), action=action, metavar=metavar, **given)
 
 
-def _add_init(parser: _Parser) -> None:
-    from coval_gate.init.workflow import WORDS
-
+def _add_init(parser: _Parser, systems: Sequence[str]) -> None:
     add = parser.add_argument
     add("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
-    add("--system", choices=sorted(WORDS), default="", help="The CI system. Default: the one that is found.")
+    add("--system", choices=sorted(systems), default="", help="The CI system. Default: the one that is found.")
     for name in ("agent", "persona", "test_set"):
         add(flag_of(name), default="", metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")
     add("--path", default="", metavar="PATH", help="The file to write. Default: the system's own.")

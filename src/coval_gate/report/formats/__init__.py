@@ -36,9 +36,13 @@ FILES: Final = tuple(File(one.name, one.field.report) for one in effective() if 
 def load() -> None:
     """Import what most reports are made with: on a busy machine, a cancelled step has no time for it at its end."""
     for name in ("document", *(f"formats.{name}" for name in ALWAYS)):
-        import_module(f"coval_gate.report.{name}")
+        _module(name)
 
 
 def rendered(name: str, document: "Document", *given: Any, **around: Any) -> Any:
     """Return the document in a format, whose module is imported only here. The rest is what is not in the document."""
-    return import_module(f"{__name__}.{name}").render(document, *given, **around)
+    return _module(f"formats.{name}").render(document, *given, **around)
+
+
+def _module(name: str) -> Any:
+    return import_module(f"coval_gate.report.{name}")
