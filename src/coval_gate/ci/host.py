@@ -278,7 +278,7 @@ class Host(Console, ABC):
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def quote(self, *lines: str) -> None:
-        """Write lines that may contain foreign text. Mask secrets even across a line break."""
+        """Write lines that may contain foreign text."""
         for line in self.redact("\n".join(lines)).split("\n") if lines else ():
             self._emit(self._clean(line))
 

@@ -77,7 +77,7 @@ class PairedRates(NamedTuple):
 
 
 class Change:
-    """How a value changed: by itself, nothing shows it.
+    """How a value changed. The base class claims nothing.
 
     `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign.
     """

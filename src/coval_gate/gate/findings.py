@@ -26,7 +26,7 @@ MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, 
 
 
 class Cause(StrEnum):
-    """Why a simulation did not do well; where several fit, the first one here. None if something may be new."""
+    """Why a simulation did not do well; where several fit, the first one here."""
 
     FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
     OLD = "old"  # whatever it misses, its test case mostly missed in the baseline, too
@@ -37,7 +37,10 @@ SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Caus
 
 
 def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
-    """`passing` of the `others`, the other conversations of its test case, do well. `before`: as in `_Blame`."""
+    """`passing` of the `others`, the other conversations of its test case, do well. `before`: as in `_Blame`.
+
+    None if something may be new.
+    """
     if passing > MOST_PASS * others:
         return Cause.FLAKY
     if False in before:
@@ -137,7 +140,7 @@ class Findings:
     """`simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
 
     `groups`: checks by what they compare with, those with missed ones first. `failing` and `passing`: how many test
-    cases flipped so in any check. `reference`: of causes; empty without.
+    cases flipped so in any check. `reference`: what causes compare with; empty without one.
     """
 
     simulations: tuple[SimulationFinding, ...]

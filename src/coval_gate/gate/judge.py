@@ -1,4 +1,4 @@
-"""Judge the outcome of a run by the user's criteria. Pure and total.
+"""Judges the outcome of a run by the user's criteria. Pure and total.
 
 Missing values are never ignored: a rate must hold for every value that a failed simulation, or one without a value,
 could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.

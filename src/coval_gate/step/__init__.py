@@ -1,7 +1,7 @@
-"""What a step does, in two stages: before the launch, and after it, or seldom before it.
+"""What a step does, in two stages: up to the launch, and after it.
 
-The start is measured, so the modules of the first stage get along with little. As `later`, this package is where they
-have all else from: it imports each module with its first use.
+The start is measured, so a module of the first stage imports only what every launch needs. It imports this package as
+`later`, and finds everything else there: the package imports a module when it is first used.
 """
 
 from importlib import import_module

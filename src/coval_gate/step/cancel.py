@@ -1,7 +1,7 @@
 """Cancels runs, and finds those that the step does not know: of lost launches, and of earlier attempts and steps.
 
-Coval has one call for both, `DELETE /runs/{id}`: it ends a run that is not finished and deletes one that is. So the run
-is polled before each try, a repeated one included, and no finished run is deleted.
+Coval's `DELETE /runs/{id}` cancels an unfinished run, but deletes a finished one. So the step polls the run before each
+try, and never deletes a finished run.
 
 A step that cannot look for earlier runs does not launch. A step that cannot tell who launched a run leaves it alone. If
 that run could be from its own earlier attempt, the step does not launch another beside it.
@@ -77,7 +77,7 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
 def cancel_runs(
     session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
 ) -> Procedure[list[Cancellation | CovalError]]:
-    """Pass each outcome to `report` at once. Of many runs, the first ones leave the others their share of time."""
+    """Cancel runs side by side, and pass each outcome to `report` at once. Each run gets its share of the time left."""
     left = len(run_ids)
 
     def cancel_one(run_id: str) -> Procedure[Cancellation]:
@@ -104,10 +104,10 @@ def _ended(run: Run, *, by_us: bool) -> Cancellation:
 def find_launched(
     session: Session, trial: Trial, *, settling: float = math.inf, since: Callable[[], float] = lambda: 0.0
 ) -> Procedure[Run | None]:
-    """Return None if the launch surely had no effect. Raises LaunchUncertain.
+    """Find the run of a launch. Return None if the launch surely had no effect. Raises LaunchUncertain.
 
-    It had none if Coval lists no run created `since` then for `settling` seconds after the connection was closed.
-    `since` returns seconds since the epoch by Coval's clock, of which its responses may tell more and more. While the
+    It had none if the connection has been closed for `settling` seconds, and Coval lists no run that was created after
+    `since()`, in seconds since the epoch on Coval's clock. Every response may show more of that clock. While the
     connection is open, a search may fail: the response can still come.
     """
     clock, until = session.clock, session.deadline
@@ -159,7 +159,7 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
 
 
 def _is_final(outcome: Found | LaunchUncertain, waited: float) -> bool:
-    """Return whether a search failed, and goes on to fail: for some time, a response may not be Coval's."""
+    """Return whether a search failed for good. A rejection that is not Coval's own may pass within FOREIGN seconds."""
     if isinstance(outcome, Found):
         return False
     return outcome.rejection is None or outcome.rejection.by_coval or waited >= FOREIGN
@@ -209,7 +209,7 @@ class EarlierRuns(NamedTuple):
     ids: Mapping[str, str]
 
     def to_resume(self) -> Procedure[Run | None]:
-        """Return the unfinished run of an earlier attempt at this step. Raises CovalError if that is unknown."""
+        """Return the unfinished run of an earlier attempt at this step. Raises CovalError if one may be hidden."""
         if not self.tags.has_earlier_attempt:
             return None
         unfinished = yield from self._unfinished(
@@ -248,7 +248,7 @@ class EarlierRuns(NamedTuple):
             )
 
     def cancel(self, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
-        """Return of each run whether it needs no cancelling any more. `why` ends a line in the log."""
+        """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
         calls = (self._cancel(run_id, why) for run_id in run_ids)
         return all_or_first_error((yield from together(calls, self.session.clock, at_once=MOST_AT_ONCE)))
 
@@ -272,7 +272,7 @@ class EarlierRuns(NamedTuple):
             raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
     def listed(self, patience: float) -> Procedure[Found]:
-        """Raises CovalError if Coval does not list the runs for `patience` seconds."""
+        """Raises CovalError if Coval lists no runs within `patience` seconds."""
         if not self.tags.group:
             return Found()
         sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over)
@@ -298,7 +298,7 @@ def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
 def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
     """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
 
-    `keep_newest`: if the id of the run is unknown, the newest one is that run.
+    `keep_newest`: if the id of the trial's own run is unknown, take the newest run for it.
     """
     if Duty.CANCEL_OTHERS not in trial.duties:
         return

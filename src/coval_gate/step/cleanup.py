@@ -37,7 +37,7 @@ LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs 
 
 
 def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
-    """Raises the first error after it tried all, and GateError if Coval lacks a run: its id must be wrong."""
+    """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
     step = session.step
 
     def report(run_id: str, ended: Cancellation | CovalError) -> None:
@@ -335,7 +335,7 @@ def _session_of(step: Step, leg: Leg, most: float = MARKING) -> Session:
 
 
 def _may_be_baseline(step: Step, trial: Trial) -> bool:
-    """A search finds no run of a pull request. Judging a run again on a laptop changes nothing for others."""
+    """Return whether a run completed and may be a baseline: not of a pull request, and not judged again on a laptop."""
     if step.context.is_local and step.inputs.mode == "wait":
         return False
     if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:

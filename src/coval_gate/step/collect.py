@@ -1,15 +1,14 @@
-"""Collects the data of a run that completed, and finds which are missing yet, and which will never come.
+"""Collects the data of a run that completed, and finds out which are still missing, and which will never come.
 
-The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
-the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
-something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
-look showed.
+The final poll has the values, and the list of simulations shows which values must be there. Either may lag behind the
+run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while something
+that the gate needs is missing, or may be, unless it certainly will not come. The step judges what the last look showed.
 
 A run shows neither which metrics it must have nor which values they can have. A run that completed may list its metrics
 one after another: if each counts, the step must know that the list is complete. A run that was launched without metrics
 has those of its agent. If the agent names none, or the run was launched elsewhere, a simulation lists the metrics that
-are computed for it. A value that is not there may be late; the metric outputs of its simulation say whether it ended
-without one. Definitions cost a call only where a criterion names a value that no simulation has.
+are computed for it. A missing value may be late: the metric outputs of its simulation show whether the metric ended
+without a value. A definition costs a call only where a criterion names a value that no simulation has.
 """
 
 import math
@@ -164,7 +163,7 @@ def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[
 def _has_ended(
     metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
 ) -> bool:
-    """All that lack a value must show it. If all simulations lack one, the sample stands for the others."""
+    """Every simulation without a value must show that none will come. If all lack one, the sample stands for them."""
     shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
     is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
     return is_known and all(output is not None and _ended_without_value(output) for output in shown)
@@ -304,7 +303,7 @@ class Looks:
         return self._since
 
     def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[MissingData]:
-        """Return what is missing yet. `unchanged`: seconds for which the data stayed the same."""
+        """Return what is still missing. `unchanged`: seconds for which the data stayed the same."""
         criteria = self._session.criteria
         missing = _missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and (missing.metric or missing.values):
@@ -323,7 +322,7 @@ class Looks:
 
 
 def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
-    """Return what the criteria need and may still come."""
+    """Return the data that the criteria need, and that may still come."""
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
         return MissingData()

@@ -1,8 +1,8 @@
 """The way of a leg once its first run is launched: follow it, judge it, perhaps repeat it and judge all together.
 
 A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
-left to the post step like the first run. The base agent runs beside the tested one. Legs that differ in their agent
-only share a base: it runs again as often as one of them does, and ends with the last.
+left to the post step like the first run. The base agent runs beside the tested one. Legs that differ only in
+their agent share a base. It runs again as often as one of them does, and ends with the last.
 """
 
 from collections.abc import Sequence
@@ -48,9 +48,9 @@ from coval_gate.step.step import LegRun, Step
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:
-    """Repetitions that the user names come first. Stop at one without data: the earlier runs decide.
+    """Judge the first run, and repeat it if it failed. Stop at a repetition without data: the earlier runs decide.
 
-    Raises CovalError, RunnerError.
+    The runs that the user names as repetitions come before new ones. Raises CovalError, RunnerError.
     """
     leg = session.leg
     judgement = yield from _evaluate_first(session)
@@ -81,7 +81,7 @@ def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
 
 
 def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
-    """Say so in the log. `took`: the seconds of the first run."""
+    """Return whether the leg may run again; say so in the log. `took`: seconds that the first run took."""
     leg = session.leg
     number, most = len(leg.trials), leg.inputs.repeat_on_failure
     if number > most:
@@ -103,7 +103,7 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
 
 
 def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
-    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted."""
+    """Launch the repetition unless the user names its run. An error becomes its judgement. Raises Interrupted."""
     leg = session.leg
     first = leg.first.judgement
     if leg.base:
@@ -126,7 +126,7 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
 
 
 def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
-    """Explain the judgement, too. Raises RunnerError."""
+    """Judge all runs together, and explain the judgement. Raises RunnerError."""
     leg = session.leg
     judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
     leg.judgement = judgement  # together with the result that it is about: reports show both
@@ -243,7 +243,7 @@ def _log_checks(session: Session, judgement: Judgement, result: RunResult | None
 
 
 def accompany(session: LegRun, base: Base) -> Procedure[None]:
-    """Run the base, the session's leg, as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
+    """Run the base, the session's leg, as long as a leg needs it. Errors become outcomes. Raises Interrupted."""
     step = session.step
     tested = [leg for leg in step.legs if leg.base is base]
 
@@ -251,7 +251,7 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
         return not all(leg.is_done for leg in tested)
 
     def is_due() -> bool:
-        """Return whether a run is missing, beside one that was launched: what is wrong with that may cost nothing."""
+        """A run of the base follows the one beside it: if Coval refuses that launch, the base costs nothing."""
         number = len(base.outcomes)
         return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
 
@@ -333,7 +333,7 @@ def _want(step: Step, base: Base, number: int) -> None:
 
 
 def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
-    """This only informs. Of checks, a base has only those that compare with nothing."""
+    """Log the checks that compare with nothing. They only inform."""
     with suppress(GateError):
         criteria = session.criteria
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)

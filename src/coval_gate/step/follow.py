@@ -235,7 +235,7 @@ def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
 
 
 def _guard(session: LegRun, run_id: str) -> Trial:
-    """Others may need the newest run of a source, so nothing cancels that."""
+    """Nothing cancels the newest run of a source, because others may need it."""
     step = session.step
     trial = step.begin_trial(session.leg)
     trial.identify(run_id, at=session.clock.now())

@@ -113,7 +113,7 @@ def _written(own: int, of_template: int | None) -> int:
 
 
 def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[str, object] | None:
-    """Return the metadata with the template's own under the user's, and its name."""
+    """Return the template's metadata and its name, with the user's metadata on top."""
     added = {**template.customer, **({"template_name": template.name} if template.name else {})}
     return {**added, **(own or {})} or None
 
@@ -151,7 +151,7 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
 
 
 def _ids_in(session: StepRun, kind_of: Callable[[str], Kind[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
-    """Return the ids of what the agents or test sets of the legs have, by the ids of these. Raises CovalError."""
+    """Return the ids of the mutations of each agent, or of the test cases of each test set. Raises CovalError."""
     owners = list(dict.fromkeys(ids_of(leg.inputs)[owner] for leg in session.step.legs))
     until = preparing(session.clock.now(), session.deadline)
     calls = (session.client.list(kind_of(id_), until=until) for id_ in owners)
@@ -190,7 +190,7 @@ def _with_wrong_ids(session: StepRun, legs: Sequence[Inputs], error: InputError)
 
 
 def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Procedure[GateError]:
-    """Return an error before or of a launch with every wrong id of the leg. Coval names only the first."""
+    """Add every wrong id of the leg to an error of its launch, or from before it. Coval names only the first."""
     if isinstance(error, InputError):
         return (yield from _with_wrong_ids(session, [session.inputs], error))
 
@@ -247,7 +247,7 @@ def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
 
 
 def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
-    """Return what is wrong with an input, if a rejected look-up shows it; None if the key may only not read this."""
+    """Return what is wrong with an input, if a rejected look-up shows it; None if the key merely may not read this."""
     if error.status == NOT_FOUND:
         return Problem(name, f"names {id_}, which Coval does not have.")
     if error.status in WRONG and error.by_coval:
@@ -318,7 +318,7 @@ def check_mutations(session: StepRun) -> Procedure[None]:
 def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[Problem], dict[str, str]]]:
     """Return a problem for each agent with mutations that are not its own, with its place if the file sets them.
 
-    And why those of other agents could not be read, by their ids. Those of a run template are each agent's own.
+    Also return why those of other agents could not be read, by agent. Those of a run template are each agent's own.
     """
     step, of_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
     if is_of_template(step):

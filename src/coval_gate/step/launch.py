@@ -46,10 +46,10 @@ FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
-    """Raises CovalError, RunnerError, InputError.
+    """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
 
-    `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
-    Say what was launched, except for a first run whose simulations were not counted: their number comes before that.
+    `repetition`: 0 for the first run, 1 for its first repetition. By it, a later attempt resumes the right run. The log
+    names the run, unless its simulations are still to be counted: their number comes first.
     """
     step = session.step
     request, tags = request_of(session, repetition)
@@ -66,7 +66,7 @@ def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
 
 
 def launch_first(session: LegRun) -> Procedure[Trial]:
-    """Launch the first run of a leg in its turn. If Coval rejects it, tell every wrong id."""
+    """Launch the first run of a leg in its turn. If Coval rejects it, report every wrong id."""
     step = session.step
     while not _has_turn(session):
         yield step.changed.wait(session.deadline - session.clock.now())
@@ -229,7 +229,7 @@ class Launcher(NamedTuple):
         return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
     def _created_since(self, began: float) -> float:
-        """Return the earliest time on Coval's clock; any, as long as Coval does not tell it."""
+        """Return the earliest time of the launch on Coval's clock; -inf while no response has shown that clock."""
         shown = self.session.client.server_time(began)
         return -math.inf if shown is None else shown - SERVERS_SKEW
 
@@ -287,7 +287,7 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
 
 
 def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
-    """Add tags, the most important first. Only the customer's metadata contain those without room."""
+    """Add tags, the most important first. Tags without room stand only in the customer's metadata."""
     metadata = request.metadata
     own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
     customer = {**metadata.customer, **tags_as_metadata(tags)}

@@ -1,7 +1,7 @@
 """The action's main step: read the inputs, plan the legs, do what the mode says, publish.
 
-The legs of a step go side by side. The start up to the launch is measured, so what is needed only afterwards is
-imported where it is needed.
+The legs of a step go side by side. The start up to the launch is measured, so `later` imports what is needed only
+afterwards.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +109,7 @@ def _whole_inputs(step: Step) -> Procedure[Inputs]:
 
 
 def _plan_legs(step: Step) -> Procedure[None]:
-    """Leave each leg what is its own of a run template, if one is used."""
+    """Plan the legs. Of a run template, each leg keeps the parts that are its own."""
     launches = acts_as(step.inputs) in LAUNCHING_MODES
     step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
@@ -152,7 +152,7 @@ def cancel(session: StepRun) -> "Procedure[Judgement]":
 
 
 def _evaluate(session: LegRun) -> Procedure[None]:
-    """A base is run, and not judged."""
+    """Run a base without judging it; launch any other leg if it has no run, and judge it."""
     if isinstance(session.leg, Base):
         yield from later.evaluate.accompany(session, session.leg)
         return
@@ -162,7 +162,7 @@ def _evaluate(session: LegRun) -> Procedure[None]:
 
 
 def _launch(session: LegRun) -> Procedure[None]:
-    """Launch the first run; a base's once a leg was launched that is compared with it, and not without one."""
+    """Launch the first run. That of a base waits until a leg that is compared with it was launched."""
     step, leg = session.step, session.leg
     tested = [other for other in step.legs if leg.is_base and other.base is leg]
     while tested and not any(other.trials and other.first.run_id for other in tested):
@@ -288,7 +288,7 @@ def read_inputs(step: Step) -> Inputs:
 
 
 def acceptance_problems(context: Context) -> list[Problem]:
-    """Return the problem that rules out that this step accepts a run, before anything is launched."""
+    """Return why this step cannot accept a run. Nothing has been launched yet."""
     if context.started_by_person and not context.of_pull_request:  # a manual job of a pull request is its author's
         return []
     of_workflow = context.start_by_hand is None
@@ -336,6 +336,6 @@ def _add_seeds(step: Step) -> None:
 
 
 def _needs_seed(inputs: Inputs) -> bool:
-    """Return whether runs draw test cases, and must draw the same ones, without a seed of the user's."""
+    """Return whether several runs must draw the same test cases, and the user set no seed."""
     have_others = inputs.mode in LAUNCHING_MODES and (inputs.base_agent_id or inputs.repeat_on_failure)
     return bool(have_others and inputs.sub_sample_size) and inputs.sub_sample_seed is None

@@ -71,7 +71,7 @@ def _look_up(session: StepRun) -> "Procedure[Looked]":
 
 
 def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
-    """Return the mistakes that a launch of the leg would find: metrics that it will lack, a baseline that is none."""
+    """Return the mistakes that a launch of the leg would find: missing metrics, and an unusable baseline."""
     works = [later.lookups.check_names(session), later.lookups.check_baseline(session)]
     found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
     return [problem for problems in found for problem in problems]
@@ -86,7 +86,7 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
 
 
 def _cases_of(looked: "Looked") -> dict[str, int]:
-    """Return how many test cases the test sets have of which Coval shows it, by their ids."""
+    """Return the number of test cases by test set, as far as Coval shows it."""
     return {
         id_: resource.cases
         for (_, id_), resource in looked.resources.items()
@@ -144,7 +144,7 @@ def _what(leg: Leg, looked: "Looked") -> str:
 
 
 def _threshold_lines(step: Step) -> list[str]:
-    """Return the thresholds as understood, and what none can show at the size of the smallest run that has them."""
+    """Return the thresholds as understood, and which of them the smallest run is too small to decide."""
     groups: dict[tuple[object, ...], list[Leg]] = {}
     for leg in step.legs or [Leg(step.inputs)]:
         groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence), []).append(leg)
@@ -210,9 +210,9 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
 
 
 def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
-    """Say how many simulations the single run has that was just launched, beside `announcing` it.
+    """Say how many simulations the run has that was just launched. Announce the run meanwhile.
 
-    What one call does not show in a moment stays untold. The size of a run that was taken over is only recorded.
+    If one call does not show the number in a moment, say nothing. If the run was taken over, only record it.
     """
     step = session.step
     all_or_first_error((yield from together((announcing, _look_up_size(session)), session.clock)))
@@ -273,7 +273,7 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
 def _counted_cases(
     session: StepRun, read: Callable[[str], Procedure[TestSet]]
 ) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
-    """Return sizes by test set; and why others are unknown, with advice. None is counted where test cases are named.
+    """Return the sizes of test sets, and why others are unknown, with advice. Leave out legs that name test cases.
 
     `read` may raise CovalError.
     """

@@ -1,8 +1,8 @@
 """Turns what is known of a step into its report, and fetches what only informs. Nothing here changes the verdict.
 
-Fetched are test cases in words, what judges say, transcripts, the last runs of the branch, the units of metrics, and
-the names of agents, personas and test sets: once, and only what no earlier response showed. Where a call fails, reports
-show less.
+It fetches test cases in words, what judges say, transcripts, the last runs of the branch, the units of metrics, and the
+names of agents, personas and test sets. It fetches each once, and only what no earlier response showed. Where a call
+fails, reports show less.
 """
 
 from collections.abc import Iterator, Sequence
@@ -99,7 +99,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
 
 
 def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
-    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
+    """Return the ids of agent, persona and test set of a run. Those that it does not show are the leg's."""
     return {name: (trial.run and trial.run.ids[name]) or id_ for name, id_ in ids_of(leg.inputs).items()}
 
 

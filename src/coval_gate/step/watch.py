@@ -127,7 +127,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
 
 
 def _count_polled(step: Step) -> int:
-    """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
+    """Return how many runs are polled side by side: those of unfinished legs, up to max_parallel_runs."""
     left = [leg.is_base for leg in step.all_legs if not leg.is_done]
     bases = sum(left)
     most = step.inputs.max_parallel_runs or len(left)

@@ -184,7 +184,7 @@ class Leg(Judged):
 
 
 def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
-    """Return the leg with its variants, runs and findings, even if it has no judgement; `brief`: not of simulations."""
+    """Return the leg with its variants, runs and findings, even if it is not judged. `brief`: without simulations."""
     judgement, status = leg.judgement, leg.run.status if leg.run else ""
     if leg.result and not judgement.variants:
         judgement = judgement._replace(variants=variants_of(leg.result))

@@ -108,7 +108,7 @@ def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
 
 
 def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
-    """Return the criteria of a judgement that has no report yet, and their groups."""
+    """Return groups and criteria of a judgement that has no report yet."""
     return groups_of(findings), criteria_of(findings, str)
 
 
