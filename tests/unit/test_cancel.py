@@ -1,13 +1,18 @@
 """A run is cancelled once, and never deleted."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from coval_gate.base.errors import NotFound, Rejected, Unavailable
-from coval_gate.base.schedule import run
+from coval_gate.base.errors import LaunchUncertain, NotFound, Rejected, Unavailable
+from coval_gate.base.schedule import Procedure, run
+from coval_gate.coval.errors import unavailable
+from coval_gate.coval.model import Run
 from coval_gate.gate.verdict import Cancellation
-from coval_gate.step.cancel import MAX_POLL_AGE, cancel_run
+from coval_gate.history.tags import Tags
+from coval_gate.step.cancel import MAX_POLL_AGE, cancel_run, find_launched
+from coval_gate.step.leg import Trial
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -126,3 +131,26 @@ def test_run_is_polled_again_before_delete_after_slow_poll() -> None:
     clock.seen = session.server.requests_seen
     assert session.cancel().outcome == "cancelled"
     assert session.calls == ["GET", "GET", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize("settling", [40.0, 60.0])
+def test_last_search_without_time_says_no_more_than_those_before(
+    settling: float, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real clock wakes the step when the deadline is over already."""
+    deadline = clock.now() + 40
+    with Server(World(clock.time)) as server:
+        client = new_client(server.url, clock)
+        list_runs = client.list_runs
+
+        def without_time(*args: Any, **options: Any) -> Procedure[tuple[Run, ...]]:
+            if clock.now() >= deadline:
+                raise unavailable("GET /runs", "was not sent.", arrived=False, too_late=True)
+            return (yield from list_runs(*args, **options))
+
+        monkeypatch.setattr(client, "list_runs", without_time)
+        searching = find_launched(
+            new_session(client, clock, deadline=deadline), Trial(ids=IDS, tags=Tags("a")), settling=settling
+        )
+        with pytest.raises(LaunchUncertain, match="did not list the run"):
+            run(searching, clock)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,22 @@ def test_unwritable_runner_file_is_error_with_its_name(tmp_path: Path) -> None:
     host, _, _ = host_with(tmp_path, GITHUB_OUTPUT=str(tmp_path / "nowhere" / "output"))
     with pytest.raises(RunnerError, match="GITHUB_OUTPUT"):
         host.set_outputs({"a": "b"})
+
+
+def test_entry_without_room_leaves_file_as_it_was(tmp_path: Path) -> None:
+    host, local, _ = host_with(tmp_path)
+    host.save_state({"legs": "[1]"})
+    room = (tmp_path / "state").stat().st_size + 8
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(RunnerError, match="GITHUB_STATE"):
+            host.save_state({"legs": "[1, 2, 3]"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert local.state == {"legs": "[1]"}
+    host.save_state({"legs": "[2]"})
+    assert local.state == {"legs": "[2]"}
 
 
 @pytest.mark.parametrize("payload", ["", "[]", "{", '{"a":' * 100_000, "\udcff"])

@@ -4,6 +4,8 @@ Sources: GitHub's "Workflow commands for GitHub Actions"; actions/runner `Action
 command) and `FileCommandManager.cs` (how the files are read).
 """
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -160,6 +162,15 @@ def _entry(name: str, value: str) -> str:
     return f"{prepare_key_value_message(name, value)}\n"
 
 
+def _append_whole(path: Path, contents: bytes) -> None:
+    """Without room, leave the file as it was: a part of an entry would replace an earlier value. Raises OSError."""
+    with path.open("ab", buffering=0) as file:
+        written = file.write(contents)
+        if written < len(contents):
+            file.truncate(file.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class GitHubHost(Host):
     """Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks.
 
@@ -263,8 +274,7 @@ class GitHubHost(Host):
         if not path:
             return
         try:
-            with Path(path).open("ab") as file:
-                file.write(text.encode("utf-8", "replace"))
+            _append_whole(Path(path), text.encode("utf-8", "replace"))
         except OSError as error:
             raise RunnerError(
                 titles.RUNNER_FILE,

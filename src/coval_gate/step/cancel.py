@@ -121,7 +121,8 @@ def find_launched(
             return late
         within, open_calls, began_search = 0.0, trial.open_calls, clock.now()
         patience = min(until, began_search + SEARCH_TIME) if open_calls else until
-        outcome = yield from _search(session.until(patience), trial, since=since, before=outcome)
+        searched = yield from _search(session.until(patience), trial, since=since, before=outcome)
+        is_fresh, outcome = searched is not outcome, searched
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
@@ -135,8 +136,8 @@ def find_launched(
                 return late
             if isinstance(outcome, LaunchUncertain):
                 raise outcome
-            if now < settled:
-                raise _no_time(settled - now, settling, is_open=bool(open_calls))
+            if now < settled or not is_fresh:
+                raise _no_time(max(1.0, settled - now), settling, is_open=bool(open_calls))
             if not outcome.hidden:
                 return None
             ids = " or ".join(run.run_id for run in outcome.hidden)
@@ -191,7 +192,7 @@ def _search(
         )
         return (yield from search(session, sought))
     except CovalError as error:
-        if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and error.too_late:
+        if before and isinstance(error, Unavailable) and error.too_late:
             return before
         return LaunchUncertain(
             titles.LAUNCH_UNCERTAIN,
