@@ -17,6 +17,7 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
     "JSON": lambda secret: json.dumps({"key": secret}),
     "HTML": html.escape,
     "URL": lambda secret: quote(secret, safe=""),
+    "URL-path": quote,
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64-1": lambda secret: base64.b64encode(f"x{secret}y".encode()).decode(),
     "base64-2": lambda secret: base64.b64encode(f"xy{secret}".encode()).decode(),

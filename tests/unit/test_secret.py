@@ -38,6 +38,7 @@ def test_beginning_of_cut_secret_is_redacted(disguise: str) -> None:
             redacted = Redactor(KEY).redact(text)
             assert not holds(redacted, KEY[:12]), text
             assert redacted.count("***") == 1
+            assert Redactor(KEY).redact_body(text.encode()) == redacted.encode()  # before a format escapes it
 
 
 @pytest.mark.parametrize("filler", [" ", "\u200b"])
@@ -63,6 +64,13 @@ def test_similar_text_stays(text: str) -> None:
 def test_long_text_is_redacted_quickly() -> None:
     """Work that grew with the square of the length would not end here."""
     assert KEY not in Redactor(KEY).redact("coval_sk" * 50_000)
+
+
+def test_bytes_of_other_text_stay() -> None:
+    assert (
+        Redactor(KEY).redact_body(b"\xff\xed\xa0\x80 " + KEY.encode() + b" \xe2\x80")
+        == b"\xff\xed\xa0\x80 *** \xe2\x80"
+    )
 
 
 def test_secret_whose_beginning_is_known_too_is_redacted_whole() -> None:

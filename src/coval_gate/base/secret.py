@@ -52,7 +52,7 @@ class Redactor:
         return MASK + cut[2] if any(spelling.startswith(cut[1]) for spelling in self._spellings) else cut[0]
 
     def redact_body(self, body: bytes) -> bytes:
-        return self.redact(body.decode("latin-1")).encode("latin-1")  # bytes of other characters do not matter
+        return self.redact(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 @lru_cache(maxsize=8)
@@ -63,7 +63,8 @@ def redactor(*secrets: str) -> Redactor:
 def _spellings(secret: str) -> list[str]:
     codes = [_base64(secret, offset) for offset in range(3)]
     safe = [code.replace("+", "-").replace("/", "_") for code in codes]
-    return [secret, json.dumps(secret)[1:-1], secret.translate(NAMED), quote(secret, safe=""), *codes, *safe]
+    in_url = (quote(secret, safe=""), quote(secret))  # some keep slashes
+    return [secret, json.dumps(secret)[1:-1], secret.translate(NAMED), *in_url, *codes, *safe]
 
 
 def _base64(secret: str, offset: int) -> str:
