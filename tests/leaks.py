@@ -18,6 +18,7 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
     "HTML": html.escape,
     "URL": lambda secret: quote(secret, safe=""),
     "URL-path": quote,
+    "URL-small": lambda secret: re.sub("%..", lambda escape: escape[0].lower(), quote(secret, safe="")),
     "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
     "base64-1": lambda secret: base64.b64encode(f"x{secret}y".encode()).decode(),
     "base64-2": lambda secret: base64.b64encode(f"xy{secret}".encode()).decode(),

@@ -34,7 +34,12 @@ def test_secret_is_redacted(disguise: str, secret: str, before: str, after: str)
 def test_beginning_of_cut_secret_is_redacted(disguise: str) -> None:
     whole = DISGUISES[disguise](KEY)
     for length in range(len(whole) * 2 // 3, len(whole)):
-        for text in (f"“{whole[:length]}…”", f"({whole[:length]}...)", rf"({whole[:length]}\u2026)"):
+        for text in (
+            f"“{whole[:length]}…”",
+            f"({whole[:length]}...)",
+            rf"({whole[:length]}\u2026)",
+            f"{whole[:length]} ...",
+        ):
             redacted = Redactor(KEY).redact(text)
             assert not holds(redacted, KEY[:12]), text
             assert redacted.count("***") == 1
@@ -80,3 +85,8 @@ def test_secret_whose_beginning_is_known_too_is_redacted_whole() -> None:
 
 def test_secret_with_other_characters_is_redacted_as_it_is() -> None:
     assert Redactor("schlüssel-12").redact('a schlüssel-12 "schl\\u00fcssel-12"') == 'a *** "***"'
+
+
+def test_secret_of_any_bytes_is_redacted() -> None:
+    """The environment has them as Python decodes it."""
+    assert Redactor("k\udcff-secret").redact("a k\udcff-secret") == "a ***"

@@ -9,10 +9,8 @@ from urllib.parse import quote
 
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
-NAMED: Final = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
-)  # as HTML writes them
-CUT: Final = r"(…|\.\.\.|\\u2026)"  # the end of a cut text
+IN_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+CUT: Final = r"( ?(?:…|\.\.\.|\\u2026))"  # the end of a cut text
 
 
 class Secret:
@@ -61,14 +59,16 @@ def redactor(*secrets: str) -> Redactor:
 
 
 def _spellings(secret: str) -> list[str]:
-    codes = [_base64(secret, offset) for offset in range(3)]
+    raw = secret.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
+    urls = [quote(raw, safe=""), quote(raw)]  # some keep slashes, and some write the digits of an escape small
+    urls += [re.sub("%..", lambda escape: escape[0].lower(), url) for url in urls]
+    codes = [_base64(raw, offset) for offset in range(3)]
     safe = [code.replace("+", "-").replace("/", "_") for code in codes]
-    in_url = (quote(secret, safe=""), quote(secret))  # some keep slashes
-    return [secret, json.dumps(secret)[1:-1], secret.translate(NAMED), *in_url, *codes, *safe]
+    return [secret, json.dumps(secret)[1:-1], secret.translate(IN_HTML), *urls, *codes, *safe]
 
 
-def _base64(secret: str, offset: int) -> str:
+def _base64(secret: bytes, offset: int) -> str:
     """`offset`: bytes after a boundary. Leave out characters that neighbours change."""
-    code = b64encode(b"\0" * offset + secret.encode()).decode()
+    code = b64encode(b"\0" * offset + secret).decode()
     shared = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)
     return code[(0, 2, 3)[offset] : shared]
