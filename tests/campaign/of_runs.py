@@ -157,8 +157,19 @@ def no_orphaned_run(history: History) -> Iterator[str]:
         if result.step.mode not in ("run", "wait") or result.step.finds:
             continue
         for record in _runs_to_end(history, result):
-            if not was_over(history, record) and not cancel_was_impossible(history, result, record):
+            is_excused = cancel_was_impossible(history, result, record) or _came_too_late(history, result, record)
+            if not was_over(history, record) and not is_excused:
                 yield f"{step_name(result)} left the run {record.run_id} of {trial_of(record)} unfinished"
+
+
+def _came_too_late(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a launch took effect so late that its step had replaced it and looked for its run a last time."""
+    launch = next((sent for sent in result.requests if sent.launched_run == record.run_id), None)
+    if launch is None or was_prompt(history, launch):
+        return False
+    later = [sent for sent in result.requests if sent.launched_run and sent.answered and sent.sent_at > launch.sent_at]
+    is_replaced = any(trial_of(history.runs[sent.launched_run]) == trial_of(record) for sent in later)
+    return is_replaced and record.create_time >= history.coval_time(result.ended - END_TIME)
 
 
 def _runs_to_end(history: History, result: ProcessResult) -> list[RunRecord]:
