@@ -5,6 +5,7 @@ Everything comes from the requests that Coval received, from its runs, and from 
 
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,7 @@ POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and ca
 DEADLINE_SLACK: Final = 10.0  # s after the deadline, for all that a step does after its last poll
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 LAST_CALLS: Final = 4  # to cancel a run: a list with the filter for tags, one without, a poll and a DELETE
+GONE_TIME: Final = 60.0  # s after its launch; a run that Coval still does not know is gone, as far as a step can tell
 ROUNDING: Final = 1e-6  # s
 STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond
 UNKNOWN_TIME: Final = 10.0  # s for which a step in mode wait must look for a run that Coval does not know
@@ -276,9 +278,16 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
     denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
+    denied |= _seemed_gone(history, main, record)
     about_it = tuple(request for request in tried if record.run_id in request.path)
     rejected = any(request.status in (401, 403) for request in about_it)  # which no retry changes
     return denied or rejected or met_fault(tried[-LAST_CALLS:])
+
+
+def _seemed_gone(history: History, main: ProcessResult, record: RunRecord) -> bool:
+    """Return whether Coval itself did not know the run when the step asked so late that it need not ask again."""
+    polls = [poll for poll in polls_of(main, record) if poll.answered and poll.status == HTTPStatus.NOT_FOUND]
+    return any(history.coval_time(poll.sent_at) >= record.create_time + GONE_TIME for poll in polls)
 
 
 def late_is_fine(step: Step) -> tuple[str, ...]:
