@@ -62,7 +62,8 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
         for trial, count in launched.items():
             if count > (1 + step.repetitions if may_launch else 0):
                 yield f"{step_name(result)} launched {count} runs of {trial}"
-        bases = {base_of(step, record) for record in own_runs(history, result) if record.body["agent_id"] != AGENT_ID}
+        tested = [*own_runs(history, result), *_runs_to_resume_untold(history, result)]
+        bases = {base_of(step, record) for record in tested if record.body["agent_id"] != AGENT_ID}
         if has_base(step) and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
             yield f"{step_name(result)} launched runs of the base, but none to compare with {alone}"
         if may_launch and not result.launched_runs and result.killed is None:
@@ -70,6 +71,15 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
             informed = not has_file_fault(result, "output")
             if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
                 yield f"{step_name(result)} launched no run, but its verdict is {result.verdict!r}"
+
+
+def _runs_to_resume_untold(history: History, result: ProcessResult) -> list[RunRecord]:
+    """Return the unfinished runs of an earlier attempt that a step may go on with, if its outputs cannot say so."""
+    step, now = result.step, history.coval_time(result.began)
+    if step.attempt < 2 or not step.flag("resume") or not has_file_fault(result, "output"):
+        return []
+    records = [history.runs[run_id] for run_id in earlier_runs(history, result)]
+    return [record for record in records if not is_ended(history, record, now)]
 
 
 def _trial(step: Step, record: RunRecord) -> tuple[str, ...]:
