@@ -199,3 +199,12 @@ def test_runs_of_a_launch_that_missed_a_leg_have_no_leg_until_they_show_it(
     assert cancelled.outputs["verdict"] == "cancelled"
     assert all(f"Run {id_}: " in cancelled.log for id_ in ids)
     assert not server.world.unfinished
+
+
+def test_runs_that_could_not_be_read_in_time_are_left_with_those_of_their_base(run_step: RunStep) -> None:
+    """A later attempt judges them together."""
+    plan = PLANS["base"] | {"test_set_id": "slow0001"}
+    launched, server = run_step(mode="launch", **plan)
+    inputs = plan | {"mode": "wait", "run_id": launched.outputs["run_ids"], "max_wait_time": "60"}
+    result, _ = run_step("GET /runs/* #1-999 -> reset-before", world=server.world, **inputs, cancel_on_timeout="false")
+    assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)

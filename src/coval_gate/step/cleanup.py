@@ -102,7 +102,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
-    if leg.is_base and not step.is_hurried and judgement.verdict is not None:
+    if leg.is_base and not step.is_hurried and step.is_of_leg(judgement) and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
 
