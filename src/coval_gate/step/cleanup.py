@@ -68,7 +68,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             trial.release()
     concerned = [
         (leg, trial)
-        for leg in step.all_legs
+        for leg in (*step.all_legs, step.unplaced)
         for trial in leg.trials
         if trial.is_active or Duty.CANCEL_OTHERS in trial.duties
     ]
@@ -84,11 +84,14 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
         cleanups += [_end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
-        for leg, trial in concerned:  # the verdict is about the tested run
-            if leg.is_base and trial.ended and trial.ended.outcome == "failed":
+        for leg, trial in concerned:  # the verdict is about the tested runs that are known
+            is_untold = leg.is_base or leg is step.unplaced
+            if is_untold and trial.ended and trial.ended.outcome == "failed":
                 what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
                 why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
                 session.of(leg).warn(f"{what} {why}")
+            elif leg is step.unplaced and trial.ended and trial.ended.outcome != "left":
+                session.log(run_cancellation_text(trial.ended))
     judgement = _with_cancellations(step, judgement)
     launched = [
         trial for trial in step.trials if trial.run_id or (trial.ended and trial.ended.outcome != "not_launched")
@@ -99,7 +102,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
-    if leg.is_base and not step.is_hurried and judgement.verdict is not None:
+    if leg.is_base and not step.is_hurried and step.is_of_leg(judgement) and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
 

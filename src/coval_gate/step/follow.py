@@ -31,7 +31,7 @@ from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import announce
-from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import (
     AS_LAUNCHED,
     NOT_FOUND_PAUSE,
@@ -198,8 +198,8 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
         yield from _adopt_newest(session, source)
         return
     legs = step.all_legs
-    # Until the runs show their legs, they stand in the order of a launch's outputs.
-    trials = [_guard(session.of(legs[min(place, len(legs) - 1)]), id_) for place, id_ in enumerate(ids)]
+    step.unplaced = Leg(session.inputs)
+    trials = [_guard(session.of(_likely_leg(step, place, len(ids))), id_) for place, id_ in enumerate(ids)]
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
         try:
             runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
@@ -208,9 +208,10 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
             if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
                 for trial in trials:  # the inputs are wrong, so they must not cancel a run either
                     trial.release()
-                for leg in legs:
+                for leg in (*legs, step.unplaced):
                     leg.take([])
             raise
+        step.unplaced.take([])
         for leg, own in zip(legs, own_runs, strict=True):
             leg.take([given.trial for given in own])
         step.record_id(ids[0])
@@ -218,6 +219,18 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
         for trial in leg.trials:
             own_session = session.of(leg)
             own_session.log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+
+
+def _likely_leg(step: Step, place: int, number: int) -> Leg:
+    """Return the leg of the run at that place among so many, until the runs show theirs.
+
+    They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. Too few
+    are of a launch that missed a leg, nobody knows which.
+    """
+    legs = step.all_legs
+    if len(legs) == 1:
+        return legs[0]
+    return legs[place] if place < len(legs) <= number else step.unplaced
 
 
 def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:

@@ -46,6 +46,7 @@ class Step:
         self.inputs, _ = parse_inputs({})
         self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
         self.legs: list[Leg] = []
+        self.unplaced = Leg(self.inputs)  # its trials are given runs that may be of any leg
         self.template: RunTemplate | None = None
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
@@ -82,7 +83,7 @@ class Step:
 
     @property
     def trials(self) -> list[Trial]:
-        return [trial for leg in self.all_legs for trial in leg.trials]
+        return [trial for leg in (*self.all_legs, self.unplaced) for trial in leg.trials]
 
     @property
     def is_counted_first(self) -> bool:
@@ -143,7 +144,7 @@ class Step:
 
         The first run of each leg has the place of its leg: the post step must know which leg is the first.
         """
-        trials = [trial for leg in self.all_legs for trial in (*leg.trials, *leg.leftovers.values())]
+        trials = [*self.trials, *(trial for leg in self.all_legs for trial in leg.leftovers.values())]
         for place, leg in enumerate(self.all_legs):
             if leg.trials and leg.first.slot is None and leg.first.duties:
                 leg.first.slot = place
@@ -173,6 +174,7 @@ class Step:
         """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
         first = [leg.trials[0].run_id if leg.trials else "" for leg in self.all_legs]
         again = [trial.run_id for leg in self.all_legs for trial in leg.trials[1:]]
+        again += [trial.run_id for trial in self.unplaced.trials]
         ids = [id_ for id_ in first + again if id_] or [run_id]
         own = ids[0] if len(first) == 1 else first[0]
         self.host.set_outputs({"run_id": own, "run_url": self.run_url(own), "run_ids": json.dumps(ids)})
