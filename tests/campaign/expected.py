@@ -193,10 +193,13 @@ def _is_aborted(history: History, result: ProcessResult, record: RunRecord) -> b
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
     """Return the runs that a step may compare its run with.
 
-    They completed with all of their simulations, have the tag or are on the branch, no comparison failed them, and they
-    are not older than one that a person accepted; on a branch, they are also older than the step's run, and young.
+    They completed with all of their simulations and with each value that is compared (which matters where Coval hides
+    tags, so that no step could mark a run that lacks some), have the tag or are on the branch, no comparison failed
+    them, and they are not older than one that a person accepted; on a branch, they are also older than the step's run,
+    and young.
     """
-    own, began = history.runs.get(result.run_id), history.coval_time(result.began)
+    schedule, own, began = history.schedule, history.runs.get(result.run_id), history.coval_time(result.began)
+    ended = history.coval_time(result.ended)  # by which the step has looked at their values
     if own is None:
         return []
     branches = {
@@ -221,6 +224,7 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         record
         for record in counting(history, began, there)
         if not any(simulation.failed for simulation in record.plan.simulations)
+        and is_comparable(record, schedule.gate, schedule.quirks, ended)
     ]
 
 

@@ -121,7 +121,7 @@ def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
     aborts, has_turns = rng.random() < 0.25, rng.random() < 0.25
     personas, test_sets = rng.choice([shape for shape in SHAPES if shape[1] > 1] if aborts else SHAPES)
     others = rng.sample([name for name in TEST_SETS if name != schedule.test_set], test_sets - 1)
-    others = [LOUD_SET, *others[1:]] if aborts else others
+    others = [LOUD_SET, *others[1:]] if aborts and schedule.test_set != LOUD_SET else others
     ids = {"persona_id": ", ".join(PERSONAS[:personas]), "test_set_id": ", ".join([schedule.test_set, *others])}
     limits = _limits(rng, 0.25, 0.3)
     # The simulated network sends one request after another, so responses are quick.
