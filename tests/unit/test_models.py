@@ -123,6 +123,21 @@ def test_field_of_a_wrong_type_is_error(name: str, value: object) -> None:
         run(**{name: value})
 
 
+def test_entries_of_one_metric_are_read_as_one() -> None:
+    """Otherwise the step would tell the user to use the id of one of them, which they share."""
+
+    def entry(**values: float) -> dict[str, Any]:
+        return {
+            "metric_id": "m1",
+            "metric_name": "Latency",
+            "values": [{"simulation_output_id": id_, "value": value} for id_, value in values.items()],
+        }
+
+    metrics = {"m1": entry(s1=1.0, s2=2.0), "Latency": entry(s2=3.0, s3=4.0)}
+    (metric,) = run(results={"metrics": metrics}).metrics
+    assert (metric.id, metric.values) == ("m1", {"s1": 1.0, "s3": 4.0})
+
+
 @pytest.mark.parametrize(
     ("error_status", "is_clean"),
     [

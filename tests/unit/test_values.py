@@ -64,6 +64,12 @@ def test_metric_with_values_is_parsed() -> None:
     assert read_metrics({"m1": entry}) == (Metric(id="m1", name="Latency", values={"s1": 0.9, "s3": 1.1}),)
 
 
+def test_conflicting_values_of_simulation_are_dropped() -> None:
+    values = [{"simulation_output_id": "s1", "value": "YES"}, {"simulation_output_id": "s1", "value": "NO"}]
+    (metric,) = read_metrics({"m1": {"values": values}})
+    assert metric.values == {}
+
+
 def test_metric_with_summary_only_is_parsed() -> None:
     assert read_metrics({"availability": {"mean": 0.95, "min": "0.85", "max": None}, "none": {}}) == (
         Metric(id="availability", name="availability", summary=Summary(mean=0.95, min=0.85), is_identified=False),

@@ -231,7 +231,16 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
-    return tuple(_metric(key, as_object(entry, "metrics")) for key, entry in metrics.items())
+    """Entries with the same id are one metric; as in one entry, two different values of a simulation count as none."""
+    by_id: dict[str, Metric] = {}
+    for key, entry in metrics.items():
+        metric = _metric(key, as_object(entry, "metrics"))
+        first = by_id.setdefault(metric.id, metric)
+        if first is not metric:
+            values = {**metric.values, **first.values}
+            agreed = {id_: value for id_, value in values.items() if metric.values.get(id_, value) == value}
+            by_id[metric.id] = first._replace(values=agreed)
+    return tuple(by_id.values())
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation:
@@ -278,11 +287,15 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    values = {
-        needed_id(as_object(entry, "values"), "simulation_output_id"): read_value(entry.get("value"))
-        for entry in entries
-    }
-    return {simulation_id: value for simulation_id, value in values.items() if value is not None}
+    """Two different values for a simulation count as none: either may be wrong."""
+    values: dict[str, Value] = {}
+    disputed = set()
+    for entry in entries:
+        simulation_id = needed_id(as_object(entry, "values"), "simulation_output_id")
+        value = read_value(entry.get("value"))
+        if value is not None and values.setdefault(simulation_id, value) != value:
+            disputed.add(simulation_id)
+    return {simulation_id: value for simulation_id, value in values.items() if simulation_id not in disputed}
 
 
 def _finite(number: float | str) -> float | None:
