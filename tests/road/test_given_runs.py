@@ -185,7 +185,7 @@ def test_repetition_draws_the_test_cases_of_the_run(run_step: RunStep) -> None:
 def test_runs_of_a_launch_that_missed_a_leg_have_no_leg_until_they_show_it(
     run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """Nobody knows which leg it missed. They are guarded all the same."""
+    """The step guards them all the same."""
     plan = PLANS["several"] | {"test_set_id": "slow0001, queued01"}
     launched, server = run_step("POST /runs #1 -> 403", mode="launch", **plan)
     ids = json.loads(launched.outputs["run_ids"])

@@ -38,7 +38,7 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert (result.outputs["status"], result.outputs["total_simulations"]) == ("COMPLETED", "20")
     (warning,) = result.annotations("warning")
     assert warning.properties["title"] == "Coval Gate: Flaky"
-    # The request is the same, but for a key of its own, and that it is no run of the branch.
+    # The requests differ in their keys, and the repetition has no tag of the branch.
     assert without_identity(first.body) == without_identity(second.body)
     keys = [KEY.fullmatch(record.tags[1]) for record in (first, second)]
     assert keys[0]

@@ -385,3 +385,11 @@ def test_mode_cancel_shares_max_wait_time(count: int, run_step: RunStep, clock: 
     assert (run_statuses(world)[-1] == "CANCELLED") is (count > 1)
     cancelled = world.runs[-1].cancel_time
     assert cancelled is None or cancelled - EPOCH < 60, "the first runs leave time for the last one"
+
+
+def test_launched_run_that_coval_does_not_show_is_told_as_such(run_step: RunStep) -> None:
+    result, server = run_step(quirks=Quirks(not_found_after_launch=90.0))
+    (run,) = server.world.runs
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(f"Coval launched run {run.run_id}, but has not shown it since (404")
+    assert "Check run_id" not in result.log

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.ci.github import SUMMARY_LIMIT, VARIABLES, WEB, GitHubHost
-from coval_gate.ci.host import Context, inert
+from coval_gate.ci.github import VARIABLES, WEB, GitHubHost
+from coval_gate.ci.host import SUMMARY_LIMIT, Context, inert
 from coval_gate.ci.plain import PlainHost
 from coval_sandbox.runner import LocalRunner, read_command, read_log
 from support import host_of

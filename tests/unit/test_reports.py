@@ -397,7 +397,7 @@ def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
 
 
 def test_every_format_module_is_registered() -> None:
-    """The input that enables a format exists, but for the page that its host always shows."""
+    """Each has an input that enables it, except the page that Bitbucket always shows."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
     assert modules == {*ALWAYS, *(file.name for file in FILES)}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}

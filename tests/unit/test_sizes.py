@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.base.errors import InputError
+from coval_gate.ci.host import SUMMARY_LIMIT
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import ThresholdHolds
@@ -31,7 +32,7 @@ from coval_gate.report import (
 )
 from coval_gate.report.document import document_of as compose
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
-from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT, SUMMARY_LIMIT
+from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.report.markdown import utf8_size
 from coval_gate.report.model import LegReport, Report
 from readers import MarkdownPage

@@ -21,6 +21,7 @@ from coval_gate.base.text import json_in, shortened, value_at, visible
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
+    SUMMARY_LIMIT,
     Context,
     Head,
     Host,
@@ -50,7 +51,6 @@ VARIABLES: Final = Variables(
     "only in a job with that `environment`.",
     "Set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository.",
 )
-SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
 

@@ -42,6 +42,7 @@ DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leave
 IGNORED: Final = f"{DIRECTORY}/.gitignore"
 BUG: Final = "Details for a bug report"
 MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
+SUMMARY_LIMIT: Final = 1024 * 1024  # bytes of UTF-8; GitHub drops a larger summary
 NO_REPOSITORY: Final = "the job has no GitHub repository"
 IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
 

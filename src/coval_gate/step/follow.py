@@ -67,8 +67,11 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
             outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
             outcome = outcome or (yield from _follow(session, trial))
         except NotFound as error:
-            if error.by_coval and trial.run is None and trial.is_given:
-                trial.release()  # the id is wrong: there is no run to cancel
+            if not error.by_coval or trial.run is not None:
+                raise
+            if not trial.is_given:
+                raise _not_shown(trial, error.status) from None
+            trial.release()  # the id is wrong: there is no run to cancel
             raise
     trial.is_given_up = isinstance(outcome, Aborted)
     if trial.is_given and trial.run:
@@ -78,6 +81,12 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
             session.warn(f"Coval does not show every id of {which}.")
     yield from _find_attached(session, trial)
     return outcome
+
+
+def _not_shown(trial: Trial, status: int) -> NotFound:
+    what = f"Coval launched run {trial.run_id}, but has not shown it since ({status} to each call)."
+    advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
+    return NotFound(status, titles.RUN_NOT_FOUND, what, advice=advice)
 
 
 def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
@@ -224,8 +233,8 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
 def _likely_leg(step: Step, place: int, number: int) -> Leg:
     """Return the leg of the run at that place among so many, until the runs show theirs.
 
-    They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. Too few
-    are of a launch that missed a leg, nobody knows which.
+    They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. With
+    fewer ids than legs, the launch missed a leg, and no id says which.
     """
     legs = step.all_legs
     if len(legs) == 1:

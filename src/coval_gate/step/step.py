@@ -46,7 +46,7 @@ class Step:
         self.inputs, _ = parse_inputs({})
         self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
         self.legs: list[Leg] = []
-        self.unplaced = Leg(self.inputs)  # its trials are given runs that may be of any leg
+        self.unplaced = Leg(self.inputs)  # holds given runs whose legs Coval has not shown
         self.template: RunTemplate | None = None
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way

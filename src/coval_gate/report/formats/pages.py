@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from coval_gate.base.text import one_line, shortened, visible
-from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Figure, PageText
+from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, Figure, PageText
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.legs import Leg
@@ -30,7 +30,6 @@ COMMENT_LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 LONGEST_TITLE: Final = 200  # characters
 LONGEST_SUMMARY: Final = 450  # characters of an annotation's title; Bitbucket refuses a longer one
 LONGEST_DETAILS: Final = 2_000  # characters of a report's details, and of an annotation's
-SUMMARY_LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
 MOST_REASONS: Final = 20
 MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 
