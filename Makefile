@@ -6,7 +6,7 @@ LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
 # The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
-unexport INPUTS OWNER
+unexport INPUTS OWNER NAME VERSION DIGEST REGISTRY
 # Python compiles each module once, and not in each of the processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox plan adopt quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox plan adopt release quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
@@ -40,8 +40,15 @@ plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rat
 	@$(BIN)/python -m coval_planner
 
 adopt: export ADOPT_OWNER = $(value OWNER)
-adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme
+adopt: export ADOPT_NAME = $(value NAME)
+adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme NAME=voice-gate
 	@$(PYTHON) scripts/adopt.py
+
+release: export RELEASE_VERSION = $(value VERSION)
+release: export RELEASE_DIGEST = $(value DIGEST)
+release: export RELEASE_REGISTRY = $(value REGISTRY)
+release:  ## make this tree a release, whose image has been pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
+	@$(PYTHON) scripts/release.py
 
 quick: setup  ## run the unit tests
 	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS) tests/unit

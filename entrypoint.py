@@ -1,3 +1,4 @@
+#!/opt/venv/bin/python -IuB
 """The action's main step."""
 
 import gc

@@ -1,4 +1,4 @@
-"""Generates from the code: inputs in action.yml and GitLab's component, README's example, tables in docs/, and schemas.
+"""Generates from the code: inputs in action.yml and GitLab's component, README's example, tables, schemas and pins.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -15,6 +15,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
 from coval_gate.base.text import percent
@@ -53,8 +54,6 @@ FOR_GITLAB = {
 FILES = {"junit_path": "reports/coval-junit.xml", "html_path": "reports/coval.html"}  # that the component collects
 ONE_LINE = r"^[^\r\n]*$"  # GitLab inserts a text as it is, and another line would be YAML of its own
 PLAIN_PATH = r"^[A-Za-z0-9_./-]+$"
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def action_inputs() -> str:
@@ -328,13 +327,16 @@ def rendered() -> dict[Path, str]:
     action_text = fill(action.read_text(encoding="utf-8"), "inputs", action_inputs(), yaml)
     component = ROOT / "templates" / "run.yml"
     component_text = fill(component.read_text(encoding="utf-8"), "inputs", component_inputs(), yaml)
-    return {
+    written = {
         component: fill(component_text, "variables", component_variables(), yaml),
         action: fill(action_text, "outputs", action_outputs(), yaml),
         **{ROOT / page: filled(ROOT / page, blocks) for page, blocks in pages().items()},
         ROOT / "docs" / "report.schema.json": json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
+    now = identity()
+    of_places = {path: pinned(written.get(path) or path.read_text(encoding="utf-8"), now) for path in places()}
+    return written | of_places
 
 
 def main(arguments: list[str]) -> int:

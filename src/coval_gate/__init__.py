@@ -1,13 +1,20 @@
 """Coval Gate: a GitHub Action that launches a Coval evaluation run and lets it decide a check."""
 
-__version__ = "0.1.0"
-
-# On github.com, where messages link to the docs, and workflows find the action. `make adopt` names another owner.
+# On github.com. `make adopt` names another one.
 REPOSITORY = "your-org/coval-gate"
+
+__version__ = "0.1.0"
+IS_RELEASE = False  # `make release` writes True
+
+TAG = f"v{__version__}"
+PIN = (
+    TAG if IS_RELEASE else TAG.partition(".")[0]
+)  # what people copy: outside a release, the major version's newest one
+SOURCE = TAG if IS_RELEASE else "main"  # where the docs and the code of this version are
 
 
 def how_to_install(extra: str) -> str:
-    """No package index has the package."""
-    source = f"git+https://github.com/{REPOSITORY}@v{__version__}"
+    """Return the command. No package index has the package, so that nobody else's may be installed under its name."""
+    source = f"git+https://github.com/{REPOSITORY}@{SOURCE}"
     wheel = f"coval_gate-{__version__}-py3-none-any.whl"
     return f"pip install 'coval-gate[{extra}] @ {source}', or from a wheel: pip install '{wheel}[{extra}]'"

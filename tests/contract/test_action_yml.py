@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from coval_gate import __version__
+from coval_gate import PIN, __version__
 from coval_gate.ci.host import Context
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
@@ -119,4 +119,4 @@ def test_changelog_and_readme_name_current_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(__version__)}\b", changelog, re.MULTILINE)
-    assert f"coval-gate@v{__version__}" in readme
+    assert f"coval-gate@{PIN}" in readme

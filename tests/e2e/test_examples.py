@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from ruamel.yaml import YAML
 
+from coval_gate import PIN
 from coval_gate import REPOSITORY as GATE
-from coval_gate import __version__
 from coval_gate.ci.host import Context
 from coval_gate.history.tags import branch_tag
 from coval_sandbox import catalogue
@@ -101,7 +101,7 @@ OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
 OWN_BUILD_DOCKERFILE = f"""
 COPY . /opt/coval-gate
 RUN cd /opt/coval-gate && git init -q && git add --all --force \\
-    && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag v{__version__} \\
+    && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag {PIN} \\
     && git config --system url.file:///opt/coval-gate.insteadOf https://github.com/{GATE} \\
     && git config --system safe.directory '*' \\
     && python -m pip install -q '.[attach]' && python -m pip uninstall -qy coval-gate
@@ -128,7 +128,7 @@ def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
 
     def run(name: str, github: FakeGitHub | None = None, *, api_url: str = "", **given: Any) -> WorkflowResult:
         text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
-        stubs = [f"{GATE}@v{__version__}={action_with_defaults(api_url or sandbox.url)}"]
+        stubs = [f"{GATE}@{PIN}={action_with_defaults(api_url or sandbox.url)}"]
         if UPLOAD in text:
             reference = text.partition(UPLOAD)[2].split()[0]
             stubs.append(f"actions/upload-artifact@{reference}={directory_with('action.yml', SHOW_FILES)}")

@@ -14,15 +14,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from coval_gate import PIN
 from coval_gate import REPOSITORY as GATE
-from coval_gate import __version__
 from e2e.engine import KEY, Sandbox
 
 ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
 ACT_IMAGES = tuple(
-    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@v{__version__}")
+    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@{PIN}")
 )  # act's names for the action's image
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"

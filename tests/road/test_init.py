@@ -11,7 +11,7 @@ import pytest
 from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
-from coval_gate import REPOSITORY, __version__
+from coval_gate import PIN, REPOSITORY
 from coval_gate.base.secret import MASK
 from coval_gate.init.command import Options, init
 from coval_gate.init.workflow import STARTERS, WORDS
@@ -88,7 +88,7 @@ def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatc
 def inputs_of(workflow: str) -> dict[str, str]:
     """Return the inputs of a workflow for GitHub."""
     (step,) = YAML(typ="safe").load(workflow)["jobs"]["evaluate"]["steps"]
-    assert step["uses"] == f"{REPOSITORY}@v{__version__}"
+    assert step["uses"] == f"{REPOSITORY}@{PIN}"
     return dict(step["with"])
 
 

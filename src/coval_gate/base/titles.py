@@ -4,7 +4,7 @@ from typing import Final
 
 import coval_gate
 
-DOCS: Final = f"https://github.com/{coval_gate.REPOSITORY}/blob/main/docs"
+DOCS: Final = f"https://github.com/{coval_gate.REPOSITORY}/blob/{coval_gate.SOURCE}/docs"
 
 # Invalid inputs; nothing was launched
 INVALID_INPUT: Final = "Invalid input"

@@ -1,0 +1,79 @@
+"""Names the repository and the version wherever people copy from; src/coval_gate/__init__.py holds them.
+
+Needs only Python and git.
+"""
+
+import re
+import runpy
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PLACEHOLDER: Final = "your-org/coval-gate"
+HOLDER: Final = Path("src/coval_gate/__init__.py")
+PLACES: Final = (
+    *("README.md", "docs", "examples", "mkdocs.yml"),
+    *(".github/zizmor.yml", ".github/ISSUE_TEMPLATE"),
+    "src/coval_sandbox/guide.py",  # the step that `make sandbox` shows
+)
+ADVICE: Final = re.compile(r"Replace `your-org` with [^.,`]+, and pin\b")  # which `make adopt` follows
+SPACE: Final = "(?: |&#160;|\N{NO-BREAK SPACE})"
+
+
+class Identity(NamedTuple):
+    """What `coval_gate` says of itself."""
+
+    repository: str
+    version: str
+    pin: str
+
+
+def identity(root: Path = ROOT) -> Identity:
+    """Read it from the tree at `root`."""
+    said = runpy.run_path(str(root / HOLDER))
+    return Identity(said["REPOSITORY"], said["__version__"], said["PIN"])
+
+
+def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
+    """Return a text in which `now` stands in place of the repository `before`, of its pins and of the version."""
+    if now.repository != PLACEHOLDER:
+        text = ADVICE.sub("Pin", text)
+    text = re.sub(rf"\b{re.escape(before)}\b", now.repository, text)
+    text = re.sub(rf"\b({re.escape(now.repository)}(?:@|\.git#))v\d[\w.]*", rf"\g<1>{now.pin}", text)
+    text = re.sub(r"(/coval-gate/run@)v?\d[\w.]*", rf"\g<1>{now.pin}", text)  # GitLab's component
+    return re.sub(rf"(\bCoval{SPACE}Gate{SPACE}|/coval-gate:)\d+\.\d+\.\d+", rf"\g<1>{now.version}", text)
+
+
+def places(root: Path = ROOT) -> list[Path]:
+    """Return the files that people copy from."""
+    command = ["git", "-C", str(root), "ls-files", "-z", "--", *PLACES]
+    listed = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    files = [root / name for name in listed.split("\0") if name]
+    return [file for file in files if file.suffix != ".png" and file.exists()]
+
+
+def write_pins(root: Path = ROOT, before: str = PLACEHOLDER) -> list[Path]:
+    """Bring all these files up to date, and return those that changed."""
+    now, changed = identity(root), []
+    for path in places(root):
+        old = path.read_bytes().decode()
+        if (new := pinned(old, now, before)) != old:
+            path.write_bytes(new.encode())
+            changed.append(path)
+    return changed
+
+
+def hold(root: Path, **said: str | bool) -> None:
+    """Let the tree at `root` say something else of itself."""
+    path = root / HOLDER
+    text = path.read_text(encoding="utf-8")
+    for name, value in said.items():
+        text, count = re.subn(rf'(?m)^({name} = )(?:"[^"]*"|True|False)', rf"\g<1>{_literal(value)}", text)
+        if count != 1:
+            raise ValueError(f"{path}: expected {name} once, found it {count} times")
+    path.write_text(text, encoding="utf-8")
+
+
+def _literal(value: str | bool) -> str:
+    return str(value) if isinstance(value, bool) else f'"{value}"'

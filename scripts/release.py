@@ -1,0 +1,81 @@
+"""Makes a tree that of a release: make release VERSION=0.1.0 DIGEST=sha256:… REGISTRY=registry.example.
+
+It only edits files. Needs only Python and git. On a tree that is this release already, it changes nothing.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from pins import ROOT, hold, identity, write_pins
+
+VERSION: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
+DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+HOST: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?")
+UNRELEASED: Final = re.compile(r"^## (\S+) \(unreleased\)$", re.MULTILINE)
+
+
+class Refused(Exception):
+    """Why nothing was changed."""
+
+
+def release(root: Path, version: str, digest: str, registry: str, today: date) -> bool:
+    """Edit the tree at `root`; return False if it is this release already. Raises Refused."""
+    for variable, value, pattern, what in (
+        ("VERSION", version, VERSION, "three numbers, such as 0.1.0"),
+        ("DIGEST", digest, DIGEST, "the image's digest: sha256: and 64 hexadecimal digits"),
+        ("REGISTRY", registry, HOST, "the host of the registry that has the image"),
+    ):
+        if not pattern.fullmatch(value):
+            raise Refused(f"{variable} must be {what}; got {value[:90]!r}")
+    image = f"{registry}/{identity(root).repository.lower()}:v{version}@{digest}"
+    action = root / "action.yml"
+    changelog = root / "CHANGELOG.md"
+    if f"  image: docker://{image}\n" in action.read_text(encoding="utf-8"):
+        return False
+    if changes := _git(root, "status", "--porcelain"):
+        raise Refused(f"the tree has changes that are not committed: {changes.splitlines()[0].strip()}")
+    history = changelog.read_text(encoding="utf-8")
+    if UNRELEASED.findall(history) != [version]:
+        raise Refused(f"CHANGELOG.md has no heading `## {version} (unreleased)`, or another one that is not released")
+    changelog.write_text(UNRELEASED.sub(rf"## \1 ({today})", history), encoding="utf-8")
+    _replace(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
+    _replace(root / "templates" / "run.yml", "      default: coval-gate:latest\n", f"      default: {image}\n")
+    hold(root, __version__=version, IS_RELEASE=True)
+    write_pins(root, identity(root).repository)
+    return True
+
+
+def _replace(path: Path, before: str, after: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    if text.count(before) != 1:
+        raise Refused(f"{path.name} must have the line {before.strip()!r} once")
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def main(root: Path = ROOT) -> int:
+    """Return the exit code."""
+    version, digest, registry = (
+        os.environ.get(f"RELEASE_{name}", "").strip() for name in ("VERSION", "DIGEST", "REGISTRY")
+    )
+    try:
+        changed = release(root, version, digest, registry, datetime.now(UTC).date())
+    except Refused as why:
+        print(f"make release: {why}.", file=sys.stderr)
+        print("Example: make release VERSION=0.1.0 DIGEST=sha256:… REGISTRY=registry.example", file=sys.stderr)
+        return 2
+    print(f"This tree is version {version} now; read `git diff`." if changed else "Nothing to change.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""`make adopt` and `make release`, on a copy of the tree: what they edit, leave and refuse."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from ruamel.yaml import YAML
+
+from coval_gate import IS_RELEASE, REPOSITORY, __version__
+
+pytestmark = pytest.mark.skipif(
+    IS_RELEASE or not REPOSITORY.startswith("your-org/"), reason="this copy has an owner, or is a release"
+)
+ROOT: Final = Path(__file__).resolve().parents[2]
+DIGEST: Final = "sha256:" + "5e" * 32
+RELEASE: Final = {"VERSION": __version__, "DIGEST": DIGEST, "REGISTRY": "registry.example:5000"}
+IMAGE: Final = f"registry.example:5000/your-org/coval-gate:v{__version__}@{DIGEST}"
+STEPS: Final = re.compile(r"([\w.-]+/[\w.-]+)@(v[\w.]+)")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository that has all tracked files, in one commit."""
+    directory = tmp_path_factory.mktemp("copy") / "coval gate"
+    for name in git(ROOT, "ls-files", "-z").split("\0"):
+        if name and (ROOT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, directory / name)
+    git(directory, "init", "--quiet")
+    git(directory, "add", "--all", "--force")
+    commit(directory)
+    return directory
+
+
+@pytest.fixture
+def copy(repository: Path) -> Iterator[Path]:
+    first = git(repository, "rev-parse", "HEAD").strip()
+    yield repository
+    git(repository, "reset", "--quiet", "--hard", first)
+    git(repository, "clean", "--quiet", "-d", "--force")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(directory), "-c", "user.name=Mona", "-c", "user.email=mona@example.com", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def commit(directory: Path) -> None:
+    git(directory, "commit", "--quiet", "--all", "--no-verify", "--message", "All")
+
+
+def make(directory: Path, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    values = [f"{name}={value}" for name, value in variables.items()]
+    command = ["make", "--silent", "--directory", str(directory), f"PYTHON={sys.executable}", target, *values]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(command, capture_output=True, text=True, env=environ)
+
+
+def changed(directory: Path) -> list[str]:
+    return git(directory, "diff", "--name-only").splitlines()
+
+
+def replaced(directory: Path) -> list[tuple[str, str]]:
+    """Return each line that differs from the commit, as it was and as it is."""
+    lines = git(directory, "diff", "--unified=0").splitlines()
+    removed, added = ([line[1:] for line in lines if re.match(rf"[{sign}](?![{sign}])", line)] for sign in ("-", "+"))
+    return list(zip(removed, added, strict=True))
+
+
+@pytest.mark.parametrize("owner", ["", "your-org", "-acme", "acme/x", "a--b", "x" * 40, "$(touch x)", "acme;id", "é"])
+def test_owner_must_be_a_name_on_github(owner: str, copy: Path) -> None:
+    done = make(copy, "adopt", OWNER=owner)
+    assert done.returncode != 0
+    assert "make adopt: OWNER must be the user or organization" in done.stderr
+    assert changed(copy) == []
+
+
+@pytest.mark.parametrize("name", ["..", "x.git", "a/b", "a b", "x" * 101])
+def test_name_must_be_one_of_a_repository(name: str, copy: Path) -> None:
+    done = make(copy, "adopt", OWNER="acme", NAME=name)
+    assert "make adopt: NAME must be your copy's name on GitHub" in done.stderr
+    assert changed(copy) == []
+
+
+@pytest.mark.parametrize("name", ["coval-gate", "voice-gate"])
+def test_owner_and_name_stand_where_people_copy_from_and_nowhere_else(name: str, copy: Path) -> None:
+    ours = f"acme-voice/{name}"
+    done = make(copy, "adopt", OWNER="acme-voice", NAME=name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(re.findall(r"^  (\S+)$", done.stdout, re.MULTILINE)) == sorted(changed(copy))
+    for before, after in replaced(copy):
+        expected = before.replace("your-org/coval-gate", ours)
+        assert re.sub(r"Replace `your-org` with .*?, and pin", "Pin", expected) in (after, expected)
+    public = [copy / "README.md", *(copy / "docs").rglob("*.md"), *(copy / "examples").rglob("*.*")]
+    texts = [path.read_text(encoding="utf-8") for path in public]
+    assert not [path for path, text in zip(public, texts, strict=True) if "your-org" in text]
+    assert {found for text in texts for found, pin in STEPS.findall(text) if pin == "v0"} == {ours, "coval-gate/run"}
+    for path in (copy / "examples").glob("*.yml"):
+        assert YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
+    assert make(copy, "adopt", OWNER="acme-voice", NAME=name).stdout.startswith("Nothing to replace")
+    make(copy, "adopt", OWNER="other", NAME="gate")
+    assert not [path for path in changed(copy) if ours in (copy / path).read_text(encoding="utf-8")]
+
+
+def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
+    """Upstream's pins do not change from release to release, and `make render` names the owner in what is new."""
+    first = git(copy, "rev-parse", "HEAD").strip()
+    make(copy, "adopt", OWNER="acme")
+    commit(copy)
+    adopted = git(copy, "rev-parse", "HEAD").strip()
+    git(copy, "checkout", "--quiet", "--detach", first)
+    for name in ("CHANGELOG.md", "src/coval_gate/__init__.py", "README.md"):
+        path = copy / name
+        path.write_text(path.read_text(encoding="utf-8").replace(__version__, "9.9.9") + "\n", encoding="utf-8")
+    commit(copy)
+    newer = git(copy, "rev-parse", "HEAD").strip()
+    git(copy, "reset", "--quiet", "--hard", adopted)
+    git(copy, "merge", "--quiet", "--no-edit", newer)
+    assert 'REPOSITORY = "acme/coval-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
+
+
+def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
+    done = make(copy, "release", **RELEASE)
+    assert (done.returncode, done.stderr) == (0, "")
+    for before, after in replaced(copy):
+        wanted = before.replace("your-org/coval-gate@v0", f"your-org/coval-gate@v{__version__}")
+        wanted = wanted.replace("coval-gate.git#v0", f"coval-gate.git#v{__version__}").replace(
+            "run@v0", f"run@v{__version__}"
+        )
+        special = ("IS_RELEASE = ", "  image: ", "      default: ", f"## {__version__} (")
+        assert after in (wanted, before) or after.startswith(special), after
+    action = YAML(typ="safe").load((copy / "action.yml").read_text(encoding="utf-8"))
+    assert action["runs"] == {
+        "using": "docker",
+        "image": f"docker://{IMAGE}",
+        "entrypoint": "/app/entrypoint.py",
+        "post-entrypoint": "/app/post_entrypoint.py",
+    }
+    component, _ = YAML(typ="safe").load_all((copy / "templates/run.yml").read_text(encoding="utf-8"))
+    assert component["spec"]["inputs"]["image"]["default"] == IMAGE
+    assert re.search(rf"^## {__version__} \(\d{{4}}-\d\d-\d\d\)$", (copy / "CHANGELOG.md").read_text(), re.MULTILINE)
+    steps = {
+        pin for path in (copy / "examples").glob("*.yml") for _, pin in STEPS.findall(path.read_text()) if "." in pin
+    }
+    assert f"v{__version__}" in steps
+    assert f"your-org/coval-gate@v{__version__}" in (copy / "README.md").read_text(encoding="utf-8")
+    commit(copy)
+    again = make(copy, "release", **RELEASE)
+    assert (again.returncode, again.stdout) == (0, "Nothing to change.\n")
+    assert changed(copy) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"DIGEST": ""}, "DIGEST must be"),
+        ({"DIGEST": DIGEST[:-1]}, "DIGEST must be"),
+        ({"DIGEST": DIGEST.upper()}, "DIGEST must be"),
+        ({"VERSION": "v1.2.3"}, "VERSION must be three numbers"),
+        ({"VERSION": "1.2"}, "VERSION must be three numbers"),
+        ({"VERSION": "01.2.3"}, "VERSION must be three numbers"),
+        ({"VERSION": "9.9.9"}, "CHANGELOG.md has no heading `## 9.9.9 (unreleased)`"),
+        ({"REGISTRY": ""}, "REGISTRY must be"),
+        ({"REGISTRY": "https://x"}, "REGISTRY must be"),
+    ],
+)
+def test_release_without_what_it_needs_changes_nothing(change: dict[str, str], why: str, copy: Path) -> None:
+    done = make(copy, "release", **RELEASE | change)
+    assert done.returncode != 0
+    assert f"make release: {why}" in done.stderr
+    assert changed(copy) == []
+
+
+def test_release_of_a_dirty_tree_is_refused(copy: Path) -> None:
+    (copy / "new.txt").touch()
+    done = make(copy, "release", **RELEASE)
+    assert "make release: the tree has changes that are not committed: ?? new.txt" in done.stderr
+    assert changed(copy) == []
+
+
+def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
+    """Other files derive it, or are about it: the sentence of `init`, golden files, this test and the script."""
+    about = (
+        "tests/conftest.py",
+        "scripts/pins.py",
+        "tests/unit/test_release.py",
+        "src/coval_gate/init/command.py",
+        "CHANGELOG.md",
+    )
+    places = ("README.md", "docs/", "examples/", "mkdocs.yml", ".github/", "tests/golden/")
+    code = ("src/coval_gate/__init__.py", "src/coval_sandbox/guide.py")
+    named = git(ROOT, "grep", "--name-only", "--fixed-strings", "your-org").splitlines()
+    assert [path for path in named if not path.startswith((*places, *code, *about))] == []
