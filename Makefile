@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox plan adopt release quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox plan adopt release package quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
@@ -49,6 +49,10 @@ release: export RELEASE_DIGEST = $(value DIGEST)
 release: export RELEASE_REGISTRY = $(value REGISTRY)
 release:  ## make this tree a release, whose image has been pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
 	@$(PYTHON) scripts/release.py
+
+package: setup  ## build wheel and source into dist/, the same bytes for the same commit
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --no-build-isolation
 
 quick: setup  ## run the unit tests
 	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS) tests/unit
