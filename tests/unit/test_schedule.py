@@ -1,18 +1,20 @@
-"""Many procedures run concurrently on one clock in one thread."""
+"""Procedures run concurrently on one clock in one thread, until they end, a signal arrives or the process leaves."""
 
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import BackgroundCall, Event, Procedure, Wait, first, repeat, run, together
-from coval_gate.step.cancel import cancel_run
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
-from support import IDS, VirtualClock, new_client, new_session
+from support import VirtualClock
 
+ROOT = Path(__file__).resolve().parents[2]
 MANY = 100
 WATCHES = 20
 
@@ -73,11 +75,6 @@ def test_groups_can_be_nested(clock: VirtualClock) -> None:
         return clock.now()
 
     assert run(together([group(1, 2), group(4, 3)], clock), clock) == [2, 4]
-
-
-def test_error_of_single_procedure_is_raised(clock: VirtualClock) -> None:
-    with pytest.raises(ValueError, match="failed after 2 s"):
-        run(fail_after(clock, 2), clock)
 
 
 @pytest.mark.parametrize("at", [0.5, 7.25, 98])
@@ -167,22 +164,6 @@ def test_repeat_pauses_as_long_as_asked_within_the_time_left(
     assert not caught.value.too_late
 
 
-def launch_run(server: Server, body: dict[str, str]) -> str:
-    server.world.launch(body)
-    return server.world.runs[-1].run_id
-
-
-def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:
-    with Server(World(clock.time), faults=["DELETE /runs/* #1-20 -> 500"]) as server:
-        ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]
-        session = new_session(new_client(server.url, clock), clock, deadline=clock.now() + 30)
-        procedures = [cancel_run(session, run_id) for run_id in ids]
-        ended = run(together(procedures, clock), clock)
-        assert {record.status(server.world.clock()) for record in server.world.runs} == {"CANCELLED"}
-    assert {getattr(cancelled, "outcome", cancelled) for cancelled in ended} == {"cancelled"}
-    assert clock.now() <= 2
-
-
 def test_at_most_some_procedures_run_at_once(clock: VirtualClock) -> None:
     running, most = 0, 0
 
@@ -224,30 +205,131 @@ def test_wait_for_an_event_may_end_before_it_happens(clock: VirtualClock) -> Non
     assert run(wait(), clock) == 5
 
 
-def test_first_to_end_gives_up_the_others(clock: VirtualClock) -> None:
-    """They wait as if they were alone."""
+@pytest.mark.parametrize("fails", [False, True])
+def test_first_to_end_gives_up_the_others(fails: bool, clock: VirtualClock) -> None:
+    """They wait as if they were alone. Its error is raised."""
     ended: list[str] = []
 
     def work(name: str, seconds: float) -> Procedure[str]:
         try:
             for _ in range(3):
                 yield Wait(seconds)
+            if fails:
+                raise ValueError(name)
         finally:
             ended.append(name)
         return name
 
-    assert run(first([work("slow", 7), work("fast", 5)], clock), clock) == "fast"
+    procedure = first([work("slow", 7), work("fast", 5)], clock)
+    if fails:
+        with pytest.raises(ValueError, match="fast"):
+            run(procedure, clock)
+    else:
+        assert run(procedure, clock) == "fast"
     assert (ended, clock.now()) == (["fast", "slow"], 15)
 
 
-def test_error_of_the_first_to_end_is_raised(clock: VirtualClock) -> None:
-    def fail() -> Procedure[str]:
-        yield Wait(1)
-        raise ValueError("first")
+# Signals, and the end of the process
 
-    def work() -> Procedure[str]:
-        yield Wait(2)
-        return "second"
+SIGNALLED = """
+import sys
+from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.schedule import run
+from coval_gate.base.schedule import BackgroundCall, Wait
+clock = SystemClock()
+clock.listen()
+print("listening", flush=True)
+try:
+    {wait}
+except Interrupted:
+    print("interrupted", flush=True)
+clock.check()
+clock.sleep(0.1)
+print("went on", flush=True)
+"""
+A_CALL = "import threading; run((wait for wait in [Wait(600, (BackgroundCall(threading.Event().wait),))]), clock)"
 
-    with pytest.raises(ValueError, match="first"):
-        run(first([work(), fail()], clock), clock)
+
+@pytest.mark.parametrize(
+    ("wait", "number"), [("clock.sleep(600)", signal.SIGINT), (A_CALL, signal.SIGTERM)], ids=["sleep", "call"]
+)
+def test_first_signal_interrupts_a_process_that_waits_and_second_does_not(wait: str, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", SIGNALLED.format(wait=wait)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "listening\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "interrupted\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "went on\n"
+        assert process.wait(60) == 0
+
+
+@pytest.fixture
+def listening() -> Iterator[SystemClock]:
+    """A clock that handles this process's signals; the previous handlers are restored afterwards."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    clock = SystemClock()
+    clock.listen()
+    yield clock
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_is_raised_in_sleep_and_second_is_not(listening: SystemClock, number: signal.Signals) -> None:
+    signal.raise_signal(number)
+    with pytest.raises(Interrupted):
+        listening.sleep(600)
+    signal.raise_signal(number)
+    listening.check()
+    now, at = listening.now(), listening.time()
+    listening.sleep(0.01)
+    assert listening.now() - now >= 0.01
+    assert listening.time() > at
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_signal_handlers_are_unchanged_without_listen() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    SystemClock().check()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+RENDERING = """
+import sys, threading
+from itertools import count
+from pydantic import BaseModel
+from coval_gate.base.runtime import leave
+
+class Row(BaseModel):
+    number: int
+
+class Table(BaseModel):
+    rows: list[Row]
+
+def rows():
+    for number in count():
+        begun.set()
+        yield Row(number=number)
+
+begun = threading.Event()
+threading.Thread(target=lambda: Table(rows=rows()), daemon=True).start()
+begun.wait()
+print("the last line", end="")
+print("a complaint", end="", file=sys.stderr)
+leave(3)
+"""
+
+
+def test_process_that_leaves_a_rendering_behind_keeps_its_exit_code() -> None:
+    command = [sys.executable, "-c", RENDERING]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "the last line", "a complaint")
+
+
+@pytest.mark.parametrize("name", ["entrypoint.py", "post_entrypoint.py"])
+def test_both_steps_leave_this_way(name: str) -> None:
+    text = Path(ROOT, name).read_text()
+    assert "    leave(" in text
+    assert "sys.exit(" not in text
