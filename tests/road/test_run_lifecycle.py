@@ -103,7 +103,7 @@ def test_jobs_of_matrix_that_are_alike_resume_and_supersede_their_own_runs(run_s
 
 @pytest.mark.parametrize("change", [{"resume": "false"}, {"iteration_count": "2"}, {"env": {"GITHUB_JOB": "other"}}])
 def test_different_step_is_not_resumed(change: dict[str, Any], run_step: RunStep) -> None:
-    """tests/unit/test_tags.py has all that makes a step another one."""
+    """tests/unit/test_launch.py has all that makes a step another one."""
     _, server = run_step(mode="launch")
     run_step(world=server.world, mode="launch", **change | {"env": RERUN | change.get("env", {})})
     assert len(server.world.runs) == 2
