@@ -31,13 +31,15 @@ def test_pause_is_a_tenth_of_the_age(age: float, pause: float, running: bool) ->
     assert next_pause([LAUNCH, Observation(age, running=running)]) == pause
 
 
-@pytest.mark.parametrize(("done", "age", "pause"), [(10, 0, 30), (18, 0, 20), (19, 30, 5), (19, 60, 1), (19, 120, 10)])
+@pytest.mark.parametrize(
+    ("done", "age", "pause"),
+    [
+        *((10, 0, 30), (18, 0, 20), (19, 30, 5), (19, 60, 1), (19, 120, 10)),
+        *((20, 0, 1), (20, 60, 10), (20, 600, LONGEST_PAUSE)),
+    ],
+)
 def test_pause_shrinks_towards_the_expected_end_and_grows_when_overdue(done: int, age: float, pause: float) -> None:
     assert next_pause(one_minute_conversations(done, age=age)) == pytest.approx(pause)
-
-
-def test_pause_after_the_last_conversation_grows_from_the_shortest() -> None:
-    assert [next_pause(one_minute_conversations(20, age=age)) for age in (0, 60, 600)] == [1, 10, LONGEST_PAUSE]
 
 
 def test_pause_grows_with_square_root_of_runs_that_are_polled_side_by_side() -> None:
