@@ -28,7 +28,9 @@ def root(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "work").mkdir()
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text(OUTSIDE_TEXT, encoding="utf-8")
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
     yield tmp_path / "work"
+    assert len(os.listdir("/proc/self/fd")) == before, "all files are closed"  # noqa: PTH208
     assert (tmp_path / "outside" / "file").read_text(encoding="utf-8") == OUTSIDE_TEXT
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["file"]
     assert sorted(path.name for path in tmp_path.iterdir() if not path.is_symlink()) == ["outside", "work"]
@@ -104,15 +106,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("problem", "path"), [(why, path) for why, paths in REFUSED.items() for path in paths])
-def test_refused_path_is_error_and_nothing_is_written(
+def test_refused_path_is_error_and_nothing_is_read_or_written(
     problem: str, path: str, workspace: Workspace, crowded: Path
 ) -> None:
     """A file of a foreign checkout may choose the path; a hook of git's stays a program when it is replaced."""
     before = files(crowded)
+    path = path.replace("{root}", str(crowded))
+    if "git" not in problem:
+        with pytest.raises(ValueError, match=f"^must .*{problem.removeprefix('must ')}"):
+            workspace.read(path, 1024)
     with pytest.raises(ValueError, match=problem) as caught:
-        workspace.prepare(path.replace("{root}", str(crowded)))
+        workspace.prepare(path)
     assert str(caught.value).startswith("must ")
     assert len(str(caught.value)) < 300
+    with suppress(ValueError):
+        assert not workspace.create(path, "text")
     if "link" in problem:
         with pytest.raises(RunnerError, match="cannot be written"):
             workspace.write(path, "text")
@@ -156,35 +164,11 @@ def test_existing_file_is_read_up_to_a_limit(path: str, workspace: Workspace, ro
         workspace.read(path, 1024)
 
 
-@pytest.mark.parametrize(
-    ("path", "problem"),
-    [
-        ("nowhere.md", 'must be an existing file in the workspace; got "nowhere.md".'),
-        ("a/b/nowhere.md", 'must be an existing file in the workspace; got "a/b/nowhere.md".'),
-        ("there", 'must be a regular file; got "there".'),
-        ("pipe", 'must be a regular file; got "pipe".'),
-        ("link", 'must not lead through a symbolic link or a file; got "link".'),
-        ("linked/file", 'must not lead through a symbolic link or a file; got "linked/file".'),
-        ("file/a", 'must not lead through a symbolic link or a file; got "file/a".'),
-        ("../outside/file", 'such as prompts/agent.md; got "../outside/file".'),
-        ("/etc/passwd", 'such as prompts/agent.md; got "/etc/passwd".'),
-        ("there/", 'such as prompts/agent.md; got "there/".'),
-        ("x" * 256, "(File name too long)."),
-    ],
-)
-def test_what_is_no_file_to_read_is_error_and_nothing_is_created(
-    path: str, problem: str, workspace: Workspace, root: Path
-) -> None:
-    (root / "there").mkdir()
-    os.mkfifo(root / "pipe")
-    (root / "file").touch()
-    (root / "link").symlink_to("file")
-    (root / "linked").symlink_to(root.parent / "outside")
-    before = sorted(root.rglob("*"))
-    with pytest.raises(ValueError, match=r"^must ") as caught:
+@pytest.mark.parametrize("path", ["nowhere.md", "a/b/nowhere.md"])
+def test_missing_file_is_error_and_is_not_created(path: str, workspace: Workspace, root: Path) -> None:
+    with pytest.raises(ValueError, match=f'^must be an existing file in the workspace; got "{path}"'):
         workspace.read(path, 1024)
-    assert problem in str(caught.value)
-    assert sorted(root.rglob("*")) == before
+    assert list(root.iterdir()) == []
 
 
 def test_pipe_is_error_and_does_not_block(workspace: Workspace, root: Path) -> None:
@@ -197,6 +181,8 @@ def test_pipe_is_error_and_does_not_block(workspace: Workspace, root: Path) -> N
             workspace.write("pipe", "text")
 
     is_refused(r'^must be writable; got "pipe"')
+    with pytest.raises(ValueError, match=r'^must be a regular file; got "pipe"'):
+        workspace.read("pipe", 1024)
     reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         is_refused("must be a regular file")
@@ -286,22 +272,6 @@ def test_any_path_stays_in_workspace(workspace: Workspace, root: Path, path: str
     assert (root / place).resolve().is_relative_to(root.resolve())
 
 
-def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> None:
-    (root / "link").symlink_to("a")
-    (root / "file").touch()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path would open one more
-    for path in ("link", "link/a", "file/a", "x" * 256):
-        with pytest.raises(ValueError, match="must "):
-            workspace.prepare(path)
-        with pytest.raises(ValueError, match="must "):
-            workspace.read(path, 1024)
-        with pytest.raises(RunnerError):
-            workspace.write(path, "text")
-    workspace.read("file", 1024)
-    workspace.write(workspace.prepare("a/b/c"), "text")
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
-
-
 def test_new_file_is_created_once(tmp_path: Path) -> None:
     workspace = Workspace(str(tmp_path))
     assert not workspace.exists("ci/gate.yml")
@@ -309,15 +279,3 @@ def test_new_file_is_created_once(tmp_path: Path) -> None:
     assert not workspace.create("ci/gate.yml", "yours")
     assert (workspace.exists("ci/gate.yml"), workspace.exists("ci")) == (True, True)
     assert (tmp_path / "ci/gate.yml").read_text() == "mine"
-
-
-def test_new_file_is_not_created_through_a_link(tmp_path: Path) -> None:
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here/out").symlink_to(tmp_path)
-    (tmp_path / "here/dangling.yml").symlink_to(tmp_path / "elsewhere.yml")
-    workspace = Workspace(str(tmp_path / "here"))
-    assert not workspace.create("dangling.yml", "x")
-    for path in ("out/gate.yml", "../gate.yml", "out"):
-        with suppress(ValueError):
-            assert not workspace.create(path, "x")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]
