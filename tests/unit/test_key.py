@@ -190,8 +190,7 @@ def get_run(server: SecureServer, clock: VirtualClock, host: str = "127.0.0.1") 
         client.close()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize(("variable", "host"), [*zip(VARIABLES, ("127.0.0.1", "localhost"), strict=True)])
 def test_certificates_of_environment_are_trusted_on_loopback(
     variable: str,
     host: str,
@@ -205,20 +204,16 @@ def test_certificates_of_environment_are_trusted_on_loopback(
     assert server.keys == [KEY]
 
 
-def test_unknown_certificate_is_error_that_names_variable(server: SecureServer, clock: VirtualClock) -> None:
-    with pytest.raises(CovalError, match="certificate cannot be verified") as caught:
-        get_run(server, clock)
-    assert "REQUESTS_CA_BUNDLE" in caught.value.advice
-    assert server.keys == []
-
-
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_missing_bundle_is_error_that_names_variable(
+@pytest.mark.parametrize("variable", ["", *VARIABLES])
+def test_unknown_certificate_or_missing_bundle_is_error_that_names_variable(
     variable: str, server: SecureServer, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, "/nowhere/certificates.pem")
-    with pytest.raises(CovalError, match=f"{variable}.* does not name a certificate file"):
+    if variable:
+        monkeypatch.setenv(variable, "/nowhere/certificates.pem")
+    problem = f"{variable}.* does not name a certificate file" if variable else "certificate cannot be verified"
+    with pytest.raises(CovalError, match=problem) as caught:
         get_run(server, clock)
+    assert variable or "REQUESTS_CA_BUNDLE" in caught.value.advice
     assert server.keys == []
 
 

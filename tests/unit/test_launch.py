@@ -229,8 +229,9 @@ def test_later_attempt_continues_the_same_step_and_newer_run_supersedes_its_conc
 
 
 def test_concurrency_group_depends_on_branch_and_fork_without_pull_request() -> None:
-    heads = [{"head": Head(owner, "patch-1")} for owner in ("alice", "bob")]
-    contexts = [CONTEXT._replace(pull_request=None, **place) for place in ({}, {"ref": "main"}, *heads)]
+    places: list[dict[str, Any]] = [{}, {"ref": "main"}]
+    places += [{"head": Head(owner, "patch-1")} for owner in ("alice", "bob")]
+    contexts = [CONTEXT._replace(pull_request=None, **place) for place in places]
     assert len({tags_for(context, REQUEST, "1").group for context in contexts}) == 4
 
 
@@ -275,7 +276,8 @@ def test_run_of_branch_has_third_tag_that_names_it() -> None:
     assert tags.branch == tags_for(MAIN._replace(run_id="7", job="other"), REQUEST._replace(agent_id="a2"), "1").branch
     assert tags_for(MAIN._replace(pull_request=42), REQUEST, "1").branch == ""
     others = [{"repository": "acme/other"}, {"server_url": "https://github.example"}, {"branch": "Main"}]
-    assert len({tags_for(MAIN._replace(**other), REQUEST, "1").branch for other in ({}, *others)}) == 4
+    places: list[dict[str, Any]] = [{}, *others]
+    assert len({tags_for(MAIN._replace(**place), REQUEST, "1").branch for place in places}) == 4
 
 
 @given(st.text(min_size=1))
@@ -344,8 +346,7 @@ DEFAULT = next(field.default for field in declared() if field.name == "matrix")
 @pytest.mark.parametrize("text", ["", "null", " null\n", "{}", "{ }", DEFAULT, "${{ matrix }}"])
 def test_job_without_matrix_has_none(text: str) -> None:
     assert parsed(text).matrix is NO_MATRIX
-    assert not NO_MATRIX
-    assert NO_MATRIX.after("evaluate") == "evaluate"
+    assert (bool(NO_MATRIX), NO_MATRIX.after("evaluate")) == (False, "evaluate")
 
 
 @pytest.mark.parametrize("text", ["eu", "[1]", "1", '"eu"', '{"region": ', '{"a": NaN}'])
