@@ -15,7 +15,8 @@ from coval_gate.ci.host import SUMMARY_LIMIT, Context, inert
 from coval_gate.coval.model import Run
 from coval_gate.history.tags import with_provenance
 from coval_gate.step.main import acceptance_problems
-from coval_sandbox.runner import LocalRunner, read_command, read_log
+from coval_sandbox.runner import LocalRunner, read_log
+from hostile import HOSTILE
 from support import host_of
 
 # The context
@@ -189,21 +190,6 @@ def test_commit_of_another_run_has_another_branch() -> None:
 # The log and the files
 
 
-HOSTILE = [
-    "::set-output name=passed::true",
-    "  ::error::x",
-    "\u2003::add-mask::a",
-    "all fine ##[error]not fine",
-    "##[group]hidden",
-    "a\r::stop-commands::x",
-    "a\n::set-env name=PATH::/evil",
-    "a\u2028::error::x",
-    "\x1b]0;title\x07::error::x",
-    "%0A::error::x",
-    "::ERROR::x",
-    "##vso[task.complete result=Succeeded;]done",
-    "##teamcity[buildProblem]",
-]
 FOREIGN = st.text() | st.sampled_from(HOSTILE) | st.builds("".join, st.lists(st.sampled_from(HOSTILE), max_size=3))
 
 
@@ -217,10 +203,9 @@ def test_inert_text_has_no_commands(text: str) -> None:
     assert read_log(inert(text)) == []
 
 
-@pytest.mark.parametrize("line", HOSTILE[:5])
-def test_hostile_lines_are_commands(line: str) -> None:
+def test_hostile_lines_are_commands() -> None:
     """Show that the test above does not pass only because its examples are harmless."""
-    assert read_command(line) is not None
+    assert {command.name for command in read_log("\n".join(HOSTILE))} >= {"error", "set-output"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Procedures run concurrently on one clock in one thread, until they end, a signal arrives or the process leaves."""
 
+import io
+import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
+from coval_gate.base.runtime import leave
 from coval_gate.base.schedule import BackgroundCall, Event, Procedure, Wait, first, repeat, run, together
 from support import VirtualClock
 
@@ -202,44 +204,13 @@ def test_first_to_end_gives_up_the_others(fails: bool, clock: VirtualClock) -> N
 
 # Signals, and the end of the process
 
-SIGNALLED = """
-import sys
-from coval_gate.base.clock import Interrupted, SystemClock
-from coval_gate.base.schedule import run
-from coval_gate.base.schedule import BackgroundCall, Wait
-clock = SystemClock()
-clock.listen()
-print("listening", flush=True)
-try:
-    {wait}
-except Interrupted:
-    print("interrupted", flush=True)
-clock.check()
-clock.sleep(0.1)
-print("went on", flush=True)
-"""
-A_CALL = "import threading; run((wait for wait in [Wait(600, (BackgroundCall(threading.Event().wait),))]), clock)"
-
-
-@pytest.mark.parametrize(
-    ("wait", "number"), [("clock.sleep(600)", signal.SIGINT), (A_CALL, signal.SIGTERM)], ids=["sleep", "call"]
-)
-def test_first_signal_interrupts_a_process_that_waits_and_second_does_not(wait: str, number: signal.Signals) -> None:
-    command = [sys.executable, "-c", SIGNALLED.format(wait=wait)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "listening\n"
-        process.send_signal(number)
-        assert process.stdout.readline() == "interrupted\n"
-        process.send_signal(number)
-        assert process.stdout.readline() == "went on\n"
-        assert process.wait(60) == 0
-
 
 @pytest.fixture
 def listening() -> Iterator[SystemClock]:
     """A clock that handles this process's signals; the previous handlers are restored afterwards."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    SystemClock().check()
+    assert before == {number: signal.getsignal(number) for number in SIGNALS}, "only `listen` changes them"
     clock = SystemClock()
     clock.listen()
     yield clock
@@ -248,10 +219,26 @@ def listening() -> Iterator[SystemClock]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_first_signal_is_raised_in_sleep_and_second_is_not(listening: SystemClock, number: signal.Signals) -> None:
-    signal.raise_signal(number)
+@pytest.mark.parametrize("calls", [False, True], ids=["sleep", "call"])
+def test_first_signal_interrupts_a_wait_and_second_does_not(
+    calls: bool, number: signal.Signals, listening: SystemClock
+) -> None:
+    never = threading.Event()
+
+    def signal_and_hang() -> int:
+        os.kill(os.getpid(), number)
+        return int(never.wait())
+
+    def wait() -> None:
+        if calls:
+            run(call_in_background(signal_and_hang, 600), listening)
+        else:
+            threading.Thread(target=signal_and_hang, daemon=True).start()
+            listening.sleep(600)
+
     with pytest.raises(Interrupted):
-        listening.sleep(600)
+        wait()
+    never.set()
     signal.raise_signal(number)
     listening.check()
     now, at = listening.now(), listening.time()
@@ -261,42 +248,22 @@ def test_first_signal_is_raised_in_sleep_and_second_is_not(listening: SystemCloc
     assert not issubclass(Interrupted, Exception)
 
 
-def test_signal_handlers_are_unchanged_without_listen() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    SystemClock().check()
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-RENDERING = """
-import sys, threading
-from itertools import count
-from pydantic import BaseModel
-from coval_gate.base.runtime import leave
-
-class Row(BaseModel):
-    number: int
-
-class Table(BaseModel):
-    rows: list[Row]
-
-def rows():
-    for number in count():
-        begun.set()
-        yield Row(number=number)
-
-begun = threading.Event()
-threading.Thread(target=lambda: Table(rows=rows()), daemon=True).start()
-begun.wait()
-print("the last line", end="")
-print("a complaint", end="", file=sys.stderr)
-leave(3)
-"""
-
-
-def test_process_that_leaves_a_rendering_behind_keeps_its_exit_code() -> None:
-    command = [sys.executable, "-c", RENDERING]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (3, "the last line", "a complaint")
+def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that renders a report: if the interpreter shut down under it, the process would crash."""
+    ended, exits, log = threading.Event(), list[int](), io.BytesIO()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), thread])
+    monkeypatch.setattr(os, "_exit", exits.append)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(log))
+    sys.stdout.write("the last line")
+    with pytest.raises(SystemExit):  # where the process would have ended
+        leave(3)
+    assert (exits, log.getvalue()) == ([3], b"the last line")
+    ended.set()
+    with pytest.raises(SystemExit, match="1"):
+        leave(1)
+    assert exits == [3]
 
 
 @pytest.mark.parametrize("name", ["entrypoint.py", "post_entrypoint.py"])
