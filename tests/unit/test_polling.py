@@ -78,17 +78,11 @@ def test_expected_end_is_finite_and_never_in_past(history: list[Observation]) ->
     assert end is None or (math.isfinite(end) and end >= history[-1].at)
 
 
-@pytest.mark.parametrize(
-    "history",
-    [
-        pytest.param([LAUNCH], id="launched"),
-        pytest.param([LAUNCH, Observation(60.0, running=True)], id="without progress"),
-        pytest.param(one_minute_conversations(0), id="none finished"),
-        pytest.param(one_minute_conversations(20), id="none remaining"),
-    ],
-)
-def test_expected_end_is_unknown_without_progress(history: list[Observation]) -> None:
-    assert expected_end(history) is None
+def test_expected_end_is_unknown_without_progress() -> None:
+    without_counts = [LAUNCH, Observation(60.0, running=True)]
+    none_finished, none_remaining = one_minute_conversations(0), one_minute_conversations(20)
+    for history in ([LAUNCH], without_counts, none_finished, none_remaining):
+        assert expected_end(history) is None
 
 
 def test_expected_end_extrapolates_pace_so_far() -> None:
