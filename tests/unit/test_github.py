@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.github import VARIABLES, WEB, GitHubHost, read_context
-from coval_gate.ci.host import SUMMARY_LIMIT, Context, inert
+from coval_gate.ci.host import SUMMARY_LIMIT, Context, Head, inert
 from coval_gate.coval.model import Run
 from coval_gate.history.tags import with_provenance
 from coval_gate.step.main import acceptance_problems
@@ -133,6 +133,9 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
         ("workflow_run", MAIN,
          {"workflow_run": OF_PUSH | {"event": "pull_request", "pull_requests": [OTHER_HEAD]}},
          IS_CHANGE | {"sha": "tested"}),
+        ("workflow_run", MAIN,
+         {"workflow_run": OF_PUSH | {"event": "pull_request", "head_repository": {"owner": {"login": "jane"}}}},
+         IS_CHANGE | {"sha": "tested", "head": Head("jane", "topic/x")}),
         # merge queues
         ("merge_group", QUEUE, {"merge_group": {"head_sha": "queued"}}, IS_CHANGE | {"sha": "queued"}),
         ("merge_group", "", {}, IS_CHANGE),
@@ -146,7 +149,7 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
 def test_what_an_event_tests(name: str, ref: str, event: dict[str, Any], expected: dict[str, Any]) -> None:
     """The branch is known unless a pull request or a merge queue is tested. Only a run of a branch is accepted."""
     context = read_context(PUSH | {"GITHUB_EVENT_NAME": name, "GITHUB_REF": ref}, event)
-    fields = ("branch", "of_pull_request", "pull_request", "sha", "sha_is_known", "secrets_withheld_from")
+    fields = ("branch", "of_pull_request", "pull_request", "sha", "sha_is_known", "head")
     assert {field: getattr(context, field) for field in fields} == {
         field: OTHERWISE[field] for field in fields
     } | expected
