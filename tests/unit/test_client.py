@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
-from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT, Client
+from coval_gate.coval.client import MOST_RUNS, Client
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.gate.verdict import Cancellation
@@ -31,6 +31,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, REQUEST, VirtualClock, new_client, new_session
 
+MIB = 1024 * 1024
 RUN = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
 OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = OK + b"content-length: %d\r\n\r\n%b" % (len(RUN), RUN)
@@ -57,8 +58,17 @@ INVALID = {
 
 
 @contextlib.contextmanager
-def server(responses: Sequence[bytes], received: list[bytes]) -> Iterator[str]:
-    """Answer one connection after another, each with the next of the responses; yield the address."""
+def listening(respond: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Let a function accept connections at the address that this yields."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=respond, args=[listener], daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        thread.join(10)
+
+
+def server(responses: Sequence[bytes], received: list[bytes]) -> contextlib.AbstractContextManager[str]:
+    """Answer one connection after another, each with the next of the responses."""
 
     def respond(listener: socket.socket) -> None:
         for response in responses:
@@ -70,11 +80,7 @@ def server(responses: Sequence[bytes], received: list[bytes]) -> Iterator[str]:
                 while connection.recv(65536):
                     pass
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond, args=[listener], daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        thread.join(10)
+    return listening(respond)
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:
@@ -92,7 +98,9 @@ class Session:
 
     def __enter__(self) -> "Session":
         self.server.__enter__()
-        self.client = new_client(self.server.url, self.clock, log=self.log_lines.append, workspace_id="w1")
+        self.client = new_client(
+            self.server.url, self.clock, log=self.log_lines.append, workspace_id="w1", body_limit=MIB
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,7 +162,7 @@ def test_launch_is_retried_after_503_or_429(fault: str, clock: VirtualClock) -> 
 
 
 LOSES = ["reset-after", "500", "502", "hang 0.01", "cut 10", "html 500", "html 503 after", "body {}", "json []",
-         'body {"message": "Service Unavailable"}', f"huge {BODY_LIMIT + 1}"]  # fmt: skip
+         'body {"message": "Service Unavailable"}', f"huge {MIB + 1}"]  # fmt: skip
 REFUSES = ["html 400 after", "html 403 after", "html 404 after", "redirect /v2/runs after"]  # not in Coval's form
 
 
@@ -170,36 +178,24 @@ def test_launch_is_uncertain_and_not_retried_without_a_response_of_coval(fault: 
 def test_interim_response_is_no_response_and_its_connection_is_closed(status: bytes, clock: VirtualClock) -> None:
     """The final response follows on the same connection; the next request must not read it as its own."""
     interim = b"HTTP/1.1 %b\r\nlink: </a>; rel=preload\r\n\r\n" % status
-    bodies = [b'{"run": {"run_id": "%b", "status": "PENDING"}}' % run_id for run_id in (b"r1", b"r2")]
-    finals = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     answered = threading.Event()
 
     def respond(listener: socket.socket) -> None:
         with contextlib.ExitStack() as connections:
-            for response in (interim, interim, finals[1]):
+            for response in (interim, interim, GOOD):
                 connection = connections.enter_context(listener.accept()[0])
                 connection.recv(65536)
                 connection.sendall(response)
             answered.wait(60)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond, args=[listener])
-        thread.start()
-        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock)
+    with listening(respond) as url:
+        client = new_client(url, clock)
         with pytest.raises(LaunchUncertain, match=status.decode()[:3]):
             launch(client, clock, 60)
-        assert run_through(client.get_run("r2", until=clock.now() + 60), clock).run_id == "r2"
+        assert run_through(client.get_run("r1", until=clock.now() + 60), clock).run_id == "r1"
         assert len(clock.slept) == 1, "the GET is retried after its interim response"
         answered.set()
-        thread.join()
         client.close()
-
-
-def test_launch_is_not_retried_after_deadline(clock: VirtualClock) -> None:
-    with Session(clock, "POST /runs #1 -> 503 retry-after=3600") as session, pytest.raises(Unavailable):
-        session.launch(patience=60)
-    assert session.launches == 0
-    assert clock.slept == [], "no pause begins that would end after the deadline"
 
 
 def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClock) -> None:
@@ -214,9 +210,15 @@ def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClo
 
 def test_launch_that_coval_puts_off_is_retried_until_deadline(clock: VirtualClock) -> None:
     patience = UNREACHED_TIME + 2 * LONGEST_BACKOFF
-    with Session(clock, "POST /runs -> 503") as session, pytest.raises(Unavailable):
-        session.launch(patience)
-    assert patience - LONGEST_BACKOFF <= clock.now() <= patience
+    with Session(clock, "POST /runs -> 503") as session:
+        with pytest.raises(Unavailable):
+            session.launch(patience)
+        assert patience - LONGEST_BACKOFF <= clock.now() <= patience
+        slept = [*clock.slept]
+    with Session(clock, "POST /runs -> 503 retry-after=3600") as session, pytest.raises(Unavailable):
+        session.launch(60)
+    assert clock.slept == slept, "no pause begins that would end after the deadline"
+    assert session.launches == 0
 
 
 @pytest.mark.parametrize(
@@ -233,16 +235,6 @@ def test_get_run_is_retried_after_transient_fault(fault: str, clock: VirtualCloc
     assert "Retrying in" in session.log_lines[0]
 
 
-@pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
-def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session:
-        run_id = session.launch().run_id
-        with pytest.raises(Unavailable):
-            session.get_run(run_id)
-    assert clock.slept == [60]
-    assert len(session.server.requests_seen) == 3, "the last poll is at the deadline"
-
-
 def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     with Session(clock, "GET /runs/* -> 500") as session:
         run_id = session.launch().run_id
@@ -254,10 +246,19 @@ def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     assert len(session.log_lines) == 5, "one line per minute"
 
 
-def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs/* -> huge {RUN_LIMIT + 1}") as session:
+@pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
+def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session, pytest.raises(Unavailable):
+        session.get_run(session.launched())
+    assert clock.slept == [60]
+    assert session.calls == ["GET", "GET"], "the last poll is at the deadline"
+
+
+def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coval_gate.coval.client.RUN_LIMIT", 2 * MIB)
+    with Session(clock, f"GET /runs/* -> huge {2 * MIB + 1}") as session:
         run_id = session.launch().run_id
-        with pytest.raises(TooLarge, match="more than 256 MiB") as caught:
+        with pytest.raises(TooLarge, match="more than 2 MiB") as caught:
             session.get_run(run_id)
     assert "metric_ids" in caught.value.advice
     assert len(session.server.requests_seen) == 2
@@ -265,7 +266,7 @@ def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> 
 
 
 def test_lists_of_runs_above_size_limit_are_fetched_in_smaller_pages(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs #1 -> huge {BODY_LIMIT + 1}") as session:
+    with Session(clock, f"GET /runs #1 -> huge {MIB + 1}") as session:
         for _ in range(MOST_RUNS + 5):
             session.world.launch(IDS)
             clock.sleep(1)
@@ -285,9 +286,9 @@ def test_lists_of_simulations_that_begin_together_both_find_the_older_address(cl
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /conversations/simulated -> huge {BODY_LIMIT + 1}") as session:
+    with Session(clock, f"GET /conversations/simulated -> huge {MIB + 1}") as session:
         run_id = session.launch().run_id
-        with pytest.raises(TooLarge, match="more than 32 MiB"):
+        with pytest.raises(TooLarge, match="more than 1 MiB"):
             run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
     sizes = [request.query.get("page_size") for request in session.server.requests_seen[1:]]
     assert sizes == ["1000", "100", "10", "1"]
@@ -309,25 +310,22 @@ def test_slow_response_times_out(what: str) -> None:
     ended = threading.Event()
 
     def drip(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(OSError):
+        with listener.accept()[0] as connection, contextlib.suppress(OSError):
             connection.recv(65536)
             for byte in DRIPS[what]:
                 connection.sendall(bytes([byte]))
                 if ended.wait(0.05):
                     return
+        drained.append(what)
 
+    drained: list[str] = []
     clock = SystemClock()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=drip, args=[listener])
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    with listening(drip) as url:
         client = new_client(url, clock, timeouts=Timeouts(connect=0.2, response=0.2, final=0.2))
         with pytest.raises((Unavailable, Rejected)):
             run_through(client.get_run("r1", until=clock.now()), clock)
-        assert thread.is_alive(), "the response has not ended"
+        assert not drained, "the response has not ended"
         ended.set()
-        thread.join()
         client.close()
 
 
@@ -340,28 +338,24 @@ def test_redirect_is_not_followed(clock: VirtualClock) -> None:
 
 def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
     """Some networks drop an idle connection without closing it: requests on it get no response."""
-    dropped = []
+    log_lines: list[str] = []
 
     def respond_once_per_connection(listener: socket.socket) -> None:
-        for _ in range(2):
-            connection, _ = listener.accept()
-            connection.recv(65536)
-            connection.sendall(GOOD)
-            dropped.append(connection)
+        with contextlib.ExitStack() as dropped:
+            for _ in range(2):
+                connection = dropped.enter_context(listener.accept()[0])
+                connection.recv(65536)
+                connection.sendall(GOOD)
+            ended.wait(60)
 
-    log_lines: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond_once_per_connection, args=[listener])
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    ended = threading.Event()
+    with listening(respond_once_per_connection) as url:
         client = new_client(url, clock, log=log_lines.append)
         for _ in range(2):
             run_through(client.get_run("r1", until=clock.now() + 60), clock)
             clock.sleep(30)
         client.close()
-        thread.join()
-    for connection in dropped:
-        connection.close()
+        ended.set()
     assert log_lines == []
 
 
