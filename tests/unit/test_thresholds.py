@@ -496,7 +496,8 @@ SLIPS = [
       for slip in ("rate YES", "rate[YES]", "rate: YES")),
     ("Resolved: rate >= 90%", "name the values in parentheses, as in rate(YES)", ""),
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
-      for slip, sign in (("=<", "<="), ("<==", "<="), ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
+      for slip, sign in (("=<", "<="), ("<==", "<="),
+                         ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
     ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
