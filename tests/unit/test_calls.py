@@ -338,36 +338,29 @@ def test_error_is_shared_and_a_refusal_is_remembered(coval: Coval, clock: Virtua
     assert [*coval.calls.values()] == [1, 1, 2]
 
 
-@with_faults("GET /personas/* #1-3 -> 500")
-def test_early_deadline_of_one_leg_ends_no_other_call(coval: Coval, clock: VirtualClock) -> None:
-    """The first leg has no time for a second attempt."""
-    deadlines = [clock.now(), *[clock.now() + 60] * (LEGS - 1)]
-    reads = [READS["persona"](client, until) for client, until in zip(coval.clients, deadlines, strict=True)]
+@with_faults("GET /personas/* #1-3 -> 500", "GET /metrics/* #1-2 -> 500")
+def test_deadline_of_one_leg_neither_ends_nor_delays_a_call_of_others(coval: Coval, clock: VirtualClock) -> None:
+    """The leg with the early deadline, the first one and then the last, has no time for a second attempt."""
+    late = [clock.now() + 3600] * (LEGS - 1)
+    reads = map(READS["persona"], coval.clients, [clock.now(), *late])
     first, *others = run(together(reads, clock), clock)
     assert isinstance(first, Unavailable)
     assert not any(isinstance(persona, Exception) for persona in others)
     assert [*coval.calls.values()] == [4], "one of its own, and three that the others share"
 
-
-@with_faults("GET /personas/* #1-2 -> 500")
-def test_late_deadline_of_others_delays_no_leg(coval: Coval, clock: VirtualClock) -> None:
-    deadlines = [*[clock.now() + 3600] * (LEGS - 1), clock.now()]
-
     def timed(client: Client, until: float) -> Procedure[float]:
         with suppress(Unavailable):
-            yield from READS["persona"](client, until)
+            yield from READS["metric"](client, until)
         return clock.now()
 
-    reads = map(timed, coval.clients, deadlines)
-    *_, last = run(together(reads, clock), clock)
-    assert last == 0
+    began = clock.now()
+    *_, last = run(together(map(timed, coval.clients, [*late, began]), clock), clock)
+    assert last == began
 
 
 def test_deadlines_of_legs_that_begin_together_are_alike(coval: Coval, clock: VirtualClock) -> None:
-    reads = [
-        READS["agent"](client, clock.now() + 5 + ALIKE * number / LEGS) for number, client in enumerate(coval.clients)
-    ]
-    run(together(reads, clock), clock)
+    deadlines = [clock.now() + 5 + ALIKE * number / LEGS for number in range(LEGS)]
+    run(together(map(READS["agent"], coval.clients, deadlines), clock), clock)
     assert [*coval.calls.values()] == [1]
 
 

@@ -83,10 +83,12 @@ def test_target_is_the_threshold_of_the_organization_or_else_the_condition(
         (target("bt", 1, lower=3), [1.0, 2.0, 3.0], [0.999, 3.001]),
         (target("nbt", 3, lower=1), [0.999, 3.001], [1.0, 2.0, 3.0]),
         (target("nbt", 1, lower=3), [0.999, 3.001], [1.0, 2.0, 3.0]),
-        (one_of("YES"), ["YES", " yes "], ["NO", "UNKNOWN", "YES!"]),
+        (one_of("YES"), ["YES", " yes "], ["NO", "UNKNOWN", "YES!", 1.0]),
         (one_of("YES", "UNKNOWN"), ["UNKNOWN", "unknown"], ["NO"]),
         (one_of("STRASSE"), ["straße"], []),
-        (none_of("NO"), ["YES", "UNKNOWN"], ["NO", "no"]),
+        (none_of("NO"), ["YES", "UNKNOWN"], ["NO", "no", 0.0]),  # a judge may return 0 instead of NO
+        (none_of("NO", "1"), ["YES"], [0.0]),
+        (none_of("1", "2"), [0.0], [1.0]),
         (one_of("0.9"), [0.9, "0.90"], [0.8]),
         (none_of("0.9"), [0.8, "YES"], [0.9, "9e-1"]),
         (one_of("billing"), [value_set("Billing", "refund")], [value_set("refund"), value_set()]),
@@ -105,14 +107,6 @@ def test_value_meets_target(target: Target, passing: list[Value], failing: list[
 def test_non_numeric_value_never_meets_numeric_target(operator: str) -> None:
     values: list[Value] = ["UNKNOWN", "", "nan", "1_000", "٣", value_set("1"), value_set()]
     assert [value for value in values if meets(target(operator, 1, lower=0), value)] == []
-
-
-def test_number_never_meets_nin_target_with_words() -> None:
-    """A judge that returns 0 instead of NO must not pass because 0 is not "NO"."""
-    assert not meets(none_of("NO"), 0.0)
-    assert not meets(none_of("NO", "1"), 0.0)
-    assert meets(none_of("1", "2"), 0.0)
-    assert not meets(one_of("YES"), 1.0)
 
 
 @pytest.mark.parametrize(
