@@ -41,12 +41,7 @@ def problems_with(**inputs: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-@pytest.mark.parametrize(
-    "written",
-    ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb2", '["a1", "b2", "a1"]'],
-)
-def test_list_is_parsed_from_json_commas_or_lines(written: str) -> None:
-    assert inputs_with(metric_ids=written).metric_ids == ("a1", "b2")
+LISTS = ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb2", '["a1", "b2", "a1"]']
 
 
 @pytest.mark.parametrize(
@@ -60,6 +55,7 @@ def test_list_is_parsed_from_json_commas_or_lines(written: str) -> None:
         ("check_interval", "", None),
         ("mode", "Launch", "launch"),
         ("metadata", '{"team": "voice", "n": [1, null]}', {"team": "voice", "n": [1, None]}),
+        *(("metric_ids", written, ("a1", "b2")) for written in LISTS),
         ("tags", '["a, b", "c"]', ("a, b", "c")),
         ("max_failed_simulations", "2", Allowance(2)),
         ("max_failed_simulations", "12.5%", Allowance(12.5, percent=True)),
@@ -113,8 +109,6 @@ def test_confidence_is_shown_as_percentage(written: str, shown: str) -> None:
         ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),
         ("max_failed_simulations", "-1", 'must be a whole number such as 2 or a percentage such as 5%; got "-1".'),
         ("api_base_url", "https://x:y", 'must be a URL such as https://api.coval.dev/v1; got "https://x:y".'),
-        ("api_base_url", "http://127.0.0.1.evil.example", "must use https to protect the API key; got "
-         '"http://127.0.0.1.evil.example". Write https://127.0.0.1.evil.example.'),
         ("api_base_url", "https://api.coval.dev/v1?x=1",
          "must not contain a user, password, query or fragment. Write https://api.coval.dev/v1."),
     ],
