@@ -230,9 +230,10 @@ MISTAKES: dict[str, str] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", MISTAKES, ids=MISTAKES.values())
-def test_mistake_has_its_line(text: str) -> None:
-    assert mistakes(text) == [MISTAKES[text]]
+def test_mistake_has_its_line(subtests: pytest.Subtests) -> None:
+    for text, mistake in MISTAKES.items():
+        with subtests.test(mistake):
+            assert mistakes(text) == [mistake]
 
 
 @pytest.mark.parametrize("name", REFUSED)

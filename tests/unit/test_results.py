@@ -121,45 +121,48 @@ WRONG_RESULTS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("read", "name", "value"),
-    [
-        *((read_run, "status", value) for value in (None, 7, "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41)),
-        *((read_launched, "run_id", value) for value in ("", "../x", "a b", 7, None, "x" * 65, "r1\n::error::")),
-        (read_run, "progress", 5),
-        *((read_run, "progress", counts(total, 1, 0)) for total in ("many", -1, True)),
-        (read_run, "agent_id", 7),
-        (read_run, "persona_id", "../x"),
-        (read_run, "create_time", 2026),
-        (read_run, "tags", "nightly"),
-        (read_run, "tags", ["nightly", None]),
-        (read_run, "metadata", []),
-        (read_run, "metadata", {"customer": "x"}),
-        *((read_run, "results", value) for value in WRONG_RESULTS),
-        (read_run, "metric_averages", [1.5]),
-        *((read_simulation, "simulation_id", id_) for id_ in (None, "", 5, "../x", "a b")),
-        *((read_simulation, "status", status) for status in (None, 7)),
-        (read_simulation, "test_case_id", 5),
-        (read_simulation, "mutation_name", []),
-        (read_simulation, "error_message", {}),
-        *((read_agent, "id", id_) for id_ in (None, 5, "../runs", "${{ x }}")),
-        *((read_agent, "metric_ids", ids) for ids in ("m1", ["m1", None])),
-        (read_test_case, "id", None),
-        (read_test_case, "description", 5),
-        (read_output, "metric_id", None),
-        (read_output, "status", 5),
-        (read_definition, "id", None),
-        (read_definition, "metric_type", 5),
-        (read_definition, TARGET, "gte"),
-        (read_definition, TARGET, []),
-        (read_definition, THRESHOLD, {"comparison_operator": ["gte"]}),
-        *((read_definition, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
-        *((read_definition, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
-    ],
-)
-def test_field_of_a_wrong_type_is_error(read: Callable[[dict[str, Any]], object], name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=r"^[a-z_]+: (missing|not an? )"):
-        read(REQUIRED[read] | {name: value})
+WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
+    *((read_run, "status", value) for value in (None, 7, "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41)),
+    *((read_launched, "run_id", value) for value in ("", "../x", "a b", 7, None, "x" * 65, "r1\n::error::")),
+    (read_run, "progress", 5),
+    *((read_run, "progress", counts(total, 1, 0)) for total in ("many", -1, True)),
+    (read_run, "agent_id", 7),
+    (read_run, "persona_id", "../x"),
+    (read_run, "create_time", 2026),
+    (read_run, "tags", "nightly"),
+    (read_run, "tags", ["nightly", None]),
+    (read_run, "metadata", []),
+    (read_run, "metadata", {"customer": "x"}),
+    *((read_run, "results", value) for value in WRONG_RESULTS),
+    (read_run, "metric_averages", [1.5]),
+    *((read_simulation, "simulation_id", id_) for id_ in (None, "", 5, "../x", "a b")),
+    *((read_simulation, "status", status) for status in (None, 7)),
+    (read_simulation, "test_case_id", 5),
+    (read_simulation, "mutation_name", []),
+    (read_simulation, "error_message", {}),
+    *((read_agent, "id", id_) for id_ in (None, 5, "../runs", "${{ x }}")),
+    *((read_agent, "metric_ids", ids) for ids in ("m1", ["m1", None])),
+    (read_test_case, "id", None),
+    (read_test_case, "description", 5),
+    (read_output, "metric_id", None),
+    (read_output, "status", 5),
+    (read_definition, "id", None),
+    (read_definition, "metric_type", 5),
+    (read_definition, TARGET, "gte"),
+    (read_definition, TARGET, []),
+    (read_definition, THRESHOLD, {"comparison_operator": ["gte"]}),
+    *((read_definition, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
+    *((read_definition, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
+]
+
+
+def test_field_of_a_wrong_type_is_error(subtests: pytest.Subtests) -> None:
+    for read, name, value in WRONG:
+        with (
+            subtests.test(f"{name}: {value}"),
+            pytest.raises(ValueError, match=r"^[a-z_]+: (missing|not an? )"),
+        ):
+            read(REQUIRED[read] | {name: value})
 
 
 @pytest.mark.parametrize(

@@ -42,32 +42,31 @@ UNSET = dict.fromkeys(["id", "comparison_operator", "target_float_upper", "targe
 FOUR, YES = condition("gte", target_float=4), condition("in", target_values=["YES"])
 
 
-@pytest.mark.parametrize(
-    ("own", "organization", "expected"),
-    [
-        (FOUR, None, target("gte", 4.0)),
-        (condition("gte", target_float=0), None, target("gte", 0.0)),
-        (condition(" LTE ", target_float=1.5), {}, target("lte", 1.5)),
-        (YES | {"target_float": None}, None, one_of("YES")),
-        (condition("bt", target_float=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
-        (condition("bt", target_float_upper=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
-        (condition("in", target_values=["NO"]), UNSET | YES, one_of("YES")),
-        (None, UNSET | YES, one_of("YES")),
-        (YES, condition("bt", target_float_upper=0.9, target_float_lower=0.5), target("bt", 0.9, lower=0.5)),
-        (FOUR, UNSET, target("gte", 4.0)),
-        (FOUR, {"comparison_operator": None, "target_float_upper": 3}, target("gte", 4.0)),
-        (None, {"comparison_operator": None, "target_float_upper": 3}, None),
-        ({}, None, None),
-        (condition(None, target_float=None, target_values=None), UNSET, None),
-        (condition(None, target_float=4), None, target("", 4.0)),
-        ({"target_values": ["YES"]}, None, target("", None, "YES")),
-        (None, condition("At least", target_float=4), target("at least", 4.0)),
-    ],
-)
-def test_target_is_the_threshold_of_the_organization_or_else_the_condition(
-    own: Any, organization: Any, expected: Target | None
-) -> None:
-    assert shown(own, organization) == expected
+SHOWN: list[tuple[Any, Any, Target | None]] = [
+    (FOUR, None, target("gte", 4.0)),
+    (condition("gte", target_float=0), None, target("gte", 0.0)),
+    (condition(" LTE ", target_float=1.5), {}, target("lte", 1.5)),
+    (YES | {"target_float": None}, None, one_of("YES")),
+    (condition("bt", target_float=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
+    (condition("bt", target_float_upper=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
+    (condition("in", target_values=["NO"]), UNSET | YES, one_of("YES")),
+    (None, UNSET | YES, one_of("YES")),
+    (YES, condition("bt", target_float_upper=0.9, target_float_lower=0.5), target("bt", 0.9, lower=0.5)),
+    (FOUR, UNSET, target("gte", 4.0)),
+    (FOUR, {"comparison_operator": None, "target_float_upper": 3}, target("gte", 4.0)),
+    (None, {"comparison_operator": None, "target_float_upper": 3}, None),
+    ({}, None, None),
+    (condition(None, target_float=None, target_values=None), UNSET, None),
+    (condition(None, target_float=4), None, target("", 4.0)),
+    ({"target_values": ["YES"]}, None, target("", None, "YES")),
+    (None, condition("At least", target_float=4), target("at least", 4.0)),
+]
+
+
+def test_target_is_the_threshold_of_the_organization_or_else_the_condition(subtests: pytest.Subtests) -> None:
+    for own, organization, expected in SHOWN:
+        with subtests.test(f"{own} {organization}"):
+            assert shown(own, organization) == expected
 
 
 @pytest.mark.parametrize(

@@ -112,41 +112,42 @@ def test_aggregate_of_run_has_no_metric() -> None:
         assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
 
 
-@pytest.mark.parametrize(
-    ("written", "bound"),
-    [
-        ("pass_rate >=95%", Bound(0.95)),
-        ("pass_rate >= 7 %", Bound(0.07)),
-        ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
-        ("pass_rate >= 0.95", Bound(0.95)),
-        ("pass_rate >= 1", Bound(1)),
-        ("pass_rate >= 1e-2", Bound(0.01)),
-        ("pass_rate >= 9.5e1%", Bound(0.95)),
-        ("pass_rate >= 0%", Bound(0)),
-        ("Latency: avg <1.5", Bound(1.5)),
-        ("Latency: avg < -3", Bound(-3)),
-        ("Latency: avg < +.5", Bound(0.5)),
-        ("Latency: avg < 5.", Bound(5)),
-        ("Latency: avg < 1E3", Bound(1000)),
-        ("Latency: avg < 1e-400", Bound(0)),
-        ("Latency: avg < 95", Bound(95)),
-        ("pass_rate >= baseline", Bound(0.0, "baseline")),
-        ("pass_rate >= Base", Bound(0.0, "base")),
-        ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
-        ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
-        ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
-        ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
-        ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
-        ("failed <= baseline + 2", Bound(2.0, "baseline")),
-    ],
-)
-def test_bound_is_a_share_a_number_or_refers_to_a_baseline(written: str, bound: Bound) -> None:
-    parsed = parse_one(written).bound
-    assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
-    assert parsed.factor == pytest.approx(bound.factor)
+BOUNDS: list[tuple[str, Bound]] = [
+    ("pass_rate >=95%", Bound(0.95)),
+    ("pass_rate >= 7 %", Bound(0.07)),
+    ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
+    ("pass_rate >= 0.95", Bound(0.95)),
+    ("pass_rate >= 1", Bound(1)),
+    ("pass_rate >= 1e-2", Bound(0.01)),
+    ("pass_rate >= 9.5e1%", Bound(0.95)),
+    ("pass_rate >= 0%", Bound(0)),
+    ("Latency: avg <1.5", Bound(1.5)),
+    ("Latency: avg < -3", Bound(-3)),
+    ("Latency: avg < +.5", Bound(0.5)),
+    ("Latency: avg < 5.", Bound(5)),
+    ("Latency: avg < 1E3", Bound(1000)),
+    ("Latency: avg < 1e-400", Bound(0)),
+    ("Latency: avg < 95", Bound(95)),
+    ("pass_rate >= baseline", Bound(0.0, "baseline")),
+    ("pass_rate >= Base", Bound(0.0, "base")),
+    ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
+    ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
+    ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
+    ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
+    ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
+    ("failed <= baseline + 2", Bound(2.0, "baseline")),
+]
+
+
+def test_bound_is_a_share_a_number_or_refers_to_a_baseline(subtests: pytest.Subtests) -> None:
+    for written, bound in BOUNDS:
+        with subtests.test(written):
+            parsed = parse_one(written).bound
+            assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
+            assert parsed.factor == pytest.approx(bound.factor)
 
 
 def test_blank_lines_and_comments_are_no_thresholds() -> None:
