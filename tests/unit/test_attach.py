@@ -47,28 +47,29 @@ def test_async_callables_are_handlers(module: Callable[[str], str], tmp_path: Pa
     assert callable(load(f"{module(text)}:{path}", str(tmp_path)))
 
 
-@pytest.mark.parametrize(
-    ("text", "path", "problem"),
-    [
-        ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
-        ("async def answer(): ...", "answer", "must take one argument, the connection."),
-        ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
-        ("answer = 1", "answer", "is no function."),
-        ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
-        ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
-        ("raise ValueError(chr(120) * 1_000_000)", "answer", "cannot be imported: ValueError: xxx"),
-        ("def (", "answer", "cannot be imported: SyntaxError: invalid syntax"),
-        ("import no_such_package", "answer", "Install it in the environment that coval-gate runs in."),
-    ],
-)
+UNUSABLE: list[tuple[str, str, str]] = [
+    ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
+    ("async def answer(): ...", "answer", "must take one argument, the connection."),
+    ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
+    ("answer = 1", "answer", "is no function."),
+    ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
+    ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
+    ("raise ValueError(chr(120) * 1_000_000)", "answer", "cannot be imported: ValueError: xxx"),
+    ("def (", "answer", "cannot be imported: SyntaxError: invalid syntax"),
+    ("import no_such_package", "answer", "Install it in the environment that coval-gate runs in."),
+]
+
+
 def test_what_is_no_handler_is_explained(
-    module: Callable[[str], str], tmp_path: Path, text: str, path: str, problem: str
+    module: Callable[[str], str], tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(Unusable) as caught:
-        load(f"{module(text)}:{path}", str(tmp_path))
-    assert problem in str(caught.value)
-    assert bool(caught.value.lines) == ("cannot be imported" in str(caught.value))
-    assert all(len(line) <= 300 for line in caught.value.lines)
+    for text, path, problem in UNUSABLE:
+        with subtests.test(problem):
+            with pytest.raises(Unusable) as caught:
+                load(f"{module(text)}:{path}", str(tmp_path))
+            assert problem in str(caught.value)
+            assert bool(caught.value.lines) == ("cannot be imported" in str(caught.value))
+            assert all(len(line) <= 300 for line in caught.value.lines)
 
 
 def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,37 +112,37 @@ def test_error_text_of_response_matches_golden_file(
 SSL = requests.exceptions.SSLError
 
 
-@pytest.mark.parametrize(
-    ("failure", "arrived"),
-    [
-        (requests.exceptions.ReadTimeout("…"), True),
-        (requests.exceptions.ConnectTimeout("…"), False),
-        (requests.exceptions.ProxyError("…"), False),
-        (SSL("bad record"), True),
-        (SSL("[SSL: WRONG_VERSION_NUMBER] wrong version number"), False),
-        (requests.exceptions.ChunkedEncodingError("…"), True),
-        (SSL("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), None),
-        (OSError("Could not find a suitable TLS CA certificate bundle, invalid path: /nowhere"), None),
-        (requests.exceptions.InvalidURL("…"), None),
-        (requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support."), None),
-        (SSL("[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"), None),
-    ],
-)
+FAILURES: list[tuple[Exception, bool | None]] = [
+    (requests.exceptions.ReadTimeout("…"), True),
+    (requests.exceptions.ConnectTimeout("…"), False),
+    (requests.exceptions.ProxyError("…"), False),
+    (SSL("bad record"), True),
+    (SSL("[SSL: WRONG_VERSION_NUMBER] wrong version number"), False),
+    (requests.exceptions.ChunkedEncodingError("…"), True),
+    (SSL("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), None),
+    (OSError("Could not find a suitable TLS CA certificate bundle, invalid path: /nowhere"), None),
+    (requests.exceptions.InvalidURL("…"), None),
+    (requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support."), None),
+    (SSL("[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"), None),
+]
+
+
 def test_connection_error_tells_whether_the_request_arrived_or_never_will(
-    failure: Exception, arrived: bool | None, client: Client, clock: VirtualClock
+    client: Client, clock: VirtualClock, subtests: pytest.Subtests
 ) -> None:
-    with requests_mock.Mocker() as coval:
-        coval.get(f"{ROOT}/runs/r1", exc=failure)
-        coval.post(f"{ROOT}/runs", exc=failure)
-        with pytest.raises(CovalError) as caught:
-            run(client.get_run("r1", until=clock.now()), clock)
-        assert getattr(caught.value, "arrived", None) is arrived
-        if arrived is None:
+    for failure, arrived in FAILURES:
+        with requests_mock.Mocker() as coval, subtests.test(repr(failure)):
+            coval.get(f"{ROOT}/runs/r1", exc=failure)
+            coval.post(f"{ROOT}/runs", exc=failure)
             with pytest.raises(CovalError) as caught:
-                run(client.launch_run(REQUEST, until=clock.now() + 3600, sent=lambda _: None), clock)
-            assert not isinstance(caught.value, (Unavailable, LaunchUncertain))
-            assert "was not sent" in caught.value.what
-            assert clock.slept == [], "it is not retried"
+                run(client.get_run("r1", until=clock.now()), clock)
+            assert getattr(caught.value, "arrived", None) is arrived
+            if arrived is None:
+                with pytest.raises(CovalError) as caught:
+                    run(client.launch_run(REQUEST, until=clock.now() + 3600, sent=lambda _: None), clock)
+                assert not isinstance(caught.value, (Unavailable, LaunchUncertain))
+                assert "was not sent" in caught.value.what
+                assert clock.slept == [], "it is not retried"
 
 
 @pytest.fixture
