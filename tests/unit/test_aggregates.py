@@ -100,9 +100,7 @@ def test_one_value_has_no_spread_and_never_passes() -> None:
 @pytest.mark.parametrize(
     ("value", "operator", "bound", "expected"),
     [
-        (2.7, "<", 1.5, -1.2),
         (1.0, "<=", 1.5, 0.5),
-        (0.4, ">=", 0.9, -0.5),
         (5.0, ">", 3.0, 2.0),
         (3.0, "==", 0.0, -3.0),
         (0.0, "==", 0.0, 0.0),

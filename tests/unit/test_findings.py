@@ -25,7 +25,7 @@ from baselines import (
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import MOST_CONTRIBUTORS, Cause, cause_of, findings_of
+from coval_gate.gate.findings import MOST_CONTRIBUTORS, Cause, findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Verdict
@@ -146,29 +146,6 @@ FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
 BROKEN: Cases = {**FINE, "a": ["NO"]}
 
 
-@pytest.mark.parametrize(
-    ("passing", "others", "before", "cause"),
-    [
-        (0, 0, (), None),
-        (1, 1, (), FLAKY),
-        (2, 3, (), FLAKY),
-        (1, 2, (), None),
-        (0, 0, (True,), OLD),
-        (0, 0, (False,), NEW),
-        (0, 0, (None,), None),
-        (0, 0, (None, True), None),
-        (0, 0, (None, False), NEW),
-        (0, 0, (True, False), NEW),
-        (1, 1, (True,), FLAKY),
-        (1, 1, (False,), FLAKY),
-    ],
-)
-def test_first_cause_that_fits_is_taken(
-    passing: int, others: int, before: tuple[bool | None, ...], cause: Cause | None
-) -> None:
-    assert cause_of(passing, others, before) is cause
-
-
 def ended(result: RunResult, **statuses: str) -> RunResult:
     """Return a run in which the conversations of these test cases ended with other statuses."""
     simulations = (one._replace(status=statuses.get(one.test_case_id, one.status)) for one in result.simulations)
@@ -198,6 +175,7 @@ def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any
                      {"a.0": NEW, "b.0": OLD, "c.0": OLD}, id="passed if most of its conversations did"),
         pytest.param(BROKEN, {**FINE, "a": [None]}, {"a.0": None}, id="no value in the baseline"),
         pytest.param({**FINE, "a": ["NO", "NO"]}, FINE, {"a.0": NEW, "a.1": NEW}, id="two of one test case"),
+        pytest.param({"a": ["NO", "YES"]}, {"a": ["NO"]}, {"a.0": FLAKY}, id="flaky before old"),
         pytest.param({"a": ["NO", "YES"], "b": ["NO", "NO"], "c": ["NO", "YES", "NO"], "d": ["NO", "YES", "YES"]}, None,
                      {**dict.fromkeys(("b.0", "b.1", "c.0", "c.2")), "a.0": FLAKY, "d.0": FLAKY},
                      id="most others of its variant pass"),
@@ -215,11 +193,22 @@ def test_what_cannot_be_compared_is_neither_old_nor_new(changes: dict[str, Any])
     assert causes(against(BROKEN, FINE, **changes)) == {"a.0": None}
 
 
-def test_old_failure_hides_none_of_a_metric_that_the_baseline_lacks() -> None:
-    slow: Cases = {"a": [9.0], "b": [1.0], "c": [1.0]}
-    now = also(run_of("now", BROKEN), run_of("now", slow, name="Latency", metric_id="l"))
+@pytest.mark.parametrize(
+    ("answer", "seconds", "cause"),
+    [("NO", 9.0, OLD), ("YES", 1.0, NEW), ("NO", 1.0, NEW), ("YES", 9.0, NEW), ("NO", None, None), (None, 1.0, NEW)],
+)
+def test_failure_is_old_only_if_all_that_it_misses_is(
+    answer: str | None, seconds: float | None, cause: str | None
+) -> None:
+    """Of two metrics that it misses, the baseline may lack one, or a value of one."""
+
+    def run(run_id: str, answer: str | None, seconds: float | None) -> RunResult:
+        one = run_of(run_id, {**FINE, "a": [answer]})
+        slow: Cases = {"a": [seconds], "b": [1.0], "c": [1.0]}
+        return also(one, run_of(run_id, slow, name="Latency", metric_id="l")) if seconds else one
+
     lines = f"{FIXED}\nLatency: max < 2\n? {COMPARED}"
-    assert causes(report_on(now, baseline_of(run_of("old", BROKEN)), lines)) == {"a.0": None}
+    assert causes(report_on(run("now", "NO", 9.0), baseline_of(run("old", answer, seconds)), lines)) == {"a.0": cause}
 
 
 def test_conversation_that_did_not_complete_has_the_cause_of_what_it_misses() -> None:

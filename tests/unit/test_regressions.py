@@ -37,64 +37,57 @@ def spread(count: int, *, more: float = 0.0) -> dict[str, list[Value | None]]:
     return {f"case{n:03}": [n / 10 + more] for n in range(count)}
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "threshold", "verdict", "trend"),
-    [
-        (yes(48, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
-        (yes(48, 50), yes(46, 50), RATE, Verdict.PASSED, "unchanged"),
-        (yes(46, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
-        (yes(48, 50), yes(45, 50), RATE, Verdict.FAILED, "worse"),
-        (yes(45, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
-        (numbers(1, 50), numbers(1, 50), "Resolved: p(90) <= baseline + 0.1", Verdict.PASSED, "unchanged"),
-        (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", Verdict.FAILED, "worse"),
-        (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: stdev <= baseline", Verdict.FAILED, "worse"),
-        (numbers(1, 50), numbers(1, 50), "Resolved: stdev <= baseline", Verdict.PASSED, "unchanged"),
-        (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", Verdict.FAILED, "worse"),
-        (yes(48, 50), yes(48, 50), "Resolved: count(NO) == baseline", Verdict.PASSED, "unchanged"),
-        (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", Verdict.PASSED, "improved"),
-        (yes(48, 50), yes(47, 50), "Resolved: count(NO) < baseline + 1", Verdict.FAILED, "worse"),
-        (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "unchanged"),
-        (yes(40, 50), yes(39, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "worse"),
-        (yes(9, 10), yes(9, 10), "Resolved: rate(YES) < baseline", Verdict.FAILED, "unchanged"),
-        (yes(9, 10), yes(9, 10), "Resolved: rate(YES) != baseline", Verdict.FAILED, "unchanged"),
-        (yes(9, 10), yes(10, 10), "Resolved: rate(YES) == baseline", Verdict.FAILED, "worse"),
-        (yes(9, 10), yes(10, 10), "Resolved: rate(YES) != baseline", Verdict.PASSED, "improved"),
-    ],
-)
-def test_without_confidence_the_numbers_decide(
-    before: Cases, now: Cases, threshold: str, verdict: Verdict, trend: str
-) -> None:
-    judgement = compared(now, before, threshold, confidence=None)
-    assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
+COUNTED = [
+    (yes(48, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
+    (yes(48, 50), yes(46, 50), RATE, Verdict.PASSED, "unchanged"),
+    (yes(46, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
+    (yes(48, 50), yes(45, 50), RATE, Verdict.FAILED, "worse"),
+    (yes(45, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
+    (numbers(1, 50), numbers(1, 50), "Resolved: p(90) <= baseline + 0.1", Verdict.PASSED, "unchanged"),
+    (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", Verdict.FAILED, "worse"),
+    (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: stdev <= baseline", Verdict.FAILED, "worse"),
+    (numbers(1, 50), numbers(1, 50), "Resolved: stdev <= baseline", Verdict.PASSED, "unchanged"),
+    (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", Verdict.FAILED, "worse"),
+    (yes(48, 50), yes(48, 50), "Resolved: count(NO) == baseline", Verdict.PASSED, "unchanged"),
+    (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", Verdict.PASSED, "improved"),
+    (yes(48, 50), yes(47, 50), "Resolved: count(NO) < baseline + 1", Verdict.FAILED, "worse"),
+    (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "unchanged"),
+    (yes(40, 50), yes(39, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "worse"),
+    (yes(9, 10), yes(9, 10), "Resolved: rate(YES) < baseline", Verdict.FAILED, "unchanged"),
+    (yes(9, 10), yes(9, 10), "Resolved: rate(YES) != baseline", Verdict.FAILED, "unchanged"),
+    (yes(9, 10), yes(10, 10), "Resolved: rate(YES) == baseline", Verdict.FAILED, "worse"),
+    (yes(9, 10), yes(10, 10), "Resolved: rate(YES) != baseline", Verdict.PASSED, "improved"),
+]
+WITH_CONFIDENCE = [
+    (yes(48, 50), yes(46, 50), RATE, Verdict.INCONCLUSIVE, "inconclusive"),
+    (yes(48, 50), yes(30, 50), RATE, Verdict.FAILED, "worse"),
+    (yes(30, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
+    (yes(285, 300), yes(285, 300), RATE, Verdict.PASSED, "unchanged"),
+    (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: avg <= baseline", Verdict.FAILED, "worse"),
+    (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: med <= baseline * 1.1", Verdict.FAILED, "worse"),
+    (numbers(1, 50, slower=2), numbers(2, 50), "Resolved: avg <= baseline", Verdict.PASSED, "improved"),
+    (numbers(1, 9), numbers(2, 9), "Resolved: p(95) <= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
+    # Fourteen points lower: that is a change, but not shown to be more than five points.
+    (yes(48, 50), yes(41, 50), RATE, Verdict.FAILED, "worse"),
+    (yes(48, 50), yes(41, 50), f"{EVEN} - 14pp", Verdict.INCONCLUSIVE, "worse"),
+    (yes(48, 50), yes(41, 50), f"{EVEN} - 30pp", Verdict.PASSED, "worse"),
+    (spread(40), spread(40, more=0.31), "Resolved: avg <= baseline + 0.3", Verdict.FAILED, "worse"),
+    (spread(40), spread(40, more=0.29), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
+    # An improvement that was asked for has to be ruled out, whatever the change is.
+    (yes(48, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.FAILED, "worse"),
+    (yes(41, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.INCONCLUSIVE, "inconclusive"),
+    (yes(41, 50), yes(48, 50), f"{EVEN} + 30pp", Verdict.FAILED, "improved"),
+]
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "threshold", "verdict", "trend"),
-    [
-        (yes(48, 50), yes(46, 50), RATE, Verdict.INCONCLUSIVE, "inconclusive"),
-        (yes(48, 50), yes(30, 50), RATE, Verdict.FAILED, "worse"),
-        (yes(30, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
-        (yes(285, 300), yes(285, 300), RATE, Verdict.PASSED, "unchanged"),
-        (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: avg <= baseline", Verdict.FAILED, "worse"),
-        (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: med <= baseline * 1.1", Verdict.FAILED, "worse"),
-        (numbers(1, 50, slower=2), numbers(2, 50), "Resolved: avg <= baseline", Verdict.PASSED, "improved"),
-        (numbers(1, 9), numbers(2, 9), "Resolved: p(95) <= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
-        # Fourteen points lower: that is a change, but not shown to be more than five points.
-        (yes(48, 50), yes(41, 50), RATE, Verdict.FAILED, "worse"),
-        (yes(48, 50), yes(41, 50), f"{EVEN} - 14pp", Verdict.INCONCLUSIVE, "worse"),
-        (yes(48, 50), yes(41, 50), f"{EVEN} - 30pp", Verdict.PASSED, "worse"),
-        (spread(40), spread(40, more=0.31), "Resolved: avg <= baseline + 0.3", Verdict.FAILED, "worse"),
-        (spread(40), spread(40, more=0.29), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
-        # An improvement that was asked for has to be ruled out, whatever the change is.
-        (yes(48, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.FAILED, "worse"),
-        (yes(41, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.INCONCLUSIVE, "inconclusive"),
-        (yes(41, 50), yes(48, 50), f"{EVEN} + 30pp", Verdict.FAILED, "improved"),
-    ],
+    ("before", "now", "threshold", "verdict", "trend", "confidence"),
+    [*((*row, None) for row in COUNTED), *((*row, 0.95) for row in WITH_CONFIDENCE)],
 )
 def test_change_is_shown_and_margin_is_counted(
-    before: Cases, now: Cases, threshold: str, verdict: Verdict, trend: str
+    before: Cases, now: Cases, threshold: str, verdict: Verdict, trend: str, confidence: float | None
 ) -> None:
-    judgement = compared(now, before, threshold)
+    judgement = compared(now, before, threshold, confidence=confidence)
     assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
 
 
