@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines import baseline_of, run_of
 from coval_gate.base.text import within_letters
-from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, Value
+from coval_gate.coval.model import RunResult, Target, Value
 from coval_gate.gate.criteria import Criteria, doubts
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Baseline, BaselineRun
 from coval_gate.gate.values import Vocabulary, equals, impossible
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
-from coval_gate.inputs.fields import Allowance, BaselineSource
+from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import advice, doubt_lines, reason, title
 from coval_gate.report.wording.checks import actual_text
@@ -37,13 +37,9 @@ def run_with(
     run_id: str = "r1",
 ) -> RunResult:
     """Return a run with these values of a metric M; `mutations` are dealt to the simulations in turn."""
-    simulations = tuple(
-        Simulation(id=f"{run_id}s{n}", status="COMPLETED", test_case_id=f"t{n}", mutation=mutations[n % len(mutations)])
-        for n, _ in enumerate(values)
-    )
-    by_id = {simulation.id: value for simulation, value in zip(simulations, values, strict=True)}
-    metric = Metric(id="m", name="M", values=by_id, defined=defined, target=target)
-    return RunResult(run_id=run_id, expected=len(values), simulations=simulations, metrics=(metric,))
+    run = run_of(run_id, {f"t{n}": [value] for n, value in enumerate(values)}, name="M", target=target)
+    dealt = (one._replace(mutation=mutations[n % len(mutations)]) for n, one in enumerate(run.simulations))
+    return run._replace(simulations=tuple(dealt), metrics=(run.metrics[0]._replace(defined=defined),))
 
 
 def judge_values(
@@ -52,9 +48,7 @@ def judge_values(
     criteria = Criteria(
         max_failed=Allowance(0), thresholds=parse_thresholds(threshold), use_metric_targets="target" in given
     )
-    source = BaselineSource(kind="branch", name="main")
-    earlier = BaselineRun(run=Run(run_id="r0", status="COMPLETED"), result=run_with(baseline, run_id="r0"))
-    against = Baseline(source=source, runs=(earlier,)) if baseline else None
+    against = baseline_of(run_with(baseline, run_id="r0")) if baseline else None
     return judge(run_with(values, **given), criteria, baseline=against)
 
 
