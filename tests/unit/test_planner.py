@@ -1,7 +1,7 @@
 """The planner, and the gate before the launch, say how many test cases a threshold needs to be decided."""
 
 import re
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -80,10 +80,12 @@ def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixt
     assert message in capsys.readouterr().err
 
 
-def test_the_module_runs() -> None:
-    command = [sys.executable, "-m", "coval_planner", "pass_rate >= 50%"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("pass_rate >= 50%, with a confidence of 95%\n")
+def test_the_module_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `make plan`, the threshold comes from the environment."""
+    monkeypatch.setenv("PLAN_INPUTS", "pass_rate >= 50%")
+    monkeypatch.setattr(sys, "argv", ["plan", "--confidence", "90%"])
+    runpy.run_path(str(Path(tables.__file__).with_name("__main__.py")), run_name="__main__")
+    assert capsys.readouterr().out.startswith("pass_rate >= 50%, with a confidence of 90%\n")
 
 
 @pytest.mark.parametrize(
