@@ -34,7 +34,7 @@ from hostile import HARMLESS, report_of
 from readers import MarkdownPage
 from rendering import composed, marker, page_of, summary
 from reports import RUN_URL, example_reports, simulation, with_leg
-from support import VirtualClock, host_of, runtime
+from support import VirtualClock, runtime
 
 ALL = {"commit_status": "Voice", "check_run": "Voice gate", "comment": "always"}
 SHA = "a" * 40
@@ -207,16 +207,6 @@ def test_comment_is_neither_announced_nor_closed_and_needs_pull_request(
     assert len(notebook.lines) == (not log and not fails)
     assert notebook.state == {}
     assert not Process(notebook, inputs).is_open
-
-
-def test_host_with_only_a_log_says_what_it_leaves_out() -> None:
-    stream = io.StringIO()
-    step = Process(Notebook())
-    step.pages = PagePublisher(host_of(PlainHost, stream), runtime(step.clock))
-    step.announce()
-    step.conclude()
-    note = "Skipping comment, commit status and check run: the job has no GitHub repository."
-    assert stream.getvalue().splitlines() == [f"Notice: {note}"]
 
 
 class ImpatientClock(VirtualClock):
