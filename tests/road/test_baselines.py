@@ -2,16 +2,18 @@
 
 import json
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
 
 import pytest
 
-from coval_gate.base.schedule import Procedure, run
+from coval_gate.base.schedule import run
 from coval_gate.base.times import COLLECTING, PREPARING, TREND
 from coval_gate.ci.host import Context
-from coval_gate.coval.client import Client
-from coval_gate.coval.model import Metric, Run, RunResult, TrendRun
+from coval_gate.coval.client import Session
+from coval_gate.coval.model import Run, RunResult, TrendRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
@@ -49,37 +51,39 @@ class Past(Nights):
         context: Context = HERE,
     ) -> Baseline:
         """Find the baseline of the newest run, or `of` the one with that id."""
-        clock = self.clock
-        with Server(self.world) as server:
-            client = new_client(server.url, clock)
-            judged, result = run(_judged(client, of or self.world.runs[-1].run_id), clock)
-            server.requests_seen.clear()
-            for fault in faults:
-                server.faults.add(fault)
-            ages = {} if source.startswith("tag:") else {"baseline_max_age": f"{days}d"}
-            inputs = {"baseline": source, "thresholds": thresholds, **ages}
-            session = new_session(client, clock, deadline=clock.now() + patience, **inputs)
+        inputs = {"baseline": source, "thresholds": thresholds}
+        inputs |= {} if source.startswith("tag:") else {"baseline_max_age": f"{days}d"}
+        with self._session(of, *faults, patience=patience, **inputs) as (session, judged, result):
             criteria = Criteria.from_inputs(session.inputs)
             subject = Subject(run=judged, result=result, request=None, context=context, criteria=criteria)
-            baseline = run(baseline_of(session, subject, over_since=clock.now()), clock)
-            assert baseline is not None
-            self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
+            baseline = run(baseline_of(session, subject, over_since=self.clock.now()), self.clock)
+        assert baseline is not None
         return baseline
 
     def trend(self, *faults: str, of: str = "", baseline: str = "") -> tuple[TrendRun, ...]:
         """Return the runs before the newest one, or before the run with the id `of`, which one call reads."""
-        clock = self.clock
+        with self._session(of, *faults, patience=TREND, baseline=baseline) as (session, newest, result):
+            latency = tuple(metric for metric in result.metrics if metric.id == catalogue.LATENCY.id)
+            trend = run(fetch_trend(session, newest, result._replace(metrics=latency)), self.clock)
+        assert not trend or self.requests == ["GET /runs"]
+        return trend
+
+    @contextmanager
+    def _session(
+        self, of: str, *faults: str, patience: float, **inputs: str
+    ) -> Generator[tuple[Session, Run, RunResult]]:
+        """Yield a session, and the newest run, or the one with the id `of`, as a step in mode wait sees it."""
+        clock, run_id = self.clock, of or self.world.runs[-1].run_id
         with Server(self.world) as server:
             client = new_client(server.url, clock)
-            newest = run(client.get_run(of or self.world.runs[-1].run_id, until=1e9), clock)
+            shown = run(client.get_run(run_id, until=1e9), clock)
+            simulations = run(client.list_simulations(run_id, until=1e9), clock)
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            session = new_session(client, clock, deadline=clock.now() + TREND, baseline=baseline)
-            result = RunResult(newest.run_id, (), metrics=(Metric(catalogue.LATENCY.id, "Latency"),))
-            trend = run(fetch_trend(session, newest, result), clock)
-        assert not trend or [request.path for request in server.requests_seen] == ["/v1/runs"]
-        return trend
+            session = new_session(client, clock, deadline=clock.now() + patience, **inputs)
+            yield session, shown, RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
+            self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
 
     def ids(self, source: str, *faults: str, **given: Any) -> list[str]:
         """Return the ids of the runs that are the baseline."""
@@ -91,13 +95,6 @@ class Past(Nights):
         assert baseline.runs == ()
         assert baseline.missing is not None
         return baseline.missing
-
-
-def _judged(client: Client, run_id: str) -> Procedure[tuple[Run, RunResult]]:
-    """Return a run as a step in mode wait sees it."""
-    shown = yield from client.get_run(run_id, until=1e9)
-    simulations = yield from client.list_simulations(run_id, until=1e9)
-    return shown, RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
 
 
 @pytest.fixture
@@ -138,21 +135,16 @@ def test_run_that_does_not_fit_is_no_baseline(past: Past) -> None:
     assert past.missing("branch:Main") == NONE
 
 
-def test_run_of_other_repository_or_of_same_workflow_run_is_no_baseline_of_branch(past: Past) -> None:
-    first, second, _ = past.launch(), past.launch(), past.launch()
+def test_later_run_and_one_of_other_repository_or_same_workflow_run_is_no_baseline_of_a_branch(past: Past) -> None:
+    first, second, third = (past.launch(tags="stable") for _ in range(3))
     assert past.ids("branch:main", context=HERE._replace(run_id="1002")) == [first]
     assert past.ids("branch:main", context=HERE._replace(run_id="")) == [second]
     assert past.missing("branch:main", context=HERE._replace(repository="acme/other")) == NONE
     unknown = past.missing("branch:main", context=Context())
     assert (unknown.kind, past.requests) == ("unreadable", [])
     assert "repository of the branch is not known" in unknown.text
-
-
-def test_later_run_and_run_itself_are_no_baseline_of_a_branch(past: Past) -> None:
-    own = past.launch(tags="stable")
-    later = past.launch(tags="stable")
-    assert past.missing("branch:main", of=own) == NONE
-    assert past.ids("tag:stable", of=own) == [later]  # a tag stands still, whatever is compared with it
+    assert past.missing("branch:main", of=first) == NONE
+    assert past.ids("tag:stable", of=first) == [third]  # a tag stands still, whatever is compared with it
 
 
 def test_old_runs_are_no_baseline_but_a_tag_does_not_age(past: Past) -> None:
@@ -229,7 +221,9 @@ def test_runs_that_show_nothing_are_no_baseline(run_step: RunStep, clock: Virtua
 PATHS = ("/runs", "/runs/*", "/conversations/simulated")
 
 
-def test_hiccup_does_not_cost_the_baseline_and_an_outage_does_at_the_deadline(past: Past, clock: VirtualClock) -> None:
+def test_hiccup_does_not_cost_the_baseline_an_outage_does_at_the_deadline_and_a_refusal_at_once(
+    past: Past, clock: VirtualClock
+) -> None:
     run_id = past.launch()
     past.launch()
     hiccups = [f"GET {path} #1-2 -> {fault}" for path, fault in zip(PATHS, ("503", "cut", "body {}"), strict=True)]
@@ -239,6 +233,15 @@ def test_hiccup_does_not_cost_the_baseline_and_an_outage_does_at_the_deadline(pa
         began = clock.now()
         missing = past.missing("branch:main", f"GET {path} -> 503", patience=60)
         assert (missing.kind, missing.text[-1], clock.now() - began) == ("unreadable", ".", 60)
+    older = "GET /simulations -> "  # the older address of the list of simulations
+    for faults, told in (
+        (["GET /runs -> 403"], "runs:read"),
+        (["GET /conversations/* -> 403", f"{older}403"], "simulated-conversations:read"),
+        (["GET /conversations/* -> 404", f"{older}404"], "/simulations returned 404"),
+    ):
+        began = clock.now()
+        missing = past.missing("branch:main", *faults)
+        assert (missing.kind, told in missing.text, clock.now()) == ("unreadable", True, began), missing.text
 
 
 def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
@@ -253,23 +256,6 @@ def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunSte
     ]
     missing = past.missing("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
     assert missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
-
-
-@pytest.mark.parametrize(
-    ("faults", "told"),
-    [
-        (["GET /runs -> 403"], "runs:read"),
-        (["GET /conversations/* -> 403", "GET /simulations -> 403"], "simulated-conversations:read"),
-        (["GET /conversations/* -> 404", "GET /simulations -> 404"], "/simulations returned 404"),
-    ],
-    ids=str,
-)
-def test_refused_call_is_named_at_once(faults: list[str], told: str, past: Past, clock: VirtualClock) -> None:
-    past.launch()
-    past.launch()
-    began = clock.now()
-    missing = past.missing("branch:main", *faults)
-    assert (missing.kind, told in missing.text, clock.now()) == ("unreadable", True, began), missing.text
 
 
 # What distinguishes the runs
@@ -300,22 +286,16 @@ def test_changes_since_the_baseline_are_found(past: Past) -> None:
     assert (earlier.changed_persona, earlier.unchecked) == (True, ())
 
 
-def test_without_fingerprint_changes_of_test_cases_show_in_their_times(past: Past) -> None:
+def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
+    """Without a fingerprint, changes of test cases show in their times."""
+    past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
     past.launch(baseline="")
     past.world.edits.change(CASES[2], description="Only another label")
     past.launch()
     (earlier,) = past.find("branch:main").runs
-    assert (earlier.changed_cases, earlier.unchecked) == (frozenset({CASES[2]}), ("persona",))
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset({CASES[2]}), ("persona", "metrics"))
     (earlier,) = past.find("branch:main", "GET /test-cases -> 403").runs
-    assert (earlier.changed_cases, earlier.unchecked) == (frozenset(), ("test_cases", "persona"))
-
-
-def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
-    past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
-    past.launch()
-    past.launch()
-    (earlier,) = past.find("branch:main").runs
-    assert earlier.unchecked == ("persona", "metrics")
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset(), ("test_cases", "persona", "metrics"))
     began = clock.now()
     outages = ("GET /test-cases -> 503", "GET /conversations/simulated/*/metrics -> 503")
     (earlier,) = past.find("branch:main", *outages).runs
@@ -362,14 +342,6 @@ def test_launch_does_not_wait_long_for_what_cannot_be_read(past: Past, clock: Vi
     assert result.log.count("Could not look up the baseline before the launch: ") == 1
     assert len([line for line in result.log.splitlines() if "could not be read" in line]) == 1
     assert not [warning for warning in result.annotations("warning") if "no effect" in warning.data]
-
-
-def test_lost_and_repeated_launch_sends_same_fingerprint(past: Past) -> None:
-    past.night("passing", "POST /runs #1 -> reset-before", mode="launch", baseline="branch:main")
-    seen = past.server.requests_seen
-    first, again = [request.json["metadata"]["customer"] for request in seen if request.method == "POST"]
-    assert first == again
-    assert NAME in first
 
 
 @pytest.mark.parametrize("mode", ["run", "launch"])

@@ -70,12 +70,12 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Finds:
 
 
 @pytest.mark.parametrize("source", PHRASES)
-def test_newest_run_is_judged_and_waited_for(source: str, nights: Finds) -> None:
+def test_newest_run_is_judged_and_waited_for_and_no_older_one_passes_in_its_place(source: str, nights: Finds) -> None:
     older = nights.put(source)
-    newest = nights.put(source, hours=0)
+    newest = nights.put(source, "run-failed" if source == TAG else "failing", hours=0)
     assert nights.world.unfinished
-    result = nights.judge(source)
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("passed", newest)
+    result = nights.judge(source, thresholds="Latency: avg < 1.5")
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("failed", newest)
     line = f"Found run {newest} of 2026-01-01 02:00 UTC, the newest {PHRASES[source]}: https://app.coval.dev/runs/"
     assert f"\n{line}{newest}\n" in result.log
     assert "Taking over" not in result.log
@@ -85,20 +85,17 @@ def test_newest_run_is_judged_and_waited_for(source: str, nights: Finds) -> None
     assert (nights.calls("/runs"), nights.calls(f"/scheduled-runs/{SCHEDULE.id}/runs")) in ((1, 0), (0, 1))
 
 
-@pytest.mark.parametrize(("source", "scenario"), [(TAG, "cancelled"), (SCHEDULED, "failing")])
-def test_failed_newest_run_is_red(source: str, scenario: str, nights: Finds) -> None:
-    nights.put(source)
-    newest = nights.put(source, scenario)
-    result = nights.judge(source, thresholds="Latency: avg < 1.5")
-    verdict = "cancelled" if scenario == "cancelled" else "failed"
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == (verdict, newest)
-
-
 @pytest.mark.parametrize("source", [TAG, SCHEDULED])
-def test_signal_leaves_the_run_alone(source: str, nights: Finds, clock: VirtualClock) -> None:
+def test_nothing_cancels_the_run(source: str, nights: Finds, clock: VirtualClock) -> None:
     newest = nights.put(source, "stuck")
+    late = nights.judge(source, max_wait_time="600", cancel_on_timeout="true")
+    assert late.outputs["verdict"] == "timed_out"
+    (warning,) = late.annotations("warning")
+    assert warning.data == f"cancel_on_timeout has no effect: a run that is found by {source} is never cancelled."
+    refused = nights.judge(source, f"GET /runs/{newest} #4- -> 403")
+    assert refused.outputs["verdict"] == "error"
     clock.at(clock.now() + 60, clock.interrupt)
-    result = nights.judge(source, cancel_on_interrupt="true", cancel_on_timeout="true")
+    result = nights.judge(source, cancel_on_interrupt="true")
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("cancelled", newest)
     assert result.outputs["reason"] == "The step was interrupted; the run continues in Coval."
     assert run_post_step(result, nights.world, INPUT_MODE="wait", INPUT_RUN_ID=source) == ""
@@ -107,17 +104,6 @@ def test_signal_leaves_the_run_alone(source: str, nights: Finds, clock: VirtualC
     searching = nights.judge(source, f"GET {LISTS[source]} -> 503")
     assert (searching.outputs["verdict"], searching.outputs["run_id"]) == ("cancelled", "")
     assert nights.world.get_run(newest)["run"]["status"] == "IN PROGRESS"
-
-
-def test_neither_time_out_nor_error_cancels_the_run(nights: Finds) -> None:
-    newest = nights.put(TAG, "stuck")
-    late = nights.judge(TAG, max_wait_time="600", cancel_on_timeout="true")
-    assert late.outputs["verdict"] == "timed_out"
-    (warning,) = late.annotations("warning")
-    assert warning.data == "cancel_on_timeout has no effect: a run that is found by tag:nightly is never cancelled."
-    refused = nights.judge(TAG, f"GET /runs/{newest} #4- -> 403")
-    assert refused.outputs["verdict"] == "error"
-    assert nights.world.unfinished
 
 
 @pytest.mark.parametrize(("source", "days"), [(BRANCH, -30), (SCHEDULED, 30)])
@@ -175,9 +161,6 @@ def test_branch_without_known_repository_is_error(nights: Finds) -> None:
     )
 
 
-SCHEDULE_PATH = f"/scheduled-runs/{SCHEDULE.id}/runs"
-
-
 @pytest.mark.parametrize(
     ("source", "fault", "advice"),
     [
@@ -189,7 +172,7 @@ SCHEDULE_PATH = f"/scheduled-runs/{SCHEDULE.id}/runs"
 def test_refused_list_is_error(source: str, fault: str, advice: str, nights: Finds) -> None:
     nights.put(source)
     result = nights.judge(source, f"GET {LISTS[source]} -> {fault}")
-    path = SCHEDULE_PATH if source == SCHEDULED else "/runs"
+    path = f"/scheduled-runs/{SCHEDULE.id}/runs" if source == SCHEDULED else "/runs"
     reason = f"Could not look up run_id {source}: GET {path} returned {fault.removeprefix('html ')}"
     assert (result.outputs["verdict"], result.outputs["reason"][: len(reason)]) == ("error", reason)
     assert advice in result.log
@@ -313,10 +296,9 @@ def test_schedule_finds_each_persona(nights: Finds) -> None:
         run_id = nights.found(SCHEDULED, persona_id=persona_id)
         assert run_id in ids
         assert nights.world.get_run(run_id)["run"]["persona_id"] == persona_id
-    result = nights.judge(SCHEDULED, persona_id="persona000000000000003")
-    assert result.outputs["reason"] == (
+    assert nights.judge(SCHEDULED, persona_id="persona000000000000003").outputs["reason"] == (
         f"Coval lists no run of agent {IDS['agent_id']}, persona persona000000000000003 and test set passing1 "
-        f"of scheduled run {SCHEDULE.id}."
+        f"{PHRASES[SCHEDULED]}."
     )
 
 
