@@ -53,6 +53,12 @@ class Finds(Nights):
         """Return the run that is judged."""
         return self.judge(source, *faults, **given).outputs["run_id"]
 
+    def error(self, source: str, *faults: str, **given: Any) -> str:
+        """Return why no run is judged, and what to do about it."""
+        result = self.judge(source, *faults, **given)
+        assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
+        return result.annotations("error")[0].data
+
     def calls(self, path: str) -> int:
         """Return how often the last step has read a path."""
         return sum(request.path.removeprefix("/v1") == path for request in self.server.requests_seen)
@@ -113,13 +119,11 @@ def test_newest_run_that_is_too_old_is_error(source: str, days: int, nights: Fin
     newest = nights.put(source, hours=23)
     assert nights.found(source) == newest
     clock.sleep(2 * HOUR)
-    result = nights.judge(source)
-    too_old = f"The newest run {PHRASES[source]}, {newest}, is 25 h old, more than run_max_age (24h)."
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-    assert result.outputs["reason"] == too_old
+    too_old = f"The newest run {PHRASES[source]}, {newest}, is 25 h old, more than run_max_age (24h).\n"
+    assert nights.error(source).startswith(too_old)
     assert nights.judge(source, run_max_age="26h").outputs["verdict"] == "passed"
     clock.sleep(48 * HOUR)
-    assert "is 3 days old" in nights.judge(source).outputs["reason"]
+    assert "is 3 days old" in nights.error(source)
 
 
 def test_run_of_the_future_is_not_new(nights: Finds) -> None:
@@ -127,10 +131,8 @@ def test_run_of_the_future_is_not_new(nights: Finds) -> None:
     future = {"create_time": "9999-01-01T00:00:00Z"}
     shown = json.dumps({"run": nights.world.get_run(run_id)["run"] | future})
     listed = json.dumps({"runs": [row | future for row in nights.listed(TAG)]})
-    result = nights.judge(TAG, f"GET /runs -> json {listed}", f"GET /runs/{run_id} -> json {shown}")
-    assert result.outputs["verdict"] == "error"
     text = f"The newest run {PHRASES[TAG]}, {run_id}, was created at 9999-01-01T00:00:00Z, which is later than"
-    assert result.outputs["reason"].startswith(text)
+    assert text in nights.error(TAG, f"GET /runs -> json {listed}", f"GET /runs/{run_id} -> json {shown}")
 
 
 def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
@@ -140,11 +142,9 @@ def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
     nights.put(BRANCH, tags="night", pull_request=True)
     nights.put(BRANCH, agent_id=OTHER_AGENT)
     for source in (TAG, BRANCH):
-        result = nights.judge(source)
-        assert result.outputs["verdict"] == "error"
-        assert result.outputs["reason"] == f"Coval lists no run of {SHOWN_IDS} {PHRASES[source]}."
-        what_to_do = "Check run_id, agent_id, persona_id and test_set_id. If they are right, launch such a run first."
-        assert what_to_do in result.log
+        error = nights.error(source)
+        assert error.startswith(f"Coval lists no run of {SHOWN_IDS} {PHRASES[source]}.\n")
+        assert "Check run_id, agent_id, persona_id and test_set_id. If they are right, launch such a run" in error
     fitting = nights.put(BRANCH)
     newest = nights.put(TAG, pull_request=True)
     nights.put(TAG, test_set_id="passing2")
@@ -155,10 +155,8 @@ def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
 
 def test_branch_without_known_repository_is_error(nights: Finds) -> None:
     nights.put(BRANCH)
-    result = nights.judge(BRANCH, env={"GITHUB_REPOSITORY": ""})
-    assert result.outputs["reason"] == (
-        "run_id branch:main cannot be looked up: the repository of the branch is not known."
-    )
+    what = "run_id branch:main cannot be looked up: the repository of the branch is not known."
+    assert what in nights.error(BRANCH, env={"GITHUB_REPOSITORY": ""})
 
 
 @pytest.mark.parametrize(
@@ -171,20 +169,18 @@ def test_branch_without_known_repository_is_error(nights: Finds) -> None:
 )
 def test_refused_list_is_error(source: str, fault: str, advice: str, nights: Finds) -> None:
     nights.put(source)
-    result = nights.judge(source, f"GET {LISTS[source]} -> {fault}")
+    error = nights.error(source, f"GET {LISTS[source]} -> {fault}")
     path = f"/scheduled-runs/{SCHEDULE.id}/runs" if source == SCHEDULED else "/runs"
-    reason = f"Could not look up run_id {source}: GET {path} returned {fault.removeprefix('html ')}"
-    assert (result.outputs["verdict"], result.outputs["reason"][: len(reason)]) == ("error", reason)
-    assert advice in result.log
+    assert f"Could not look up run_id {source}: GET {path} returned {fault.removeprefix('html ')}" in error
+    assert advice in error
     assert nights.calls(path) == (1 if source == SCHEDULED else 2)  # with the filter for tags, and without
 
 
 def test_schedule_that_does_not_exist_is_error(nights: Finds) -> None:
-    result = nights.judge("schedule:nowhere000000000000001")
-    assert result.outputs["verdict"] == "error"
-    assert "there is no scheduled run 'nowhere000000000000001'" in result.outputs["reason"]
-    assert "Check run_id: it must exist in the organization and workspace of the API key." in result.log
-    assert "The API key needs the permission scheduled-runs:read." in result.log
+    error = nights.error("schedule:nowhere000000000000001")
+    assert "there is no scheduled run 'nowhere000000000000001'" in error
+    assert "Check run_id: it must exist in the organization and workspace of the API key." in error
+    assert "The API key needs the permission scheduled-runs:read." in error
 
 
 @pytest.mark.parametrize("source", [BRANCH, SCHEDULED])
@@ -195,9 +191,7 @@ def test_short_outage_is_survived_and_lasting_one_is_error(source: str, nights: 
     assert nights.found(source, *faults) == newest
     assert nights.judge(source, f"GET /runs/{newest} -> 403").outputs["verdict"] == "error"
     began = clock.now()
-    result = nights.judge(source, f"GET {LISTS[source]} -> 503")
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-    assert result.outputs["reason"].startswith(f"Could not look up run_id {source}: ")
+    assert f"Could not look up run_id {source}: " in nights.error(source, f"GET {LISTS[source]} -> 503")
     assert PATIENCE <= clock.now() - began < PATIENCE + 60
 
 
@@ -239,12 +233,10 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
     nights.put(BRANCH, tags="nightly")
     newest = nights.put(BRANCH, tags="nightly")
     for source in (TAG, BRANCH):
-        result = nights.judge(source)
-        assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-        assert result.outputs["reason"] == (
-            f"Coval lists run {newest}, but does not show what it is, so the step cannot tell which run is the newest "
-            f"{PHRASES[source]}."
+        what = (
+            f"Coval lists run {newest}, but does not show what it is, so the step cannot tell which run is the newest"
         )
+        assert f"{what} {PHRASES[source]}." in nights.error(source)
 
 
 def test_of_two_runs_of_one_moment_the_one_that_coval_lists_first_is_the_newest(nights: Finds) -> None:
@@ -260,6 +252,7 @@ def test_run_of_a_schedule_that_no_longer_exists_is_passed_over(nights: Finds) -
     result = nights.judge(SCHEDULED, f"GET /runs/{deleted} -> 404")
     assert result.outputs["run_id"] == older
     assert result.log.count(f"Coval lists run {deleted}, but no longer has it.") == 1
+    assert "The response is not from Coval" in nights.error(SCHEDULED, f"GET /runs/{deleted} -> html 404")
 
 
 @pytest.mark.parametrize(("source", "seconds"), [(TAG, 50), (SCHEDULED, 5), (SCHEDULED, 500)])
@@ -296,10 +289,9 @@ def test_schedule_finds_each_persona(nights: Finds) -> None:
         run_id = nights.found(SCHEDULED, persona_id=persona_id)
         assert run_id in ids
         assert nights.world.get_run(run_id)["run"]["persona_id"] == persona_id
-    assert nights.judge(SCHEDULED, persona_id="persona000000000000003").outputs["reason"] == (
-        f"Coval lists no run of agent {IDS['agent_id']}, persona persona000000000000003 and test set passing1 "
-        f"{PHRASES[SCHEDULED]}."
-    )
+    shown = SHOWN_IDS.replace(catalogue.PERSONA_ID, "persona000000000000003")
+    error = nights.error(SCHEDULED, persona_id="persona000000000000003")
+    assert f"Coval lists no run of {shown} {PHRASES[SCHEDULED]}." in error
 
 
 def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) -> None:
