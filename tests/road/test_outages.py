@@ -1,4 +1,4 @@
-"""The reason names what went wrong for as long as the step tried, not that its last attempt came too late."""
+"""Outages: the reason names what went wrong for as long as the step tried, and no step launches without its look-up."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,16 @@ import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import Procedure, run
+from coval_gate.base.times import CANCELLING
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import LaunchRequest, RunFilter
 from coval_gate.coval.resources import METRIC, cases_of
+from coval_gate.step.cancel import LOOKUP_PATIENCE
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.legs import NEWER, RERUN, run_statuses
+from road.nights import RunStep
 from support import VirtualClock, new_client, run_main_step
 
 TOO_LATE = "was not sent"
@@ -56,14 +60,13 @@ class BusyClock(TickingClock):
         self._now += 1
 
 
-@pytest.mark.parametrize("path", ["/runs", "/test-cases"])
-def test_list_that_does_not_end_before_the_deadline_says_so(path: str) -> None:
+def test_list_that_does_not_end_before_the_deadline_says_so() -> None:
     clock = BusyClock()
-    page = '{"runs": [], "simulations": [], "test_cases": [], "next_page_token": "%d"}'
-    with Server(World(clock.time), faults=[f"GET {path} #{n} -> json {page % n}" for n in range(1, 99)]) as server:
+    page = '{"runs": [], "next_page_token": "%d"}'
+    with Server(World(clock.time), faults=[f"GET /runs #{n} -> json {page % n}" for n in range(1, 99)]) as server:
         client = new_client(server.url, clock)
         with pytest.raises(Unavailable, match=TOO_LATE):
-            run(CALLS[path](client, 30.0), clock)
+            run(CALLS["/runs"](client, 30.0), clock)
 
 
 def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:
@@ -90,12 +93,62 @@ def test_launch_that_comes_too_late_fails_with_what_held_it_up(clock: VirtualClo
         assert (caught.value.arrived, server.world.runs) == (False, ())
 
 
-@pytest.mark.parametrize("path", ["/conversations/simulated", "/runs/* #2-"])
-def test_reason_names_the_outage(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calls", ["/conversations/simulated", "/runs/* #2-"])
+def test_reason_names_the_outage(calls: str, tmp_path: Path) -> None:
     clock = TickingClock()
-    glob, _, count = path.partition(" ")
-    with Server(World(clock.time), faults=[f"GET {glob} {count} -> 503".replace("  ", " ")]) as server:
+    with Server(World(clock.time), faults=[f"GET {calls} -> 503"]) as server:
         result = run_main_step(tmp_path, server.url, clock, use_metric_targets="true", max_wait_time="120")
     assert "returned 503" in result.outputs["reason"]
     assert TOO_LATE not in result.log
     assert clock.now() <= 130.5
+
+
+# A step that must look for earlier runs does not launch before Coval has listed them
+
+
+def test_run_of_first_attempt_is_found_after_outage(run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = run_step(mode="launch", test_set_id="slow0001")
+    began = clock.now()
+    second, _ = run_step("GET /runs #1-7 -> 503", world=server.world, env=RERUN, test_set_id="slow0001")
+    assert second.outputs["run_id"] == first.outputs["run_id"], second.log
+    assert len(server.world.runs) == 1
+    assert clock.now() - began > 40
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "env"), [("503", "resume", RERUN), ("body {}", "supersede", NEWER), ("403", "supersede", NEWER)]
+)
+def test_step_does_not_launch_without_look_up(
+    fault: str, name: str, env: dict[str, str], run_step: RunStep, clock: VirtualClock
+) -> None:
+    _, server = run_step(mode="launch", test_set_id="stuck001")
+    inputs = {"test_set_id": "stuck001", "supersede": "true" if name == "supersede" else "false"}
+    began = clock.now()
+    second, _ = run_step(f"GET /runs -> {fault}", world=server.world, env=env, **inputs)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("error", 1)
+    assert f"set {name} to false" in second.annotations("error")[0].data
+    assert clock.now() - began == (0 if fault == "403" else LOOKUP_PATIENCE)
+    assert not second.post_step_cancels
+    third, _ = run_step(f"GET /runs -> {fault}", world=server.world, env=env, mode="launch", **inputs | {name: "false"})
+    assert (third.outputs["status"], len(server.world.runs)) == ("LAUNCHED", 2)
+
+
+def test_look_up_keeps_deadline_of_step_and_a_first_attempt_needs_none(run_step: RunStep, clock: VirtualClock) -> None:
+    first, server = run_step("GET /runs -> 503")
+    assert first.outputs["verdict"] == "passed"
+    began = clock.now()
+    second, _ = run_step("GET /runs -> 503", world=server.world, env=RERUN, max_wait_time="60")
+    assert (second.outputs["verdict"], len(server.world.runs), clock.now() - began) == ("error", 1, 60)
+
+
+def test_superseded_runs_are_cancelled_side_by_side(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    for number in range(5):
+        run_step(world=world, mode="launch", test_set_id="stuck001", env={"GITHUB_RUN_ID": f"10000000{number}"})
+    began = clock.now()
+    faults = [f"DELETE /runs/{run.run_id} -> 500" for run in world.runs[1:]]
+    inputs = {"mode": "launch", "test_set_id": "stuck001", "supersede": "true"}
+    result, _ = run_step(*faults, world=world, env=NEWER, **inputs)
+    assert [status == "CANCELLED" for status in run_statuses(world)] == [True, *[False] * 5]
+    assert len(result.annotations("warning")) == 4
+    assert clock.now() - began == CANCELLING
