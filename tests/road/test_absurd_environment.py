@@ -12,8 +12,7 @@ from coval_gate.base.text import json_in, whole_number
 from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from road.legs import run_post_step
-from road.test_check_run import NAME
-from road.test_commit_status import github_with, known_state
+from road.test_github_pages import NAME, github_with, known_state
 from support import StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]

@@ -12,7 +12,7 @@ from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN
-from road.test_commit_status import github_with
+from road.test_github_pages import github_with
 from road.test_reports import Killed, kill
 from support import KEY, StepResult, VirtualClock, runtime
 

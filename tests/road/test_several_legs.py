@@ -18,8 +18,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.legs import PERSONAS, RERUN, SETS, THRESHOLDS, legs_of, verdicts_of
 from road.nights import RunStep
-from road.test_check_run import CHECK
-from road.test_commit_status import github_with
+from road.test_github_pages import CHECK, github_with
 from road.test_reports import Killed, kill
 from support import DEFAULTS, IDS, KEY, VirtualClock
 from validation import junit_schema
