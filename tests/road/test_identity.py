@@ -1,6 +1,5 @@
 """A run is recognized by its tags or by its metadata, wherever Coval shows one of them."""
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -12,24 +11,20 @@ from road.nights import RunStep
 from support import IDS, VirtualClock
 
 HIDDEN = Quirks(list_identity="neither", run_identity="neither")
-SHOWN = [
-    Quirks(list_identity="tags", run_identity="neither"),
-    Quirks(list_identity="metadata", run_identity="neither"),
-    Quirks(list_identity="neither", run_identity="tags"),
-    Quirks(list_identity="neither", run_identity="metadata"),
-]
 
 
-def describe(quirks: Quirks) -> str:
-    return f"list-{quirks.list_identity}-run-{quirks.run_identity}"
-
-
-@pytest.mark.parametrize("tag_filter", ["works", "blind"])
-@pytest.mark.parametrize("quirks", SHOWN, ids=describe)
-def test_lost_launch_is_found_resumed_and_superseded(
-    quirks: Quirks, tag_filter: str, run_step: RunStep, clock: VirtualClock
-) -> None:
-    world = World(clock.time, quirks=replace(quirks, blind_tag_filter=tag_filter == "blind"))
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        Quirks(list_identity="tags", run_identity="neither"),
+        Quirks(list_identity="metadata", run_identity="neither", blind_tag_filter=True),
+        Quirks(list_identity="neither", run_identity="tags", blind_tag_filter=True),
+        Quirks(list_identity="neither", run_identity="metadata"),
+    ],
+    ids=["list-tags", "list-metadata", "run-tags", "run-metadata"],
+)
+def test_lost_launch_is_found_resumed_and_superseded(quirks: Quirks, run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=quirks)
     inputs = {"mode": "launch", "test_set_id": "stuck001"}
     first, _ = run_step("POST /runs #1 -> reset-after", world=world, **inputs)
     second, _ = run_step(world=world, env=RERUN, **inputs)
@@ -48,12 +43,9 @@ def test_lost_launch_is_found_although_our_clock_is_far_ahead(
     assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
 
 
-@pytest.mark.parametrize("ahead", [3600, 0])
-def test_launch_is_not_repeated_although_only_its_time_tells_its_run(
-    ahead: int, run_step: RunStep, clock: VirtualClock
-) -> None:
-    """Our clock may be ahead of Coval's. An older run of the same is none that the launch may have begun."""
-    coval = World(lambda: clock.time() - ahead, quirks=HIDDEN)
+def test_launch_is_not_repeated_although_only_its_time_tells_its_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """Our clock is ahead of Coval's. An older run of the same is none that the launch may have begun."""
+    coval = World(lambda: clock.time() - 3600, quirks=HIDDEN)
     coval.launch({**IDS, "metadata": {}})
     clock.sleep(3600)
     result, server = run_step("POST /runs #1 -> reset-after", world=coval)

@@ -34,7 +34,8 @@ def test_run_that_is_being_cancelled_is_replaced(
     mode: str, cancel_lag: float, delete_running: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     first, server = cancel_first(run_step, clock, cancel_lag=cancel_lag, delete_running=delete_running)
-    second, _ = run_step(world=server.world, env=RERUN, test_set_id="slow0001", mode=mode, max_wait_time="9000")
+    given = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000", "check_interval": "120"}
+    second, _ = run_step(world=server.world, env=RERUN, **given)
     old, new = server.world.runs
     assert (second.outputs["verdict"], second.outputs["run_id"]) == ("passed" if mode == "run" else "", new.run_id)
     assert f"An earlier attempt had cancelled run {old.run_id}, so the step launches another." in second.log
