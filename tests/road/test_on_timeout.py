@@ -49,7 +49,6 @@ MANY: dict[str, Any] = {"simulations_trickle": 600.0}
 SILENT: dict[str, Any] = {"null_progress": True}
 LATE_AND_FAILED = {"test_set_id": "someFail", "thresholds": "Latency: avg < 9", "max_wait_time": "120"}
 UNTIMELY: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
-    "the policy is fail": ({}, "", {"on_timeout": ""}),
     "the list shows failures": (SILENT | {"simulations_trickle": 30.0}, "", {"test_set_id": "someFail"}),
     "polls showed failures": (MANY, "", {"test_set_id": "someFail"}),
     "nothing of a run that completed": (SILENT | MANY, "", {"test_set_id": "passing1"}),
