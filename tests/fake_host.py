@@ -1,4 +1,4 @@
-"""What the fakes of GitHub and GitLab have in common: a server over real sockets, and scripted faults."""
+"""What the fakes of hosts, and that of a relay, have in common: a server over real sockets, and scripted faults."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Event, RLock, Thread
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from coval_sandbox.http import SeenRequest
 
@@ -200,11 +200,11 @@ class _Connection(BaseHTTPRequestHandler):
             super().finish()
 
     def respond(self) -> None:
-        parts = urlsplit(self.path)
+        path, _, query = self.path.partition("?")  # a proxy gets the whole address
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         fake = self.server.fake
-        response = fake.respond_to(SeenRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
+        response = fake.respond_to(SeenRequest(self.command, path, dict(parse_qsl(query)), headers, body))
         if response is None:
             self.close_connection = True
             return
@@ -215,7 +215,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = do_PUT = respond  # noqa: N815 - the names that http.server calls
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = respond  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

@@ -3,20 +3,17 @@
 import gc
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, whole_number
 from coval_gate.step.post import post
-from coval_sandbox.server import Server
 from road.legs import run_post_step
+from road.nights import RunStep
 from road.test_github_pages import NAME, github_with, known_state
-from support import StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from support import VirtualClock
 
 DIGITS = "9" * 5_000
 DEEP = "[" * 100_000

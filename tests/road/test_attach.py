@@ -319,7 +319,7 @@ def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [late]) as fake:
 
         def begin() -> None:
-            wait_for(lambda: any("simulat" in path for _, path, _ in fake.requests))
+            wait_for(lambda: any("simulat" in request.path for request in fake.requests_seen))
             late.status, late.relay = "IN PROGRESS", "READY"
 
         beginning = Thread(target=begin)
@@ -362,7 +362,7 @@ def test_mistake_is_told_before_anything_else(
         result = run_attach(fake, tmp_path, options, **environ)
     assert result.code == 2
     assert problem in result.log
-    assert fake.requests == []
+    assert fake.requests_seen == []
 
 
 def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`config_path` names a file with inputs and legs: launched as it says, each leg judged by thresholds of its own."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -10,11 +9,8 @@ import pytest
 
 from coval_gate.inputs.nodes import LARGEST
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
-from coval_sandbox.server import Server
+from road.nights import RunStep
 from support import IDS, StepResult
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 PATH = "evals/coval-gate.yml"
 TEXT = f"""\

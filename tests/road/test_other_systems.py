@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import StepResult, VirtualClock
+from road.nights import RunStep
+from support import VirtualClock
 from unit.test_systems import JOBS, LATER
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 OFF = dict.fromkeys(("GITHUB_ACTIONS", "CI"), "")
 NUMBERS = {"Jenkins": "BUILD_NUMBER", "Azure Pipelines": "BUILD_BUILDID"}  # in which the systems count their runs

@@ -78,13 +78,6 @@ def test_second_attempt_resumes_run_of_first_and_does_not_supersede_it(run_step:
     assert "Taking over the run of an earlier attempt" in second.log
 
 
-def test_run_without_metadata_is_neither_adopted_nor_launched_again(run_step: RunStep) -> None:
-    listed = {"runs": [IDS | {"run_id": "bare", "status": "PENDING", "create_time": "2026-01-01T00:00:01Z"}]}
-    result, server = run_step("POST /runs -> reset-after", f"GET /runs -> json {json.dumps(listed)}")
-    assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
-    assert "may have begun the run bare" in result.outputs["reason"]
-
-
 def test_jobs_of_matrix_that_are_alike_resume_and_supersede_their_own_runs(run_step: RunStep) -> None:
     matrix = {name: json.dumps({"region": name}) for name in ("eu", "us")}
     inputs = {"mode": "launch", "test_set_id": "stuck001"}
@@ -130,22 +123,17 @@ def test_supersede_cancels_only_earlier_runs_of_concurrency_group(run_step: RunS
     assert f"Cancelled run {world.runs[0].run_id}: superseded by this run." in result.log
 
 
-@pytest.mark.parametrize("at", [0.5, 30])
-def test_interrupt_cancels_run(at: float, run_step: RunStep, clock: VirtualClock) -> None:
+@pytest.mark.parametrize(("at", "cancels"), [(0.5, True), (30, True), (30, False)])
+def test_interrupt_cancels_run_if_wanted(at: float, cancels: bool, run_step: RunStep, clock: VirtualClock) -> None:
     clock.at(at, clock.interrupt)
-    result, server = run_step(test_set_id="slow0001")
-    assert run_statuses(server.world) == ["CANCELLED"]
+    result, server = run_step(test_set_id="slow0001", cancel_on_interrupt=str(cancels).lower())
+    assert run_statuses(server.world) == ["CANCELLED" if cancels else "IN QUEUE"]
     assert (result.outputs["verdict"], result.outputs["status"], result.exit_code) == ("cancelled", "CANCELLED", 1)
-    assert result.outputs["reason"] == "The step was interrupted; the run was cancelled."
+    outcome = "the run was cancelled" if cancels else "the run continues in Coval"
+    assert result.outputs["reason"] == f"The step was interrupted; {outcome}."
     assert not result.post_step_cancels
     assert clock.now() - at <= 6
     assert result.summary.startswith("### 🚫 Cancelled")
-    clock.rearm()
-    clock.at(clock.now() + 10, clock.interrupt)
-    left, _ = run_step(world=server.world, env=NEWER, test_set_id="slow0001", cancel_on_interrupt="false")
-    assert run_statuses(server.world) == ["CANCELLED", "IN QUEUE"]
-    assert left.outputs["reason"] == "The step was interrupted; the run continues in Coval."
-    assert not left.post_step_cancels
 
 
 def test_second_interrupt_does_not_stop_cancellation(run_step: RunStep, clock: VirtualClock) -> None:
@@ -197,15 +185,13 @@ def test_post_step_cancels_run_of_killed_step(known: dict[str, str], run_step: R
     assert "already ended" in run_post_step(killed, server.world), "a second post step is harmless"
 
 
-@pytest.mark.parametrize("fault", ["500", "401", "body {", "404", "no key"])
-def test_post_step_does_not_fail_job(fault: str, run_step: RunStep) -> None:
+def test_post_step_does_not_fail_job(run_step: RunStep) -> None:
     result, server = run_step(mode="launch", test_set_id="stuck001")
     killed = as_if_killed(result, server.world)
-    if fault == "no key":
-        log = run_post_step(killed, server.world, INPUT_API_KEY="")
-    else:
-        log = run_post_step(killed, server.world, f"* * -> {fault}")
-    assert ("no longer exists" if fault == "404" else "::warning") in log
+    assert "::warning" in run_post_step(killed, server.world, INPUT_API_KEY="")
+    for fault in ("500", "401", "body {"):
+        assert "::warning" in run_post_step(killed, server.world, f"* * -> {fault}")
+    assert "no longer exists" in run_post_step(killed, server.world, "* * -> 404")
 
 
 def test_timeout_cancels_run_with_cancel_on_timeout(run_step: RunStep) -> None:
@@ -306,12 +292,6 @@ def test_unwritable_outputs_after_launch_cancel_run(run_step: RunStep, tmp_path:
         run_step(world=world, test_set_id="stuck001")
     assert run_statuses(world) == ["CANCELLED"]
     assert "GITHUB_OUTPUT names cannot be written" in (tmp_path / "summary.md").read_text()
-
-
-def test_log_has_outputs_without_runner_files(run_step: RunStep) -> None:
-    result, _ = run_step(env=dict.fromkeys(("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"), ""), bare=True)
-    assert result.exit_code == 0
-    assert "verdict=passed" in result.log
 
 
 def test_launch_that_was_never_sent_is_not_searched_for(tmp_path: Path, clock: VirtualClock) -> None:

@@ -16,10 +16,9 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.nights import RunStep
 from road.steps import STEPS, THRESHOLDS, inputs_of
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 def as_text(result: StepResult) -> str:
@@ -178,13 +177,8 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
 
 
 def test_only_failed_page_is_retried(run_step: RunStep) -> None:
-    result, server = run_step(
-        "GET /conversations/simulated #2-3 -> 500",
-        test_set_id="large001",
-        concurrency="50",
-        iteration_count="5",
-        max_wait_time="7200",
-    )
+    given = {"test_set_id": "large001", "concurrency": "50", "iteration_count": "5", "max_wait_time": "7200"}
+    result, server = run_step("GET /conversations/simulated #2-3 -> 500", check_interval="300", **given)
     pages = [request.query.get("page_token") for request in server.requests_seen if request.path.endswith("/simulated")]
     assert result.outputs["total_simulations"] == "1250"
     assert len(pages) == 4
