@@ -29,7 +29,7 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.mark.parametrize(("number", "attempt"), [(DIGITS, "-1"), ("\u0664\u0662", DIGITS), ("1e9", " 7 ")])
+@pytest.mark.parametrize(("number", "attempt"), [(DIGITS, " 7 "), ("\u0664\u0662", DIGITS)])
 def test_absurd_number_of_the_workflow_run_changes_no_verdict(number: str, attempt: str, run_step: RunStep) -> None:
     result, _ = run_step(
         env={"GITHUB_RUN_ID": number, "GITHUB_RUN_ATTEMPT": attempt},

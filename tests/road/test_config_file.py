@@ -9,8 +9,9 @@ import pytest
 
 from coval_gate.inputs.nodes import LARGEST
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from road.legs import legs_of
 from road.nights import RunStep
-from support import IDS, StepResult
+from support import IDS
 
 PATH = "evals/coval-gate.yml"
 TEXT = f"""\
@@ -60,10 +61,6 @@ def run_with(tmp_path: Path, run_step: RunStep) -> RunStep:
         return run_step(*faults, **STEP | {"config_path": path} | given)
 
     return run
-
-
-def legs_of(result: StepResult) -> dict[str, dict[str, Any]]:
-    return {leg["name"]: leg for leg in json.loads(result.outputs["legs"])}
 
 
 def test_file_sets_what_the_step_leaves_at_its_default(run_with: RunStep) -> None:
