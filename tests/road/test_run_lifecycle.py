@@ -1,6 +1,5 @@
 """A run is launched once, found again after a lost response, and cancelled as soon as no step needs its result."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from coval_gate.base.runtime import Runtime
-from coval_gate.step.main import main
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import LocalRunner
-from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.legs import NEWER, RERUN, launch_count, run_post_step, run_statuses
 from road.nights import RunStep
-from support import DEFAULTS, EPOCH, IDS, KEY, StepResult, VirtualClock, state_of
+from support import EPOCH, IDS, StepResult, VirtualClock, state_of
 
 
 @pytest.mark.parametrize(
@@ -92,35 +87,12 @@ def test_jobs_of_matrix_that_are_alike_resume_and_supersede_their_own_runs(run_s
     assert run_statuses(world) == ["IN PROGRESS", "CANCELLED", "PENDING"]
 
 
-@pytest.mark.parametrize("change", [{"resume": "false"}, {"iteration_count": "2"}, {"env": {"GITHUB_JOB": "other"}}])
-def test_different_step_is_not_resumed(change: dict[str, Any], run_step: RunStep) -> None:
-    """tests/unit/test_tags.py has all that makes a step another one."""
-    _, server = run_step(mode="launch")
-    run_step(world=server.world, mode="launch", **change | {"env": RERUN | change.get("env", {})})
-    assert len(server.world.runs) == 2
-
-
 def test_finished_run_is_neither_deleted_nor_resumed(run_step: RunStep) -> None:
     first, server = run_step()
     assert "already ended (COMPLETED)" in run_post_step(as_if_killed(first, server.world), server.world)
     assert server.world.runs[0].delete_time is None
     run_step(world=server.world, env=RERUN, mode="launch")
     assert len(server.world.runs) == 2
-
-
-def test_supersede_cancels_only_earlier_runs_of_concurrency_group(run_step: RunStep) -> None:
-    _, server = run_step(mode="launch", test_set_id="stuck001")
-    world = server.world
-    for env, inputs in (
-        ({"GITHUB_JOB": "other"}, {}),
-        ({}, {"persona_id": "persona000000000000002"}),
-        (NEWER, {"config_overrides": '{"a": 1}'}),
-        ({"GITHUB_RUN_ID": "3000000000"}, {}),
-    ):
-        run_step(world=world, mode="launch", test_set_id="stuck001", env=env, **inputs)
-    result, _ = run_step(world=world, mode="launch", test_set_id="stuck001", supersede="true", env=NEWER)
-    assert run_statuses(world) == ["CANCELLED", *["PENDING"] * 5]
-    assert f"Cancelled run {world.runs[0].run_id}: superseded by this run." in result.log
 
 
 @pytest.mark.parametrize(("at", "cancels"), [(0.5, True), (30, True), (30, False)])
@@ -292,26 +264,6 @@ def test_unwritable_outputs_after_launch_cancel_run(run_step: RunStep, tmp_path:
         run_step(world=world, test_set_id="stuck001")
     assert run_statuses(world) == ["CANCELLED"]
     assert "GITHUB_OUTPUT names cannot be written" in (tmp_path / "summary.md").read_text()
-
-
-def test_launch_that_was_never_sent_is_not_searched_for(tmp_path: Path, clock: VirtualClock) -> None:
-    """The state becomes unwritable just before the launch."""
-    runner, state = LocalRunner(tmp_path), tmp_path / "state"
-
-    class Spoiling(World):
-        def list_runs(self, *args: object, **query: object) -> dict[str, object]:
-            if state.is_file():
-                state.unlink()
-                state.mkdir()
-            return super().list_runs(*args, **query)  # type: ignore[arg-type]
-
-    with Server(Spoiling(clock.time)) as server:
-        inputs = {"api_key": KEY, "api_base_url": server.url, "supersede": "true"}
-        exit_code = main(Runtime(environ=runner.environ(DEFAULTS | IDS | inputs), stdout=io.StringIO(), clock=clock))
-    assert (exit_code, runner.outputs["verdict"], runner.outputs["run_id"]) == (1, "error", "")
-    assert "GITHUB_STATE" in runner.outputs["reason"]
-    assert not server.world.runs
-    assert clock.now() == 0
 
 
 def test_mode_cancel_reports_each_run_at_once(run_step: RunStep, clock: VirtualClock) -> None:
