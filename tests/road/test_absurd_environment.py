@@ -53,14 +53,6 @@ def test_absurd_state_ends_in_no_traceback(run_step: RunStep, clock: VirtualCloc
                 assert "Traceback" not in log
 
 
-def test_event_nested_too_deep_is_no_event(run_step: RunStep, tmp_path: object) -> None:
-    file = f"{tmp_path}/deep.json"
-    with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a text is at hand
-        stream.write(DEEP)
-    result, _ = run_step(env={"GITHUB_EVENT_PATH": file})
-    assert result.outputs["verdict"] == "passed", result.log
-
-
 def test_post_step_without_anything_does_nothing(clock: VirtualClock) -> None:
     assert post(Runtime(environ={"STATE_legs": DEEP}, stdout=io.StringIO(), clock=clock)) == 0
 

@@ -101,20 +101,19 @@ def test_run_that_fails_at_once_without_the_tag_is_an_error(job: Job) -> None:
     assert "The run was cancelled." in result.summary
 
 
-def test_run_that_its_job_has_left_is_given_up_at_once(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("tags", "verdict", "status", "ends"),
+    [([UNANSWERED], "error", "CANCELLED", 80), ([UNANSWERED, ATTACHED], "timed_out", "IN PROGRESS", 120)],
+    ids=["left", "answered by another job"],
+)
+def test_run_that_its_job_has_left_is_given_up_at_once_unless_another_answered_it(
+    tags: list[str], verdict: str, status: str, ends: float, job: Job
+) -> None:
     run_id = job.launch("slow0001")
-    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED]}) and None)
-    result = job.wait(run_id)
-    assert result.outputs["reason"].startswith("Nothing shows that a job answered every simulation: ")
-    assert job.world.runs[0].status(job.clock.time()) == "CANCELLED"
-    assert job.clock.now() < 80
-
-
-def test_run_that_another_job_answered_in_the_end_is_not_given_up(job: Job) -> None:
-    run_id = job.launch("slow0001")
-    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED, ATTACHED]}) and None)
-    assert job.wait(run_id, max_wait_time="120").outputs["verdict"] == "timed_out"
-    assert job.world.runs[0].status(job.clock.time()) == "IN PROGRESS"
+    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": tags}) and None)
+    assert job.wait(run_id, max_wait_time="120").outputs["verdict"] == verdict
+    assert job.world.runs[0].status(job.clock.time()) == status
+    assert job.clock.now() <= ends
 
 
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:

@@ -166,20 +166,21 @@ def test_post_step_does_not_fail_job(run_step: RunStep) -> None:
     assert "no longer exists" in run_post_step(killed, server.world, "* * -> 404")
 
 
-def test_timeout_cancels_run_with_cancel_on_timeout(run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="stuck001", max_wait_time="100", cancel_on_timeout="true")
-    assert (result.outputs["verdict"], run_statuses(server.world)) == ("timed_out", ["CANCELLED"])
-    assert "The run was cancelled. Raise max_wait_time" in result.annotations("error")[0].data
-
-
 @pytest.mark.parametrize(
-    ("test_set", "limit", "at", "status"),
-    [("queued01", "max_queue_time", 90, "IN QUEUE"), ("stuck001", "max_wait_time", 120, "IN PROGRESS")],
+    ("test_set", "cancel", "limit", "at", "status"),
+    [
+        ("queued01", "false", "max_queue_time", 90, "IN QUEUE"),
+        ("stuck001", "false", "max_wait_time", 120, "IN PROGRESS"),
+        ("stuck001", "true", "max_wait_time", 120, "CANCELLED"),
+    ],
 )
-def test_timeout_leaves_the_run_and_its_reason_names_the_limit(
-    test_set: str, limit: str, at: float, status: str, run_step: RunStep, clock: VirtualClock
+def test_timeout_names_the_limit_and_leaves_the_run_unless_it_is_to_cancel_it(
+    test_set: str, cancel: str, limit: str, at: float, status: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    result, server = run_step(test_set_id=test_set, max_queue_time="90", max_wait_time="120")
+    inputs = {"test_set_id": test_set, "cancel_on_timeout": cancel}
+    result, server = run_step(max_queue_time="90", max_wait_time="120", **inputs)
+    told = "The run was cancelled. Raise max_wait_time" in result.annotations("error")[0].data
+    assert told is (status == "CANCELLED")
     assert (result.outputs["verdict"], run_statuses(server.world), clock.now()) == ("timed_out", [status], at)
     assert f"the limit of {limit}" in result.outputs["reason"]
 
