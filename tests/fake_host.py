@@ -91,7 +91,7 @@ class FakeHost:
     def __enter__(self) -> Self:
         """Accept connections. Raises OSError if the port is taken."""
         self._server = _Server(self._address, self)
-        self._thread = Thread(target=self._server.serve_forever, args=[0.001], name="fake-host", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=[0.01], name="fake-host", daemon=True)
         self._thread.start()
         return self
 
@@ -106,7 +106,7 @@ class FakeHost:
     def at(self, path: Path) -> Iterator[None]:
         """Serve at a Unix socket, too: the command gh can be told to send its requests there, in plain HTTP."""
         with _SocketServer(path, self) as server:
-            thread = Thread(target=server.serve_forever, args=[0.001], name="fake-host-socket", daemon=True)
+            thread = Thread(target=server.serve_forever, args=[0.01], name="fake-host-socket", daemon=True)
             thread.start()
             yield
             server.shutdown()
