@@ -20,8 +20,7 @@ from coval_sandbox.world import World
 from road.legs import PERSONAS, RERUN, SETS, THRESHOLDS, file_of_legs, legs_of, run_statuses, verdicts_of
 from road.nights import RunStep
 from road.steps import example_thresholds
-from road.test_check_run import CHECK
-from road.test_commit_status import github_with
+from road.test_github_pages import CHECK, github_with
 from road.test_reports import Killed, kill
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 from validation import junit_schema
