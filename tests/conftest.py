@@ -161,8 +161,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         threading.settrace(tracer_of_threads)
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what the tests consist of: it would look at it again and again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the garbage collector what the tests consist of, and a run without properties the plugin for them."""
+    if "hypothesis" not in sys.modules:  # the plugin would import it at the end
+        session.config.pluginmanager.unregister(name="hypothesispytest")
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
