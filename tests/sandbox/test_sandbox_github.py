@@ -84,7 +84,7 @@ def send(
 
 def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
-        given = EVERYTHING | {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"}
+        given: dict[str, Any] = EVERYTHING | {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"}
         result = run_main_step(tmp_path, server.url, clock, env={"GITHUB_API_URL": server.github_api_url}, **given)
         shown = requests.get(server.github_page, timeout=60).text
     assert result.exit_code == 1
