@@ -13,7 +13,7 @@ import pytest
 
 from e2e import engine
 from e2e.engine import Sandbox, Step, docker
-from e2e.workflow import ACT_IMAGES, WORKFLOWS, Environment, WorkflowResult, run_workflow
+from e2e.workflow import ACT_IMAGES
 
 # `bench` is in the root directory, which is on the path only if pytest runs as `python -m pytest`, as in the Makefile.
 # It is imported in functions, so that the other tests run with any pytest command.
@@ -100,16 +100,6 @@ def action(image: str, checkout: Path, shared: Path, tmp_path_factory: pytest.Te
         shutil.copy(checkout / file, directory)
     with used(shared / "act", name_image, remove):
         yield directory
-
-
-@pytest.fixture
-def workflow(action: Path, tmp_path: Path, sandbox: Sandbox) -> Callable[..., WorkflowResult]:
-    """Return a function that runs one of `workflows` in a repository that contains the action."""
-
-    def run(name: str, environment: Environment | None = None) -> WorkflowResult:
-        return run_workflow(WORKFLOWS / name, tmp_path, action, sandbox, environment or Environment())
-
-    return run
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from coval_gate import __version__
 from e2e.engine import KEY, Sandbox
 
 ACT = Path(sys.executable).parent / "act"
-WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
 ACT_IMAGES = tuple(
     f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@v{__version__}")
@@ -37,12 +36,6 @@ class WorkflowResult:
     entries: list[dict[str, Any]]  # act's log
     errors: str
     commit: str
-
-    @cached_property
-    def steps(self) -> dict[str, Any]:
-        """Return the `steps` context of the workflow's last step: outputs, outcome and conclusion by id."""
-        steps: dict[str, Any] = json.loads(self.log("report"))
-        return steps
 
     def log(self, *step: str) -> str:
         """Return the log of a step, without its workflow commands. A step of a composite action has two ids."""
