@@ -12,15 +12,13 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.figures import Figure
+from bench.figures import DEFAULTS, Figure
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
-from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -64,13 +62,11 @@ class JumpingClock:
 class LongRuns(World):
     """A Coval whose runs take between SHORTEST and LONGEST."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self._random = random.Random(0)  # noqa: S311 - no secret
+    draws = random.Random(0)  # noqa: S311 - no secret
 
     def launch(self, body: object) -> dict[str, Any]:
         """Launch a run."""
-        each = self._random.uniform(SHORTEST, LONGEST) / CASES
+        each = self.draws.uniform(SHORTEST, LONGEST) / CASES
         self.scenario = replace(BY_NAME["passing"], test_cases=CASES, conversation=(0.7 * each, 1.3 * each))
         return super().launch(body)
 
@@ -88,28 +84,14 @@ def step(world: World, clock: Any, personas: range, *faults: str) -> Cost:
     """Run a step with a leg for each persona."""
     with tempfile.TemporaryDirectory() as directory, Server(world, faults=faults) as server:
         runner = LocalRunner(Path(directory), PULL_REQUEST)
-        inputs = {declaration.name: declaration.default for declaration in declared()}
         given = {"api_key": DEFAULT_KEY, "api_base_url": server.url, "thresholds": "Latency: avg < 1.5", **IDS}
         given["persona_id"] = ", ".join(f"persona{number:015}" for number in personas)
         began, cpu = clock.now(), time.process_time()
-        main(Runtime(environ=runner.environ(inputs | given), stdout=io.StringIO(), clock=clock))
+        main(Runtime(environ=runner.environ(DEFAULTS | given), stdout=io.StringIO(), clock=clock))
         used = time.process_time() - cpu
         times = [request.at for request in server.requests_seen if request.method == "GET"]
         most = max(sum(begin <= at < begin + 60 for at in times) for begin in times)
         return Cost(clock.now() - began, used, len(server.requests_seen), most)
-
-
-def many(legs: int) -> Cost:
-    """Run so many legs in one step."""
-    clock = JumpingClock()
-    return step(LongRuns(clock.time), clock, range(legs))
-
-
-def matrix(legs: int) -> list[Cost]:
-    """Run each leg in a job of its own."""
-    clock = JumpingClock()
-    world = LongRuns(clock.time)
-    return [step(world, clock, range(number, number + 1)) for number in range(legs)]
 
 
 def interrupted(legs: int) -> float:
@@ -135,9 +117,11 @@ def interrupted(legs: int) -> float:
 
 def measure() -> list[Figure]:
     """Return the figures."""
-    whole = many(LEGS)
+    clock = JumpingClock()
+    whole = step(LongRuns(clock.time), clock, range(LEGS))
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    few, jobs = many(FEW), matrix(LEGS)
+    few = step(LongRuns(clock.time), clock, range(FEW))
+    jobs = [step(LongRuns(clock.time), clock, range(number, number + 1)) for number in range(LEGS)]
     billed = sum(math.ceil(job.seconds / 60) for job in jobs)
     tens = sum(math.ceil(max(job.seconds for job in jobs[place : place + 10]) / 60) for place in range(0, LEGS, 10))
     minutes, rate = math.ceil(whole.seconds / 60), 60 * few.requests / few.seconds
