@@ -235,30 +235,33 @@ def words(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     return tuple(frozenset(one for one in found if isinstance(one, str)) for found in (values, constants))  # type: ignore[return-value]
 
 
-def test_only_its_package_knows_github() -> None:
-    """Names that users, Coval or Bitbucket define do not count: inputs, metadata of runs, ids of annotations."""
+@pytest.mark.parametrize(
+    ("own", "identifiers", "api", "tables"),
+    [
+        ("coval_gate.ci.github", OF_GITHUB, GITHUB_API, (DETECTS, CREDENTIALS, TITLES, GITLAB)),
+        (
+            GITLAB,
+            OF_GITLAB,
+            GITLAB_API,
+            (DETECTS, CREDENTIALS, TITLES, "coval_gate.init.workflow", "coval_gate.ci.systems"),
+        ),
+    ],
+    ids=["GitHub", "GitLab"],
+)
+def test_only_its_package_knows_a_host(
+    own: str, identifiers: re.Pattern[str], api: re.Pattern[str], tables: tuple[str, ...]
+) -> None:
+    """`tables` are of all systems. Names that users or Bitbucket define do not count: inputs, ids of annotations."""
     inputs = {declaration.name for declaration in declared()}
-    outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
-    assert not [name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))]
+    outside = {name: path for name, path in GATE.items() if not name.startswith(own)}
+    package = own.removeprefix("coval_gate.")
+    assert not [name for name, path in outside.items() if any(package in imported for imported in imports(path))]
     for name, path in outside.items():
-        if name in {DETECTS, CREDENTIALS, TITLES} or name.startswith(GITLAB):
-            continue
-        names, texts = words(path)
-        shared = {"external_id"} if path.stem == "bitbucket" else set()
-        assert not [word for word in names - inputs if OF_GITHUB.search(word)], path
-        assert not [text for text in texts - shared if GITHUB_API.search(text)], path
-
-
-def test_only_its_package_knows_gitlab() -> None:
-    """The names of a job's variables are in the table of CI systems, as those of the other systems are."""
-    outside = {name: path for name, path in GATE.items() if not name.startswith(GITLAB)}
-    assert not [name for name, path in outside.items() if any("ci.gitlab" in imported for imported in imports(path))]
-    tables = {DETECTS, "coval_gate.init.workflow", "coval_gate.ci.systems", CREDENTIALS, TITLES}  # of all systems
-    for name, path in outside.items():
-        if name not in tables:
+        if name not in tables and not name.startswith(GITLAB):
             names, texts = words(path)
-            assert not [word for word in names if OF_GITLAB.search(word)], path
-            assert not [text for text in texts if GITLAB_API.search(text)], path
+            shared = {"external_id"} if path.stem == "bitbucket" else set()
+            assert not [word for word in names - inputs if identifiers.search(word)], path
+            assert not [text for text in texts - shared if api.search(text)], path
 
 
 # Only coval/ knows Coval's JSON: its client takes and returns our types, so no other package reads a key

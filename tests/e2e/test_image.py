@@ -132,7 +132,7 @@ def test_all_modules_have_unchecked_bytecode(contents: Any) -> None:
 
 def test_installed_versions_match_lock_file(contents: Any) -> None:
     """The environment has exactly the packages in requirements/runtime.txt."""
-    from bench.image import ROOT
+    from bench.figures import ROOT
 
     lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))

@@ -159,13 +159,10 @@ def test_only_strict_world_refuses_unknown_ids() -> None:
 
 def test_only_first_run_on_test_set_is_unlucky() -> None:
     a, _ = world()
-    runs = [launch(a, test_set) for test_set in ("flaky002", "passing1", "flaky002")]
-    records = {record.run_id: record for record in a.runs}
-    unresolved = [
-        [simulation.values[catalogue.RESOLVED.id] for simulation in records[run_id].plan.simulations].count("NO")
-        for run_id in runs
-    ]
-    assert unresolved == [2, 0, 0]
+    for test_set in ("flaky002", "passing1", "flaky002"):
+        launch(a, test_set)
+    resolved = [[one.values[catalogue.RESOLVED.id] for one in record.plan.simulations] for record in a.runs]
+    assert [values.count("NO") for values in resolved] == [2, 0, 0]
 
 
 # Agents whose process connects: plans of their runs, sound and judges
