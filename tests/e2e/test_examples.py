@@ -4,21 +4,19 @@ The checkout's defaults lead to the sandbox, since the examples leave `api_base_
 """
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
-from ruamel.yaml import YAML
 
 from coval_gate import REPOSITORY as GATE
 from coval_gate import __version__
@@ -27,13 +25,14 @@ from coval_gate.history.tags import branch_tag
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox import catalogue
 from coval_sandbox.github import BOT
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
 from fake_github import TOKEN, FakeGitHub
-from fake_host import Fault
+from fake_host import FakeHost, Fault, Response
 
 Example = Callable[..., WorkflowResult]
 
@@ -194,39 +193,20 @@ def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -
     docker("image", "rm", OWN_BUILD_RUNNER)
 
 
-class Channel:
-    """A webhook of a chat, which keeps the messages that it receives."""
+class Channel(FakeHost):
+    """A webhook of a chat, whose URL is as secret as a key."""
 
     def __init__(self) -> None:
-        self.path = f"/{secrets.token_hex(16)}"  # as secret as a key
-        self.messages: list[dict[str, Any]] = []
+        super().__init__(f"/{secrets.token_hex(16)}")
+
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        assert (path, request.headers["content-type"]) == ("", "application/json")
+        return Response(200, "")
 
     @property
-    def url(self) -> str:
-        """Return the URL to post messages to."""
-        return f"http://127.0.0.1:{self._server.server_port}{self.path}"
-
-    def __enter__(self) -> Self:
-        channel = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                known = self.path == channel.path and self.headers["content-type"] == "application/json"
-                channel.messages += [json.loads(body)] if known else []
-                self.send_response(200 if known else 404)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, args=[0.001], daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def messages(self) -> list[Any]:
+        """Return the messages that were posted."""
+        return [request.json for request in self.requests_seen]
 
 
 def shown(element: Any) -> Iterator[tuple[str, str]]:
@@ -253,18 +233,6 @@ def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) 
     return sandbox.launch(**ids | {"test_set_id": test_set}, options=options, metadata=metadata)
 
 
-def thresholds(name: str) -> list[str]:
-    """Return the lines of an example's thresholds."""
-    loaded = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))
-    (lines,) = [
-        step["with"]["thresholds"]
-        for job in loaded["jobs"].values()
-        for step in job["steps"]
-        if "thresholds" in step.get("with", {})
-    ]
-    return [line for line in lines.splitlines() if line]
-
-
 def test_every_example_runs_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.yml")} == RAN
 
@@ -282,7 +250,11 @@ def test_pull_request(example: Example, sandbox: Sandbox, test_set: str, verdict
     assert 0 <= int(outputs["duration_seconds"]) < 60
     (summary,) = result.commands("gate", "summary")
     assert summary["content"].startswith(f"### {'✅ Passed' if passed else '❌ Failed'}: Coval evaluation")
-    assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
+    example_text = (EXAMPLES / "pull-request.yml").read_text(encoding="utf-8")
+    lines = re.search(r"thresholds: \|\n((?: {12}.+\n)+)", example_text)
+    assert lines
+    for line in lines[1].splitlines():
+        assert f"`{line.partition('#')[0].strip()}`" in summary["content"]
     for error in result.commands("gate", "error") if not passed else []:
         assert error["kvPairs"]["title"] == "Coval Gate: Gate failed"
         assert error["arg"].startswith(outputs["reason"])
