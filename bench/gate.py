@@ -28,7 +28,7 @@ from bench.steps import ten_large_thresholds
 from coval_sandbox.runner import LocalRunner
 
 FEW, MANY = 10, 10_000  # simulations
-RUNS = 1  # of the steps with FEW and MANY
+RUNS = 5  # of the steps with FEW and MANY
 FAILING, MISSED = 2_000, 500  # simulations, and the thresholds that each of them misses
 ITERATIONS = 10  # of each test case
 MOST_PER_PAGE = 1_000

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
-from coval_gate.inputs.inputs import Inputs, declared, parse_inputs
+from coval_gate.inputs.inputs import declared, parse_inputs
 from road.test_gitlab import read_dotenv
 from support import DEFAULTS, KEY, other_value, read_inputs
 
@@ -69,15 +69,6 @@ def test_component_has_all_inputs_but_secrets_and_those_of_github() -> None:
         text = "" if default == [] else json.dumps(default) if isinstance(default, bool) else default
         assert text == DEFAULTS[name] or name in ("junit_path", "html_path")
         assert entry["description"]
-
-
-def test_defaults_are_those_of_the_action() -> None:
-    variables = interpolated(agent_id="a", persona_id="p", test_set_id="t")["variables"]
-    inputs, problems = parse_inputs(variables | {"COVAL_API_KEY": KEY})
-    assert problems == []
-    without, _ = parse_inputs({"INPUT_AGENT_ID": "a", "INPUT_PERSONA_ID": "p", "INPUT_TEST_SET_ID": "t"})
-    differing = {name for name in Inputs._fields if getattr(inputs, name) != getattr(without, name)}
-    assert differing == {"api_key", "junit_path", "html_path"}
 
 
 def test_each_input_arrives() -> None:
