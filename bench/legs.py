@@ -12,6 +12,7 @@ import resource
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,11 +63,13 @@ class JumpingClock:
 class LongRuns(World):
     """A Coval whose runs take between SHORTEST and LONGEST."""
 
-    draws = random.Random(0)  # noqa: S311 - no secret
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self._random = random.Random(0)  # noqa: S311 - no secret
 
     def launch(self, body: object) -> dict[str, Any]:
         """Launch a run."""
-        each = self.draws.uniform(SHORTEST, LONGEST) / CASES
+        each = self._random.uniform(SHORTEST, LONGEST) / CASES
         self.scenario = replace(BY_NAME["passing"], test_cases=CASES, conversation=(0.7 * each, 1.3 * each))
         return super().launch(body)
 
@@ -94,6 +97,13 @@ def step(world: World, clock: Any, personas: range, *faults: str) -> Cost:
         return Cost(clock.now() - began, used, len(server.requests_seen), most)
 
 
+def steps(*personas: range) -> list[Cost]:
+    """Run steps one after another on a virtual clock."""
+    clock = JumpingClock()
+    world = LongRuns(clock.time)
+    return [step(world, clock, some) for some in personas]
+
+
 def interrupted(legs: int) -> float:
     """Return how many seconds a step with so many legs takes to end after a signal, where each call takes ANSWER."""
     clock = SystemClock()
@@ -117,11 +127,10 @@ def interrupted(legs: int) -> float:
 
 def measure() -> list[Figure]:
     """Return the figures."""
-    clock = JumpingClock()
-    whole = step(LongRuns(clock.time), clock, range(LEGS))
+    (whole,) = steps(range(LEGS))
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    few = step(LongRuns(clock.time), clock, range(FEW))
-    jobs = [step(LongRuns(clock.time), clock, range(number, number + 1)) for number in range(LEGS)]
+    (few,) = steps(range(FEW))
+    jobs = steps(*(range(number, number + 1) for number in range(LEGS)))
     billed = sum(math.ceil(job.seconds / 60) for job in jobs)
     tens = sum(math.ceil(max(job.seconds for job in jobs[place : place + 10]) / 60) for place in range(0, LEGS, 10))
     minutes, rate = math.ceil(whole.seconds / 60), 60 * few.requests / few.seconds

@@ -2,7 +2,6 @@ import math
 import random
 from collections.abc import Sequence
 
-import mpmath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +35,8 @@ def once(hits: int, count: int) -> list[Hits]:
 
 @given(st.integers(2, 60), st.data(), LEVELS)
 def test_the_exact_interval_leaves_the_error_that_was_asked_for(count: int, data: st.DataObject, level: float) -> None:
+    import mpmath  # all of pytest's processes import this module
+
     hits = data.draw(st.integers(0, count))
     lower, upper = rate_bounds(once(hits, count), level)
 
