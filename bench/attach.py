@@ -103,7 +103,8 @@ def sandbox(directory: Path) -> Iterator[dict[str, str]]:
 
 def launch(environ: Mapping[str, str]) -> str:
     """Launch a run as the SDK does, and return its id."""
-    body = RUN | {"options": {"iteration_count": ITERATIONS, "concurrency": CALLS}}
+    options, metadata = {"iteration_count": ITERATIONS, "concurrency": CALLS}, {"tags": ["bench"]}
+    body = RUN | {"options": options, "metadata": metadata}
     url, headers = f"{environ['INPUT_API_BASE_URL']}/runs", {"x-api-key": DEFAULT_KEY}
     return str(requests.post(url, json=body, headers=headers, timeout=30).json()["run"]["run_id"])
 
