@@ -326,7 +326,7 @@ def test_judges_tell_worse_builds_from_better_one(attached: Attached) -> None:
 
 def test_client_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coval_agent_sdk._defaults.POLL_INTERVAL_SECONDS", 0.05)
-    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1e6)), relay=True) as server:
+    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1e6, offer_life=1e6)), relay=True) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(server.relay_ca))
         client = coval_agent_sdk.CovalVoiceClient(api_key=DEFAULT_KEY, api_base_url=server.url)
         config = coval_agent_sdk.RunConfig(**body(), concurrency=10, run_timeout_seconds=600)
