@@ -258,9 +258,9 @@ def test_pull_request(example: Example, sandbox: Sandbox, test_set: str, verdict
     assert lines
     for line in lines[1].splitlines():
         assert f"`{line.partition('#')[0].strip()}`" in summary["content"]
-    for error in result.commands("gate", "error") if not passed else []:
-        assert error["kvPairs"]["title"] == "Coval Gate: Gate failed"
-        assert error["arg"].startswith(outputs["reason"])
+    errors = result.commands("gate", "error")
+    assert [error["kvPairs"]["title"] for error in errors] == ([] if passed else ["Coval Gate: Gate failed"])
+    assert all(error["arg"].startswith(outputs["reason"].partition(" (and ")[0]) for error in errors)
     metadata = sandbox.run["metadata"]
     assert (metadata["github_repository"], metadata["github_commit"]) == (REPOSITORY, HEAD)
     assert "github_matrix" not in metadata
