@@ -54,9 +54,9 @@ from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
 from coval_gate.report.model import LegReport, Report
-from fake_relay import RUN_ID
 from reports import GUIDE, RUN_URL, WORKFLOW_RUN, in_two_legs, repeated, simulation
 
+RUN_ID: Final = "run0000000000000000001"
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"
 MARKER: Final = f"<!-- coval-gate {'0' * 24} -->"

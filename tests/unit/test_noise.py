@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import mpmath
 import pytest
 
 from bench.agents import Size
@@ -27,7 +26,9 @@ def most(percent: float, runs: int) -> float:
     """Return the largest percentage of `runs` that is seen, all but surely, where `percent` is true."""
 
     def chance_of_more(seen: int) -> float:
-        return float(mpmath.betainc(seen + 1, runs - seen, 0, percent / 100, regularized=True))
+        from mpmath import betainc  # all of pytest's processes import this module
+
+        return float(betainc(seen + 1, runs - seen, 0, percent / 100, regularized=True))
 
     return 100 * bisect_left(range(runs), True, key=lambda seen: chance_of_more(seen) < SURE) / runs
 

@@ -1,10 +1,12 @@
-"""README and docs/ show what the code does."""
+"""README, docs/ and examples/ show what the code does, and each title of an error has its entry."""
 
+import ast
 import os
 import re
 import runpy
 import shutil
 import subprocess
+import tomllib
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,10 +14,15 @@ import pytest
 from ruamel.yaml import YAML
 
 import coval_demo
-from coval_gate.base.errors import InputError
+from contract.test_packages import nodes
+from coval_gate.base import titles
+from coval_gate.base.errors import GateError, InputError, InternalError
+from coval_gate.base.titles import DOCS, TITLES, entry_of
 from coval_gate.ci.host import Context
+from coval_gate.ci.systems import SYSTEMS
 from coval_gate.coval.client import LAUNCH_OPEN
 from coval_gate.gate.values import equals
+from coval_gate.init.workflow import STARTERS
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report import MOST_CRITERIA
@@ -110,33 +117,21 @@ def test_no_line_but_rows_of_tables_is_longer_than_128_characters(page: Path) ->
     assert [line for line in lines if len(line) > 128 and not line.startswith(("|", "> |", "  ✗ ", "Missed "))] == []
 
 
-def test_readme_takes_five_minutes() -> None:
-    assert len(README.splitlines()) <= 220
-
-
-def test_readme_leads_to_every_page() -> None:
+def test_readme_is_short_and_leads_to_every_page_and_example() -> None:
     """A page that README does not link has a link on one that it does."""
+    assert len(README.splitlines()) <= 220
+    pages = {path.name for path in ROOT.glob("docs/*.md")}
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
     for name in list(linked):
         linked |= set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / name).read_text(encoding="utf-8")))
-    assert {path.name for path in ROOT.glob("docs/*.md")} <= linked
-
-
-def test_site_lists_every_page() -> None:
+    assert pages <= linked
     settings = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    listed = re.findall(r"[\w-]+\.md", str(settings["nav"]))
-    assert len(listed) == len(set(listed))
-    assert {path.name for path in ROOT.glob("docs/*.md")} <= set(listed)
-
-
-def test_readme_lists_every_example() -> None:
-    listed = re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))
-    assert sorted(listed) == sorted(path.name for path in EXAMPLES)
-
-
-def test_recipes_list_every_example() -> None:
-    listed = re.findall(r"\]\(\.\./examples/(\S+)\)", RECIPES.partition("\n## ")[0])
-    assert set(listed) == {path.name for path in EXAMPLES}
+    on_site = re.findall(r"[\w-]+\.md", str(settings["nav"]))
+    assert len(on_site) == len(set(on_site))
+    assert pages <= set(on_site)
+    examples = sorted(path.name for path in EXAMPLES)
+    assert sorted(re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))) == examples
+    assert {*re.findall(r"\]\(\.\./examples/(\S+)\)", RECIPES.partition("\n## ")[0])} == {*examples}
 
 
 @pytest.mark.parametrize("title", re.findall(r"^## (.+)$", RECIPES, re.MULTILINE))
@@ -166,18 +161,14 @@ def test_no_expression_is_pasted_into_a_script(page: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_begins_with_its_purpose(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    head = lines[: lines.index("")]
+def test_example_says_its_purpose_and_sets_inputs_that_exist(path: Path) -> None:
+    """GitHub only warns about an input that an action does not have."""
+    text = path.read_text(encoding="utf-8")
+    head = text.partition("\n\n")[0].splitlines()
     assert 3 <= len(head) <= 6
     assert all(line.startswith("# ") for line in head)
     assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
-
-
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_sets_inputs_that_exist(path: Path) -> None:
-    """GitHub only warns about an input that an action does not have."""
-    jobs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
+    jobs = YAML(typ="safe").load(text)["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
     assert steps
     assert all(step["with"].keys() <= {declaration.name for declaration in declared()} for step in steps)
@@ -196,16 +187,11 @@ def test_example_sets_inputs_that_exist(path: Path) -> None:
         ),
     ],
 )
-def test_migration_table_is_right_about_errors(name: str, value: str, row: str) -> None:
+def test_migration_table_is_right(name: str, value: str, row: str) -> None:
     assert row in MIGRATION
-    given = (
-        DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO", name: value}
-    )
+    given = DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO"}
     with pytest.raises(InputError, match=name):
-        read_inputs({f"INPUT_{input_name.upper()}": text for input_name, text in given.items()}, Context())
-
-
-def test_migration_table_is_right_about_values() -> None:
+        read_inputs({f"INPUT_{key.upper()}": text for key, text in (given | {name: value}).items()}, Context())
     assert "texts that are numbers compare as numbers, so `1` equals `1.0`" in MIGRATION
     assert equals("1", "1.0")
     assert "compared with each member of the set" in MIGRATION
@@ -263,3 +249,90 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
 def test_limit_is_as_stated(page: str, claim: str, limit: float, stated: float) -> None:
     assert claim in " ".join(page.split())
     assert limit == stated
+
+
+# Pipelines of other CI systems
+
+PIPELINES = {
+    "Azure Pipelines": "azure-pipelines.yml",
+    "Bitbucket": "bitbucket-pipelines.yml",
+    "Buildkite": "buildkite.yml",
+    "CircleCI": "circleci.yml",
+    "GitLab": "gitlab-ci.yml",
+    "Jenkins": "Jenkinsfile",
+}
+NAMED = re.compile(r"`((?:BITBUCKET|CIRCLE|BUILDKITE|SYSTEM|BUILD|GIT|CHANGE|JOB|STAGE|BRANCH)_[A-Z_]+)`")
+ELSEWHERE = {"BITBUCKET_DOCKER_HOST_INTERNAL"}  # for docker
+
+
+def test_wheel_and_image_carry_what_init_fills_in() -> None:
+    assert sorted(path.name for path in (ROOT / "examples" / "ci").iterdir()) == sorted(PIPELINES.values())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
+        assert carried[path] == f"coval_gate/init/{path}"
+        assert f"!{path}" in ignored
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipeline_sets_inputs_that_exist_and_its_page_names_variables_that_are_read(name: str) -> None:
+    text = (ROOT / "examples" / "ci" / PIPELINES[name]).read_text(encoding="utf-8")
+    command = text[text.index("coval-gate run") : text.index("--html-path")] + "--html-path"
+    flags = re.findall(r"--([a-z][a-z-]*)", command)
+    inputs = {declaration.name.replace("_", "-") for declaration in declared()}
+    assert len(flags) > 6
+    assert {*flags} - inputs <= {"threshold"}  # one line of an input that is a list
+    assert parse_thresholds("\n".join(re.findall(r'--threshold "([^"]*)"', command)))
+    assert "COVAL_API_KEY" not in command, "the key is in no argument"
+    assert "COVAL_API_KEY" in text
+    page = (ROOT / "docs" / ("gitlab.md" if name == "GitLab" else "ci.md")).read_text(encoding="utf-8")
+    about = page if name == "GitLab" else section(page, name)
+    assert f"](../examples/ci/{PIPELINES[name]})" in about
+    if name != "GitLab":
+        read = set(re.findall(r"\w+", str(next(system for system in SYSTEMS if system.name == name))))
+        assert set(NAMED.findall(about)) - ELSEWHERE <= read
+
+
+# Titles of errors and warnings: each stands once in the code
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+ENTRIES = dict(re.findall(r"^### (.+)\n\n((?:.+\n)+)", TROUBLESHOOTING, re.MULTILINE))
+PARTS = re.compile(r"- \*\*Cause:\*\* .+\n- \*\*Check:\*\* .+\n- \*\*Cure:\*\* .+", re.DOTALL)
+SOURCES = [path for path in (ROOT / "src" / "coval_gate").rglob("*.py") if path.name != "titles.py"]
+ERRORS = ("HostError", "RunnerError", "CovalError", "TooLarge", "Unavailable", "LaunchUncertain")
+
+
+def test_each_title_has_one_entry_that_says_cause_check_and_cure_and_its_link() -> None:
+    headings = re.findall(r"^### (.+)$", TROUBLESHOOTING, re.MULTILINE)
+    assert sorted(headings) == sorted(TITLES)
+    assert ENTRIES.keys() == TITLES
+    for title, entry in ENTRIES.items():
+        assert PARTS.fullmatch(entry.rstrip("\n")), title
+        assert 3 <= entry.count("\n") <= 6, title
+        assert re.fullmatch(r"[A-Za-z]+( [A-Za-z]+)*", title), "GitHub makes other anchors of punctuation"
+        assert entry_of(title) == f"{DOCS}/troubleshooting.md#{title.lower().replace(' ', '-')}"
+        assert GateError(title, "What happened.").link == entry_of(title)
+    assert entry_of("Anything else") == ""
+    assert InternalError(ValueError()).link.endswith("#internal-error")
+
+
+def test_no_error_has_a_title_of_its_own() -> None:
+    for path in SOURCES:
+        for call in nodes(path):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                continue
+            places = {"Rejected": 1, "NotFound": 1} | dict.fromkeys(("GateError", "UnusableError", *ERRORS), 0)
+            place = places.get(call.func.id)
+            if place is not None and len(call.args) > place:
+                assert not isinstance(call.args[place], ast.Constant), f"{path}:{call.lineno}"
+
+
+def test_each_title_is_used_once_declared() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    names = [name for name, text in vars(titles).items() if isinstance(text, str) and text in TITLES]
+    assert len(names) == len(TITLES)
+    written = {text for text in TITLES if re.search(rf'"{re.escape(text)}"', code)}
+    assert not written, "a title stands in titles.py only"
+    others = {"INVALID_INPUT", "INVALID_INPUTS"}
+    assert all(f"titles.{name}" in code for name in {*names} - others)
