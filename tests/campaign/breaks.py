@@ -39,7 +39,7 @@ class Break(NamedTuple):
             setattr(owner, name, staticmethod(new) if is_bound else new)
             return
         for module in [*sys.modules.values()]:
-            if module.__name__.startswith(("coval_gate", "campaign")) and getattr(module, name, None) is original:
+            if module.__name__.startswith(("coval_gate", "campaign")) and vars(module).get(name) is original:
                 setattr(module, name, new)
 
     def find(self) -> tuple[Any, str, Any]:
@@ -166,7 +166,9 @@ def catch(name: str) -> str:
     command = [sys.executable, str(Path(__file__).parent), "--break", name, "--stop", "--schedules", str(MOST)]
     only = ["--only", BREAKS[name].dimension] if BREAKS[name].dimension else []
     process = subprocess.run([*command, *only], capture_output=True, text=True, check=False)
-    *_, summary = process.stdout.splitlines() or [f"campaign: {process.stderr[-500:]}"]
+    if process.stderr:  # the break itself does not work any more
+        raise RuntimeError(process.stderr)
+    *_, summary = process.stdout.splitlines()
     found = next((line for line in process.stdout.splitlines() if line.startswith("seed ")), "")
     return f"{found[:100]} ({summary.partition(',')[0]})" if found else ""
 
