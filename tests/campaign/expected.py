@@ -4,7 +4,7 @@ from http import HTTPStatus
 from statistics import fmean
 from typing import Final
 
-from campaign.facts import GRACE, Leg, gates_of, has_base, is_hopeless, is_unknown
+from campaign.facts import GRACE, Leg, gates_of, has_base, is_unknown
 from campaign.network import SentRequest
 from campaign.oracle import are_good_together, can_decide, cases_to_compare, has_data, is_comparable, is_good, is_usable
 from campaign.schedule import (
@@ -13,7 +13,7 @@ from campaign.schedule import (
     BY_HAND,
     CONNECTION_FAULTS,
     FAILED,
-    MISNAMED_GATES,
+    IMPOSSIBLE_GATES,
     STABLE,
     TOO_FEW,
     UNREADABLE_GATES,
@@ -69,16 +69,12 @@ def _without_run(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
         return ("error",)
     if leg.runs:
         return ()
-    return ("error",) if history.schedule.gate in MISNAMED_GATES else ("a verdict on a run",)
+    return ("error",) if history.schedule.gate in IMPOSSIBLE_GATES else ("a verdict on a run",)
 
 
 def _of_ending(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
-    """Return the right verdicts of a leg whose run did not complete, or was deleted; else nothing."""
+    """Return the right verdicts of a leg whose run did not complete; else nothing."""
     record, now = leg.runs[0], history.coval_time(result.ended)
-    if record.run_id in history.deleted and (record.delete_time or now) <= now:
-        return ("passed", "failed", "error", "cancelled")  # other invariants say when it may pass
-    if _is_aborted(history, result, record):
-        return ("failed",)
     if not record.finished(now):
         return ("a verdict on a run that is over",)
     if record.status(now) == "COMPLETED":
@@ -108,7 +104,7 @@ def _cannot_tell(history: History, result: ProcessResult) -> bool:
     cannot_find = schedule.foreign_run == "bare" or schedule.fate == "unreadable"
     lost = unanswered >= (1 if cannot_find else MAX_LOST_LAUNCHES)
     without_run = step.mode == "wait" and not (result.given_run or step.finds)
-    return lost or without_run or step.mode == "cancel" or step.given.get("max_simulations") == TOO_FEW
+    return lost or without_run or step.mode == "cancel" or step.inputs.get("max_simulations") == TOO_FEW
 
 
 def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) -> Verdicts:
@@ -144,7 +140,7 @@ def is_good_leg(history: History, step: Step, leg: Leg, now: float) -> bool:
 def newest_due(history: History, result: ProcessResult) -> RunRecord | None:
     """Return the run that a step must find: the newest when it began, or one that came while it looked."""
     began, ended, source = history.coval_time(result.began), history.coval_time(result.ended), result.step.finds
-    given = {name: value for name, value in result.step.given.items() if name in IDS}
+    given = {name: value for name, value in result.step.inputs.items() if name in IDS}
     ids = IDS | {"test_set_id": history.schedule.test_set} | given
     due = [
         record
@@ -160,10 +156,10 @@ def newest_due(history: History, result: ProcessResult) -> RunRecord | None:
 def shows_tag(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether the run shows the tag of the process that answered it while the step looks for it."""
     now, tagged = history.coval_time(result.ended), history.tagged.get(record.run_id)
-    until = result.began + float(result.step.given["max_wait_time"])
+    until = result.began + float(result.step.inputs["max_wait_time"])
     if tagged is None or not record.finished(now) or result.ended >= until:
         return False
-    patience = min(SHOWN_LATE, float(result.step.given.get("metrics_grace_time", GRACE)) - 5)
+    patience = min(SHOWN_LATE, float(result.step.inputs.get("metrics_grace_time", GRACE)) - 5)
     latest = max(result.began, record.end_time - now + result.ended) + patience
     return history.schedule.quirks.run_identity in ("both", "tags") and tagged <= latest
 
@@ -175,19 +171,11 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
     """
     if len(result.run_ids) > 1:
         return ("passed",)
-    fate = history.schedule.fate
     if history.schedule.gate not in BASELINE_GATES or result.step.accepts:
         return ("passed",)
-    if fate in ("lagging", "unreadable") or not possible_baselines(history, result):
+    if history.schedule.fate in ("lagging", "unreadable") or not possible_baselines(history, result):
         return ("inconclusive",)
-    if is_much_worse(history, result):
-        return ("failed",)
-    return ("passed", "inconclusive") if fate == "deleted" else ("passed",)  # perhaps during the search
-
-
-def _is_aborted(history: History, result: ProcessResult, record: RunRecord) -> bool:
-    lag = history.schedule.quirks.cancel_lag  # s from the DELETE, which followed what a poll showed, to its effect
-    return record.cancel_time is not None and is_hopeless(history, result.step, record, record.cancel_time - lag)
+    return ("failed",) if is_much_worse(history, result) else ("passed",)
 
 
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
@@ -245,7 +233,7 @@ def counting(history: History, at: float, records: list[RunRecord]) -> list[RunR
 
 def is_much_worse(history: History, result: ProcessResult) -> bool:
     """Return whether a comparison with its baseline, if it has any, fails the run of a step."""
-    most = int(result.step.given["baseline"].partition(" last ")[2] or 1)
+    most = int(result.step.inputs["baseline"].partition(" last ")[2] or 1)
     baselines = possible_baselines(history, result)[-most:]
     return bool(baselines) and _latency(history.runs[result.run_id]) > MUCH * fmean(map(_latency, baselines))
 

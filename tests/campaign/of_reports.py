@@ -4,11 +4,12 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from itertools import product
 from typing import Any, Final
 
 from campaign.facts import (
     LAST_REQUESTS,
-    check_name,
+    PAGES,
     has_base,
     has_file_fault,
     knows_events,
@@ -16,15 +17,14 @@ from campaign.facts import (
     main_result,
     main_results,
     met_fault,
+    page_name,
     post_result,
     reported_verdict,
-    status_name,
     step_name,
 )
 from campaign.schedule import ECHO
 from campaign.simulate import History, ProcessResult
 from coval_gate.report.formats.outputs import OUTPUTS
-from coval_sandbox.github_checks import CheckRun
 from coval_sandbox.runner import read_log
 from leaks import holds
 from support import KEY
@@ -75,7 +75,7 @@ def outputs_are_complete(history: History) -> Iterator[str]:
 def annotations_tell_once(history: History) -> Iterator[str]:
     """A failing step has one error, others have none; no annotation repeats it, and GitHub drops none."""
     for result in main_results(history):
-        if result.killed is not None or result.step.given.get("annotations") == "false":
+        if result.killed is not None or result.step.inputs.get("annotations") == "false":
             continue
         annotations = [command for command in read_log(result.log) if command.name in ANNOTATIONS]
         errors = [annotation for annotation in annotations if annotation.name == "error"]
@@ -112,54 +112,39 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
         yield "the API key is in a check run"
 
 
-def status_is_final(history: History) -> Iterator[str]:
-    """A commit status ends with the step's verdict, and is a success for no other step than one that passed."""
-    for result in main_results(history):
-        name = status_name(result)
-        if not name or result.step.mode == "cancel":
+def pages_are_final(history: History) -> Iterator[str]:
+    """A commit status and a check run end with the step's verdict, and are green for no step but one that passed."""
+    for result, page in product(main_results(history), PAGES):
+        users, states = users_of(history, result, page), _states(history, result, page)
+        if not users or result.step.mode == "cancel":
             continue
-        states = [status["state"] for status in history.statuses if status["context"] == name]
-        state = states[-1] if states else ""
-        users = [main_result for main_result in main_results(history) if status_name(main_result) == name]
         # Without its output file, a step reports its verdict in the log.
         readable = not any(has_file_fault(user, "output") for user in users)
-        if state == "success" and readable and not any(_lets_pass(user) for user in users):
-            yield f"{step_name(result)} did not pass, but its commit status is {state}"
+        # A later status replaces an earlier one; the check run of any launch may let a branch be merged.
+        greens = {*states} & {*SATISFYING} if page == "check_run" else {*states[-1:]} & {"success"}
+        if greens and readable and not any(_lets_pass(user) for user in users):
+            yield f"{step_name(result)} did not pass, but its {page} is {greens}"
         if result is not users[-1] or result.step.mode == "launch" or not could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
         # A killed step has reported its verdict everywhere or nowhere.
-        expected = "success" if _lets_pass(result) else STATES.get(reported_verdict(result), "error")
-        if state != expected:
-            yield f"{step_name(result)} has the verdict {reported_verdict(result)!r}, but the commit status {state!r}"
-
-
-def check_run_is_final(history: History) -> Iterator[str]:
-    """A check run ends with the step's verdict, and satisfies a branch only after a step that passed."""
-    for result in main_results(history):
-        users, check_runs = users_of_check_run(history, result), check_runs_of(history, result)
-        if not users or result.step.mode == "cancel":
-            continue
-        readable = not any(has_file_fault(user, "output") for user in users)
-        satisfies = any(check_run.conclusion in SATISFYING for check_run in check_runs)
-        if satisfies and readable and not any(_lets_pass(user) for user in users):
-            yield f"{step_name(result)} did not pass, but its check run would let a branch be merged"
-        if result is not users[-1] or result.step.mode == "launch" or not could_set_status(history, result):
-            continue
-        if any(user.killed is not None for user in users[:-1]):
-            continue  # the post step of the killed one comes last, and reports it
-        is_late = _lets_pass(result) and reported_verdict(result) == "timed_out"
-        expected = "neutral" if is_late else CONCLUSIONS.get(reported_verdict(result), "failure")
-        last = check_runs[-1].conclusion if check_runs else None
-        if last != expected:
-            yield f"{step_name(result)} has the verdict {reported_verdict(result)!r}, but its check run {last!r}"
+        verdict = reported_verdict(result)
+        if page == "commit_status":
+            expected = "success" if _lets_pass(result) else STATES.get(verdict, "error")
+        else:
+            is_late = _lets_pass(result) and verdict == "timed_out"
+            expected = "neutral" if is_late else CONCLUSIONS.get(verdict, "failure")
+        if states[-1:] != [expected]:
+            yield f"{step_name(result)} has the verdict {verdict!r}, but its {page} is {states[-1:]}"
 
 
 def check_runs_are_completed(history: History) -> Iterator[str]:
     """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
     for check in (check_run for check_run in history.check_runs if check_run.status != "completed"):
-        users = [main_result for main_result in main_results(history) if check_name(main_result) == check.name]
+        users = [
+            main_result for main_result in main_results(history) if page_name(main_result, "check_run") == check.name
+        ]
         if not users:
             yield f"no step has the name of the check run {check.name}"
             continue
@@ -172,7 +157,7 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
 def one_check_run_per_launch(history: History) -> Iterator[str]:
     """A step makes at most one check run, and a step that waits makes none if the launch made one."""
     for result in main_results(history):
-        users, check_runs = users_of_check_run(history, result), check_runs_of(history, result)
+        users, check_runs = users_of(history, result, "check_run"), _states(history, result, "check_run")
         if not users or result is not users[-1]:
             continue
         if any(has_file_fault(user, "state") for user in users):
@@ -213,14 +198,18 @@ def _lets_pass(result: ProcessResult) -> bool:
     return verdict == "passed" or (verdict in late_is_fine(result.step) and result.exit_code != 1)
 
 
-def users_of_check_run(history: History, result: ProcessResult) -> list[ProcessResult]:
-    """Return the steps that have a check run of that name, in their order; none if the step has no check run."""
-    name = check_name(result)
-    return [main_result for main_result in main_results(history) if check_name(main_result) == name] if name else []
+def users_of(history: History, result: ProcessResult, page: str) -> list[ProcessResult]:
+    """Return the steps that have a page of that name, in their order; none if the step has none."""
+    name = page_name(result, page)
+    return [user for user in main_results(history) if page_name(user, page) == name] if name else []
 
 
-def check_runs_of(history: History, result: ProcessResult) -> list[CheckRun]:
-    return [check_run for check_run in history.check_runs if check_run.name == check_name(result)]
+def _states(history: History, result: ProcessResult, page: str) -> list[str | None]:
+    """Return the states of a step's commit status, or the conclusions of its check runs, in their order."""
+    name = page_name(result, page)
+    if page == "commit_status":
+        return [status["state"] for status in history.statuses if status["context"] == name]
+    return [check_run.conclusion for check_run in history.check_runs if check_run.name == name]
 
 
 def could_set_status(history: History, main: ProcessResult) -> bool:
@@ -237,7 +226,7 @@ def could_set_status(history: History, main: ProcessResult) -> bool:
     began = "legs" in main.files["state"].decode(errors="replace")
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the step reads the commit from the run.
-    knows_commit = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
+    knows_commit = main.step.mode != "wait" or bool(main.given_runs)
     knows_commit &= main.step.event == "pull_request" or main.step.mode != "wait" or _has_seen_runs(main)
     files = any(has_file_fault(main, file) for file in ("state", "output"))
     return began and knows_commit and knows_events(history) and not (down or ended_early or files)
@@ -303,7 +292,7 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
     """The summary, the JUnit, JSON and HTML reports and the digest exist and are well-formed."""
-    inputs, file_fault = result.step.given, result.step.file_fault
+    inputs, file_fault = result.step.inputs, result.step.file_fault
     expected = inputs.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
     if expected and not result.files["summary.md"].startswith(b"### "):
         yield "has no summary"

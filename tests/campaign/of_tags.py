@@ -146,7 +146,7 @@ def _may_count(history: History, result: ProcessResult, record: RunRecord, now: 
 def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether nothing hindered a step from changing the tags of a run, which may be a baseline."""
     schedule = history.schedule
-    if record.run_id in history.deleted or record.status(history.coval_time(result.ended)) != "COMPLETED":
+    if record.status(history.coval_time(result.ended)) != "COMPLETED":
         return False
     ended = record.end_time - history.coval_time(0.0)
     is_calm = schedule.recoverable and result.interrupted is None and not result.step.file_fault

@@ -23,13 +23,12 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     ),
     **dict.fromkeys(("strict", "loose", "word among numbers"), (catalogue.LATENCY,)),
     **dict.fromkeys(
-        ("rate", "counted", "most resolved", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)
+        ("rate", "most resolved", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)
     ),
-    **dict.fromkeys(("forbidden", "exact rate", "other rate", "forbidden other word"), (catalogue.COMPLIANCE,)),
+    **dict.fromkeys(("forbidden", "forbidden other word"), (catalogue.COMPLIANCE,)),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
-HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
 
@@ -103,8 +102,6 @@ def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Qui
         return False
     if not _has_all_values(simulations, gate, record, quirks, now):
         return False
-    if gate in ("exact rate", "other rate"):
-        return _rate_holds(simulations, gate, record, quirks, now)
     return _meets_thresholds(simulations, gate)
 
 
@@ -139,22 +136,7 @@ def _has_values_of(
 
 def _allowed(simulations: Simulations, gate: str) -> int:
     """Return how many simulations may fail or lack a value."""
-    return len(simulations) // 2 if gate in HALF_MAY_FAIL else 0
-
-
-def _rate_holds(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
-    """Return whether the rate of NO holds, whatever the missing values were."""
-    metric = catalogue.COMPLIANCE.id
-    there = [
-        simulation.values[metric]
-        for simulation in simulations
-        if not simulation.failed and value_fate(record, simulation, metric, now, quirks) == "there"
-    ]
-    least = there.count("NO")
-    possible = range(least, least + len(simulations) - len(there) + 1)
-    if gate == "exact rate":
-        return list(possible) == [0]
-    return all(5 * number != len(simulations) for number in possible)
+    return len(simulations) // 2 if gate == "half" else 0
 
 
 def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
@@ -186,7 +168,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return resolved.count("YES") / len(simulations) >= 0.8
         case "no doubt":
             return not resolved.count("UNKNOWN")
-        case "rate" | "counted" | "kept" | "mixed":
+        case "rate" | "kept" | "mixed":
             return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
         case _:
             return True
@@ -224,13 +206,6 @@ def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
     return all(_meets_counted(run, gate) for run in runs if not all(simulation.failed for simulation in run))
 
 
-def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
-    """Return whether no repetition can make up for the run: it breaks a count, or Coval reports an error of it."""
-    failed = sum(simulation.failed for simulation in record.plan.simulations)
-    heard = [run for run in _variants(record) if not all(planned.failed for planned in run)]
-    return _reports_error(record, quirks, failed) or not all(_meets_counted(run, gate) for run in heard)
-
-
 def _pool(runs: Sequence[Simulations]) -> Simulations:
     """Return the simulations of all runs; one that failed is left out if its conversation completed in another."""
     most = Counter[str]()
@@ -259,11 +234,5 @@ def _meets_sampled(simulations: Simulations, gate: str) -> bool:
 
 def _meets_counted(simulations: Simulations, gate: str) -> bool:
     """Return whether the counts of a gate of REPEATED_GATES hold."""
-    match gate:
-        case "counted":
-            return [simulation.values.get(catalogue.RESOLVED.id) for simulation in simulations].count("YES") >= 9
-        case "kept":
-            return [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations].count("YES") >= 9
-        case "mixed":
-            return not any(simulation.values.get(catalogue.COMPLIANCE.id) == "NO" for simulation in simulations)
-    return True
+    compliance = [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations]
+    return {"kept": compliance.count("YES") >= 9, "mixed": "NO" not in compliance}.get(gate, True)

@@ -97,7 +97,7 @@ def check_seed(seed: int) -> Outcome:
     broken = violations(history)
     return Outcome(
         seed=seed,
-        violations=tuple(map(str, broken)),
+        violations=tuple(broken),
         description=describe(history) if broken else "",
         faults=history.fault_count,
         signals=sum(result.interrupted is not None or result.killed is not None for result in history.results),

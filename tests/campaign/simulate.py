@@ -126,13 +126,12 @@ class Retagging(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids."""
+    """Everything that happened in a schedule. `foreign_runs` are run ids."""
 
     schedule: Schedule
     results: tuple[ProcessResult, ...]
     world: World
     foreign_runs: tuple[str, ...]
-    deleted: tuple[str, ...]  # by an outside event
     retaggings: tuple[Retagging, ...]
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     check_runs: tuple[CheckRun, ...]
@@ -195,7 +194,6 @@ class _Simulator:
     directory: Path
     results: list[ProcessResult] = field(default_factory=list)
     foreign_runs: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
     tagged: dict[str, float] = field(default_factory=dict)
     process_has_left: bool = True
 
@@ -248,7 +246,6 @@ class _Simulator:
             results=tuple(self.results),
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
-            deleted=tuple(self.deleted),
             retaggings=tuple(self.world.retaggings),
             statuses=tuple(self.github.statuses),
             check_runs=tuple(self.github.check_runs),
@@ -259,7 +256,7 @@ class _Simulator:
 
     def _prepare(self, step: Step, workspace: Path) -> None:
         """Put into the workspace of a step what is there before it begins: the file with its legs."""
-        if path := step.given.get("config_path"):
+        if path := step.inputs.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
             legs = {leg.name: leg.inputs for leg in step.listed}
@@ -288,7 +285,7 @@ class _Simulator:
 
     def _tag(self, run: RunRecord) -> None:
         self.process_has_left = True
-        with suppress(Problem):  # it was deleted
+        with suppress(Problem):  # it was cancelled
             self.world.update_run(run.run_id, {"tags": [*run.tags, ATTACHED]})
             self.tagged[run.run_id] = self.clock.now()
 
@@ -304,7 +301,7 @@ class _Simulator:
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
         if step.mode == "wait":
             earlier = [result for result in self.results if not result.is_post]
-            return () if "run_id" in step.given else earlier[-1].run_ids
+            return () if "run_id" in step.inputs else earlier[-1].run_ids
         results = self.results if step.mode == "cancel" else []
         return tuple(result.run_id for result in results if result.run_id)
 
@@ -321,7 +318,7 @@ class _Simulator:
             self._prepare(step, runner.workspace)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
-        inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}
+        inputs |= {name: value for name, value in step.inputs.items() if step.mode in MODES_OF.get(name, ("run",))}
         inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
         environ = runner.environ(inputs) | {
@@ -394,8 +391,6 @@ class _Simulator:
     def _apply_file_fault(self, process: "_Process", file_fault: FileFault, environ: dict[str, str]) -> None:
         names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
         variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
-        if file_fault.file == "reports":  # the directory of all reports
-            variable, environ = "reports", {"reports": f"{environ['GITHUB_WORKSPACE']}/reports"}
         if file_fault.kind == "missing":
             del environ[variable]
             return
@@ -425,25 +420,8 @@ class _Simulator:
                 self.clock.wall_offset += event.amount
             case "fail newest":
                 self._fail_newest()
-            case "delete all":
-                self._delete_ended()
             case "run schedule":
                 self.foreign_runs += self.world.run_schedule(catalogue.SCHEDULES[0].id)
-            case "delete":
-                ours = [run.run_id for run in self.world.runs if run.run_id not in self.foreign_runs]
-                for run_id in ours[-1:]:
-                    self.deleted.append(run_id)
-                    with suppress(Problem):
-                        self.world.delete_run(run_id)
-                        self.world.delete_run(run_id)
-
-    def _delete_ended(self) -> None:
-        """Delete all runs that have ended."""
-        for run in self.world.runs:
-            if run.finished(self.world.clock()):
-                self.deleted.append(run.run_id)
-                with suppress(Problem):
-                    self.world.delete_run(run.run_id)
 
     def _launch_holder(self) -> None:
         """Launch a run that has the tag of baselines, as if a step elsewhere had given it that."""

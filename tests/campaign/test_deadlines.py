@@ -12,9 +12,8 @@ import pytest
 from campaign.github import HANG, SLOW
 from campaign.of_reports import CONCLUSIONS, STATES
 from campaign.of_verdicts import time_limits_are_kept
-from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
+from campaign.schedule import EVER, STABLE, Fault, Outage, Schedule, Signal, Step
 from campaign.simulate import History, simulate
-from campaign.single import EVER
 from fake_github import TOKEN
 
 pytestmark = pytest.mark.untraced
@@ -60,7 +59,7 @@ def history_of(
 ) -> History:
     """Simulate one step with all that it can be asked to do, after an earlier run of its branch."""
     inputs = EVERYTHING | {"max_wait_time": "300"} | more
-    step = Step(mode=mode, inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
+    step = Step(mode=mode, inputs=inputs, event=event, attempt=2, signal=signal)
     outages = (Outage(begin=0.0, end=3600.0, action=github),) if github else ()
     schedule = Schedule(
         seed=1,

@@ -22,7 +22,7 @@ def result_of(outage: Outage, **inputs: str) -> ProcessResult:
             workflow="run",
             test_set="passing1",
             gate="default",
-            steps=(Step(mode="run", inputs=tuple((INPUTS | inputs).items())),),
+            steps=(Step(mode="run", inputs=INPUTS | inputs),),
             outages=(outage,),
             latency=LATENCY,
         )

@@ -39,7 +39,7 @@ def history_of(*faults: Fault, steps: tuple[Step, ...] = (), **more: Any) -> His
 
 
 def step(mode: str, *, attempt: int = 1, signal: Signal | None = None, **inputs: str) -> Step:
-    return Step(mode=mode, inputs=tuple((INPUTS | inputs).items()), attempt=attempt, signal=signal)
+    return Step(mode=mode, inputs=INPUTS | inputs, attempt=attempt, signal=signal)
 
 
 def launch(action: str, number: int = 1) -> Fault:
