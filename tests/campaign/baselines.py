@@ -20,8 +20,7 @@ from campaign.schedule import (
 from leaks import DISGUISES
 
 WORKFLOW: Final = "baseline"
-SHARE: Final = 0.3  # of the schedules with one step
-TAGGING_SHARE: Final = 0.25  # of all others whose runs may take a tag
+TAGGING_SHARE: Final = 0.25  # of the schedules without earlier runs, if their runs may take a tag
 ACCEPTED_SHARE: Final = 0.3  # of these two
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
@@ -34,9 +33,7 @@ HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after",
 
 
 def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the step of some schedules compare its run with those of earlier steps, and perhaps accept it or the last."""
-    if schedule.workflow != "run" or rng.random() > SHARE:
-        return schedule
+    """Let the step compare its run with those of earlier steps, and perhaps accept it or the last of them."""
     (step,) = schedule.steps
     fate, gate = rng.choice(FATES), rng.choice(list(BASELINE_GATES))
     by_tag = "tag" in gate
@@ -55,7 +52,9 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
     )
     if fate == "elsewhere":  # a tag may be on any branch, but on no pull request
         night = (
-            replace(night, branch="other") if rng.random() < 0.5 else replace(night, event="pull_request", branch="")
+            replace(night, branch="other")
+            if rng.random() < (0.2 if by_tag else 0.5)
+            else replace(night, event="pull_request", branch="")
         )
     nights = [replace(night, workflow_run=f"10000000{number}") for number in range(count)]
     step = replace(step, event="push", branch="main", pause=LONG_AGO if fate == "old" else SETTLED)
@@ -66,12 +65,13 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
         steps = [*nights, _accepting(replace(step, mode=mode), rng), *([later] if rng.random() < 0.5 else [])]
     schedule = replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, steps=tuple(steps))
     schedule = replace(schedule, quirks=replace(schedule.quirks, **_quirks(rng)))
+    if fate in ("elsewhere", "failed"):  # what a run is, and its mark, are tags
+        schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
     at = SETTLED * count
     match fate:
         case "lagging":
             return replace(schedule, quirks=replace(schedule.quirks, list_lag=10_000.0))
-        case "failed":  # the newest of them, before the step; a mark is a tag
-            schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
+        case "failed":  # the newest of them, before the step
             return replace(schedule, events=(*schedule.events, Event("fail newest", at - 20)))
         case "regress" | "break":
             return replace(schedule, events=(*schedule.events, Event(fate, at - 200)))

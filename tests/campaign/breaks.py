@@ -129,7 +129,9 @@ BREAKS: Final = {
     "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
     "save no state": Break("ci.github:GitHubHost.save_state", _returns(None)),
     "skip the post step": Break("step.post:post", _returns(0)),
-    "write no output before the end": Break("step.step:Step.record_id", _returns(None)),
+    "write no output before the end": Break(
+        "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())
+    ),
     "take as long after a signal as ever": Break(
         "base.times:Times.of_interrupted", lambda original, *now: original(now[-1] + 20)
     ),
@@ -149,9 +151,13 @@ BREAKS: Final = {
     "judge the last repetition alone": Break(
         "gate.repetition:pool_of", lambda original, results: original(results[-1:])
     ),
-    "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False)),
-    "let the run of a pull request take the tag": Break("history.tags:pull_request_of", _returns(None)),
-    "take no tag away": Break("coval.client:Client.set_tags", _added),
+    "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
+    "take a pull request for the branch main": Break(
+        "ci.github:read_context",
+        lambda original, *args: original(*args)._replace(pull_request=None, of_pull_request=False, branch="main"),
+        "baseline",
+    ),
+    "take no tag away": Break("coval.client:Client.set_tags", _added, "baseline"),
     "take the oldest run for the newest": Break(
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
@@ -168,9 +174,7 @@ def catch(name: str) -> str:
     process = subprocess.run([*command, *only], capture_output=True, text=True, check=False)
     if process.stderr:  # the break itself does not work any more
         raise RuntimeError(process.stderr)
-    *_, summary = process.stdout.splitlines()
-    found = next((line for line in process.stdout.splitlines() if line.startswith("seed ")), "")
-    return f"{found[:100]} ({summary.partition(',')[0]})" if found else ""
+    return next((line[:100] for line in process.stdout.splitlines() if line.startswith("seed ")), "")
 
 
 def run() -> int:

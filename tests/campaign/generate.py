@@ -10,6 +10,7 @@ from math import prod
 from random import Random
 from typing import Final, NamedTuple
 
+from campaign.baselines import with_baseline
 from campaign.schedule import (
     GATES,
     OWN_GATES,
@@ -81,7 +82,7 @@ def seeds_of(dimensions: Sequence[str], first: int, number: int) -> list[int]:
 
 def _is_plain(schedule: Schedule) -> bool:
     """Return whether no step compares its run with earlier ones."""
-    return not (schedule.fate or any(step.branch for step in schedule.steps))
+    return not any(step.branch for step in schedule.steps)
 
 
 def _repeats(schedule: Schedule) -> bool:
@@ -231,10 +232,10 @@ def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
     return schedule.each(lambda step: step.without("max_simulations", "max_parallel_runs").having(**test_sets))
 
 
-# The newest run of a source
+# Earlier runs of a baseline, or the newest run of a source
 
 
-def _fits_newest(schedule: Schedule) -> bool:
+def _fits_earlier(schedule: Schedule) -> bool:
     return schedule.workflow == "run" and _is_plain(schedule) and not _repeats(schedule) and schedule.gate in GATES
 
 
@@ -303,9 +304,10 @@ def _attached(schedule: Schedule, rng: Random) -> Schedule:
 
 
 DIMENSIONS: Final = {
-    SINGLE: Dimension(50, lambda _: True, lambda schedule, _: schedule),
-    "legs": Dimension(15, _fits_legs, _several_legs),
-    "base": Dimension(15, _fits_base, _beside_base),
-    "newest": Dimension(8, _fits_newest, _newest),
-    "attach": Dimension(12, _fits_attach, _attached),
+    SINGLE: Dimension(40, lambda _: True, lambda schedule, _: schedule),
+    "legs": Dimension(14, _fits_legs, _several_legs),
+    "base": Dimension(14, _fits_base, _beside_base),
+    "baseline": Dimension(14, _fits_earlier, with_baseline),
+    "newest": Dimension(8, _fits_earlier, _newest),
+    "attach": Dimension(10, _fits_attach, _attached),
 }

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 from requests import Session
 
 from campaign.clock import Killed, SimulatedClock, Stuck
-from campaign.github import HEAD, HOST, GitHub
-from campaign.network import Connection, Network, SentRequest
+from campaign.network import Connection, Host, SentRequest
 from campaign.schedule import (
     ATTACHED,
     FAILED,
@@ -31,17 +31,20 @@ from campaign.schedule import (
     Step,
 )
 from coval_gate.base.runtime import Runtime
+from coval_gate.base.transport import HttpSession
 from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.github_checks import CheckRun
+from coval_sandbox.http import BASE, Api, Reply, SeenRequest
 from coval_sandbox.plan import RunRecord
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.world import World
+from fake_github import FakeGitHub
 from own_build import of_own_builds
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -51,6 +54,8 @@ LATER: Final = {
     "stall": BY_NAME["stuck"],
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
+HEAD: Final[str] = PULL_REQUEST["pull_request"]["head"]["sha"]
+GITHUB_LATENCY: Final = 0.3  # s
 MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
 CPU_LIMIT: Final = 180  # s of the processor's time for one schedule, which takes less than a second
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
@@ -198,6 +203,7 @@ class _Simulator:
     process_has_left: bool = True
 
     def __post_init__(self) -> None:
+        self.has_rival = bool(self.schedule.foreign_run)  # another job is about to launch the same
         self.clock = SimulatedClock()
         self.rng = random.Random(f"chance/{self.schedule.seed}")
         self.world = Agents(
@@ -206,14 +212,24 @@ class _Simulator:
             seed=self.schedule.seed,
             quirks=self.schedule.quirks,
         )
-        self.network = Network(
-            self.world,
+        self.api = Api(self.world)
+        self.coval = Host(
+            "127.0.0.1",
+            self._answer,
             self.clock,
             faults=self.schedule.faults,
             outages=self.schedule.outages,
             latency=self.schedule.latency,
         )
-        self.github = GitHub(self.clock, self.schedule.github_outages)
+        self.fake = FakeGitHub(now=self.clock.time)
+        self.fake.add_pull_request(PULL_REQUEST["pull_request"]["number"], HEAD)
+        self.github = Host(
+            "localhost",
+            self._answer_of_github,
+            self.clock,
+            outages=self.schedule.github_outages,
+            latency=GITHUB_LATENCY,
+        )
         if self.schedule.holder:
             self._launch_holder()
         if self.schedule.process:
@@ -223,8 +239,6 @@ class _Simulator:
         """Run all steps, and the post steps at the end of each job."""
         for event in self.schedule.events:
             self.clock.at(event.at, lambda event=event: self._apply_event(event))  # type: ignore[misc]
-        if self.schedule.foreign_run:
-            self.network.before_launch.append(self._launch_foreign_run)
         with _time_limit():
             job: list[ProcessResult] = []
             for number, step in enumerate(self.schedule.steps):
@@ -247,10 +261,10 @@ class _Simulator:
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
             retaggings=tuple(self.world.retaggings),
-            statuses=tuple(self.github.statuses),
-            check_runs=tuple(self.github.check_runs),
+            statuses=tuple(self.fake.statuses.get(HEAD, [])),
+            check_runs=tuple(self.fake.check_runs),
             ended=ended,
-            fault_count=self.network.fault_count,
+            fault_count=self.coval.fault_count,
             tagged=self.tagged,
         )
 
@@ -316,8 +330,9 @@ class _Simulator:
         runner = LocalRunner(directory, event)
         if main_result is None:
             self._prepare(step, runner.workspace)
-        connection, url = self.network.connect()
-        inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
+        connection = self.coval.connect()
+        inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY}
+        inputs |= {"api_base_url": connection.url + BASE}
         inputs |= {name: value for name, value in step.inputs.items() if step.mode in MODES_OF.get(name, ("run",))}
         inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
@@ -325,7 +340,7 @@ class _Simulator:
             "GITHUB_ACTION": step.action,
             "GITHUB_RUN_ID": step.workflow_run,
             "GITHUB_RUN_ATTEMPT": str(step.attempt),
-            "GITHUB_API_URL": self.github.connect(),
+            "GITHUB_API_URL": self.github.connect().url,
             "GITHUB_EVENT_NAME": step.event,
         }
         environ |= {"GITHUB_HEAD_REF": "", "GITHUB_SHA": HEAD} if step.event != "pull_request" else {}
@@ -349,20 +364,40 @@ class _Simulator:
         )
         self.world.process = number, main_result is not None
         process.run(runtime, post if main_result else main)
-        self.network.disconnect(process.connection)
-        self.github.disconnect()
+        self._disconnect()
         self.clock.join_threads()
         return process.result(step, number, is_post=main_result is not None, given_runs=run_ids)
 
     def _kill(self, process: "_Process") -> None:
         process.kill()
-        self.network.disconnect(process.connection)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        self.coval.disconnect()
         self.github.disconnect()
 
     def _new_session(self) -> Session:
-        session = self.network.new_session()
-        session.mount(f"http://{HOST}", self.github)
+        session = HttpSession()
+        for host in (self.coval, self.github):
+            session.mount(f"http://{host.address}", host)
         return session
+
+    def _answer(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
+        """Let a request take effect in the sandbox, and perhaps another job launch the same just before."""
+        is_launch = sent.method == "POST"
+        if is_launch and self.has_rival:
+            self._launch_foreign_run(sent)
+        before = len(self.world.runs)
+        reply = self.api.answer(sent.method, BASE + sent.path, sent.query, headers, sent.body)
+        if is_launch and len(self.world.runs) > before:
+            sent.launched_run = self.world.runs[-1].run_id
+        return reply
+
+    def _answer_of_github(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
+        query = dict(parse_qsl(sent.query))
+        response = self.fake.respond_to(SeenRequest(sent.method, sent.path, query, headers, sent.body))
+        assert response is not None  # it has no faults of its own
+        return Reply(response.status, response.content, response.headers)
 
     def _aim_signal(self, process: "_Process", planned: Signal | None) -> None:
         """Schedule the signal of this process."""
@@ -439,6 +474,7 @@ class _Simulator:
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""
+        self.has_rival = False
         body: Any = json.loads(request.body)
         tagged = {
             **body["metadata"],

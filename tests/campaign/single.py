@@ -5,8 +5,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from campaign.baselines import with_baseline, with_tag
-from campaign.github import HANG
+from campaign.baselines import with_tag
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
@@ -140,8 +139,7 @@ def single(seed: int) -> Schedule:
     rng = Random(f"campaign/{seed}")
     severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
     schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
-    repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
-    schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
+    schedule = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
     schedule = _with_pages(schedule, Random(f"github/{seed}"))
     return with_tag(schedule, Random(f"tag/{seed}"))
@@ -250,7 +248,7 @@ def _github_outages(rng: Random) -> tuple[Outage, ...]:
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     # Some end while the post step tries again what the main step could not do.
     length = rng.choice((5, 300, rng.uniform(30, 150), rng.uniform(30, 150)))
-    outages = (_outage(begin, length, rng.choice(("502", "503", HANG))),)
+    outages = (_outage(begin, length, rng.choice(("502", "503", "hang 600"))),)
     return outages if rng.random() < 0.7 else ()
 
 
