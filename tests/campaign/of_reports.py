@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any, Final
 
 from campaign.facts import (
-    LAST_REQUESTS,
     PAGES,
     has_base,
     has_file_fault,
@@ -16,7 +15,6 @@ from campaign.facts import (
     late_is_fine,
     main_result,
     main_results,
-    met_fault,
     page_name,
     post_result,
     reported_verdict,
@@ -30,7 +28,6 @@ from leaks import holds
 from support import KEY
 
 ANNOTATIONS: Final = ("error", "warning", "notice")
-MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
 RESPONSE_TIME: Final = 30.0  # s for which a step waits for a response before it looks for the run
@@ -73,7 +70,7 @@ def outputs_are_complete(history: History) -> Iterator[str]:
 
 
 def annotations_tell_once(history: History) -> Iterator[str]:
-    """A failing step has one error, others have none; no annotation repeats it, and GitHub drops none."""
+    """A failing step has one error, others have none; no annotation repeats it."""
     for result in main_results(history):
         if result.killed is not None or result.step.inputs.get("annotations") == "false":
             continue
@@ -88,9 +85,6 @@ def annotations_tell_once(history: History) -> Iterator[str]:
             if annotation not in errors and lines & {*annotation.data.split("\n")}
         ]:
             yield f"{step_name(result)} repeats its error in {repeated[0][:80]}"
-        for level in ANNOTATIONS:
-            if (count := sum(annotation.name == level for annotation in annotations)) > MOST_ANNOTATIONS:
-                yield f"{step_name(result)} has {count} annotations of the level {level}"
 
 
 def api_key_does_not_leak(history: History) -> Iterator[str]:
@@ -170,25 +164,13 @@ def one_check_run_per_launch(history: History) -> Iterator[str]:
 
 
 def post_step_is_quiet(history: History) -> Iterator[str]:
-    """The post step never fails the job, and sends no requests if the main step left nothing to do.
-
-    A step in mode launch that repeated a lost launch leaves the check for a second run to it, and a failed step the
-    mark of its run, if Coval did not take it in time.
-    """
+    """The post step never fails the job, and sends no requests after a step that passed."""
     for result in (process for process in history.results if process.is_post):
         main = main_result(history, result)
         if result.exit_code not in (0, None):
             yield f"{step_name(result)} failed"
-        concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
-        concluded = concluded and not _may_have_left_repetition(history, main)
-        launches = [request for request in main.requests if request.method == "POST" and request.path == "/runs"]
-        repeated = len(launches) > 1 and not all(launch.answered for launch in launches)
-        launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
-        marked = {request.path for request in main.requests if request.method == "PATCH" and request.answered}
-        failed = main.run_ids if main.verdict == "failed" else ()
-        owed = {f"/runs/{run_id}" for run_id in failed} - marked
-        asked = [request for request in result.requests if request.path not in owed]
-        if asked and (concluded or launched) and not has_file_fault(main, "state"):
+        ended = main.killed is None and main.interrupted is None and not has_file_fault(main, "state")
+        if result.requests and ended and main.verdict in ("passed", "skipped"):
             yield f"{step_name(result)} called Coval, but the main step had left nothing to do"
 
 
@@ -236,16 +218,6 @@ def _has_seen_runs(result: ProcessResult) -> bool:
     """Return whether Coval has shown the step a run, or a list of runs."""
     shown = (request for request in result.requests if request.answered and request.status == HTTPStatus.OK)
     return any(request.path.startswith("/runs") for request in shown)
-
-
-def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
-    """Return whether a repetition may have been unfinished when the step ended: its first run decides then."""
-    if not main.step.repetitions or main.verdict != "failed":
-        return False
-    lost = any(request.method == "POST" and not request.answered for request in main.requests)
-    own = [history.runs[run_id] for run_id in {*main.launched_runs, *main.run_ids} if run_id in history.runs]
-    ended = all(record.finished(history.coval_time(main.ended)) for record in own)
-    return lost or not ended or met_fault(main.requests[-LAST_REQUESTS:])
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
@@ -306,7 +278,7 @@ def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
         path = inputs.get(name, "")
         if path and result.verdict and (outputs[name] or not file_fault):
             try:
-                _parse(parse, result.files[f"workspace/{path}"])
+                parse(result.files[f"workspace/{path}"])
             except (KeyError, ValueError, ET.ParseError) as error:
                 yield f"has no well-formed {path}: {error!r}"
 
@@ -321,7 +293,3 @@ def _whole_page(content: bytes) -> None:
     """Raise ValueError unless the content is a whole HTML page."""
     if not (content.startswith(b"<!DOCTYPE html>") and content.endswith(b"</html>\n")):
         raise ValueError("the page is not whole")
-
-
-def _parse(parse: Callable[[Any], object], content: bytes) -> None:
-    parse(content)

@@ -303,21 +303,12 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     timed_out = main.ended - main.began >= float(step.inputs["max_wait_time"]) or main.verdict == "timed_out"
     timed_out |= any(leg.verdict == "timed_out" for leg in legs_of(history, main))
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1 or _has_other_plan(history, step)
+    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1
     second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
         interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
-    )
-
-
-def _has_other_plan(history: History, step: Step) -> bool:
-    """Return whether an earlier attempt had legs that the step does not have."""
-    earlier = (other for other in history.schedule.steps if step.flag("resume") and other.attempt < step.attempt)
-    return any(
-        (other.listed, other.inputs.get("test_set_id")) != (step.listed, step.inputs.get("test_set_id"))
-        for other in earlier
     )
 
 

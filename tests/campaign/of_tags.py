@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from campaign.expected import counting, is_much_worse, is_of_branch, is_of_its_branch, others_alike
 from campaign.facts import (
     given_tags,
     has_base,
@@ -17,7 +16,7 @@ from campaign.facts import (
     process_of,
     step_name,
 )
-from campaign.oracle import lacks_nothing
+from campaign.oracle import counting, is_much_worse, is_of_branch, is_of_its_branch, lacks_nothing, others_alike
 from campaign.schedule import ACCEPTED, ATTACHED, BASELINE_GATES, BY_HAND, FAILED, MARKS, STABLE
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID

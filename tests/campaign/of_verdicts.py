@@ -8,7 +8,6 @@ from http import HTTPStatus
 from math import ceil
 from typing import Final
 
-from campaign.expected import expected_verdicts, is_good_leg, knows_type, newest_due, possible_baselines
 from campaign.facts import (
     DEADLINE_SLACK,
     GRACE,
@@ -31,7 +30,17 @@ from campaign.facts import (
     step_name,
     trial_of,
 )
-from campaign.oracle import GATE_METRICS, is_good, is_usable, pool_of
+from campaign.oracle import (
+    GATE_METRICS,
+    expected_verdicts,
+    is_good,
+    is_good_leg,
+    is_usable,
+    knows_type,
+    newest_due,
+    pool_of,
+    possible_baselines,
+)
 from campaign.schedule import BASELINE_GATES
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
@@ -39,9 +48,7 @@ from coval_sandbox.catalogue import AGENT_ID
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
 POST_TELLING: Final = 80.0  # s for it to call GitHub
-TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
-OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
 LIMITS: Final = re.compile("max_wait_time|max_queue_time")
 MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
@@ -172,26 +179,6 @@ def newest_run_is_judged(history: History) -> Iterator[str]:
             yield f"{step_name(result)} is {result.verdict} by the run {result.run_id}, but the newest is {expected}"
 
 
-def counts_add_up(history: History) -> Iterator[str]:
-    """No more simulations pass than completed, and those of the agent and of each mutation are counted apart."""
-    for result in main_results(history):
-        leg = only_leg(history, result)
-        if leg is None:
-            continue
-        if share := result.outputs["pass_rate"]:
-            total, completed = (int(result.outputs[f"{group}_simulations"]) for group in ("total", "completed"))
-            if float(share) * total > completed + ROUNDING * total:
-                yield f"{step_name(result)} says pass_rate={share}, but {completed} of {total} completed"
-        if result.verdict not in ("passed", "failed") or not result.outputs["metrics"]:
-            continue
-        pools = [pool_of(judged) for judged in (leg.runs, leg.runs[:-1]) if judged]  # the last may be unusable
-        dealt = [sorted(Counter(simulation.mutation_id for simulation in pool).values()) for pool in pools]
-        for name, metric in json.loads(result.outputs["metrics"]).items():
-            counted = [variant["count"] + variant["missing"] for variant in metric["variants"].values()]
-            if sorted(counted) not in dealt:
-                yield f"{step_name(result)} counted {counted} simulations of {name} instead of {dealt}"
-
-
 def baseline_counts(history: History) -> Iterator[str]:
     """A step compares its run with what counts, and is not in error for want of a baseline."""
     for result in main_results(history) if history.schedule.gate in BASELINE_GATES else ():
@@ -243,9 +230,6 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{step_name(result)} timed out, but its reason names no limit: {reason}"
-        deciding = tuple(request for request in result.requests if not OF_DETAILS.fullmatch(request.path))
-        if TOO_LATE in reason and met_fault(deciding[-1:]):
-            yield f"{step_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not has_file_fault(result, "output")
         tells_github = any(page_name(result, page) for page in PAGES)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock

@@ -1,21 +1,37 @@
-"""Simulates many schedules in a pool of processes, and counts their outcomes."""
+"""Simulates many schedules in a pool of processes, checks the invariants, and counts the outcomes."""
 
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from inspect import isgeneratorfunction
 from typing import Final, NamedTuple
 
+from campaign import of_reports, of_runs, of_tags, of_verdicts
 from campaign.generate import generate
-from campaign.invariants import violations
 from campaign.simulate import History, ProcessResult, simulate
 
 CHUNK_SIZE: Final = 25  # schedules per task
 LOG_LINES: Final = 25  # lines of each log that are shown
 REPLAY_COMMAND: Final = ".venv/bin/python tests/campaign --seed {}"
+
+
+# The promises: each public function of these modules that yields, yields the violations of one. They know nothing of
+# the implementation: they check the requests that Coval received, its runs, and the files written.
+INVARIANTS: Final[dict[str, Callable[[History], Iterator[str]]]] = {
+    name: check
+    for module in (of_runs, of_verdicts, of_tags, of_reports)
+    for name, check in vars(module).items()
+    if isgeneratorfunction(check) and check.__module__ == module.__name__ and not name.startswith("_")
+}
+
+
+def violations(history: History) -> list[str]:
+    """Return all violations of a schedule."""
+    return [f"{name}: {problem}" for name, check in INVARIANTS.items() for problem in check(history)]
 
 
 class Outcome(NamedTuple):

@@ -97,10 +97,6 @@ class Fault(NamedTuple):
         """Return whether a request counts towards this fault."""
         return self.method in ("*", method) and fnmatchcase(path, self.path)
 
-    def __str__(self) -> str:
-        count = f"#{self.first}" if self.first == self.last else f"#{self.first}-{self.last}"
-        return f"{self.method} {self.path} {count} -> {self.action}"
-
 
 class Outage(NamedTuple):
     """An action for every request that begins within these seconds of the schedule."""
@@ -108,9 +104,6 @@ class Outage(NamedTuple):
     begin: float
     end: float
     action: str
-
-    def __str__(self) -> str:
-        return f"from {self.begin:g} s to {self.end:g} s, every request -> {self.action}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +139,6 @@ class FileFault(NamedTuple):
     kind: str  # missing, directory or full
     at: float
 
-    def __str__(self) -> str:
-        return f"the {self.file} file is {self.kind} from {self.at:g} s on"
-
 
 class Event(NamedTuple):
     """An outside event.
@@ -162,10 +152,6 @@ class Event(NamedTuple):
     at: float
     amount: float = 0.0
 
-    def __str__(self) -> str:
-        by = f" by {self.amount:+g} s" if self.amount else ""
-        return f"{self.kind}{by} at {self.at:g} s"
-
 
 class Process(NamedTuple):
     """A process of the job that answers the run of a launch, and then tags it.
@@ -175,10 +161,6 @@ class Process(NamedTuple):
 
     late: float | None
     waits: bool
-
-    def __str__(self) -> str:
-        tag = "no tag" if self.late is None else f"the tag comes {self.late:g} s after the end of the run"
-        return f"a process answers: {tag}, {'before' if self.waits else 'beside'} the step that judges"
 
 
 class ListedLeg(NamedTuple):

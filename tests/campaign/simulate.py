@@ -3,12 +3,10 @@
 import io
 import json
 import random
-import signal
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +55,6 @@ LATER: Final = {
 HEAD: Final[str] = PULL_REQUEST["pull_request"]["head"]["sha"]
 GITHUB_LATENCY: Final = 0.3  # s
 MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
-CPU_LIMIT: Final = 180  # s of the processor's time for one schedule, which takes less than a second
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
 TICK: Final = 1.0  # s between two looks of a process at the run that it answers
@@ -239,22 +236,21 @@ class _Simulator:
         """Run all steps, and the post steps at the end of each job."""
         for event in self.schedule.events:
             self.clock.at(event.at, lambda event=event: self._apply_event(event))  # type: ignore[misc]
-        with _time_limit():
-            job: list[ProcessResult] = []
-            for number, step in enumerate(self.schedule.steps):
-                if job and step.job != job[0].step.job:
-                    self._run_post_steps(job)
-                self.clock.advance(step.pause if number else 0.0)
-                result = self._run_process(step, number, self._previous_runs(step))
-                self.results.append(result)
-                job.append(result)
-                if self.schedule.process:
-                    self._follow(result, self.schedule.process)
-            self._run_post_steps(job)
-            self.clock.advance(SETTLE_TIME)
-            ended = self.clock.now()
-            while not self.process_has_left:  # its tag may come when no step looks for it any more
-                self.clock.advance(TICK)
+        job: list[ProcessResult] = []
+        for number, step in enumerate(self.schedule.steps):
+            if job and step.job != job[0].step.job:
+                self._run_post_steps(job)
+            self.clock.advance(step.pause if number else 0.0)
+            result = self._run_process(step, number, self._previous_runs(step))
+            self.results.append(result)
+            job.append(result)
+            if self.schedule.process:
+                self._follow(result, self.schedule.process)
+        self._run_post_steps(job)
+        self.clock.advance(SETTLE_TIME)
+        ended = self.clock.now()
+        while not self.process_has_left:  # its tag may come when no step looks for it any more
+            self.clock.advance(TICK)
         return History(
             schedule=self.schedule,
             results=tuple(self.results),
@@ -564,22 +560,3 @@ def _read_files(directory: Path) -> dict[str, bytes]:
             name = str(path.relative_to(directory)).replace(".aside", "")
             files[name] = path.read_bytes()
     return files
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Abort a schedule that does not end; a busy machine does not count."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def abort(*_: object) -> None:
-        raise Stuck
-
-    before = signal.signal(signal.SIGPROF, abort)
-    signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)

@@ -8,8 +8,8 @@ import pytest
 
 from campaign.breaks import BREAKS
 from campaign.generate import DIMENSIONS, generate, seeds_of
-from campaign.pool import Tally, run_campaign
-from campaign.simulate import History, simulate
+from campaign.pool import Tally, describe, run_campaign
+from campaign.simulate import simulate
 from support import TALLY
 
 SCHEDULES = 200  # of all dimensions
@@ -38,7 +38,8 @@ def test_all_invariants_hold_in_two_hundred_schedules(record_property: Callable[
 
 @pytest.mark.parametrize("seed", range(0, 60, 15))
 def test_same_seed_gives_same_history(seed: int) -> None:
-    assert _fingerprint(simulate(generate(seed))) == _fingerprint(simulate(generate(seed)))
+    first, second = (describe(simulate(generate(seed))) for _ in range(2))
+    assert re.sub("campaign-[^/]+", "", first) == re.sub("campaign-[^/]+", "", second)
 
 
 def test_breaks_reach_in_by_the_faces_of_packages(subtests: pytest.Subtests) -> None:
@@ -52,13 +53,3 @@ def test_breaks_reach_in_by_the_faces_of_packages(subtests: pytest.Subtests) -> 
 def assert_no_failures(tally: Tally) -> None:
     """Assert that no schedule failed, or describe the first that did."""
     assert not tally.failures, "\n\n".join(failure.description for failure in tally.failures[:5])
-
-
-def _fingerprint(history: History) -> str:
-    """Return everything that happened, without random values such as nonces and delimiters."""
-    lines = []
-    for result in history.results:
-        lines += [str(result.exit_code), str(result.began), str(result.ended), *map(str, result.requests), result.log]
-        lines += [f"{name}: {content!r}" for name, content in result.files.items() if name != "event.json"]
-    lines += [f"{record.run_id} {record.create_time} {record.cancel_time}" for record in history.world.runs]
-    return re.sub(r"[0-9a-f]{16,}|[0-9a-f-]{36}|/dev/shm/\S+|ghadelimiter_\S+|127\.0\.0\.1:\d+", "…", "\n".join(lines))
