@@ -99,12 +99,6 @@ def _with_verdict(now: str, instead: str) -> Replacement:
     return judged
 
 
-def _unlisted(original: Any, self: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-    """Show no run in a list, but do ask."""
-    yield from original(self, *args, **kwargs)
-    return ()
-
-
 def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, None]:
     """Show a page only while the step goes on."""
     if text.state == IN_PROGRESS:
@@ -119,7 +113,6 @@ def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> G
 
 BREAKS: Final = {
     "retry a launch after any error": Break("coval.client:uncertain_after", _returns(None)),
-    "see no run in any list": Break("coval.client:Client.list_runs", _unlisted),
     "never resume": Break("inputs.inputs:parse_inputs", _given(resume="false")),
     "never supersede": Break("inputs.inputs:parse_inputs", _given(supersede="false")),
     "take the jobs of a matrix for one": Break("inputs.inputs:parse_inputs", _given(matrix="")),
@@ -127,7 +120,6 @@ BREAKS: Final = {
     "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
     "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
     "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
-    "save no state": Break("ci.github:GitHubHost.save_state", _returns(None)),
     "skip the post step": Break("step.post:post", _returns(0)),
     "write no output before the end": Break(
         "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())

@@ -4,7 +4,7 @@ Everything comes from the requests that Coval received, from its runs, and from 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -164,7 +164,7 @@ def was_prompt(history: History, request: SentRequest) -> bool:
     return record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
 
 
-def met_fault(requests: tuple[SentRequest, ...]) -> bool:
+def met_fault(requests: Sequence[SentRequest]) -> bool:
     """Return whether any of these requests met a fault, or used a revoked key."""
     return any(request.fault or request.status in (401, 403) for request in requests)
 
@@ -241,7 +241,7 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
         if main.killed is not None:
             return True  # no process was left
         since = main.interrupted if main.interrupted is not None else main.ended - DEADLINE_SLACK
-        tried = tuple(request for request in main.requests if request.sent_at >= since)
+        tried = [request for request in main.requests if request.sent_at >= since]
         end = main.ended
     else:
         # Once it has stopped looking for the run, it may still set the commit status.
@@ -258,7 +258,7 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
     denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
-    about_it = tuple(request for request in tried if record.run_id in request.path)
+    about_it = [request for request in tried if record.run_id in request.path]
     rejected = any(request.status in (401, 403) for request in about_it)  # which no retry changes
     return denied or rejected or met_fault(tried[-LAST_CALLS:])
 

@@ -142,7 +142,7 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
         if not users:
             yield f"no step has the name of the check run {check.name}"
             continue
-        concerned = [user for user in users if check.external_id in (user.run_id, user.given_run)] or users
+        concerned = [user for user in users if check.external_id in (user.run_id, *user.given_runs)] or users
         waits = concerned[-1].step.mode == "launch"
         if not waits and all(could_set_status(history, user) for user in users):
             yield f"the check run {check.name} of {check.external_id or 'no run'} is left in progress"
@@ -157,7 +157,7 @@ def one_check_run_per_launch(history: History) -> Iterator[str]:
         if any(has_file_fault(user, "state") for user in users):
             continue  # the post step knows no verdict, so it may show an error beside the completed one
         launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
-        hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
+        hands_over = len(users) == 2 and result.given_runs and any(launch.exit_code == 0 for launch in launches)
         most = 1 if hands_over and result.step.mode == "wait" else len(users)
         if len(check_runs) > most:
             yield f"{step_name(result)} and those before it made {len(check_runs)} check runs of one name"

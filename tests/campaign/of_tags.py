@@ -149,7 +149,7 @@ def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> 
         return False
     ended = record.end_time - history.coval_time(0.0)
     is_calm = schedule.recoverable and result.interrupted is None and not result.step.file_fault
-    is_calm &= not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
+    is_calm &= not met_fault([request for request in result.requests if request.sent_at >= ended])
     return is_calm and schedule.quirks.run_identity in ("both", "tags") and is_of_branch(history, record, result)
 
 

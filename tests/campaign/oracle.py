@@ -43,9 +43,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
         ("targets", "pass_rate"), (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
     ),
     **dict.fromkeys(("strict", "loose", "word among numbers"), (catalogue.LATENCY,)),
-    **dict.fromkeys(
-        ("rate", "most resolved", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)
-    ),
+    **dict.fromkeys(("rate", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)),
     **dict.fromkeys(("forbidden", "forbidden other word"), (catalogue.COMPLIANCE,)),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
@@ -53,11 +51,6 @@ OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
-SHOWN_BY: Final = {  # identities that show a source
-    "tag": ("both", "tags"),
-    "branch": ("both", "tags", "metadata"),
-    "schedule": ("both", "tags", "metadata"),
-}
 FEWEST_CASES: Final = 2  # test cases that can be compared
 MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
@@ -86,8 +79,8 @@ def _without_run(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
     if history.schedule.gate in UNREADABLE_GATES or (step.accepts and step.event != BY_HAND):
         return ("error",)
     if step.finds:
-        shown = {quirks.run_identity, quirks.list_identity} & {*SHOWN_BY[step.finds]}
-        if newest_due(history, result) is None or not shown:
+        shows = {"both", "tags"} if step.finds == "tag" else {"both", "tags", "metadata"}
+        if newest_due(history, result) is None or not shows & {quirks.run_identity, quirks.list_identity}:
             return ("error",)
     given = [history.runs[run_id] for run_id in result.given_runs]
     which = len(given) > 1 and quirks.run_identity == "tags"  # nothing shows which of them is that of which leg
@@ -130,7 +123,7 @@ def _cannot_tell(history: History, result: ProcessResult) -> bool:
     # The step gives up at once if a run without metadata could be its own, and in the end if no list can be read.
     cannot_find = schedule.foreign_run == "bare" or schedule.fate == "unreadable"
     lost = unanswered >= (1 if cannot_find else MAX_LOST_LAUNCHES)
-    without_run = step.mode == "wait" and not (result.given_run or step.finds)
+    without_run = step.mode == "wait" and not (result.given_runs or step.finds)
     return lost or without_run or step.mode == "cancel" or step.inputs.get("max_simulations") == TOO_FEW
 
 
@@ -440,8 +433,6 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return max(map(float, latency)) < 0.01
         case "loose":
             return max(map(float, latency)) < 60
-        case "most resolved":
-            return resolved.count("YES") / len(simulations) >= 0.8
         case "no doubt":
             return not resolved.count("UNKNOWN")
         case "rate" | "kept" | "mixed":

@@ -70,7 +70,6 @@ ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES 
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "strict": {"thresholds": "Latency: max < 0.01"},
     "loose": {"thresholds": "Latency: max < 60"},
-    "most resolved": {"thresholds": "Resolved: rate(YES) >= 80%"},
     "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
 }
 

@@ -63,9 +63,9 @@ SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their
 POST_DELAY: Final = 1.0  # s until a job's post steps run
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ProcessResult:
-    """The result of one process: a main step or a post step.
+    """What one process did: a main step or a post step. `log` and `files` are written when it ends or is killed.
 
     `files` are all files in its directory: the runner files and the workspace. `crash` is the traceback of an exception
     that the process did not handle. Times are simulated seconds.
@@ -75,20 +75,15 @@ class ProcessResult:
     number: int
     is_post: bool
     given_runs: tuple[str, ...]  # in the modes wait and cancel
+    requests: list[SentRequest]
     began: float
-    ended: float
-    exit_code: int | None  # None if the process was killed
-    interrupted: float | None
-    killed: float | None
-    crash: str
-    log: str
-    files: dict[str, bytes]
-    requests: tuple[SentRequest, ...]
-
-    @property
-    def given_run(self) -> str:
-        """Return the run that it was given, or the first of them."""
-        return next(iter(self.given_runs), "")
+    ended: float = 0.0
+    exit_code: int | None = None  # None if the process was killed
+    interrupted: float | None = None
+    killed: float | None = None
+    crash: str = ""
+    log: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def outputs(self) -> dict[str, str]:
@@ -198,6 +193,7 @@ class _Simulator:
     foreign_runs: list[str] = field(default_factory=list)
     tagged: dict[str, float] = field(default_factory=dict)
     process_has_left: bool = True
+    running: ProcessResult | None = None
 
     def __post_init__(self) -> None:
         self.has_rival = bool(self.schedule.foreign_run)  # another job is about to launch the same
@@ -345,32 +341,55 @@ class _Simulator:
             environ |= {"GITHUB_EVENT_NAME": "push"} if step.event == "pull_request" else {}
         if main_result:
             environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
-        process = _Process(self.clock, connection, directory)
-        self.clock.begin_process()
-        self.clock.on_kill = lambda: self._kill(process)
-        self._aim_signal(process, step.post_signal if main_result else step.signal)
-        if step.file_fault and not main_result:
-            self._apply_file_fault(process, step.file_fault, environ)
-        runtime = Runtime(
-            environ=environ,
-            stdout=process.log,
-            clock=self.clock,
-            new_session=self._new_session,
-            randomness=self.rng,
+        result = ProcessResult(
+            step=step,
+            number=number,
+            is_post=main_result is not None,
+            given_runs=run_ids,
+            requests=connection.requests,
+            began=self.clock.now(),
         )
-        self.world.process = number, main_result is not None
-        process.run(runtime, post if main_result else main)
-        self._disconnect()
+        self.running = result
+        self._aim_signal(result, connection, step.post_signal if main_result else step.signal)
+        if step.file_fault and not main_result:
+            self._apply_file_fault(result, step.file_fault, environ)
+        self._run(result, environ, directory)
+        return result
+
+    def _run(self, result: ProcessResult, environ: dict[str, str], directory: Path) -> None:
+        """Run a process until it ends or is killed; what a killed one does while its code unwinds does not count."""
+        log = io.StringIO()
+
+        def end() -> None:
+            if self.running is result:
+                self.running = None
+                result.log, result.files = log.getvalue(), _read_files(directory)
+                self.coval.disconnect()
+                self.github.disconnect()
+
+        def kill() -> None:
+            if self.running is result:
+                result.killed = self.clock.now()
+            end()
+
+        self.world.process = result.number, result.is_post
+        self.clock.begin_process(kill)
+        runtime = Runtime(
+            environ=environ, stdout=log, clock=self.clock, new_session=self._new_session, randomness=self.rng
+        )
+        try:
+            exit_code = (post if result.is_post else main)(runtime)
+            result.exit_code = exit_code if result.killed is None else None
+        except Killed:
+            pass
+        except Stuck:
+            result.crash = "does not end"
+            kill()
+        except BaseException:  # noqa: BLE001 - any unhandled exception is a finding
+            result.crash = traceback.format_exc()
+        end()
         self.clock.join_threads()
-        return process.result(step, number, is_post=main_result is not None, given_runs=run_ids)
-
-    def _kill(self, process: "_Process") -> None:
-        process.kill()
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        self.coval.disconnect()
-        self.github.disconnect()
+        result.ended, result.interrupted = self.clock.now(), next(iter(self.clock.signalled_at), None)
 
     def _new_session(self) -> Session:
         session = HttpSession()
@@ -395,31 +414,31 @@ class _Simulator:
         assert response is not None  # it has no faults of its own
         return Reply(response.status, response.content, response.headers)
 
-    def _aim_signal(self, process: "_Process", planned: Signal | None) -> None:
+    def _aim_signal(self, process: ProcessResult, connection: Connection, planned: Signal | None) -> None:
         """Schedule the signal of this process."""
         self.clock.on_check = lambda _: None
         if planned is None:
             return
 
         def send() -> None:
-            if process.ended:
+            if self.running is not process:
                 return
             self.clock.signal(kill=planned.kill)
             if not planned.kill:
                 self.clock.at(self.clock.now() + KILL_AFTER, kill)
 
         def kill() -> None:
-            if not process.ended:
+            if self.running is process:
                 self.clock.signal(kill=True)
 
         if planned.at is not None:
             self.clock.at(self.clock.now() + planned.at, send)
         elif planned.request is not None:
-            process.connection.triggers[planned.method, planned.path, planned.request] = (planned.phase, send)
+            connection.triggers[planned.method, planned.path, planned.request] = (planned.phase, send)
         else:
             self.clock.on_check = lambda number: send() if number == planned.check else None
 
-    def _apply_file_fault(self, process: "_Process", file_fault: FileFault, environ: dict[str, str]) -> None:
+    def _apply_file_fault(self, process: ProcessResult, file_fault: FileFault, environ: dict[str, str]) -> None:
         names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
         variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
         if file_fault.kind == "missing":
@@ -428,7 +447,7 @@ class _Simulator:
         file = Path(environ[variable])
 
         def break_file() -> None:
-            if process.ended or not file.exists():
+            if self.running is not process or not file.exists():
                 return
             file.rename(file.with_name(f"{file.name}.aside"))
             if file_fault.kind == "directory":
@@ -480,61 +499,6 @@ class _Simulator:
         body["metadata"] = tagged if self.schedule.foreign_run == "tagged" else {}
         self.world.launch(body)
         self.foreign_runs.append(self.world.runs[-1].run_id)
-
-
-class _Process:
-    """A process while it runs, with its connection and its directory."""
-
-    def __init__(self, clock: SimulatedClock, connection: Connection, directory: Path) -> None:
-        self._clock = clock
-        self.connection = connection
-        self._directory = directory
-        self.log = io.StringIO()
-        self._began = clock.now()
-        self._final_state: tuple[str, dict[str, bytes]] | None = None
-        self._killed: float | None = None
-        self._crash = ""
-        self._exit_code: int | None = None
-        self.ended = False
-
-    def run(self, runtime: Runtime, part: Callable[[Runtime], int]) -> None:
-        """Run the process until it ends."""
-        try:
-            self._exit_code = part(runtime)
-        except Killed:
-            pass
-        except Stuck:
-            self._crash = "does not end"
-            self.kill()
-        except BaseException:  # noqa: BLE001 - any unhandled exception is a finding
-            self._crash = traceback.format_exc()
-        self.ended = True
-
-    def kill(self) -> None:
-        """Record what the process has written: its code still unwinds, but a killed process writes nothing more."""
-        if self._final_state is None:
-            self._final_state = (self.log.getvalue(), _read_files(self._directory))
-            self._killed = self._clock.now()
-            self.ended = True
-
-    def result(self, step: Step, number: int, *, is_post: bool, given_runs: tuple[str, ...]) -> ProcessResult:
-        """Return the result of the process, which must have ended."""
-        log, files = self._final_state or (self.log.getvalue(), _read_files(self._directory))
-        return ProcessResult(
-            step=step,
-            number=number,
-            is_post=is_post,
-            given_runs=given_runs,
-            began=self._began,
-            ended=self._clock.now(),
-            exit_code=self._exit_code if self._killed is None else None,
-            interrupted=self._clock.signalled_at[0] if self._clock.signalled_at else None,
-            killed=self._killed,
-            crash=self._crash,
-            log=log,
-            files=files,
-            requests=tuple(self.connection.requests),
-        )
 
 
 def _saved_state(result: ProcessResult) -> dict[str, str]:
