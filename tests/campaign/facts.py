@@ -93,14 +93,9 @@ def trial_of(record: RunRecord) -> tuple[str, ...]:
     return (*ids, str((record.body["metadata"].get("customer") or {}).get(LEG, "")))
 
 
-def own_gate(step: Step, record: RunRecord) -> str:
-    """Return the gate that a run has beside the schedule's: that of its leg in the file; empty if it has none."""
-    return next((leg.gate for leg in step.listed if leg.name == trial_of(record)[3]), "")
-
-
 def gates_of(history: History, step: Step, record: RunRecord) -> list[str]:
-    """Return the gates that a run must meet."""
-    return [gate for gate in (history.schedule.gate, own_gate(step, record)) if gate]
+    """Return the gates that a run must meet: the schedule's, and that of its leg in the file, if it has one."""
+    return [history.schedule.gate, *(leg.gate for leg in step.listed if leg.gate and leg.name == trial_of(record)[3])]
 
 
 def planned_legs(step: Step) -> int:
@@ -118,11 +113,6 @@ def own_runs(history: History, result: ProcessResult) -> list[RunRecord]:
 def was_over(history: History, record: RunRecord) -> bool:
     """Return whether a run was over in the end."""
     return is_ended(history, record, history.coval_time(history.ended))
-
-
-def is_about_attach(reason: str) -> bool:
-    """Return whether a reason says that no process answered the run."""
-    return NOT_ANSWERED in reason
 
 
 def polls_of(result: ProcessResult, record: RunRecord) -> list[SentRequest]:
@@ -173,11 +163,6 @@ def is_ended(history: History, record: RunRecord, now: float) -> bool:
     """Return whether a run has ended, or has been cancelled and will end."""
     cancelled = record.cancel_time is not None and record.cancel_time - history.schedule.quirks.cancel_lag <= now
     return cancelled or record.finished(now)
-
-
-def is_first_run(history: History, run_id: str) -> bool:
-    """Return whether a step launched the run as its first one, and not as a repetition."""
-    return any(result.run_id == run_id for result in main_results(history))
 
 
 def has_file_fault(result: ProcessResult, file: str) -> bool:

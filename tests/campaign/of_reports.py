@@ -148,21 +148,6 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
             yield f"the check run {check.name} of {check.external_id or 'no run'} is left in progress"
 
 
-def one_check_run_per_launch(history: History) -> Iterator[str]:
-    """A step makes at most one check run, and a step that waits makes none if the launch made one."""
-    for result in main_results(history):
-        users, check_runs = users_of(history, result, "check_run"), _states(history, result, "check_run")
-        if not users or result is not users[-1]:
-            continue
-        if any(has_file_fault(user, "state") for user in users):
-            continue  # the post step knows no verdict, so it may show an error beside the completed one
-        launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
-        hands_over = len(users) == 2 and result.given_runs and any(launch.exit_code == 0 for launch in launches)
-        most = 1 if hands_over and result.step.mode == "wait" else len(users)
-        if len(check_runs) > most:
-            yield f"{step_name(result)} and those before it made {len(check_runs)} check runs of one name"
-
-
 def post_step_is_quiet(history: History) -> Iterator[str]:
     """The post step never fails the job, and sends no requests after a step that passed."""
     for result in (process for process in history.results if process.is_post):

@@ -7,6 +7,7 @@ from typing import Final
 
 from campaign.facts import (
     LAST_REQUESTS,
+    NOT_ANSWERED,
     UNJUDGED,
     Leg,
     base_of,
@@ -14,9 +15,7 @@ from campaign.facts import (
     earlier_runs,
     has_base,
     has_file_fault,
-    is_about_attach,
     is_ended,
-    is_first_run,
     knows_events,
     legs_of,
     main_result,
@@ -54,24 +53,14 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
         for trial, count in launched.items():
             if count > (1 + step.repetitions if may_launch else 0):
                 yield f"{step_name(result)} launched {count} runs of {trial}"
-        tested = [*own_runs(history, result), *_runs_to_resume_untold(history, result)]
-        bases = {base_of(step, record) for record in tested if record.body["agent_id"] != AGENT_ID}
-        if has_base(step) and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
+        tested = [record for record in own_runs(history, result) if record.body["agent_id"] != AGENT_ID]
+        bases, informed = {base_of(step, record) for record in tested}, not has_file_fault(result, "output")
+        if has_base(step) and informed and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
             yield f"{step_name(result)} launched runs of the base, but none to compare with {alone}"
         if may_launch and not result.launched_runs and result.killed is None:
             resumed = result.run_id and result.run_id in earlier_runs(history, result)
-            informed = not has_file_fault(result, "output")
             if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
                 yield f"{step_name(result)} launched no run, but its verdict is {result.verdict!r}"
-
-
-def _runs_to_resume_untold(history: History, result: ProcessResult) -> list[RunRecord]:
-    """Return the unfinished runs of an earlier attempt that a step may go on with, if its outputs cannot say so."""
-    step, now = result.step, history.coval_time(result.began)
-    if step.attempt < 2 or not step.flag("resume") or not has_file_fault(result, "output"):
-        return []
-    records = [history.runs[run_id] for run_id in earlier_runs(history, result)]
-    return [record for record in records if not is_ended(history, record, now)]
 
 
 def _trial(step: Step, record: RunRecord) -> tuple[str, ...]:
@@ -177,7 +166,7 @@ def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunR
     is_base = has_base(result.step) and record.body["agent_id"] == AGENT_ID
     # After an error, as far as its inputs say so. None will use a run that no process answered.
     is_left = leg.verdict == "error" or (leg.verdict == "timed_out" and not result.step.flag("cancel_on_timeout"))
-    is_left &= not is_about_attach(leg.facts["reason"])
+    is_left &= NOT_ANSWERED not in leg.facts["reason"]
     repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0]
     is_over = is_base and _was_seen_to_end(history, result, leg.runs[0])
     return is_left and not (repeats or is_over)
@@ -228,7 +217,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             record = history.runs[run_id]
             hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
             listed = record.create_time + hidden < history.coval_time(result.began)
-            mine = run_id in result.run_ids or is_first_run(history, run_id)
+            mine = run_id in result.run_ids or any(run_id == first.run_id for first in main_results(history))
             attempted = any(
                 run_id in process.launched_runs and is_attempt(process, result) for process in history.results
             )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import product
 from statistics import fmean
 from typing import Any, Final
 
@@ -303,14 +304,8 @@ def is_safe(request: SentRequest) -> bool:
 
 def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether the run, at this time, is completed, has all required data and meets the gate."""
-    if record.status(now) != "COMPLETED" or record.cancel_time is not None:
-        return False
-    simulations = record.plan.simulations
-    if not simulations or not can_decide(gate):
-        return False
-    if _reports_error(record, quirks, sum(simulation.failed for simulation in simulations)):
-        return False
-    return all(_is_good(variant, gate, record, quirks, now) for variant in _variants(record))
+    meets = all(_meets_thresholds(variant, gate) for variant in _variants(record))
+    return lacks_nothing(record, gate, quirks, now) and meets
 
 
 def can_decide(gate: str) -> bool:
@@ -320,11 +315,8 @@ def can_decide(gate: str) -> bool:
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether there is enough data for a verdict."""
-    return all(
-        not all(simulation.failed for simulation in simulations)
-        and _has_all_values(simulations, gate, record, quirks, now)
-        for simulations in _variants(record)
-    )
+    heard = all(not all(simulation.failed for simulation in variant) for variant in _variants(record))
+    return heard and _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
 
 
 def is_usable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -340,13 +332,13 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
     few = all(
         sum(simulation.failed for simulation in variant) <= _allowed(variant, gate) for variant in _variants(record)
     )
-    has_all = few and can_decide(gate) and _has_values(record, gate, quirks, now)
+    has_all = few and can_decide(gate) and _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
     return has_all and not _reports_error(record, quirks, failed)
 
 
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a run has enough values of what is compared with a base, in addition to those of its gate."""
-    return all(_has_values_of((OF_BASE,), simulations, gate, record, quirks, now) for simulations in _variants(record))
+    return _has_values(record, (OF_BASE,), gate, quirks, now)
 
 
 def cases_to_compare(record: RunRecord, quirks: Quirks, now: float) -> set[str]:
@@ -366,14 +358,6 @@ def _variants(record: RunRecord) -> tuple[Simulations, ...]:
     return tuple(map(tuple, variants.values())) or ((),)
 
 
-def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
-    if sum(simulation.failed for simulation in simulations) > _allowed(simulations, gate):
-        return False
-    if not _has_all_values(simulations, gate, record, quirks, now):
-        return False
-    return _meets_thresholds(simulations, gate)
-
-
 def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
     """Return whether Coval reports an error other than failed simulations."""
     status = record.plan.scenario.error_status
@@ -382,25 +366,14 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
     return status not in SIMULATION_ERRORS or (status == "EXECUTION_FAILURE" and not failed)
 
 
-def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
+def _has_values(record: RunRecord, metrics: Sequence[catalogue.Metric], gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
-    return _has_values_of(GATE_METRICS.get(gate, ()), simulations, gate, record, quirks, now)
-
-
-def _has_values_of(
-    metrics: Sequence[catalogue.Metric],
-    simulations: Simulations,
-    gate: str,
-    record: RunRecord,
-    quirks: Quirks,
-    now: float,
-) -> bool:
-    completed = [simulation for simulation in simulations if not simulation.failed]
-    lacking = [
-        sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
-        for metric in metrics
-    ]
-    return max(lacking, default=0) <= max(0, _allowed(simulations, gate) - (len(simulations) - len(completed)))
+    for variant, metric in product(_variants(record), metrics):
+        completed = [simulation for simulation in variant if not simulation.failed]
+        lacking = sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
+        if lacking > max(0, _allowed(variant, gate) - (len(variant) - len(completed))):
+            return False
+    return True
 
 
 def _allowed(simulations: Simulations, gate: str) -> int:
@@ -449,7 +422,8 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
     for record in records:
         done = record.status(now) == "COMPLETED" and record.cancel_time is None
         failed = sum(simulation.failed for simulation in record.plan.simulations)
-        if not done or _reports_error(record, quirks, failed) or not _has_values(record, gate, quirks, now):
+        has_values = _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
+        if not done or _reports_error(record, quirks, failed) or not has_values:
             return False
     runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return all(_good_variant([run.get(name, ()) for run in runs], gate) for name in runs[0])
@@ -459,10 +433,6 @@ def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
     """Return the simulations of all runs, without those that failed and that another run completed."""
     runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return [simulation for name in runs[0] for simulation in _pool([run.get(name, ()) for run in runs])]
-
-
-def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    return all(_has_all_values(variant, gate, record, quirks, now) for variant in _variants(record))
 
 
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:

@@ -1,9 +1,9 @@
 """A schedule: everything that happens in one simulated workflow, as a seed determines it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from coval_sandbox.quirks import DEFAULT, Quirks
 from coval_sandbox.scenarios import for_test_set
@@ -122,14 +122,6 @@ class Signal:
     phase: str = "before"
     check: int | None = None
 
-    def __str__(self) -> str:
-        name = "kill -9" if self.kill else "interrupt"
-        if self.at is not None:
-            return f"{name} {self.at:g} s after the step's start"
-        if self.request is not None:
-            return f"{name} at {self.method} {self.path} #{self.request} of the step, {self.phase} it takes effect"
-        return f"{name} at check number {self.check}"
-
 
 class FileFault(NamedTuple):
     """A fault of a runner file: it is missing, or becomes a directory or a full disk at second `at`."""
@@ -242,18 +234,6 @@ class Step:
         """Return the step without what disturbs its process."""
         return replace(self, signal=None, file_fault=None)
 
-    def __str__(self) -> str:
-        inputs = ", ".join(f"{name}={value!r}" for name, value in self.inputs.items())
-        job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
-        job += f", branch {self.branch}" if self.branch else ""
-        lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
-        lines += [f"    after a {self.event}"] if self.accepts else []
-        lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
-        lines += [f"    leg {', '.join(leg)}" for leg in self.listed]
-        lines += [] if self.post else ["    no post step"]
-        lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
-        return "\n".join(lines)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -294,28 +274,13 @@ class Schedule:
         return self.severity != "rough"
 
     def __str__(self) -> str:
-        scenario = for_test_set(self.test_set)
-        quirks = [
-            f"{quirk.name}={getattr(self.quirks, quirk.name)!r}"
-            for quirk in fields(Quirks)
-            if getattr(self.quirks, quirk.name) != getattr(DEFAULT, quirk.name)
-        ]
-        lines = [
-            f"schedule {self.seed}: {self.dimension}, {self.severity}, "
-            f"workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
-            f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}"
-            + (f", base: {for_test_set(self.base_test_set).name}" if self.base_test_set else ""),
-            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
-            + (f", an older run has the tag {STABLE}" if self.holder else ""),
-            f"  quirks: {', '.join(quirks) or 'none'}",
-            *(f"  {incident}" for incident in self._incidents()),
-            *(f"  {step}" for step in self.steps),
-        ]
+        own = _changes(self, "steps", "quirks")
+        lines = [f"schedule: {own}", f"  scenario: {for_test_set(self.test_set).summary}"]
+        lines += [f"  quirks: {_changes(self.quirks)}", *(f"  step: {_changes(step)}" for step in self.steps)]
         return "\n".join(lines)
 
-    def _incidents(self) -> Iterator[object]:
-        yield from self.faults
-        yield from self.outages
-        yield from (f"GitHub: {outage}" for outage in self.github_outages)
-        yield from self.events
-        yield from [self.process] if self.process else ()
+
+def _changes(record: Any, *omitted: str) -> str:
+    """Describe a dataclass by the fields that differ from their defaults."""
+    shown = [entry for entry in fields(record) if getattr(record, entry.name) != entry.default]
+    return ", ".join(f"{entry.name}={getattr(record, entry.name)!r}" for entry in shown if entry.name not in omitted)

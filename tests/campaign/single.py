@@ -372,8 +372,6 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         return _run_ends_during_post_step(schedule, rng)
     if workflow == "rerun" and rng.random() < 0.2:
         return _rerun_while_run_is_cancelled(schedule, rng)
-    if workflow in ("rerun", "supersede") and rng.random() < 0.3:
-        return _look_up_fails(schedule, rng)
     return schedule
 
 
@@ -388,15 +386,6 @@ def _lost_launch(schedule: Schedule, rng: Random) -> Schedule:
     first, *others = schedule.steps
     first = replace(first.having(cancel_on_interrupt="true"), signal=signal)
     return replace(schedule, steps=(first, *others), faults=(lost, look_up))
-
-
-def _look_up_fails(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the list of runs be down for some time, while a step looks for the run that an earlier one has left."""
-    first, second = schedule.steps
-    action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
-    fault = Fault("GET", "/runs", 1, rng.choice((3, 8, 100)), action)
-    steps = (replace(first.calm(), mode="launch"), second)
-    return replace(schedule, steps=steps, faults=(fault,), test_set="slow0001")
 
 
 def _rerun_while_run_is_cancelled(schedule: Schedule, rng: Random) -> Schedule:
