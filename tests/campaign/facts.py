@@ -170,14 +170,6 @@ def has_file_fault(result: ProcessResult, file: str) -> bool:
     return result.step.file_fault is not None and result.step.file_fault.file == file
 
 
-def reported_verdict(result: ProcessResult) -> str:
-    """Return the verdict in the outputs, also of a killed step."""
-    try:
-        return result.outputs.get("verdict", "")
-    except (ValueError, KeyError):
-        return ""
-
-
 def given_tags(history: History, tag: str) -> Iterator[tuple[ProcessResult, Retagging, RunRecord]]:
     """Yield the changes by which a process gave a tag to a run, with the process and the run."""
     for change in history.retaggings:

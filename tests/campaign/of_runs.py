@@ -1,7 +1,7 @@
 """Promises about runs: each is launched once, and none is left, doubled, or cancelled without a reason."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -23,14 +23,13 @@ from campaign.facts import (
     met_fault,
     own_runs,
     polls_of,
-    reported_verdict,
     step_name,
     trial_of,
     was_over,
     was_prompt,
 )
 from campaign.network import SentRequest
-from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES, Step
+from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.plan import RunRecord
@@ -49,7 +48,8 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
     for result in history.results:
         step, may_launch = result.step, not result.is_post and result.step.mode in ("run", "launch")
         launches = [sent for sent in result.requests if sent.launched_run and was_prompt(history, sent)]
-        launched = Counter(_trial(step, history.runs[sent.launched_run]) for sent in launches)
+        # A base's run belongs to all legs that are compared with it.
+        launched = Counter(trial_of(history.runs[sent.launched_run])[: 4 if step.listed else 3] for sent in launches)
         for trial, count in launched.items():
             if count > (1 + step.repetitions if may_launch else 0):
                 yield f"{step_name(result)} launched {count} runs of {trial}"
@@ -63,30 +63,20 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
                 yield f"{step_name(result)} launched no run, but its verdict is {result.verdict!r}"
 
 
-def _trial(step: Step, record: RunRecord) -> tuple[str, ...]:
-    """Return what tells the launches of a step apart: a base's run belongs to all legs that are compared with it."""
-    return trial_of(record) if step.listed else trial_of(record)[:3]
-
-
 def rerun_resumes(history: History) -> Iterator[str]:
     """A later attempt launches no run of a leg, or of a base, while that of the earlier attempt is unfinished."""
     for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
             continue
-        again = _first_of_each(history, result.launched_runs)
-        for trial, first in _first_of_each(history, earlier_runs(history, result)).items():
+        before, now = (
+            {trial_of(history.runs[run_id]): history.runs[run_id] for run_id in reversed(run_ids)}  # the first of each
+            for run_ids in (earlier_runs(history, result), result.launched_runs)
+        )
+        for trial, first in before.items():
             listed = first.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            second = again.get(trial)
+            second = now.get(trial)
             if second and listed and not is_ended(history, first, second.create_time):
                 yield f"{step_name(result)} launched {second.run_id} while {first.run_id} of attempt 1 was unfinished"
-
-
-def _first_of_each(history: History, run_ids: Iterable[str]) -> dict[tuple[str, ...], RunRecord]:
-    """Return the first run of each leg and each base."""
-    first: dict[tuple[str, ...], RunRecord] = {}
-    for record in (history.runs[run_id] for run_id in run_ids):
-        first.setdefault(trial_of(record), record)
-    return first
 
 
 def doomed_step_costs_nothing(history: History) -> Iterator[str]:
@@ -147,7 +137,7 @@ def _came_too_late(history: History, result: ProcessResult, record: RunRecord) -
 def _runs_to_end(history: History, result: ProcessResult) -> list[RunRecord]:
     """Return the runs of a step that have to be over: after a signal, all if it may cancel; else, by their verdicts."""
     early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
-    left = reported_verdict(result) == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
+    left = result.reported == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
     if early and not left:
         return own_runs(history, result) if result.step.flag("cancel_on_interrupt") else []
     return [record for record in own_runs(history, result) if _is_done(history, result, record)]
@@ -218,10 +208,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
             listed = record.create_time + hidden < history.coval_time(result.began)
             mine = run_id in result.run_ids or any(run_id == first.run_id for first in main_results(history))
-            attempted = any(
-                run_id in process.launched_runs and is_attempt(process, result) for process in history.results
-            )
-            if listed and attempted and not mine and not is_ended(history, record, history.coval_time(result.ended)):
+            if listed and not mine and not is_ended(history, record, history.coval_time(result.ended)):
                 yield f"{step_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
 
 
@@ -244,13 +231,11 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     for result in main_results(history):
         if history.schedule.workflow != "supersede" or result.number == 0 or not knows_events(history):
             continue
-        for earlier in (process for process in history.results if process.number == 0 and not process.is_post):
-            for run_id in earlier.launched_runs:
-                record, now = history.runs[run_id], history.coval_time(history.ended)
-                listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-                expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                if expected and listed and not is_ended(history, record, now) and not met_fault(result.requests):
-                    yield f"{step_name(result)} left the run unfinished that it supersedes"
+        expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
+        for record in (history.runs[run_id] for run_id in earlier_runs(history, result) if expected):
+            listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
+            if listed and not was_over(history, record) and not met_fault(result.requests):
+                yield f"{step_name(result)} left the run unfinished that it supersedes"
 
 
 def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
@@ -320,10 +305,3 @@ def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
         request.method == "DELETE" and request.path.endswith(result.run_id) and request.took_effect
         for request in requests
     )
-
-
-def is_attempt(earlier: ProcessResult, result: ProcessResult) -> bool:
-    """Return whether a process is an earlier attempt at the same step."""
-    ours, theirs = result.step, earlier.step
-    same = (ours.workflow_run, ours.action, ours.matrix) == (theirs.workflow_run, theirs.action, theirs.matrix)
-    return same and theirs.attempt < ours.attempt

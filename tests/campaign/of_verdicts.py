@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
-from math import ceil
 from typing import Final
 
 from campaign.facts import (
@@ -50,7 +49,6 @@ POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
 POST_TELLING: Final = 80.0  # s for it to call GitHub
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
 LIMITS: Final = re.compile("max_wait_time|max_queue_time")
-MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
 
 
@@ -211,11 +209,9 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
         timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
         if record is None or not timed_out:
             continue
-        repeated = any(
-            request.method == "DELETE" and request.fault for request in result.requests
-        )  # the run may end meanwhile
-        if repeated or met_fault(result.requests[-LAST_REQUESTS:]):
-            continue
+        deletes = [request for request in result.requests if request.method == "DELETE"]
+        if met_fault(deletes) or met_fault(result.requests[-LAST_REQUESTS:]):
+            continue  # the run may have ended meanwhile
         after = LAST_REQUESTS * history.schedule.latency + 1 + status_time(result)
         last_poll = history.coval_time(result.ended - after)
         ended = record.create_time + record.plan.end
@@ -233,8 +229,10 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         written = result.verdict and not has_file_fault(result, "output")
         tells_github = any(page_name(result, page) for page in PAGES)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
-        late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
-        late |= _was_looking_names_up(result)
+        asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
+        # Then the verdict stood: it also does when a step with a run asks for names only.
+        late = (tells_github or ends) if not asked else all(OF_NAMES.fullmatch(sent.path) for sent in asked)
+        late = late and bool(result.run_id or not asked)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{step_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
@@ -265,16 +263,5 @@ def _cancel_failed(result: ProcessResult) -> bool:
     """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
     if any(request.status == HTTPStatus.NOT_FOUND for request in result.requests):
         return True
-    share = float(result.step.inputs["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
-    return result.ended - result.began >= share - 1 and met_fault(result.requests[-1:])
-
-
-def _is_asking_coval(result: ProcessResult) -> bool:
-    """Return whether the step called Coval when it was interrupted, or afterwards."""
-    return any(request.ended_at > (result.interrupted or 0.0) for request in result.requests)
-
-
-def _was_looking_names_up(result: ProcessResult) -> bool:
-    """Return whether an interrupted step only asked for names: if it has a run, its verdict stands by then."""
-    asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
-    return bool(result.run_id and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
+    is_late = result.ended - result.began >= float(result.step.inputs["max_wait_time"]) - 1
+    return is_late and met_fault(result.requests[-1:])

@@ -96,9 +96,14 @@ class ProcessResult:
         return tuple(request.launched_run for request in self.requests if request.launched_run)
 
     @cached_property
-    def verdict(self) -> str:
+    def reported(self) -> str:
         """Return the verdict output, or an empty string."""
-        return "" if self.killed is not None else _or_empty(lambda: self.outputs.get("verdict", ""))
+        return _or_empty(lambda: self.outputs.get("verdict", ""))
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict output, or an empty string, as for a process that was killed."""
+        return "" if self.killed is not None else self.reported
 
     @property
     def run_id(self) -> str:

@@ -423,19 +423,17 @@ def _switches(rng: Random) -> dict[str, str]:
         "cancel_on_interrupt": "true",
         "cancel_on_timeout": "false",
     }
-    if rng.random() < 0.35:
-        switches["junit_path"] = "reports/junit.xml"
-    if rng.random() < 0.35:
-        switches |= {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}
-        switches |= {"html_path": "reports/coval.html", "include_transcripts": "failures"}
-    if rng.random() < 0.15:
-        switches["summary"] = "false"
-    if rng.random() < 0.15:
-        switches["annotations"] = "false"
-    if rng.random() < 0.15:
-        switches["tags"] = "nightly,smoke"
-    if rng.random() < 0.3:
-        switches |= {"iteration_count": "3", "concurrency": "3"}
+    choices: tuple[tuple[float, dict[str, str]], ...] = (
+        (0.35, {"junit_path": "reports/junit.xml"}),
+        (0.35, {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}),
+        (0.35, {"html_path": "reports/coval.html", "include_transcripts": "failures"}),
+        (0.15, {"summary": "false"}),
+        (0.15, {"annotations": "false"}),
+        (0.15, {"tags": "nightly,smoke"}),
+        (0.3, {"iteration_count": "3", "concurrency": "3"}),
+    )
+    for share, more in choices:
+        switches |= more if rng.random() < share else {}
     if rng.random() < 0.12:
         switches["mutation_ids"] = ",".join(mutation.id for mutation in MUTATIONS[: rng.randint(1, 3)])
     return switches

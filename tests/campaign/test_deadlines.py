@@ -131,13 +131,6 @@ def test_interrupted_step_cancels_its_run_although_the_first_try_hangs(at: float
     assert not [request for request in post.requests if request.method == "DELETE"]
 
 
-def shown(history: History) -> tuple[str, str, str | None]:
-    """Return the verdict in the outputs, the state of the commit's status, and the conclusion of its check run."""
-    verdict = history.results[0].outputs.get("verdict", "")
-    statuses, checks = history.statuses, history.check_runs
-    return verdict, statuses[-1]["state"] if statuses else "", checks[-1].conclusion if checks else ""
-
-
 RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
 
 
@@ -151,7 +144,9 @@ def test_killed_step_tells_the_same_everywhere(github: str, mode: str, inputs: d
     for number in numbers:
         at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
         history = history_of(EVERYTHING | inputs, github=github, signal=Signal(kill=True, at=at), mode=mode)
-        verdict, state, conclusion = shown(history)
+        verdict = history.results[0].outputs.get("verdict", "")
+        state = history.statuses[-1]["state"] if history.statuses else ""
+        conclusion = history.check_runs[-1].conclusion if history.check_runs else ""
         seen.add((verdict, history.results[0].killed is not None))
         if launches and not verdict and history.results[0].outputs["status"] == "LAUNCHED":
             assert (state, conclusion) in {("pending", None), ("pending", ""), ("", "")}, at
