@@ -41,7 +41,7 @@ SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which 
 # Nothing was left of the time of the step, whose post step does the rest.
 LATE_FOR_GITHUB: Final = "Too late for GitHub"
 WHOLE: Final = {  # how a report begins and ends
-    "junit_path": (b"<?xml ", b"</testsuites>"),
+    "junit_path": (b"<testsuites ", b"</testsuites>"),
     "json_path": (b"{", b"}"),
     "html_path": (b"<!DOCTYPE html>", b"</html>"),
     "digest_path": (b"# Coval evaluation: ", b""),
