@@ -72,9 +72,8 @@ def legs_of(history: History, result: ProcessResult) -> list[Leg]:
 def only_leg(history: History, result: ProcessResult) -> Leg | None:
     """Return the leg of a step that has only one, with a run, and compares it with no base."""
     legs = legs_of(history, result)
-    return (
-        legs[0] if len(legs) == planned_legs(result.step) == 1 and legs[0].runs and not has_base(result.step) else None
-    )
+    is_alone = len(legs) == planned_legs(result.step) == 1 and not has_base(result.step)
+    return legs[0] if is_alone and legs[0].runs else None
 
 
 def has_base(step: Step) -> bool:
@@ -202,8 +201,7 @@ def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bo
     Another step launched it, so its id is more likely wrong than too new. A user who waits for a wrong id must not wait
     for the longest time that Coval may hide a new run.
     """
-    path = f"/runs/{record.run_id}"
-    polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
+    polls = polls_of(result, record)
     if result.step.mode != "wait" or not polls:
         return False
     shown_at = record.create_time + history.schedule.quirks.not_found_after_launch

@@ -30,12 +30,8 @@ VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "ca
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
 RESPONSE_TIME: Final = 30.0  # s for which a step waits for a response before it looks for the run
 GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
-STATES: Final = {
-    "passed": "success",
-    "failed": "failure",
-    "inconclusive": "failure",
-    "skipped": "pending",
-}  # others: error
+# Others: error.
+STATES: Final = {"passed": "success", "failed": "failure", "inconclusive": "failure", "skipped": "pending"}
 CONCLUSIONS: Final = {"passed": "success", "timed_out": "timed_out", "cancelled": "cancelled"}  # others: failure
 SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which a branch can be merged
 # Nothing was left of the time of the step, whose post step does the rest.

@@ -175,16 +175,16 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             continue
         if result.run_id in result.launched_runs:
             continue
-        record = history.runs.get(result.run_id)
+        record, began = history.runs.get(result.run_id), history.coval_time(result.began)
         if record is None:
             yield f"{step_name(result)} names the run {result.run_id}, which does not exist"
         elif result.run_id not in earlier_runs(history, result):
             yield f"{step_name(result)} resumed a run of another workflow"
         elif not result.step.flag("resume") or result.step.attempt < 2:
             yield f"{step_name(result)} resumed an earlier run, which is not allowed"
-        elif record.finished(history.coval_time(result.began)):
+        elif record.finished(began):
             yield f"{step_name(result)} resumed a run that had ended"
-        elif result.verdict == "cancelled" and result.interrupted is None and _was_cancelled_before(history, result):
+        elif result.verdict == "cancelled" and result.interrupted is None and is_ended(history, record, began):
             yield f"{step_name(result)} stayed with a run that an earlier step had cancelled"
 
 
@@ -261,11 +261,10 @@ def finished_runs_are_kept(history: History) -> Iterator[str]:
 def no_cancel_without_reason(history: History) -> Iterator[str]:
     """A run is cancelled only for a reason: an interrupt, a kill, an error, a timeout, or `supersede`."""
     for result in history.results:
-        deletes = [request for request in result.requests if request.method == "DELETE"]
         # The interrupt may arrive while the step cancels its run because of a timeout.
-        if result.interrupted is not None and result.step.flag("cancel_on_timeout"):
-            continue
-        if deletes and not _may_cancel(history, result):
+        is_both = result.interrupted is not None and result.step.flag("cancel_on_timeout")
+        deletes = any(request.method == "DELETE" for request in result.requests)
+        if deletes and not is_both and not _may_cancel(history, result):
             yield f"{step_name(result)} cancelled a run without a reason"
 
 
@@ -277,8 +276,7 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     timed_out = main.ended - main.began >= float(step.inputs["max_wait_time"]) or main.verdict == "timed_out"
     timed_out |= any(leg.verdict == "timed_out" for leg in legs_of(history, main))
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1
-    second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
+    second = len(main.launched_runs) > 1 or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
@@ -296,12 +294,3 @@ def _ended_before_delete(history: History, result: ProcessResult, record: RunRec
         if request.method == "DELETE" and request.path.endswith(record.run_id) and request.took_effect and poll:
             return poll.answered and poll.sent_at <= end and request.sent_at - poll.sent_at < RACE_TIME
     return False
-
-
-def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
-    """Return whether the run of a step was cancelled before the step began."""
-    requests = (request for process in history.results if process.began < result.began for request in process.requests)
-    return any(
-        request.method == "DELETE" and request.path.endswith(result.run_id) and request.took_effect
-        for request in requests
-    )

@@ -34,8 +34,6 @@ from coval_sandbox.views import value_fate
 from support import IDS
 
 Simulations = tuple[PlannedSimulation, ...]
-
-
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
@@ -55,13 +53,12 @@ SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still
 FEWEST_CASES: Final = 2  # test cases that can be compared
 MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
-Verdicts = tuple[str, ...]
 
 
 # Legs
 
 
-def expected_verdicts(history: History, result: ProcessResult, leg: Leg) -> Verdicts | None:
+def expected_verdicts(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...] | None:
     """Return the verdicts of a leg that are right without permanent faults; None if any is."""
     if _cannot_tell(history, result):
         return None
@@ -74,7 +71,7 @@ def expected_verdicts(history: History, result: ProcessResult, leg: Leg) -> Verd
     return _of_ending(history, result, leg) or _of_data(history, result, leg)
 
 
-def _without_run(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
+def _without_run(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
     """Return the right verdicts of a leg that has no run, or whose run the step cannot see; else nothing."""
     quirks, step = history.schedule.quirks, result.step
     if history.schedule.gate in UNREADABLE_GATES or (step.accepts and step.event != BY_HAND):
@@ -93,7 +90,7 @@ def _without_run(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
     return ("error",) if history.schedule.gate in IMPOSSIBLE_GATES else ("a verdict on a run",)
 
 
-def _of_ending(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
+def _of_ending(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
     """Return the right verdicts of a leg whose run did not complete; else nothing."""
     record, now = leg.runs[0], history.coval_time(result.ended)
     if not record.finished(now):
@@ -103,7 +100,7 @@ def _of_ending(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
     return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
 
 
-def _of_data(history: History, result: ProcessResult, leg: Leg) -> Verdicts:
+def _of_data(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
     """Return the right verdicts of a leg whose run completed."""
     record, step, now = leg.runs[0], result.step, history.coval_time(result.ended)
     if has_base(step):
@@ -128,7 +125,7 @@ def _cannot_tell(history: History, result: ProcessResult) -> bool:
     return lost or without_run or step.mode == "cancel" or step.inputs.get("max_simulations") == TOO_FEW
 
 
-def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) -> Verdicts:
+def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) -> tuple[str, ...]:
     """Return the right verdicts of a leg that completed, and is compared with a base's run."""
     schedule, first = history.schedule, leg.runs[0]
     usable = [is_usable(base, schedule.gate, schedule.quirks, now) for base in leg.bases_needed]

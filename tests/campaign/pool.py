@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from inspect import isgeneratorfunction
@@ -16,7 +16,6 @@ from campaign.simulate import History, ProcessResult, simulate
 
 CHUNK_SIZE: Final = 25  # schedules per task
 LOG_LINES: Final = 25  # lines of each log that are shown
-REPLAY_COMMAND: Final = ".venv/bin/python tests/campaign --seed {}"
 
 
 # The promises: each public function of these modules that yields, yields the violations of one. They know nothing of
@@ -73,14 +72,8 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from (check_seed(seed) for seed in seeds)
         return
-    chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for outcomes in pool.map(_check_seeds, chunks):
-            yield from outcomes
-
-
-def _check_seeds(seeds: Iterable[int]) -> list[Outcome]:
-    return [check_seed(seed) for seed in seeds]
+        yield from pool.map(check_seed, seeds, chunksize=CHUNK_SIZE)
 
 
 def check_seed(seed: int) -> Outcome:
@@ -103,7 +96,7 @@ def describe(history: History) -> str:
             str(history.schedule),
             *(f"  VIOLATION {violation}" for violation in violations(history)),
             *(line for result in history.results for line in _describe_process(result)),
-            f"  replay: {REPLAY_COMMAND.format(history.schedule.seed)}",
+            f"  replay: .venv/bin/python tests/campaign --seed {history.schedule.seed}",
         ]
     )
 

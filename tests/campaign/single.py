@@ -106,7 +106,6 @@ PERMANENT: Final = (
 )
 # What the list of metrics may answer for good. The step does without it, and its verdict is the same.
 LISTS_OF_NAMES: Final = ("401", "404", "429 retry-after=86400", "503", "html 200", "hang 60", "slow 20", "json {}")
-RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
 # What Coval shows of a run's tags and metadata: one of the two, or in a list neither.
@@ -121,7 +120,6 @@ AT_ONCE: Final[dict[str, Any]] = {
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
 FAILING_SETS: Final = ("flaky002", "flaky002", "flaky001", "failing1", "someFail", "allFail1")
-REPEATING: Final = ("run", "twice", "rerun", "supersede")  # workflows
 ROUGH_SETS: Final = (
     *PASSING_SETS,
     *OTHER_SETS,
@@ -150,7 +148,11 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
 
     In rough ones, the launch of a repetition may be lost, and a signal may arrive while one is under way.
     """
-    if schedule.workflow not in REPEATING or schedule.gate not in GATES or rng.random() > 0.3:
+    if (
+        schedule.workflow not in ("run", "twice", "rerun", "supersede")
+        or schedule.gate not in GATES
+        or rng.random() > 0.3
+    ):
         return schedule
     is_rough, times, faults = schedule.severity == "rough", rng.choice(("1", "1", "2")), schedule.faults
     schedule = schedule.with_gate(rng.choice((*REPEATED_GATES,))).each(
@@ -572,13 +574,8 @@ def _rough_quirks(rng: Random) -> Quirks:
 def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
     method, path = rng.choice(ENDPOINTS)
     first = rng.choice((1, 1, rng.randint(1, 12)))
-    return Fault(
-        method=method,
-        path=path,
-        first=first,
-        last=first + rng.randint(0, max_length - 1),
-        action=_choose_action(rng, actions),
-    )
+    last = first + rng.randint(0, max_length - 1)
+    return Fault(method, path, first, last, _choose_action(rng, actions))
 
 
 def _choose_action(rng: Random, actions: Sequence[str]) -> str:
@@ -600,7 +597,11 @@ def _rough_outages(rng: Random) -> tuple[Outage, ...]:
     if kind < 0.15:
         return (_outage(begin, 600, rng.choice(OUTAGES)),)
     if kind < 0.22:
-        return (Outage(begin=begin, end=begin + 3600, action=rng.choice(RATE_LIMITS)),)
+        return (
+            Outage(
+                begin=begin, end=begin + 3600, action=rng.choice(("429", "429 retry-after=600", "429 retry-after=3600"))
+            ),
+        )
     if kind < 0.4:
         return (_outage(begin, rng.uniform(1, 120), rng.choice(OUTAGES)),)
     return ()
