@@ -370,7 +370,7 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     )
     if rng.random() < 0.12:
         return _lost_launch(schedule, rng)
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 and workflow != "launch-wait":
         return _run_ends_during_post_step(schedule, rng)
     if workflow == "rerun" and rng.random() < 0.2:
         return _rerun_while_run_is_cancelled(schedule, rng)
