@@ -301,8 +301,9 @@ def is_safe(request: SentRequest) -> bool:
 
 def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether the run, at this time, is completed, has all required data and meets the gate."""
-    meets = all(_meets_thresholds(variant, gate) for variant in _variants(record))
-    return lacks_nothing(record, gate, quirks, now) and meets
+    if not lacks_nothing(record, gate, quirks, now):
+        return False
+    return all(_meets_thresholds(variant, gate) for variant in _variants(record))
 
 
 def can_decide(gate: str) -> bool:
