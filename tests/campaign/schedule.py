@@ -79,8 +79,7 @@ FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = "coval-gate/attached"  # the tag that a process adds, which answered the run
 BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
-# Tags that a step gives to a run that is over
-MARKS: Final = (STABLE, FAILED, ACCEPTED)
+MARKS: Final = (STABLE, FAILED, ACCEPTED)  # tags that a step gives to a run that is over
 
 
 class Fault(NamedTuple):
