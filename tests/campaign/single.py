@@ -537,7 +537,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "null_progress", True)
     sometimes(0.2, "progress_counts", "simulations")
     sometimes(0.4, "output_ids", "absent")
-    sometimes(0.25, "metrics_trickle", 3.0, max_lag / 4)
+    sometimes(0.25, "metrics_trickle", 3.0, min(max_lag / 4, 40.0))  # unannounced, a longer gap looks like the end
     sometimes(0.5, "outputs_trickle", True)
     sometimes(0.25, "simulations_trickle", 8.0, 40.0)
     sometimes(0.4, "agent_metrics", "hidden", "forbidden")
