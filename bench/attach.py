@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import requests
 
-from bench.figures import Figure
+from bench.figures import ROOT, Figure
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.scenarios import PASSING
 from coval_sandbox.world import DEFAULT_KEY
@@ -37,7 +37,7 @@ MOST_CPU: Final = 3.5  # times that of the SDK
 MOST_MB: Final = 900.0  # 18 a simulation; a process that imported all by itself would take 85
 MOST_LARGE_MB: Final = 1500.0  # unshared, the module alone would take 5,000
 RUN: Final = {"agent_id": OWN_BUILD_ID, "persona_id": PERSONA_ID, "test_set_id": PASSING.test_set_id}
-AGENTS: Final = Path(__file__).resolve().parent.parent / "examples" / "agents"
+AGENTS: Final = ROOT / "examples" / "agents"
 # The example's handler. It notes that it is called. What it says is made once.
 HANDLER: Final = """\
 import functools, os
@@ -103,23 +103,20 @@ def sandbox(directory: Path) -> Iterator[dict[str, str]]:
 
 def launch(environ: Mapping[str, str]) -> str:
     """Launch a run as the SDK does, and return its id."""
-    options = {"iteration_count": ITERATIONS, "concurrency": CALLS}
+    options, metadata = {"iteration_count": ITERATIONS, "concurrency": CALLS}, {"tags": ["bench"]}
+    body = RUN | {"options": options, "metadata": metadata}
     url, headers = f"{environ['INPUT_API_BASE_URL']}/runs", {"x-api-key": DEFAULT_KEY}
-    with requests.post(url, json=RUN | {"options": options}, headers=headers, timeout=30) as response:
-        response.raise_for_status()
-        run_id: str = response.json()["run"]["run_id"]
-        return run_id
+    return str(requests.post(url, json=body, headers=headers, timeout=30).json()["run"]["run_id"])
 
 
-def of_sdk() -> Cost:
-    """Let the SDK launch a run, and answer it.
-
-    On a busy machine, its one process may fall behind, and then ends with an error. It gets further tries.
-    """
-    for _ in range(TRIES - 1):
-        with suppress(RuntimeError):
-            return answered(lambda _: (sys.executable, "-c", SDK))
-    return answered(lambda _: (sys.executable, "-c", SDK))
+def of_sdk(tries: int = TRIES) -> Cost:
+    """Let the SDK launch a run, and answer it. On a busy machine, its one process may fall behind, and try again."""
+    try:
+        return answered(lambda _: (sys.executable, "-c", SDK))
+    except RuntimeError:
+        if tries == 1:
+            raise
+    return of_sdk(tries - 1)
 
 
 def of_attach(module: str) -> Cost:
@@ -130,23 +127,21 @@ def of_attach(module: str) -> Cost:
 
 def answered(command: Callable[[Mapping[str, str]], Sequence[str]]) -> Cost:
     """Return what a command costs that answers a run. Raises RuntimeError if it does not answer all simulations."""
-    with tempfile.TemporaryDirectory() as name, sandbox(Path(name)) as environ:
-        directory = Path(name)
-        (directory / "begun").touch()
-        (directory / "handler.py").write_text(HANDLER)
-        (directory / "large.py").write_text(LARGE_HANDLER)
-        log = directory / "log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(command(environ), cwd=name, env=dict(environ), stdout=file, stderr=file)
-        cpu, megabytes = watched(process)
-        begun = len((directory / "begun").read_text())
-        if process.returncode or begun != CALLS:
-            raise RuntimeError(f"{begun} of {CALLS} simulations were answered:\n{log.read_text()}")
-        return Cost(cpu, megabytes)
+    with tempfile.TemporaryDirectory() as name, sandbox(Path(name)) as environ, (Path(name) / "log").open("w+") as log:
+        begun = Path(name) / "begun"
+        begun.touch()
+        (Path(name) / "handler.py").write_text(HANDLER)
+        (Path(name) / "large.py").write_text(LARGE_HANDLER)
+        process = subprocess.Popen(command(environ), cwd=name, env=dict(environ), stdout=log, stderr=log)
+        cost = watched(process)
+        if process.returncode or len(begun.read_text()) != CALLS:
+            log.seek(0)
+            raise RuntimeError(f"{len(begun.read_text())} of {CALLS} simulations were answered:\n{log.read()}")
+        return cost
 
 
-def watched(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """Wait for a process. Return the s of CPU, and the most MB, that it and all below it took."""
+def watched(process: subprocess.Popen[Any]) -> Cost:
+    """Wait for a process. Return what it and all below it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)  # which others wait for, too
     most, until = 0, time.monotonic() + LONGEST
     while process.poll() is None:
@@ -156,8 +151,7 @@ def watched(process: subprocess.Popen[bytes]) -> tuple[float, float]:
         most = max(most, sum(map(proportional, tree(process.pid))))
         time.sleep(LOOKING)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, most / 1e6
+    return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, most / 1e6)
 
 
 def tree(root: int) -> set[int]:
@@ -185,16 +179,11 @@ def proportional(pid: int) -> int:
 def measure() -> list[Figure]:
     """Return the figures."""
     theirs, ours, large = of_sdk(), of_attach("handler"), of_attach("large")
-    most_cpu, what, own = (
-        MOST_CPU * theirs.cpu,
-        f"attach, {CALLS} simulations at once",
-        "the SDK's own run, one process",
-    )
+    what, own = f"attach, {CALLS} simulations at once", "the SDK's own run, one process"
+    most_cpu, with_large, without = MOST_CPU * theirs.cpu, f"with a module of {LARGE} MB", "without"
     return [
         Figure(f"CPU of {what}", ours.cpu, "s", (own, theirs.cpu), most_cpu),
         Figure(f"memory of {what}", ours.megabytes, "MB", (own, theirs.megabytes), MOST_MB),
-        Figure(f"CPU with a module of {LARGE} MB", large.cpu, "s", ("without", ours.cpu), most_cpu),
-        Figure(
-            f"memory with a module of {LARGE} MB", large.megabytes, "MB", ("without", ours.megabytes), MOST_LARGE_MB
-        ),
+        Figure(f"CPU {with_large}", large.cpu, "s", (without, ours.cpu), most_cpu),
+        Figure(f"memory {with_large}", large.megabytes, "MB", (without, ours.megabytes), MOST_LARGE_MB),
     ]

@@ -3,15 +3,16 @@
 A test set grows, calls fail, and reports name the change that they notice. Every run is judged as in the action.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from random import Random
 from typing import Any, Final
 
 from bench.agents import Size, latencies, rates
-from bench.experiments import CONFIDENCE, ICCS, Experiment, Limit
-from bench.judged import Pairs, baseline_of, checks, criteria, decide, run, runs
+from bench.experiments import CONFIDENCE, ICCS, Cell, Experiment, Limit, noticed, pair
+from bench.judged import Pairs, baseline_of, checks, criteria, decide, is_red, run, runs
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judge import judge
@@ -30,30 +31,44 @@ NEW: Final = 10
 
 def comparisons() -> Iterator[Experiment]:
     """Yield all experiments on comparisons."""
-    yield from composition()
-    yield from missing()
-    yield from margins()
-    yield from named_change()
-
-
-def composition() -> Iterator[Experiment]:
-    """Yield how often an unchanged agent is red if its test set grew in the last of three runs of the baseline."""
+    # An unchanged agent, whose test set grew in the last of three runs of the baseline.
     for truth, name in ((0.6, "harder"), (0.99, "easier")):
-        yield Experiment(
-            (Limit(f"unchanged rate, 10 {name} cases since one of three runs, `>= baseline`: red", 2.0),),
-            tuple(partial(grown_rate, iterations, truth) for iterations in (1, 3)),
-        )
-    yield Experiment(
-        (Limit("unchanged rate, a third of the cases is new and always fails, `>= baseline`: red", 2.0),),
-        (grown_alike,),
+        cells: Iterable[Cell] = (partial(grown_rate, iterations, truth) for iterations in (1, 3))
+        yield red(f"unchanged rate, 10 {name} cases since one of three runs, `>= baseline`: red", 2.0, *cells)
+    yield red("unchanged rate, a third of the cases is new and always fails, `>= baseline`: red", 2.0, grown_alike)
+    names = (
+        "unchanged mean, 10 slower cases since one of three runs, `<= baseline`: red",
+        "  the same, `p(50) <= baseline`",
     )
-    yield Experiment(
-        (
-            Limit("unchanged mean, 10 slower cases since one of three runs, `<= baseline`: red", 6.5),
-            Limit("  the same, `p(50) <= baseline`", 6.5),
-        ),
-        tuple(partial(grown_mean, iterations) for iterations in (1, 3)),
-    )
+    yield pair(names, (6.5, 6.5), tuple(partial(grown_mean, iterations) for iterations in (1, 3)))
+    # Calls that fail as often as before, and more often
+    some = product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
+    cells = (partial(lacking, Size(cases, *iterations), share, share) for cases, iterations, share in some)
+    yield red("unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red", 5.0, *cells, overall=True)
+    cell = partial(lacking, Size(100, 3, 3), 0.02, 0.1)
+    yield noticed("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3", 80.0, cell)
+    # Margins: the change is significant, and beyond the margin as counted.
+    sizes = [Size(cases, *iterations) for cases, iterations in product((20, 50), ((1, 1), (3, 1), (9, 3)))]
+    cells = (partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS))
+    yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True)
+    cells = (partial(moved_mean, size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6)))
+    yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True)
+    for base, now, least in ((1, 1, 70.0), (3, 1, 80.0), (9, 3, 95.0)):
+        cell = partial(moved_rate, Size(50, base, now), ICC, 0.95, 0.8)
+        yield noticed(f"95 -> 80 %, `>= baseline - 5pp`, 50 cases, {base}/{now}, as judged", least, cell)
+    name = "average latency +20 %, `<= baseline * 1.1`, 50 cases, 1/1, as judged"
+    yield noticed(name, 55.0, partial(moved_mean, Size(50, 1, 1), ICC, 1.2))
+    cells = (partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes)
+    yield red("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None, *cells)
+    # A fall that is as large as the report of an unchanged run names
+    for family, name in ((1, "alone"), (10, "among ten")):
+        cells = (partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1)))
+        yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells)
+
+
+def red(name: str, most: float | None, *cells: Cell, overall: bool = False) -> Experiment:
+    """Return an experiment that counts red steps."""
+    return Experiment((Limit(name, most, overall=overall),), cells)
 
 
 def grown_rate(iterations: int, truth: float, rng: Random) -> tuple[bool]:
@@ -102,24 +117,6 @@ def _grown_fails(threshold: str, old: Sequence[Sequence[Any]], new: Sequence[Seq
     return _fails(judge(now, criteria(threshold, CONFIDENCE), baseline=baseline_of(earlier)))
 
 
-# Calls that fail
-
-
-def missing() -> Iterator[Experiment]:
-    """Yield how often a step is red if calls fail as often as before, and if they fail more often."""
-    yield Experiment(
-        (Limit("unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red", 5.0, overall=True),),
-        tuple(
-            partial(lacking, Size(cases, *iterations), share, share)
-            for cases, iterations, share in product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
-        ),
-    )
-    yield Experiment(
-        (Limit("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3: noticed", 80.0, least=True),),
-        (partial(lacking, Size(100, 3, 3), 0.02, 0.1),),
-    )
-
-
 def lacking(size: Size, before: float, now: float, rng: Random) -> tuple[bool]:
     """Return whether a step is red if these shares of values are missing."""
     result, baseline = runs({"Resolved": rates(rng, size, 0.95, ICC)})
@@ -134,35 +131,6 @@ def _without(result: RunResult, share: float, rng: Random) -> RunResult:
     return result._replace(metrics=(metric._replace(values=values),))
 
 
-# Margins
-
-
-def margins() -> Iterator[Experiment]:
-    """Yield how often a threshold with a margin is red: the change is significant, and beyond the margin as counted."""
-    sizes = [Size(cases, *iterations) for cases, iterations in product((20, 50), ((1, 1), (3, 1), (9, 3)))]
-    yield Experiment(
-        (Limit("unchanged rate, `>= baseline - 5pp`: red", 5.0, overall=True),),
-        tuple(partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS)),
-    )
-    yield Experiment(
-        (Limit("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, overall=True),),
-        tuple(partial(moved_mean, size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6))),
-    )
-    for iterations, least in (((1, 1), 70.0), ((3, 1), 80.0), ((9, 3), 95.0)):
-        name = f"95 -> 80 %, `>= baseline - 5pp`, 50 cases, {iterations[0]}/{iterations[1]}, as judged: noticed"
-        yield Experiment(
-            (Limit(name, least, least=True),), (partial(moved_rate, Size(50, *iterations), ICC, 0.95, 0.8),)
-        )
-    yield Experiment(
-        (Limit("average latency +20 %, `<= baseline * 1.1`, 50 cases, 1/1, as judged: noticed", 55.0, least=True),),
-        (partial(moved_mean, Size(50, 1, 1), ICC, 1.2),),
-    )
-    yield Experiment(
-        (Limit("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None),),
-        tuple(partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes),
-    )
-
-
 def moved_rate(size: Size, icc: float, before: float, now: float, rng: Random) -> tuple[bool]:
     """Return whether a step is red if its rate moves from `before` to `now`."""
     return (_fails(decide(f"{RATE} - 5pp", {"Resolved": rates(rng, size, before, icc, now=now)}, CONFIDENCE)),)
@@ -172,18 +140,6 @@ def moved_mean(size: Size, icc: float, slower: float, rng: Random) -> tuple[bool
     """Return whether a step is red if its latencies are `slower` times as long."""
     drawn = latencies(rng, size, 0.5, icc, slower=slower)
     return (_fails(decide(f"{MEAN} * 1.1", {"Latency": drawn}, CONFIDENCE)),)
-
-
-# The change that reports name
-
-
-def named_change() -> Iterator[Experiment]:
-    """Yield how often a fall is noticed if it is as large as the report of an unchanged run requires."""
-    for family, name in ((1, "alone"), (10, "among ten")):
-        yield Experiment(
-            (Limit(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}: noticed", 70.0, least=True),),
-            tuple(partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1))),
-        )
 
 
 def named(size: Size, family: int, rng: Random) -> tuple[bool]:
@@ -204,3 +160,60 @@ def _noticeable(check: Check) -> float | None:
 def _fails(judgement: Judgement) -> bool:
     """Return whether a threshold fails, under any policy for missing values."""
     return any(check.verdict is Verdict.FAILED for check in checks(judgement))
+
+
+# A baseline that stands still, and an agent that gets worse each night
+
+CASES_OF_NIGHT: Final = 50
+REFERENCE: Final = 3  # nights before the decline begins
+NIGHTS: Final = 15
+SOON: Final = 5
+TRUTH, SIGMA = 0.95, 0.5
+RATES: Final = "Resolved: rate(YES) >= baseline - 5pp"
+AVERAGES: Final = "Latency: avg <= baseline * 1.1"
+
+
+def declines() -> Iterator[Experiment]:
+    """Yield when a decline turns red against a reference that stands still, and how often an unchanged agent does."""
+    for name, thresholds, limits in (
+        (f"{RATES}, one percentage point a night", RATES, (40.0, 99.0, 3.5)),
+        (f"{AVERAGES}, one percent a night", AVERAGES, (None, 85.0, 5.0)),
+    ):
+        soon, late, unchanged = limits
+        yield Experiment(
+            (
+                Limit(f"{name}: red within {SOON} nights", soon, least=True),
+                Limit(f"  red within {NIGHTS} nights", late, least=True),
+                Limit("  unchanged agent: red nights", unchanged),
+            ),
+            (partial(decline, thresholds),),
+            times=0.3,
+        )
+
+
+def decline(thresholds: str, rng: Random) -> tuple[bool, bool, float]:
+    """Return whether the decline was red soon, whether it was red at all, and the share of red nights without one."""
+    cases = [(rng.betavariate(*_shape()), rng.gauss(0.0, SIGMA * math.sqrt(ICC))) for _ in range(CASES_OF_NIGHT)]
+    baseline = baseline_of([_night(f"before{number}", cases, 0, rng) for number in range(REFERENCE)])
+    red = {
+        kind: [
+            is_red(judge(_night("now", cases, night * step, rng), criteria(thresholds, CONFIDENCE), baseline=baseline))
+            for night in range(1, NIGHTS + 1)
+        ]
+        for kind, step in (("declines", 1), ("unchanged", 0))
+    }
+    return any(red["declines"][:SOON]), any(red["declines"]), sum(red["unchanged"]) / NIGHTS
+
+
+def _shape() -> tuple[float, float]:
+    """Return the parameters of the beta distribution of the cases' rates."""
+    spread = (1.0 - ICC) / ICC
+    return TRUTH * spread, (1.0 - TRUTH) * spread
+
+
+def _night(run_id: str, cases: list[tuple[float, float]], worse: int, rng: Random) -> RunResult:
+    """Return a run of an agent that is worse by so many percentage points, and slower by as many percent."""
+    within, fewer = SIGMA * math.sqrt(1.0 - ICC), 1.0 - worse / 100.0 / TRUTH
+    resolved = [Hits(int(rng.random() < rate * fewer), 1) for rate, _ in cases]
+    latencies = [[(1.0 + worse / 100.0) * math.exp(level + rng.gauss(0.0, within))] for _, level in cases]
+    return run(run_id, {"Resolved": resolved, "Latency": latencies})

@@ -30,7 +30,6 @@ TWO: Final = tuple(
     (Size(cases, base, now), icc)
     for cases, (base, now), icc in product(CASES, ((1, 1), (3, 1), (3, 3), (5, 1)), (0.0, 0.6))
 )
-TOO_HIGH, TOO_LOW = "lower bound above the truth", "upper bound below the truth"
 
 
 class Limit(NamedTuple):
@@ -54,42 +53,43 @@ class Experiment:
     times: float = 1  # factor of the number of runs: more for close limits, fewer for long calls
 
 
+def pair(
+    names: tuple[str, str], most: tuple[float | None, float | None], cells: tuple[Cell, ...], times: float = 1
+) -> Experiment:
+    """Return an experiment with two outcomes, and the largest acceptable share of each."""
+    return Experiment(tuple(Limit(name, percent) for name, percent in zip(names, most, strict=True)), cells, times)
+
+
+def noticed(name: str, least: float | None, *cells: Cell) -> Experiment:
+    """Return an experiment that counts how often a change is noticed."""
+    return Experiment((Limit(f"{name}: noticed", least, least=True),), cells)
+
+
+def spread(
+    cell: Callable[..., tuple[float, ...]], settings: Sequence[tuple[Size, float]], *values: Sequence[float]
+) -> tuple[Cell, ...]:
+    """Return a cell for each setting with each combination of values."""
+    return tuple(partial(cell, *setting, *chosen) for setting in settings for chosen in product(*values))
+
+
 # One run against a number
 
 
 def one_run() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a number."""
-    yield Experiment(
-        (Limit(f"rates of 50 to 95 %: {TOO_HIGH}", 7.0), Limit(f"rates of 50 to 95 %: {TOO_LOW}", 5.5)),
-        tuple(partial(rate_error, *setting, truth) for setting, truth in product(ONE, (0.5, 0.8, 0.9, 0.95))),
-    )
-    yield Experiment(
-        (Limit(f"rates of 99 %: {TOO_HIGH}", 12.0), Limit(f"rates of 99 %: {TOO_LOW}", 5.5)),
-        tuple(partial(rate_error, *setting, 0.99) for setting in ONE),
-    )
-    yield Experiment(
-        (Limit(f"percentiles 50, 90, 95: {TOO_HIGH}", 6.5), Limit(f"percentiles 50, 90, 95: {TOO_LOW}", 6.5)),
-        tuple(partial(percentile_error, *setting, n) for setting, n in product(ONE, (50.0, 90.0, 95.0))),
-    )
-    large, few = (
-        [setting for setting in ONE if setting[0].cases >= 20],
-        [setting for setting in ONE if setting[0].cases < 20],
-    )
-    for name, chosen, sigmas, most, times in (
-        ("latency, sigma 0.5, from 20 cases", large, (0.5,), 8.0, 1),
-        ("latency, sigma 0.9, from 20 cases", large, (0.9,), 11.0, 1),
-        ("latency, 5 and 10 cases", few, (0.5, 0.9), 14.0, 5),
+    large, few = ([one for one in ONE if (one[0].cases >= 20) is is_large] for is_large in (True, False))
+    for name, most, cells, times in (
+        ("rates of 50 to 95 %", (7.0, 5.5), spread(rate_error, ONE, (0.5, 0.8, 0.9, 0.95)), 1),
+        ("rates of 99 %", (12.0, 5.5), spread(rate_error, ONE, (0.99,)), 1),
+        ("percentiles 50, 90, 95", (6.5, 6.5), spread(percentile_error, ONE, (50.0, 90.0, 95.0)), 1),
+        ("mean of latency, sigma 0.5, from 20 cases", (8.0, 8.0), spread(latency_error, large, (0.5,)), 1),
+        ("mean of latency, sigma 0.9, from 20 cases", (11.0, 11.0), spread(latency_error, large, (0.9,)), 1),
+        ("mean of latency, 5 and 10 cases", (14.0, 14.0), spread(latency_error, few, (0.5, 0.9)), 5),
+        ("mean of scores, from 20 cases", (8.0, 8.0), spread(score_error, large, (3.0, 4.2)), 1),
+        ("mean of scores, 5 and 10 cases", (14.0, 14.0), spread(score_error, few, (3.0, 4.2)), 1),
     ):
-        yield Experiment(
-            (Limit(f"mean of {name}: {TOO_HIGH}", most), Limit(f"mean of {name}: {TOO_LOW}", most)),
-            tuple(partial(latency_error, *setting, sigma) for setting, sigma in product(chosen, sigmas)),
-            times,
-        )
-    for name, chosen, most in (("from 20 cases", large, 8.0), ("5 and 10 cases", few, 14.0)):
-        yield Experiment(
-            (Limit(f"mean of scores, {name}: {TOO_HIGH}", most), Limit(f"mean of scores, {name}: {TOO_LOW}", most)),
-            tuple(partial(score_error, *setting, centre) for setting, centre in product(chosen, (3.0, 4.2))),
-        )
+        names = f"{name}: lower bound above the truth", f"{name}: upper bound below the truth"
+        yield pair(names, most, cells, times)
 
 
 def rate_error(size: Size, icc: float, truth: float, rng: Random) -> tuple[bool, bool]:
@@ -134,32 +134,39 @@ def _values(pairs: Sequence[ValuePair]) -> list[Sequence[float]]:
 
 def two_runs() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a baseline."""
-    yield Experiment(
-        (Limit("unchanged rate: called worse", 6.5), Limit("unchanged rate: called better", 6.5)),
-        tuple(partial(rate_change, *setting, truth, 0.0) for setting, truth in product(TWO, (0.8, 0.95, 0.99))),
-    )
-    yield Experiment(
-        (Limit("rate lower by exactly 5pp: shown as more", 6.0), Limit("rate lower by exactly 5pp: passed", 6.0)),
-        tuple(partial(rate_change, *setting, truth, -0.05) for setting, truth in product(TWO, (0.8, 0.95))),
-    )
-    for icc, most in ((0.9, 6.5), (0.999, None)):
-        alike = tuple((size, icc) for size in {size: None for size, _ in TWO})
-        yield Experiment(
+    alike = [(size, icc) for icc in (0.9, 0.999) for size in dict.fromkeys(size for size, _ in TWO)]
+    lower, same = "rate lower by exactly 5pp", "the same, agents that behave alike"
+    for names, most, cells in (
+        (
+            ("unchanged rate: called worse", "unchanged rate: called better"),
+            (6.5, 6.5),
+            spread(rate_change, TWO, (0.8, 0.95, 0.99), (0.0,)),
+        ),
+        (
+            (f"{lower}: shown as more", f"{lower}: passed"),
+            (6.0, 6.0),
+            spread(rate_change, TWO, (0.8, 0.95), (-0.05,)),
+        ),
+        *(
             (
-                Limit(f"the same, agents that behave alike (ICC {icc}): shown as more", most),
-                Limit(f"the same, agents that behave alike (ICC {icc}): passed", most),
-            ),
-            tuple(partial(rate_change, *setting, truth, -0.05) for setting, truth in product(alike, (0.6, 0.95))),
-        )
-    yield Experiment(
-        # Unequal numbers of conversations leave skewness in the difference: 9.3 % of 10,000 runs at 5/1 and 5 cases.
-        (Limit("unchanged mean latency: called slower", 6.5), Limit("unchanged mean latency: called faster", 10.5)),
-        tuple(partial(mean_change, *setting) for setting in TWO),
-    )
-    yield Experiment(
-        (Limit("unchanged p50 and p95: called slower", 6.5), Limit("unchanged p50 and p95: called faster", 6.5)),
-        tuple(partial(percentile_change, *setting, n) for setting, n in product(TWO, (50.0, 95.0))),
-    )
+                (f"{same} (ICC {icc}): shown as more", f"{same} (ICC {icc}): passed"),
+                (most_alike, most_alike),
+                spread(rate_change, [setting for setting in alike if setting[1] == icc], (0.6, 0.95), (-0.05,)),
+            )
+            for icc, most_alike in ((0.9, 6.5), (0.999, None))
+        ),
+        (  # Unequal numbers of conversations leave skewness in the difference: 9.3 % of 10,000 runs at 5/1 and 5 cases.
+            ("unchanged mean latency: called slower", "unchanged mean latency: called faster"),
+            (6.5, 10.5),
+            spread(mean_change, TWO),
+        ),
+        (
+            ("unchanged p50 and p95: called slower", "unchanged p50 and p95: called faster"),
+            (6.5, 6.5),
+            spread(percentile_change, TWO, (50.0, 95.0)),
+        ),
+    ):
+        yield pair(names, most, cells)
 
 
 def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:
@@ -186,33 +193,23 @@ def percentile_change(size: Size, icc: float, n: float, rng: Random) -> tuple[bo
 def power() -> Iterator[Experiment]:
     """Yield how often a regression is noticed; the names give conversations per case in the baseline and in the run."""
     for base, now, margin, least in ((1, 1, 0, 68), (3, 1, 0, 84), (3, 3, 0, 92), (3, 3, -5, 63), (5, 5, -5, 72)):
-        bound = "baseline - 5pp" if margin else "baseline"
-        yield Experiment(
-            (Limit(f"95 -> 80 %, `>= {bound}`, 50 cases, {base}/{now}: noticed", least, least=True),),
-            tuple(partial(drop, Size(50, base, now), margin / 100, icc) for icc in ICCS),
-        )
+        cells = (partial(drop, Size(50, base, now), margin / 100, icc) for icc in ICCS)
+        yield noticed(f"95 -> 80 %, `>= {_bound(margin)}`, 50 cases, {base}/{now}", least, *cells)
     for base, now, margin in ((1, 1, 0), (3, 3, 0), (3, 3, -5)):
-        bound = "baseline - 5pp" if margin else "baseline"
-        yield Experiment(
-            (Limit(f"95 -> 80 %, some cases always fail, `>= {bound}`, {base}/{now}: noticed", None, least=True),),
-            tuple(partial(breakage, Size(50, base, now), margin / 100, icc) for icc in ICCS),
-        )
+        cells = (partial(breakage, Size(50, base, now), margin / 100, icc) for icc in ICCS)
+        yield noticed(f"95 -> 80 %, some cases always fail, `>= {_bound(margin)}`, {base}/{now}", None, *cells)
     for base, now, factor, least in ((1, 1, 1.0, 85), (3, 3, 1.1, 86)):
-        bound = "baseline" if factor == 1.0 else f"baseline * {factor}"
+        bound, size = "baseline" if factor == 1.0 else f"baseline * {factor}", Size(50, base, now)
         name = f"average latency +30 %, `<= {bound}`, 50 cases, {base}/{now}"
-        yield Experiment(
-            (Limit(f"{name}: noticed", least, least=True),),
-            tuple(partial(slower, Size(50, base, now), factor, icc) for icc in ICCS if icc > 0.0),
-        )
+        yield noticed(name, least, *(partial(slower, size, factor, icc) for icc in ICCS if icc > 0.0))
         # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
-        yield Experiment(
-            (Limit(f"{name}, cases that do not differ: noticed", None, least=True),),
-            (partial(slower, Size(50, base, now), factor, 0.0),),
-        )
-    yield Experiment(
-        (Limit("p(95) of latency +30 %, `<= baseline`, 100 cases, 3/3: noticed", 84, least=True),),
-        tuple(partial(slower_tail, Size(100, 3, 3), icc) for icc in ICCS),
-    )
+        yield noticed(f"{name}, cases that do not differ", None, partial(slower, size, factor, 0.0))
+    cells = (partial(slower_tail, Size(100, 3, 3), icc) for icc in ICCS)
+    yield noticed("p(95) of latency +30 %, `<= baseline`, 100 cases, 3/3", 84, *cells)
+
+
+def _bound(margin: int) -> str:
+    return "baseline - 5pp" if margin else "baseline"
 
 
 def drop(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:

@@ -5,9 +5,7 @@ everything passes. In another step, every simulation misses every threshold, and
 process that responds from memory, so its cost is not counted. The judge alone compares a large run with its baseline.
 """
 
-import compileall
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -15,21 +13,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from bench.figures import Figure
+import requests
+
+from bench.figures import DEFAULTS, ROOT, Figure, compile_gate
 from bench.steps import ten_large_thresholds
-from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
-ROOT = Path(__file__).resolve().parent.parent
 FEW, MANY = 10, 10_000  # simulations
 RUNS = 5  # of the steps with FEW and MANY
 FAILING, MISSED = 2_000, 500  # simulations, and the thresholds that each of them misses
@@ -40,6 +37,7 @@ MOST_CPU, MOST_MB = 2.0, 200.0  # s, MB
 MOST_WIDE_CPU, MOST_WIDE_MB = 6.0, 400.0
 MOST_FILE_MB = 20.0
 MOST_JUDGING = 3.0  # s
+REPORTS = {"JSON": "report.json", "JUnit": "junit.xml"}
 
 
 class Made(NamedTuple):
@@ -71,11 +69,8 @@ def _yes_no(name: str, threshold: str) -> Made:
     return Made(name, "string", lambda rng: "NO" if rng.random() < 0.03 else "YES", target, threshold)
 
 
-def _topics(name: str, output_type: str, draw: Callable[[random.Random], str | list[str]], threshold: str) -> Made:
-    return Made(name, output_type, draw, {"comparison_operator": "in", "target_values": list(TOPICS)}, threshold)
-
-
 TOPICS = ("greeting", "billing", "refund", "booking", "address")
+ANY_TOPIC = {"comparison_operator": "in", "target_values": [*TOPICS]}
 METRICS = (
     _numbers("Latency", 0.2, 1.4, "p(95) < 1.5"),
     _numbers("Tone: friendly", 3, 5, "avg >= 3"),
@@ -85,8 +80,14 @@ METRICS = (
     _yes_no("Resolved", "rate(YES) >= 90%"),
     _yes_no("Compliance", "rate(NO) <= 10%"),
     _yes_no("Greets", "count(UNKNOWN) == 0"),
-    _topics("Outcome", "string", lambda rng: rng.choice(TOPICS), "rate(greeting, billing, refund, booking) >= 50%"),
-    _topics("Topics", "set", lambda rng: rng.sample(TOPICS, 2), "rate(billing) >= 10%"),
+    Made(
+        "Outcome",
+        "string",
+        lambda rng: rng.choice(TOPICS),
+        ANY_TOPIC,
+        "rate(greeting, billing, refund, booking) >= 50%",
+    ),
+    Made("Topics", "set", lambda rng: rng.sample(TOPICS, 2), ANY_TOPIC, "rate(billing) >= 10%"),
 )
 METRIC_IDS = {f"benchMetric{number:011}": metric for number, metric in enumerate(METRICS)}
 WIDE_IDS = {f"benchTexts{number:012}": _yes_no(f"Text {number}", "rate(NO) <= 10%") for number in range(50)}
@@ -95,12 +96,11 @@ ALL_IDS = METRIC_IDS | WIDE_IDS
 
 def measure() -> list[Figure]:
     """Measure steps on runs of both sizes in turn, so that a change of the machine's speed affects both."""
-    # As in the image. With -B, each process would compile every module again.
-    compileall.compile_dir(str(ROOT / "src" / "coval_gate"), quiet=1)
-    with Coval() as coval:
-        take_step(coval, FEW)  # warm-up
-        worst, wide = take_step(coval, FAILING, missed=MISSED), take_step(coval, MANY, wide=True)
-        few, many = zip(*((take_step(coval, FEW), take_step(coval, MANY)) for _ in range(RUNS)), strict=True)
+    compile_gate()
+    with coval() as url:
+        take_step(url, FEW)  # warm-up
+        worst, wide = take_step(url, FAILING, missed=MISSED), take_step(url, MANY, wide=True)
+        few, many = zip(*((take_step(url, FEW), take_step(url, MANY)) for _ in range(RUNS)), strict=True)
     cpu, few_cpu = (statistics.median(step.cpu for step in steps) for steps in (many, few))
     mb, few_mb = (max(step.mb for step in steps) for steps in (many, few))
     what, less = f"{MANY:,} simulations with {len(METRICS)} metrics", f"{FEW} simulations"
@@ -121,46 +121,40 @@ def measure() -> list[Figure]:
     ]
 
 
-def take_step(coval: "Coval", size: int, *, missed: int = 0, wide: bool = False) -> Step:
+def take_step(url: str, size: int, *, missed: int = 0, wide: bool = False) -> Step:
     """Run a whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
 
     With `missed` thresholds, the step also writes files, and must fail instead. `wide`: with many metrics.
     """
-    files = {"JSON": "report.json", "JUnit": "junit.xml"} if missed else {}
     metrics = WIDE_IDS if wide else METRIC_IDS
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        runner = LocalRunner(directory)
-        inputs = {declaration.name: declaration.default for declaration in declared()} | {
-            "api_key": "coval_sk_test_sandbox",
-            "api_base_url": coval.url,
-            "agent_id": "a" * 22,
-            "persona_id": "p" * 22,
-            "test_set_id": run_id(size, wide=wide),
-            "iteration_count": str(ITERATIONS),
-            "metric_ids": ",".join(metrics),
-            "thresholds": "\n".join(_missed(missed) if missed else _met(metrics)),
-            "use_metric_targets": "true",
-            "json_path": files.get("JSON", ""),
-            "junit_path": files.get("JUnit", ""),
-        }
-        coval.calls()  # discard the calls of earlier steps
-        log = directory / "log"
-        with log.open("wb") as stream:
-            command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
-            process = subprocess.Popen(command, env=runner.environ(inputs), stdout=stream, stderr=subprocess.STDOUT)
-            # The step forks from this process and starts with its peak memory, so this process must stay small.
-            _, status, usage = os.wait4(process.pid, 0)
+    met = [f'"{metric.name}": {metric.threshold}' for metric in metrics.values()]
+    inputs = DEFAULTS | {
+        "api_key": "coval_sk_test_sandbox",
+        "api_base_url": f"{url}/v1",
+        "agent_id": "a" * 22,
+        "persona_id": "p" * 22,
+        "test_set_id": run_id(size, wide=wide),
+        "iteration_count": str(ITERATIONS),
+        "metric_ids": ",".join(metrics),
+        "thresholds": "\n".join(_missed(missed) if missed else met),
+        "use_metric_targets": "true",
+    }
+    inputs |= {"json_path": REPORTS["JSON"], "junit_path": REPORTS["JUnit"]} if missed else {}
+    with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("w+") as log:
+        runner = LocalRunner(Path(directory))
+        requests.get(url, timeout=30)  # forget the calls of earlier steps
+        command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
+        process = subprocess.Popen(command, env=runner.environ(inputs), stdout=log, stderr=subprocess.STDOUT)
+        # The step forks from this process and starts with its peak memory, so this process must stay small.
+        _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         verdict = "failed" if missed else "passed"
         if (runner.outputs["verdict"], runner.outputs["total_simulations"]) != (verdict, str(size)):
-            raise RuntimeError(f"the step has not {verdict}:\n{log.read_text(encoding='utf-8')[-5000:]}")
-        sizes = {name: (runner.workspace / path).stat().st_size / 1e6 for name, path in files.items()}
-        return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, sizes, coval.calls())
-
-
-def _met(metrics: Mapping[str, Made]) -> list[str]:
-    return [f'"{metric.name}": {metric.threshold}' for metric in metrics.values()]
+            log.seek(0)
+            raise RuntimeError(f"the step has not {verdict}:\n{log.read()[-5000:]}")
+        sizes = {name: (runner.workspace / path).stat().st_size / 1e6 for name, path in REPORTS.items() if missed}
+        calls = requests.get(url, timeout=30).json()
+        return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, sizes, calls)
 
 
 def _missed(count: int) -> list[str]:
@@ -174,97 +168,106 @@ def _missed(count: int) -> list[str]:
     return lines
 
 
-class Coval:
-    """A process that serves one run of each size, and counts the calls."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=[theirs], daemon=True)
-
-    def __enter__(self) -> "Coval":
-        self._process.start()
-        self.url: str = self._pipe.recv()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join()
-
-    def calls(self) -> int:
-        """Return the calls for runs and simulations since the last call of this method."""
-        self._pipe.send("calls")
-        return int(self._pipe.recv())
-
-
 def run_id(size: int, *, wide: bool = False) -> str:
     return f"bench{'Wide' if wide else 'Run'}{size:014}"
 
 
-def serve(pipe: Connection) -> None:
-    """Serve until the process ends. Send the URL first, and the number of new calls after each message."""
-    runs = [CannedRun(run_id(size), size, METRIC_IDS) for size in (FEW, MANY, FAILING)]
-    server = CannedServer([*runs, CannedRun(run_id(MANY, wide=True), MANY, WIDE_IDS)])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    pipe.send(f"http://127.0.0.1:{server.server_address[1]}/v1")
-    while pipe.recv():
-        calls, server.calls = server.calls, 0
-        pipe.send(calls)
+# Coval, in a process of its own
 
 
-class CannedRun:
-    """The responses for one completed run, as bytes."""
+@contextmanager
+def coval() -> Iterator[str]:
+    """Serve one run of each size. Its root tells, and forgets, how often a run or its simulations were read."""
+    command = [sys.executable, "-c", "from bench.gate import serve; serve()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout  # noqa: S101 - for mypy
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
-    def __init__(self, identity: str, size: int, metrics: Mapping[str, Made]) -> None:
-        rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
-        ids = [f"benchSim{number:014}" for number in range(size)]
-        self.id = identity
-        self.simulations = [_bytes(_simulation(one, identity, number)) for number, one in enumerate(ids)]
-        cases = -(-size // ITERATIONS)
-        run: dict[str, Any] = {
-            "run_id": identity,
-            "display_name": "Bench",
-            "status": "COMPLETED",
-            "create_time": "2026-01-01T00:00:00.000Z",
-            "progress": {"total_test_cases": cases, "completed_test_cases": cases, "failed_test_cases": 0},
-            "results": {
-                "output_ids": ids,
-                "call_sids": {one: f"CA{one.lower()}" for one in ids},
-                "metrics": {metric_id: _results(metric_id, ids, rng) for metric_id in metrics},
-            },
-            "error_status": "SUCCESS",
+
+def serve() -> None:
+    """Serve until the process ends."""
+    runs = {run_id(size): canned_run(run_id(size), size, METRIC_IDS) for size in (FEW, MANY, FAILING)}
+    wide = run_id(MANY, wide=True)
+    Handler.runs = runs | {wide: canned_run(wide, MANY, WIDE_IDS)}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
+def canned_run(identity: str, size: int, metrics: Mapping[str, Made]) -> tuple[bytes, list[bytes]]:
+    """Return a completed run, and its simulations."""
+    rng = random.Random(size)  # noqa: S311 - repeatable, not cryptography
+    ids = [f"benchSim{number:014}" for number in range(size)]
+    cases = size // ITERATIONS
+    results = {
+        metric_id: {
+            "metric_id": metric_id,
+            "metric_name": made.name,
+            "output_type": made.output_type,
+            "values": [{"simulation_output_id": one, "value": made.draw(rng)} for one in ids],
         }
-        self.run = _bytes({"run": run})
+        for metric_id, made in metrics.items()
+    }
+    run: dict[str, Any] = {
+        "run_id": identity,
+        "display_name": "Bench",
+        "status": "COMPLETED",
+        "create_time": "2026-01-01T00:00:00.000Z",
+        "progress": {"total_test_cases": cases, "completed_test_cases": cases, "failed_test_cases": 0},
+        "results": {"output_ids": ids, "call_sids": {one: f"CA{one.lower()}" for one in ids}, "metrics": results},
+        "error_status": "SUCCESS",
+    }
+    simulation: dict[str, Any] = {
+        "run_id": identity,
+        "status": "COMPLETED",
+        "create_time": "2026-01-01T00:00:00.000Z",
+        "agent_id": "a" * 22,
+        "persona_id": "p" * 22,
+        "test_set_id": "passing1",
+        "has_audio": True,
+        "destination": {"type": "phone", "value": "+15550100456"},
+        "error_message": None,
+        "mutation_id": None,
+    }
+    case_of = {one: f"benchCase{number // ITERATIONS:013}" for number, one in enumerate(ids)}
+    simulations = [_bytes(simulation | {"simulation_id": one, "test_case_id": case_of[one]}) for one in ids]
+    return _bytes({"run": run}), simulations
 
-    def page(self, query: Mapping[str, str]) -> bytes:
-        """Return a page of the list of simulations."""
-        offset, size = int(query.get("page_token", "0")), min(int(query.get("page_size", "50")), MOST_PER_PAGE)
-        end = offset + size
-        token = f'"{end}"' if end < len(self.simulations) else "null"
-        rows = b",".join(self.simulations[offset:end])
-        return b'{"simulated_conversations":[%b],"next_page_token":%b}' % (rows, token.encode())
 
+class Handler(BaseHTTPRequestHandler):
+    runs: dict[str, tuple[bytes, list[bytes]]]
+    calls = 0
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-class CannedServer(ThreadingHTTPServer):
-    """Coval's API on the loopback interface."""
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        self._send(self.answer(parts.path, {name: values[-1] for name, values in parse_qs(parts.query).items()}))
 
-    daemon_threads = True
-
-    def __init__(self, runs: Sequence[CannedRun]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.runs = {run.id: run for run in runs}
-        self.calls = 0
+    def do_POST(self) -> None:
+        launch = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self._send(_bytes({"run": {"run_id": launch["test_set_id"]}}))
 
     def answer(self, path: str, query: dict[str, str]) -> bytes | None:
         """Return the response to a call; None if the resource does not exist."""
         kind, _, name = path.removeprefix("/v1/").partition("/")
         listed = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
+        if path == "/":
+            calls, Handler.calls = Handler.calls, 0
+            return _bytes(calls)
         if path == "/v1/conversations/simulated" and listed:
-            self.calls += 1
-            return self.runs[listed[1]].page(query)
+            Handler.calls += 1
+            simulations, start = self.runs[listed[1]][1], int(query.get("page_token", "0"))
+            end = start + min(int(query.get("page_size", "50")), MOST_PER_PAGE)
+            token = f'"{end}"' if end < len(simulations) else "null"
+            rows = b",".join(simulations[start:end])
+            return b'{"simulated_conversations":[%b],"next_page_token":%b}' % (rows, token.encode())
         if kind == "runs" and name in self.runs:
-            self.calls += 1
-            return self.runs[name].run
+            Handler.calls += 1
+            return self.runs[name][0]
         if kind == "metrics" and name in ALL_IDS:
             metric = ALL_IDS[name]
             return _bytes({"metric": {"id": name, "metric_name": metric.name, "target_condition": metric.target}})
@@ -273,54 +276,13 @@ class CannedServer(ThreadingHTTPServer):
             return _bytes({"test_case": case} if name else {"test_cases": [case]})
         return None
 
-
-class Handler(BaseHTTPRequestHandler):
-    server: CannedServer
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        body = self.server.answer(parts.path, {name: values[-1] for name, values in parse_qs(parts.query).items()})
-        self._send(200 if body else 404, body or b'{"error":{"code":"NOT_FOUND","message":"Not found"}}')
-
-    def do_POST(self) -> None:
-        launch = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
-        self._send(200, _bytes({"run": {"run_id": launch["test_set_id"]}}))
-
-    def _send(self, status: int, body: bytes) -> None:
+    def _send(self, body: bytes | None) -> None:
+        status, body = (200, body) if body else (404, b'{"error":{"code":"NOT_FOUND","message":"Not found"}}')
         head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         self.wfile.write(head.encode() + body)
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
-
-
-def _simulation(simulation_id: str, identity: str, number: int) -> dict[str, Any]:
-    return {
-        "simulation_id": simulation_id,
-        "run_id": identity,
-        "status": "COMPLETED",
-        "create_time": "2026-01-01T00:00:00.000Z",
-        "agent_id": "a" * 22,
-        "persona_id": "p" * 22,
-        "test_set_id": "passing1",
-        "test_case_id": f"benchCase{number // ITERATIONS:013}",
-        "has_audio": True,
-        "destination": {"type": "phone", "value": "+15550100456"},
-        "error_message": None,
-        "mutation_id": None,
-    }
-
-
-def _results(metric_id: str, ids: list[str], rng: random.Random) -> dict[str, Any]:
-    made = ALL_IDS[metric_id]
-    return {
-        "metric_id": metric_id,
-        "metric_name": made.name,
-        "output_type": made.output_type,
-        "values": [{"simulation_output_id": simulation_id, "value": made.draw(rng)} for simulation_id in ids],
-    }
 
 
 def _bytes(content: object) -> bytes:

@@ -7,24 +7,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from bench.figures import Figure
+from bench.figures import ROOT, Figure
 
-ROOT = Path(__file__).resolve().parent.parent
 TAG = "coval-gate-bench"
 OURS = ("/opt/venv", "/app")
-MB = 1e6
 MOST = 22.0  # MB
 SLOWEST = 60.0  # s; the longest build, without the download of the base
-
-
-class Added(NamedTuple):
-    """The size that the image adds to its base, in MB. The claim is about the largest of the three."""
-
-    files: float  # total length of the files
-    blocks: float  # their disk usage
-    layers: float  # the engine's size of the image, minus the base
 
 
 def measure() -> list[Figure]:
@@ -79,14 +68,17 @@ def build(directory: Path, tag: str, *flags: str) -> None:
     docker("build", *flags, "--tag", tag, "--file", str(directory / "Dockerfile"), str(directory))
 
 
-def added(tag: str) -> Added:
-    """Measure what the image `tag` adds to its base."""
+def added(tag: str) -> list[float]:
+    """Return the MB that an image adds to its base, by file lengths, by disk usage, and as the engine counts layers.
+
+    The claim is about the largest of them.
+    """
     base = _local_base()
     image, beneath = json.loads(docker("image", "inspect", tag, base))
     layers: Sequence[str] = beneath["RootFS"]["Layers"]
     if image["RootFS"]["Layers"][: len(layers)] != layers:
         raise RuntimeError(f"{tag} was not built on the local {base}: run docker pull {base}, then build it again")
-    return Added(_du(tag, "-sb") / MB, _du(tag, "-sB1") / MB, (image["Size"] - beneath["Size"]) / MB)
+    return [size / 1e6 for size in (_du(tag, "-sb"), _du(tag, "-sB1"), image["Size"] - beneath["Size"])]
 
 
 def _local_base() -> str:

@@ -17,10 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.figures import Figure
+from bench.figures import DEFAULTS, Figure
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
-from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_sandbox.deterministic import SpeedClock
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -88,28 +87,21 @@ def step(world: World, clock: Any, personas: range, *faults: str) -> Cost:
     """Run a step with a leg for each persona."""
     with tempfile.TemporaryDirectory() as directory, Server(world, faults=faults) as server:
         runner = LocalRunner(Path(directory), PULL_REQUEST)
-        inputs = {declaration.name: declaration.default for declaration in declared()}
         given = {"api_key": DEFAULT_KEY, "api_base_url": server.url, "thresholds": "Latency: avg < 1.5", **IDS}
         given["persona_id"] = ", ".join(f"persona{number:015}" for number in personas)
         began, cpu = clock.now(), time.process_time()
-        main(Runtime(environ=runner.environ(inputs | given), stdout=io.StringIO(), clock=clock))
+        main(Runtime(environ=runner.environ(DEFAULTS | given), stdout=io.StringIO(), clock=clock))
         used = time.process_time() - cpu
         times = [request.at for request in server.requests_seen if request.method == "GET"]
         most = max(sum(begin <= at < begin + 60 for at in times) for begin in times)
         return Cost(clock.now() - began, used, len(server.requests_seen), most)
 
 
-def many(legs: int) -> Cost:
-    """Run so many legs in one step."""
-    clock = JumpingClock()
-    return step(LongRuns(clock.time), clock, range(legs))
-
-
-def matrix(legs: int) -> list[Cost]:
-    """Run each leg in a job of its own."""
+def steps(*personas: range) -> list[Cost]:
+    """Run steps one after another on a virtual clock."""
     clock = JumpingClock()
     world = LongRuns(clock.time)
-    return [step(world, clock, range(number, number + 1)) for number in range(legs)]
+    return [step(world, clock, some) for some in personas]
 
 
 def interrupted(legs: int) -> float:
@@ -135,9 +127,10 @@ def interrupted(legs: int) -> float:
 
 def measure() -> list[Figure]:
     """Return the figures."""
-    whole = many(LEGS)
+    (whole,) = steps(range(LEGS))
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    few, jobs = many(FEW), matrix(LEGS)
+    (few,) = steps(range(FEW))
+    jobs = steps(*(range(number, number + 1) for number in range(LEGS)))
     billed = sum(math.ceil(job.seconds / 60) for job in jobs)
     tens = sum(math.ceil(max(job.seconds for job in jobs[place : place + 10]) / 60) for place in range(0, LEGS, 10))
     minutes, rate = math.ceil(whole.seconds / 60), 60 * few.requests / few.seconds

@@ -7,13 +7,12 @@ one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a 
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Final, NamedTuple
 
-from bench.comparisons import comparisons
-from bench.decline import declines
+from bench.comparisons import comparisons, declines
 from bench.experiments import Cell, Experiment, Limit, one_run, power, two_runs
 from bench.steps import families, family_power, invariants, repetition
 
@@ -31,20 +30,16 @@ class Row(NamedTuple):
     @property
     def ok(self) -> bool:
         """Whether the worst cell or, with `overall`, the mean keeps the limit."""
-        if self.limit.percent is None:
-            return True
-        share = self.mean if self.limit.overall else self.worst
-        return share >= self.limit.percent if self.limit.least else share <= self.limit.percent
+        limit, share = self.limit, self.mean if self.limit.overall else self.worst
+        return limit.percent is None or (share >= limit.percent if limit.least else share <= limit.percent)
 
     def __str__(self) -> str:
-        sign = ">=" if self.limit.least else "<="
-        of = " (mean)" if self.limit.overall else ""
-        limit = (
-            ""
-            if self.limit.percent is None
-            else f"{sign} {self.limit.percent:4.1f} %{of}   {'ok' if self.ok else 'NO'}"
-        )
-        return f"{self.limit.name:<92} {self.worst:6.2f} % {self.mean:6.2f} % {self.cells:5d}   {limit}".rstrip()
+        name, percent, least, overall = self.limit
+        shown = f"{name:<92} {self.worst:6.2f} % {self.mean:6.2f} % {self.cells:5d}"
+        if percent is None:
+            return shown
+        of = " (mean)" if overall else ""
+        return f"{shown}   {'>=' if least else '<='} {percent:4.1f} %{of}   {'ok' if self.ok else 'NO'}"
 
 
 def experiments() -> Iterator[Experiment]:
@@ -60,23 +55,29 @@ def experiments() -> Iterator[Experiment]:
     yield invariants()
 
 
-def measure(runs: int = RUNS) -> Iterator[Row]:
+def measure(runs: int) -> Iterator[Row]:
     """Measure every row, with a process for each core."""
-    planned = list(experiments())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        started = [
-            [
-                pool.submit(percentages, cell, _calls(experiment, runs), f"{experiment.limits[0].name}/{number}")
-                for number, cell in enumerate(experiment.cells)
-            ]
-            for experiment in planned
+        planned = [
+            (
+                experiment,
+                [
+                    pool.submit(
+                        percentages,
+                        cell,
+                        max(1, round(runs * experiment.times)),
+                        f"{experiment.limits[0].name}/{number}",
+                    )
+                    for number, cell in enumerate(experiment.cells)
+                ],
+            )
+            for experiment in experiments()
         ]
-        for experiment, cells in zip(planned, started, strict=True):
-            yield from rows(experiment, [future.result() for future in cells])
-
-
-def _calls(experiment: Experiment, runs: int) -> int:
-    return max(1, round(runs * experiment.times))
+        for experiment, cells in planned:
+            shares = zip(*(cell.result() for cell in cells), strict=True)
+            for limit, column in zip(experiment.limits, shares, strict=True):
+                worst = min(column) if limit.least else max(column)
+                yield Row(limit, worst, sum(column) / len(column), len(column))
 
 
 def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
@@ -85,23 +86,11 @@ def percentages(cell: Cell, runs: int, seed: str) -> list[float]:
     return [100.0 * sum(column) / runs for column in zip(*(cell(rng) for _ in range(runs)), strict=True)]
 
 
-def rows(experiment: Experiment, shares: Sequence[Sequence[float]]) -> list[Row]:
-    """Return a row for each limit of an experiment."""
-    return [
-        Row(limit, min(column) if limit.least else max(column), sum(column) / len(column), len(column))
-        for limit, column in zip(experiment.limits, zip(*shares, strict=True), strict=True)
-    ]
-
-
 def main() -> None:
     """Print all rows; exit with 1 if one misses its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--runs",
-        type=int,
-        default=RUNS,
-        help="runs of each cell (%(default)s); fewer miss limits by chance",
-    )
+    about = "runs of each cell (%(default)s); fewer miss limits by chance"
+    parser.add_argument("--runs", type=int, default=RUNS, help=about)
     runs = parser.parse_args().runs
     print(f"{f'one-sided, at 95 % confidence; {runs:,} runs a cell':<92}    worst     mean cells   limit of the worst")
     missed = False

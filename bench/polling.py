@@ -1,18 +1,10 @@
 """Measures the detection delay at the end of a run, and the number of requests, on a virtual clock.
 
-The mix of runs, from one seeded generator:
-- length from launch to end: log-uniform over 30 s to 60 min; queued share: uniform over 5 to 40 %;
-- concurrency: uniform over 1 to 10;
-- conversations: lognormal with a median log-uniform over 20 s to 5 min (at most the running time) and a sigma uniform
-  over 0.3 to 0.8; as many as fill the time at that concurrency, 1 to 500, started in order as slots become free;
-- finally, all lengths are scaled so that the last conversation ends with the run.
-
-Short runs have their own mix:
-- length: log-uniform over 3 s to 60 s; queue: uniform over 0 s to 10 s, at most half of the length;
-- conversations: uniform over 1 to 20, at a concurrency uniform over 1 to 20, lognormal with a sigma uniform over 0.3 to
-  0.8; in every tenth run, one hangs on after all others;
-- in half of the runs, the last conversation ends up to a fifth of the length before the run;
-- a quarter of the runs report no progress.
+The mix of runs, from one seeded generator: a length from launch to end log-uniform over 30 s to 60 min, 5 to 40 % of it
+queued; conversations lognormal with a median log-uniform over 20 s to 5 min (at most the running time) and a sigma
+uniform over 0.3 to 0.8, 1 to 10 at once; as many as fill the time, 1 to 500. Short runs take 3 s to 60 s, at most 10 s
+of it queued, and have 1 to 20 conversations; in every tenth run, one hangs on after all others; in half of them, the
+last conversation ends up to a fifth of the length before the run; a quarter report no progress.
 
 A poll returns the exact counts at its time; its response takes 0.2 s. The first poll is at the launch, the last one is
 the first after the run's end. All requests are counted.
@@ -24,6 +16,7 @@ import random
 import statistics
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bench.figures import Figure
 from coval_gate.step.watch import Observation, next_pause
@@ -59,12 +52,11 @@ class SimulatedRun:
         return Observation(at, True, bisect_right(self.ends, at), len(self.ends))
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The cost and delay of watching one run."""
+class Watched(NamedTuple):
+    """The cost of watching one run, and the s from its end to its detection."""
 
     requests: int
-    delay: float  # s, from the run's end to its detection
+    delay: float
 
 
 def schedule(queued_until: float, lengths: list[float], concurrency: int, running: float) -> SimulatedRun:
@@ -83,13 +75,11 @@ def schedule(queued_until: float, lengths: list[float], concurrency: int, runnin
 def draw(rng: random.Random) -> SimulatedRun:
     """Generate a run of the mix."""
     length = math.exp(rng.uniform(math.log(30), math.log(3600)))
-    queued = length * rng.uniform(0.05, 0.4)
+    queued, concurrency = length * rng.uniform(0.05, 0.4), rng.randint(1, 10)
     running = length - queued
-    concurrency = rng.randint(1, 10)
     median = min(math.exp(rng.uniform(math.log(20), math.log(300))), running)
     sigma = rng.uniform(0.3, 0.8)
-    mean = median * math.exp(sigma**2 / 2)
-    count = min(max(round(running * concurrency / mean), 1), 500)
+    count = min(max(round(running * concurrency / (median * math.exp(sigma**2 / 2))), 1), 500)
     return schedule(queued, [rng.lognormvariate(math.log(median), sigma) for _ in range(count)], concurrency, running)
 
 
@@ -136,39 +126,30 @@ def equal_interval(runs: list[SimulatedRun], requests: int) -> float:
 
 def measure() -> list[Figure]:
     """Watch the runs of both mixes, with the action's pauses and with fixed pauses."""
-    return [*measure_usual(), *measure_short()]
-
-
-def measure_usual() -> list[Figure]:
     rng = random.Random(0)  # noqa: S311 - a repeatable mix, not cryptography
     mix = [draw(rng) for _ in range(USUAL)]
     ours = [watch(run) for run in mix]
+    interval = equal_interval(mix, sum(watched.requests for watched in ours))
     requests, delay = means(ours)
     common_requests, _ = means([watch_fixed(run, COMMON_INTERVAL) for run in mix])
-    interval = equal_interval(mix, sum(watched.requests for watched in ours))
     _, equal_delay = means([watch_fixed(run, interval) for run in mix])
+    rng = random.Random(0)  # noqa: S311
+    short = [draw_short(rng, math.exp(rng.uniform(*map(math.log, SHORT_LENGTHS)))) for _ in range(SHORT)]
+    watches = [watch(run) for run in short], [watch_fixed(run, SHORT_INTERVAL) for run in short]
+    (short_requests, short_delay), (fixed_requests, fixed_delay) = map(means, watches)
+    share, fixed_share = (
+        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(some, short, strict=True))
+        for some in watches
+    )
     common, equal = f"fixed {COMMON_INTERVAL:.0f} s", f"fixed {interval:.1f} s, as many requests"
+    fixed, most_short = f"fixed {SHORT_INTERVAL:.0f} s", fixed_requests + MOST_EXTRA
     most_delay = min(MOST_DELAY, MOST_SHARE * equal_delay)
     return [
         Figure("requests per run", requests, "", (common, common_requests), MOST_REQUESTS * common_requests),
         Figure("detection delay, mean", delay, "s", (equal, equal_delay), most_delay),
-    ]
-
-
-def measure_short() -> list[Figure]:
-    rng = random.Random(0)  # noqa: S311
-    mix = [draw_short(rng, math.exp(rng.uniform(*map(math.log, SHORT_LENGTHS)))) for _ in range(SHORT)]
-    ours, fixed = [watch(run) for run in mix], [watch_fixed(run, SHORT_INTERVAL) for run in mix]
-    (requests, delay), (fixed_requests, fixed_delay) = means(ours), means(fixed)
-    share, fixed_share = (
-        100 * statistics.fmean(watched.delay / run.end for watched, run in zip(watches, mix, strict=True))
-        for watches in (ours, fixed)
-    )
-    name, most = f"fixed {SHORT_INTERVAL:.0f} s", fixed_requests + MOST_EXTRA
-    return [
-        Figure("requests per run of 3 to 60 s", requests, "", (name, fixed_requests), most),
-        Figure("detection delay of runs of 3 to 60 s", delay, "s", (name, fixed_delay), MOST_SHORT_DELAY),
-        Figure("the same by the run's length", share, "%", (name, fixed_share), MOST_RELATIVE),
+        Figure("requests per run of 3 to 60 s", short_requests, "", (fixed, fixed_requests), most_short),
+        Figure("detection delay of runs of 3 to 60 s", short_delay, "s", (fixed, fixed_delay), MOST_SHORT_DELAY),
+        Figure("the same by the run's length", share, "%", (fixed, fixed_share), MOST_RELATIVE),
     ]
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
@@ -11,7 +12,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
-from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, NotFoundReason
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -88,6 +89,11 @@ def judged(
         legs=legs,
     )
     return judge(now, criteria, baseline=baseline, base=base)
+
+
+def compared(now: Cases, before: Cases, thresholds: str, **how: Any) -> Judgement:
+    """Judge a run with some values against a baseline with others."""
+    return judged(run_of("now", now), baseline_of(run_of("old", before)), thresholds, **how)
 
 
 def yes(hits: int, count: int, iterations: int = 1) -> dict[str, list[Value | None]]:
@@ -236,8 +242,21 @@ def only(judgement: Judgement) -> Check:
     return check
 
 
+def measured(check: Check) -> Measure:
+    assert check.measure
+    return check.measure
+
+
+def comparison_of(check: Check) -> Comparison:
+    assert measured(check).comparison
+    return measured(check).comparison  # type: ignore[return-value]
+
+
 def comparison(judgement: Judgement) -> Comparison:
-    measure = only(judgement).measure
-    assert measure
-    assert measure.comparison
-    return measure.comparison
+    return comparison_of(only(judgement))
+
+
+def problem_of(judgement: Judgement) -> str:
+    """Return the kind of what kept the only threshold from being decided."""
+    problem = only(judgement).problem
+    return problem.kind if problem else ""

@@ -114,8 +114,8 @@ def enriched(report: "Report") -> "Report":
     return report._replace(legs=(leg._replace(details=details, trend=trend),))
 
 
-def large_report(count: int, *, failing: bool = False) -> "Report":
-    """Return the report of a run with ten metrics; if `failing`, every simulation misses a threshold on each."""
+def large_report(count: int) -> "Report":
+    """Return the report of a run with ten metrics, for each of which every simulation misses a threshold."""
     simulations = tuple(
         Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
         for place in range(count)
@@ -129,13 +129,10 @@ def large_report(count: int, *, failing: bool = False) -> "Report":
         for number in range(10)
     )
     result = RunResult(run_id="run", simulations=simulations, metrics=metrics)
-    thresholds = "\n".join(f"{metric.name}: max < 0" for metric in metrics) if failing else ""
-    judgement = judged(result, None, thresholds)
+    judgement = judged(result, None, "\n".join(f"{metric.name}: max < 0" for metric in metrics))
     details = Details(
-        labels={
-            simulation.test_case_id: f"A caller asks for number {simulation.test_case_id}" for simulation in simulations
-        },
-        texts={simulation.id: {metric.id: WHY * 4 for metric in metrics} for simulation in simulations},
+        labels={one.test_case_id: f"A caller asks for number {one.test_case_id}" for one in simulations},
+        texts={one.id: {metric.id: WHY * 4 for metric in metrics} for one in simulations},
     )
     leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
     return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(leg,))

@@ -6,13 +6,13 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from difflib import unified_diff
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 import coval_gate
 import coval_sandbox
@@ -33,12 +33,6 @@ IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a wo
 PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes
 IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
-# No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
-# change fails only because of its own bugs. `make fuzz` searches at random; what it finds becomes an @example.
-settings.register_profile("same", deadline=None, max_examples=30, derandomize=True, database=None, print_blob=True)
-settings.register_profile("random", deadline=None, max_examples=1000, print_blob=True)
-settings.load_profile("same")
-
 # requests would search the environment for a proxy before each request, which takes a quarter of its time.
 os.environ["no_proxy"] = "127.0.0.1"
 
@@ -53,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     In a fresh checkout, all would otherwise compile the same module at the same time.
     """
+    if config.getoption("--hypothesis-profile"):
+        register_profiles()
     worker = getattr(config, "workerinput", None)
     if worker is not None and config.args == config.getini("testpaths"):
         folders = {path.parent for path in TESTS.glob("*/test_*.py") if not is_left_out(path.parent, config)}
@@ -60,6 +56,26 @@ def pytest_configure(config: pytest.Config) -> None:
         first = int(worker["workerid"].removeprefix("gw")) % len(largest)
         config.args = [str(folder) for folder in (*largest[first:], *largest[:first])]
         config.stash[IS_ROTATED] = True
+
+
+@cache
+def register_profiles() -> None:
+    """Say how hypothesis tries examples. No deadlines: the speed of the machine does not matter.
+
+    `make test` tries the same examples in every run, so that a change fails only because of its own bugs. `make fuzz`
+    searches at random; what it finds becomes an @example.
+    """
+    from hypothesis import settings
+
+    settings.register_profile("same", deadline=None, max_examples=30, derandomize=True, database=None, print_blob=True)
+    settings.register_profile("random", deadline=None, max_examples=1000, print_blob=True)
+    settings.load_profile("same")
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Import hypothesis only before tests that use it: that takes half of the start of pytest."""
+    if isinstance(collector, pytest.Module) and "hypothesis" in collector.path.read_text(encoding="utf-8"):
+        register_profiles()
 
 
 def is_left_out(folder: Path, config: pytest.Config) -> bool:
@@ -153,8 +169,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         threading.settrace(tracer_of_threads)
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector what the tests consist of: it would look at it again and again."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the garbage collector what the tests consist of, and a run without properties the plugin for them."""
+    if "hypothesis" not in sys.modules:  # the plugin would import it at the end
+        session.config.pluginmanager.unregister(name="hypothesispytest")
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)

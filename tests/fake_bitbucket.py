@@ -4,17 +4,15 @@ It takes requests as proxies do, with the whole URL. Sources: "Reports" in Bitbu
 error messages.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from typing import Any, Self
+from typing import Any
 
 import requests
 
 from coval_gate.base.transport import HttpSession
 from coval_sandbox.http import SeenRequest
+from fake_host import FakeHost, Response
 
 ROOT = "http://api.bitbucket.org/2.0/repositories/acme/voice-agent/commit/"
 PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{12,40}})/reports/([\w.-]+)(/annotations)?")
@@ -38,78 +36,26 @@ class Report:
     annotations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-class FakeBitbucket:
-    """A context manager that serves the proxy while it is open.
+class FakeBitbucket(FakeHost):
+    """The proxy. `reports`: by commit and id. `refused`: a status by method. `results`: of every report written."""
 
-    `reports`: by commit and id. `faults`: a status or a number of seconds to wait, by method. `results` lists the
-    result of every report that was written.
-    """
-
-    def __init__(self, **faults: int | float) -> None:
-        self.faults = faults
+    def __init__(self, **refused: int) -> None:
+        super().__init__("")
+        self.refused = refused
         self.reports: dict[tuple[str, str], Report] = {}
         self.results: list[str] = []
-        self.requests_seen: list[SeenRequest] = []
-        self.closing = Event()
 
-    def __enter__(self) -> Self:
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_request(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                request = SeenRequest(self.command, self.path, {}, headers, body)
-                status, payload = fake.respond_to(request)
-                text = json.dumps(payload).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            do_GET = do_PUT = do_POST = do_DELETE = do_CONNECT = handle_request  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def log_error(self, *_: object) -> None:
-                pass
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:
-                """Say nothing of a client that left."""
-
-        self._server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, args=[0.001], daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def respond_to(self, request: SeenRequest) -> tuple[int, Any]:
-        """Handle a request; return the status and the JSON of the response."""
-        self.requests_seen.append(request)
-        fault = self.faults.get(request.method)
-        if isinstance(fault, float):
-            self.closing.wait(fault)
-        elif fault:
-            return fault, {"type": "error", "error": {"message": "Something went wrong: <b>::error::x</b>\n::set-x"}}
-        place = PATH.fullmatch(request.path)
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        if status := self.refused.get(request.method):
+            text = "Something went wrong: <b>::error::x</b>\n::set-x"
+            return Response(status, {"type": "error", "error": {"message": text}})
+        place = PATH.fullmatch(path)
         if not place:
-            return 404, {"type": "error", "error": {"message": f"Not found: {request.path}"}}
+            return Response(404, {"type": "error", "error": {"message": f"Not found: {path}"}})
         problem = self._perform(request, (place[1], place[2]), of_annotations=bool(place[3]))
         if problem:
-            return 400, {"key": "report-service.general.bad-request", "message": problem}
-        return 200, {}
+            return Response(400, {"key": "report-service.general.bad-request", "message": problem})
+        return Response(200, {})
 
     def _perform(self, request: SeenRequest, key: tuple[str, str], *, of_annotations: bool) -> str:
         """Do what a request asks for, and return what is wrong with it."""

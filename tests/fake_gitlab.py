@@ -33,35 +33,17 @@ PIPELINE = 2201234567
 
 @dataclass
 class Note:
-    """A note on the merge request with this number. `is_system`: GitLab wrote it about an event."""
+    """`is_system`: GitLab wrote it about an event."""
 
     id: int
     body: str
     author: str
-    number: int
     is_system: bool = False
 
     @property
     def json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "type": None,
-            "body": self.body,
-            "author": _user(self.author),
-            "created_at": TIME,
-            "updated_at": TIME,
-            "system": self.is_system,
-            "noteable_id": 1000 + self.number,
-            "noteable_type": "MergeRequest",
-            "noteable_iid": self.number,
-            "project_id": int(PROJECT),
-            "resolvable": False,
-            "confidential": False,
-            "internal": False,
-            "imported": False,
-            "imported_from": "none",
-            "commands_changes": {},
-        }
+        author, system = _user(self.author), self.is_system
+        return {"id": self.id, "body": self.body, "author": author, "created_at": TIME, "system": system}
 
 
 @dataclass
@@ -78,10 +60,7 @@ class MergeRequest:
             "id": 1000 + self.number,
             "iid": self.number,
             "project_id": int(PROJECT),
-            "title": "Add a tool",
             "state": "opened",
-            "source_branch": "tool",
-            "target_branch": "main",
             "sha": self.sha,
             "web_url": f"{SITE}/acme/voice-agent/-/merge_requests/{self.number}",
         }
@@ -117,7 +96,7 @@ class FakeGitLab(FakeHost):
 
     def add_note(self, number: int, body: str, author: str, *, is_system: bool = False) -> Note:
         """Add a note of any author."""
-        note = Note(next(self._ids), body, author, number, is_system)
+        note = Note(next(self._ids), body, author, is_system)
         self.merge_requests[number].notes.append(note)
         return note
 
@@ -128,16 +107,11 @@ class FakeGitLab(FakeHost):
         status = {
             "id": next(self._ids),
             "sha": sha,
-            "ref": "tool",
             "status": state,
             "name": name,
             "target_url": None,
             "description": None,
             "created_at": TIME,
-            "started_at": None,
-            "finished_at": None,
-            "allow_failure": False,
-            "coverage": None,
             "pipeline_id": pipeline,
             "author": _user(author),
         }
@@ -233,7 +207,7 @@ class FakeGitLab(FakeHost):
             return _message(404, "404 Commit Not Found")
         if problems:
             return Response(400, {"message": {problem.name: [problem.text] for problem in problems}})
-        state, name = given["state"], given.get("name") or given.get("context") or "default"
+        state, name = given["state"], given.get("name") or "default"
         *_, newest = pipelines = self.pipelines.get(sha, [PIPELINE])
         pipeline = given.get("pipeline_id", newest)
         if pipeline not in pipelines:
@@ -249,7 +223,7 @@ class FakeGitLab(FakeHost):
         else:
             before = self.add_status(sha, name, state, USERS[token], pipeline)
         before["status"] = state
-        before |= {key: given[key] for key in ("target_url", "description", "coverage") if key in given}
+        before |= {key: given[key] for key in ("target_url", "description") if key in given}
         self.history.append((state, given.get("description", "")))
         return Response(201, before)
 
@@ -266,8 +240,7 @@ def _problems(request: SeenRequest, path: str) -> list[Problem]:
 
 
 def _user(name: str) -> dict[str, Any]:
-    id_ = 1 + sum(name.encode())
-    return {"id": id_, "username": name, "name": name, "state": "active", "web_url": f"{SITE}/{name}"}
+    return {"id": 1 + sum(name.encode()), "username": name}
 
 
 def _message(status: int, message: str) -> Response:

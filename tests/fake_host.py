@@ -1,4 +1,4 @@
-"""What the fakes of GitHub and GitLab have in common: a server over real sockets, and scripted faults."""
+"""What the fakes of hosts, and that of a relay, have in common: a server over real sockets, and scripted faults."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Event, RLock, Thread
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from coval_sandbox.http import SeenRequest
 
@@ -91,7 +91,7 @@ class FakeHost:
     def __enter__(self) -> Self:
         """Accept connections. Raises OSError if the port is taken."""
         self._server = _Server(self._address, self)
-        self._thread = Thread(target=self._server.serve_forever, args=[0.001], name="fake-host", daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=[0.01], name="fake-host", daemon=True)
         self._thread.start()
         return self
 
@@ -106,7 +106,7 @@ class FakeHost:
     def at(self, path: Path) -> Iterator[None]:
         """Serve at a Unix socket, too: the command gh can be told to send its requests there, in plain HTTP."""
         with _SocketServer(path, self) as server:
-            thread = Thread(target=server.serve_forever, args=[0.001], name="fake-host-socket", daemon=True)
+            thread = Thread(target=server.serve_forever, args=[0.01], name="fake-host-socket", daemon=True)
             thread.start()
             yield
             server.shutdown()
@@ -200,11 +200,11 @@ class _Connection(BaseHTTPRequestHandler):
             super().finish()
 
     def respond(self) -> None:
-        parts = urlsplit(self.path)
+        path, _, query = self.path.partition("?")  # a proxy gets the whole address
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         fake = self.server.fake
-        response = fake.respond_to(SeenRequest(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body))
+        response = fake.respond_to(SeenRequest(self.command, path, dict(parse_qsl(query)), headers, body))
         if response is None:
             self.close_connection = True
             return
@@ -215,7 +215,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = do_PUT = respond  # noqa: N815 - the names that http.server calls
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = respond  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

@@ -1,7 +1,7 @@
 """A small fake of Coval that only knows one run whose agent is attached: its calls, and a relay over TLS.
 
-It shares nothing with the sandbox, so that a misunderstanding in one cannot hide in the other. Sources: the README and
-the protocol of Coval's Agent SDK for Python.
+It shares no knowledge of Coval with the sandbox, so that a misunderstanding in one cannot hide in the other. Sources:
+the README and the protocol of Coval's Agent SDK for Python.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from coval_gate.ci.host import AGENT_TYPE
+from coval_sandbox.http import SeenRequest
+from fake_host import FakeHost, Response
 
 RUN_ID = "run0000000000000000001"
 BASE = "/v1"
@@ -70,13 +70,14 @@ class Caller:
         return {"simulation_id": self.id, "run_id": RUN_ID, "status": self.status}
 
 
-class FakeRelay:
-    """A context manager that serves while it is open. `url` is the API's base URL, `ca` trusts its relay.
+class FakeRelay(FakeHost):
+    """`url` is the API's base URL, `ca` trusts its relay.
 
     Tests may change the callers. The run is over once all of them are, unless `holds` is set.
     """
 
     def __init__(self, directory: Path, callers: Iterable[Caller], *, tags: Iterable[str] = ("mine",)) -> None:
+        super().__init__(BASE)
         self.callers = {caller.id: caller for caller in callers}
         self.tags = list(tags)
         self.refuses_tags = False
@@ -84,13 +85,8 @@ class FakeRelay:
         self.total = 0  # simulations that the run counts; 0: it shows no progress
         self.holds = False
         self.unknown = 0  # requests for the run that are answered by 404 first
-        self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path and headers
         self.ca = directory / "relay-ca.pem"
         self._started = Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}{BASE}"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -98,19 +94,16 @@ class FakeRelay:
         return {"INPUT_API_BASE_URL": self.url, "SSL_CERT_FILE": str(self.ca)}
 
     def __enter__(self) -> Self:
-        self._http = _Http(self)
-        self._threads = [Thread(target=self._http.serve_forever, args=[0.01]), Thread(target=self._serve)]
-        for thread in self._threads:
-            thread.start()
+        super().__enter__()
+        self._calls = Thread(target=self._serve)
+        self._calls.start()
         self._started.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopped.set)
-        self._http.shutdown()
-        self._http.server_close()
-        for thread in self._threads:
-            thread.join()
+        self._calls.join()
+        super().__exit__()
 
     @property
     def run(self) -> dict[str, Any]:
@@ -120,8 +113,11 @@ class FakeRelay:
             noted["progress"] = {"total_test_cases": self.total, "completed_test_cases": 0}
         return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags, **noted}
 
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        return Response(*self.respond(request.method, path, request.json))
+
     def respond(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
-        parts = path.removeprefix(BASE).strip("/").split("/")
+        parts = path.strip("/").split("/")
         match method, parts:
             case "GET", ["runs", _] if self.unknown:
                 self.unknown -= 1
@@ -201,33 +197,3 @@ async def _hear(connection: ServerConnection, caller: Caller) -> None:
                 caller.heard += message
             else:
                 caller.acknowledged = json.loads(message)["received_bytes"]
-
-
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, fake: FakeRelay) -> None:
-        self.fake = fake
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Http
-    protocol_version = "HTTP/1.1"
-
-    def _respond(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path = urlsplit(self.path).path
-        self.server.fake.requests.append((self.command, path, dict(self.headers)))
-        status, content = self.server.fake.respond(self.command, path, json.loads(body) if body else None)
-        answer = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_GET = do_PATCH = _respond  # noqa: N815 - as http.server calls them
-
-    def log_message(self, *_: object) -> None:
-        pass

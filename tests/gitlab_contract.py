@@ -53,22 +53,14 @@ PAGES: Final[Mapping[str, Schema]] = {
     "page": {"type": "integer", "minimum": 1},
     "per_page": {"type": "integer", "minimum": 1},
 }
-USER: Final = fields(
-    {"id": INTEGER, "username": TEXT, "name": TEXT, "state": TEXT, "web_url": TEXT},
-    locked=FLAG,
-    avatar_url=or_null(TEXT),
-    public_email=or_null(TEXT),
-)
-# The part of a merge request's many fields that tells it apart.
+# Of the many fields of each object, those that tell it apart, and those that the gate reads.
+USER: Final = fields({"id": INTEGER, "username": TEXT})
 MERGE_REQUEST: Final = fields(
     {
         "id": INTEGER,
         "iid": INTEGER,
         "project_id": INTEGER,
-        "title": TEXT,
         "state": one_of("opened", "closed", "merged", "locked"),
-        "source_branch": TEXT,
-        "target_branch": TEXT,
         "sha": or_null(SHA),
         "web_url": TEXT,
     }
@@ -76,22 +68,10 @@ MERGE_REQUEST: Final = fields(
 NOTE: Final = fields(
     {
         "id": INTEGER,
-        "type": or_null(one_of("DiffNote", "DiscussionNote")),
         "body": TEXT,
         "author": USER,
         "created_at": TIME,
-        "updated_at": TIME,
         "system": FLAG,
-        "noteable_id": INTEGER,
-        "noteable_type": TEXT,
-        "noteable_iid": INTEGER,
-        "project_id": INTEGER,
-        "resolvable": FLAG,
-        "confidential": FLAG,
-        "internal": FLAG,
-        "imported": FLAG,
-        "imported_from": TEXT,
-        "commands_changes": {"type": "object"},
     }
 )
 STATE: Final = one_of("pending", "running", "success", "failed", "canceled", "skipped")
@@ -99,16 +79,11 @@ STATUS: Final = fields(
     {
         "id": INTEGER,
         "sha": SHA,
-        "ref": TEXT,
         "status": STATE,
         "name": TEXT,
         "target_url": or_null(TEXT),
         "description": or_null(TEXT),
         "created_at": TIME,
-        "started_at": or_null(TIME),
-        "finished_at": or_null(TIME),
-        "allow_failure": FLAG,
-        "coverage": or_null({"type": "number"}),
         "pipeline_id": INTEGER,
         "author": USER,
     }
@@ -148,7 +123,7 @@ CALLS: Final = (
         "/projects/{id}/merge_requests/{merge_request_iid}",
         {**PROJECT, "merge_request_iid": INTEGER},
         {200: MERGE_REQUEST, **REFUSED},
-        query=parameters(render_html=FLAG, include_diverged_commits_count=FLAG, include_rebase_in_progress=FLAG),
+        query=parameters(render_html=FLAG),
     ),
     Call(
         "getApiV4ProjectsIdMergeRequestsNoteableIdNotes",
@@ -159,7 +134,6 @@ CALLS: Final = (
         query=parameters(
             order_by=one_of("created_at", "updated_at"),
             sort=one_of("asc", "desc"),
-            activity_filter=one_of("all_notes", "only_comments", "only_activity"),
             **PAGES,
         ),
     ),
@@ -169,13 +143,7 @@ CALLS: Final = (
         "/projects/{id}/merge_requests/{noteable_id}/notes",
         OF_MERGE_REQUEST,
         {201: NOTE, **REFUSED_CHANGE},
-        body=parameters(
-            {"body": TEXT},
-            internal=FLAG,
-            confidential=FLAG,
-            created_at=TEXT,
-            merge_request_diff_head_sha=TEXT,
-        ),
+        body=parameters({"body": TEXT}, internal=FLAG),
     ),
     Call(
         "putApiV4ProjectsIdMergeRequestsNoteableIdNotesNoteId",
@@ -183,7 +151,7 @@ CALLS: Final = (
         "/projects/{id}/merge_requests/{noteable_id}/notes/{note_id}",
         {**OF_MERGE_REQUEST, "note_id": INTEGER},
         {200: NOTE, **REFUSED_CHANGE},
-        body=parameters(body={"type": "string", "minLength": 1}, confidential=FLAG),
+        body=parameters(body={"type": "string", "minLength": 1}),
     ),
     Call(
         "getApiV4ProjectsIdRepositoryCommitsShaStatuses",
@@ -192,8 +160,6 @@ CALLS: Final = (
         OF_COMMIT,
         {200: {"type": "array", "items": STATUS}, **REFUSED},
         query=parameters(
-            ref=TEXT,
-            stage=TEXT,
             name=TEXT,
             pipeline_id=INTEGER,
             all=FLAG,
@@ -210,12 +176,9 @@ CALLS: Final = (
         {201: STATUS, **REFUSED_CHANGE, 409: ERROR},
         body=parameters(
             {"state": STATE},
-            ref={"type": "string", "maxLength": MOST_CHARACTERS},
             target_url=WEB_ADDRESS,
             description={"type": "string", "maxLength": MOST_CHARACTERS},
             name={"type": "string", "minLength": 1},
-            context={"type": "string", "minLength": 1},
-            coverage={"type": "number"},
             pipeline_id=INTEGER,
         ),
     ),

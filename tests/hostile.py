@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from baselines import DASHBOARD
 from coval_gate.base.errors import GateError
@@ -19,16 +19,11 @@ from coval_gate.coval.model import (
     Target,
     TrendRun,
     Turn,
-    normalize_status,
 )
-from coval_gate.coval.results import read_metrics, read_run, read_simulation, read_value
+from coval_gate.coval.results import read_run, read_value
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.criteria import TargetMet, ThresholdHolds
-from coval_gate.gate.judgement import (
-    Judgement,
-    errored,
-    with_checks,
-)
+from coval_gate.gate.judgement import Judgement, errored, with_checks
 from coval_gate.gate.measure import (
     Baseline,
     BaselineRun,
@@ -59,9 +54,9 @@ from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
 from coval_gate.report.model import LegReport, Report
-from fake_relay import RUN_ID
 from reports import GUIDE, RUN_URL, WORKFLOW_RUN, in_two_legs, repeated, simulation
 
+RUN_ID: Final = "run0000000000000000001"
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"
 MARKER: Final = f"<!-- coval-gate {'0' * 24} -->"
@@ -164,7 +159,7 @@ NAMED: Final[dict[str, str]] = {
     "the word gate": "gate",
     "long and wide": "🦜" * 1000,
     "long and escaped": "<&`|@" * 300,
-    "huge": "0123456789 " * 10_000,
+    "huge": "0123456789 " * 6_000,
     "huge, many lines": "- x\n" * 500,
 }
 HOSTILE: Final[list[str]] = list(NAMED.values())
@@ -178,14 +173,12 @@ def _absent(metric: str, value: str) -> ThresholdHolds:
     return ThresholdHolds(threshold=forbidding(metric, value, "fail_on_metric_id"))
 
 
-def report_of(text: str, *, parsed: bool = False) -> Report:
+def report_of(text: str) -> Report:
     """Return a report in which all text from outside is `text`; ids and URLs are realistic.
 
-    Simulations and metrics contain `text` as it is or, with `parsed`, as the action parses it from Coval's responses.
     After its judgement, the step ended with an error that contains the text.
     """
-    simulations = _read_simulations(text) if parsed else _simulations(text)
-    metrics = _read_metrics(text) if parsed else _metrics(text)
+    simulations, metrics = _simulations(text), _metrics(text)
     line = one_line(text)
     result = RunResult(run_id=RUN_ID, reported_error=text, simulations=simulations, metrics=metrics)
     leg = LegReport(
@@ -236,70 +229,19 @@ def _simulations(text: str) -> tuple[Simulation, ...]:
     )
 
 
-def _status(text: str) -> str:
-    """Return a status that the parser does not refuse."""
-    try:
-        return normalize_status(text)
-    except ValueError:
-        return "UNKNOWN"
-
-
-def _read_simulations(text: str) -> tuple[Simulation, ...]:
-    """Return the same simulations, parsed from Coval's format."""
-    return tuple(
-        read_simulation(
-            {
-                "simulation_id": member.id,
-                "status": _status(member.status),
-                "test_case_id": member.test_case_id,
-                "mutation_id": "mutation" if member.mutation else None,
-                "mutation_name": member.mutation,
-                "error_message": member.error,
-            }
-        )
-        for member in _simulations(text)
-    )
-
-
-def _values(text: str) -> dict[str, dict[str, Any]]:
-    """Return the values of three metrics: texts, numbers, sets."""
-    value_text = text if isinstance(read_value(text), str) else "x"  # a numeric text would be parsed as a number
-    numbers = dict(zip(WELL, (1.0, 1.5, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0, 9.5), strict=True))
-    return {
-        "texts": {"ill": value_text, "mutant": value_text, "well00": f"not {value_text}"},
-        "numbers": {"ill": 11.5, "mutant": 0.25, **numbers},
-        "sets": {
-            "ill": [value_text, *(f"{number} {value_text}" for number in range(5))],
-            "well01": [f"0 {value_text}"],
-        },
-    }
-
-
 def _metrics(text: str) -> tuple[Metric, ...]:
-    values = _values(text)
-    sets = {simulation_id: frozenset(members) for simulation_id, members in values["sets"].items()}
+    """Return metrics of texts, of numbers, of sets, and of nothing but statistics."""
+    value = text if isinstance(read_value(text), str) else "x"  # a numeric text would be parsed as a number
+    numbers = dict(zip(WELL, (1.0, 1.5, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0, 9.5), strict=True))
+    sets = {
+        "ill": frozenset({value, *(f"{number} {value}" for number in range(5))}),
+        "well01": frozenset({f"0 {value}"}),
+    }
     return (
-        Metric(id=text or "texts", name=text, values=values["texts"]),
-        Metric(id=f"2 {text}", name=text, values=values["numbers"]),
+        Metric(id=text or "texts", name=text, values={"ill": value, "mutant": value, "well00": f"not {value}"}),
+        Metric(id=f"2 {text}", name=text, values={"ill": 11.5, "mutant": 0.25, **numbers}),
         Metric(id=f"3 {text}", name=text, values=sets),
         Metric(id=f"4 {text}", name=text, summary=Summary(mean=1.5, min=1.0, max=2.0)),
-    )
-
-
-def _read_metrics(text: str) -> tuple[Metric, ...]:
-    """Return the same metrics, parsed from Coval's format."""
-    entries: dict[str, Any] = {
-        name: {
-            "metric_id": f"{place} {text}" if place > 1 else text or name,
-            "metric_name": text,
-            "values": [
-                {"simulation_output_id": simulation_id, "value": value} for simulation_id, value in values.items()
-            ],
-        }
-        for place, (name, values) in enumerate(_values(text).items(), start=1)
-    }
-    return read_metrics(
-        entries | {"old": {"metric_id": f"4 {text}", "metric_name": text, "mean": 1.5, "min": 1.0, "max": 2.0}}
     )
 
 
@@ -338,11 +280,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
             metric=third.id,
             simulations=("below",),
         ),
-        replace(
-            missed,
-            criterion=_absent(text, text),
-            simulations=("ill",),
-        ),
+        replace(missed, criterion=_absent(text, text), simulations=("ill",)),
         Check(criterion=NO_ERROR_REPORTED, verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=text)),
         *_compared_checks(text, first, threshold, mutation),
         *(
@@ -455,12 +393,12 @@ def _inputs(text: str) -> Inputs:
     return inputs
 
 
-def told(text: str, *, parsed: bool = False) -> Report:
+def told(text: str, *, in_legs: bool = False) -> Report:
     """Return such a report with all that a report may have: conversations and a trend.
 
-    With `parsed`, the run was repeated, too, and stands for two legs, whose names contain the text.
+    With `in_legs`, the run was repeated, too, and stands for two legs, whose names contain the text.
     """
-    report = report_of(text, parsed=parsed)
+    report = report_of(text)
     (leg,) = report.legs
     turns = tuple(Turn(role=role, text=text, start=1.0) for role in ("persona", "agent") for _ in range(9))
     ids = [metric.id for metric in leg.result.metrics] if leg.result else []
@@ -470,4 +408,4 @@ def told(text: str, *, parsed: bool = False) -> Report:
     )
     details = leg.details._replace(transcripts=dict.fromkeys(("ill", "mutant"), turns))
     report = report._replace(legs=(leg._replace(details=details, trend=runs),))
-    return in_two_legs(repeated(report), f"{text} one", f"{text} two") if parsed else report
+    return in_two_legs(repeated(report), f"{text} one", f"{text} two") if in_legs else report

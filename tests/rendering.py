@@ -45,11 +45,13 @@ FACES: Final[dict[str, Callable[[Document], Any]]] = {
 
 
 class Written:
-    """A report in every format, each of which is rendered once."""
+    """A report in every format but the given ones, each of which is rendered once."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, *, without: Sequence[str] = ()) -> None:
         self.report, self.document = report, composed(report)
-        self.faces: dict[str, Any] = {name: render(self.document) for name, render in FACES.items()}
+        self.faces: dict[str, Any] = {
+            name: render(self.document) for name, render in FACES.items() if name not in without
+        }
 
     @property
     def markdown(self) -> dict[str, str]:
@@ -62,6 +64,23 @@ class Written:
         legs = self.document.ranked[:1]
         prompts = [digest_format.prompt_of(self.document, leg, row) for leg in legs for row in leg.simulations[:2]]
         return [self.faces["digest"], *prompts]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """All that people and machines read of it, by format."""
+        return {name: "\n".join(_texts_of(face)) for name, face in self.faces.items()}
+
+
+def _texts_of(face: Any) -> Iterator[str]:
+    match face:
+        case str():
+            yield face
+        case dict():
+            yield from face.values()
+        case PageText():
+            yield from (face.title, face.summary, face.link, *map(str, face.annotations))
+        case _:
+            yield from log_texts(face)
 
 
 @dataclass

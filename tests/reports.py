@@ -241,11 +241,17 @@ def table() -> dict[str, Report]:
 
 
 def large_report(
-    simulations: int, *, metrics: int = 1, variants: int = 1, lines: int = 1, compared: bool = False
+    simulations: int,
+    *,
+    metrics: int = 1,
+    variants: int = 1,
+    lines: int = 1,
+    explained: int = 20,
+    compared: bool = False,
 ) -> Report:
     """Return the report on simulations that miss every threshold; these are spread over the metrics.
 
-    With `compared`, each is a threshold against a baseline in which all of them met it.
+    The worst are explained. With `compared`, each is a threshold against a baseline in which all of them met it.
     """
     members = tuple(
         Simulation(
@@ -264,8 +270,8 @@ def large_report(
     )
     baseline = baseline_of(then, source=BaselineSource(kind="branch", name="main", last=1)) if compared else None
     judgement = judge(now, Criteria(max_failed=Allowance(0), thresholds=thresholds), baseline=baseline)
-    worst = members[-20:]
-    explained = {member.id: {metric.id: "The agent was slow. " * 15 for metric in now.metrics} for member in worst}
+    whys = {metric.id: "The agent was slow. " * 15 for metric in now.metrics}
+    texts = {member.id: whys for member in members[-explained:]}
     labels = {member.test_case_id: f"{'🦜' * 80} {member.id}" for member in members}
     leg = LegReport(
         judgement=judgement,
@@ -273,7 +279,7 @@ def large_report(
         run_url=RUN_URL,
         dashboard_url=DASHBOARD,
         result=now,
-        details=Details(labels=labels, texts=explained),
+        details=Details(labels=labels, texts=texts),
     )
     inputs = parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD})[0]
     return Report(judgement=judgement, legs=(leg,), inputs=inputs)

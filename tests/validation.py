@@ -1,12 +1,13 @@
-"""Validators of reports, each made once."""
+"""Validators of reports, each made once. What they need is imported late: pytest imports this module often."""
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import xmlschema
-from jsonschema import Draft202012Validator
+if TYPE_CHECKING:
+    import xmlschema
+    from jsonschema import Draft202012Validator
 
 SCHEMA: Final = json.loads(
     (Path(__file__).resolve().parents[1] / "docs" / "report.schema.json").read_text(encoding="utf-8")
@@ -14,8 +15,10 @@ SCHEMA: Final = json.loads(
 
 
 @cache
-def report_validator() -> Draft202012Validator:
+def report_validator() -> "Draft202012Validator":
     """Return the validator of JSON reports. It follows no references: they would take half of its time."""
+    from jsonschema import Draft202012Validator
+
     return Draft202012Validator(_without_references(SCHEMA, SCHEMA["$defs"]))
 
 
@@ -32,5 +35,7 @@ def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
 
 
 @cache
-def junit_schema() -> xmlschema.XMLSchema:
+def junit_schema() -> "xmlschema.XMLSchema":
+    import xmlschema
+
     return xmlschema.XMLSchema(str(Path(__file__).parent / "junit.xsd"))

@@ -66,39 +66,47 @@ def beyond_the_edge(found: Opened) -> list[str]:
     return list(found.page.evaluate(script, NARROW))
 
 
-def test_table_shows_all_simulations(open_report: Open) -> None:
-    with open_report(rich_report()) as found:
-        expect(found.rows).to_have_count(TWENTY)
-        expect(found.page.locator("#shown")).to_have_text("20 shown")
+QUERIES = {
+    "mutations": {
+        "s:failed": 12,
+        "s:passed": 28,
+        "s:failed s:passed": 40,
+        "v:faster": 20,
+        "v:faster s:failed": 12,
+        "!v:faster": 20,
+        "m:resolved": 12,
+        "m:latency": 0,
+        "!m:resolved v:faster": 8,
+        "spanish": 8,
+        "SPANISH !s:failed": 5,
+        '"speaks spanish 9"': 2,
+        "angry !3": 8,
+        "nothing like that": 0,
+        "is:changed": 0,
+        '"': 40,
+        "s:": 40,
+        "<b>": 0,
+    },
+    "legs": {
+        "l:booking": 20,
+        "l:support": 60,
+        'l:"support line · angry"': 20,
+        "l:booking l:calm": 60,
+        "!l:support": 20,
+        "l:support s:failed": 5,
+        "l:calm s:failed": 0,
+    },
+}
 
 
-@pytest.mark.parametrize(
-    ("query", "shown"),
-    [
-        ("s:failed", 12),
-        ("s:passed", 28),
-        ("s:failed s:passed", 40),
-        ("v:faster", 20),
-        ("v:faster s:failed", 12),
-        ("!v:faster", 20),
-        ("m:resolved", 12),
-        ("m:latency", 0),
-        ("!m:resolved v:faster", 8),
-        ("spanish", 8),
-        ("SPANISH !s:failed", 5),
-        ('"speaks spanish 9"', 2),
-        ("angry !3", 8),
-        ("nothing like that", 0),
-        ("is:changed", 0),
-        ('"', 40),
-        ("s:", 40),
-        ("<b>", 0),
-    ],
-)
-def test_filter_language(open_report: Open, query: str, shown: int) -> None:
-    with open_report(comparison_reports()["mutations"]) as found:
-        found.filter(query)
-        expect(found.rows).to_have_count(shown)
+@pytest.mark.parametrize("name", QUERIES)
+def test_filter_language(open_report: Open, name: str) -> None:
+    with open_report(legs_report() if name == "legs" else comparison_reports()[name]) as found:
+        for query, shown in QUERIES[name].items():
+            found.filter(query)
+            expect(found.rows).to_have_count(shown)
+            if name == "legs":
+                expect(found.page.locator("tr.leg-head:visible")).to_have_count(len({*found.legs}))
 
 
 def test_filter_shows_what_changed_since_baseline(open_report: Open) -> None:
@@ -107,22 +115,20 @@ def test_filter_shows_what_changed_since_baseline(open_report: Open) -> None:
         switch.click()
         expect(found.rows).to_have_count(11)
         expect(switch).to_have_attribute("aria-pressed", "true")
+        expect(found.page.locator("#shown")).to_have_text("11 of 20 shown")
         assert found.fragment == "#q=is%3Achanged"
         switch.click()
         expect(found.rows).to_have_count(TWENTY)
 
 
-def test_verdict_button_filters_and_stays_in_the_hash(open_report: Open) -> None:
+def test_buttons_of_verdicts_and_causes_filter_and_stay_in_the_hash(open_report: Open) -> None:
     with open_report(comparison_reports()["mutations"]) as found:
         found.page.get_by_role("button", name="failed 12").click()
         expect(found.rows).to_have_count(12)
         found.page.reload()
         expect(found.rows).to_have_count(12)
         expect(found.page.locator("#filter")).to_have_value("s:failed")
-
-
-def test_filter_shows_causes(open_report: Open) -> None:
-    with open_report(comparison_reports()["mutations"]) as found:
+        found.filter("")
         expect(found.page.get_by_role("columnheader", name="cause")).to_be_visible()
         found.page.get_by_role("button", name="old 1", exact=True).click()
         expect(found.rows).to_have_count(1)
@@ -131,7 +137,7 @@ def test_filter_shows_causes(open_report: Open) -> None:
         expect(found.rows).to_have_count(11)
 
 
-def test_numeric_column_sorts_both_ways_and_back(open_report: Open) -> None:
+def test_numbers_sort_both_ways_and_back_and_texts_sort(open_report: Open) -> None:
     with open_report(rich_report()) as found:
         before = found.names
         head = found.page.get_by_role("columnheader", name="Latency")
@@ -142,10 +148,6 @@ def test_numeric_column_sorts_both_ways_and_back(open_report: Open) -> None:
             assert values == sorted(values, reverse=order == "descending")
         head.get_by_role("button").click()
         assert found.names == before
-
-
-def test_text_column_sorts(open_report: Open) -> None:
-    with open_report(rich_report()) as found:
         found.page.get_by_role("columnheader", name="test case").get_by_role("button").click()
         assert found.names == sorted(found.names, key=lambda name: (name.rstrip("0123456789 "), name))
 
@@ -184,22 +186,13 @@ def test_deep_link_opens_its_row_whatever_the_filter_is(open_report: Open) -> No
         expect(found.page.locator("tr.more:visible")).to_be_in_viewport()
 
 
-def test_link_above_the_table_opens_the_row(open_report: Open) -> None:
+def test_links_lead_to_the_row(open_report: Open) -> None:
+    with open_report(example_reports()["failed"], "#id=s4", java_script_enabled=False) as found:
+        expect(found.page.locator("tr.row:target .name")).to_contain_text("A caller who hangs up")
     with open_report(example_reports()["failed"]) as found:
         found.page.locator(".first a").first.click()
         expect(found.page.locator("tr.row.open .name")).to_contain_text("A caller who hangs up")
         assert found.fragment == "#id=s4"
-
-
-def test_previous_and_next_follow_what_is_shown(open_report: Open) -> None:
-    with open_report(rich_report(), "#q=is%3Achanged") as found:
-        names = found.names
-        found.rows.nth(0).click()
-        for place in (1, 2):
-            found.page.get_by_role("button", name="Next").click()
-            expect(found.page.locator("tr.row.open .name")).to_contain_text(names[place])
-        found.page.get_by_role("button", name="Previous").click()
-        expect(found.page.locator("tr.row.open .name")).to_contain_text(names[1])
 
 
 def test_keyboard_is_enough(open_report: Open) -> None:
@@ -239,26 +232,6 @@ def test_legs_stand_under_headings_until_switched_off(open_report: Open) -> None
         assert found.fragment == "#sort=-5&flat=1"
 
 
-@pytest.mark.parametrize(
-    ("query", "shown"),
-    [
-        ("l:booking", 20),
-        ("l:support", 60),
-        ('l:"support line · angry"', 20),
-        ("l:booking l:calm", 60),
-        ("!l:support", 20),
-        ("l:support s:failed", 5),
-        ("l:calm s:failed", 0),
-    ],
-)
-def test_filter_by_leg(open_report: Open, query: str, shown: int) -> None:
-    with open_report(legs_report()) as found:
-        found.filter(query)
-        expect(found.rows).to_have_count(shown)
-        legs = found.legs
-        expect(found.page.locator("tr.leg-head:visible")).to_have_count(len({*legs}))
-
-
 def test_button_of_a_leg_filters_beside_other_words(open_report: Open) -> None:
     with open_report(legs_report()) as found:
         button = found.page.get_by_role("button", name=f"{LEGS[1]} 20")
@@ -295,19 +268,16 @@ def test_next_and_previous_cross_from_leg_to_leg(open_report: Open) -> None:
         expect(found.page.locator("tr.row.open td.of-run")).to_have_text(LEGS[1])
 
 
-def test_table_of_runs_leads_to_their_criteria(open_report: Open) -> None:
+def test_table_of_runs_leads_to_their_criteria_and_print_leaves_the_tools_out(open_report: Open) -> None:
     with open_report(legs_report()) as found:
         criteria = found.page.locator("details.leg", has_text=LEGS[0]).locator("table.criteria")
         expect(criteria).to_be_hidden()
         found.page.get_by_role("link", name=LEGS[0]).first.click()
         expect(criteria).to_be_visible()
         expect(criteria).to_be_in_viewport()
-
-
-def test_legs_without_javascript(open_report: Open) -> None:
-    with open_report(legs_report(), java_script_enabled=False) as found:
-        assert found.legs == [LEGS[1]] * 20 + [LEGS[2]] * 20 + [LEGS[0]] * 40
-        expect(found.page.locator("tr.leg-head")).to_have_count(3)
+        found.page.emulate_media(media="print")
+        expect(found.page.locator("#tools")).to_be_hidden()
+        expect(found.rows).to_have_count(80)
 
 
 def test_copy_as_prompt(open_report: Open) -> None:
@@ -341,11 +311,9 @@ def test_without_javascript_everything_can_be_read(open_report: Open) -> None:
         found.page.locator("tr.more summary", has_text="Values").first.click()
         expect(found.page.locator("tr.more .detail").first).to_be_visible()
         expect(found.page.locator("tr.more .turns").first).to_be_visible()
-
-
-def test_without_javascript_a_deep_link_leads_to_its_row(open_report: Open) -> None:
-    with open_report(example_reports()["failed"], "#id=s4", java_script_enabled=False) as found:
-        expect(found.page.locator("tr.row:target .name")).to_contain_text("A caller who hangs up")
+    with open_report(legs_report(), java_script_enabled=False) as found:
+        assert found.legs == [LEGS[1]] * 20 + [LEGS[2]] * 20 + [LEGS[0]] * 40
+        expect(found.page.locator("tr.leg-head")).to_have_count(3)
 
 
 @pytest.mark.parametrize("place", range(0, len(HOSTILE), 4))
@@ -392,7 +360,7 @@ def test_both_sides_of_conversation_are_on_narrow_screen(open_report: Open, name
         assert len({sides(text)[0] for text in found.page.locator(".turn:visible p").all()}) == 1  # aligned
 
 
-def test_criteria_show_their_values_on_narrow_screen(open_report: Open) -> None:
+def test_criteria_and_simulations_show_their_values_on_narrow_screen(open_report: Open) -> None:
     with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
         criterion = found.page.locator(".criteria tbody tr", has_text="Latency: avg")
         for text in ("4.11", "<= 1.39", "1.26", "+2.85 (+230%)"):
@@ -402,17 +370,13 @@ def test_criteria_show_their_values_on_narrow_screen(open_report: Open) -> None:
         for title in found.page.locator(".criteria .title").all():
             left, right = sides(title)
             assert right - left >= 200  # words stay whole
-
-
-def test_simulations_show_their_values_on_narrow_screen(open_report: Open) -> None:
-    with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
         assert is_on_narrow_screen(found.rows.nth(0).locator("[data-t=Latency]"))
         head = found.page.get_by_role("columnheader", name="Latency")
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "descending")
 
 
-def test_trend_has_axis_and_leads_to_its_runs(open_report: Open) -> None:
+def test_trend_has_axis_leads_to_its_runs_and_marks_failed_ones_by_shape(open_report: Open) -> None:
     with open_report(reports()["worse"]) as found:
         chart = found.page.get_by_role("group", name="Average of Latency over the last runs")
         expect(chart.locator(".tick")).to_have_text(["1", "2", "3", "4", "5", "2026-01-11", "this run"])
@@ -421,11 +385,6 @@ def test_trend_has_axis_and_leads_to_its_runs(open_report: Open) -> None:
         assert links.evaluate_all("all => all.map((each) => each.getAttribute('href'))") == pages
         links.last.focus()
         expect(links.last).to_be_focused()
-
-
-def test_trend_marks_failed_runs_by_shape(open_report: Open) -> None:
-    with open_report(reports()["worse"]) as found:
-        chart = found.page.get_by_role("group", name="Average of Latency over the last runs")
         expect(chart.locator(".cross")).to_have_count(3)
         for name in ("run of 2026-01-19: 2.2, failed", "run of 2026-01-16: 1.35, failed"):
             expect(chart.get_by_role("link", name=name)).to_have_count(1)
@@ -444,22 +403,15 @@ def test_simulation_leads_to_its_run_where_it_has_no_page(open_report: Open) -> 
         expect(link).to_have_attribute("href", f"{home}/runs/now")
 
 
-@pytest.mark.parametrize("name", ["worse", "passed", "error"])
-def test_icon_is_a_picture(open_report: Open, name: str) -> None:
-    with open_report(reports()[name]) as found:
-        width = found.page.locator("link[rel=icon]").evaluate(
-            """async (link) => {
-                const image = Object.assign(new Image(), { src: link.href });
-                await image.decode();
-                return image.width;
-            }"""
-        )
-        assert width > 0
-
-
 @pytest.mark.parametrize("name", ["worse", "mutations", "legs", "passed", "error"])
-def test_headings_leave_no_level_out(open_report: Open, name: str) -> None:
+def test_icon_is_a_picture_and_headings_leave_no_level_out(open_report: Open, name: str) -> None:
     with open_report(reports()[name]) as found:
+        width = """async (link) => {
+            const image = Object.assign(new Image(), { src: link.href });
+            await image.decode();
+            return image.width;
+        }"""
+        assert found.page.locator("link[rel=icon]").evaluate(width) > 0
         levels = found.page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map((each) => +each.tagName[1])")
     assert levels[0] == 1
     assert all(level <= before + 1 for before, level in pairwise(levels))
@@ -473,10 +425,3 @@ def test_nu_finds_no_error(name: str, tmp_path: Path) -> None:
     command = ("java", "-jar", CHECKER, "--errors-only", str(file))
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
-
-
-def test_print_leaves_the_tools_out(open_report: Open) -> None:
-    with open_report(rich_report()) as found:
-        found.page.emulate_media(media="print")
-        expect(found.page.locator("#tools")).to_be_hidden()
-        expect(found.rows).to_have_count(TWENTY)

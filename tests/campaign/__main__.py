@@ -8,8 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.breaks import BREAKS
 from campaign.generate import DIMENSIONS, generate, seeds_of
-from campaign.invariants import violations
-from campaign.pool import describe, run_campaign
+from campaign.pool import describe, run_campaign, violations
 from campaign.simulate import simulate
 
 

@@ -9,6 +9,7 @@ from campaign.schedule import (
     BASELINE_GATES,
     BY_HAND,
     ECHO,
+    EVER,
     STABLE,
     Event,
     Fault,
@@ -19,13 +20,12 @@ from campaign.schedule import (
 from leaks import DISGUISES
 
 WORKFLOW: Final = "baseline"
-SHARE: Final = 0.3  # of the schedules with one step
-TAGGING_SHARE: Final = 0.25  # of all others whose runs may take a tag
+TAGGING_SHARE: Final = 0.25  # of the schedules without earlier runs, if their runs may take a tag
 ACCEPTED_SHARE: Final = 0.3  # of these two
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
 # What becomes of the earlier runs: all is well, or the step must not find them; or of the agent.
-ABSENT: Final = ("none", "elsewhere", "elsewhere", "old", "lagging", "deleted", "unreadable", "failed", "failed")
+ABSENT: Final = ("none", "elsewhere", "elsewhere", "old", "lagging", "unreadable", "failed", "failed")
 FATES: Final = ("there", "there", "regress", "break", *ABSENT)
 ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
@@ -33,31 +33,31 @@ HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after",
 
 
 def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the step of some schedules compare its run with those of earlier steps, and perhaps accept it or the last."""
-    if schedule.workflow != "run" or rng.random() > SHARE:
-        return schedule
+    """Let the step compare its run with those of earlier steps, and perhaps accept it or the last of them."""
     (step,) = schedule.steps
     fate, gate = rng.choice(FATES), rng.choice(list(BASELINE_GATES))
     by_tag = "tag" in gate
     if fate == "lagging" and schedule.severity != "benign":  # a launch whose response is lost needs the list
         fate = "elsewhere"
-    inputs = {name: value for name, value in step.inputs if name not in {*ALL_GATES[schedule.gate], "mutation_ids"}}
-    inputs |= BASELINE_GATES[gate] | {"tags": "Nightly,smoke", "supersede": "false"}
-    inputs["max_wait_time"] = inputs["max_wait_time"] if schedule.severity == "rough" else "900"
+    step = step.without(*ALL_GATES[schedule.gate], "mutation_ids").having(**BASELINE_GATES[gate])
+    step = step.having(tags="Nightly,smoke", supersede="false")
+    step = step if schedule.severity == "rough" else step.having(max_wait_time="900")
     count = 0 if fate == "none" else rng.choice((1, 1, 2, 3))
     night = Step(
         mode="run" if by_tag or rng.random() < 0.3 else "launch",
-        inputs=tuple(inputs.items()),
+        inputs=step.inputs,
         event="push",
         branch="main",
         pause=SETTLED,
     )
     if fate == "elsewhere":  # a tag may be on any branch, but on no pull request
         night = (
-            replace(night, branch="other") if rng.random() < 0.5 else replace(night, event="pull_request", branch="")
+            replace(night, branch="other")
+            if rng.random() < (0.2 if by_tag else 0.5)
+            else replace(night, event="pull_request", branch="")
         )
     nights = [replace(night, workflow_run=f"10000000{number}") for number in range(count)]
-    step = replace(step, inputs=night.inputs, event="push", branch="main", pause=LONG_AGO if fate == "old" else SETTLED)
+    step = replace(step, event="push", branch="main", pause=LONG_AGO if fate == "old" else SETTLED)
     steps = [*nights, step]
     if rng.random() < ACCEPTED_SHARE:
         mode = rng.choice(("run", "wait")) if nights else "run"
@@ -65,19 +65,18 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
         steps = [*nights, _accepting(replace(step, mode=mode), rng), *([later] if rng.random() < 0.5 else [])]
     schedule = replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, steps=tuple(steps))
     schedule = replace(schedule, quirks=replace(schedule.quirks, **_quirks(rng)))
+    if fate in ("elsewhere", "failed"):  # what a run is, and its mark, are tags
+        schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
     at = SETTLED * count
     match fate:
         case "lagging":
             return replace(schedule, quirks=replace(schedule.quirks, list_lag=10_000.0))
-        case "deleted":
-            return replace(schedule, events=(*schedule.events, Event(kind="delete all", at=at + 20)))
-        case "failed":  # the newest of them, before the step; a mark is a tag
-            schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
-            return replace(schedule, events=(*schedule.events, Event(kind="fail newest", at=at - 20)))
+        case "failed":  # the newest of them, before the step
+            return replace(schedule, events=(*schedule.events, Event("fail newest", at - 20)))
         case "regress" | "break":
-            return replace(schedule, events=(*schedule.events, Event(kind=fate, at=at - 200)))
+            return replace(schedule, events=(*schedule.events, Event(fate, at - 200)))
         case "unreadable":
-            fault = _fault(rng.choice((*FAILURES, rng.choice(ECHOES))), "GET", "/runs", last=10_000)
+            fault = Fault("GET", "/runs", 1, EVER, rng.choice((*FAILURES, rng.choice(ECHOES))))
             return replace(schedule, faults=(fault, *schedule.faults))
     return _with_trouble(schedule, rng)
 
@@ -89,10 +88,7 @@ def with_tag(schedule: Schedule, rng: Random) -> Schedule:
     if not (is_plain and judges) or rng.random() > TAGGING_SHARE:
         return schedule
     source = {"baseline": f"tag:{STABLE}{rng.choice(('', ' last 2'))}"}
-    steps = [
-        replace(step, event="push", branch="main", inputs=tuple((step.given | source).items()))
-        for step in schedule.steps
-    ]
+    steps = [replace(step.having(**source), event="push", branch="main") for step in schedule.steps]
     if rng.random() < ACCEPTED_SHARE:
         steps = [_accepting(step, rng) for step in steps]
     # A run of a pull request may be judged in a workflow that a push or a person started.
@@ -106,10 +102,8 @@ def with_tag(schedule: Schedule, rng: Random) -> Schedule:
 
 def _accepting(step: Step, rng: Random) -> Step:
     """Return a step that accepts its run; in some workflows that no person started, which is an error."""
-    inputs = step.given | {"accept": "true"} | ({"on_timeout": "pass"} if rng.random() < 0.2 else {})
-    return replace(
-        step, inputs=tuple(inputs.items()), workflow_run="1234567890", event="push" if rng.random() < 0.1 else BY_HAND
-    )
+    step = step.having(accept="true", **({"on_timeout": "pass"} if rng.random() < 0.2 else {}))
+    return replace(step, workflow_run="1234567890", event="push" if rng.random() < 0.1 else BY_HAND)
 
 
 def _with_trouble(schedule: Schedule, rng: Random) -> Schedule:
@@ -124,12 +118,8 @@ def _with_trouble(schedule: Schedule, rng: Random) -> Schedule:
         return replace(schedule, steps=(*earlier, replace(last, signal=aimed)))
     method, path = rng.choice((("PATCH", "/runs/*"), ("PATCH", "/runs/*"), ("GET", "/runs")))
     first = rng.randint(1, 5)
-    fault = _fault(rng.choice((*HICCUPS, *FAILURES) if is_rough else HICCUPS), method, path, first, first + 2)
+    fault = Fault(method, path, first, first + 2, rng.choice((*HICCUPS, *FAILURES) if is_rough else HICCUPS))
     return replace(schedule, faults=(*schedule.faults, fault))
-
-
-def _fault(action: str, method: str, path: str, first: int = 1, last: int = 1) -> Fault:
-    return Fault(method=method, path=path, first=first, last=last, action=action)
 
 
 def _quirks(rng: Random) -> dict[str, Any]:

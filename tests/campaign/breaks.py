@@ -39,7 +39,7 @@ class Break(NamedTuple):
             setattr(owner, name, staticmethod(new) if is_bound else new)
             return
         for module in [*sys.modules.values()]:
-            if module.__name__.startswith(("coval_gate", "campaign")) and getattr(module, name, None) is original:
+            if module.__name__.startswith(("coval_gate", "campaign")) and vars(module).get(name) is original:
                 setattr(module, name, new)
 
     def find(self) -> tuple[Any, str, Any]:
@@ -99,12 +99,6 @@ def _with_verdict(now: str, instead: str) -> Replacement:
     return judged
 
 
-def _unlisted(original: Any, self: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-    """Show no run in a list, but do ask."""
-    yield from original(self, *args, **kwargs)
-    return ()
-
-
 def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) -> Generator[Any, Any, None]:
     """Show a page only while the step goes on."""
     if text.state == IN_PROGRESS:
@@ -119,7 +113,6 @@ def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> G
 
 BREAKS: Final = {
     "retry a launch after any error": Break("coval.client:uncertain_after", _returns(None)),
-    "see no run in any list": Break("coval.client:Client.list_runs", _unlisted),
     "never resume": Break("inputs.inputs:parse_inputs", _given(resume="false")),
     "never supersede": Break("inputs.inputs:parse_inputs", _given(supersede="false")),
     "take the jobs of a matrix for one": Break("inputs.inputs:parse_inputs", _given(matrix="")),
@@ -127,9 +120,10 @@ BREAKS: Final = {
     "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
     "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
     "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
-    "save no state": Break("ci.github:GitHubHost.save_state", _returns(None)),
     "skip the post step": Break("step.post:post", _returns(0)),
-    "write no output before the end": Break("step.step:Step.record_id", _returns(None)),
+    "write no output before the end": Break(
+        "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())
+    ),
     "take as long after a signal as ever": Break(
         "base.times:Times.of_interrupted", lambda original, *now: original(now[-1] + 20)
     ),
@@ -149,14 +143,18 @@ BREAKS: Final = {
     "judge the last repetition alone": Break(
         "gate.repetition:pool_of", lambda original, results: original(results[-1:])
     ),
-    "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False)),
-    "let the run of a pull request take the tag": Break("history.tags:pull_request_of", _returns(None)),
-    "take no tag away": Break("coval.client:Client.set_tags", _added),
+    "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
+    "take a pull request for the branch main": Break(
+        "ci.github:read_context",
+        lambda original, *args: original(*args)._replace(pull_request=None, of_pull_request=False, branch="main"),
+        "baseline",
+    ),
+    "take no tag away": Break("coval.client:Client.set_tags", _added, "baseline"),
     "take the oldest run for the newest": Break(
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
     "judge before the tag comes": Break("step.follow:TAG_LAG", _returns(0.0), "attach"),
-    "repeat an API key in the log": Break("ci.host:Console.redact", lambda _, self, text: text),  # noqa: ARG005
+    "repeat an API key in the log": Break("base.secret:Redactor.redact", lambda _, __, text: text),
     "leave the commit status as it was": Break("ci.github_pages:CommitStatus.show", _shown_once),
 }
 
@@ -166,9 +164,9 @@ def catch(name: str) -> str:
     command = [sys.executable, str(Path(__file__).parent), "--break", name, "--stop", "--schedules", str(MOST)]
     only = ["--only", BREAKS[name].dimension] if BREAKS[name].dimension else []
     process = subprocess.run([*command, *only], capture_output=True, text=True, check=False)
-    *_, summary = process.stdout.splitlines() or [f"campaign: {process.stderr[-500:]}"]
-    found = next((line for line in process.stdout.splitlines() if line.startswith("seed ")), "")
-    return f"{found[:100]} ({summary.partition(',')[0]})" if found else ""
+    if process.stderr:  # the break itself does not work any more
+        raise RuntimeError(process.stderr)
+    return next((line[:100] for line in process.stdout.splitlines() if line.startswith("seed ")), "")
 
 
 def run() -> int:

@@ -35,7 +35,7 @@ class SimulatedClock:
         self.wall_offset = 0.0  # s by which the wall clock is wrong
         self.check_count = 0  # checks for signals while no request was outstanding
         self.on_check: Callable[[int], None] = lambda _: None
-        self.on_kill: Callable[[], None] = lambda: None
+        self._on_kill: Callable[[], None] = lambda: None
         self.signalled_at: list[float] = []  # when the process got an interrupt
         self._foreign = set(threading.enumerate())  # that run no requests
         self._now = 0.0
@@ -89,9 +89,9 @@ class SimulatedClock:
         """Stop the time until the step waits again. Must be called from a scheduled action."""
         self._is_frozen = True
 
-    def begin_process(self) -> None:
+    def begin_process(self, on_kill: Callable[[], None]) -> None:
         """Start a new process, without signals."""
-        self._pending_signal, self._killed = None, False
+        self._pending_signal, self._killed, self._on_kill = None, False, on_kill
         self.signalled_at, self.check_count = [], 0
 
     def signal(self, *, kill: bool) -> None:
@@ -161,7 +161,7 @@ class SimulatedClock:
             pending, self._pending_signal = self._pending_signal, None
             if pending is Killed:
                 self._killed = True
-                self.on_kill()
+                self._on_kill()
             raise pending
 
     def _count_wait(self) -> None:

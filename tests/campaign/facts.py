@@ -4,8 +4,7 @@ Everything comes from the requests that Coval received, from its runs, and from 
 """
 
 import json
-from collections.abc import Iterator
-from http import HTTPStatus
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple
 
@@ -13,11 +12,10 @@ from campaign.network import SentRequest
 from campaign.schedule import Step
 from campaign.simulate import History, ProcessResult, Retagging
 from coval_gate.ci.host import LEG
-from coval_sandbox import views
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.plan import RunRecord
 
-MAX_HIDDEN_TIME: Final = 50.0  # s for which Coval may hide a new run; up to that, the post step must wait for it
+PAGES: Final = ("commit_status", "check_run")
 TRANSIENT: Final = (408, 429, *range(500, 600))
 UNJUDGED: Final = ("error", "cancelled", "skipped", "")
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
@@ -25,7 +23,6 @@ POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and ca
 DEADLINE_SLACK: Final = 10.0  # s after the deadline, for all that a step does after its last poll
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
 LAST_CALLS: Final = 4  # to cancel a run: a list with the filter for tags, one without, a poll and a DELETE
-GONE_TIME: Final = 60.0  # s after its launch; a run that Coval still does not know is gone, as far as a step can tell
 ROUNDING: Final = 1e-6  # s
 STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond
 UNKNOWN_TIME: Final = 10.0  # s for which a step in mode wait must look for a run that Coval does not know
@@ -75,14 +72,13 @@ def legs_of(history: History, result: ProcessResult) -> list[Leg]:
 def only_leg(history: History, result: ProcessResult) -> Leg | None:
     """Return the leg of a step that has only one, with a run, and compares it with no base."""
     legs = legs_of(history, result)
-    return (
-        legs[0] if len(legs) == planned_legs(result.step) == 1 and legs[0].runs and not has_base(result.step) else None
-    )
+    is_alone = len(legs) == planned_legs(result.step) == 1 and not has_base(result.step)
+    return legs[0] if is_alone and legs[0].runs else None
 
 
 def has_base(step: Step) -> bool:
     """Return whether a step compares its legs with a base agent."""
-    return "base_agent_id" in step.given
+    return "base_agent_id" in step.inputs
 
 
 def base_of(step: Step, record: RunRecord) -> tuple[str, ...] | None:
@@ -96,19 +92,14 @@ def trial_of(record: RunRecord) -> tuple[str, ...]:
     return (*ids, str((record.body["metadata"].get("customer") or {}).get(LEG, "")))
 
 
-def own_gate(step: Step, record: RunRecord) -> str:
-    """Return the gate that a run has beside the schedule's: that of its leg in the file; empty if it has none."""
-    return next((leg.gate for leg in step.listed if leg.name == trial_of(record)[3]), "")
-
-
 def gates_of(history: History, step: Step, record: RunRecord) -> list[str]:
-    """Return the gates that a run must meet."""
-    return [gate for gate in (history.schedule.gate, own_gate(step, record)) if gate]
+    """Return the gates that a run must meet: the schedule's, and that of its leg in the file, if it has one."""
+    return [history.schedule.gate, *(leg.gate for leg in step.listed if leg.gate and leg.name == trial_of(record)[3])]
 
 
 def planned_legs(step: Step) -> int:
     """Return how many legs a step is to have."""
-    ids = (step.given.get(name, "").split(", ") for name in ("agent_id", "persona_id", "test_set_id"))
+    ids = (step.inputs.get(name, "").split(", ") for name in ("agent_id", "persona_id", "test_set_id"))
     return len(step.listed) or prod(map(len, ids))
 
 
@@ -119,13 +110,8 @@ def own_runs(history: History, result: ProcessResult) -> list[RunRecord]:
 
 
 def was_over(history: History, record: RunRecord) -> bool:
-    """Return whether a run was over in the end, or deleted."""
-    return is_ended(history, record, history.coval_time(history.ended)) or record.run_id in history.deleted
-
-
-def is_about_attach(reason: str) -> bool:
-    """Return whether a reason says that no process answered the run."""
-    return NOT_ANSWERED in reason
+    """Return whether a run was over in the end."""
+    return is_ended(history, record, history.coval_time(history.ended))
 
 
 def polls_of(result: ProcessResult, record: RunRecord) -> list[SentRequest]:
@@ -164,11 +150,10 @@ def knows_events(history: History) -> bool:
 def was_prompt(history: History, request: SentRequest) -> bool:
     """Return whether the request launched a run so soon that the step must not have launched it again."""
     record = history.runs[request.launched_run]
-    in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
-    return in_time and request.launched_run not in history.deleted
+    return record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
 
 
-def met_fault(requests: tuple[SentRequest, ...]) -> bool:
+def met_fault(requests: Sequence[SentRequest]) -> bool:
     """Return whether any of these requests met a fault, or used a revoked key."""
     return any(request.fault or request.status in (401, 403) for request in requests)
 
@@ -179,22 +164,9 @@ def is_ended(history: History, record: RunRecord, now: float) -> bool:
     return cancelled or record.finished(now)
 
 
-def is_first_run(history: History, run_id: str) -> bool:
-    """Return whether a step launched the run as its first one, and not as a repetition."""
-    return any(result.run_id == run_id for result in main_results(history))
-
-
 def has_file_fault(result: ProcessResult, file: str) -> bool:
     """Return whether a runner file has a fault at any time."""
     return result.step.file_fault is not None and result.step.file_fault.file == file
-
-
-def reported_verdict(result: ProcessResult) -> str:
-    """Return the verdict in the outputs, also of a killed step."""
-    try:
-        return result.outputs.get("verdict", "")
-    except (ValueError, KeyError):
-        return ""
 
 
 def given_tags(history: History, tag: str) -> Iterator[tuple[ProcessResult, Retagging, RunRecord]]:
@@ -213,30 +185,14 @@ def is_own(result: ProcessResult, record: RunRecord) -> bool:
     return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
 
 
-def status_name(result: ProcessResult) -> str:
-    """Return the name of the step's commit status, which differs between the jobs of a matrix."""
-    name, matrix = result.step.given.get("commit_status", ""), result.step.matrix
-    return f"{name} ({matrix})" if name and matrix else name
-
-
-def check_name(result: ProcessResult) -> str:
-    """Return the name of the step's check run, which differs between the jobs of a matrix."""
-    name, matrix = result.step.given.get("check_run", ""), result.step.matrix
+def page_name(result: ProcessResult, page: str) -> str:
+    """Return the name of the step's commit_status or check_run, which differs between the jobs of a matrix."""
+    name, matrix = result.step.inputs.get(page, ""), result.step.matrix
     return f"{name} ({matrix})" if name and matrix else name
 
 
 def status_time(result: ProcessResult) -> float:
-    return STATUS_TIME if {"commit_status", "check_run"} & result.step.given.keys() else 0.0
-
-
-def is_hopeless(history: History, step: Step, record: RunRecord, at: float) -> bool:
-    """Return whether Coval shows then, by its clock, that so many simulations failed, and none passed, that it ends."""
-    quirks, scenario = history.schedule.quirks, record.plan.scenario
-    most = step.given.get("abort_after_failures")
-    if most is None or quirks.null_progress or scenario.null_progress or record.finished(at - ROUNDING):
-        return False
-    shown = views.progress(record, at - ROUNDING, quirks)
-    return bool(shown["failed_test_cases"] >= int(most) and not shown["completed_test_cases"])
+    return STATUS_TIME if {*PAGES} & result.step.inputs.keys() else 0.0
 
 
 def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bool:
@@ -245,8 +201,7 @@ def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bo
     Another step launched it, so its id is more likely wrong than too new. A user who waits for a wrong id must not wait
     for the longest time that Coval may hide a new run.
     """
-    path = f"/runs/{record.run_id}"
-    polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
+    polls = polls_of(result, record)
     if result.step.mode != "wait" or not polls:
         return False
     shown_at = record.create_time + history.schedule.quirks.not_found_after_launch
@@ -261,7 +216,7 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
         if main.killed is not None:
             return True  # no process was left
         since = main.interrupted if main.interrupted is not None else main.ended - DEADLINE_SLACK
-        tried = tuple(request for request in main.requests if request.sent_at >= since)
+        tried = [request for request in main.requests if request.sent_at >= since]
         end = main.ended
     else:
         # Once it has stopped looking for the run, it may still set the commit status.
@@ -274,22 +229,15 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
     launch = next((request for request in main.requests if request.launched_run == record.run_id), None)
     knows_id = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
     hidden = max(quirks.not_found_after_launch, 0.0 if knows_id else quirks.list_lag)
-    post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
+    post_step_waits = post is not None and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
     denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
-    denied |= _seemed_gone(history, main, record)
-    about_it = tuple(request for request in tried if record.run_id in request.path)
+    about_it = [request for request in tried if record.run_id in request.path]
     rejected = any(request.status in (401, 403) for request in about_it)  # which no retry changes
     return denied or rejected or met_fault(tried[-LAST_CALLS:])
 
 
-def _seemed_gone(history: History, main: ProcessResult, record: RunRecord) -> bool:
-    """Return whether Coval itself did not know the run when the step asked so late that it need not ask again."""
-    polls = [poll for poll in polls_of(main, record) if poll.answered and poll.status == HTTPStatus.NOT_FOUND]
-    return any(history.coval_time(poll.sent_at) >= record.create_time + GONE_TIME for poll in polls)
-
-
 def late_is_fine(step: Step) -> tuple[str, ...]:
     """Return the verdict of a run that is not over in time, if the step is green with it."""
-    return ("timed_out",) if step.given.get("on_timeout") == "pass" else ()
+    return ("timed_out",) if step.inputs.get("on_timeout") == "pass" else ()

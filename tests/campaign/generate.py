@@ -10,6 +10,7 @@ from math import prod
 from random import Random
 from typing import Final, NamedTuple
 
+from campaign.baselines import with_baseline
 from campaign.schedule import (
     GATES,
     OWN_GATES,
@@ -24,7 +25,7 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from campaign.single import LOST_RESPONSES, SAFE_TO_RETRY, single, with_inputs
+from campaign.single import LOST_RESPONSES, SAFE_TO_RETRY, single
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SCHEDULES, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 
@@ -37,8 +38,6 @@ SHAPES: Final = ((2, 2), (2, 2), (2, 1), (1, 2), (1, 3), (1, 5))  # personas and
 STEP_GATES: Final = ("default", "thresholds", "targets", "pass_rate", "forbidden")  # that thresholds can be added to
 NAMES: Final = ("booking", "refunds · slow line", "Überweisung", "leg 4", '"quoted" | <b>')
 STRICT: Final = "strict"  # at most one leg has this gate
-LOUD_SET: Final = "allFail1"  # all of its simulations fail, one after another
-LASTING: Final = {"iteration_count": "3", "concurrency": "1"}  # of a run that goes on for long
 FILES: Final = ("evals/gate.json", "coval-gate.yml")  # JSON is YAML, too
 # A base
 AGENTS: Final = (PREVIEW_ID, SLOW_PREVIEW_ID)  # that are tested
@@ -83,17 +82,11 @@ def seeds_of(dimensions: Sequence[str], first: int, number: int) -> list[int]:
 
 def _is_plain(schedule: Schedule) -> bool:
     """Return whether no step compares its run with earlier ones."""
-    return not (schedule.fate or any(step.branch for step in schedule.steps))
+    return not any(step.branch for step in schedule.steps)
 
 
 def _repeats(schedule: Schedule) -> bool:
     return any(step.repetitions for step in schedule.steps)
-
-
-def _with_each(schedule: Schedule, inputs: Callable[[Step], dict[str, str]]) -> Schedule:
-    """Return the schedule with more inputs for each step."""
-    steps = (replace(step, inputs=with_inputs(step.inputs, **inputs(step))) for step in schedule.steps)
-    return replace(schedule, steps=tuple(steps))
 
 
 def _limits(rng: Random, share: float, late_share: float) -> Callable[[Step], dict[str, str]]:
@@ -114,21 +107,19 @@ def _fits_legs(schedule: Schedule) -> bool:
 def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
     """Let the steps have two to five legs.
 
-    Some have their legs in a file, launch them in turns, give up runs, limit their simulations, or are green although a
-    run is not over in time.
+    Some have their legs in a file, launch them in turns, limit their simulations, or are green although a run is not
+    over in time.
     """
     has_file = schedule.gate in STEP_GATES and (schedule.workflow == "launch-wait" or rng.random() < 0.5)
-    aborts, has_turns = rng.random() < 0.25, rng.random() < 0.25
-    personas, test_sets = rng.choice([shape for shape in SHAPES if shape[1] > 1] if aborts else SHAPES)
+    personas, test_sets = rng.choice(SHAPES)
     others = rng.sample([name for name in TEST_SETS if name != schedule.test_set], test_sets - 1)
-    others = [LOUD_SET, *others[1:]] if aborts and schedule.test_set != LOUD_SET else others
     ids = {"persona_id": ", ".join(PERSONAS[:personas]), "test_set_id": ", ".join([schedule.test_set, *others])}
     limits = _limits(rng, 0.25, 0.3)
     # The simulated network sends one request after another, so responses are quick.
-    schedule = replace(_with_each(schedule, lambda step: ids | limits(step)), foreign_run="", latency=0.02)
+    schedule = schedule.each(lambda step: step.having(**ids, **limits(step)))
+    schedule = replace(schedule, foreign_run="", latency=0.02)
     schedule = _with_file(schedule, rng, PERSONAS, (schedule.test_set, *others)) if has_file else schedule
-    schedule = _with_aborts(schedule, rng) if aborts else schedule
-    return _with_turns(schedule, rng) if has_turns else schedule
+    return _with_turns(schedule, rng) if rng.random() < 0.3 else schedule
 
 
 def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
@@ -141,8 +132,7 @@ def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
     rng.shuffle(drawn)
     legs = tuple(ListedLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
     inputs = {"config_path": rng.choice(FILES), "persona_id": "", "test_set_id": ""}
-    schedule = _with_each(schedule, lambda _: inputs)
-    return replace(schedule, steps=tuple(replace(step, listed=legs) for step in schedule.steps))
+    return schedule.each(lambda step: replace(step.having(**inputs), listed=legs))
 
 
 def _with_turns(schedule: Schedule, rng: Random) -> Schedule:
@@ -150,16 +140,7 @@ def _with_turns(schedule: Schedule, rng: Random) -> Schedule:
     # Faults aside, there is time for all of them.
     time = {} if schedule.severity == "rough" else {"max_wait_time": "7200"}
     turns = {"max_parallel_runs": rng.choice("112")} | time
-    return _with_each(schedule, lambda step: turns if step.mode == "run" else {})
-
-
-def _with_aborts(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps give up runs whose simulations fail; half of the steps are not disturbed, and their runs last."""
-    schedule = _with_each(schedule, lambda _: {"abort_after_failures": rng.choice("234")})
-    if rng.random() < 0.5:
-        return schedule
-    calm = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
-    return _with_each(replace(schedule, steps=calm, faults=(), outages=()), lambda _: LASTING)
+    return schedule.each(lambda step: step.having(**turns) if step.mode == "run" else step)
 
 
 # A base agent beside each leg
@@ -187,13 +168,13 @@ def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
     # One after another, legs may take longer than a step without faults has.
     turns = {"max_parallel_runs": rng.choice("12")} if is_rough and rng.random() < 0.2 else {}
 
-    def inputs(step: Step) -> dict[str, str]:
-        thresholds = "\n".join(filter(None, (step.given.get("thresholds"), OF_BASE)))
+    def changed(step: Step) -> Step:
+        thresholds = "\n".join(filter(None, (step.inputs.get("thresholds"), OF_BASE)))
         compared = {"thresholds": thresholds} if step.mode != "launch" else {}
-        return ids | limits(step) | compared | (turns if step.mode == "run" else {})
+        return step.having(**ids, **limits(step), **compared, **(turns if step.mode == "run" else {}))
 
-    schedule = _without(schedule, "mutation_ids")  # no base beside mutations
-    schedule = replace(_with_each(schedule, inputs), foreign_run="", latency=0.02)
+    schedule = schedule.each(lambda step: step.without("mutation_ids"))  # no base beside mutations
+    schedule = replace(schedule.each(changed), foreign_run="", latency=0.02)
     if rng.random() < 0.25:
         schedule = replace(schedule, base_test_set=rng.choice((*BASE_SETS, *ENDLESS_SETS) if is_rough else BASE_SETS))
     schedule = _with_pushes(schedule, rng)
@@ -205,21 +186,12 @@ def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
         rough = replace(schedule, severity="rough")
         schedule = _with_fault(rough, "POST", "/runs", number, number, rng.choice(LAUNCHES))
     if schedule.severity == "rough" and rng.random() < 0.35:
-        return _with_late_base(_with_left_leg(schedule, rng), rng)
+        return _with_left_leg(schedule, rng)
     return _with_clock_ahead(schedule, rng)
 
 
-def _without(schedule: Schedule, *names: str) -> Schedule:
-    """Return the schedule without some inputs."""
-    steps = (
-        replace(step, inputs=tuple(pair for pair in step.inputs if pair[0] not in names)) for step in schedule.steps
-    )
-    return replace(schedule, steps=tuple(steps))
-
-
 def _with_fault(schedule: Schedule, method: str, path: str, first: int, last: int, action: str) -> Schedule:
-    fault = Fault(method=method, path=path, first=first, last=last, action=action)
-    return replace(schedule, faults=(fault, *schedule.faults))
+    return replace(schedule, faults=(Fault(method, path, first, last, action), *schedule.faults))
 
 
 def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
@@ -227,11 +199,9 @@ def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
     if schedule.severity != "rough" or rng.random() > 0.1:
         return schedule
     hidden = replace(schedule.quirks, list_identity="neither", run_identity=rng.choice(("both", "tags", "metadata")))
-    calm = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
-    skew = rng.choice((-119.0, -121.0, -3600.0))
-    schedule = replace(schedule, steps=calm, faults=(), quirks=hidden, skew=skew, outages=())
-    lost = _with_fault(schedule, "POST", "/runs", 1, 1, rng.choice(LOST_RESPONSES))
-    return _with_each(lost, lambda _: {"max_wait_time": "600"})
+    skew, lost = rng.choice((-119.0, -121.0, -3600.0)), Fault("POST", "/runs", 1, 1, rng.choice(LOST_RESPONSES))
+    schedule = schedule.each(lambda step: step.calm().having(max_wait_time="600"))
+    return replace(schedule, faults=(lost,), quirks=hidden, skew=skew, outages=())
 
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
@@ -239,8 +209,7 @@ def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
     if rng.random() < 0.6:
         return schedule
     more = {"baseline": f"tag:{STABLE}"} if rng.random() < 0.5 else {}
-    pushed = tuple(replace(step, event="push", branch=BRANCH) for step in schedule.steps)
-    return _with_each(replace(schedule, steps=pushed), lambda _: more)
+    return schedule.each(lambda step: replace(step.having(**more), event="push", branch=BRANCH))
 
 
 def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
@@ -258,27 +227,15 @@ def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
     signal = Signal(kill=rng.random() < 0.3, at=round(rng.uniform(15, 90), 3))
     base_test_set = rng.choice(("", "", *ENDLESS_SETS))
     faults = schedule.faults if rng.random() < 0.5 else ()
-    steps = (replace(first, signal=signal), *others)
-    schedule = _without(replace(schedule, steps=steps, faults=faults, base_test_set=base_test_set), "max_simulations")
-    schedule = _without(schedule, "max_parallel_runs")
-    return _with_each(schedule, lambda step: test_sets | (patient if step is schedule.steps[0] else {}))
+    steps = (replace(first, signal=signal).having(**patient), *others)
+    schedule = replace(schedule, steps=steps, faults=faults, base_test_set=base_test_set)
+    return schedule.each(lambda step: step.without("max_simulations", "max_parallel_runs").having(**test_sets))
 
 
-def _with_late_base(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the response to a base's launch come about when its legs have waited in the queue for too long."""
-    given = schedule.steps[0].given
-    if "max_queue_time" not in given or rng.random() > 0.3:
-        return schedule
-    number = prod(len(given[name].split(", ")) for name in ("agent_id", "persona_id", "test_set_id")) + 1
-    delay = float(given["max_queue_time"]) + rng.choice((-1.5, 0.0, 1.0, 30.0))
-    calm = [replace(step, signal=None) if rng.random() < 0.5 else step for step in schedule.steps]
-    return _with_fault(replace(schedule, steps=tuple(calm)), "POST", "/runs", number, number, f"slow {delay:g}")
+# Earlier runs of a baseline, or the newest run of a source
 
 
-# The newest run of a source
-
-
-def _fits_newest(schedule: Schedule) -> bool:
+def _fits_earlier(schedule: Schedule) -> bool:
     return schedule.workflow == "run" and _is_plain(schedule) and not _repeats(schedule) and schedule.gate in GATES
 
 
@@ -289,12 +246,12 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
     launched runs of several personas and test sets at once.
     """
     (step,) = schedule.steps
-    shared = with_inputs(step.inputs, tags=f"{TAG},smoke", supersede="false")
+    step = step.having(tags=f"{TAG},smoke", supersede="false")
     personas = (*PERSONAS[:1] * rng.choice((1, 1, 2)), *PERSONAS[1:] * (rng.random() < 0.3))
     launches = tuple(
         Step(
             mode="launch",
-            inputs=with_inputs(shared, persona_id=persona),
+            inputs=step.inputs | {"persona_id": persona},
             branch=BRANCH,
             workflow_run=f"10000000{number}",
             pause=rng.choice((5.0, 50.0)),
@@ -306,8 +263,8 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
     ids = {"persona_id": PERSONAS[0]}
     if of_schedule:
         ids = {name: rng.choice(NIGHTLY.template[f"{name}s"]) for name in ("persona_id", "agent_id")}
-    inputs = with_inputs(shared, **ids, run_id=source)
-    wait = replace(step, mode="wait", inputs=inputs, branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
+    step = step.having(**ids, run_id=source)
+    wait = replace(step, mode="wait", branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
     schedule = replace(schedule, workflow="newest", steps=(*launches, wait), foreign_run="")
     return _with_nights(schedule, rng) if of_schedule else schedule
 
@@ -315,7 +272,7 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
 def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
     """Let Coval's own schedule launch its runs, once or twice, or never; one may come when a step looks for them."""
     times = sorted(rng.choice((0.0, 2.0, 30.0, 70.0)) for _ in range(rng.choice((0, 1, 1, 2))))
-    nights = tuple(Event(kind="run schedule", at=at) for at in times)
+    nights = tuple(Event("run schedule", at) for at in times)
     test_set = rng.choice(NIGHTLY.template["test_set_ids"])
     return replace(schedule, test_set=test_set, events=(*schedule.events, *nights))
 
@@ -332,10 +289,10 @@ def _attached(schedule: Schedule, rng: Random) -> Schedule:
 
     The sandbox holds all conversations, so that only the tag shows whether a process answered them.
     """
-    schedule = _with_each(_without(schedule, "mutation_ids"), lambda _: {"resume": "true"})
+    schedule = schedule.each(lambda step: step.without("mutation_ids").having(resume="true"))
     launch, wait = (replace(step, pause=rng.choice((1.0, 2.0, 30.0))) for step in schedule.steps)
     if rng.random() < 0.7:
-        launch = replace(launch, signal=None, file_fault=None)
+        launch = launch.calm()
     if rng.random() < 0.2:
         wait = replace(wait, signal=Signal(kill=rng.random() < 0.4, at=round(rng.uniform(0, 150), 3)))
         schedule = replace(schedule, severity="rough")
@@ -343,23 +300,14 @@ def _attached(schedule: Schedule, rng: Random) -> Schedule:
         schedule = replace(schedule, faults=(), outages=(), quirks=Quirks())
     late = None if rng.random() < 0.3 else rng.choice((0.5, 8.0, 20.0, 20.0, 60.0))
     process = Process(late, waits=rng.random() < 0.4)
-    schedule = replace(schedule, workflow="attach", steps=(launch, wait), foreign_run="", process=process)
-    return schedule if rng.random() > 0.1 else _unnoted(schedule)
-
-
-def _unnoted(schedule: Schedule) -> Schedule:
-    """Let nothing but the agent's type show that a process has to answer, and both steps read it in vain at first."""
-    calm = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
-    quirks = replace(schedule.quirks, agent_metrics="shown")
-    process = Process(None, waits=bool(schedule.process and schedule.process.waits))
-    schedule = replace(schedule, severity="mild", steps=calm, outages=(), events=(), quirks=quirks, process=process)
-    return _with_fault(replace(schedule, faults=()), "GET", "/agents/*", 1, 2, "503")
+    return replace(schedule, workflow="attach", steps=(launch, wait), foreign_run="", process=process)
 
 
 DIMENSIONS: Final = {
-    SINGLE: Dimension(50, lambda _: True, lambda schedule, _: schedule),
-    "legs": Dimension(15, _fits_legs, _several_legs),
-    "base": Dimension(15, _fits_base, _beside_base),
-    "newest": Dimension(8, _fits_newest, _newest),
-    "attach": Dimension(12, _fits_attach, _attached),
+    SINGLE: Dimension(40, lambda _: True, lambda schedule, _: schedule),
+    "legs": Dimension(14, _fits_legs, _several_legs),
+    "base": Dimension(14, _fits_base, _beside_base),
+    "baseline": Dimension(14, _fits_earlier, with_baseline),
+    "newest": Dimension(8, _fits_earlier, _newest),
+    "attach": Dimension(10, _fits_attach, _attached),
 }

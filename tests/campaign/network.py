@@ -1,4 +1,4 @@
-"""The simulated network: passes what `requests` sends straight to the sandbox and applies the schedule's faults.
+"""The simulated network: passes what `requests` sends straight to Coval or GitHub and applies the schedule's faults.
 
 It is a transport adapter for `requests`, the last layer of Python above the sockets. Everything above it is real: the
 session, the headers, the worker thread, reading of the body, and the errors of requests and urllib3.
@@ -6,13 +6,13 @@ session, the headers, the worker thread, reading of the body, and the errors of 
 
 import http.client
 import io
-import json
 import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,12 +22,10 @@ from requests.adapters import HTTPAdapter
 
 from campaign.clock import SimulatedClock
 from campaign.schedule import CONNECTION_FAULTS, ECHO, REFUSED, UNRESOLVED, Fault, Outage
-from coval_gate.base.transport import HttpSession
 from coval_sandbox.faults import Action, parse_fault
-from coval_sandbox.http import BASE, Api, Reply
+from coval_sandbox.http import BASE, Reply, as_json
 from coval_sandbox.problems import Problem, code_for
 from coval_sandbox.server import HTML, LATE
-from coval_sandbox.world import World
 from leaks import DISGUISES
 from support import KEY
 
@@ -64,8 +62,9 @@ class SentRequest:
 
 @dataclass
 class Connection:
-    """One process's connection to Coval, and the requests that it sent."""
+    """One process's connection to a host, and the requests that it sent."""
 
+    url: str
     requests: list[SentRequest] = field(default_factory=list)
     triggers: dict[tuple[str, str, int], Any] = field(default_factory=dict)
     closed: bool = False  # the process has ended: further requests fail
@@ -84,39 +83,25 @@ class _PendingRequest:
     error: Exception | None = None
 
 
-class _Adapter(HTTPAdapter):
-    """Send requests through the simulated network instead of a socket."""
+class Host(HTTPAdapter):
+    """A host on the network, with one port for each process, and the requests that processes send to it.
 
-    def __init__(self, send: Callable[[HTTPAdapter, requests.PreparedRequest, Any], requests.Response]) -> None:
-        super().__init__()
-        self._send = send
-
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,  # noqa: ARG002
-        timeout: Any = None,
-        verify: Any = True,  # noqa: ARG002
-        cert: Any = None,  # noqa: ARG002
-        proxies: Any = None,  # noqa: ARG002
-    ) -> requests.Response:
-        return self._send(self, request, timeout)
-
-
-class Network:
-    """The route to Coval: a host on the loopback interface, with one port for each process."""
+    `address` is on the loopback interface. `answer` lets a request, with its headers, take effect.
+    """
 
     def __init__(
         self,
-        world: World,
+        address: str,
+        answer: Callable[[SentRequest, dict[str, str]], Reply],
         clock: SimulatedClock,
         *,
         faults: Sequence[Fault] = (),
         outages: Sequence[Outage] = (),
         latency: float,
     ) -> None:
-        self._world = world
-        self._api = Api(world)
+        super().__init__()
+        self.address = address
+        self._answer = answer
         self._clock = clock
         self._faults = [(fault, _parse_action(fault.action)) for fault in faults]
         self._outages = [(outage, _parse_action(outage.action)) for outage in outages]
@@ -124,30 +109,23 @@ class Network:
         self._latency = latency
         self._pending: list[_PendingRequest] = []
         self.fault_count = 0
-        self.connections: list[Connection] = []
-        self.before_launch: list[Any] = []  # called once, when the first launch reaches Coval
+        self._connections: list[Connection] = []
 
-    def connect(self) -> tuple[Connection, str]:
-        """Return a connection for one process, and the API's URL on it."""
-        self.connections.append(Connection())
-        return self.connections[-1], f"http://127.0.0.1:{len(self.connections)}{BASE}"
+    def connect(self) -> Connection:
+        """Return a connection for one process."""
+        self._connections.append(Connection(f"http://{self.address}:{len(self._connections) + 1}"))
+        return self._connections[-1]
 
-    def new_session(self) -> requests.Session:
-        """Return a session that sends all requests through this network."""
-        session = HttpSession()
-        session.mount("http://", _Adapter(self._send))
-        return session
+    def disconnect(self) -> None:
+        """Close the last connection: its pending requests may still take effect, but get no response."""
+        with self._clock.lock:
+            self._connections[-1].closed = True
+            for pending in self._pending:
+                if pending.connection.closed:
+                    self._finish(pending, _reset())
 
-    def disconnect(self, connection: Connection | None = None) -> None:
-        """Close one connection or all: their pending requests may still take effect, but get no response."""
-        for target in self.connections if connection is None else [connection]:
-            target.closed = True
-        for pending in self._pending:
-            if pending.connection.closed:
-                self._finish(pending, _connection_error(ConnectionResetError(104, "Connection reset by peer")))
-
-    def _send(self, adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
-        pending = self._start(request, timeout[1])
+    def send(self, request: requests.PreparedRequest, *_: Any, **settings: Any) -> requests.Response:
+        pending = self._start(request, settings["timeout"][1])
         self._clock.wait_for_response(pending.done)
         if pending.error:
             raise pending.error
@@ -161,17 +139,17 @@ class Network:
             preload_content=False,
             request_method=request.method,
         )
-        return adapter.build_response(request, raw)
+        return self.build_response(request, raw)
 
     def _start(self, request: requests.PreparedRequest, limit: float) -> _PendingRequest:
         parts = urlsplit(request.url or "")
-        assert parts.hostname == "127.0.0.1", f"a request to {parts.hostname}"
+        assert parts.hostname == self.address, f"a request to {parts.hostname}"
         path, method = str(parts.path).removeprefix(BASE), request.method or ""
         body = request.body or b""
         with self._clock.lock:
-            connection = self.connections[(parts.port or 0) - 1]
+            connection = self._connections[(parts.port or 0) - 1]
             if connection.closed:
-                raise _connection_error(ConnectionResetError(104, "Connection reset by peer"))
+                raise _reset()
             sent = SentRequest(
                 len(connection.requests) + 1,
                 method,
@@ -217,26 +195,19 @@ class Network:
         effect_time = begin + EFFECT * self._latency + (extra if action and action.kind == LATE else 0.0)
         if action is None or action.takes_effect:
             clock.at(effect_time, lambda: self._apply(pending, headers))
+        closed = http.client.RemoteDisconnected("Remote end closed connection without response")
         if action is not None and action.kind == "hang" and extra < limit:
-            clock.at(response_time, lambda: self._finish(pending, _connection_error(_remote_disconnected())))
+            clock.at(response_time, lambda: self._finish(pending, _connection_error(closed)))
         elif response_time - begin > limit:
             clock.at(begin + limit, lambda: self._finish(pending, requests.ReadTimeout(_TIMED_OUT)))
         else:
             clock.at(response_time, lambda: self._respond(pending, action))
 
     def _apply(self, pending: _PendingRequest, headers: dict[str, str]) -> None:
-        """Let the request take effect in the sandbox."""
-        request = pending.request
-        if request.method == "POST":
-            for callback in self.before_launch:
-                callback(request)
-            self.before_launch.clear()
-        before = len(self._world.runs)
-        pending.response = self._api.answer(request.method, BASE + request.path, request.query, headers, request.body)
-        pending.headers["date"] = pending.response.headers["date"]
-        request.took_effect = pending.response.status == 200
-        if request.method == "POST" and len(self._world.runs) > before:
-            request.launched_run = self._world.runs[-1].run_id
+        """Let the request take effect."""
+        pending.response = self._answer(pending.request, headers)
+        pending.headers |= pending.response.headers
+        pending.request.took_effect = pending.response.status == HTTPStatus.OK
 
     def _respond(self, pending: _PendingRequest, action: Action | None) -> None:
         if pending.done.is_set():
@@ -251,7 +222,7 @@ class Network:
                 key = DISGUISES[action.text](KEY) if action.kind == "echo" else ""
                 message = f"The key {key} will not do" if key else "A scripted fault"
                 problem = Problem(action.status, code_for(action.status), message)
-                pending.response = _json(action.status, problem.body)
+                pending.response = as_json(action.status, problem.body)
                 if action.retry_after is not None:
                     pending.headers["retry-after"] = action.retry_after
             case "html":
@@ -261,7 +232,7 @@ class Network:
                 pending.headers["location"] = action.text
                 pending.response = Reply(action.status, b"")
             case "reset":
-                pending.error = _connection_error(ConnectionResetError(104, "Connection reset by peer"))
+                pending.error = _reset()
             case "cut":
                 kept = len(reply.body) // 2 if math.isnan(action.amount) else int(action.amount)
                 pending.length = max(len(reply.body), kept + 1)
@@ -312,10 +283,6 @@ def _delay(action: Action | None) -> float:
     return action.amount if action.kind in ("slow", "hang", LATE) else 0.0
 
 
-def _json(status: int, body: object) -> Reply:
-    return Reply(status, json.dumps(body).encode())
-
-
 _POOL: Final[Any] = urllib3.HTTPConnectionPool("127.0.0.1", 1)
 _TIMED_OUT: Final = urllib3.exceptions.ReadTimeoutError(_POOL, "/v1", "Read timed out.")
 
@@ -324,8 +291,8 @@ def _connection_error(error: Exception) -> requests.ConnectionError:
     return requests.ConnectionError(urllib3.exceptions.ProtocolError("Connection aborted.", error))
 
 
-def _remote_disconnected() -> Exception:
-    return http.client.RemoteDisconnected("Remote end closed connection without response")
+def _reset() -> requests.ConnectionError:
+    return _connection_error(ConnectionResetError(104, "Connection reset by peer"))
 
 
 def _unreachable(kind: str) -> requests.ConnectionError:

@@ -1,55 +1,51 @@
 """Promises about what a step tells: it is whole and true on every path, and holds no key."""
 
 import json
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Final
+from itertools import product
+from typing import Final
 
 from campaign.facts import (
-    LAST_REQUESTS,
-    check_name,
+    PAGES,
     has_base,
     has_file_fault,
     knows_events,
     late_is_fine,
     main_result,
     main_results,
-    met_fault,
+    page_name,
     post_result,
-    reported_verdict,
-    status_name,
     step_name,
 )
 from campaign.schedule import ECHO
 from campaign.simulate import History, ProcessResult
 from coval_gate.report.formats.outputs import OUTPUTS
-from coval_sandbox.github_checks import CheckRun
 from coval_sandbox.runner import read_log
 from leaks import holds
 from support import KEY
 
 ANNOTATIONS: Final = ("error", "warning", "notice")
-MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
 RESPONSE_TIME: Final = 30.0  # s for which a step waits for a response before it looks for the run
 GITHUB_RETURNS: Final = 12.0  # s; GitHub has to be back so soon after the beginning of a step that sets the status
-STATES: Final = {
-    "passed": "success",
-    "failed": "failure",
-    "inconclusive": "failure",
-    "skipped": "pending",
-}  # others: error
+# Others: error.
+STATES: Final = {"passed": "success", "failed": "failure", "inconclusive": "failure", "skipped": "pending"}
 CONCLUSIONS: Final = {"passed": "success", "timed_out": "timed_out", "cancelled": "cancelled"}  # others: failure
 SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which a branch can be merged
-LATE_FOR_GITHUB: Final = (
-    "Too late for GitHub"  # nothing was left of the time of the step, whose post step does the rest
-)
+# Nothing was left of the time of the step, whose post step does the rest.
+LATE_FOR_GITHUB: Final = "Too late for GitHub"
+WHOLE: Final = {  # how a report begins and ends
+    "junit_path": (b"<testsuites ", b"</testsuites>"),
+    "json_path": (b"{", b"}"),
+    "html_path": (b"<!DOCTYPE html>", b"</html>"),
+    "digest_path": (b"# Coval evaluation: ", b""),
+}
 
 
 def outputs_are_complete(history: History) -> Iterator[str]:
-    """Outputs, summary and reports exist and are well-formed; the exit code matches the verdict."""
+    """Outputs, summary and reports exist and are whole; the exit code matches the verdict."""
     for result in main_results(history):
         who, file_fault = step_name(result), result.step.file_fault
         try:
@@ -73,9 +69,9 @@ def outputs_are_complete(history: History) -> Iterator[str]:
 
 
 def annotations_tell_once(history: History) -> Iterator[str]:
-    """A failing step has one error, others have none; no annotation repeats it, and GitHub drops none."""
+    """A failing step has one error, others have none; no annotation repeats it."""
     for result in main_results(history):
-        if result.killed is not None or result.step.given.get("annotations") == "false":
+        if result.killed is not None or result.step.inputs.get("annotations") == "false":
             continue
         annotations = [command for command in read_log(result.log) if command.name in ANNOTATIONS]
         errors = [annotation for annotation in annotations if annotation.name == "error"]
@@ -88,9 +84,6 @@ def annotations_tell_once(history: History) -> Iterator[str]:
             if annotation not in errors and lines & {*annotation.data.split("\n")}
         ]:
             yield f"{step_name(result)} repeats its error in {repeated[0][:80]}"
-        for level in ANNOTATIONS:
-            if (count := sum(annotation.name == level for annotation in annotations)) > MOST_ANNOTATIONS:
-                yield f"{step_name(result)} has {count} annotations of the level {level}"
 
 
 def api_key_does_not_leak(history: History) -> Iterator[str]:
@@ -112,115 +105,75 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
         yield "the API key is in a check run"
 
 
-def status_is_final(history: History) -> Iterator[str]:
-    """A commit status ends with the step's verdict, and is a success for no other step than one that passed."""
-    for result in main_results(history):
-        name = status_name(result)
-        if not name or result.step.mode == "cancel":
+def pages_are_final(history: History) -> Iterator[str]:
+    """A commit status and a check run end with the step's verdict, and are green for no step but one that passed."""
+    for result, page in product(main_results(history), PAGES):
+        users, states = users_of(history, result, page), _states(history, result, page)
+        if not users or result.step.mode == "cancel":
             continue
-        states = [status["state"] for status in history.statuses if status["context"] == name]
-        state = states[-1] if states else ""
-        users = [main_result for main_result in main_results(history) if status_name(main_result) == name]
         # Without its output file, a step reports its verdict in the log.
         readable = not any(has_file_fault(user, "output") for user in users)
-        if state == "success" and readable and not any(_lets_pass(user) for user in users):
-            yield f"{step_name(result)} did not pass, but its commit status is {state}"
+        # A later status replaces an earlier one; the check run of any launch may let a branch be merged.
+        greens = {*states} & {*SATISFYING} if page == "check_run" else {*states[-1:]} & {"success"}
+        if greens and readable and not any(_lets_pass(user) for user in users):
+            yield f"{step_name(result)} did not pass, but its {page} is {greens}"
         if result is not users[-1] or result.step.mode == "launch" or not could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
         # A killed step has reported its verdict everywhere or nowhere.
-        expected = "success" if _lets_pass(result) else STATES.get(reported_verdict(result), "error")
-        if state != expected:
-            yield f"{step_name(result)} has the verdict {reported_verdict(result)!r}, but the commit status {state!r}"
-
-
-def check_run_is_final(history: History) -> Iterator[str]:
-    """A check run ends with the step's verdict, and satisfies a branch only after a step that passed."""
-    for result in main_results(history):
-        users, check_runs = users_of_check_run(history, result), check_runs_of(history, result)
-        if not users or result.step.mode == "cancel":
-            continue
-        readable = not any(has_file_fault(user, "output") for user in users)
-        satisfies = any(check_run.conclusion in SATISFYING for check_run in check_runs)
-        if satisfies and readable and not any(_lets_pass(user) for user in users):
-            yield f"{step_name(result)} did not pass, but its check run would let a branch be merged"
-        if result is not users[-1] or result.step.mode == "launch" or not could_set_status(history, result):
-            continue
-        if any(user.killed is not None for user in users[:-1]):
-            continue  # the post step of the killed one comes last, and reports it
-        is_late = _lets_pass(result) and reported_verdict(result) == "timed_out"
-        expected = "neutral" if is_late else CONCLUSIONS.get(reported_verdict(result), "failure")
-        last = check_runs[-1].conclusion if check_runs else None
-        if last != expected:
-            yield f"{step_name(result)} has the verdict {reported_verdict(result)!r}, but its check run {last!r}"
+        verdict = result.reported
+        if page == "commit_status":
+            expected = "success" if _lets_pass(result) else STATES.get(verdict, "error")
+        else:
+            is_late = _lets_pass(result) and verdict == "timed_out"
+            expected = "neutral" if is_late else CONCLUSIONS.get(verdict, "failure")
+        if states[-1:] != [expected]:
+            yield f"{step_name(result)} has the verdict {verdict!r}, but its {page} is {states[-1:]}"
 
 
 def check_runs_are_completed(history: History) -> Iterator[str]:
     """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
     for check in (check_run for check_run in history.check_runs if check_run.status != "completed"):
-        users = [main_result for main_result in main_results(history) if check_name(main_result) == check.name]
+        users = [user for user in main_results(history) if page_name(user, "check_run") == check.name]
         if not users:
             yield f"no step has the name of the check run {check.name}"
             continue
-        concerned = [user for user in users if check.external_id in (user.run_id, user.given_run)] or users
+        concerned = [user for user in users if check.external_id in (user.run_id, *user.given_runs)] or users
         waits = concerned[-1].step.mode == "launch"
         if not waits and all(could_set_status(history, user) for user in users):
             yield f"the check run {check.name} of {check.external_id or 'no run'} is left in progress"
 
 
-def one_check_run_per_launch(history: History) -> Iterator[str]:
-    """A step makes at most one check run, and a step that waits makes none if the launch made one."""
-    for result in main_results(history):
-        users, check_runs = users_of_check_run(history, result), check_runs_of(history, result)
-        if not users or result is not users[-1]:
-            continue
-        if any(has_file_fault(user, "state") for user in users):
-            continue  # the post step knows no verdict, so it may show an error beside the completed one
-        launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
-        hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
-        most = 1 if hands_over and result.step.mode == "wait" else len(users)
-        if len(check_runs) > most:
-            yield f"{step_name(result)} and those before it made {len(check_runs)} check runs of one name"
-
-
 def post_step_is_quiet(history: History) -> Iterator[str]:
-    """The post step never fails the job, and sends no requests if the main step left nothing to do.
-
-    A step in mode launch that repeated a lost launch leaves the check for a second run to it, and a failed step the
-    mark of its run, if Coval did not take it in time.
-    """
+    """The post step never fails the job, and sends no requests after a step that passed."""
     for result in (process for process in history.results if process.is_post):
         main = main_result(history, result)
         if result.exit_code not in (0, None):
             yield f"{step_name(result)} failed"
-        concluded = main.killed is None and main.interrupted is None and main.verdict in ("passed", "failed", "skipped")
-        concluded = concluded and not _may_have_left_repetition(history, main)
-        launches = [request for request in main.requests if request.method == "POST" and request.path == "/runs"]
-        repeated = len(launches) > 1 and not all(launch.answered for launch in launches)
-        launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
-        marked = {request.path for request in main.requests if request.method == "PATCH" and request.answered}
-        failed = main.run_ids if main.verdict == "failed" else ()
-        owed = {f"/runs/{run_id}" for run_id in failed} - marked
-        asked = [request for request in result.requests if request.path not in owed]
-        if asked and (concluded or launched) and not has_file_fault(main, "state"):
+        ended = main.killed is None and main.interrupted is None and not has_file_fault(main, "state")
+        if result.requests and ended and main.verdict in ("passed", "skipped"):
             yield f"{step_name(result)} called Coval, but the main step had left nothing to do"
 
 
 def _lets_pass(result: ProcessResult) -> bool:
     """Return whether a step is green: it passed, or nothing had failed by its limit, and it passes then."""
-    verdict = reported_verdict(result)
+    verdict = result.reported
     return verdict == "passed" or (verdict in late_is_fine(result.step) and result.exit_code != 1)
 
 
-def users_of_check_run(history: History, result: ProcessResult) -> list[ProcessResult]:
-    """Return the steps that have a check run of that name, in their order; none if the step has no check run."""
-    name = check_name(result)
-    return [main_result for main_result in main_results(history) if check_name(main_result) == name] if name else []
+def users_of(history: History, result: ProcessResult, page: str) -> list[ProcessResult]:
+    """Return the steps that have a page of that name, in their order; none if the step has none."""
+    name = page_name(result, page)
+    return [user for user in main_results(history) if page_name(user, page) == name] if name else []
 
 
-def check_runs_of(history: History, result: ProcessResult) -> list[CheckRun]:
-    return [check_run for check_run in history.check_runs if check_run.name == check_name(result)]
+def _states(history: History, result: ProcessResult, page: str) -> list[str | None]:
+    """Return the states of a step's commit status, or the conclusions of its check runs, in their order."""
+    name = page_name(result, page)
+    if page == "commit_status":
+        return [status["state"] for status in history.statuses if status["context"] == name]
+    return [check_run.conclusion for check_run in history.check_runs if check_run.name == name]
 
 
 def could_set_status(history: History, main: ProcessResult) -> bool:
@@ -237,26 +190,11 @@ def could_set_status(history: History, main: ProcessResult) -> bool:
     began = "legs" in main.files["state"].decode(errors="replace")
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the step reads the commit from the run.
-    knows_commit = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
-    knows_commit &= main.step.event == "pull_request" or main.step.mode != "wait" or _has_seen_runs(main)
+    shown = [sent for sent in main.requests if sent.answered and sent.status == HTTPStatus.OK]
+    has_seen = main.step.event == "pull_request" or any(sent.path.startswith("/runs") for sent in shown)
+    knows_commit = main.step.mode != "wait" or (bool(main.given_runs) and has_seen)
     files = any(has_file_fault(main, file) for file in ("state", "output"))
     return began and knows_commit and knows_events(history) and not (down or ended_early or files)
-
-
-def _has_seen_runs(result: ProcessResult) -> bool:
-    """Return whether Coval has shown the step a run, or a list of runs."""
-    shown = (request for request in result.requests if request.answered and request.status == HTTPStatus.OK)
-    return any(request.path.startswith("/runs") for request in shown)
-
-
-def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
-    """Return whether a repetition may have been unfinished when the step ended: its first run decides then."""
-    if not main.step.repetitions or main.verdict != "failed":
-        return False
-    lost = any(request.method == "POST" and not request.answered for request in main.requests)
-    own = [history.runs[run_id] for run_id in {*main.launched_runs, *main.run_ids} if run_id in history.runs]
-    ended = all(record.finished(history.coval_time(main.ended)) for record in own)
-    return lost or not ended or met_fault(main.requests[-LAST_REQUESTS:])
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
@@ -287,13 +225,6 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
         yield f"exits with {result.exit_code} and the verdict {verdict!r}"
     if not outputs["reason"]:
         yield "gives no reason"
-    for name in ("failed_simulations", "failed_criteria", "metric_failures", "metrics"):
-        if outputs[name]:
-            try:
-                json.loads(outputs[name])
-            except ValueError:
-                yield f"has malformed JSON in {name}: {outputs[name][:80]}"
-                return
     missed = {entry["verdict"] for entry in json.loads(outputs["failed_criteria"] or "[]")}
     if (verdict == "passed" and outputs["failed_criteria"] != "[]") or (
         status == "COMPLETED_WITH_FAILURES" and not missed & {"failed", "inconclusive"}
@@ -302,37 +233,14 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
 
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
-    """The summary, the JUnit, JSON and HTML reports and the digest exist and are well-formed."""
-    inputs, file_fault = result.step.given, result.step.file_fault
+    """The summary, the JUnit, JSON and HTML reports and the digest exist and are whole."""
+    inputs, file_fault = result.step.inputs, result.step.file_fault
     expected = inputs.get("summary") != "false" and not (file_fault and file_fault.file == "summary")
     if expected and not result.files["summary.md"].startswith(b"### "):
         yield "has no summary"
-    readers: dict[str, Callable[[Any], object]] = {
-        "junit_path": ET.fromstring,
-        "json_path": json.loads,
-        "html_path": _whole_page,
-        "digest_path": _read_digest,
-    }
-    for name, parse in readers.items():
+    for name, (begin, end) in WHOLE.items():
         path = inputs.get(name, "")
         if path and result.verdict and (outputs[name] or not file_fault):
-            try:
-                _parse(parse, result.files[f"workspace/{path}"])
-            except (KeyError, ValueError, ET.ParseError) as error:
-                yield f"has no well-formed {path}: {error!r}"
-
-
-def _read_digest(content: bytes) -> None:
-    """Raise ValueError unless `content` is a digest within its limit."""
-    if not content.decode().startswith("# Coval evaluation: ") or len(content) > 16 * 1024:
-        raise ValueError(content[:80])
-
-
-def _whole_page(content: bytes) -> None:
-    """Raise ValueError unless the content is a whole HTML page."""
-    if not (content.startswith(b"<!DOCTYPE html>") and content.endswith(b"</html>\n")):
-        raise ValueError("the page is not whole")
-
-
-def _parse(parse: Callable[[Any], object], content: bytes) -> None:
-    parse(content)
+            content = result.files.get(f"workspace/{path}", b"").strip()
+            if not (content.startswith(begin) and content.endswith(end)):
+                yield f"has no whole {path}: {content[:80]!r}"

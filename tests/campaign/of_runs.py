@@ -1,14 +1,13 @@
 """Promises about runs: each is launched once, and none is left, doubled, or cancelled without a reason."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
-from itertools import pairwise
 from typing import Final
 
 from campaign.facts import (
     LAST_REQUESTS,
-    TRANSIENT,
+    NOT_ANSWERED,
     UNJUDGED,
     Leg,
     base_of,
@@ -16,10 +15,7 @@ from campaign.facts import (
     earlier_runs,
     has_base,
     has_file_fault,
-    is_about_attach,
     is_ended,
-    is_first_run,
-    is_hopeless,
     knows_events,
     legs_of,
     main_result,
@@ -27,26 +23,20 @@ from campaign.facts import (
     met_fault,
     own_runs,
     polls_of,
-    reported_verdict,
-    status_time,
     step_name,
     trial_of,
     was_over,
     was_prompt,
 )
-from campaign.network import EFFECT, SentRequest
-from campaign.oracle import cannot_recover
-from campaign.schedule import BY_HAND, MISNAMED_GATES, TOO_FEW, UNREADABLE_GATES, Step
+from campaign.network import SentRequest
+from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.plan import RunRecord
 
 END_TIME: Final = 3.0  # s before its end in which a step may look for second runs
 RACE_TIME: Final = 3.0  # s between a poll and the DELETE after it; a run may end in between
-LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
-CHECK_TIME: Final = 7.0  # s for the check of names before the launch
 LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
-ABORT_TIME: Final = 3.0  # s from the second poll that shows a run to give up until it is cancelled, at most
 ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose runs may go on
 
 
@@ -58,43 +48,19 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
     for result in history.results:
         step, may_launch = result.step, not result.is_post and result.step.mode in ("run", "launch")
         launches = [sent for sent in result.requests if sent.launched_run and was_prompt(history, sent)]
-        launched = Counter(_trial(step, history.runs[sent.launched_run]) for sent in launches)
+        # A base's run belongs to all legs that are compared with it.
+        launched = Counter(trial_of(history.runs[sent.launched_run])[: 4 if step.listed else 3] for sent in launches)
         for trial, count in launched.items():
             if count > (1 + step.repetitions if may_launch else 0):
                 yield f"{step_name(result)} launched {count} runs of {trial}"
-        tested = [*own_runs(history, result), *_runs_to_resume_untold(history, result)]
-        bases = {base_of(step, record) for record in tested if record.body["agent_id"] != AGENT_ID}
-        if has_base(step) and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
+        tested = [record for record in own_runs(history, result) if record.body["agent_id"] != AGENT_ID]
+        bases, informed = {base_of(step, record) for record in tested}, not has_file_fault(result, "output")
+        if has_base(step) and informed and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
             yield f"{step_name(result)} launched runs of the base, but none to compare with {alone}"
         if may_launch and not result.launched_runs and result.killed is None:
             resumed = result.run_id and result.run_id in earlier_runs(history, result)
-            informed = not has_file_fault(result, "output")
             if not resumed and informed and result.verdict not in ("error", "cancelled", "skipped"):
                 yield f"{step_name(result)} launched no run, but its verdict is {result.verdict!r}"
-
-
-def _runs_to_resume_untold(history: History, result: ProcessResult) -> list[RunRecord]:
-    """Return the unfinished runs of an earlier attempt that a step may go on with, if its outputs cannot say so."""
-    step, now = result.step, history.coval_time(result.began)
-    if step.attempt < 2 or not step.flag("resume") or not has_file_fault(result, "output"):
-        return []
-    records = [history.runs[run_id] for run_id in earlier_runs(history, result)]
-    return [record for record in records if not is_ended(history, record, now)]
-
-
-def _trial(step: Step, record: RunRecord) -> tuple[str, ...]:
-    """Return what tells the launches of a step apart: a base's run belongs to all legs that are compared with it."""
-    return trial_of(record) if step.listed else trial_of(record)[:3]
-
-
-def no_repetition_in_vain(history: History) -> Iterator[str]:
-    """A step repeats no run that breaks a count, or of which Coval reports an error: the verdict could not change."""
-    for result in main_results(history):
-        for leg in legs_of(history, result) if result.step.repetitions else ():
-            for record, again in pairwise(leg.runs):
-                in_vain = cannot_recover(record, history.schedule.gate, history.schedule.quirks)
-                if in_vain and again.run_id in result.launched_runs:
-                    yield f"{step_name(result)} launched another run, although {record.run_id} cannot be made up for"
 
 
 def rerun_resumes(history: History) -> Iterator[str]:
@@ -102,41 +68,27 @@ def rerun_resumes(history: History) -> Iterator[str]:
     for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
             continue
-        again = _first_of_each(history, result.launched_runs)
-        for trial, first in _first_of_each(history, earlier_runs(history, result)).items():
+        before, now = (
+            {trial_of(history.runs[run_id]): history.runs[run_id] for run_id in reversed(run_ids)}  # the first of each
+            for run_ids in (earlier_runs(history, result), result.launched_runs)
+        )
+        for trial, first in before.items():
             listed = first.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            second = again.get(trial)
+            second = now.get(trial)
             if second and listed and not is_ended(history, first, second.create_time):
                 yield f"{step_name(result)} launched {second.run_id} while {first.run_id} of attempt 1 was unfinished"
 
 
-def _first_of_each(history: History, run_ids: Iterable[str]) -> dict[tuple[str, ...], RunRecord]:
-    """Return the first run of each leg and each base."""
-    first: dict[tuple[str, ...], RunRecord] = {}
-    for record in (history.runs[run_id] for run_id in run_ids):
-        first.setdefault(trial_of(record), record)
-    return first
-
-
 def doomed_step_costs_nothing(history: History) -> Iterator[str]:
     """A step launches nothing if its inputs show that this would be in vain, and asks nothing if they alone show it."""
-    schedule = history.schedule
-    names_are_shown = schedule.severity == "benign" and schedule.quirks.agent_metrics == "shown"
-    names_are_shown &= schedule.latency <= CHECK_TIME / 20
     for result in main_results(history):
         step, sent = result.step, len(result.requests)
-        if sent and schedule.gate in UNREADABLE_GATES and step.mode == "run":
+        if sent and history.schedule.gate in UNREADABLE_GATES and step.mode == "run":
             yield f"{step_name(result)} sent {sent} requests with an unreadable gate"
         if sent and step.accepts and step.event != BY_HAND:
             yield f"{step_name(result)} sent {sent} requests to accept a run, but no person started it"
-        if result.launched_runs and step.given.get("max_simulations") == TOO_FEW:
+        if result.launched_runs and step.inputs.get("max_simulations") == TOO_FEW:
             yield f"{step_name(result)} launched a run, although it is too large"
-        if step.mode != "run" or not names_are_shown or schedule.gate not in MISNAMED_GATES:
-            continue
-        if result.launched_runs:
-            yield f"{step_name(result)} launched a run for a metric or a value that it will not have"
-        if not result.run_id and result.ended - result.began > CHECK_TIME + status_time(result):
-            yield f"{step_name(result)} took {result.ended - result.began:.0f} s to see that a name is wrong"
 
 
 def few_runs_are_under_way(history: History) -> Iterator[str]:
@@ -145,12 +97,12 @@ def few_runs_are_under_way(history: History) -> Iterator[str]:
     Those that it has given up do not count: their legs say so, or the response to their launch was lost.
     """
     for result in main_results(history):
-        most = int(result.step.given.get("max_parallel_runs", "0"))
+        most = int(result.step.inputs.get("max_parallel_runs", "0"))
         if result.step.mode != "run" or not most or has_base(result.step):
             continue
         given_up = {leg.facts["run_id"] for leg in legs_of(history, result) if leg.verdict in ENDLESS}
         unclear = result.killed is not None or result.verdict in UNJUDGED  # its outputs show no leg's own verdict
-        if unclear and (met_fault(result.requests) or "max_queue_time" in result.step.given):
+        if unclear and (met_fault(result.requests) or "max_queue_time" in result.step.inputs):
             continue
         launches = [request for request in result.requests if request.launched_run and request.answered]
         records = [history.runs[request.launched_run] for request in launches]
@@ -185,7 +137,7 @@ def _came_too_late(history: History, result: ProcessResult, record: RunRecord) -
 def _runs_to_end(history: History, result: ProcessResult) -> list[RunRecord]:
     """Return the runs of a step that have to be over: after a signal, all if it may cancel; else, by their verdicts."""
     early = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
-    left = reported_verdict(result) == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
+    left = result.reported == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log)
     if early and not left:
         return own_runs(history, result) if result.step.flag("cancel_on_interrupt") else []
     return [record for record in own_runs(history, result) if _is_done(history, result, record)]
@@ -204,7 +156,7 @@ def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunR
     is_base = has_base(result.step) and record.body["agent_id"] == AGENT_ID
     # After an error, as far as its inputs say so. None will use a run that no process answered.
     is_left = leg.verdict == "error" or (leg.verdict == "timed_out" and not result.step.flag("cancel_on_timeout"))
-    is_left &= not is_about_attach(leg.facts["reason"])
+    is_left &= NOT_ANSWERED not in leg.facts["reason"]
     repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0]
     is_over = is_base and _was_seen_to_end(history, result, leg.runs[0])
     return is_left and not (repeats or is_over)
@@ -216,31 +168,6 @@ def _was_seen_to_end(history: History, result: ProcessResult, record: RunRecord)
     return any(record.finished(history.coval_time(poll.sent_at)) for poll in polls)
 
 
-def hopeless_run_is_given_up(history: History) -> Iterator[str]:
-    """A run that two polls in a row show to be hopeless is cancelled, and its leg fails; no other run is."""
-    for result in main_results(history):
-        if "abort_after_failures" not in result.step.given or result.interrupted is not None:
-            continue
-        for leg in legs_of(history, result) if not met_fault(result.requests) else ():
-            record = next(iter(leg.runs), None)
-            since = _shown_hopeless(history, result, record) if record else None
-            if record is None or since is None:
-                continue
-            cancelled_by = since + ABORT_TIME + history.schedule.quirks.cancel_lag
-            if min(record.end_time, history.coval_time(result.ended)) > cancelled_by:
-                yield f"{step_name(result)}: {leg.name} goes on with a run of which all simulations fail"
-            if record.cancel_time is not None and leg.verdict not in ("failed", "timed_out"):
-                yield f"{step_name(result)}: {leg.name} is {leg.verdict}, but its run was given up"
-
-
-def _shown_hopeless(history: History, result: ProcessResult, record: RunRecord) -> float | None:
-    """Return when the second of two polls in a row has shown that nothing can come of a run, by Coval's clock."""
-    for first, second in pairwise(polls_of(result, record)):
-        if all(_shows_hopeless(history, result, record, poll) for poll in (first, second)):
-            return history.coval_time(second.ended_at)
-    return None
-
-
 def run_belongs_to_step(history: History) -> Iterator[str]:
     """The run_id output names a run that the step launched, or one that it may resume."""
     for result in main_results(history):
@@ -248,31 +175,17 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             continue
         if result.run_id in result.launched_runs:
             continue
-        record = history.runs.get(result.run_id)
+        record, began = history.runs.get(result.run_id), history.coval_time(result.began)
         if record is None:
             yield f"{step_name(result)} names the run {result.run_id}, which does not exist"
         elif result.run_id not in earlier_runs(history, result):
             yield f"{step_name(result)} resumed a run of another workflow"
         elif not result.step.flag("resume") or result.step.attempt < 2:
             yield f"{step_name(result)} resumed an earlier run, which is not allowed"
-        elif record.finished(history.coval_time(result.began)):
+        elif record.finished(began):
             yield f"{step_name(result)} resumed a run that had ended"
-        elif result.verdict == "cancelled" and result.interrupted is None and _was_cancelled_before(history, result):
+        elif result.verdict == "cancelled" and result.interrupted is None and is_ended(history, record, began):
             yield f"{step_name(result)} stayed with a run that an earlier step had cancelled"
-
-
-def look_ups_are_patient(history: History) -> Iterator[str]:
-    """A step that has to look for earlier runs gives up only after five minutes, or if Coval rejects the question."""
-    for result in main_results(history):
-        last = result.requests[-1] if result.requests else None
-        if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
-            continue
-        if any(request.method == "POST" for request in result.requests):
-            continue
-        is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
-        patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
-        if is_transient and result.ended - result.began < patience - 1:
-            yield f"{step_name(result)} gave up on its look-up after {result.ended - result.began:.0f} s"
 
 
 def left_repetitions_are_ended(history: History) -> Iterator[str]:
@@ -294,11 +207,8 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             record = history.runs[run_id]
             hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
             listed = record.create_time + hidden < history.coval_time(result.began)
-            mine = run_id in result.run_ids or is_first_run(history, run_id)
-            attempted = any(
-                run_id in process.launched_runs and is_attempt(process, result) for process in history.results
-            )
-            if listed and attempted and not mine and not is_ended(history, record, history.coval_time(result.ended)):
+            mine = run_id in result.run_ids or any(run_id == first.run_id for first in main_results(history))
+            if listed and not mine and not is_ended(history, record, history.coval_time(result.ended)):
                 yield f"{step_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
 
 
@@ -310,10 +220,9 @@ def second_runs_are_ended(history: History) -> Iterator[str]:
         for run_id in result.launched_runs:
             record = history.runs[run_id]
             began_in_time = record.create_time < history.coval_time(result.ended - END_TIME)
-            is_over = is_ended(history, record, history.coval_time(history.ended)) or run_id in history.deleted
-            if run_id in result.run_ids or is_over or not began_in_time or met_fault(result.requests[-LAST_REQUESTS:]):
+            if run_id in result.run_ids or not began_in_time or met_fault(result.requests[-LAST_REQUESTS:]):
                 continue
-            if not cancel_was_impossible(history, result, record):
+            if not was_over(history, record) and not cancel_was_impossible(history, result, record):
                 yield f"{step_name(result)} left its second run {run_id} unfinished"
 
 
@@ -322,13 +231,11 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     for result in main_results(history):
         if history.schedule.workflow != "supersede" or result.number == 0 or not knows_events(history):
             continue
-        for earlier in (process for process in history.results if process.number == 0 and not process.is_post):
-            for run_id in earlier.launched_runs:
-                record, now = history.runs[run_id], history.coval_time(history.ended)
-                listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-                expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                if expected and listed and not is_ended(history, record, now) and not met_fault(result.requests):
-                    yield f"{step_name(result)} left the run unfinished that it supersedes"
+        expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
+        for record in (history.runs[run_id] for run_id in earlier_runs(history, result) if expected):
+            listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
+            if listed and not was_over(history, record) and not met_fault(result.requests):
+                yield f"{step_name(result)} left the run unfinished that it supersedes"
 
 
 def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
@@ -345,26 +252,20 @@ def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
 def finished_runs_are_kept(history: History) -> Iterator[str]:
     """A finished run is never deleted."""
     for record in history.runs.values():
-        if record.delete_time is None or record.run_id in history.deleted:
-            continue
-        if not any(_ended_before_delete(history, result, record) for result in history.results):
+        if record.delete_time is not None and not any(
+            _ended_before_delete(history, result, record) for result in history.results
+        ):
             yield f"the run {record.run_id} was deleted after it had ended"
 
 
 def no_cancel_without_reason(history: History) -> Iterator[str]:
     """A run is cancelled only for a reason: an interrupt, a kill, an error, a timeout, or `supersede`."""
     for result in history.results:
-        deletes = [request for request in result.requests if request.method == "DELETE"]
         # The interrupt may arrive while the step cancels its run because of a timeout.
-        if result.interrupted is not None and result.step.flag("cancel_on_timeout"):
-            continue
-        if deletes and not _may_cancel(history, result):
+        is_both = result.interrupted is not None and result.step.flag("cancel_on_timeout")
+        deletes = any(request.method == "DELETE" for request in result.requests)
+        if deletes and not is_both and not _may_cancel(history, result):
             yield f"{step_name(result)} cancelled a run without a reason"
-
-
-def _shows_hopeless(history: History, result: ProcessResult, record: RunRecord, poll: SentRequest) -> bool:
-    read_at = history.coval_time(poll.sent_at + EFFECT * history.schedule.latency)
-    return poll.answered and poll.status == 200 and is_hopeless(history, result.step, record, read_at)
 
 
 def _may_cancel(history: History, result: ProcessResult) -> bool:
@@ -372,40 +273,15 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     main = main_result(history, result)
     step = main.step
     interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
-    timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
+    timed_out = main.ended - main.began >= float(step.inputs["max_wait_time"]) or main.verdict == "timed_out"
+    timed_out |= any(leg.verdict == "timed_out" for leg in legs_of(history, main))
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1 or _has_other_plan(history, step)
-    second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
+    second = len(main.launched_runs) > 1 or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
-    given_up = any(is_hopeless(history, step, history.runs[run_id], at) for run_id, at in _deletes(history, result))
     state_lost = result.is_post and has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
-        interrupted
-        or timed_out
-        or failed
-        or given_up
-        or state_lost
-        or second
-        or step.mode == "cancel"
-        or step.flag("supersede")
+        interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
     )
-
-
-def _has_other_plan(history: History, step: Step) -> bool:
-    """Return whether an earlier attempt had legs that the step does not have."""
-    earlier = (other for other in history.schedule.steps if step.flag("resume") and other.attempt < step.attempt)
-    return any(
-        (other.listed, other.given.get("test_set_id")) != (step.listed, step.given.get("test_set_id"))
-        for other in earlier
-    )
-
-
-def _deletes(history: History, result: ProcessResult) -> Iterator[tuple[str, float]]:
-    """Yield the runs that a process cancelled, and when, by Coval's clock."""
-    for request in result.requests:
-        run_id = request.path.rpartition("/")[2]
-        if request.method == "DELETE" and run_id in history.runs:
-            yield run_id, history.coval_time(request.sent_at)
 
 
 def _ended_before_delete(history: History, result: ProcessResult, record: RunRecord) -> bool:
@@ -418,19 +294,3 @@ def _ended_before_delete(history: History, result: ProcessResult, record: RunRec
         if request.method == "DELETE" and request.path.endswith(record.run_id) and request.took_effect and poll:
             return poll.answered and poll.sent_at <= end and request.sent_at - poll.sent_at < RACE_TIME
     return False
-
-
-def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
-    """Return whether the run of a step was cancelled before the step began."""
-    requests = (request for process in history.results if process.began < result.began for request in process.requests)
-    return any(
-        request.method == "DELETE" and request.path.endswith(result.run_id) and request.took_effect
-        for request in requests
-    )
-
-
-def is_attempt(earlier: ProcessResult, result: ProcessResult) -> bool:
-    """Return whether a process is an earlier attempt at the same step."""
-    ours, theirs = result.step, earlier.step
-    same = (ours.workflow_run, ours.action, ours.matrix) == (theirs.workflow_run, theirs.action, theirs.matrix)
-    return same and theirs.attempt < ours.attempt

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from campaign.expected import counting, is_much_worse, is_of_branch, is_of_its_branch, others_alike
 from campaign.facts import (
     given_tags,
     has_base,
@@ -17,7 +16,7 @@ from campaign.facts import (
     process_of,
     step_name,
 )
-from campaign.oracle import lacks_nothing
+from campaign.oracle import counting, is_much_worse, is_of_branch, is_of_its_branch, lacks_nothing, others_alike
 from campaign.schedule import ACCEPTED, ATTACHED, BASELINE_GATES, BY_HAND, FAILED, MARKS, STABLE
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
@@ -146,11 +145,11 @@ def _may_count(history: History, result: ProcessResult, record: RunRecord, now: 
 def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether nothing hindered a step from changing the tags of a run, which may be a baseline."""
     schedule = history.schedule
-    if record.run_id in history.deleted or record.status(history.coval_time(result.ended)) != "COMPLETED":
+    if record.status(history.coval_time(result.ended)) != "COMPLETED":
         return False
     ended = record.end_time - history.coval_time(0.0)
     is_calm = schedule.recoverable and result.interrupted is None and not result.step.file_fault
-    is_calm &= not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
+    is_calm &= not met_fault([request for request in result.requests if request.sent_at >= ended])
     return is_calm and schedule.quirks.run_identity in ("both", "tags") and is_of_branch(history, record, result)
 
 

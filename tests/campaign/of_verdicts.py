@@ -5,19 +5,16 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
-from math import ceil
 from typing import Final
 
-from campaign.expected import expected_verdicts, is_good_leg, knows_type, newest_due, possible_baselines
 from campaign.facts import (
     DEADLINE_SLACK,
     GRACE,
     LAST_REQUESTS,
+    PAGES,
     ROUNDING,
-    TRANSIENT,
     UNJUDGED,
     Leg,
-    check_name,
     has_base,
     has_file_fault,
     is_ended,
@@ -26,30 +23,32 @@ from campaign.facts import (
     main_results,
     met_fault,
     only_leg,
+    page_name,
     planned_legs,
-    status_name,
     status_time,
     step_name,
     trial_of,
 )
-from campaign.oracle import GATE_METRICS, is_good, is_usable, pool_of
-from campaign.schedule import BASELINE_GATES, MISNAMED_GATES
+from campaign.oracle import (
+    GATE_METRICS,
+    expected_verdicts,
+    is_good,
+    is_good_leg,
+    is_usable,
+    knows_type,
+    newest_due,
+    pool_of,
+    possible_baselines,
+)
+from campaign.schedule import BASELINE_GATES
 from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID
 
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
 POST_TELLING: Final = 80.0  # s for it to call GitHub
-CLOSE: Final = 0.1  # s around the deadline within which a poll is one at the deadline
-LAST_POLL_TIME: Final = 2.0  # s for the response to a poll at the deadline
-SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
-UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
-EMPTY_TEST_SET: Final = "empty001"
-TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
-OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
 LIMITS: Final = re.compile("max_wait_time|max_queue_time")
-MOST_AT_ONCE: Final = 20  # runs that mode cancel may cancel side by side
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
 
 
@@ -178,26 +177,6 @@ def newest_run_is_judged(history: History) -> Iterator[str]:
             yield f"{step_name(result)} is {result.verdict} by the run {result.run_id}, but the newest is {expected}"
 
 
-def counts_add_up(history: History) -> Iterator[str]:
-    """No more simulations pass than completed, and those of the agent and of each mutation are counted apart."""
-    for result in main_results(history):
-        leg = only_leg(history, result)
-        if leg is None:
-            continue
-        if share := result.outputs["pass_rate"]:
-            total, completed = (int(result.outputs[f"{group}_simulations"]) for group in ("total", "completed"))
-            if float(share) * total > completed + ROUNDING * total:
-                yield f"{step_name(result)} says pass_rate={share}, but {completed} of {total} completed"
-        if result.verdict not in ("passed", "failed") or not result.outputs["metrics"]:
-            continue
-        pools = [pool_of(judged) for judged in (leg.runs, leg.runs[:-1]) if judged]  # the last may be unusable
-        dealt = [sorted(Counter(simulation.mutation_id for simulation in pool).values()) for pool in pools]
-        for name, metric in json.loads(result.outputs["metrics"]).items():
-            counted = [variant["count"] + variant["missing"] for variant in metric["variants"].values()]
-            if sorted(counted) not in dealt:
-                yield f"{step_name(result)} counted {counted} simulations of {name} instead of {dealt}"
-
-
 def baseline_counts(history: History) -> Iterator[str]:
     """A step compares its run with what counts, and is not in error for want of a baseline."""
     for result in main_results(history) if history.schedule.gate in BASELINE_GATES else ():
@@ -223,45 +202,16 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
             yield f"{step_name(result)} gave up values after {waited:.0f} s that were still to come"
 
 
-def certain_ends_come_soon(history: History) -> Iterator[str]:
-    """A step does not wait for a metric that no run has, nor for the simulations of a run that has none."""
-    schedule, quirks = history.schedule, history.schedule.quirks
-    hopeless = schedule.gate in MISNAMED_GATES or schedule.test_set == EMPTY_TEST_SET
-    if schedule.severity != "benign" or not hopeless or quirks.missing_values:
-        return
-    lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
-    for result in main_results(history):
-        record = history.runs.get(result.run_id)
-        if has_base(result.step):
-            continue
-        if record is None or result.step.mode not in ("run", "wait") or result.verdict == "cancelled":
-            continue
-        if record.status(history.coval_time(result.ended)) != "COMPLETED":
-            continue
-        seen = float(result.step.given.get("check_interval", "15"))
-        runs = [history.runs[run_id] for run_id in result.run_ids if run_id in history.runs]  # of all legs
-        last = max(run.end_time for run in runs)
-        complete = max(last - history.coval_time(0.0), result.began) + lag
-        named = result.step.mode == "run" and quirks.agent_metrics == "shown"
-        # Of several legs, only some may be of the empty test set.
-        empty = all(run.body["test_set_id"] == EMPTY_TEST_SET for run in runs)
-        settled = SETTLED if named or empty else UNNAMED_SETTLED
-        if result.ended - complete > settled + seen + status_time(result):
-            yield f"{step_name(result)} waited {result.ended - complete:.0f} s for what will never come"
-
-
 def last_poll_at_deadline(history: History) -> Iterator[str]:
     """A step whose verdict is timed_out has polled the run at the deadline."""
     for result in main_results(history):
         record = history.runs.get(result.run_id) if only_leg(history, result) else None
         timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
-        if record is None or not timed_out or result.run_id in history.deleted:
+        if record is None or not timed_out:
             continue
-        repeated = any(
-            request.method == "DELETE" and request.fault for request in result.requests
-        )  # the run may end meanwhile
-        if repeated or met_fault(result.requests[-LAST_REQUESTS:]):
-            continue
+        deletes = [request for request in result.requests if request.method == "DELETE"]
+        if met_fault(deletes) or met_fault(result.requests[-LAST_REQUESTS:]):
+            continue  # the run may have ended meanwhile
         after = LAST_REQUESTS * history.schedule.latency + 1 + status_time(result)
         last_poll = history.coval_time(result.ended - after)
         ended = record.create_time + record.plan.end
@@ -270,63 +220,24 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
             yield f"{step_name(result)} timed out, but the run had ended before"
 
 
-def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
-    """A step does not end in a timeout or for want of a response, if a poll at the deadline shows that its run is over.
-
-    Polls that cancel the run count, too, if they are sent by max_wait_time and answered soon enough: what they show, a
-    last poll would have shown. After another limit, they may be sent long after that poll.
-    """
-    for result in main_results(history):
-        path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
-        record = record if only_leg(history, result) else None
-        if result.step.mode not in ("run", "wait") or record is None or result.interrupted is not None:
-            continue
-        if record.cancel_time is not None:
-            continue
-        polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
-        ended = record.end_time - history.coval_time(0.0)
-        collected = any(request.path.startswith(("/conversations", "/simulations")) for request in result.requests)
-        reason = result.outputs.get("reason", "") if result.verdict else ""
-        lasting = any(poll.status not in (0, HTTPStatus.OK, *TRANSIENT) for poll in polls)
-        unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
-        timed_out = result.verdict == "timed_out" and "run completed" not in reason and "max_wait_time" in reason
-        deadline = result.began + float(result.step.given["max_wait_time"])
-        over = any(
-            ended < poll.sent_at <= deadline + CLOSE
-            and poll.ended_at <= deadline + LAST_POLL_TIME
-            and poll.answered
-            and poll.status == HTTPStatus.OK
-            for poll in polls
-        )
-        last = [poll for poll in polls if poll.sent_at > deadline - CLOSE]
-        last_failed = any(last_poll.fault for last_poll in last)
-        if unanswered and not collected and not last:
-            yield f"{step_name(result)} gave up without a poll at the deadline"
-        if over and not (collected or last_failed) and (unanswered or timed_out):
-            yield f"{step_name(result)} has the verdict {result.verdict}, but a poll has shown that its run was over"
-
-
 def reason_matches_verdict(history: History) -> Iterator[str]:
     """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
     for result in main_results(history):
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{step_name(result)} timed out, but its reason names no limit: {reason}"
-        deciding = tuple(request for request in result.requests if not OF_DETAILS.fullmatch(request.path))
-        if TOO_LATE in reason and met_fault(deciding[-1:]):
-            yield f"{step_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not has_file_fault(result, "output")
-        tells_github = status_name(result) or check_name(result)
+        tells_github = any(page_name(result, page) for page in PAGES)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
-        late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
-        late |= _was_looking_names_up(result)
+        asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
+        # Then the verdict stood: it also does when a step with a run asks for names only.
+        late = (tells_github or ends) if not asked else all(OF_NAMES.fullmatch(sent.path) for sent in asked)
+        late = late and bool(result.run_id or not asked)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{step_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
-            ids = set(json.loads(result.outputs["run_ids"] or "[]"))
-            records = filter(None, map(history.runs.get, ids))
-            ended = any(record.finished(history.coval_time(result.ended)) for record in records)
-            if not ended and not ids & set(history.deleted):
+            records = filter(None, map(history.runs.get, result.run_ids))
+            if not any(record.finished(history.coval_time(result.ended)) for record in records):
                 yield f"{step_name(result)} is cancelled, but neither the step nor its run was"
 
 
@@ -343,7 +254,7 @@ def time_limits_are_kept(history: History) -> Iterator[str]:
             if result.ended - result.began > POST_TIME + (POST_TELLING if status_time(result) else 0.0):
                 yield f"{step_name(result)} took {result.ended - result.began:.0f} s"
         elif result.killed is None:
-            limit = float(result.step.given["max_wait_time"]) + DEADLINE_SLACK
+            limit = float(result.step.inputs["max_wait_time"]) + DEADLINE_SLACK
             if result.ended - result.began > limit + ROUNDING:
                 yield f"{step_name(result)} took {result.ended - result.began:.0f} s"
 
@@ -352,16 +263,5 @@ def _cancel_failed(result: ProcessResult) -> bool:
     """Return whether a step in mode cancel got a 404, or met faults for as long as it retries."""
     if any(request.status == HTTPStatus.NOT_FOUND for request in result.requests):
         return True
-    share = float(result.step.given["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
-    return result.ended - result.began >= share - 1 and met_fault(result.requests[-1:])
-
-
-def _is_asking_coval(result: ProcessResult) -> bool:
-    """Return whether the step called Coval when it was interrupted, or afterwards."""
-    return any(request.ended_at > (result.interrupted or 0.0) for request in result.requests)
-
-
-def _was_looking_names_up(result: ProcessResult) -> bool:
-    """Return whether an interrupted step only asked for names: if it has a run, its verdict stands by then."""
-    asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
-    return bool(result.run_id and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
+    is_late = result.ended - result.began >= float(result.step.inputs["max_wait_time"]) - 1
+    return is_late and met_fault(result.requests[-1:])

@@ -1,19 +1,39 @@
-"""The test oracle: the right verdict of a run, from the sandbox's records and without code of the action."""
+"""The test oracle: the verdict that a leg deserves, from what really became of its runs, without code of the action."""
 
 from collections import Counter
 from collections.abc import Sequence
+from http import HTTPStatus
+from itertools import product
 from statistics import fmean
 from typing import Any, Final
 
-from campaign.schedule import BASELINE_GATES, GATES, OWN_GATES, REPEATED_GATES
+from campaign.facts import GRACE, Leg, gates_of, has_base, is_unknown
+from campaign.network import SentRequest
+from campaign.schedule import (
+    ACCEPTED,
+    BASELINE_GATES,
+    BY_HAND,
+    CONNECTION_FAULTS,
+    FAILED,
+    GATES,
+    IMPOSSIBLE_GATES,
+    OWN_GATES,
+    REPEATED_GATES,
+    STABLE,
+    TOO_FEW,
+    UNREADABLE_GATES,
+    Step,
+)
+from campaign.simulate import History, ProcessResult
+from coval_gate.ci.host import AGENT_TYPE
 from coval_sandbox import catalogue
+from coval_sandbox.catalogue import SCHEDULES
 from coval_sandbox.plan import PlannedSimulation, RunRecord
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.views import value_fate
+from support import IDS
 
 Simulations = tuple[PlannedSimulation, ...]
-
-
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
     "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
@@ -22,27 +42,268 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
         ("targets", "pass_rate"), (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
     ),
     **dict.fromkeys(("strict", "loose", "word among numbers"), (catalogue.LATENCY,)),
-    **dict.fromkeys(
-        ("rate", "counted", "most resolved", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)
-    ),
-    **dict.fromkeys(("forbidden", "exact rate", "other rate", "forbidden other word"), (catalogue.COMPLIANCE,)),
+    **dict.fromkeys(("rate", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)),
+    **dict.fromkeys(("forbidden", "forbidden other word"), (catalogue.COMPLIANCE,)),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
-HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
+MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
+SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
+FEWEST_CASES: Final = 2  # test cases that can be compared
+MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
+MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
+
+
+# Legs
+
+
+def expected_verdicts(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...] | None:
+    """Return the verdicts of a leg that are right without permanent faults; None if any is."""
+    if _cannot_tell(history, result):
+        return None
+    if result.step.mode == "launch":
+        return ("",)
+    if (certain := _without_run(history, result, leg)) or not leg.runs:
+        return certain
+    if history.schedule.process and not shows_tag(history, result, leg.runs[0]):
+        return None
+    return _of_ending(history, result, leg) or _of_data(history, result, leg)
+
+
+def _without_run(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
+    """Return the right verdicts of a leg that has no run, or whose run the step cannot see; else nothing."""
+    quirks, step = history.schedule.quirks, result.step
+    if history.schedule.gate in UNREADABLE_GATES or (step.accepts and step.event != BY_HAND):
+        return ("error",)
+    if step.finds:
+        shows = {"both", "tags"} if step.finds == "tag" else {"both", "tags", "metadata"}
+        if newest_due(history, result) is None or not shows & {quirks.run_identity, quirks.list_identity}:
+            return ("error",)
+    given = [history.runs[run_id] for run_id in result.given_runs]
+    which = len(given) > 1 and quirks.run_identity == "tags"  # nothing shows which of them is that of which leg
+    concerned = given if len(given) > 1 else [*leg.runs[:1], *leg.bases]
+    if which or any(is_unknown(history, result, record) for record in concerned):
+        return ("error",)
+    if leg.runs:
+        return ()
+    return ("error",) if history.schedule.gate in IMPOSSIBLE_GATES else ("a verdict on a run",)
+
+
+def _of_ending(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
+    """Return the right verdicts of a leg whose run did not complete; else nothing."""
+    record, now = leg.runs[0], history.coval_time(result.ended)
+    if not record.finished(now):
+        return ("a verdict on a run that is over",)
+    if record.status(now) == "COMPLETED":
+        return ()
+    return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
+
+
+def _of_data(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
+    """Return the right verdicts of a leg whose run completed."""
+    record, step, now = leg.runs[0], result.step, history.coval_time(result.ended)
+    if has_base(step):
+        return _beside_base(history, result, leg, now)
+    refused = step.accepts and not may_accept(history, result, record)
+    if is_good_leg(history, step, leg, now):
+        return ("error",) if refused else _of_good(history, result)
+    gates = gates_of(history, step, record)
+    if refused or not all(has_data(record, gate, history.schedule.quirks, now) for gate in gates):
+        return ("error", "failed")
+    return ("failed",) if all(map(can_decide, gates)) else ("error",)
+
+
+def _cannot_tell(history: History, result: ProcessResult) -> bool:
+    """Return whether a step may have had no way to its runs, or has none of its own."""
+    step, schedule = result.step, history.schedule
+    unanswered = sum(sent.method == "POST" and not sent.answered and not is_safe(sent) for sent in result.requests)
+    # The step gives up at once if a run without metadata could be its own, and in the end if no list can be read.
+    cannot_find = schedule.foreign_run == "bare" or schedule.fate == "unreadable"
+    lost = unanswered >= (1 if cannot_find else MAX_LOST_LAUNCHES)
+    without_run = step.mode == "wait" and not (result.given_runs or step.finds)
+    return lost or without_run or step.mode == "cancel" or step.inputs.get("max_simulations") == TOO_FEW
+
+
+def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) -> tuple[str, ...]:
+    """Return the right verdicts of a leg that completed, and is compared with a base's run."""
+    schedule, first = history.schedule, leg.runs[0]
+    usable = [is_usable(base, schedule.gate, schedule.quirks, now) for base in leg.bases_needed]
+    meets = is_good_leg(history, result.step, leg, now)
+    if len(leg.runs) > 1:  # the first one failed
+        return ("passed",) if len(leg.bases) >= len(leg.runs) and all(usable) and meets else ("failed",)
+    has_all = has_data(first, schedule.gate, schedule.quirks, now)
+    has_all &= is_comparable(first, schedule.gate, schedule.quirks, now)
+    shared = cases_to_compare(first, schedule.quirks, now)
+    if leg.bases:
+        shared &= cases_to_compare(leg.bases[0], schedule.quirks, now)
+    if usable == [True] and len(shared) >= FEWEST_CASES:
+        return ("passed",) if meets else ("failed",) if has_all else ("error", "failed")
+    return ("error",) if meets else ("error", "failed")
+
+
+def is_good_leg(history: History, step: Step, leg: Leg, now: float) -> bool:
+    """Return whether a leg's first run meets its gates, or all of its runs do together."""
+    quirks, gates = history.schedule.quirks, gates_of(history, step, leg.runs[0])
+
+    def can_be_compared(run: RunRecord) -> bool:
+        return not has_base(step) or is_comparable(run, history.schedule.gate, quirks, now)
+
+    if can_be_compared(leg.runs[0]) and all(is_good(leg.runs[0], gate, quirks, now) for gate in gates):
+        return True
+    together = len(leg.runs) > 1 and all(are_good_together(leg.runs, gate, quirks, now) for gate in gates)
+    return together and all(map(can_be_compared, leg.runs))
+
+
+def newest_due(history: History, result: ProcessResult) -> RunRecord | None:
+    """Return the run that a step must find: the newest when it began, or one that came while it looked."""
+    began, ended, source = history.coval_time(result.began), history.coval_time(result.ended), result.step.finds
+    given = {name: value for name, value in result.step.inputs.items() if name in IDS}
+    ids = IDS | {"test_set_id": history.schedule.test_set} | given
+    due = [
+        record
+        for record in history.runs.values()
+        if (record.create_time <= began or (record.run_id == result.run_id and record.create_time <= ended))
+        and (record.delete_time is None or record.delete_time > began)
+        and all(record.body[name] == value for name, value in ids.items())
+        and (record.schedule_id == SCHEDULES[0].id) == (source == "schedule")
+    ]
+    return max(due, key=lambda record: record.create_time, default=None)
+
+
+def shows_tag(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether the run shows the tag of the process that answered it while the step looks for it."""
+    now, tagged = history.coval_time(result.ended), history.tagged.get(record.run_id)
+    until = result.began + float(result.step.inputs["max_wait_time"])
+    if tagged is None or not record.finished(now) or result.ended >= until:
+        return False
+    patience = min(SHOWN_LATE, float(result.step.inputs.get("metrics_grace_time", GRACE)) - 5)
+    latest = max(result.began, record.end_time - now + result.ended) + patience
+    return history.schedule.quirks.run_identity in ("both", "tags") and tagged <= latest
+
+
+def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
+    """Return the verdicts on a good run, or on a run that is good together with its repetitions.
+
+    Where a run is compared with a baseline, it needs one to pass.
+    """
+    if len(result.run_ids) > 1:
+        return ("passed",)
+    if history.schedule.gate not in BASELINE_GATES or result.step.accepts:
+        return ("passed",)
+    if history.schedule.fate in ("lagging", "unreadable") or not possible_baselines(history, result):
+        return ("inconclusive",)
+    return ("failed",) if is_much_worse(history, result) else ("passed",)
+
+
+def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
+    """Return the runs that a step may compare its run with.
+
+    They completed with all of their simulations and with each value that is compared (which matters where Coval hides
+    tags, so that no step could mark a run that lacks some), have the tag or are on the branch, no comparison failed
+    them, and they are not older than one that a person accepted; on a branch, they are also older than the step's run,
+    and young.
+    """
+    schedule, own, began = history.schedule, history.runs.get(result.run_id), history.coval_time(result.began)
+    ended = history.coval_time(result.ended)  # by which the step has looked at their values
+    if own is None:
+        return []
+    branches = {
+        run_id: process.step.branch
+        for process in history.results
+        if not process.is_post
+        for run_id in process.launched_runs
+    }
+
+    def is_of_source(record: RunRecord) -> bool:
+        if result.step.holders:
+            return STABLE in history.tags(record, began)
+        is_young = own.create_time - MAX_AGE <= record.create_time < own.create_time
+        return is_young and branches.get(record.run_id) == "main"
+
+    there = [
+        record
+        for record in others_alike(history, own)
+        if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
+    ]
+    return [
+        record
+        for record in counting(history, began, there)
+        if not any(simulation.failed for simulation in record.plan.simulations)
+        and is_comparable(record, schedule.gate, schedule.quirks, ended)
+    ]
+
+
+def others_alike(history: History, own: RunRecord) -> list[RunRecord]:
+    """Return the other runs of the same agent, persona and test set."""
+    ids = {name: own.body[name] for name in IDS}
+    same = [record for record in history.world.runs if ids == {name: record.body[name] for name in IDS}]
+    return [record for record in same if record.run_id != own.run_id]
+
+
+def counting(history: History, at: float, records: list[RunRecord]) -> list[RunRecord]:
+    """Return which runs of a source count at a time on Coval's clock."""
+    tags = {record.run_id: history.tags(record, at) for record in records}
+    since = max((record.create_time for record in records if ACCEPTED in tags[record.run_id]), default=0.0)
+    completed = [record for record in records if record.status(at) == "COMPLETED" and record.create_time >= since]
+    return [record for record in completed if FAILED not in tags[record.run_id]]
+
+
+def is_much_worse(history: History, result: ProcessResult) -> bool:
+    """Return whether a comparison with its baseline, if it has any, fails the run of a step."""
+    most = int(result.step.inputs["baseline"].partition(" last ")[2] or 1)
+    baselines = possible_baselines(history, result)[-most:]
+    return bool(baselines) and _latency(history.runs[result.run_id]) > MUCH * fmean(map(_latency, baselines))
+
+
+def _latency(record: RunRecord) -> float:
+    completed = (planned.values[catalogue.LATENCY.id] for planned in record.plan.simulations if not planned.failed)
+    return fmean(float(str(latency)) for latency in completed)
+
+
+def knows_type(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether the step could know that a process has to answer: by the launch's note, or the agent."""
+    noted = record.body.get("metadata", {}).get("customer", {}).get(AGENT_TYPE) is not None
+    shown = history.schedule.quirks.run_identity in ("both", "metadata")
+    asked = [sent for sent in result.requests if sent.path.startswith("/agents/") and sent.answered and not sent.fault]
+    return (noted and shown) or any(sent.status == HTTPStatus.OK for sent in asked)
+
+
+def may_accept(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether tags of a run can change, and lists show which runs were accepted before."""
+    schedule = history.schedule
+    can_see = schedule.quirks.run_identity in ("both", "tags") and schedule.fate != "unreadable"
+    return can_see and is_of_its_branch(history, result, record)
+
+
+def is_of_its_branch(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a step may accept a run: as the holder of a tag, of any branch; for `branch:main`, of main."""
+    launchers = [process for process in history.results if record.run_id in process.launched_runs]
+    is_of_main = all(process.step.branch in ("", "main") for process in launchers)
+    return is_of_branch(history, record) and (is_of_main or bool(result.step.holders))
+
+
+def is_of_branch(history: History, record: RunRecord, *results: ProcessResult) -> bool:
+    """Return whether no pull request started these steps, nor the one that launched the run."""
+    launchers = [process for process in history.results if record.run_id in process.launched_runs]
+    return not any(
+        process.step.event == "pull_request" and not process.step.branch for process in (*results, *launchers)
+    )
+
+
+def is_safe(request: SentRequest) -> bool:
+    """Return whether a request surely had no effect: it never arrived, or Coval said so."""
+    return request.fault.partition(" ")[0] in ("429", "503", *CONNECTION_FAULTS)
+
+
+# Runs
 
 
 def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether the run, at this time, is completed, has all required data and meets the gate."""
-    if record.status(now) != "COMPLETED" or record.cancel_time is not None:
+    if not lacks_nothing(record, gate, quirks, now):
         return False
-    simulations = record.plan.simulations
-    if not simulations or not can_decide(gate):
-        return False
-    if _reports_error(record, quirks, sum(simulation.failed for simulation in simulations)):
-        return False
-    return all(_is_good(variant, gate, record, quirks, now) for variant in _variants(record))
+    return all(_meets_thresholds(variant, gate) for variant in _variants(record))
 
 
 def can_decide(gate: str) -> bool:
@@ -52,11 +313,8 @@ def can_decide(gate: str) -> bool:
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether there is enough data for a verdict."""
-    return all(
-        not all(simulation.failed for simulation in simulations)
-        and _has_all_values(simulations, gate, record, quirks, now)
-        for simulations in _variants(record)
-    )
+    heard = all(not all(simulation.failed for simulation in variant) for variant in _variants(record))
+    return heard and _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
 
 
 def is_usable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -72,13 +330,13 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
     few = all(
         sum(simulation.failed for simulation in variant) <= _allowed(variant, gate) for variant in _variants(record)
     )
-    has_all = few and can_decide(gate) and _has_values(record, gate, quirks, now)
+    has_all = few and can_decide(gate) and _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
     return has_all and not _reports_error(record, quirks, failed)
 
 
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a run has enough values of what is compared with a base, in addition to those of its gate."""
-    return all(_has_values_of((OF_BASE,), simulations, gate, record, quirks, now) for simulations in _variants(record))
+    return _has_values(record, (OF_BASE,), gate, quirks, now)
 
 
 def cases_to_compare(record: RunRecord, quirks: Quirks, now: float) -> set[str]:
@@ -98,16 +356,6 @@ def _variants(record: RunRecord) -> tuple[Simulations, ...]:
     return tuple(map(tuple, variants.values())) or ((),)
 
 
-def _is_good(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
-    if sum(simulation.failed for simulation in simulations) > _allowed(simulations, gate):
-        return False
-    if not _has_all_values(simulations, gate, record, quirks, now):
-        return False
-    if gate in ("exact rate", "other rate"):
-        return _rate_holds(simulations, gate, record, quirks, now)
-    return _meets_thresholds(simulations, gate)
-
-
 def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
     """Return whether Coval reports an error other than failed simulations."""
     status = record.plan.scenario.error_status
@@ -116,45 +364,19 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
     return status not in SIMULATION_ERRORS or (status == "EXECUTION_FAILURE" and not failed)
 
 
-def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
+def _has_values(record: RunRecord, metrics: Sequence[catalogue.Metric], gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
-    return _has_values_of(GATE_METRICS.get(gate, ()), simulations, gate, record, quirks, now)
-
-
-def _has_values_of(
-    metrics: Sequence[catalogue.Metric],
-    simulations: Simulations,
-    gate: str,
-    record: RunRecord,
-    quirks: Quirks,
-    now: float,
-) -> bool:
-    completed = [simulation for simulation in simulations if not simulation.failed]
-    lacking = [
-        sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
-        for metric in metrics
-    ]
-    return max(lacking, default=0) <= max(0, _allowed(simulations, gate) - (len(simulations) - len(completed)))
+    for variant, metric in product(_variants(record), metrics):
+        completed = [simulation for simulation in variant if not simulation.failed]
+        lacking = sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
+        if lacking > max(0, _allowed(variant, gate) - (len(variant) - len(completed))):
+            return False
+    return True
 
 
 def _allowed(simulations: Simulations, gate: str) -> int:
     """Return how many simulations may fail or lack a value."""
-    return len(simulations) // 2 if gate in HALF_MAY_FAIL else 0
-
-
-def _rate_holds(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
-    """Return whether the rate of NO holds, whatever the missing values were."""
-    metric = catalogue.COMPLIANCE.id
-    there = [
-        simulation.values[metric]
-        for simulation in simulations
-        if not simulation.failed and value_fate(record, simulation, metric, now, quirks) == "there"
-    ]
-    least = there.count("NO")
-    possible = range(least, least + len(simulations) - len(there) + 1)
-    if gate == "exact rate":
-        return list(possible) == [0]
-    return all(5 * number != len(simulations) for number in possible)
+    return len(simulations) // 2 if gate == "half" else 0
 
 
 def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
@@ -182,11 +404,9 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return max(map(float, latency)) < 0.01
         case "loose":
             return max(map(float, latency)) < 60
-        case "most resolved":
-            return resolved.count("YES") / len(simulations) >= 0.8
         case "no doubt":
             return not resolved.count("UNKNOWN")
-        case "rate" | "counted" | "kept" | "mixed":
+        case "rate" | "kept" | "mixed":
             return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
         case _:
             return True
@@ -200,7 +420,8 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
     for record in records:
         done = record.status(now) == "COMPLETED" and record.cancel_time is None
         failed = sum(simulation.failed for simulation in record.plan.simulations)
-        if not done or _reports_error(record, quirks, failed) or not _has_values(record, gate, quirks, now):
+        has_values = _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
+        if not done or _reports_error(record, quirks, failed) or not has_values:
             return False
     runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return all(_good_variant([run.get(name, ()) for run in runs], gate) for name in runs[0])
@@ -212,23 +433,12 @@ def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
     return [simulation for name in runs[0] for simulation in _pool([run.get(name, ()) for run in runs])]
 
 
-def _has_values(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    return all(_has_all_values(variant, gate, record, quirks, now) for variant in _variants(record))
-
-
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
     pool = _pool(runs)
     if any(simulation.failed for simulation in pool) or not _meets_sampled(pool, gate):
         return False
     # A run without any result has broken nothing; others have replaced its simulations.
     return all(_meets_counted(run, gate) for run in runs if not all(simulation.failed for simulation in run))
-
-
-def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
-    """Return whether no repetition can make up for the run: it breaks a count, or Coval reports an error of it."""
-    failed = sum(simulation.failed for simulation in record.plan.simulations)
-    heard = [run for run in _variants(record) if not all(planned.failed for planned in run)]
-    return _reports_error(record, quirks, failed) or not all(_meets_counted(run, gate) for run in heard)
 
 
 def _pool(runs: Sequence[Simulations]) -> Simulations:
@@ -259,11 +469,5 @@ def _meets_sampled(simulations: Simulations, gate: str) -> bool:
 
 def _meets_counted(simulations: Simulations, gate: str) -> bool:
     """Return whether the counts of a gate of REPEATED_GATES hold."""
-    match gate:
-        case "counted":
-            return [simulation.values.get(catalogue.RESOLVED.id) for simulation in simulations].count("YES") >= 9
-        case "kept":
-            return [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations].count("YES") >= 9
-        case "mixed":
-            return not any(simulation.values.get(catalogue.COMPLIANCE.id) == "NO" for simulation in simulations)
-    return True
+    compliance = [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations]
+    return {"kept": compliance.count("YES") >= 9, "mixed": "NO" not in compliance}.get(gate, True)

@@ -1,78 +1,69 @@
-"""Simulates many schedules in a pool of processes, and counts their outcomes."""
+"""Simulates many schedules in a pool of processes, checks the invariants, and counts the outcomes."""
 
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final
+from inspect import isgeneratorfunction
+from typing import Final, NamedTuple
 
+from campaign import of_reports, of_runs, of_tags, of_verdicts
 from campaign.generate import generate
-from campaign.invariants import violations
 from campaign.simulate import History, ProcessResult, simulate
 
 CHUNK_SIZE: Final = 25  # schedules per task
 LOG_LINES: Final = 25  # lines of each log that are shown
-REPLAY_COMMAND: Final = ".venv/bin/python tests/campaign --seed {}"
 
 
-@dataclass(frozen=True)
-class Outcome:
+# The promises: each public function of these modules that yields, yields the violations of one. They know nothing of
+# the implementation: they check the requests that Coval received, its runs, and the files written.
+INVARIANTS: Final[dict[str, Callable[[History], Iterator[str]]]] = {
+    name: check
+    for module in (of_runs, of_verdicts, of_tags, of_reports)
+    for name, check in vars(module).items()
+    if isgeneratorfunction(check) and check.__module__ == module.__name__ and not name.startswith("_")
+}
+
+
+def violations(history: History) -> list[str]:
+    """Return all violations of a schedule."""
+    return [f"{name}: {problem}" for name, check in INVARIANTS.items() for problem in check(history)]
+
+
+class Outcome(NamedTuple):
     """The outcome of one schedule; `description` explains it in full if an invariant was violated."""
 
     seed: int
-    violations: tuple[str, ...]
+    violations: list[str]
     description: str
-    faults: int
-    signals: int
-    verdicts: tuple[str, ...]
-    repeated: int
-    dimension: str
+    counts: Counter[str]  # of what happened, by its name
 
 
 @dataclass
 class Tally:
     """Counts over many schedules."""
 
-    schedules: int = 0
-    faults: int = 0
-    signals: int = 0
     seconds: float = 0.0
-    repeated: int = 0  # steps that repeated their run
-    verdicts: Counter[str] = field(default_factory=Counter)
-    dimensions: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     failures: list[Outcome] = field(default_factory=list)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count an outcome."""
-        self.schedules += 1
-        self.faults += outcome.faults
-        self.signals += outcome.signals
-        self.repeated += outcome.repeated
-        self.verdicts.update(outcome.verdicts)
-        self.dimensions[outcome.dimension] += 1
-        if outcome.violations:
-            self.failures.append(outcome)
 
     def __str__(self) -> str:
         broken = sum(len(failure.violations) for failure in self.failures)
-        verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.verdicts.most_common())
-        return (
-            f"campaign: {self.schedules:,} schedules, {self.faults:,} faults, {self.signals:,} interrupts and kills "
-            f"in {self.seconds:.0f} s: {broken} violations. Steps: {verdicts}."
-        )
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common())
+        return f"campaign: {broken} violations in {self.seconds:.0f} s: {counts}"
 
 
 def run_campaign(seeds: Sequence[int], *, jobs: int = 0, stop: bool = False) -> Tally:
     """Check the schedules of `seeds` on `jobs` cores (0: all); with `stop`, only until the first violation."""
     tally, began = Tally(), time.monotonic()
     for outcome in _outcomes(seeds, jobs or os.cpu_count() or 1):
-        tally.add(outcome)
+        tally.counts += outcome.counts
+        tally.failures += [outcome] if outcome.violations else []
         if stop and outcome.violations:
             break
-    tally.failures.sort(key=lambda failure: failure.seed)
     tally.seconds = time.monotonic() - began
     return tally
 
@@ -81,43 +72,31 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
         yield from (check_seed(seed) for seed in seeds)
         return
-    chunks = [seeds[start : start + CHUNK_SIZE] for start in range(0, len(seeds), CHUNK_SIZE)]
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for outcomes in pool.map(_check_seeds, chunks):
-            yield from outcomes
-
-
-def _check_seeds(seeds: Iterable[int]) -> list[Outcome]:
-    return [check_seed(seed) for seed in seeds]
+        yield from pool.map(check_seed, seeds, chunksize=CHUNK_SIZE)
 
 
 def check_seed(seed: int) -> Outcome:
     """Simulate the schedule of a seed and check what must hold."""
     history = simulate(generate(seed))
-    broken = violations(history)
-    return Outcome(
-        seed=seed,
-        violations=tuple(map(str, broken)),
-        description=describe(history) if broken else "",
-        faults=history.fault_count,
-        signals=sum(result.interrupted is not None or result.killed is not None for result in history.results),
-        dimension=history.schedule.dimension,
-        verdicts=tuple(_ending(result) for result in history.results if not result.is_post),
-        repeated=sum(
-            len(result.run_ids) > 1 for result in history.results if result.step.repetitions and not result.is_post
-        ),
+    broken, mains = violations(history), [result for result in history.results if not result.is_post]
+    counts = Counter([history.schedule.dimension, "schedules", *map(_ending, mains)])
+    counts["faults"] = history.fault_count
+    counts["interrupts and kills"] = sum(
+        result.interrupted is not None or result.killed is not None for result in history.results
     )
+    counts["repeated"] = sum(len(main.run_ids) > 1 for main in mains if main.step.repetitions)
+    return Outcome(seed, broken, describe(history) if broken else "", counts)
 
 
 def describe(history: History) -> str:
     """Describe everything that happened in a schedule."""
-    violations_found = "\n".join(f"  VIOLATION {violation}" for violation in violations(history))
     return "\n".join(
         [
             str(history.schedule),
-            violations_found or "  no violation",
+            *(f"  VIOLATION {violation}" for violation in violations(history)),
             *(line for result in history.results for line in _describe_process(result)),
-            f"  replay: {REPLAY_COMMAND.format(history.schedule.seed)}",
+            f"  replay: .venv/bin/python tests/campaign --seed {history.schedule.seed}",
         ]
     )
 

@@ -1,9 +1,9 @@
 """A schedule: everything that happens in one simulated workflow, as a seed determines it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from coval_sandbox.quirks import DEFAULT, Quirks
 from coval_sandbox.scenarios import for_test_set
@@ -13,6 +13,7 @@ REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
 ECHO: Final = "echo"  # an error with this status whose message repeats the key in this disguise
+EVER: Final = 10_000  # requests
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 
 GATES: Final[dict[str, dict[str, str]]] = {
@@ -25,25 +26,19 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "pass_rate": {"thresholds": "pass_rate >= 95%"},
     "forbidden": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
     "half": {"max_failed_simulations": "50%"},
-    "exact rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) == 0%"},
-    "other rate": {"max_failed_simulations": "50%", "thresholds": "Compliance: rate(NO) != 20%"},
 }
 # Of steps that repeat a run that failed. Rates, averages and missing results are those of all runs; counts, of each.
 REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "failed": {},
     "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},
-    "counted": {"thresholds": "Resolved: count(YES) >= 9"},  # which two runs together nearly always have
-    "kept": {"thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(YES) >= 9"},
+    "kept": {"thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(YES) >= 9"},  # as two together nearly always
     "mixed": {"thresholds": "Latency: avg < 1.4\nResolved: rate(YES) >= 90%\nCompliance: count(NO) == 0"},
 }
-# No run can decide these: the values of the metric are of another kind, or others.
+# No run can decide these: the values of the metric are of another kind, or there are no such metrics or values.
 IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
     "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
     "number among words": {"thresholds": "Resolved: count(0) == 0"},
     "forbidden other word": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NOO"},
-}
-# No run that is launched here has these metrics or values, and most names are misspelt.
-MISNAMED_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt": {"thresholds": "Latency: avg < 60\nLatncy: avg < 60"},
     "of no agent": {"thresholds": "Interruptions: max <= 99"},
     "misspelt value": {"thresholds": "Resolved: count(NOO) == 0"},
@@ -69,13 +64,12 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
         ("baseline of tags", f"tag:{STABLE} last 2"),
     )
 }
-ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
+ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 # Thresholds that only one leg of a file has, beside those of its step; no run meets the strict one.
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "strict": {"thresholds": "Latency: max < 0.01"},
     "loose": {"thresholds": "Latency: max < 60"},
-    "most resolved": {"thresholds": "Resolved: rate(YES) >= 80%"},
     "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
 }
 
@@ -85,12 +79,10 @@ FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = "coval-gate/attached"  # the tag that a process adds, which answered the run
 BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
-# Tags that a step gives to a run that is over
-MARKS: Final = (STABLE, FAILED, ACCEPTED)
+MARKS: Final = (STABLE, FAILED, ACCEPTED)  # tags that a step gives to a run that is over
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(NamedTuple):
     """An action for the requests number `first` to `last` of an endpoint, counted from 1 over the whole schedule."""
 
     method: str
@@ -103,21 +95,13 @@ class Fault:
         """Return whether a request counts towards this fault."""
         return self.method in ("*", method) and fnmatchcase(path, self.path)
 
-    def __str__(self) -> str:
-        count = f"#{self.first}" if self.first == self.last else f"#{self.first}-{self.last}"
-        return f"{self.method} {self.path} {count} -> {self.action}"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Outage:
+class Outage(NamedTuple):
     """An action for every request that begins within these seconds of the schedule."""
 
     begin: float
     end: float
     action: str
-
-    def __str__(self) -> str:
-        return f"from {self.begin:g} s to {self.end:g} s, every request -> {self.action}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,44 +121,26 @@ class Signal:
     phase: str = "before"
     check: int | None = None
 
-    def __str__(self) -> str:
-        name = "kill -9" if self.kill else "interrupt"
-        if self.at is not None:
-            return f"{name} {self.at:g} s after the step's start"
-        if self.request is not None:
-            return f"{name} at {self.method} {self.path} #{self.request} of the step, {self.phase} it takes effect"
-        return f"{name} at check number {self.check}"
 
-
-@dataclass(frozen=True, kw_only=True)
-class FileFault:
+class FileFault(NamedTuple):
     """A fault of a runner file: it is missing, or becomes a directory or a full disk at second `at`."""
 
-    file: str  # output, state, summary, event or reports
+    file: str  # output, state, summary or event
     kind: str  # missing, directory or full
     at: float
 
-    def __str__(self) -> str:
-        return f"the {self.file} file is {self.kind} from {self.at:g} s on"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """An outside event.
 
-    "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance; "stall":
-    they never end. "fail newest": another step gives its mark to the newest run that has ended. "run schedule": Coval's
-    own schedule launches.
+    "revoke" the API key, "jump" the wall clock by `amount` s. Of later runs, "recover": they pass; "regress": they are
+    bad; "break": they break Compliance; "stall": they never end. "fail newest": another step gives its mark to the
+    newest run that has ended. "run schedule": Coval's own schedule launches.
     """
 
     kind: str
     at: float
     amount: float = 0.0
-
-    def __str__(self) -> str:
-        by = f" by {self.amount:+g} s" if self.amount else ""
-        return f"{self.kind}{by} at {self.at:g} s"
 
 
 class Process(NamedTuple):
@@ -185,10 +151,6 @@ class Process(NamedTuple):
 
     late: float | None
     waits: bool
-
-    def __str__(self) -> str:
-        tag = "no tag" if self.late is None else f"the tag comes {self.late:g} s after the end of the run"
-        return f"a process answers: {tag}, {'before' if self.waits else 'beside'} the step that judges"
 
 
 class ListedLeg(NamedTuple):
@@ -215,7 +177,7 @@ class Step:
     """
 
     mode: str
-    inputs: tuple[tuple[str, str], ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
     workflow_run: str = "1234567890"
     attempt: int = 1
     action: str = "__acme_coval-gate"
@@ -230,14 +192,9 @@ class Step:
     listed: tuple[ListedLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
 
     @property
-    def given(self) -> dict[str, str]:
-        """Return the inputs by name."""
-        return dict(self.inputs)
-
-    @property
     def finds(self) -> str:
         """Return the kind of source whose newest run the step judges: tag, branch or schedule; empty if it has none."""
-        return self.given.get("run_id", "").partition(":")[0] if self.mode == "wait" else ""
+        return self.inputs.get("run_id", "").partition(":")[0] if self.mode == "wait" else ""
 
     @property
     def job(self) -> tuple[str, int, str]:
@@ -247,34 +204,34 @@ class Step:
     @property
     def accepts(self) -> bool:
         """Return whether the step is to accept its run."""
-        return self.mode in ("run", "wait") and self.given.get("accept") == "true"
+        return self.mode in ("run", "wait") and self.inputs.get("accept") == "true"
 
     @property
     def holders(self) -> int:
         """Return how many runs are to have the tag of the step's baseline; 0 if that has none."""
-        source, _, most = self.given.get("baseline", "").partition(" last ")
+        source, _, most = self.inputs.get("baseline", "").partition(" last ")
         return int(most or 1) if source == f"tag:{STABLE}" else 0
 
     @property
     def repetitions(self) -> int:
         """Return how often the step may repeat a run that failed."""
-        return int(self.given.get("repeat_on_failure", "0")) if self.mode == "run" else 0
+        return int(self.inputs.get("repeat_on_failure", "0")) if self.mode == "run" else 0
 
     def flag(self, name: str) -> bool:
         """Return a boolean input, which the schedule must set."""
-        return self.given[name] == "true"
+        return self.inputs[name] == "true"
 
-    def __str__(self) -> str:
-        inputs = ", ".join(f"{name}={value!r}" for name, value in self.inputs)
-        job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
-        job += f", branch {self.branch}" if self.branch else ""
-        lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
-        lines += [f"    after a {self.event}"] if self.accepts else []
-        lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
-        lines += [f"    leg {', '.join(leg)}" for leg in self.listed]
-        lines += [] if self.post else ["    no post step"]
-        lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
-        return "\n".join(lines)
+    def having(self, **inputs: str) -> "Step":
+        """Return the step with some of its inputs added or replaced."""
+        return replace(self, inputs=self.inputs | inputs)
+
+    def without(self, *names: str) -> "Step":
+        """Return the step without some inputs."""
+        return replace(self, inputs={name: value for name, value in self.inputs.items() if name not in names})
+
+    def calm(self) -> "Step":
+        """Return the step without what disturbs its process."""
+        return replace(self, signal=None, file_fault=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,34 +259,27 @@ class Schedule:
     process: Process | None = None
     base_test_set: str = ""  # its scenario is that of the base agent's runs; empty: they have that of their own
 
+    def each(self, change: Callable[[Step], Step]) -> "Schedule":
+        """Return the schedule with each step changed."""
+        return replace(self, steps=tuple(map(change, self.steps)))
+
+    def with_gate(self, gate: str) -> "Schedule":
+        """Return the schedule with another gate."""
+        return replace(self.each(lambda step: step.without(*ALL_GATES[self.gate]).having(**ALL_GATES[gate])), gate=gate)
+
     @property
     def recoverable(self) -> bool:
         """Return whether the verdict must be the same as without faults."""
         return self.severity != "rough"
 
     def __str__(self) -> str:
-        scenario = for_test_set(self.test_set)
-        quirks = [
-            f"{field.name}={getattr(self.quirks, field.name)!r}"
-            for field in fields(Quirks)
-            if getattr(self.quirks, field.name) != getattr(DEFAULT, field.name)
-        ]
-        lines = [
-            f"schedule {self.seed}: {self.dimension}, {self.severity}, "
-            f"workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
-            f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}"
-            + (f", base: {for_test_set(self.base_test_set).name}" if self.base_test_set else ""),
-            f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
-            + (f", an older run has the tag {STABLE}" if self.holder else ""),
-            f"  quirks: {', '.join(quirks) or 'none'}",
-            *(f"  {incident}" for incident in self._incidents()),
-            *(f"  {step}" for step in self.steps),
-        ]
+        own = _changes(self, "steps", "quirks")
+        lines = [f"schedule: {own}", f"  scenario: {for_test_set(self.test_set).summary}"]
+        lines += [f"  quirks: {_changes(self.quirks)}", *(f"  step: {_changes(step)}" for step in self.steps)]
         return "\n".join(lines)
 
-    def _incidents(self) -> Iterator[object]:
-        yield from self.faults
-        yield from self.outages
-        yield from (f"GitHub: {outage}" for outage in self.github_outages)
-        yield from self.events
-        yield from [self.process] if self.process else ()
+
+def _changes(record: Any, *omitted: str) -> str:
+    """Describe a dataclass by the fields that differ from their defaults."""
+    shown = [entry for entry in fields(record) if getattr(record, entry.name) != entry.default]
+    return ", ".join(f"{entry.name}={getattr(record, entry.name)!r}" for entry in shown if entry.name not in omitted)

@@ -3,22 +3,20 @@
 import io
 import json
 import random
-import signal
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 from requests import Session
 
 from campaign.clock import Killed, SimulatedClock, Stuck
-from campaign.github import HEAD, HOST, GitHub
-from campaign.network import Connection, Network, SentRequest
+from campaign.network import Connection, Host, SentRequest
 from campaign.schedule import (
     ATTACHED,
     FAILED,
@@ -31,17 +29,20 @@ from campaign.schedule import (
     Step,
 )
 from coval_gate.base.runtime import Runtime
+from coval_gate.base.transport import HttpSession
 from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.github_checks import CheckRun
+from coval_sandbox.http import BASE, Api, Reply, SeenRequest
 from coval_sandbox.plan import RunRecord
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.world import World
+from fake_github import FakeGitHub
 from own_build import of_own_builds
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -51,8 +52,9 @@ LATER: Final = {
     "stall": BY_NAME["stuck"],
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
+HEAD: Final[str] = PULL_REQUEST["pull_request"]["head"]["sha"]
+GITHUB_LATENCY: Final = 0.3  # s
 MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
-CPU_LIMIT: Final = 180  # s of the processor's time for one schedule, which takes less than a second
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
 KILL_AFTER: Final = 10.0  # s from the first signal, as GitHub's runner does it
 TICK: Final = 1.0  # s between two looks of a process at the run that it answers
@@ -61,9 +63,9 @@ SETTLE_TIME: Final = 5.0  # s for requests that have not taken effect when their
 POST_DELAY: Final = 1.0  # s until a job's post steps run
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ProcessResult:
-    """The result of one process: a main step or a post step.
+    """What one process did: a main step or a post step. `log` and `files` are written when it ends or is killed.
 
     `files` are all files in its directory: the runner files and the workspace. `crash` is the traceback of an exception
     that the process did not handle. Times are simulated seconds.
@@ -73,20 +75,15 @@ class ProcessResult:
     number: int
     is_post: bool
     given_runs: tuple[str, ...]  # in the modes wait and cancel
+    requests: list[SentRequest]
     began: float
-    ended: float
-    exit_code: int | None  # None if the process was killed
-    interrupted: float | None
-    killed: float | None
-    crash: str
-    log: str
-    files: dict[str, bytes]
-    requests: tuple[SentRequest, ...]
-
-    @property
-    def given_run(self) -> str:
-        """Return the run that it was given, or the first of them."""
-        return next(iter(self.given_runs), "")
+    ended: float = 0.0
+    exit_code: int | None = None  # None if the process was killed
+    interrupted: float | None = None
+    killed: float | None = None
+    crash: str = ""
+    log: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def outputs(self) -> dict[str, str]:
@@ -99,9 +96,14 @@ class ProcessResult:
         return tuple(request.launched_run for request in self.requests if request.launched_run)
 
     @cached_property
-    def verdict(self) -> str:
+    def reported(self) -> str:
         """Return the verdict output, or an empty string."""
-        return "" if self.killed is not None else _or_empty(lambda: self.outputs.get("verdict", ""))
+        return _or_empty(lambda: self.outputs.get("verdict", ""))
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict output, or an empty string, as for a process that was killed."""
+        return "" if self.killed is not None else self.reported
 
     @property
     def run_id(self) -> str:
@@ -126,13 +128,12 @@ class Retagging(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids."""
+    """Everything that happened in a schedule. `foreign_runs` are run ids."""
 
     schedule: Schedule
     results: tuple[ProcessResult, ...]
     world: World
     foreign_runs: tuple[str, ...]
-    deleted: tuple[str, ...]  # by an outside event
     retaggings: tuple[Retagging, ...]
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     check_runs: tuple[CheckRun, ...]
@@ -195,11 +196,12 @@ class _Simulator:
     directory: Path
     results: list[ProcessResult] = field(default_factory=list)
     foreign_runs: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
     tagged: dict[str, float] = field(default_factory=dict)
     process_has_left: bool = True
+    running: ProcessResult | None = None
 
     def __post_init__(self) -> None:
+        self.has_rival = bool(self.schedule.foreign_run)  # another job is about to launch the same
         self.clock = SimulatedClock()
         self.rng = random.Random(f"chance/{self.schedule.seed}")
         self.world = Agents(
@@ -208,14 +210,24 @@ class _Simulator:
             seed=self.schedule.seed,
             quirks=self.schedule.quirks,
         )
-        self.network = Network(
-            self.world,
+        self.api = Api(self.world)
+        self.coval = Host(
+            "127.0.0.1",
+            self._answer,
             self.clock,
             faults=self.schedule.faults,
             outages=self.schedule.outages,
             latency=self.schedule.latency,
         )
-        self.github = GitHub(self.clock, self.schedule.github_outages)
+        self.fake = FakeGitHub(now=self.clock.time)
+        self.fake.add_pull_request(PULL_REQUEST["pull_request"]["number"], HEAD)
+        self.github = Host(
+            "localhost",
+            self._answer_of_github,
+            self.clock,
+            outages=self.schedule.github_outages,
+            latency=GITHUB_LATENCY,
+        )
         if self.schedule.holder:
             self._launch_holder()
         if self.schedule.process:
@@ -225,41 +237,37 @@ class _Simulator:
         """Run all steps, and the post steps at the end of each job."""
         for event in self.schedule.events:
             self.clock.at(event.at, lambda event=event: self._apply_event(event))  # type: ignore[misc]
-        if self.schedule.foreign_run:
-            self.network.before_launch.append(self._launch_foreign_run)
-        with _time_limit():
-            job: list[ProcessResult] = []
-            for number, step in enumerate(self.schedule.steps):
-                if job and step.job != job[0].step.job:
-                    self._run_post_steps(job)
-                self.clock.advance(step.pause if number else 0.0)
-                result = self._run_process(step, number, self._previous_runs(step))
-                self.results.append(result)
-                job.append(result)
-                if self.schedule.process:
-                    self._follow(result, self.schedule.process)
-            self._run_post_steps(job)
-            self.clock.advance(SETTLE_TIME)
-            ended = self.clock.now()
-            while not self.process_has_left:  # its tag may come when no step looks for it any more
-                self.clock.advance(TICK)
+        job: list[ProcessResult] = []
+        for number, step in enumerate(self.schedule.steps):
+            if job and step.job != job[0].step.job:
+                self._run_post_steps(job)
+            self.clock.advance(step.pause if number else 0.0)
+            result = self._run_process(step, number, self._previous_runs(step))
+            self.results.append(result)
+            job.append(result)
+            if self.schedule.process:
+                self._follow(result, self.schedule.process)
+        self._run_post_steps(job)
+        self.clock.advance(SETTLE_TIME)
+        ended = self.clock.now()
+        while not self.process_has_left:  # its tag may come when no step looks for it any more
+            self.clock.advance(TICK)
         return History(
             schedule=self.schedule,
             results=tuple(self.results),
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
-            deleted=tuple(self.deleted),
             retaggings=tuple(self.world.retaggings),
-            statuses=tuple(self.github.statuses),
-            check_runs=tuple(self.github.check_runs),
+            statuses=tuple(self.fake.statuses.get(HEAD, [])),
+            check_runs=tuple(self.fake.check_runs),
             ended=ended,
-            fault_count=self.network.fault_count,
+            fault_count=self.coval.fault_count,
             tagged=self.tagged,
         )
 
     def _prepare(self, step: Step, workspace: Path) -> None:
         """Put into the workspace of a step what is there before it begins: the file with its legs."""
-        if path := step.given.get("config_path"):
+        if path := step.inputs.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
             legs = {leg.name: leg.inputs for leg in step.listed}
@@ -288,7 +296,7 @@ class _Simulator:
 
     def _tag(self, run: RunRecord) -> None:
         self.process_has_left = True
-        with suppress(Problem):  # it was deleted
+        with suppress(Problem):  # it was cancelled
             self.world.update_run(run.run_id, {"tags": [*run.tags, ATTACHED]})
             self.tagged[run.run_id] = self.clock.now()
 
@@ -304,7 +312,7 @@ class _Simulator:
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
         if step.mode == "wait":
             earlier = [result for result in self.results if not result.is_post]
-            return () if "run_id" in step.given else earlier[-1].run_ids
+            return () if "run_id" in step.inputs else earlier[-1].run_ids
         results = self.results if step.mode == "cancel" else []
         return tuple(result.run_id for result in results if result.run_id)
 
@@ -319,16 +327,17 @@ class _Simulator:
         runner = LocalRunner(directory, event)
         if main_result is None:
             self._prepare(step, runner.workspace)
-        connection, url = self.network.connect()
-        inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
-        inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}
+        connection = self.coval.connect()
+        inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY}
+        inputs |= {"api_base_url": connection.url + BASE}
+        inputs |= {name: value for name, value in step.inputs.items() if step.mode in MODES_OF.get(name, ("run",))}
         inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
         environ = runner.environ(inputs) | {
             "GITHUB_ACTION": step.action,
             "GITHUB_RUN_ID": step.workflow_run,
             "GITHUB_RUN_ATTEMPT": str(step.attempt),
-            "GITHUB_API_URL": self.github.connect(),
+            "GITHUB_API_URL": self.github.connect().url,
             "GITHUB_EVENT_NAME": step.event,
         }
         environ |= {"GITHUB_HEAD_REF": "", "GITHUB_SHA": HEAD} if step.event != "pull_request" else {}
@@ -337,72 +346,113 @@ class _Simulator:
             environ |= {"GITHUB_EVENT_NAME": "push"} if step.event == "pull_request" else {}
         if main_result:
             environ |= {f"STATE_{name}": value for name, value in _saved_state(main_result).items()}
-        process = _Process(self.clock, connection, directory)
-        self.clock.begin_process()
-        self.clock.on_kill = lambda: self._kill(process)
-        self._aim_signal(process, step.post_signal if main_result else step.signal)
-        if step.file_fault and not main_result:
-            self._apply_file_fault(process, step.file_fault, environ)
-        runtime = Runtime(
-            environ=environ,
-            stdout=process.log,
-            clock=self.clock,
-            new_session=self._new_session,
-            randomness=self.rng,
+        result = ProcessResult(
+            step=step,
+            number=number,
+            is_post=main_result is not None,
+            given_runs=run_ids,
+            requests=connection.requests,
+            began=self.clock.now(),
         )
-        self.world.process = number, main_result is not None
-        process.run(runtime, post if main_result else main)
-        self.network.disconnect(process.connection)
-        self.github.disconnect()
-        self.clock.join_threads()
-        return process.result(step, number, is_post=main_result is not None, given_runs=run_ids)
+        self.running = result
+        self._aim_signal(result, connection, step.post_signal if main_result else step.signal)
+        if step.file_fault and not main_result:
+            self._apply_file_fault(result, step.file_fault, environ)
+        self._run(result, environ, directory)
+        return result
 
-    def _kill(self, process: "_Process") -> None:
-        process.kill()
-        self.network.disconnect(process.connection)
-        self.github.disconnect()
+    def _run(self, result: ProcessResult, environ: dict[str, str], directory: Path) -> None:
+        """Run a process until it ends or is killed; what a killed one does while its code unwinds does not count."""
+        log = io.StringIO()
+
+        def end() -> None:
+            if self.running is result:
+                self.running = None
+                result.log, result.files = log.getvalue(), _read_files(directory)
+                self.coval.disconnect()
+                self.github.disconnect()
+
+        def kill() -> None:
+            if self.running is result:
+                result.killed = self.clock.now()
+            end()
+
+        self.world.process = result.number, result.is_post
+        self.clock.begin_process(kill)
+        runtime = Runtime(
+            environ=environ, stdout=log, clock=self.clock, new_session=self._new_session, randomness=self.rng
+        )
+        try:
+            exit_code = (post if result.is_post else main)(runtime)
+            result.exit_code = exit_code if result.killed is None else None
+        except Killed:
+            pass
+        except Stuck:
+            result.crash = "does not end"
+            kill()
+        except BaseException:  # noqa: BLE001 - any unhandled exception is a finding
+            result.crash = traceback.format_exc()
+        end()
+        self.clock.join_threads()
+        result.ended, result.interrupted = self.clock.now(), next(iter(self.clock.signalled_at), None)
 
     def _new_session(self) -> Session:
-        session = self.network.new_session()
-        session.mount(f"http://{HOST}", self.github)
+        session = HttpSession()
+        for host in (self.coval, self.github):
+            session.mount(f"http://{host.address}", host)
         return session
 
-    def _aim_signal(self, process: "_Process", planned: Signal | None) -> None:
+    def _answer(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
+        """Let a request take effect in the sandbox, and perhaps another job launch the same just before."""
+        is_launch = sent.method == "POST"
+        if is_launch and self.has_rival:
+            self._launch_foreign_run(sent)
+        before = len(self.world.runs)
+        reply = self.api.answer(sent.method, BASE + sent.path, sent.query, headers, sent.body)
+        if is_launch and len(self.world.runs) > before:
+            sent.launched_run = self.world.runs[-1].run_id
+        return reply
+
+    def _answer_of_github(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
+        query = dict(parse_qsl(sent.query))
+        response = self.fake.respond_to(SeenRequest(sent.method, sent.path, query, headers, sent.body))
+        assert response is not None  # it has no faults of its own
+        return Reply(response.status, response.content, response.headers)
+
+    def _aim_signal(self, process: ProcessResult, connection: Connection, planned: Signal | None) -> None:
         """Schedule the signal of this process."""
         self.clock.on_check = lambda _: None
         if planned is None:
             return
 
         def send() -> None:
-            if process.ended:
+            if self.running is not process:
                 return
             self.clock.signal(kill=planned.kill)
             if not planned.kill:
                 self.clock.at(self.clock.now() + KILL_AFTER, kill)
 
         def kill() -> None:
-            if not process.ended:
+            if self.running is process:
                 self.clock.signal(kill=True)
 
         if planned.at is not None:
             self.clock.at(self.clock.now() + planned.at, send)
         elif planned.request is not None:
-            process.connection.triggers[planned.method, planned.path, planned.request] = (planned.phase, send)
+            connection.triggers[planned.method, planned.path, planned.request] = (planned.phase, send)
         else:
             self.clock.on_check = lambda number: send() if number == planned.check else None
 
-    def _apply_file_fault(self, process: "_Process", file_fault: FileFault, environ: dict[str, str]) -> None:
+    def _apply_file_fault(self, process: ProcessResult, file_fault: FileFault, environ: dict[str, str]) -> None:
         names = {"output": "GITHUB_OUTPUT", "state": "GITHUB_STATE", "summary": "GITHUB_STEP_SUMMARY"}
         variable = names.get(file_fault.file, "GITHUB_EVENT_PATH")
-        if file_fault.file == "reports":  # the directory of all reports
-            variable, environ = "reports", {"reports": f"{environ['GITHUB_WORKSPACE']}/reports"}
         if file_fault.kind == "missing":
             del environ[variable]
             return
         file = Path(environ[variable])
 
         def break_file() -> None:
-            if process.ended or not file.exists():
+            if self.running is not process or not file.exists():
                 return
             file.rename(file.with_name(f"{file.name}.aside"))
             if file_fault.kind == "directory":
@@ -425,25 +475,8 @@ class _Simulator:
                 self.clock.wall_offset += event.amount
             case "fail newest":
                 self._fail_newest()
-            case "delete all":
-                self._delete_ended()
             case "run schedule":
                 self.foreign_runs += self.world.run_schedule(catalogue.SCHEDULES[0].id)
-            case "delete":
-                ours = [run.run_id for run in self.world.runs if run.run_id not in self.foreign_runs]
-                for run_id in ours[-1:]:
-                    self.deleted.append(run_id)
-                    with suppress(Problem):
-                        self.world.delete_run(run_id)
-                        self.world.delete_run(run_id)
-
-    def _delete_ended(self) -> None:
-        """Delete all runs that have ended."""
-        for run in self.world.runs:
-            if run.finished(self.world.clock()):
-                self.deleted.append(run.run_id)
-                with suppress(Problem):
-                    self.world.delete_run(run.run_id)
 
     def _launch_holder(self) -> None:
         """Launch a run that has the tag of baselines, as if a step elsewhere had given it that."""
@@ -461,6 +494,7 @@ class _Simulator:
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""
+        self.has_rival = False
         body: Any = json.loads(request.body)
         tagged = {
             **body["metadata"],
@@ -470,61 +504,6 @@ class _Simulator:
         body["metadata"] = tagged if self.schedule.foreign_run == "tagged" else {}
         self.world.launch(body)
         self.foreign_runs.append(self.world.runs[-1].run_id)
-
-
-class _Process:
-    """A process while it runs, with its connection and its directory."""
-
-    def __init__(self, clock: SimulatedClock, connection: Connection, directory: Path) -> None:
-        self._clock = clock
-        self.connection = connection
-        self._directory = directory
-        self.log = io.StringIO()
-        self._began = clock.now()
-        self._final_state: tuple[str, dict[str, bytes]] | None = None
-        self._killed: float | None = None
-        self._crash = ""
-        self._exit_code: int | None = None
-        self.ended = False
-
-    def run(self, runtime: Runtime, part: Callable[[Runtime], int]) -> None:
-        """Run the process until it ends."""
-        try:
-            self._exit_code = part(runtime)
-        except Killed:
-            pass
-        except Stuck:
-            self._crash = "does not end"
-            self.kill()
-        except BaseException:  # noqa: BLE001 - any unhandled exception is a finding
-            self._crash = traceback.format_exc()
-        self.ended = True
-
-    def kill(self) -> None:
-        """Record what the process has written: its code still unwinds, but a killed process writes nothing more."""
-        if self._final_state is None:
-            self._final_state = (self.log.getvalue(), _read_files(self._directory))
-            self._killed = self._clock.now()
-            self.ended = True
-
-    def result(self, step: Step, number: int, *, is_post: bool, given_runs: tuple[str, ...]) -> ProcessResult:
-        """Return the result of the process, which must have ended."""
-        log, files = self._final_state or (self.log.getvalue(), _read_files(self._directory))
-        return ProcessResult(
-            step=step,
-            number=number,
-            is_post=is_post,
-            given_runs=given_runs,
-            began=self._began,
-            ended=self._clock.now(),
-            exit_code=self._exit_code if self._killed is None else None,
-            interrupted=self._clock.signalled_at[0] if self._clock.signalled_at else None,
-            killed=self._killed,
-            crash=self._crash,
-            log=log,
-            files=files,
-            requests=tuple(self.connection.requests),
-        )
 
 
 def _saved_state(result: ProcessResult) -> dict[str, str]:
@@ -550,22 +529,3 @@ def _read_files(directory: Path) -> dict[str, bytes]:
             name = str(path.relative_to(directory)).replace(".aside", "")
             files[name] = path.read_bytes()
     return files
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Abort a schedule that does not end; a busy machine does not count."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def abort(*_: object) -> None:
-        raise Stuck
-
-    before = signal.signal(signal.SIGPROF, abort)
-    signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final
 
-from campaign.baselines import with_baseline, with_tag
-from campaign.github import HANG
+from campaign.baselines import with_tag
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
     ECHO,
+    EVER,
     GATES,
     IMPOSSIBLE_GATES,
-    MISNAMED_GATES,
-    REFUSED,
     REPEATED_GATES,
     UNREADABLE_GATES,
     Event,
@@ -26,7 +24,6 @@ from campaign.schedule import (
     Step,
 )
 from coval_sandbox.catalogue import MUTATIONS
-from coval_sandbox.deterministic import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES
@@ -36,6 +33,7 @@ ENDPOINTS: Final = (
     ("GET", "/runs"),
     ("GET", "/runs/*"),
     ("GET", "/conversations/simulated"),
+    ("GET", "/conversations/simulated/*"),
     ("GET", "/metrics"),
     ("GET", "/metrics/*"),
     ("GET", "/agents/*"),
@@ -108,7 +106,6 @@ PERMANENT: Final = (
 )
 # What the list of metrics may answer for good. The step does without it, and its verdict is the same.
 LISTS_OF_NAMES: Final = ("401", "404", "429 retry-after=86400", "503", "html 200", "hang 60", "slow 20", "json {}")
-RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
 # What Coval shows of a run's tags and metadata: one of the two, or in a list neither.
@@ -120,14 +117,9 @@ AT_ONCE: Final[dict[str, Any]] = {
     for name in ("metrics_lag", "metrics_trickle", "simulations_trickle", "null_progress", "agent_metrics")
 }
 
-# One simulation, by its id.
-TRANSCRIPTS: Final = tuple(f"{path}/{'?' * ID_LENGTH}" for path in ("/conversations/simulated", "/simulations"))
-EVER: Final = 10_000  # requests
-
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
 FAILING_SETS: Final = ("flaky002", "flaky002", "flaky001", "failing1", "someFail", "allFail1")
-REPEATING: Final = ("run", "twice", "rerun", "supersede")  # workflows
 ROUGH_SETS: Final = (
     *PASSING_SETS,
     *OTHER_SETS,
@@ -145,48 +137,10 @@ def single(seed: int) -> Schedule:
     rng = Random(f"campaign/{seed}")
     severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
     schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
-    if schedule.workflow == "many-cancel":
-        return _quick(schedule)
-    if severity == "rough":
-        schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
-    repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
-    schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
+    schedule = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
-    schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
-    schedule = _with_unreadable_gate(schedule, Random(f"unreadable/{seed}"))
-    schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_pages(schedule, Random(f"github/{seed}"))
-    schedule = with_tag(schedule, Random(f"tag/{seed}"))
-    return _with_transcripts(schedule, Random(f"transcripts/{seed}"))
-
-
-def _with_transcripts(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps of some schedules fetch transcripts, which may fail for good: no verdict rests on them."""
-    if rng.random() > 0.4:
-        return schedule
-    steps = tuple(
-        replace(step, inputs=with_inputs(step.inputs, include_transcripts="failures")) for step in schedule.steps
-    )
-    quirks = replace(schedule.quirks, transcript=_choose(rng, get_args(get_type_hints(Quirks)["transcript"])))
-    actions = (*SAFE_TO_RETRY, *AMBIGUOUS, *PERMANENT)
-    faults = tuple(
-        Fault(method="GET", path=path, first=1, last=EVER, action=_choose_action(rng, actions)) for path in TRANSCRIPTS
-    )
-    is_faulty = schedule.severity != "benign" and rng.random() < 0.7
-    return replace(schedule, steps=steps, quirks=quirks, faults=(*schedule.faults, *(faults if is_faulty else ())))
-
-
-def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let Coval hang or be slow until just before a deadline in some schedules, while the run ends."""
-    if schedule.workflow != "run" or rng.random() > 0.25:
-        return schedule
-    (step,) = schedule.steps
-    deadline = _choose(rng, (62, 66, 75))  # most runs take a minute
-    end = deadline - _choose(rng, (0.3, 1, 5))
-    length = _choose(rng, (5, 15, 40))
-    outage = _outage(end - length, length, _choose(rng, ("hang 60", "hang 60", "slow 6")))
-    step = replace(step, inputs=with_inputs(step.inputs, max_wait_time=str(deadline)))
-    return replace(schedule, steps=(step,), outages=(*schedule.outages, outage))
+    return with_tag(schedule, Random(f"tag/{seed}"))
 
 
 def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
@@ -194,29 +148,27 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
 
     In rough ones, the launch of a repetition may be lost, and a signal may arrive while one is under way.
     """
-    if schedule.workflow not in REPEATING or schedule.gate not in GATES or rng.random() > 0.3:
+    if (
+        schedule.workflow not in ("run", "twice", "rerun", "supersede")
+        or schedule.gate not in GATES
+        or rng.random() > 0.3
+    ):
         return schedule
-    gate = str(_choose(rng, tuple(REPEATED_GATES)))
-    repetition = {"repeat_on_failure": _choose(rng, ("1", "1", "2"))}
-    steps, faults = [], schedule.faults
-    for step in schedule.steps:
-        inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
-        inputs |= REPEATED_GATES[gate] | repetition
-        if schedule.severity == "rough":
-            step = _disturb_repetition(step, rng)
-            inputs["max_wait_time"] = _choose(rng, ("90", "110", "600", "3600"))
-        steps.append(replace(step, inputs=tuple(inputs.items())))
-    if schedule.severity == "rough" and rng.random() < 0.4:
-        number = _choose(rng, (2, 2, 3))
+    is_rough, times, faults = schedule.severity == "rough", rng.choice(("1", "1", "2")), schedule.faults
+    schedule = schedule.with_gate(rng.choice((*REPEATED_GATES,))).each(
+        lambda step: step.having(repeat_on_failure=times)
+    )
+    if is_rough:
+        schedule = schedule.each(lambda step: _disturb_repetition(step, rng))
+    if is_rough and rng.random() < 0.4:
+        number = rng.choice((2, 2, 3))
         action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
-        faults = (Fault(method="POST", path="/runs", first=number, last=number, action=action),)
-    kinds = (_choose(rng, ("recover", "break")),) if rng.random() < 0.6 else ()
-    events = tuple(Event(kind=kind, at=_choose(rng, (3.0, 30.0))) for kind in kinds)
+        faults = (Fault("POST", "/runs", number, number, action),)
+    kinds = (rng.choice(("recover", "break")),) if rng.random() < 0.6 else ()
+    events = tuple(Event(kind, rng.choice((3.0, 30.0))) for kind in kinds)
     return replace(
         schedule,
-        test_set=_choose(rng, FAILING_SETS),
-        gate=gate,
-        steps=tuple(steps),
+        test_set=rng.choice(FAILING_SETS),
         faults=faults,
         events=(*schedule.events, *events),
         foreign_run="",
@@ -229,7 +181,7 @@ def _with_open_repetition(schedule: Schedule, rng: Random) -> Schedule:
     if not repeats or schedule.severity != "rough" or rng.random() > 0.6:
         return schedule
     schedule = replace(
-        _with_gate(schedule, "rate"),
+        schedule.with_gate("rate"),
         test_set="flaky002",
         quirks=replace(_quirks(rng, max_lag=3.0), **AT_ONCE),
         faults=(),
@@ -239,12 +191,9 @@ def _with_open_repetition(schedule: Schedule, rng: Random) -> Schedule:
     )
     if schedule.workflow == "rerun":
         return _with_left_repetition(schedule, rng)
-    steps = tuple(
-        _waiting_step(replace(step, signal=None), max_wait_time=_choose(rng, ("130", "180"))) for step in schedule.steps
-    )
-    lost = Fault(method="POST", path="/runs", first=2, last=2, action=_choose_action(rng, LOST_RESPONSES))
-    stall = Event(kind="stall", at=3.0)
-    return replace(schedule, steps=steps, faults=(lost,) if rng.random() < 0.3 else (), events=(stall,))
+    lost = Fault("POST", "/runs", 2, 2, rng.choice(LOST_RESPONSES))
+    schedule = replace(schedule, faults=(lost,) if rng.random() < 0.3 else (), events=(Event("stall", 3.0),))
+    return schedule.each(lambda step: _waiting_step(step, max_wait_time=rng.choice(("130", "180"))))
 
 
 def _with_left_repetition(schedule: Schedule, rng: Random) -> Schedule:
@@ -252,79 +201,29 @@ def _with_left_repetition(schedule: Schedule, rng: Random) -> Schedule:
     kill = Signal(kill=True, method="POST", path="/runs", request=2, phase="after")
     if rng.random() < 0.5:
         kill = Signal(kill=True, at=round(rng.uniform(95, 110), 3))
-    rejected = Fault(method="POST", path="/runs", first=3, last=3, action=_choose(rng, ("400", "403")))
+    rejected = Fault("POST", "/runs", 3, 3, rng.choice(("400", "403")))
     faults = (rejected,) if rng.random() < 0.5 else ()
     soon = None if faults else Signal(kill=False, at=round(rng.uniform(2, 12), 3))
     first, second = (_waiting_step(step, max_wait_time="3600", resume="true") for step in schedule.steps)
-    steps = (replace(first, signal=kill, post=False), replace(second, signal=soon, pause=_choose(rng, (1.0, 5.0))))
+    steps = (replace(first, signal=kill, post=False), replace(second, signal=soon, pause=rng.choice((1.0, 5.0))))
     return replace(schedule, steps=steps, faults=faults)
 
 
 def _waiting_step(step: Step, **inputs: str) -> Step:
     """Return a step that waits for its run, however long Coval queues that, and whose files have no fault."""
-    given = {name: value for name, value in step.inputs if name != "max_queue_time"}
-    return replace(step, mode="run", inputs=tuple((given | inputs).items()), file_fault=None)
+    return replace(step.without("max_queue_time").having(**inputs), mode="run").calm()
 
 
 def _disturb_repetition(step: Step, rng: Random) -> Step:
     """Aim a signal at the repetition in place of the one that the step has."""
     kind, kill = rng.random(), rng.random() < 0.4
+    step = step.having(max_wait_time=rng.choice(("90", "110", "600", "3600")))
     if kind < 0.15:
-        phase = _choose(rng, ("before", "after"))
+        phase = rng.choice(("before", "after"))
         return replace(step, signal=Signal(kill=kill, method="POST", path="/runs", request=2, phase=phase))
     if kind < 0.45:
         return replace(step, signal=Signal(kill=kill, at=round(rng.uniform(55, 125), 3)))
     return replace(step, signal=None)
-
-
-def _with_rare_case(schedule: Schedule, rng: Random) -> Schedule:
-    """Let some of the schedules that judge a run be of a kind that chance seldom generates."""
-    is_judged = schedule.workflow in ("run", "launch-wait", "twice") and schedule.gate in GATES
-    if schedule.severity == "rough" or not is_judged or rng.random() > 0.4:
-        return schedule
-    return rng.choice((_uncertain_rate, _unannounced_metrics))(
-        replace(schedule, test_set=_choose(rng, PASSING_SETS)), rng
-    )
-
-
-def _uncertain_rate(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the bound of != lie between the rates with none and with all of the missing values as hits."""
-    quirks = replace(schedule.quirks, missing_values=_choose(rng, (0.3, 0.4)))
-    return replace(_with_gate(schedule, "other rate"), quirks=quirks)
-
-
-def _unannounced_metrics(schedule: Schedule, rng: Random) -> Schedule:
-    """Let metrics with targets come late, one by one, and nothing announce them."""
-    late: dict[str, Any] = {
-        "metrics_trickle": _choose(rng, (6.0, 15.0, 40.0)),
-        "outputs_trickle": True,
-        "agent_metrics": _choose(rng, ("hidden", "forbidden")),
-    }
-    return replace(_with_gate(schedule, "targets"), quirks=replace(schedule.quirks, **AT_ONCE | late))
-
-
-def _with_unreadable_gate(schedule: Schedule, rng: Random) -> Schedule:
-    """Let some of the steps that a rough network awaits have criteria that cannot be read."""
-    is_plain = schedule.workflow == "run" and schedule.severity == "rough" and schedule.gate in GATES
-    if not is_plain or rng.random() > 0.25:
-        return schedule
-    return _with_gate(schedule, _choose(rng, tuple(UNREADABLE_GATES)))
-
-
-def _with_gate(schedule: Schedule, gate: str) -> Schedule:
-    """Replace the gate of a schedule."""
-    steps = []
-    for step in schedule.steps:
-        inputs = {name: value for name, value in step.inputs if name not in ALL_GATES[schedule.gate]}
-        steps.append(replace(step, inputs=tuple((inputs | ALL_GATES[gate]).items())))
-    return replace(schedule, gate=gate, steps=tuple(steps))
-
-
-def _with_skipped(schedule: Schedule, rng: Random) -> Schedule:
-    """Let simulations that fail have the status SKIPPED in some schedules."""
-    if rng.random() > 0.25:
-        return schedule
-    return replace(schedule, quirks=replace(schedule.quirks, skipped_simulations=True))
 
 
 def _with_pages(schedule: Schedule, rng: Random) -> Schedule:
@@ -333,7 +232,7 @@ def _with_pages(schedule: Schedule, rng: Random) -> Schedule:
     A step that waits concludes the pages of the launch, and a later attempt may find the check run of the earlier one.
     """
     has_status = rng.random() < 0.2
-    has_check = rng.random() < 0.25 and schedule.fate != "deleted"  # then the last run has to outlast the deletion
+    has_check = rng.random() < 0.25
     if not (has_status or has_check):
         return schedule
     steps = []
@@ -343,7 +242,7 @@ def _with_pages(schedule: Schedule, rng: Random) -> Schedule:
         pages = ({"commit_status": f"Coval{own}"} if has_status else {}) | (
             {"check_run": f"Gate{again}"} if has_check else {}
         )
-        steps.append(replace(step, inputs=with_inputs(step.inputs, **pages, comment="never", github_token=TOKEN)))
+        steps.append(step.having(**pages, comment="never", github_token=TOKEN))
     return replace(schedule, steps=tuple(steps), github_outages=_github_outages(rng))
 
 
@@ -351,23 +250,14 @@ def _github_outages(rng: Random) -> tuple[Outage, ...]:
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     # Some end while the post step tries again what the main step could not do.
     length = rng.choice((5, 300, rng.uniform(30, 150), rng.uniform(30, 150)))
-    outages = (_outage(begin, length, _choose(rng, ("502", "503", HANG))),)
+    outages = (_outage(begin, length, rng.choice(("502", "503", "hang 600"))),)
     return outages if rng.random() < 0.7 else ()
 
 
-def _quick(schedule: Schedule) -> Schedule:
-    """Return a schedule in which many runs can be cancelled side by side.
-
-    The simulated network sends one request after another. So responses are quick, and no run ends by itself meanwhile.
-    """
-    return replace(schedule, test_set="stuck001", quirks=replace(schedule.quirks, cancel_lag=0.0), latency=0.02)
-
-
 def _benign_schedule(seed: int, rng: Random) -> Schedule:
-    """Return a schedule without faults; values or metrics may be missing, which decides the verdict."""
-    misnamed = _choose(rng, tuple(MISNAMED_GATES)) if rng.random() < 0.2 else ""
-    schedule = _undisturbed_schedule(seed, rng, gate=misnamed)
-    missing = _choose(rng, (0.02, 0.1, 0.5)) if rng.random() < 0.4 else 0.0
+    """Return a schedule without faults; values may be missing, which decides the verdict."""
+    schedule = _undisturbed_schedule(seed, rng)
+    missing = rng.choice((0.02, 0.1, 0.5)) if rng.random() < 0.4 else 0.0
     return replace(schedule, severity="benign", quirks=replace(schedule.quirks, missing_values=missing))
 
 
@@ -377,41 +267,35 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     outages = []
     if rng.random() < 0.5:
         begin = rng.uniform(0, 90)
-        outages.append(_outage(begin, rng.uniform(5, 60), _choose(rng, OUTAGES)))
+        outages.append(_outage(begin, rng.uniform(5, 60), rng.choice(OUTAGES)))
     if rng.random() < 0.2:
-        faults = [Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, ODD_LAUNCHES))]
+        faults = [Fault("POST", "/runs", 1, 1, rng.choice(ODD_LAUNCHES))]
         outages = []
     if refuses_long := rng.random() < 0.03:  # for longer than five minutes
         last, outages = rng.randint(22, 30), []
-        faults = [Fault(method="POST", path="/runs", first=1, last=last, action="503")]
+        faults = [Fault("POST", "/runs", 1, last, "503")]
     events = (_jump(rng),) if rng.random() < 0.2 else ()
     if rng.random() < 0.25:
-        faults.append(
-            Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
-        )
+        faults.append(Fault("GET", "/metrics", 1, EVER, _choose_action(rng, LISTS_OF_NAMES)))
     schedule = _undisturbed_schedule(seed, rng)
     if refuses_long:
-        steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="3600")) for step in schedule.steps)
-        schedule = replace(schedule, steps=steps)
-    if schedule.workflow.endswith("cancel"):
-        method, count = _choose(rng, ("GET", "DELETE")), len(schedule.steps) - 1
+        schedule = schedule.each(lambda step: step.having(max_wait_time="3600"))
+    if schedule.workflow == "cancel":
+        method, count = rng.choice(("GET", "DELETE")), len(schedule.steps) - 1
         action = _choose_action(rng, (*SAFE_TO_RETRY, *AMBIGUOUS))
-        faults.append(
-            Fault(method=method, path="/runs/*", first=1, last=_choose(rng, (1, 6, 8)) * count, action=action)
-        )
+        faults.append(Fault(method=method, path="/runs/*", first=1, last=rng.choice((1, 6, 8)) * count, action=action))
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
 
 
-def _undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:
+def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
     """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
-    workflows = ("run", "launch-wait", "twice", "launch-cancel", "launch", "many-cancel")
-    workflow = workflow or rng.choices(workflows, (66, 16, 8, 6, 4, 4))[0]
-    gate = gate or _gate(rng, workflow)
-    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
+    workflow = rng.choices(("run", "launch-wait", "twice", "cancel", "launch"), (66, 16, 8, 10, 4))[0]
+    gate = _gate(rng, workflow)
+    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": rng.choice(("900", "1800", "3600"))}
     if rng.random() < 0.25:
         inputs["max_queue_time"] = "600"
     if rng.random() < 0.2:
-        inputs["check_interval"] = _choose(rng, ("1", "5", "60"))
+        inputs["check_interval"] = rng.choice(("1", "5", "60"))
     quirks = _quirks(rng, max_lag=60.0)
     if rng.random() < 0.2:
         quirks, inputs = _late_data(rng, quirks, inputs)
@@ -419,13 +303,13 @@ def _undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: s
         seed=seed,
         severity="",
         workflow=workflow,
-        test_set=_choose(rng, (*PASSING_SETS, *OTHER_SETS) if rng.random() < 0.4 else PASSING_SETS),
+        test_set=rng.choice((*PASSING_SETS, *OTHER_SETS) if rng.random() < 0.4 else PASSING_SETS),
         gate=gate,
         steps=_steps(workflow, inputs, rng),
         quirks=quirks,
-        latency=_choose(rng, (0.02, 0.1, 0.4)),
-        skew=_choose(rng, (0.0, 0.0, 0.0, 20.0, -20.0)),
-        foreign_run=_choose(rng, ("", "", "", "tagged", "bare")),
+        latency=rng.choice((0.02, 0.1, 0.4)),
+        skew=rng.choice((0.0, 0.0, 0.0, 20.0, -20.0)),
+        foreign_run=rng.choice(("", "", "", "tagged", "bare")),
     )
 
 
@@ -433,7 +317,7 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
     """Let data come late, so that only the step's own inputs or the time show that some are missing."""
     kind = rng.random()
     if kind < 0.2:  # with longer gaps than those after which data count as settled, but announced
-        late = replace(quirks, metrics_trickle=_choose(rng, (100.0, 140.0)), outputs_trickle=False)
+        late = replace(quirks, metrics_trickle=rng.choice((100.0, 140.0)), outputs_trickle=False)
         return late, inputs
     if kind < 0.5:  # the same for values
         late = replace(quirks, metrics_lag=75.0, metrics_trickle=0.0, simulations_trickle=0.0)
@@ -442,9 +326,9 @@ def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Qui
         late = replace(quirks, simulations_trickle=100.0, output_ids="absent", null_progress=True)
         return late, inputs | {"iteration_count": "1"}
     if kind < 0.85:
-        late = replace(quirks, metrics_trickle=_choose(rng, (6.0, 15.0, 40.0)), outputs_trickle=True)
-        return replace(late, agent_metrics=_choose(rng, ("hidden", "forbidden"))), inputs
-    late = replace(quirks, simulations_trickle=_choose(rng, (8.0, 40.0)), output_ids="absent")
+        late = replace(quirks, metrics_trickle=rng.choice((6.0, 15.0, 40.0)), outputs_trickle=True)
+        return replace(late, agent_metrics=rng.choice(("hidden", "forbidden"))), inputs
+    late = replace(quirks, simulations_trickle=rng.choice((8.0, 40.0)), output_ids="absent")
     late = replace(late, progress_counts="test-cases", null_progress=rng.random() < 0.4, trickle_by_case=True)
     return late, inputs | {"iteration_count": "3", "concurrency": "3"}
 
@@ -455,112 +339,82 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         "run": 45,
         "launch-wait": 9,
         "twice": 6,
-        "launch-cancel": 6,
+        "cancel": 9,
         "launch": 2,
         "rerun": 16,
         "supersede": 13,
-        "finish-cancel": 3,
         "matrix": 6,
-        "many-cancel": 3,
     }
     workflow = rng.choices(tuple(workflows), tuple(workflows.values()))[0]
     gate = _gate(rng, workflow)
-    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("20", "60", "120", "600", "3600"))}
-    if workflow == "many-cancel":
-        inputs["max_wait_time"] = _choose(rng, ("20", "60"))
+    inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": rng.choice(("20", "60", "120", "600", "3600"))}
     inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
     inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
     if rng.random() < 0.3:
-        inputs |= {"max_queue_time": _choose(rng, ("3", "20", "200"))}
+        inputs |= {"max_queue_time": rng.choice(("3", "20", "200"))}
     steps = _steps(workflow, inputs, rng)
-    steps = tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps))
-    faults = tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))))
-    outages = _rough_outages(rng)
-    test_set = _choose(rng, ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001"))
-    if rng.random() < 0.12:
-        steps, faults = _lost_launch(steps, rng)
-    elif rng.random() < 0.05:
-        steps, outages = _run_ends_during_post_step(steps, rng)
-    elif workflow in ("rerun", "supersede") and rng.random() < 0.3:
-        steps, faults = _look_up_fails(steps, rng)
-        test_set = "slow0001"
-    quirks = _rough_quirks(rng)
-    if workflow == "many-cancel":
-        faults, outages = _cancel_fails(rng), ()
-    if workflow == "rerun" and rng.random() < 0.2:
-        steps, faults, outages = _rerun_while_run_is_cancelled(steps, rng), (), ()
-        quirks = replace(quirks, cancel_lag=_choose(rng, (10.0, 60.0)))
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         severity="rough",
         workflow=workflow,
-        test_set=test_set,
+        test_set=rng.choice(ROUGH_SETS if rng.random() < 0.6 else ("passing1", "slow0001")),
         gate=gate,
-        steps=steps,
-        quirks=quirks,
-        faults=faults,
-        outages=outages,
+        steps=tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps)),
+        quirks=_rough_quirks(rng),
+        faults=tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5)))),
+        outages=_rough_outages(rng),
         events=_rough_events(rng),
-        latency=_choose(rng, (0.02, 0.1, 0.4, 1.0)),
-        skew=_choose(rng, (0.0, 0.0, 0.0, 20.0, -20.0, 120.0, -120.0)),
-        foreign_run=_choose(rng, ("", "", "", "tagged", "bare")),
+        latency=rng.choice((0.02, 0.1, 0.4, 1.0)),
+        skew=rng.choice((0.0, 0.0, 0.0, 20.0, -20.0, 120.0, -120.0)),
+        foreign_run=rng.choice(("", "", "", "tagged", "bare")),
     )
+    if rng.random() < 0.12:
+        return _lost_launch(schedule, rng)
+    if rng.random() < 0.05 and workflow != "launch-wait":
+        return _run_ends_during_post_step(schedule, rng)
+    if workflow == "rerun" and rng.random() < 0.2:
+        return _rerun_while_run_is_cancelled(schedule, rng)
+    return schedule
 
 
-def _lost_launch(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
+def _lost_launch(schedule: Schedule, rng: Random) -> Schedule:
     """Lose the response to a launch that took effect, and disturb the search for its run."""
-    lost = Fault(method="POST", path="/runs", first=1, last=1, action=_choose(rng, (*LOST_RESPONSES, *ODD_LAUNCHES)))
-    first = rng.randint(1, 3)
+    lost, number = Fault("POST", "/runs", 1, 1, rng.choice((*LOST_RESPONSES, *ODD_LAUNCHES))), rng.randint(1, 3)
     action = _choose_action(rng, (*SAFE_TO_RETRY, *AMBIGUOUS, "403"))
-    lookup = Fault(method="GET", path="/runs", first=first, last=first + rng.randint(0, 4), action=action)
+    look_up = Fault("GET", "/runs", number, number + rng.randint(0, 4), action)
     signal = Signal(kill=rng.random() < 0.3, method="GET", path="/runs", request=rng.randint(1, 5))
     if rng.random() < 0.5:
         signal = Signal(kill=signal.kill, at=round(rng.uniform(0, 12), 3))
-    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true")
-    return (replace(steps[0], signal=signal, inputs=inputs), *steps[1:]), (lost, lookup)
+    first, *others = schedule.steps
+    first = replace(first.having(cancel_on_interrupt="true"), signal=signal)
+    return replace(schedule, steps=(first, *others), faults=(lost, look_up))
 
 
-def _look_up_fails(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Fault, ...]]:
-    """Let the list of runs be down for some time, while a step looks for the run that an earlier one has left."""
-    first = replace(steps[0], mode="launch", signal=None, file_fault=None)
-    action = _choose_action(rng, (*OUTAGES, "500", "cut", "body {}"))
-    fault = Fault(method="GET", path="/runs", first=1, last=_choose(rng, (3, 8, 100)), action=action)
-    return (first, *steps[1:]), (fault,)
-
-
-def _cancel_fails(rng: Random) -> tuple[Fault, ...]:
-    """Let the runs be unreadable or not to be cancelled, often for good."""
-    action = _choose(rng, ("429", "500", "503", "reset-before", "cut", REFUSED))
-    method, last = _choose(rng, ("GET", "DELETE")), _choose(rng, (1, 10, 10_000, 10_000))
-    return (Fault(method=method, path="/runs/*", first=1, last=last, action=action),)
-
-
-def _rerun_while_run_is_cancelled(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
+def _rerun_while_run_is_cancelled(schedule: Schedule, rng: Random) -> Schedule:
     """Interrupt the first attempt, which cancels its run, and re-run the job at once."""
-    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true", max_wait_time="600", resume="true")
+    patient = {"cancel_on_interrupt": "true", "max_wait_time": "600", "resume": "true"}
+    first, second = (step.calm().having(**patient) for step in schedule.steps)
     interrupt = Signal(kill=False, at=round(rng.uniform(3, 35), 3))
-    first = replace(steps[0], mode="run", signal=interrupt, file_fault=None, inputs=inputs)
-    return (first, replace(steps[1], signal=None, inputs=inputs, pause=_choose(rng, (1.0, 5.0))))
+    steps = (replace(first, mode="run", signal=interrupt), replace(second, pause=rng.choice((1.0, 5.0))))
+    quirks = replace(schedule.quirks, cancel_lag=rng.choice((10.0, 60.0)))
+    return replace(schedule, steps=steps, faults=(), outages=(), quirks=quirks)
 
 
-def _run_ends_during_post_step(steps: tuple[Step, ...], rng: Random) -> tuple[tuple[Step, ...], tuple[Outage, ...]]:
+def _run_ends_during_post_step(schedule: Schedule, rng: Random) -> Schedule:
     """Let a run of about a minute end while the post step waits for a response that is outdated by then."""
-    at = round(rng.uniform(39, 57), 3)
-    inputs = with_inputs(steps[0].inputs, cancel_on_interrupt="true", max_wait_time="600")
-    kill = Signal(kill=True, at=at)
-    killed_step = replace(steps[0], mode="run", signal=kill, file_fault=None, post=True, inputs=inputs)
-    return (killed_step, *steps[1:]), (_outage(at + 0.5, 2, "slow 20"),)
+    at, (first, *others) = round(rng.uniform(39, 57), 3), schedule.steps
+    first = first.calm().having(cancel_on_interrupt="true", max_wait_time="600")
+    killed = replace(first, mode="run", signal=Signal(kill=True, at=at), post=True)
+    return replace(schedule, steps=(killed, *others), outages=(_outage(at + 0.5, 2, "slow 20"),))
 
 
 def _gate(rng: Random, workflow: str) -> str:
     kind = rng.random()
-    if kind < 0.06:
-        return str(_choose(rng, tuple(IMPOSSIBLE_GATES)))
-    if kind < 0.08 and workflow == "run":
-        return str(_choose(rng, tuple(UNREADABLE_GATES)))
-    if kind > 0.94:
-        return str(_choose(rng, tuple(MISNAMED_GATES)))
-    return str(_choose(rng, tuple(GATES)))
+    if kind < 0.12:
+        return rng.choice((*IMPOSSIBLE_GATES,))
+    if kind < 0.14 and workflow == "run":
+        return rng.choice((*UNREADABLE_GATES,))
+    return rng.choice((*GATES,))
 
 
 def _switches(rng: Random) -> dict[str, str]:
@@ -571,51 +425,44 @@ def _switches(rng: Random) -> dict[str, str]:
         "cancel_on_interrupt": "true",
         "cancel_on_timeout": "false",
     }
-    if rng.random() < 0.35:
-        switches["junit_path"] = "reports/junit.xml"
-    if rng.random() < 0.35:
-        switches |= {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}
-        switches["html_path"] = "reports/coval.html"
-    if rng.random() < 0.15:
-        switches["summary"] = "false"
-    if rng.random() < 0.15:
-        switches["annotations"] = "false"
-    if rng.random() < 0.15:
-        switches["tags"] = "nightly,smoke"
-    if rng.random() < 0.3:
-        switches |= {"iteration_count": "3", "concurrency": "3"}
+    choices: tuple[tuple[float, dict[str, str]], ...] = (
+        (0.35, {"junit_path": "reports/junit.xml"}),
+        (0.35, {"json_path": "reports/coval.json", "digest_path": "reports/digest.md"}),
+        (0.35, {"html_path": "reports/coval.html", "include_transcripts": "failures"}),
+        (0.15, {"summary": "false"}),
+        (0.15, {"annotations": "false"}),
+        (0.15, {"tags": "nightly,smoke"}),
+        (0.3, {"iteration_count": "3", "concurrency": "3"}),
+    )
+    for share, more in choices:
+        switches |= more if rng.random() < share else {}
     if rng.random() < 0.12:
         switches["mutation_ids"] = ",".join(mutation.id for mutation in MUTATIONS[: rng.randint(1, 3)])
     return switches
 
 
 def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ...]:
-    pairs = tuple(inputs.items())
-    pause = _choose(rng, (1.0, 5.0, 40.0, 200.0))
-    run = Step(mode="run", inputs=pairs)
+    pause = rng.choice((1.0, 5.0, 40.0, 200.0))
+    run = Step(mode="run", inputs=inputs)
     launch = replace(run, mode="launch")
     match workflow:
         case "launch":
             return (launch,)
         case "launch-wait":
             return (launch, replace(run, mode="wait", action="__acme_coval-gate_2", pause=pause))
-        case "launch-cancel":
-            return (launch, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
-        case "finish-cancel":
-            return (run, replace(run, mode="cancel", action="__acme_coval-gate_2", pause=pause))
-        case "many-cancel":
-            launches = [replace(launch, action=f"launch_{number}") for number in range(_choose(rng, (2, 3, 24)))]
-            return (*launches, replace(run, mode="cancel", pause=pause))
+        case "cancel":
+            first = rng.choice((run, launch, launch))
+            firsts = [replace(first, action=f"launch_{number}") for number in range(rng.choice((1, 1, 2, 3)))]
+            return (*firsts, replace(run, mode="cancel", pause=pause))
         case "twice":
             return (launch, replace(run, action="__acme_coval-gate_2"))
         case "rerun":
-            first = replace(_choose(rng, (run, run, launch)), post=rng.random() < 0.6)
+            first = replace(rng.choice((run, run, launch)), post=rng.random() < 0.6)
             return (first, replace(run, attempt=2, pause=pause))
         case "supersede":
             supersede = _random_flag(rng, 0.75)
-            first = replace(_choose(rng, (run, launch)), workflow_run="1111111111", post=rng.random() < 0.4)
-            newer = with_inputs(pairs, supersede=supersede)
-            return (first, replace(run, inputs=newer, workflow_run="2222222222", pause=pause))
+            first = replace(rng.choice((run, launch)), workflow_run="1111111111", post=rng.random() < 0.4)
+            return (first, replace(run.having(supersede=supersede), workflow_run="2222222222", pause=pause))
         case "matrix":
             return _matrix_steps(run, pause, rng)
         case _:
@@ -628,21 +475,16 @@ def _matrix_steps(run: Step, pause: float, rng: Random) -> tuple[Step, ...]:
     Where the first two only launch, their runs go on at a time. The second two are another attempt or a newer workflow
     run, which supersedes the runs of the first.
     """
-    first = replace(_choose(rng, (run, replace(run, mode="launch"))), post=rng.random() < 0.6)
+    first = replace(rng.choice((run, replace(run, mode="launch"))), post=rng.random() < 0.6)
     again = replace(run, attempt=2)
     if rng.random() < 0.4:
-        newer = with_inputs(run.inputs, supersede="true")
-        first, again = replace(first, workflow_run="1111111111"), replace(run, inputs=newer, workflow_run="2222222222")
+        first = replace(first, workflow_run="1111111111")
+        again = replace(run.having(supersede="true"), workflow_run="2222222222")
     jobs = ["eu", "us"]
     steps = [replace(first, matrix=job) for job in jobs]
     rng.shuffle(jobs)
     steps += [replace(again, matrix=job, pause=pause) for job in jobs]
     return tuple(steps)
-
-
-def with_inputs(inputs: tuple[tuple[str, str], ...], **more: str) -> tuple[tuple[str, str], ...]:
-    """Return the inputs with some of them added or replaced."""
-    return tuple((dict(inputs) | more).items())
 
 
 def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> Step:
@@ -651,8 +493,8 @@ def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> S
     if rng.random() < (0.85 if first_of_two else 0.4):
         step = replace(step, signal=_signal(rng, kill=rng.random() < (0.6 if first_of_two else 0.35)))
     if rng.random() < 0.1:
-        file = _choose(rng, ("output", "output", "state", "summary", "event"))
-        kind = _choose(rng, ("missing", "directory") if file == "event" else ("missing", "directory", "full", "full"))
+        file = rng.choice(("output", "output", "state", "summary", "event"))
+        kind = rng.choice(("missing", "directory") if file == "event" else ("missing", "directory", "full", "full"))
         at = 0.0 if kind == "missing" else round(rng.choice((0.0, rng.uniform(0, 90))), 2)
         step = replace(step, file_fault=FileFault(file=file, kind=kind, at=at))
     if step.post and rng.random() < 0.05:
@@ -663,10 +505,10 @@ def _add_interruptions(step: Step, number: int, workflow: str, rng: Random) -> S
 
 
 def _signal(rng: Random, *, kill: bool) -> Signal:
-    phase = _choose(rng, ("before", "after"))
+    phase = rng.choice(("before", "after"))
     kind = rng.random()
     if kind < 0.3:
-        method, path = _choose(rng, (("POST", "/runs"), ("POST", "/runs"), *ENDPOINTS[1:5]))
+        method, path = rng.choice((("POST", "/runs"), ("POST", "/runs"), *ENDPOINTS[1:5]))
         return Signal(kill=kill, method=method, path=path, request=1, phase=phase)
     if kind < 0.55:
         return Signal(kill=kill, request=rng.randint(1, 12), phase=phase)
@@ -695,7 +537,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "null_progress", True)
     sometimes(0.2, "progress_counts", "simulations")
     sometimes(0.4, "output_ids", "absent")
-    sometimes(0.25, "metrics_trickle", 3.0, max_lag / 4)
+    sometimes(0.25, "metrics_trickle", 3.0, min(max_lag / 4, 40.0))  # unannounced, a longer gap looks like the end
     sometimes(0.5, "outputs_trickle", True)
     sometimes(0.25, "simulations_trickle", 8.0, 40.0)
     sometimes(0.4, "agent_metrics", "hidden", "forbidden")
@@ -710,9 +552,10 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.2, "not_found_after_launch", 2.0, 10.0, 30.0)
     sometimes(0.2, "list_lag", 1.0, 4.0)
     sometimes(0.4, "delete_running", "deleted", "gone")
-    sometimes(0.4, *_choose(rng, IDENTITIES))
+    sometimes(0.4, *rng.choice(IDENTITIES))
     sometimes(0.3, "cancel_lag", 3.0, 20.0, 60.0)
     sometimes(0.2, "cancelling_status", "CANCELLING")
+    sometimes(0.25, "skipped_simulations", True)
     return replace(DEFAULT, **changes)
 
 
@@ -720,50 +563,47 @@ def _rough_quirks(rng: Random) -> Quirks:
     quirks = _quirks(rng, max_lag=400.0)
     changes: dict[str, Any] = {}
     if rng.random() < 0.25:
-        changes["missing_values"] = _choose(rng, (0.02, 0.5, 1.0))
+        changes["missing_values"] = rng.choice((0.02, 0.5, 1.0))
     if rng.random() < 0.05:
         changes["error_status"] = "SIMULATION_TIMEOUT"
-    if rng.random() < 0.05:
-        changes["not_found_after_launch"] = 90.0
     if rng.random() < 0.1:
-        changes["list_lag"] = _choose(rng, (15.0, 45.0))
+        changes["list_lag"] = rng.choice((15.0, 45.0))
     return replace(quirks, **changes)
 
 
 def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
-    method, path = _choose(rng, ENDPOINTS)
+    method, path = rng.choice(ENDPOINTS)
     first = rng.choice((1, 1, rng.randint(1, 12)))
-    return Fault(
-        method=method,
-        path=path,
-        first=first,
-        last=first + rng.randint(0, max_length - 1),
-        action=_choose_action(rng, actions),
-    )
+    last = first + rng.randint(0, max_length - 1)
+    return Fault(method, path, first, last, _choose_action(rng, actions))
 
 
 def _choose_action(rng: Random, actions: Sequence[str]) -> str:
-    action: str = _choose(rng, actions)
+    action: str = rng.choice(actions)
     if action.startswith(ECHO):
-        return f"{action} {_choose(rng, tuple(DISGUISES))}"
+        return f"{action} {rng.choice((*DISGUISES,))}"
     return action
 
 
 def _rough_fault(rng: Random) -> Fault:
     actions = (SAFE_TO_RETRY, AMBIGUOUS, AMBIGUOUS, PERMANENT)[rng.choice((0, 1, 2, 3))]
-    fault = _fault(rng, actions, max_length=_choose(rng, (1, 2, 6)))
-    return replace(fault, last=10_000) if rng.random() < 0.05 else fault
+    fault = _fault(rng, actions, max_length=rng.choice((1, 2, 6)))
+    return fault._replace(last=EVER) if rng.random() < 0.05 else fault
 
 
 def _rough_outages(rng: Random) -> tuple[Outage, ...]:
     kind = rng.random()
     begin = round(rng.choice((0.0, rng.uniform(0, 20), rng.uniform(0, 120))), 1)
     if kind < 0.15:
-        return (_outage(begin, 600, _choose(rng, OUTAGES)),)
+        return (_outage(begin, 600, rng.choice(OUTAGES)),)
     if kind < 0.22:
-        return (Outage(begin=begin, end=begin + 3600, action=_choose(rng, RATE_LIMITS)),)
+        return (
+            Outage(
+                begin=begin, end=begin + 3600, action=rng.choice(("429", "429 retry-after=600", "429 retry-after=3600"))
+            ),
+        )
     if kind < 0.4:
-        return (_outage(begin, rng.uniform(1, 120), _choose(rng, OUTAGES)),)
+        return (_outage(begin, rng.uniform(1, 120), rng.choice(OUTAGES)),)
     return ()
 
 
@@ -775,19 +615,13 @@ def _rough_events(rng: Random) -> tuple[Event, ...]:
     kind = rng.random()
     at = round(rng.choice((rng.uniform(0, 5), rng.uniform(0, 90))), 2)
     if kind < 0.05:
-        return (Event(kind="revoke", at=at),)
-    if kind < 0.12:
-        return (Event(kind="delete", at=at),)
-    return (_jump(rng),) if kind < 0.25 else ()
+        return (Event("revoke", at),)
+    return (_jump(rng),) if kind < 0.2 else ()
 
 
 def _jump(rng: Random) -> Event:
-    return Event(kind="jump", at=round(rng.uniform(0, 60), 2), amount=_choose(rng, (-3600.0, -60.0, 60.0, 3600.0)))
+    return Event("jump", round(rng.uniform(0, 60), 2), amount=rng.choice((-3600.0, -60.0, 60.0, 3600.0)))
 
 
 def _random_flag(rng: Random, share: float) -> str:
     return "true" if rng.random() < share else "false"
-
-
-def _choose(rng: Random, values: Sequence[Any]) -> Any:
-    return rng.choice(values)

@@ -3,14 +3,11 @@
 Each simulation is answered once, and the run has the tag only if all were, whatever is killed or answers as well.
 """
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -43,21 +40,14 @@ clock.listen()
 sys.exit(attach(Runtime(os.environ, sys.stdout, clock), Options(sys.argv[1], "agent:answer"), limits))
 """
 AGENT: Final = """
-import json, os
+import os
 from pathlib import Path
-
-FATES = json.loads(os.environ["FATES"])
 
 async def answer(connection):
     held = Path(os.environ["HELD"]) / f"{connection.simulation_id}.{os.getpid()}"
     held.write_text("")
-    fate = FATES.get(connection.simulation_id, "")
     async for audio in connection.receive_audio():
         await connection.send_audio(audio)
-        if fate == "crash":
-            raise KeyError("no prompt")
-        if fate == "return":
-            break
     held.with_suffix(f".{os.getpid()}.left").write_text("")
 """
 
@@ -65,26 +55,24 @@ pytestmark = pytest.mark.untraced  # the processes are others
 
 
 class Plan(NamedTuple):
-    """What happens. `kills`: what a signal ends once a conversation has begun. `fates`: what handlers do.
+    """What happens. `kills`: a signal ends the first command once a conversation has begun.
 
     `second`: another command begins beside the first. `again`: another one begins afterwards.
     """
 
     faults: tuple[str, ...] = ()
-    fates: tuple[str, ...] = ("",) * SIMULATIONS
-    kills: str = ""
+    kills: bool = False
     second: bool = False
     again: bool = False
 
 
 PLANS: Final = {
-    "a second command": Plan(second=True),
-    "the first of two is killed": Plan(kills="command", second=True),
-    "a killed command, and another": Plan(kills="command", again=True),
-    "a killed handler": Plan(kills="handler", again=True),
-    "handlers that crash or return": Plan(fates=("crash", "return", "", ""), second=True),
-    "lost offers": Plan(faults=("OFFER /simulations/* #1 -> lost 5", "OFFER /simulations/* #3 -> stale")),
-    "a relay that drops": Plan(faults=("RELAY /simulations/* #2 -> drop", "GET /runs/* #2 -> 503"), again=True),
+    "the first of two is killed": Plan(kills=True, second=True),
+    "a killed command, and another": Plan(kills=True, again=True),
+    "a second command, and lost offers": Plan(
+        ("OFFER /simulations/* #1 -> lost 5", "OFFER /simulations/* #3 -> stale"), second=True
+    ),
+    "a relay that drops": Plan(("RELAY /simulations/* #2 -> drop", "GET /runs/* #2 -> 503"), again=True),
 }
 
 
@@ -135,7 +123,6 @@ class Job:
                 "COVAL_API_KEY": KEY,
                 "INPUT_API_BASE_URL": server.url,
                 "SSL_CERT_FILE": str(server.relay_ca),
-                "FATES": json.dumps(dict(zip(self.ids, self.plan.fates, strict=True))),
                 "HELD": str(self.held),
             }
             yield from self._commands()
@@ -143,7 +130,6 @@ class Job:
         for id_ in self.ids:
             if len([*self.held.glob(f"{id_}.*.left")]) > 1:
                 yield f"{id_} was answered by two processes to its end"
-        wait_for(lambda: not self._handlers())
 
     def _commands(self) -> Iterator[str]:
         first = self._start("first")
@@ -153,9 +139,7 @@ class Job:
             others.append(("second", self._start("second")))
         if self.plan.kills:
             wait_for(lambda: any(self.held.iterdir()) or first.poll() is not None)
-            for pid in {"command": [first.pid], "handler": self._handlers()[:1]}[self.plan.kills]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            first.kill()
         for name, command in [("first", first), *others]:
             yield from self._is_over(command, name)
         if self.plan.again:
@@ -179,23 +163,10 @@ class Job:
             yield f"the command {name} ended with 0, but the run is not tagged: {log}"
 
     def _was_answered(self, id_: str) -> bool:
-        """Return whether a conversation came to its end, or its handler returned."""
+        """Return whether a conversation came to its end."""
         with self.world.lock:
             session = self.watched.sessions(self.record.run_id).get(id_)
-        returned = self.plan.fates[self.ids.index(id_)] == "return" and any(self.held.glob(f"{id_}.*.left"))
-        return session is not None and (session.error is None or returned)
-
-    def _handlers(self) -> list[int]:
-        """Return the processes that have begun to answer, and still run."""
-        pids = {int(path.name.split(".")[1]) for path in self.held.iterdir()}
-        return [pid for pid in sorted(pids) if _is_alive(pid)]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+        return session is not None and session.error is None
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

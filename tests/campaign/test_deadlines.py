@@ -1,44 +1,31 @@
 """A step keeps max_wait_time, whichever server is slow: at most ten seconds more; then it leaves the rest.
 
-If it is killed meanwhile, its outputs, the commit status and the check run tell the same.
+There is a last poll when a limit passes, whatever became of the polls before it. A step that is killed meanwhile tells
+the same in its outputs, the commit status and the check run.
 """
 
-from collections.abc import Iterable
-from itertools import islice, product
-from typing import Any, Final
+from itertools import product
+from typing import Final, NamedTuple
 
 import pytest
 
-from campaign.github import HANG, SLOW
 from campaign.of_reports import CONCLUSIONS, STATES
 from campaign.of_verdicts import time_limits_are_kept
-from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
-from campaign.simulate import History, simulate
-from campaign.single import EVER
+from campaign.schedule import EVER, STABLE, Fault, Outage, Schedule, Signal, Step
+from campaign.simulate import History, ProcessResult, simulate
+from campaign.single import ENDPOINTS
+from coval_gate.base.times import NAMING
 from fake_github import TOKEN
 
 pytestmark = pytest.mark.untraced
 
-ENDPOINTS: Final = (
-    ("POST", "/runs"),
-    ("GET", "/runs"),
-    ("GET", "/runs/*"),
-    ("DELETE", "/runs/*"),
-    ("PATCH", "/runs/*"),
-    ("GET", "/conversations/simulated"),
-    ("GET", "/conversations/simulated/*"),
-    ("GET", "/metrics"),
-    ("GET", "/metrics/*"),
-    ("GET", "/agents/*"),
-    ("GET", "/personas/*"),
-    ("GET", "/test-cases"),
-    ("GET", "/test-cases/*"),
-    ("GET", "*"),
-    ("*", "*"),
-)
+DISTURBED: Final = (*ENDPOINTS, ("PATCH", "/runs/*"), ("GET", "/personas/*"), ("GET", "/test-cases"))
 SLOW_WAYS: Final = ("hang 400", "slow 4", "slow 1.9", "503", "503 retry-after=30", "drip 60")
+HANG: Final = "hang 600"
+SLOW: Final = "slow 4"
 WAITS: Final = ("5", "15", "60")  # s; a run takes 59 s
 EVERYTHING: Final = {
+    "max_wait_time": "300",
     "thresholds": "Latency: avg <= baseline * 9\nResolved: rate(YES) >= 10%",
     "baseline": f"tag:{STABLE}",
     "use_metric_targets": "true",
@@ -56,101 +43,92 @@ EVERYTHING: Final = {
 
 
 def history_of(
-    *faults: Fault, github: str = "", signal: Signal | None = None, event: str = "push", mode: str = "run", **more: str
+    inputs: dict[str, str],
+    *faults: Fault,
+    outages: tuple[Outage, ...] = (),
+    github: str = "",
+    signal: Signal | None = None,
+    event: str = "push",
+    mode: str = "run",
 ) -> History:
-    """Simulate one step with all that it can be asked to do, after an earlier run of its branch."""
-    inputs = EVERYTHING | {"max_wait_time": "300"} | more
-    step = Step(mode=mode, inputs=tuple(inputs.items()), event=event, attempt=2, signal=signal)
-    outages = (Outage(begin=0.0, end=3600.0, action=github),) if github else ()
+    """Simulate one step, after an earlier run of its branch."""
     schedule = Schedule(
         seed=1,
         severity="rough",
         workflow="run",
         test_set="passing1",
         gate="thresholds",
-        steps=(step,),
+        steps=(Step(mode=mode, inputs=inputs, event=event, attempt=2, signal=signal),),
         faults=faults,
-        github_outages=outages,
+        outages=outages,
+        github_outages=(Outage(0.0, 3600.0, github),) if github else (),
         holder=True,
     )
     return simulate(schedule)
 
 
-def few_or(few: list[Any], most: Iterable[Any]) -> pytest.MarkDecorator:
-    """Return a few cases for `make test`, and the others for CI, each as the only parameter."""
-    long = pytest.param([*most], id="many", marks=pytest.mark.long)
-    return pytest.mark.parametrize("cases", [pytest.param(few, id="few"), long])
+class Case(NamedTuple):
+    """What is slow: Coval in a way at an endpoint, if any, and GitHub. `at`: when a signal comes."""
+
+    way: str = ""
+    endpoint: tuple[str, str] = ("*", "*")
+    wait: str = "300"
+    github: str = ""
+    event: str = "push"
+    at: float | None = None
+
+    def history(self) -> History:
+        """Simulate a step that does all that it can be asked to do."""
+        faults = [Fault(*self.endpoint, 1, EVER, self.way)] if self.way else []
+        signal = Signal(kill=False, at=self.at) if self.at is not None else None
+        inputs = EVERYTHING | {"max_wait_time": self.wait}
+        return history_of(inputs, *faults, github=self.github, signal=signal, event=self.event)
 
 
-FEW_ENDPOINTS: Final = [
-    (("POST", "/runs"), "hang 400", "15", ""),
-    (("GET", "/runs/*"), "slow 1.9", "60", HANG),
-    (("DELETE", "/runs/*"), "503", "15", ""),
-    (("PATCH", "/runs/*"), "hang 400", "60", ""),
-    (("GET", "/conversations/simulated/*"), "drip 60", "60", HANG),
-    (("GET", "*"), "503 retry-after=30", "5", ""),
-    (("*", "*"), "slow 4", "60", ""),
-]
-
-
-@few_or(FEW_ENDPOINTS, islice(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), None, None, 3))
-def test_deadline_is_kept_whichever_endpoint_is_slow(
-    cases: list[tuple[tuple[str, str], str, str, str]], subtests: pytest.Subtests
-) -> None:
-    for (method, path), way, wait, github in cases:
-        with subtests.test(f"{method} {path} {way} {wait} {github}"):
-            fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
-            history = history_of(fault, max_wait_time=wait, github=github)
-            assert not [*time_limits_are_kept(history)], history.results[0].log
-
-
-@few_or(
-    [(HANG, "60", "push"), (SLOW, "15", "pull_request"), ("502", "60", "pull_request")],
-    product([HANG, SLOW, "502", "404"], WAITS, ["push", "pull_request"]),
+FEW: Final = (
+    Case("hang 400", ("POST", "/runs"), "15"),
+    Case("slow 1.9", ("GET", "/runs/*"), "60", HANG),
+    Case("503", ("DELETE", "/runs/*"), "15"),
+    Case("hang 400", ("PATCH", "/runs/*"), "60"),
+    Case("drip 60", ("GET", "/conversations/simulated/*"), "60", HANG),
+    Case("503 retry-after=30", ("GET", "*"), "5"),
+    Case("slow 4", ("*", "*"), "60"),
+    Case(wait="60", github=HANG),
+    Case(wait="15", github=SLOW, event="pull_request"),
+    Case(wait="60", github="502", event="pull_request"),
+    Case("hang 400", ("POST", "/runs"), github=HANG, at=0.3),
+    Case("slow 4", ("GET", "/runs/*"), github=SLOW, at=20.0),
+    Case("503 retry-after=30", ("DELETE", "/runs/*"), github=HANG, at=2.0),
+    Case("drip 60", ("PATCH", "/runs/*"), github=SLOW, at=62.0),
+    Case("hang 400", ("*", "*"), github=HANG, at=59.5),
 )
-def test_deadline_is_kept_while_github_is_slow(cases: list[tuple[str, str, str]], subtests: pytest.Subtests) -> None:
-    for github, wait, event in cases:
-        with subtests.test(f"{github} {wait} {event}"):
-            history = history_of(github=github, max_wait_time=wait, event=event)
-            assert not [*time_limits_are_kept(history)], history.results[0].log
+MANY: Final = (
+    *[Case(*values) for values in product(SLOW_WAYS, DISTURBED, WAITS, ("", HANG))][::3],
+    *(Case("", ("*", "*"), *values) for values in product(WAITS, (HANG, SLOW, "502", "404"), ("push", "pull_request"))),
+    *[
+        Case(way, endpoint, github=github, at=at)
+        for way, at, endpoint, github in product(SLOW_WAYS, (0.3, 2.0, 20.0, 59.5, 62.0), DISTURBED, (HANG, SLOW))
+        if endpoint[1].startswith("/runs") or endpoint == ("*", "*")
+    ][::3],
+)
 
 
-SIGNALS = product(SLOW_WAYS, [0.3, 2.0, 20.0, 59.5, 62.0], ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW))
-FEW_SIGNALS: Final = [
-    ("hang 400", 0.3, ("POST", "/runs"), HANG),
-    ("slow 4", 20.0, ("GET", "/runs/*"), SLOW),
-    ("503 retry-after=30", 2.0, ("DELETE", "/runs/*"), HANG),
-    ("drip 60", 62.0, ("PATCH", "/runs/*"), SLOW),
-    ("hang 400", 59.5, ("*", "*"), HANG),
-]
-
-
-@few_or(FEW_SIGNALS, islice(SIGNALS, None, None, 3))
-def test_step_ends_soon_after_a_signal_whatever_is_slow(
-    cases: list[tuple[str, float, tuple[str, str], str]], subtests: pytest.Subtests
-) -> None:
-    for way, at, (method, path), github in cases:
-        with subtests.test(f"{way} at {at}: {method} {path} {github}"):
-            fault = Fault(method=method, path=path, first=1, last=EVER, action=way)
-            history = history_of(fault, github=github, signal=Signal(kill=False, at=at), max_wait_time="300")
+@pytest.mark.parametrize("cases", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)])
+def test_limits_of_time_are_kept_whatever_is_slow(cases: tuple[Case, ...], subtests: pytest.Subtests) -> None:
+    for case in cases:
+        with subtests.test(str(case)):
+            history = case.history()
             assert not [*time_limits_are_kept(history)], history.results[0].log
 
 
 @pytest.mark.parametrize("at", [2.0, 20.0])
 def test_interrupted_step_cancels_its_run_although_the_first_try_hangs(at: float) -> None:
-    fault = Fault(method="DELETE", path="/runs/*", first=1, last=1, action="hang 30")
-    history = history_of(fault, signal=Signal(kill=False, at=at), max_wait_time="300")
+    fault = Fault("DELETE", "/runs/*", 1, 1, "hang 30")
+    history = history_of(EVERYTHING, fault, signal=Signal(kill=False, at=at))
     main, post = history.results
     assert main.outputs["reason"] == "The step was interrupted; the run was cancelled.", main.log
     assert main.ended - main.began - at < 4
     assert not [request for request in post.requests if request.method == "DELETE"]
-
-
-def shown(history: History) -> tuple[str, str, str | None]:
-    """Return the verdict in the outputs, the state of the commit's status, and the conclusion of its check run."""
-    verdict = history.results[0].outputs.get("verdict", "")
-    statuses, checks = history.statuses, history.check_runs
-    return verdict, statuses[-1]["state"] if statuses else "", checks[-1].conclusion if checks else ""
 
 
 RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
@@ -160,14 +138,15 @@ RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
     "numbers", [pytest.param(range(0, 25, 5), id="few"), pytest.param(range(25), id="many", marks=pytest.mark.long)]
 )
 @pytest.mark.parametrize("github", ["", SLOW])
-@pytest.mark.parametrize("inputs", [{}, RED, {"mode": "launch"}])
-def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: range) -> None:
-    seen = set()
-    launches = "mode" in inputs
+@pytest.mark.parametrize(("mode", "inputs"), [("run", {}), ("run", RED), ("launch", {})])
+def test_killed_step_tells_the_same_everywhere(github: str, mode: str, inputs: dict[str, str], numbers: range) -> None:
+    seen, launches = set(), mode == "launch"
     for number in numbers:
         at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
-        history = history_of(github=github, signal=Signal(kill=True, at=at), **inputs)
-        verdict, state, conclusion = shown(history)
+        history = history_of(EVERYTHING | inputs, github=github, signal=Signal(kill=True, at=at), mode=mode)
+        verdict = history.results[0].outputs.get("verdict", "")
+        state = history.statuses[-1]["state"] if history.statuses else ""
+        conclusion = history.check_runs[-1].conclusion if history.check_runs else ""
         seen.add((verdict, history.results[0].killed is not None))
         if launches and not verdict and history.results[0].outputs["status"] == "LAUNCHED":
             assert (state, conclusion) in {("pending", None), ("pending", ""), ("", "")}, at
@@ -175,3 +154,52 @@ def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, st
             assert (state, conclusion) == (STATES.get(verdict, "error"), CONCLUSIONS.get(verdict, "failure")), at
     assert ("error", True) in seen
     assert launches or ("failed" if inputs else "passed", True) in seen
+
+
+PATIENT: Final = {
+    "resume": "false",
+    "supersede": "false",
+    "cancel_on_interrupt": "true",
+    "cancel_on_timeout": "false",
+}
+HANGS: Final = 2.0  # s that a poll may hang which began just before the deadline; another one follows
+
+
+def result_of(begin: float, end: float, action: str, **inputs: str) -> ProcessResult:
+    """Simulate a step whose run ends 59 s after its launch at the latest, and requests that meet an outage."""
+    return history_of(PATIENT | inputs, outages=(Outage(begin, end, action),)).results[0]
+
+
+def polls(result: ProcessResult) -> list[float]:
+    """Return when the step polled its run, in seconds after its start."""
+    return [request.sent_at - result.began for request in result.requests if request.path == f"/runs/{result.run_id}"]
+
+
+@pytest.mark.parametrize(("max_wait_time", "hangs", "left"), [(62, 2, 0.5), (65, 31, 3), (70, 45, 0.5), (90, 29, 0.5)])
+def test_run_that_ended_while_polls_hung_is_detected(max_wait_time: int, hangs: float, left: float) -> None:
+    """The polls hang for some time. They would be answered again `left` seconds before the deadline."""
+    end = max_wait_time - left
+    result = result_of(end - hangs, end, "hang 60", max_wait_time=str(max_wait_time))
+    assert result.verdict == "passed", result.log
+    assert polls(result)[-1] <= max_wait_time + HANGS
+
+
+@pytest.mark.parametrize("max_wait_time", ["50", "80"])  # the run ends between the two
+def test_slow_responses_are_waited_for(max_wait_time: str) -> None:
+    result = result_of(5, 1000, "slow 8", max_wait_time=max_wait_time)
+    assert result.verdict == ("passed" if max_wait_time == "80" else "timed_out"), result.log
+    assert result.ended - result.began <= float(max_wait_time) + 10 + NAMING
+
+
+def test_last_poll_that_hangs_leaves_no_verdict_and_keeps_deadline() -> None:
+    result = result_of(40, 1000, "hang 60", max_wait_time="70")
+    assert (result.verdict, result.outputs["status"]) == ("error", "ERROR")
+    assert polls(result)[-1] == pytest.approx(70)
+    assert result.ended - result.began < 73 + NAMING
+
+
+def test_limit_on_queue_has_its_own_last_poll() -> None:
+    """The run starts 8 s after its launch, while a poll hangs. The wait begins after three calls."""
+    result = result_of(6.9, 9.9, "hang 60", max_queue_time="10", max_wait_time="900")
+    assert result.verdict == "passed", result.log
+    assert any(10 <= poll < 10 + 0.4 for poll in polls(result)), polls(result)

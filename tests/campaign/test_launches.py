@@ -1,6 +1,5 @@
 """Launches whose response comes late, is lost, or comes when the step is about to end: what no schedule draws."""
 
-import json
 from typing import Any, Final
 
 import pytest
@@ -39,15 +38,15 @@ def history_of(*faults: Fault, steps: tuple[Step, ...] = (), **more: Any) -> His
 
 
 def step(mode: str, *, attempt: int = 1, signal: Signal | None = None, **inputs: str) -> Step:
-    return Step(mode=mode, inputs=tuple((INPUTS | inputs).items()), attempt=attempt, signal=signal)
+    return Step(mode=mode, inputs=INPUTS | inputs, attempt=attempt, signal=signal)
 
 
 def launch(action: str, number: int = 1) -> Fault:
-    return Fault(method="POST", path="/runs", first=number, last=number, action=action)
+    return Fault("POST", "/runs", number, number, action)
 
 
 def lists(action: str, first: int = 1, last: int = 999) -> Fault:
-    return Fault(method="GET", path="/runs", first=first, last=last, action=action)
+    return Fault("GET", "/runs", first, last, action)
 
 
 def launches(result: ProcessResult) -> list[float]:
@@ -77,17 +76,6 @@ def test_failed_search_ends_launch_once_its_connection_is_closed() -> None:
     assert "Could not check whether the launch began a run: GET /runs returned 403" in result.log
 
 
-def test_run_of_launch_given_up_for_lost_is_cancelled() -> None:
-    """The launch is repeated once its connection has been open for too long; the first run appears later."""
-    history = history_of(launch("late 400"))
-    result = history.results[0]
-    assert [at > 300 for at in launches(result)] == [False, True]
-    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
-    assert later.create_time == pytest.approx(history.coval_time(400), abs=1)
-    assert (result.verdict, result.run_id) == ("passed", earlier.run_id)
-    assert sorted(statuses(history)) == ["CANCELLED", "COMPLETED"]
-
-
 def test_second_run_that_appears_after_launch_step_is_cancelled() -> None:
     """The step that launches ends at once; its post step runs at the end of the job."""
     history = history_of(launch("late 400"), steps=(step("launch"), step("wait")))
@@ -107,25 +95,25 @@ def test_signal_during_check_for_second_run_ends_launch_step(cancel: str, outcom
     assert (statuses(history) == ["CANCELLED"]) == (cancel == "true")
 
 
-def test_kill_during_check_for_second_run_leaves_run_where_user_wants_that() -> None:
-    killed = step("run", signal=Signal(kill=True, at=380), cancel_on_interrupt="false")
-    history = history_of(launch("late 370"), lists("500", 75, 90), steps=(killed,))
+@pytest.mark.parametrize(
+    ("faults", "signal"),
+    [
+        ((launch("late 370"), lists("500", 75, 90)), Signal(kill=True, at=380)),
+        ((launch("late 352.45"),), Signal(kill=False, method="POST", path="/runs", request=2, phase="after")),
+    ],
+    ids=["kill during the check for a second run", "signal during the second launch"],
+)
+def test_second_run_is_cancelled_though_the_user_wants_the_own_run_left(
+    faults: tuple[Fault, ...], signal: Signal
+) -> None:
+    history = history_of(*faults, steps=(step("run", signal=signal, cancel_on_interrupt="false"),))
     is_cancelled = {record.run_id: record.cancel_time is not None for record in history.world.runs}
-    run_id = history.results[0].run_id
-    assert (len(is_cancelled), is_cancelled.pop(run_id), *is_cancelled.values()) == (2, False, True)
-
-
-def test_signal_during_second_launch_leaves_newest_run_where_user_wants_that() -> None:
-    signal = Signal(kill=False, method="POST", path="/runs", request=2, phase="after")
-    history = history_of(launch("late 352.45"), steps=(step("run", signal=signal, cancel_on_interrupt="false"),))
-    earlier, later = sorted(history.world.runs, key=lambda record: record.create_time)
-    assert history.results[0].run_id == later.run_id
-    assert (earlier.cancel_time is None, later.cancel_time is None) == (False, True)
+    assert (len(is_cancelled), is_cancelled.pop(history.results[0].run_id), *is_cancelled.values()) == (2, False, True)
 
 
 @pytest.mark.parametrize("path", ["/agents/*", "/metrics"])
 def test_check_that_hangs_leaves_time_to_retry_launch(path: str) -> None:
-    hanging = Fault(method="GET", path=path, first=1, last=1, action="hang 60")
+    hanging = Fault("GET", path, 1, 1, "hang 60")
     result = history_of(
         launch("429 retry-after=2"), hanging, thresholds="Latency: avg < 1.5", max_wait_time="8"
     ).results[0]
@@ -143,27 +131,26 @@ def test_interrupt_while_older_runs_are_looked_for_cancels_resumed_run(kill: boo
     assert statuses(history_of(steps=steps, test_set_id="slow0001")) == ["CANCELLED"]
 
 
-def test_run_of_base_is_left_only_once_its_id_is_known() -> None:
-    """The response to its launch comes when the tested run has waited in the queue for too long."""
-    history = history_of(launch("slow 20", 2), **WITH_BASE)
-    result = history.results[0]
-    (base,) = (run for run in history.world.runs if run.body["agent_id"] == AGENT_ID)
-    assert (result.verdict, base.cancel_time) == ("timed_out", None)
-    assert base.run_id in json.loads(result.outputs["run_ids"]), "a later step can wait for both"
+@pytest.mark.parametrize(
+    ("late", "faults", "cancel", "outcome"),
+    [
+        ("slow 20", (), "true", "left"),
+        ("slow 250", (lists("503", 1, 36),), "true", "cancelled"),
+        ("slow 250", (lists("503", 1, 36),), "false", "unknown"),
+    ],
+)
+def test_run_of_base_is_left_only_once_its_id_is_known(
+    late: str, faults: tuple[Fault, ...], cancel: str, outcome: str
+) -> None:
+    """The response to its launch comes when the tested run has waited in the queue for too long.
 
-
-@pytest.mark.parametrize("cancel", ["true", "false"])
-def test_run_of_base_is_not_left_if_it_cannot_be_found(cancel: str) -> None:
-    """No later step could wait for it. The post step ends it, unless the user wants no run cancelled.
-
-    Coval's lists are down for as long as the step looks for the run, and a little longer.
+    If Coval's lists are down for as long as the step looks for the run, no later step could wait for it. The post step
+    ends it then, unless the user wants no run cancelled.
     """
-    given = WITH_BASE | {"cancel_on_interrupt": cancel}
-    history = history_of(launch("slow 250", 2), lists("503", 1, 36), **given)
+    history = history_of(launch(late, 2), *faults, **WITH_BASE | {"cancel_on_interrupt": cancel})
     result = history.results[0]
     (base,) = (run for run in history.world.runs if run.body["agent_id"] == AGENT_ID)
-    assert result.verdict == "timed_out"
-    assert ("A run of the base could not be cancelled" in result.log) == (cancel == "true")
-    assert base.run_id not in json.loads(result.outputs["run_ids"])
-    assert (base.cancel_time is not None) == (cancel == "true")
-    assert history.runs[result.run_id].cancel_time is None
+    assert (result.verdict, history.runs[result.run_id].cancel_time) == ("timed_out", None)
+    assert (base.run_id in result.run_ids) == (outcome == "left")
+    is_told = "A run of the base could not be cancelled" in result.log
+    assert (is_told, base.cancel_time is not None) == ((outcome == "cancelled",) * 2)

@@ -1,4 +1,4 @@
-"""action.yml, docs/ and the code agree."""
+"""action.yml, the configuration file, docs/ and the code agree."""
 
 import json
 import re
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 from ruamel.yaml import YAML
 
 from coval_gate import PIN, __version__
 from coval_gate.ci.host import Context
+from coval_gate.inputs.file import OF_WHOLE_STEP, inputs_of_leg, inputs_of_step, read_file
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
@@ -31,30 +34,19 @@ def page(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
-def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
+def test_action_yml_and_docs_have_all_inputs_and_outputs(action: dict[str, Any]) -> None:
     assert {name: description["default"] for name, description in action["inputs"].items()} == DEFAULTS
+    assert {name: description["description"] for name, description in action["outputs"].items()} == OUTPUTS
+    inputs, outputs = page("inputs.md"), page("outputs.md")
     for declaration in declared():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", declaration.name), "a name is valid in shell variables"
         description = action["inputs"][declaration.name]["description"]
         assert description.startswith(declaration.description)
         last = description.removeprefix(declaration.description)
         assert re.findall(r"`(\w+)`", last) == ([] if declaration.modes == ALL_MODES else list(declaration.modes))
-
-
-def test_action_yml_has_all_outputs_with_descriptions(action: dict[str, Any]) -> None:
-    assert {name: description["description"] for name, description in action["outputs"].items()} == OUTPUTS
-
-
-def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> None:
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in action["inputs"])
-
-
-def test_docs_have_all_inputs_and_outputs() -> None:
-    inputs, outputs = page("inputs.md"), page("outputs.md")
-    for declaration in declared():
         default = f"`{declaration.default}`" if declaration.default else ""
         assert f"| `{declaration.name}` | {declaration.field.name} | {default} | {declaration.description}" in inputs
-    for name, about in OUTPUTS.items():
-        assert f"| `{name}` | {about} |" in outputs
+    assert [name for name, about in OUTPUTS.items() if f"| `{name}` | {about} |" not in outputs] == []
 
 
 def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clock: VirtualClock) -> None:
@@ -69,42 +61,23 @@ def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clo
     assert [threshold for threshold in thresholds if threshold not in failed] == []
 
 
-def test_defaults_of_action_yml_are_valid() -> None:
+def test_defaults_of_action_yml_are_valid_and_those_without_a_runner() -> None:
     """A workflow that sets only the ids and the key passes all checks."""
-    given = DEFAULTS | IDS | {"api_key": KEY}
-    inputs = read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, Context())
-    assert (inputs.mode, inputs.max_wait_time, inputs.check_interval) == ("run", 3600, None)
-
-
-def test_defaults_are_the_same_without_runner() -> None:
     given = IDS | {"api_key": KEY}
-    without_runner = {f"INPUT_{name.upper()}": value for name, value in given.items()}
-    with_runner = {f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | given).items()}
-    assert [
-        getattr(read_inputs(without_runner, Context()), declaration.name)
-        for declaration in effective()
-        if declaration.name != "api_key"
-    ] == [
-        getattr(read_inputs(with_runner, Context()), declaration.name)
-        for declaration in effective()
-        if declaration.name != "api_key"
-    ]
+    with_runner, without = (
+        read_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()}, Context())
+        for inputs in (DEFAULTS | given, given)
+    )
+    assert (with_runner.mode, with_runner.max_wait_time, with_runner.check_interval) == ("run", 3600, None)
+    names = [declaration.name for declaration in effective() if declaration.name != "api_key"]
+    assert [getattr(without, name) for name in names] == [getattr(with_runner, name) for name in names]
 
 
-def test_action_yml_meets_marketplace_rules(action: dict[str, Any]) -> None:
-    """The marketplace allows 124 characters of description, and requires an icon and a colour."""
+def test_action_yml_meets_marketplace_rules_and_builds_the_dockerfile(action: dict[str, Any]) -> None:
+    """124 characters of description, an icon and a colour. Arguments would put inputs on the command line."""
     assert len(action["description"]) < 125
-    assert action["branding"]["icon"]
-    assert action["branding"]["color"]
-
-
-def test_container_is_built_from_dockerfile_without_arguments(action: dict[str, Any]) -> None:
-    """Arguments would put inputs on the command line."""
-    assert action["runs"] == {
-        "using": "docker",
-        "image": "Dockerfile",
-        "post-entrypoint": "/app/post_entrypoint.py",
-    }
+    assert all(action["branding"][name] for name in ("icon", "color"))
+    assert action["runs"] == {"using": "docker", "image": "Dockerfile", "post-entrypoint": "/app/post_entrypoint.py"}
 
 
 def test_dockerfile_loads_modules_that_exist() -> None:
@@ -120,3 +93,50 @@ def test_changelog_and_readme_name_current_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(__version__)}\b", changelog, re.MULTILINE)
     assert f"coval-gate@{PIN}" in readme
+
+
+# The configuration file
+
+CONFIGURATION = page("configuration.md")
+SCHEMA: dict[str, Any] = json.loads(page("config.schema.json"))
+
+
+def test_sample_is_read_without_a_mistake() -> None:
+    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", CONFIGURATION, re.DOTALL) if "\nlegs:" in block]
+    file = read_file(text.encode(), "coval-gate.yml")
+    assert (file.problems, len(file.legs)) == ((), 3)
+    Draft202012Validator(SCHEMA).validate(YAML(typ="safe").load(text))
+
+
+def test_schema_has_every_input_and_the_page_those_that_a_leg_may_not_have() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    properties = dict(SCHEMA["properties"])
+    leg = properties.pop("legs")["additionalProperties"]["properties"]
+    assert list(leg) == list(inputs_of_leg())
+    assert {name: entry["description"] for name, entry in properties.items()} == {
+        name: declaration.description for name, declaration in inputs_of_step().items()
+    }
+    *first, last = (f"`{name}`" for name in OF_WHOLE_STEP)
+    assert f"{', '.join(first)} and {last}" in " ".join(CONFIGURATION.split())
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        ["legs"],
+        {"legs": {}},
+        {"legs": ["a"]},
+        {"legs": {"a": None}},
+        {"legs": {"a": {"persona_idd": "x"}}},
+        {"legs": {"a": {"max_wait_time": 60}}},
+        {"api_key": "x"},
+        {"comment": "maybe"},
+        {"legs": {"x" * 201: {}}},
+        {"version": 1},
+    ],
+    ids=str,
+)
+def test_schema_refuses_what_the_step_refuses(contents: object) -> None:
+    with pytest.raises(ValidationError):
+        Draft202012Validator(SCHEMA).validate(contents)
+    assert read_file(json.dumps(contents).encode(), "coval-gate.json").problems

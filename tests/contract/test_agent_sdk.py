@@ -140,11 +140,11 @@ def attached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         yield Attached(server, clock)
 
 
-def faults(*lines: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("attached", [lines], indirect=True, ids=["faults"])
-
-
+@pytest.mark.parametrize(
+    "attached", [[], ["RELAY * #1 -> refuse 503"], ["RELAY * -> close 1001"]], indirect=True, ids=str
+)
 def test_handler_answers_caller(attached: Attached) -> None:
+    """It does so, too, if it has to connect again, and if the connection ends without the session's end."""
     simulation_id = attached.started()
     result = attached.answer(simulation_id, echo)
     assert (result.status, result.received_audio_bytes) == ("COMPLETED", CALL_BYTES)
@@ -190,16 +190,19 @@ def test_unanswered_simulation_fails_and_run_goes_on(attached: Attached) -> None
     assert (run["progress"]["completed_test_cases"], run["progress"]["failed_test_cases"]) == (1, 1)
 
 
-def test_token_works_once(attached: Attached) -> None:
+def test_token_is_required_and_works_once(attached: Attached) -> None:
     simulation_id = attached.started(test_set_id="stuck001", cases=1)  # the caller never hangs up
     offer = attached.offer(simulation_id)
 
     async def connect_twice() -> None:
-        headers = {"Authorization": f"Bearer {offer['token']}"}
-        async with websockets.connect(offer["wss_url"], additional_headers=headers):
-            assert (await asyncio.to_thread(attached.offer, simulation_id))["status"] == "CONNECTED"
+        right = {"Authorization": f"Bearer {offer['token']}"}
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}):
             with pytest.raises(exceptions.InvalidStatus, match="401"):
                 await websockets.connect(offer["wss_url"], additional_headers=headers)
+        async with websockets.connect(offer["wss_url"], additional_headers=right):
+            assert (await asyncio.to_thread(attached.offer, simulation_id))["status"] == "CONNECTED"
+            with pytest.raises(exceptions.InvalidStatus, match="401"):
+                await websockets.connect(offer["wss_url"], additional_headers=right)
             with pytest.raises(errors.CovalError, match="ended before connecting: CONNECTED"):
                 async with attached.client.connect(simulation_id):
                     pass
@@ -207,18 +210,6 @@ def test_token_works_once(attached: Attached) -> None:
     asyncio.run(connect_twice())
     attached.server.__exit__(None, None, None)  # the relay has seen the agent go
     assert attached.simulation(simulation_id) == ("FAILED", "The agent disconnected before the conversation ended")
-
-
-def test_token_is_required(attached: Attached) -> None:
-    url = attached.offer(attached.started())["wss_url"]
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}):
-        with pytest.raises(exceptions.InvalidStatus, match="401"):
-            asyncio.run(opened(url, additional_headers=headers))
-
-
-async def opened(url: str, **options: Any) -> None:
-    async with websockets.connect(url, **options):
-        pass
 
 
 @pytest.mark.parametrize(
@@ -254,56 +245,31 @@ def test_invalid_message_ends_call(attached: Attached, message: bytes | str, rea
     assert shown.startswith(f"The agent sent an invalid message: {reason}")
 
 
-@faults("OFFER * #1 -> lost 5")
+@pytest.mark.parametrize("attached", [["OFFER * #1 -> lost 5"]], indirect=True)
 def test_lost_offer_is_replaced(attached: Attached) -> None:
     simulation_id = attached.started()
     assert attached.offer(simulation_id)["status"] == "EXPIRED"
-
-    async def attach_later() -> Any:
-        asyncio.get_running_loop().call_later(0.1, attached.clock.advance, 10)
-        async with attached.client.connect(simulation_id) as connection:
-            await echo(connection)
-        return connection.result
-
-    assert asyncio.run(attach_later()).received_audio_bytes == CALL_BYTES
-
-
-@faults("OFFER * -> stale")
-def test_expired_token(attached: Attached) -> None:
-    simulation_id = attached.started()
-    with pytest.raises(errors.CovalError, match="returned an expired connection offer"):
-        attached.answer(simulation_id, echo)
-    offer = attached.offer(simulation_id)
-    with pytest.raises(exceptions.InvalidStatus, match="401"):
-        asyncio.run(opened(offer["wss_url"], additional_headers={"Authorization": f"Bearer {offer['token']}"}))
-
-
-@faults("RELAY * #1 -> refuse 503")
-def test_refused_connection_is_tried_again(attached: Attached) -> None:
-    assert attached.answer(attached.started(), echo).status == "COMPLETED"
+    attached.clock.advance(10)
+    assert attached.answer(simulation_id, echo).received_audio_bytes == CALL_BYTES
 
 
 @pytest.mark.parametrize(
     ("attached", "seen", "message"),
     [
+        (["OFFER * -> stale"], "returned an expired connection offer", None),
         (["RELAY * -> refuse"], "relay upgrade failed", None),
         (["RELAY * -> error The worker crashed"], "The worker crashed", "The relay failed: The worker crashed"),
         (["RELAY * -> close 1011"], "completion .code 1011", "The relay closed the connection (code 1011)"),
         (["RELAY * -> drop"], "completion .code None", "The relay lost the connection"),
     ],
     indirect=["attached"],
-    ids=["refuse", "error", "close", "drop"],
+    ids=["stale", "refuse", "error", "close", "drop"],
 )
-def test_relay_fails(attached: Attached, seen: str, message: str | None) -> None:
+def test_failed_connection_is_seen_on_both_sides(attached: Attached, seen: str, message: str | None) -> None:
     simulation_id = attached.started()
     with pytest.raises(errors.CovalError, match=seen):
         attached.answer(simulation_id, echo)
     assert attached.simulation(simulation_id)[1] == message
-
-
-@faults("RELAY * -> close 1001")
-def test_complete_without_session_end(attached: Attached) -> None:
-    assert attached.answer(attached.started(), echo).received_audio_bytes == CALL_BYTES
 
 
 def test_agent_that_leaves_early_fails(attached: Attached) -> None:
@@ -360,7 +326,7 @@ def test_judges_tell_worse_builds_from_better_one(attached: Attached) -> None:
 
 def test_client_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coval_agent_sdk._defaults.POLL_INTERVAL_SECONDS", 0.05)
-    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1e6)), relay=True) as server:
+    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1e6, offer_life=1e6)), relay=True) as server:
         monkeypatch.setenv("SSL_CERT_FILE", str(server.relay_ca))
         client = coval_agent_sdk.CovalVoiceClient(api_key=DEFAULT_KEY, api_base_url=server.url)
         config = coval_agent_sdk.RunConfig(**body(), concurrency=10, run_timeout_seconds=600)
@@ -369,19 +335,13 @@ def test_client_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {conversation.received_audio_bytes for conversation in result.conversations} == {CALL_BYTES}
 
 
-def test_only_agents_of_this_type_have_offers(attached: Attached) -> None:
-    world = attached.server.world
-    world.launch(body() | {"agent_id": catalogue.AGENT_ID})
-    simulation_id = world.runs[-1].plan.simulations[0].simulation_id
-    error = attached.offer(simulation_id, status=400)["error"]
-    assert error["details"][0]["description"] == "its agent is not of type MODEL_TYPE_SDK_WEBSOCKET"
-    assert attached.offer("unknown", status=404)["error"]["code"] == "NOT_FOUND"
-
-
-def test_sandbox_without_relay_has_no_offers() -> None:
+def test_only_agents_of_this_type_have_offers_and_only_beside_a_relay() -> None:
     with Server(World(ManualClock())) as server:
         unattached = Attached(server, ManualClock())
         simulation_id = unattached.launch()[0]
         assert unattached.offer(simulation_id, status=503)["error"]["code"] == "UNAVAILABLE"
-        with pytest.raises(ValueError, match="no relay"):
-            _ = server.relay_ca
+        server.world.launch(body() | {"agent_id": catalogue.AGENT_ID})
+        simulation_id = server.world.runs[-1].plan.simulations[0].simulation_id
+        error = unattached.offer(simulation_id, status=400)["error"]
+        assert error["details"][0]["description"] == "its agent is not of type MODEL_TYPE_SDK_WEBSOCKET"
+        assert unattached.offer("unknown", status=404)["error"]["code"] == "NOT_FOUND"

@@ -110,39 +110,26 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_paths_exist(subtests: pytest.Subtests) -> None:
+def test_paths_and_targets_exist(subtests: pytest.Subtests) -> None:
     """In CONTRIBUTING, all that look like paths; elsewhere, many are of users."""
     new = set(re.findall(r"`(src/[^`]+)`:\n\n```python", CONTRIBUTING))
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in PAGES:
-        name = str(page.relative_to(ROOT))
-        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        name, whole = str(page.relative_to(ROOT)), page.read_text(encoding="utf-8")
+        text = re.sub(r"```.*?```", "", whole, flags=re.DOTALL)
         words = {word for span in re.findall(r"`([^`\n]+)`", text) for word in span.split()}
         ours = ANY if page.name == "CONTRIBUTING.md" else OURS
         paths = {word for word in words if PATH.fullmatch(word) and ours.match(word)} - OF_USERS.get(name, set()) - new
         with subtests.test(name):
             assert {path for path in paths if not ((ROOT / path).exists() or (GATE / path).exists())} == set()
+            assert {*re.findall(r"(?:^|`)make ([a-z0-9]+)", whole, re.MULTILINE)} <= targets
 
 
-def test_targets_exist(subtests: pytest.Subtests) -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for page in PAGES:
-        with subtests.test(page.name):
-            named = re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-            assert set(named) <= targets
-
-
-def test_list_of_packages_is_complete() -> None:
+def test_contributing_is_short_and_names_each_package_and_where_to_start() -> None:
+    assert len(CONTRIBUTING.splitlines()) < 170
     rows = re.findall(r"^\| `(\w+)` \|", section("Architecture"), re.MULTILINE)
     assert rows == [package for package in PACKAGES if (GATE / package).is_dir()]
-
-
-def test_five_modules_come_first() -> None:
-    first = re.findall(r"^[1-9]\. `([\w/.]+)`:", section("Where do I start"), re.MULTILINE)
-    assert len(first) == 5
-
-
-def test_contributing_is_short() -> None:
-    assert len(CONTRIBUTING.splitlines()) < 170
+    assert len(re.findall(r"^[1-9]\. `([\w/.]+)`:", section("Where do I start"), re.MULTILINE)) == 5
 
 
 def test_each_aggregate_and_each_input_has_a_test_that_names_it() -> None:

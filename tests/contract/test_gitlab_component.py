@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
-from coval_gate.inputs.inputs import Inputs, declared, parse_inputs
+from coval_gate.inputs.inputs import declared, parse_inputs
 from road.test_gitlab import read_dotenv
 from support import DEFAULTS, KEY, other_value, read_inputs
 
@@ -30,13 +30,7 @@ HOSTILE = ["true", "1", "1.50", "null", "~", ">= 95%: x", "| a", "- a", "# a", "
 ONE_LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff"))
 
 
-def spec() -> dict[str, Any]:
-    """Return the component's inputs."""
-    loaded: dict[str, Any] = YAML(typ="safe").load(HEADER)["spec"]["inputs"]
-    return loaded
-
-
-SPEC = spec()
+SPEC: dict[str, Any] = YAML(typ="safe").load(HEADER)["spec"]["inputs"]
 OURS = {name: entry for name, entry in SPEC.items() if name not in OWN}
 
 
@@ -77,15 +71,6 @@ def test_component_has_all_inputs_but_secrets_and_those_of_github() -> None:
         assert entry["description"]
 
 
-def test_defaults_are_those_of_the_action() -> None:
-    variables = interpolated(agent_id="a", persona_id="p", test_set_id="t")["variables"]
-    inputs, problems = parse_inputs(variables | {"COVAL_API_KEY": KEY})
-    assert problems == []
-    without, _ = parse_inputs({"INPUT_AGENT_ID": "a", "INPUT_PERSONA_ID": "p", "INPUT_TEST_SET_ID": "t"})
-    differing = {name for name in Inputs._fields if getattr(inputs, name) != getattr(without, name)}
-    assert differing == {"api_key", "junit_path", "html_path"}
-
-
 def test_each_input_arrives() -> None:
     ours = [declaration for declaration in declared() if declaration.name in OURS]
     texts = {declaration.name: other_value(declaration) for declaration in ours}
@@ -113,16 +98,13 @@ def test_any_text_on_one_line_is_the_variable(texts: list[str]) -> None:
     assert interpolated() | {"variables": {}} == job | {"variables": {}}
 
 
-def test_text_of_several_lines_is_rejected(subtests: pytest.Subtests) -> None:
+def test_each_text_has_options_or_a_pattern_that_rejects_several_lines(subtests: pytest.Subtests) -> None:
     for name, entry in SPEC.items():
+        if entry.get("type") not in ("boolean", "array"):
+            assert ("options" in entry) != ("regex" in entry)
         for text in ["a\n  script: [evil]", "a\rb", "a\n"] if "regex" in entry else []:
             with subtests.test(f"{name} {text!r}"), pytest.raises(ValueError, match="does not match"):
                 interpolated(**{name: text})
-
-
-def test_every_text_has_options_or_a_pattern() -> None:
-    kinds = [entry for entry in SPEC.values() if entry.get("type") not in ("boolean", "array")]
-    assert all(("options" in entry) != ("regex" in entry) for entry in kinds)
 
 
 def test_thresholds_of_several_lines_arrive() -> None:
@@ -175,25 +157,18 @@ def test_job_runs_the_steps_and_collects_their_reports() -> None:
     assert "inputs." not in "".join(job["script"] + job["after_script"]), "no input reaches a shell"
 
 
-def samples() -> list[dict[str, Any]]:
-    """Return the configurations that the guide shows."""
-    texts = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
-    return [YAML(typ="safe").load(text) for text in texts]
+SAMPLES = [YAML(typ="safe").load(text) for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)]
+INCLUDES = [include["inputs"] for sample in SAMPLES for include in sample.get("include", [])]
 
 
-def includes() -> list[dict[str, Any]]:
-    """Return the inputs of each include that the guide shows."""
-    return [include["inputs"] for sample in samples() for include in sample.get("include", [])]
-
-
-@pytest.mark.parametrize("given", includes(), ids=lambda given: given.get("job_name", "coval-gate"))
+@pytest.mark.parametrize("given", INCLUDES, ids=lambda given: given.get("job_name", "coval-gate"))
 def test_guide_has_valid_inputs(given: dict[str, Any]) -> None:
     variables = {name: text.replace("$RUN_ID", "r" * 22) for name, text in interpolated(**given)["variables"].items()}
     inputs = read_inputs(variables | {"COVAL_API_KEY": KEY}, Context())
     assert [name for name in ("agent_id", "run_id") if getattr(inputs, name)]
 
 
-def test_guide_lists_the_inputs_of_the_component() -> None:
+def test_guide_lists_the_inputs_and_the_variables_of_later_jobs() -> None:
     rows = re.findall(r"^\| `([a-z_]+)` \| (?:`([^`]*)`|merge requests) \|", GUIDE, re.MULTILINE)
     shown = {name: default for name, default in rows if name in OWN}
     assert shown == {
@@ -201,11 +176,13 @@ def test_guide_lists_the_inputs_of_the_component() -> None:
     }
     left_out = GUIDE.partition("## Inputs")[2].partition("The component adds")[0]
     assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
+    row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
+    assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_guide_reads_the_run_id_of_the_webhook(indent: int | None, tmp_path: Path) -> None:
-    (script,) = next(sample["read-run-id"]["script"] for sample in samples() if "read-run-id" in sample)
+    (script,) = next(sample["read-run-id"]["script"] for sample in SAMPLES if "read-run-id" in sample)
     message = 'Run on "run_id": "forged" Succeeded: $(touch evil)\n Created By: "run_id": "x"'
     payload = {"organization_id": "o", "message": message, "run_id": "BGvffsneXVocAfhtfe4adw", "status": "COMPLETED"}
     (tmp_path / "payload").write_text(json.dumps(payload, indent=indent), encoding="utf-8")
@@ -213,8 +190,3 @@ def test_guide_reads_the_run_id_of_the_webhook(indent: int | None, tmp_path: Pat
     subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environ, check=True)
     assert read_dotenv((tmp_path / "run.env").read_bytes()) == {"RUN_ID": "BGvffsneXVocAfhtfe4adw"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["payload", "run.env"]
-
-
-def test_guide_names_the_variables_of_later_jobs() -> None:
-    row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
-    assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}

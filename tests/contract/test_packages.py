@@ -1,17 +1,27 @@
 """The packages form layers: each imports only from those below it."""
 
 import ast
+import inspect
+import json
 import re
+import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import files
 from pathlib import Path
 
 import pytest
 
+from coval_gate.coval import client, model, resources, results
+from coval_gate.coval.model import RunFilter
 from coval_gate.inputs.inputs import declared
+from coval_sandbox.deterministic import SpeedClock
+from coval_sandbox.runner import LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import DEFAULTS, IDS, KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
@@ -225,27 +235,143 @@ def words(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     return tuple(frozenset(one for one in found if isinstance(one, str)) for found in (values, constants))  # type: ignore[return-value]
 
 
-def test_only_its_package_knows_github() -> None:
-    """Names that users, Coval or Bitbucket define do not count: inputs, metadata of runs, ids of annotations."""
+@pytest.mark.parametrize(
+    ("own", "identifiers", "api", "tables"),
+    [
+        ("coval_gate.ci.github", OF_GITHUB, GITHUB_API, (DETECTS, CREDENTIALS, TITLES, GITLAB)),
+        (
+            GITLAB,
+            OF_GITLAB,
+            GITLAB_API,
+            (DETECTS, CREDENTIALS, TITLES, "coval_gate.init.workflow", "coval_gate.ci.systems"),
+        ),
+    ],
+    ids=["GitHub", "GitLab"],
+)
+def test_only_its_package_knows_a_host(
+    own: str, identifiers: re.Pattern[str], api: re.Pattern[str], tables: tuple[str, ...]
+) -> None:
+    """`tables` are of all systems. Names that users or Bitbucket define do not count: inputs, ids of annotations."""
     inputs = {declaration.name for declaration in declared()}
-    outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
-    assert not [name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))]
+    outside = {name: path for name, path in GATE.items() if not name.startswith(own)}
+    package = own.removeprefix("coval_gate.")
+    assert not [name for name, path in outside.items() if any(package in imported for imported in imports(path))]
     for name, path in outside.items():
-        if name in {DETECTS, CREDENTIALS, TITLES} or name.startswith(GITLAB):
-            continue
-        names, texts = words(path)
-        shared = {"external_id"} if path.stem == "bitbucket" else set()
-        assert not [word for word in names - inputs if OF_GITHUB.search(word)], path
-        assert not [text for text in texts - shared if GITHUB_API.search(text)], path
-
-
-def test_only_its_package_knows_gitlab() -> None:
-    """The names of a job's variables are in the table of CI systems, as those of the other systems are."""
-    outside = {name: path for name, path in GATE.items() if not name.startswith(GITLAB)}
-    assert not [name for name, path in outside.items() if any("ci.gitlab" in imported for imported in imports(path))]
-    tables = {DETECTS, "coval_gate.init.workflow", "coval_gate.ci.systems", CREDENTIALS, TITLES}  # of all systems
-    for name, path in outside.items():
-        if name not in tables:
+        if name not in tables and not name.startswith(GITLAB):
             names, texts = words(path)
-            assert not [word for word in names if OF_GITLAB.search(word)], path
-            assert not [text for text in texts if GITLAB_API.search(text)], path
+            shared = {"external_id"} if path.stem == "bitbucket" else set()
+            assert not [word for word in names - inputs if identifiers.search(word)], path
+            assert not [text for text in texts - shared if api.search(text)], path
+
+
+# Only coval/ knows Coval's JSON: its client takes and returns our types, so no other package reads a key
+
+UNTYPED = re.compile(r"\b(dict|Mapping|Any|object|Request|Response|Exchange)\b")
+EXCEPTIONS = {
+    "Kind.read",  # only the client calls it
+    "Launch.open_call",  # callers wait for it, and do not read it
+    "LaunchRequest.config_overrides",  # the users' own
+    "Run.metadata",  # likewise
+    "RunTemplate.customer",  # likewise
+}
+FACE = {  # what other packages may import from coval/: no reader of JSON
+    "coval_gate.coval.client": {"FRESH_TIME", "SERVERS_SKEW", "Shown", "Client", "Launch", "Session", "connect"},
+    "coval_gate.coval.errors": {"unavailable"},
+    "coval_gate.coval.model": {"LaunchRequest", "RunFilter"},
+    "coval_gate.coval.resources": {
+        *("Kind", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
+        *("METRIC", "MetricDefinition", "MetricOutput"),
+        *("AGENT", "PERSONA", "RUN_TEMPLATE", "TEST_CASE", "TEST_SET", "OF_RUNS", "cases_of", "mutations_of"),
+    },
+}
+FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])
+QUERY = re.compile(rf'\b({FIELDS})(<=|>=|!=|=|<|>)"|\bAND\b|^(order_by|page_size|page_token|next_page_token)$')
+
+
+def annotations_of_methods() -> Iterator[tuple[str, str]]:
+    """Yield the parameter and return types of public methods and properties of the client and its launches."""
+    for owner in (client.Client, client.Launch):
+        for name, member in vars(owner).items():
+            function = member.fget if isinstance(member, property) else member
+            if name.startswith("_") or not callable(function):
+                continue
+            signature = inspect.signature(function)
+            yield f"{owner.__name__}.{name}", str(signature.return_annotation)
+            for parameter in list(signature.parameters.values())[1:]:
+                yield f"{owner.__name__}.{name}({parameter.name})", str(parameter.annotation)
+
+
+def annotations_of_records() -> Iterator[tuple[str, str]]:
+    """Yield the fields of the records that the client takes or returns."""
+    for module in (resources, results, model):
+        for record in vars(module).values():
+            is_ours = isinstance(record, type) and record.__module__ == module.__name__
+            if is_ours and not record.__name__.startswith("_"):
+                for name, annotation in inspect.get_annotations(record).items():
+                    yield f"{record.__name__}.{name}", str(getattr(annotation, "__forward_arg__", annotation))
+
+
+def test_methods_and_records_have_types_of_ours() -> None:
+    methods, records = dict(annotations_of_methods()), dict(annotations_of_records())
+    assert methods.keys() >= {"Client.get_run", "Client.launch_run(wanted)", "Launch.late_response"}
+    assert records.keys() >= {"LaunchRequest.agent_id", "Run.metadata", "Simulation.id", "RunFilter.tag"}
+    assert {name for name, text in methods.items() if UNTYPED.search(text)} <= EXCEPTIONS
+    assert {name for name, text in records.items() if re.search(r"\b(Any|object)\b", text)} <= EXCEPTIONS
+
+
+def test_other_packages_neither_read_json_of_coval_nor_build_its_queries() -> None:
+    others = [path for name, path in GATE.items() if package_of(name) != "coval"]
+    assert [f"{path.name}: {trespass}" for path in others for trespass in _trespasses(path)] == []
+
+
+def _trespasses(path: Path) -> Iterator[str]:
+    """Yield a module's imports from coval/ that FACE does not list, and its texts that are parts of a query."""
+    for node in nodes(path):
+        module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        if isinstance(node, ast.ImportFrom) and module.startswith("coval_gate.coval") and module != model.__name__:
+            yield from {name.name for name in node.names} - FACE.get(module, set())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and QUERY.search(node.value):
+            yield node.value
+
+
+# What the main step loads before it launches: a budget that no clock takes part in
+
+MOST_MODULES = 53  # of ours, packages among them
+FAST = 2000  # times real time
+SLOW = {"dataclasses", "inspect", "difflib", "html", "jinja2", "junitparser", "markupsafe", "pydantic", "statistics"}
+SLOW |= {"yaml", "coval_gate.inputs.file"}
+AFTERWARDS = {"coval_gate.gate.judgement", "coval_gate.report.model", "coval_gate.step.evaluate"}
+# Python calls the hook with every request that the process sends. The first POST is the launch.
+HOOKED = """
+import json, os, runpy, sys
+
+def on(event, arguments):
+    if event == "http.client.send" and bytes(arguments[1]).startswith(b"POST"):
+        print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
+        os._exit(0)
+
+sys.addaudithook(on)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def loaded_at_launch(directory: Path, **inputs: str) -> set[str]:
+    """Return the names of the modules that are loaded when a step sends its launch."""
+    with Server(World(SpeedClock(FAST))) as server:
+        given = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | inputs
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", HOOKED, str(ROOT / "entrypoint.py")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=LocalRunner(directory).environ(given),
+        )
+    assert done.returncode == 0, done.stdout
+    return set(map(str, json.loads(done.stderr)))
+
+
+def test_launch_waits_for_few_modules_and_nothing_slow(tmp_path: Path) -> None:
+    assert not loaded_at_launch(tmp_path, thresholds="Resolved: rate(YES) >= 90%") & SLOW
+    loaded = loaded_at_launch(tmp_path, mode="launch")
+    assert not loaded & (AFTERWARDS | SLOW)
+    assert len([module for module in loaded if module.startswith("coval_gate")]) <= MOST_MODULES

@@ -4,16 +4,14 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from e2e import engine
 from e2e.engine import Sandbox, Step, docker
-from e2e.workflow import ACT_IMAGES, WORKFLOWS, Environment, WorkflowResult, run_workflow
+from e2e.workflow import ACT_IMAGES
 
 # `bench` is in the root directory, which is on the path only if pytest runs as `python -m pytest`, as in the Makefile.
 # It is imported in functions, so that the other tests run with any pytest command.
@@ -43,19 +41,32 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory that all of pytest's workers share."""
-    directory = tmp_path_factory.getbasetemp()
-    return directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
-
-
-@pytest.fixture(scope="session")
-def image(checkout: Path, shared: Path) -> Iterator[str]:
-    """Build the image once, and return its tag."""
+def image(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Build the image, also under the names that act looks for, and return its tag. A second worker has it at once."""
     from bench.image import build
 
-    with used(shared / "image", lambda: build(checkout, TAG), lambda: _remove(TAG)):
-        yield TAG
+    directory = tmp_path_factory.getbasetemp()
+    shared = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+    with (shared / "image").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build(checkout, TAG)
+        for name in ACT_IMAGES:
+            docker("tag", TAG, name)
+    return TAG
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the images, and what act leaves behind, after the last of pytest's workers has ended."""
+    if hasattr(session.config, "workerinput") or not shutil.which("docker"):
+        return
+    for name in (TAG, *ACT_IMAGES):
+        _succeeds("docker", "image", "rm", name)
+    # act uses the legacy builder, which leaves the first stage as a dangling image.
+    dangling = "docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true"
+    for stage in _run(*dangling).stdout.split():
+        history = _run("docker", "image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", stage).stdout
+        if "/opt/venv/bin/python -m compileall" in history:
+            _succeeds("docker", "image", "rm", stage)
 
 
 @pytest.fixture
@@ -72,74 +83,17 @@ def step(image: str, tmp_path: Path, sandbox: Sandbox) -> Step:
 
 
 @pytest.fixture(scope="session")
-def action(image: str, checkout: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a directory with what act reads of the action, whose image has the names that act looks for.
-
-    What act leaves behind is removed.
-    """
-    volume = "act-toolcache"  # shared by all uses of act on this machine
-    had_volume = _succeeds("docker", "volume", "inspect", volume)
-
-    def name_image() -> None:
-        for name in ACT_IMAGES:
-            docker("tag", image, name)
-
-    def remove() -> None:
-        for name in ACT_IMAGES:
-            _remove(name)
-        # act uses the legacy builder, which leaves the first stage as a dangling image.
-        for dangling in docker("image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true").split():
-            history = docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", dangling)
-            if "/opt/venv/bin/python -m compileall" in history:
-                _remove(dangling)
-        if not had_volume:
-            _succeeds("docker", "volume", "rm", volume)
-
+def action(image: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """Return a directory with what act reads of the action."""
     directory = tmp_path_factory.mktemp("action")
     for file in ("action.yml", "Dockerfile"):
         shutil.copy(checkout / file, directory)
-    with used(shared / "act", name_image, remove):
-        yield directory
+    return directory
 
 
-@pytest.fixture
-def workflow(action: Path, tmp_path: Path, sandbox: Sandbox) -> Callable[..., WorkflowResult]:
-    """Return a function that runs one of `workflows` in a repository that contains the action."""
-
-    def run(name: str, environment: Environment | None = None) -> WorkflowResult:
-        return run_workflow(WORKFLOWS / name, tmp_path, action, sandbox, environment or Environment())
-
-    return run
-
-
-@contextmanager
-def used(file: Path, make: Callable[[], object], remove: Callable[[], object]) -> Iterator[None]:
-    """Make what pytest's workers share if no other worker has, and remove it after the last one that uses it."""
-    with file.open("a+", encoding="utf-8") as users, file.with_suffix(".change").open("w", encoding="utf-8") as change:
-        with locked(change):
-            users.seek(0)
-            if not users.read():
-                make()
-                users.write("made")
-                users.flush()
-            fcntl.flock(users, fcntl.LOCK_SH)  # as long as it is used
-        yield
-        with locked(change), suppress(BlockingIOError):  # another worker still uses it
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove()
-            users.truncate(0)
-
-
-@contextmanager
-def locked(file: IO[str]) -> Iterator[None]:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    yield
-    fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _remove(image: str) -> None:
-    _succeeds("docker", "image", "rm", image)
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True).returncode == 0
+    return _run(*command).returncode == 0

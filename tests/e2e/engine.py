@@ -8,9 +8,8 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -39,18 +38,21 @@ MOUNTS = {  # subdirectories of a step's directory, and their paths in the conta
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
+class Sandbox(NamedTuple):
     """A sandbox that accepts `KEY`."""
 
     url: str
 
+    def call(self, method: str, **body: Any) -> dict[str, Any]:
+        answer = requests.request(method, f"{self.url}/runs", headers={"x-api-key": KEY}, json=body or None, timeout=10)
+        answer.raise_for_status()
+        content: dict[str, Any] = answer.json()
+        return content
+
     @property
     def runs(self) -> list[dict[str, Any]]:
         """Return all launched runs, as the API lists them."""
-        answer = requests.get(f"{self.url}/runs", headers={"x-api-key": KEY}, timeout=10)
-        answer.raise_for_status()
-        runs: list[dict[str, Any]] = answer.json()["runs"]
+        runs: list[dict[str, Any]] = self.call("GET")["runs"]
         return runs
 
     @property
@@ -61,9 +63,7 @@ class Sandbox:
 
     def launch(self, **body: Any) -> str:
         """Launch a run without the action, and return its id once it has completed."""
-        answer = requests.post(f"{self.url}/runs", headers={"x-api-key": KEY}, json=body, timeout=10)
-        answer.raise_for_status()
-        run_id = str(answer.json()["run"]["run_id"])
+        run_id = str(self.call("POST", **body)["run"]["run_id"])
         while not any(run["run_id"] == run_id and run["status"] == "COMPLETED" for run in self.runs):
             time.sleep(0.1)
         return run_id
@@ -126,9 +126,7 @@ class Step:
         environ = {**self._environ(runner), **state, **(env or {})}
         with self._started(f"{self.name}-{files.name}", environ, (POST,)) as process:
             log, _ = process.communicate(timeout=120)
-        return StepResult(
-            process.returncode, log, runner.outputs, runner.state, runner.summary, self.directory / "workspace"
-        )
+        return self.result(process, log, runner)
 
     def cancel(
         self, process: subprocess.Popen[str], signals: Sequence[tuple[signal.Signals, float]] = CANCEL
@@ -172,16 +170,10 @@ class Step:
                     remove = ["docker", "rm", "--force", name]
                     subprocess.run(remove, capture_output=True)
 
-    def result(self, process: subprocess.Popen[str], log: str) -> StepResult:
+    def result(self, process: subprocess.Popen[str], log: str, runner: LocalRunner | None = None) -> StepResult:
         """Return the result of a step whose container has ended."""
-        return StepResult(
-            process.wait(10),
-            log,
-            self._runner.outputs,
-            self._runner.state,
-            self._runner.summary,
-            self.directory / "workspace",
-        )
+        of, workspace = runner or self._runner, self.directory / "workspace"
+        return StepResult(process.wait(10), log, of.outputs, of.state, of.summary, workspace)
 
     def wait_for_launch(self, process: subprocess.Popen[str]) -> str:
         """Read and return the log up to the line that reports the launch."""

@@ -3,23 +3,23 @@
 import select
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 
+import trustme
+
 TIMEOUT = 60  # s; longest silence on a connection
 
 
 def make_certificate(directory: Path, host: str) -> Path:
-    """Make a self-signed certificate of a host, and return its file; its key is in key.pem beside it."""
-    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=Example proxy"]
-    command += ["-addext", f"subjectAltName=DNS:{host}"]
-    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "certificate.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    return directory / "certificate.pem"
+    """Make a certificate of a host, and return the file of its authority; its own is in own.pem beside it."""
+    authority = trustme.CA()
+    authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(directory / "own.pem")
+    authority.cert_pem.write_to_path(directory / "authority.pem")
+    return directory / "authority.pem"
 
 
 class Proxy(ThreadingTCPServer):
@@ -33,7 +33,7 @@ class Proxy(ThreadingTCPServer):
         self.target = target
         self.tunnels: list[str] = []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+        self.context.load_cert_chain(certificate.with_name("own.pem"))
 
     @property
     def url(self) -> str:

@@ -38,25 +38,12 @@ HOSTILE_ENV = {
 }
 
 
-def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
-    result = step.run()
-    assert result.exit_code == 0, result.log
-    assert result.outputs.keys() == OUTPUTS.keys()
-    assert result.outputs["verdict"] == "passed"
-    assert result.outputs["run_id"] == sandbox.run["run_id"]
-    assert result.state == {"legs": "[]", "mode": "run"}, "nothing is left to do"
-    assert result.summary.startswith("### ✅ Passed: Coval evaluation")
-    assert result.annotations("error") == []
-
-
 def test_failing_run_fails_step_and_shows_no_key(step: Step, sandbox: Sandbox) -> None:
     """The key is masked first, and is neither in the log nor in a file."""
     result = step.run(test_set_id="someFail")
     assert result.exit_code == 1
-    assert result.outputs["verdict"] == "failed"
-    assert result.outputs["passed"] == "false"
-    assert result.outputs["status"] == "COMPLETED_WITH_FAILURES"
-    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    shown = [result.outputs[name] for name in ("verdict", "passed", "status", "run_id")]
+    assert shown == ["failed", "false", "COMPLETED_WITH_FAILURES", sandbox.run["run_id"]]
     assert result.summary.startswith("### ❌ Failed: Coval evaluation")
     assert len(result.annotations("error")) == 1
     mask, *rest = result.log.splitlines()
@@ -79,13 +66,16 @@ def test_key_is_on_no_command_line(step: Step) -> None:
     assert f"INPUT_API_KEY={KEY}" in container["Config"]["Env"]  # it is in the environment only
 
 
-def test_hostile_workspace_and_environment_have_no_effect(step: Step, sandbox: Sandbox) -> None:
+def test_run_passes_despite_hostile_workspace_and_environment(step: Step, sandbox: Sandbox) -> None:
     write_files(step, TRAPS)
     result = step.run(env=HOSTILE_ENV)
     assert TRAP_MESSAGE not in result.log
     assert result.exit_code == 0, result.log
-    assert result.outputs["verdict"] == "passed"
-    assert result.outputs["run_id"] == sandbox.run["run_id"]
+    assert result.outputs.keys() == OUTPUTS.keys()
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("passed", sandbox.run["run_id"])
+    assert result.state == {"legs": "[]", "mode": "run"}, "nothing is left to do"
+    assert result.summary.startswith("### ✅ Passed: Coval evaluation")
+    assert result.annotations("error") == []
     assert re.search(r"COMPLETED +█+  10/10 done", result.log), "the log is not UTF-8"
 
 

@@ -1,36 +1,38 @@
-"""The example workflows, run as they are: act puts the checkout in the place of the published action.
+"""The example workflows, run as they are, and a matrix: act puts the checkout in the place of the published action.
 
 The checkout's defaults lead to the sandbox, since the examples leave `api_base_url` to its default.
 """
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
 
 import pytest
-from ruamel.yaml import YAML
 
 from coval_gate import PIN
 from coval_gate import REPOSITORY as GATE
 from coval_gate.ci.host import Context
 from coval_gate.history.tags import branch_tag
+from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox import catalogue
 from coval_sandbox.github import BOT
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
 from fake_github import TOKEN, FakeGitHub
-from fake_host import Fault
+from fake_host import FakeHost, Fault, Response
 
 Example = Callable[..., WorkflowResult]
 
@@ -39,25 +41,20 @@ pytestmark = pytest.mark.e2e
 SPEED = engine.SPEED_OF_STEPS
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+MATRIX = Path(__file__).parent / "workflows" / "matrix.yml"
 RAN = {
-    "pull-request",
-    "pull-request-reports",
-    "label",
-    "paths",
-    "manual",
-    "notify",
-    "own-build",
-    "preview",
-    "check-run",
-    "nightly",
-    "personas",
-    "legs",
-    "launch",
-    "judge",
-    "deploy",
-    "mend",
-    "forks",
-    "enterprise-server",
+    *(
+        "pull-request",
+        "pull-request-reports",
+        "label",
+        "paths",
+        "manual",
+        "notify",
+        "own-build",
+        "preview",
+        "check-run",
+    ),
+    *("nightly", "personas", "legs", "launch", "judge", "deploy", "mend", "forks", "enterprise-server"),
 }
 VARIABLES = {
     "COVAL_AGENT_ID": "demoAgent0000000000001",
@@ -175,6 +172,13 @@ def gh_runner() -> Iterator[str]:
     docker("image", "rm", GH_RUNNER)
 
 
+@pytest.fixture
+def gh(github: FakeGitHub, gh_runner: str) -> Iterator[dict[str, Any]]:
+    """Return what lets the command gh of a job reach the fake GitHub: its runner, and flags of act."""
+    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
+        yield {"runner": gh_runner, "flags": ("--container-options", f"--volume {directory}:{GH_SOCKETS}")}
+
+
 @pytest.fixture(scope="session")
 def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the image of a runner that can install the command."""
@@ -189,39 +193,20 @@ def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -
     docker("image", "rm", OWN_BUILD_RUNNER)
 
 
-class Channel:
-    """A webhook of a chat, which keeps the messages that it receives."""
+class Channel(FakeHost):
+    """A webhook of a chat, whose URL is as secret as a key."""
 
     def __init__(self) -> None:
-        self.path = f"/{secrets.token_hex(16)}"  # as secret as a key
-        self.messages: list[dict[str, Any]] = []
+        super().__init__(f"/{secrets.token_hex(16)}")
+
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        assert (path, request.headers["content-type"]) == ("", "application/json")
+        return Response(200, "")
 
     @property
-    def url(self) -> str:
-        """Return the URL to post messages to."""
-        return f"http://127.0.0.1:{self._server.server_port}{self.path}"
-
-    def __enter__(self) -> Self:
-        channel = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                known = self.path == channel.path and self.headers["content-type"] == "application/json"
-                channel.messages += [json.loads(body)] if known else []
-                self.send_response(200 if known else 404)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, args=[0.001], daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def messages(self) -> list[Any]:
+        """Return the messages that were posted."""
+        return [request.json for request in self.requests_seen]
 
 
 def shown(element: Any) -> Iterator[tuple[str, str]]:
@@ -248,29 +233,38 @@ def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) 
     return sandbox.launch(**ids | {"test_set_id": test_set}, options=options, metadata=metadata)
 
 
-def thresholds(name: str) -> list[str]:
-    """Return the lines of an example's thresholds."""
-    loaded = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))
-    (lines,) = [
-        step["with"]["thresholds"]
-        for job in loaded["jobs"].values()
-        for step in job["steps"]
-        if "thresholds" in step.get("with", {})
-    ]
-    return [line for line in lines.splitlines() if line]
-
-
 def test_every_example_runs_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.yml")} == RAN
 
 
-@pytest.mark.parametrize(("test_set", "verdict", "job"), [("passing1", "passed", "success"),
-                                                          ("flaky001", "failed", "failure")])  # fmt: skip
-def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -> None:
+@pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("flaky001", "failed")])
+def test_pull_request(example: Example, sandbox: Sandbox, test_set: str, verdict: str) -> None:
+    """The workflow gets outputs, conclusion and summary, the run's metadata name the commit, and the key is masked."""
     result = example("pull-request", variables={"COVAL_TEST_SET_ID": test_set})
-    assert (result.outputs("gate")["verdict"], result.job) == (verdict, job)
+    outputs, passed = result.outputs("gate"), verdict == "passed"
+    assert (result.job, result.exit_code) == (("success", 0) if passed else ("failure", 1))
+    assert outputs.keys() == OUTPUTS.keys()
+    assert (outputs["verdict"], outputs["passed"]) == (verdict, json.dumps(passed))
+    assert (sandbox.run["status"], outputs["status"]) == (
+        "COMPLETED",
+        "COMPLETED" if passed else "COMPLETED_WITH_FAILURES",
+    )
+    assert outputs["run_url"] == f"https://app.coval.dev/runs/{sandbox.run['run_id']}"
+    assert 0 <= int(outputs["duration_seconds"]) < 60
     (summary,) = result.commands("gate", "summary")
-    assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
+    assert summary["content"].startswith(f"### {'✅ Passed' if passed else '❌ Failed'}: Coval evaluation")
+    example_text = (EXAMPLES / "pull-request.yml").read_text(encoding="utf-8")
+    lines = re.search(r"thresholds: \|\n((?: {12}.+\n)+)", example_text)
+    assert lines
+    for line in lines[1].splitlines():
+        assert f"`{line.partition('#')[0].strip()}`" in summary["content"]
+    errors = result.commands("gate", "error")
+    assert [error["kvPairs"]["title"] for error in errors] == ([] if passed else ["Coval Gate: Gate failed"])
+    assert all(error["arg"].startswith(outputs["reason"].partition(" (and ")[0]) for error in errors)
+    metadata = sandbox.run["metadata"]
+    assert (metadata["github_repository"], metadata["github_commit"]) == (REPOSITORY, HEAD)
+    assert "github_matrix" not in metadata
+    assert engine.KEY in [command["arg"] for command in result.commands("gate", "add-mask")]
 
 
 @pytest.mark.parametrize(("agent", "verdict"), [(AGENT, "passed"), (BROKEN_AGENT, "error")], ids=["good", "broken"])
@@ -310,12 +304,6 @@ def test_preview(example: Example, sandbox: Sandbox) -> None:
     assert {run["status"] for run in sandbox.runs} == {"COMPLETED"}
 
 
-def test_pull_request_from_fork_passes_unevaluated(example: Example, sandbox: Sandbox) -> None:
-    result = example("pull-request", payload=FORK_EVENT, key="")
-    assert (result.outputs("gate")["verdict"], result.job) == ("skipped", "success")
-    assert sandbox.runs == []
-
-
 def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The run is compared with one of main, and every report is there."""
     of_main = launch_on_main(sandbox, "failing1")
@@ -348,21 +336,18 @@ def test_label(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     assert states(github)[-1] == "error"
 
 
-def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
+def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """A pull request is evaluated if it changes a file of the agent, also if it only moves one away."""
-    pull_request = EVENT["pull_request"] | {"changed_files": 150}
+    given = gh | {"payload": {**EVENT, "pull_request": EVENT["pull_request"] | {"changed_files": 150}}}
     others = [{"filename": f"docs/agent/{number}.md"} for number in range(149)]  # more than a page
     moved = {"filename": "old/agent.md", "previous_filename": "prompts/agent.md"}
-    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
-        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        given = {"runner": gh_runner, "flags": flags, "payload": {**EVENT, "pull_request": pull_request}}
-        for files, verdict in ((others, None), ([*others, moved], "passed")):
-            github.repository.files[42] = files
-            result = example("paths", github, **given)
-            assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
-            assert len(sandbox.runs) == (1 if verdict else 0)
-        github.faults.append(Fault("GET *files -> 502"))
-        assert example("paths", github, **given).job == "failure"
+    for files, verdict in ((others, None), ([*others, moved], "passed")):
+        github.repository.files[42] = files
+        result = example("paths", github, **given)
+        assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
+        assert len(sandbox.runs) == (1 if verdict else 0)
+    github.faults.append(Fault("GET *files -> 502"))
+    assert example("paths", github, **given).job == "failure"
     assert len(sandbox.runs) == 1
 
 
@@ -435,7 +420,7 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
     assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
-def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
+def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
     The runs that lack nothing take the tag, too, as long as fewer than seven have it.
@@ -447,21 +432,21 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     test_sets = ("failing1", "someFail", "passing1", "passing1")
     holders = {launch_on_main(sandbox, name, "stable", iteration_count=3) for name in test_sets[:3]}
     nights = []
-    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
-        given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
-        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        for night, test_set in enumerate(test_sets):
-            given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
-            result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
-            assert result.outcome("Open, update or close the issue") == "success", result.log("2")
-            assert result.log("1", "0").split() == ["coval.json"]
-            ((number, issue),) = [entry for entry in github.issues.items() if entry[1].author == BOT]
-            assert issue.title == title
-            comments = [note.body for note in github.comments.get(number, [])]
-            gate = result.outputs("gate")
-            holders |= {gate["run_id"]} if test_set != "someFail" else set()
-            assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == holders
-            nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
+    on_patch = {"event": "workflow_dispatch", "payload": {"ref": "refs/heads/patch-1", "inputs": {}}}
+    assert example("nightly", github, **gh | on_patch).jobs == {}, "another branch moves no baseline"
+    given = gh | {"event": "schedule", "payload": {"schedule": "17 3 * * *"}}
+    for night, test_set in enumerate(test_sets):
+        given["flags"] = (*gh["flags"], "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
+        result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+        assert result.outcome("Open, update or close the issue") == "success", result.log("2")
+        assert result.log("1", "0").split() == ["coval.json"]
+        ((number, issue),) = [entry for entry in github.issues.items() if entry[1].author == BOT]
+        assert issue.title == title
+        comments = [note.body for note in github.comments.get(number, [])]
+        gate = result.outputs("gate")
+        holders |= {gate["run_id"]} if test_set != "someFail" else set()
+        assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == holders
+        nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
     failed, failed_again, passed, passed_again = nights
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
     assert "**failed**\n\n    count(NO) of Compliance is " in failed[3]
@@ -474,32 +459,22 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert other not in github.comments
 
 
-def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
-    """Another branch may neither move the baseline nor close the issue."""
-    payload = {"ref": "refs/heads/patch-1", "inputs": {}}
-    result = example("nightly", github, event="workflow_dispatch", runner=gh_runner, payload=payload)
-    assert result.jobs == {}
-    assert (sandbox.runs, github.issues) == ([], {})
-
-
-def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh_runner: str) -> None:
+def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """Only a run that fails because of the agent opens the issue or replaces its digest; one that passes closes it."""
     title = "The voice agent fails its gate on main"
     github.add_issue("The voice agent fails its gate on release", "of another branch", BOT)
     other = github.add_issue(title, "by a person", "mallory")
     pushes = []
-    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
-        given: dict[str, Any] = {"event": "push", "payload": {"ref": "refs/heads/main"}, "runner": gh_runner}
-        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        for push, test_set in enumerate(("flaky001", "x", "someFail", "passing1", "passing1")):
-            given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + push}")  # act's own is always the same
-            result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
-            assert result.outcome("Open, update or close the issue") == "success", result.log("2")
-            assert result.log("1", "0").split() == ["digest.md"]
-            ours = {number: issue for number, issue in github.issues.items() if issue.author == BOT}
-            shown = [(our.state, our.body) for our in ours.values() if our.title == title]
-            comments = [note.body for number in ours for note in github.comments.get(number, [])]
-            pushes.append((result.outputs("gate")["verdict"], shown, comments))
+    given = gh | {"event": "push", "payload": {"ref": "refs/heads/main"}}
+    for push, test_set in enumerate(("flaky001", "x", "someFail", "passing1", "passing1")):
+        given["flags"] = (*gh["flags"], "--env", f"GITHUB_RUN_ID={1000 + push}")  # act's own is always the same
+        result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+        assert result.outcome("Open, update or close the issue") == "success", result.log("2")
+        assert result.log("1", "0").split() == ["digest.md"]
+        ours = {number: issue for number, issue in github.issues.items() if issue.author == BOT}
+        shown = [(our.state, our.body) for our in ours.values() if our.title == title]
+        comments = [note.body for number in ours for note in github.comments.get(number, [])]
+        pushes.append((result.outputs("gate")["verdict"], shown, comments))
     failed, error, failed_again, passed, passed_again = pushes
     ((state, digest),) = failed[1]
     assert (failed[0], state, failed[2]) == ("failed", "open", [])
@@ -563,9 +538,13 @@ def test_deploy(example: Example) -> None:
 
 
 def test_forks(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
-    """A pull request from a fork gets its verdict; others are skipped. act does not ask for approval."""
-    result = example("forks", github, event="pull_request_target")
-    assert result.jobs == {}
+    """A pull request from a fork has no key and passes unevaluated; with the example for forks, it gets its verdict.
+
+    That one skips others. act does not ask for approval.
+    """
+    result = example("pull-request", payload=FORK_EVENT, key="")
+    assert (result.outputs("gate")["verdict"], result.job) == ("skipped", "success")
+    assert example("forks", github, event="pull_request_target").jobs == {}
     assert sandbox.runs == []
     result = example("forks", github, event="pull_request_target", payload=FORK_EVENT)
     assert result.job == "success"
@@ -594,3 +573,31 @@ def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -
             assert states(github)[-1] == ("success" if pem else "error")
         assert set(company.tunnels) == {"api.coval.example:443"}
     assert len(sandbox.runs) == 1
+
+
+def test_jobs_of_matrix_that_are_alike_are_told_apart(action: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+    """Each job has its own run, comment, status and names in JUnit."""
+    with FakeGitHub() as github:
+        github.add_pull_request(42, HEAD)
+        environment = Environment(event="pull_request", payload=EVENT, api_url=github.url, token=TOKEN)
+        result = run_workflow(MATRIX, tmp_path, action, sandbox, environment)
+        comments = [note.body for note in github.comments[42]]
+        statuses = Counter((status["context"], status["state"]) for status in github.statuses[HEAD])
+    jobs = {region: result.of_job(region=region) for region in ("eu", "us")}
+    assert {job_result.outputs("gate")["verdict"] for job_result in jobs.values()} == {"passed"}
+    runs = {run["metadata"]["github_matrix"]: run for run in sandbox.runs}
+    assert sorted(runs) == ["eu, 1", "us, 1"]
+    groups = {tag for run in runs.values() for tag in run["tags"] if "/line/" in tag}
+    assert len(groups) == 2
+    for region, job in jobs.items():
+        label = f"{region}, 1"
+        assert job.outputs("gate")["run_id"] == runs[label]["run_id"]
+        (summary,) = job.commands("gate", "summary")
+        assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})")
+        assert len([comment for comment in comments if f"evaluate ({label})" in comment]) == 1
+        assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
+        suites = ET.fromstring(job.log("junit"))
+        names = ("simulations of agent", "criteria of the gate")
+        assert [suite.attrib["name"] for suite in suites] == [f"Coval.{name} ({label})" for name in names]
+    assert (len(comments), statuses.total()) == (2, 4)
+    assert result.leaks == []

@@ -1,7 +1,9 @@
-"""The contents of the image."""
+"""The contents of the image, and the message of `make e2e` without Docker."""
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +98,21 @@ def contents(image: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_entrypoint_is_absolute_and_isolated(image: str) -> None:
+def test_entrypoints_are_isolated_and_run_as_root(image: str, contents: Any, checkout: Path) -> None:
+    """The runner starts the post step by its name alone, so its shebang must isolate Python; files are root's."""
     config = inspect(image)["Config"]
     assert config["Entrypoint"] == [PYTHON, "-I", "-u", "-B", "/app/entrypoint.py"]
     assert not config["Cmd"]
-
-
-def test_post_entrypoint_is_isolated_executable(contents: Any, checkout: Path) -> None:
-    """GitHub's runner starts it by its name alone, so its shebang must isolate Python."""
     assert contents["post"] == [True, f"#!{PYTHON} -IuB\n"]
     assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
+    assert (config["User"], contents["user"]) == ("", 0)
 
 
-def test_image_runs_as_root(image: str, contents: Any) -> None:
-    """The files that GitHub's runner mounts belong to root."""
-    assert inspect(image)["Config"]["User"] == ""
-    assert contents["user"] == 0
-
-
-def test_image_has_no_development_tools(contents: Any) -> None:
-    """Python finds the packages that the action needs, but no sandbox, test tools, pip or compilers."""
+def test_image_has_what_it_needs_and_nothing_else(contents: Any) -> None:
+    """No sandbox, test tools, pip or compilers; no tests of installed packages, and no caches beyond the base image."""
     assert contents["modules_and_programs"] == [NEEDED, []]
+    assert contents["tests_and_caches"] == []
+    assert contents["app"] == ["coval-gate", "entrypoint.py", "post_entrypoint.py"]
 
 
 def test_all_modules_can_be_imported(contents: Any) -> None:
@@ -124,15 +120,6 @@ def test_all_modules_can_be_imported(contents: Any) -> None:
     assert contents["imports"]["missing"] == MISSING_IMPORTS
     assert contents["imports"]["ours"] > 50
     assert contents["imports"]["others"] > 150
-
-
-def test_image_has_no_tests_or_caches(contents: Any) -> None:
-    """This includes the tests of installed packages, but not the directories of the base image."""
-    assert contents["tests_and_caches"] == []
-
-
-def test_app_directory_has_only_entrypoints(contents: Any) -> None:
-    assert contents["app"] == ["coval-gate", "entrypoint.py", "post_entrypoint.py"]
 
 
 def test_all_modules_have_unchecked_bytecode(contents: Any) -> None:
@@ -145,7 +132,7 @@ def test_all_modules_have_unchecked_bytecode(contents: Any) -> None:
 
 def test_installed_versions_match_lock_file(contents: Any) -> None:
     """The environment has exactly the packages in requirements/runtime.txt."""
-    from bench.image import ROOT
+    from bench.figures import ROOT
 
     lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))
@@ -159,3 +146,25 @@ def test_image_adds_at_most_22_mb(image: str) -> None:
     weights = added(image)
     assert min(weights) > 1, weights  # the measurement worked
     assert max(weights) <= MOST == 22, weights
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"),
+    [
+        (
+            {"DOCKER_HOST": "unix:///nonexistent.sock"},
+            "Cannot connect to the Docker daemon at unix:///nonexistent.sock",
+        ),
+        ({"PATH": "/nonexistent"}, "there is no docker command"),
+    ],
+    ids=["no-engine", "no-command"],
+)
+def test_missing_docker_is_reported_in_one_line(env: dict[str, str], reason: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "e2e", __file__]
+    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.count("Docker is not available: ") == 1
+    assert f"Docker is not available: {reason}" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "passed" not in done.stdout
+    assert "failed" not in done.stdout

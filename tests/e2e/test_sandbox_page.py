@@ -5,11 +5,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from e2e.engine import Sandbox
-from e2e.workflow import ACT, docker_host, own_name
+from e2e.workflow import ACT, commit, docker_host, own_name
 from sandbox_page import PORT, closing_lines, commands, sample, step_line
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("action")]
@@ -23,14 +24,15 @@ ACTRC = "--pull=false\n--rm\n--container-daemon-socket -\n"  # no registry is ne
 def home(checkout: Path, tmp_path: Path) -> Iterator[Path]:
     """Return a home directory with a clone of the action and a repository that uses it."""
     (tmp_path / "coval-gate").symlink_to(checkout)
-    _git(checkout)
+    if not (checkout / ".git").exists():
+        commit(checkout)
     workflows = tmp_path / "voice-agent" / ".github" / "workflows"
     workflows.mkdir(parents=True)
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
     (place,) = (number for number, line in enumerate(lines) if line.lstrip().startswith("api_key:"))
     lines.insert(place, step_line("A workflow"))
     (workflows / "voice-gate.yml").write_text(own_name("".join(lines)), encoding="utf-8")
-    _git(tmp_path / "voice-agent")
+    commit(tmp_path / "voice-agent")
     (tmp_path / ".actrc").write_text(ACTRC, encoding="utf-8")
     yield tmp_path
     command = ["docker", "image", "rm", IMAGE]
@@ -71,23 +73,6 @@ def follow(
         assert old in script
         script = script.replace(old, new)
     environ = {"PATH": f"{ACT.parent}:{os.environ['PATH']}", "HOME": str(home), "DOCKER_HOST": docker_host()}
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     command = ["bash", "-euc", script]
-    return subprocess.run(
-        command,
-        cwd=home / "voice-agent",
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-    )
-
-
-def _git(directory: Path) -> None:
-    """Make a directory a repository with one commit, unless it is one."""
-    if (directory / ".git").exists():
-        return
-    git = ["git", "-C", str(directory), "-c", "user.name=Mona", "-c", "user.email=mona@example.com"]
-    for command in (["init", "--quiet"], ["add", "--all", "--force"], ["commit", "--quiet", "--message", "First"]):
-        subprocess.run([*git, "-c", "commit.gpgsign=false", *command], check=True)
+    return subprocess.run(command, cwd=home / "voice-agent", env=environ, text=True, timeout=240, **streams)

@@ -5,12 +5,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from signal import SIGINT, SIGTERM
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -35,8 +34,7 @@ SIGNALS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(NamedTuple):
     """A moment in a step at which a signal arrives: how to reach it, and the expected state afterwards.
 
     `statuses` are those that the run may have, "" if none was launched; `may_leave`: on a busy machine, the post step
@@ -44,25 +42,23 @@ class Moment:
     """
 
     reach: Reach
-    statuses: tuple[str, ...]
+    statuses: tuple[str, ...] = ("CANCELLED",)
     faults: tuple[str, ...] = ()
     may_leave: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalResult:
+class SignalResult(NamedTuple):
     """The result of a signal: the seconds until the step ended, the run afterwards, and the post step."""
 
     seconds: float
     result: StepResult
     post: StepResult
-    run_id: str
-    status: str
+    run: dict[str, Any]
     leaks: list[Path]
 
     def is_in_time(self, moment: Moment) -> bool:
         """Return whether the main step did in time what else is left to the post step."""
-        told = self.result.outputs.get("run_id") == self.run_id and self.result.summary
+        told = self.result.outputs.get("run_id") == self.run["run_id"] and self.result.summary
         left = bool(self.post.log) and not moment.may_leave
         return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(told) and not left
 
@@ -73,12 +69,6 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition does not hold"
         time.sleep(0.02)
-
-
-def legs(state: dict[str, str]) -> list[dict[str, Any]]:
-    """What the main step has told the post step of its legs."""
-    found: list[dict[str, Any]] = json.loads(state.get("legs", "[]"))
-    return found
 
 
 def log_begins(_: Step, __: Sandbox, process: Process) -> None:
@@ -99,12 +89,10 @@ def run_in_progress(step: Step, api: Sandbox, process: Process) -> None:
 
 # What hangs at a signal, and when, is a matter of tests/campaign/test_deadlines.py.
 MOMENTS = {
-    "log-begins": Moment(reach=log_begins, statuses=("", "CANCELLED")),
-    "before-response": Moment(reach=run_created, statuses=("CANCELLED",), faults=("POST /runs -> slow 1",)),
-    "in-progress": Moment(reach=run_in_progress, statuses=("CANCELLED",)),
-    "delete-hangs": Moment(
-        reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* #1 -> hang 30",), may_leave=True
-    ),
+    "log-begins": Moment(log_begins, ("", "CANCELLED")),
+    "before-response": Moment(run_created, faults=("POST /runs -> slow 1",)),
+    "in-progress": Moment(run_in_progress),
+    "delete-hangs": Moment(run_in_progress, faults=("DELETE /runs/* #1 -> hang 30",), may_leave=True),
 }
 CASES = [*product(MOMENTS, SIGNALS)]
 
@@ -127,14 +115,7 @@ def run_once(image: str, directory: Path, moment: Moment, signals: str) -> Signa
             result = step.result(process, log)
         post = step.post()
         run = api.run if api.runs else {"run_id": "", "status": ""}
-    return SignalResult(
-        seconds=seconds,
-        result=result,
-        post=post,
-        run_id=run["run_id"],
-        status=run["status"],
-        leaks=leaks(directory),
-    )
+    return SignalResult(seconds, result, post, run, leaks(directory))
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +183,7 @@ def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: San
     assert result.exit_code == 137
     run_id = sandbox.run["run_id"]
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", run_id)
-    (leg,) = legs(result.state)
+    (leg,) = json.loads(result.state["legs"])
     assert (leg["duties"], leg["run_id"]) == (["cancel"], run_id)
     assert result.summary == ""
     assert sandbox.run["status"] not in FINISHED
@@ -235,9 +216,9 @@ def test_signal_ends_step_and_cancels_run(
         if result.exit_code != 137:  # a busy machine: the runner killed it
             assert result.exit_code == 1, result.log
             assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
-            assert result.outputs["run_id"] in ("", signalled.run_id)
+            assert result.outputs["run_id"] in ("", signalled.run["run_id"])
             assert result.outputs.keys() == OUTPUTS.keys()
-        assert signalled.status in moment.statuses, result.log
+        assert signalled.run["status"] in moment.statuses, result.log
         assert post.exit_code == 0
         left = {"legs": "[]", "mode": "run"} if post.log else {}  # nothing is left
         assert (post.outputs, post.state, post.summary) == ({}, left, "")

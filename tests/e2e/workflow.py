@@ -10,16 +10,15 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from coval_gate import PIN
 from coval_gate import REPOSITORY as GATE
-from e2e.engine import KEY, Sandbox
+from e2e.engine import KEY, Sandbox, docker
 
 ACT = Path(sys.executable).parent / "act"
-WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
 ACT_IMAGES = tuple(
     f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@{PIN}")
@@ -37,12 +36,6 @@ class WorkflowResult:
     entries: list[dict[str, Any]]  # act's log
     errors: str
     commit: str
-
-    @cached_property
-    def steps(self) -> dict[str, Any]:
-        """Return the `steps` context of the workflow's last step: outputs, outcome and conclusion by id."""
-        steps: dict[str, Any] = json.loads(self.log("report"))
-        return steps
 
     def log(self, *step: str) -> str:
         """Return the log of a step, without its workflow commands. A step of a composite action has two ids."""
@@ -130,7 +123,7 @@ def run_workflow(
     }.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text(text, encoding="utf-8")
-    commit = _commit(repository)
+    head = commit(repository)
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),  # keeps the settings and caches of act out
@@ -166,24 +159,23 @@ def run_workflow(
             log, errors = process.communicate(timeout=30)
             raise AssertionError(f"{workflow.name} did not end:\n{log}\n{errors}") from None
     entries = [json.loads(line) for line in log.splitlines()]
-    return WorkflowResult(process.returncode, entries, errors, commit)
+    return WorkflowResult(process.returncode, entries, errors, head)
 
 
 @cache
 def docker_host() -> str:
     """Return where the engine listens: act does not know Docker's contexts."""
-    return _run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    return docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
 
 
-def _commit(repository: Path) -> str:
+def commit(repository: Path) -> str:
     """Make the directory a repository with one commit, and return the commit's SHA."""
-    git = ("git", "-C", str(repository), "-c", "user.name=Mona", "-c", "user.email=mona@example.com")
-    _run(*git, "init", "--quiet", "--initial-branch", "main")
-    _run(*git, "remote", "add", "origin", f"https://github.com/{REPOSITORY}.git")
-    _run(*git, "add", "--all", "--force")
-    _run(*git, "-c", "commit.gpgsign=false", "commit", "--quiet", "--message", "Voice agent")
-    return _run(*git, "rev-parse", "HEAD")
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    git = ["git", "-C", str(repository), "-c", "user.name=Mona", "-c", "user.email=mona@example.com"]
+    for command in (
+        ("init", "--quiet", "--initial-branch", "main"),
+        ("remote", "add", "origin", f"https://github.com/{REPOSITORY}.git"),
+        ("add", "--all", "--force"),
+        ("commit", "--quiet", "--message", "Voice agent"),
+    ):
+        subprocess.run([*git, "-c", "commit.gpgsign=false", *command], check=True)
+    return subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()

@@ -69,3 +69,12 @@ class Nights:
 
     def tagged(self, tag: str) -> list[str]:
         return [run.run_id for run in self.world.runs if tag in run.tags]
+
+
+def prolong(world: World, *, seconds: float) -> None:
+    """Let the last run go on for longer."""
+    record = world.runs[-1]
+    last = record.plan.simulations[-1]
+    simulations = (*record.plan.simulations[:-1], replace(last, end=last.end + seconds))
+    plan = replace(record.plan, simulations=simulations, end=record.plan.end + seconds)
+    world._records[record.run_id] = replace(record, plan=plan)

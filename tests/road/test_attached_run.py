@@ -1,7 +1,6 @@
 """A run whose agent is the job's own process: whether that answered, and what that means for the verdict."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +11,8 @@ from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from own_build import of_own_builds
+from road.nights import ON_MAIN, PUSH, RunStep
 from support import IDS, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 THRESHOLDS = "Resolved: rate(YES) >= 90%"
 WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": "", "thresholds": THRESHOLDS}
@@ -104,20 +101,19 @@ def test_run_that_fails_at_once_without_the_tag_is_an_error(job: Job) -> None:
     assert "The run was cancelled." in result.summary
 
 
-def test_run_that_its_job_has_left_is_given_up_at_once(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("tags", "verdict", "status", "ends"),
+    [([UNANSWERED], "error", "CANCELLED", 80), ([UNANSWERED, ATTACHED], "timed_out", "IN PROGRESS", 120)],
+    ids=["left", "answered by another job"],
+)
+def test_run_that_its_job_has_left_is_given_up_at_once_unless_another_answered_it(
+    tags: list[str], verdict: str, status: str, ends: float, job: Job
+) -> None:
     run_id = job.launch("slow0001")
-    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED]}) and None)
-    result = job.wait(run_id)
-    assert result.outputs["reason"].startswith("Nothing shows that a job answered every simulation: ")
-    assert job.world.runs[0].status(job.clock.time()) == "CANCELLED"
-    assert job.clock.now() < 80
-
-
-def test_run_that_another_job_answered_in_the_end_is_not_given_up(job: Job) -> None:
-    run_id = job.launch("slow0001")
-    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED, ATTACHED]}) and None)
-    assert job.wait(run_id, max_wait_time="120").outputs["verdict"] == "timed_out"
-    assert job.world.runs[0].status(job.clock.time()) == "IN PROGRESS"
+    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": tags}) and None)
+    assert job.wait(run_id, max_wait_time="120").outputs["verdict"] == verdict
+    assert job.world.runs[0].status(job.clock.time()) == status
+    assert job.clock.now() <= ends
 
 
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
@@ -177,17 +173,13 @@ def test_mode_run_compares_with_no_base_agent_that_a_job_answers(run_step: RunSt
     assert world.runs[1].status(clock.time()) == "CANCELLED"
 
 
-def test_launch_does_not_depend_on_the_type(job: Job) -> None:
-    result, _ = job.run_step("GET /agents/* -> 500", world=job.world, mode="launch")
-    assert result.exit_code == 0
-    assert AGENT_TYPE not in job.world.runs[0].body["metadata"]["customer"]
-
-
-def test_note_and_fingerprint_are_both_in_the_metadata(job: Job) -> None:
+def test_launch_notes_the_type_beside_the_fingerprint_and_does_not_depend_on_it(job: Job) -> None:
     job.run_step(world=job.world, mode="launch", baseline="branch:main")
-    customer = job.world.runs[0].body["metadata"]["customer"]
-    assert customer[AGENT_TYPE] == "SDK_WEBSOCKET"
-    assert "coval_gate_fingerprint" in customer
+    result, _ = job.run_step("GET /agents/* -> 500", world=job.world, mode="launch", resume="false")
+    assert result.exit_code == 0
+    noted, without = (record.body["metadata"]["customer"] for record in job.world.runs)
+    assert (noted[AGENT_TYPE], "coval_gate_fingerprint" in noted) == ("SDK_WEBSOCKET", True)
+    assert AGENT_TYPE not in without
 
 
 @pytest.mark.parametrize(
@@ -222,9 +214,7 @@ def test_time_out_of_a_run_that_is_not_answered_never_passes(job: Job) -> None:
 
 
 def test_run_that_no_job_answered_is_no_baseline(job: Job) -> None:
-    on_main = {"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main", "GITHUB_EVENT_NAME": "push"}
-    event = {"ref": "refs/heads/main"}
-    launched, _ = job.run_step(world=job.world, mode="launch", event=event, env=on_main)
+    launched, _ = job.run_step(world=job.world, mode="launch", event=PUSH, env=ON_MAIN)
     job.end()
-    job.run_step(world=job.world, event=event, env=on_main, **WAIT | {"run_id": launched.outputs["run_id"]})
+    job.run_step(world=job.world, event=PUSH, env=ON_MAIN, **WAIT | {"run_id": launched.outputs["run_id"]})
     assert "coval-gate/failed" in job.world.runs[0].tags

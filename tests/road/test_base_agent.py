@@ -10,10 +10,9 @@ import pytest
 from coval_sandbox import views
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.plan import PlannedSimulation, RunRecord
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.world import World
-from road.legs import RERUN, legs_of
+from road.legs import legs_of
 from road.nights import ON_MAIN, PUSH, RunStep
 from support import VirtualClock
 
@@ -110,40 +109,30 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
 def test_base_without_data_is_an_error(
     test_set: str, on_timeout: str, why: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    given = BESIDE | {
-        "on_timeout": on_timeout,
-        "on_inconclusive": "pass",
-        "max_wait_time": "600",
-        "max_queue_time": "60",
-    }
-    result, server = run_step(world=agents(clock, base=test_set), **given)
+    given = BESIDE | {"on_timeout": on_timeout, "max_wait_time": "600", "max_queue_time": "60"}
+    result, server = run_step(world=agents(clock, base=test_set), on_inconclusive="pass", **given)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
-    assert result.outputs["reason"].startswith("Nothing can be compared with the base, because "), result.outputs[
-        "reason"
-    ]
-    assert f"its run {run_of(server.world, AGENT_ID)} {why}" in result.outputs["reason"] or test_set == "someFail"
+    reason = result.outputs["reason"]
+    assert reason.startswith("Nothing can be compared with the base, because "), reason
+    assert why in reason
+    assert f"its run {run_of(server.world, AGENT_ID)} " in reason
     assert running(server.world) == [] or test_set in ("stuck001", "queued01")
 
 
 def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step("POST /runs #2 -> 403", world=agents(clock, tested="failing1"), **BESIDE)
+    fault = "POST /runs #2 -> 403"
+    result, server = run_step(fault, world=agents(clock, tested="failing1"), **BESIDE)
     assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID]
     assert result.outputs["verdict"] == "error"
-    missed = {
-        criterion["criterion"]: criterion["verdict"] for criterion in json.loads(result.outputs["failed_criteria"])
-    }
-    assert missed == {
-        "Latency: avg <= base * 1.3": "error",
-        "Resolved: rate(YES) >= base - 5pp": "error",
-        "Compliance: count(NO) == 0": "failed",
-    }
+    failed = json.loads(result.outputs["failed_criteria"])
+    assert [(criterion["criterion"], criterion["verdict"]) for criterion in failed] == [
+        ("Latency: avg <= base * 1.3", "error"),
+        ("Resolved: rate(YES) >= base - 5pp", "error"),
+        ("Compliance: count(NO) == 0", "failed"),
+    ]
     assert [leg["base_run_id"] for leg in legs_of(result).values()] == [""]
-
-
-def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
-    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
-    result, server = run_step("POST /runs #2 -> 403", **launch)
-    assert result.outputs["verdict"] == "error"
+    launch, server = run_step(fault, **BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""})
+    assert launch.outputs["verdict"] == "error"
     assert running(server.world) == [], "no later step can compare the run with anything"
 
 
@@ -166,22 +155,15 @@ def test_repetition_repeats_both(run_step: RunStep) -> None:
     assert {run.tags.count("coval-gate/failed") for run in world.runs if run.request.agent_id == AGENT_ID} == {0}
 
 
-def test_agents_share_a_base(run_step: RunStep) -> None:
-    given = BESIDE | {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"}
-    result, server = run_step(**given)
-    launched = Counter((run.request.agent_id, run.request.test_set_id) for run in server.world.runs)
-    assert len(launched) == len(server.world.runs) == 6
-    legs = [*legs_of(result).values()]
-    assert [leg["base_run_id"] for leg in legs[:2]] == [leg["base_run_id"] for leg in legs[2:]]
-    ids = json.loads(result.outputs["run_ids"])
-    assert ids == [*(leg["run_id"] for leg in legs), *(leg["base_run_id"] for leg in legs[:2])]
-
-
-def test_both_draw_the_same_sample(run_step: RunStep) -> None:
-    _, server = run_step(**BESIDE | {"sub_sample_size": "4"})
-    seeds = {run.request.options.sub_sample_seed for run in server.world.runs}
-    assert len(seeds) == 1
-    assert seeds != {None}
+def test_both_draw_the_same_sample_and_count_for_the_limit(run_step: RunStep) -> None:
+    inputs = BESIDE | {"sub_sample_size": "4", "mode": "launch"}
+    refused, server = run_step(**inputs, max_simulations="23")
+    assert (refused.outputs["verdict"], server.world.runs) == ("error", ())
+    assert "would launch 24 in 2 runs" in refused.outputs["reason"]
+    launched, server = run_step(**inputs, max_simulations="24")
+    assert launched.outputs["planned_simulations"] == "24"
+    (seed,) = {run.request.options.sub_sample_seed for run in server.world.runs}
+    assert seed is not None
     cases = [{simulation.test_case_id for simulation in run.plan.simulations} for run in server.world.runs]
     assert cases[0] == cases[1]
 
@@ -196,35 +178,13 @@ def test_base_has_no_tag_of_the_branch_or_the_baseline(run_step: RunStep) -> Non
     assert not any(tag.startswith("coval-gate/branch") for tag in base.tags), base.tags
 
 
-@pytest.mark.parametrize("at", [0.5, 30.0])
-def test_signal_ends_both(at: float, run_step: RunStep, clock: VirtualClock) -> None:
-    clock.at(at, clock.interrupt)
-    result, server = run_step(test_set_id="slow0001", **BESIDE)
+def test_signal_ends_both_runs_of_a_leg_that_was_done_before(run_step: RunStep, clock: VirtualClock) -> None:
+    """Until the step ends, a run that is to be left may still have to be cancelled: with its base."""
+    clock.at(50, clock.interrupt)
+    result, server = run_step(**BESIDE | {"test_set_id": "queued01, passing1", "max_queue_time": "30"})
     assert result.outputs["verdict"] == "cancelled"
-    assert running(server.world) == []
-    assert clock.now() - at <= 6
-
-
-def test_rerun_takes_over_both(run_step: RunStep, clock: VirtualClock) -> None:
-    def kill() -> None:
-        raise SystemExit
-
-    world = World(clock.time)
-    clock.at(20, kill)
-    with pytest.raises(SystemExit):
-        run_step(world=world, **BESIDE)
-    assert running(world) == [PREVIEW_ID, AGENT_ID]
-    result, _ = run_step(world=world, env=RERUN, **BESIDE)
-    assert len(world.runs) == 2
-    assert result.outputs["verdict"] in ("passed", "inconclusive")
-
-
-def test_both_count_for_the_limit(run_step: RunStep) -> None:
-    result, server = run_step(**BESIDE | {"max_simulations": "59"})
-    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
-    assert "would launch 60 in 2 runs" in result.outputs["reason"]
-    result, _ = run_step(**BESIDE | {"max_simulations": "60"})
-    assert result.outputs["planned_simulations"] == "60"
+    assert (len(server.world.runs), running(server.world)) == (4, [])
+    assert clock.now() <= 56
 
 
 def test_base_with_fewer_values_than_may_be_missing_is_an_error(
@@ -236,7 +196,7 @@ def test_base_with_fewer_values_than_may_be_missing_is_an_error(
         return "absent" if record.request.agent_id == AGENT_ID and simulation.number % 2 else "there"
 
     monkeypatch.setattr(views, "value_fate", half_of_base)
-    result, _ = run_step(**BESIDE | {"thresholds": "Resolved: rate(YES) >= base - 5pp"})
+    result, _ = run_step(**BESIDE | {"thresholds": "Resolved: rate(YES) >= base - 5pp", "metrics_grace_time": "5"})
     assert result.outputs["verdict"] == "error"
     assert "no value on 15 of 30 completed simulations" in result.outputs["reason"], result.outputs["reason"]
 
@@ -249,9 +209,8 @@ def test_base_with_other_test_cases_is_an_error(run_step: RunStep, clock: Virtua
 
 
 def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step(
-        "POST /runs #2-99 -> 429 retry-after=20", world=agents(clock, tested="runFails"), max_wait_time="1800", **BESIDE
-    )
+    refused = "POST /runs #2-99 -> 429 retry-after=20"
+    result, server = run_step(refused, world=agents(clock, tested="runFails"), max_wait_time="1800", **BESIDE)
     assert result.outputs["verdict"] == "failed"
     assert (len(server.world.runs), server.world.unfinished) == (1, ())
     assert clock.now() < 60
@@ -274,29 +233,14 @@ def test_repetition_of_a_base_that_is_promised_counts_for_the_limit(run_step: Ru
     assert sum(sizes) <= 150, result.log
 
 
-def test_launch_replaces_a_base_that_an_earlier_attempt_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
-    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": "", "test_set_id": "slow0001"}
-    world = World(clock.time, quirks=Quirks(cancel_lag=20.0))
-    _, server = run_step(world=world, **launch)
-    for run in world.runs:
-        world.delete_run(run.run_id)
-    again, _ = run_step(world=world, env=RERUN, **launch)
-    clock.sleep(60)
-    assert server.world is world or world.runs
-    alive = {run.run_id for run in world.unfinished}
-    assert alive == set(json.loads(again.outputs["run_ids"]))
-    assert sorted(running(world)) == sorted([PREVIEW_ID, AGENT_ID])
-
-
 def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step(
-        "DELETE /runs/* -> 500", world=agents(clock, tested="runFails", base="slow0001"), **BESIDE
-    )
-    base = run_of(server.world, AGENT_ID)
+    world = agents(clock, tested="runFails", base="slow0001")
+    result, _ = run_step("DELETE /runs/* -> 500", world=world, **BESIDE)
     told = [warning.data for warning in result.annotations("warning") if "could not be cancelled" in warning.data]
-    assert [text.partition(": ")[0] for text in told] == [f"[base] Run {base} could not be cancelled"], result.log
-    assert result.outputs["verdict"] == "failed"
-    assert result.post_step_cancels
+    assert [text.partition(": ")[0] for text in told] == [
+        f"[base] Run {run_of(world, AGENT_ID)} could not be cancelled"
+    ]
+    assert (result.outputs["verdict"], result.post_step_cancels) == ("failed", True)
 
 
 def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:
@@ -304,12 +248,3 @@ def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:
         "POST /runs #2-99 -> 403", test_set_id="stuck001", on_timeout="pass", max_wait_time="120", **BESIDE
     )
     assert (result.outputs["verdict"], result.exit_code) == ("timed_out", 1)
-
-
-def test_signal_ends_the_base_of_a_leg_that_was_done_before(run_step: RunStep, clock: VirtualClock) -> None:
-    """Until the step ends, a run that is to be left may still have to be cancelled: with its base."""
-    clock.at(50, clock.interrupt)
-    result, server = run_step(**BESIDE | {"test_set_id": "queued01, passing1", "max_queue_time": "30"})
-    assert result.outputs["verdict"] == "cancelled"
-    assert len(server.world.runs) == 4
-    assert not server.world.unfinished

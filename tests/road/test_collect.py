@@ -1,56 +1,201 @@
-"""The step judges a run only when Coval has all of its simulations and metrics, in any order."""
+"""The step waits for the data of a completed run as long as they may come, in any order, and no longer."""
 
 import json
 from typing import Any
 
 import pytest
 
+from coval_gate.step.collect import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
+from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.nights import PUSH, RunStep
 from support import StepResult, VirtualClock
 
 MUTATION = "fasterModel000000000000001"
+GRACE = 180.0  # s, the default of metrics_grace_time
+FEW = {"sub_sample_size": "2"}  # simulations, which take few requests
+MISSPELT = {"thresholds": "Latncy: avg < 2"}
+SILENT = Quirks(output_ids="absent", null_progress=True)
+ALL_IDS = ",".join(metric.id for metric in DEFAULT_METRICS)
+NO_SIMULATION = 'json {"simulated_conversations": []}'
+OF_TOPICS = f"{TOPICS.name}: count(legal) == 0"
+SKIPPING = {"test_set_id": "someFail", "quirks": Quirks(skipped_simulations=True)}
 
 
-def judged_metrics(result: StepResult) -> set[str]:
-    """Return the metrics whose targets were judged, from the JSON report."""
-    criteria = json.loads(result.json)["legs"][0]["criteria"]
-    return {criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}
+def waited(result: StepResult, server: Server) -> float:
+    """Return how long the step went on after the end of its run, in seconds."""
+    record = server.world.runs[0]
+    return int(result.outputs["duration_seconds"]) - record.plan.end
+
+
+def outputs_fetched(server: Server) -> int:
+    return sum(request.path.endswith("/metrics") and "/simulat" in request.path for request in server.requests_seen)
+
+
+@pytest.fixture
+def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
+    """Launch a run, and follow it in another step: nothing can be checked before the launch."""
+
+    def follow(*faults: str, quirks: Quirks = Quirks(), launch: dict[str, str] | None = None, **inputs: str) -> Any:  # noqa: B008
+        world = World(clock.time, quirks=quirks)
+        run_id = run_step(world=world, mode="launch", **(launch or {}))[0].outputs["run_id"]
+        return run_step(*faults, world=world, mode="wait", run_id=run_id, **inputs)
+
+    return follow
+
+
+# Metrics
 
 
 @pytest.mark.parametrize(
     ("source", "trickle", "gate"),
     [
-        ("shown", 3.0, {"thresholds": "pass_rate >= 95%"}),
+        ("shown", 170.0, {"thresholds": "pass_rate >= 95%"}),
         ("hidden", 12.0, {"use_metric_targets": "true"}),
         ("forbidden", 60.0, {"use_metric_targets": "true"}),
+        ("hidden", 170.0, {"use_metric_targets": "true", "thresholds": OF_TOPICS, "metric_ids": ALL_IDS}),
     ],
-    ids=str,
+    ids=["agent", "outputs", "outputs-without-agent", "launch"],
 )
-def test_targets_of_late_metrics_are_judged(
-    source: Any, trickle: float, gate: dict[str, str], run_step: RunStep
-) -> None:
+def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[str, str], run_step: RunStep) -> None:
+    """The metrics of the run are listed one after another, and each counts."""
     quirks = Quirks(metrics_trickle=trickle, agent_metrics=source)
-    result, _ = run_step(quirks=quirks, json_path="reports/coval.json", **gate)
+    result, _ = run_step(quirks=quirks, json_path="reports/coval.json", **gate, **FEW)
     assert result.outputs["verdict"] == "passed", result.log
-    assert len(judged_metrics(result)) == 4
+    criteria = json.loads(result.json)["legs"][0]["criteria"]
+    assert len({criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}) == 4
 
 
 @pytest.mark.parametrize("source", ["shown", "hidden"])
 def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunStep) -> None:
     quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
-    result, _ = run_step(quirks=quirks, use_metric_targets="true")
+    result, _ = run_step(quirks=quirks, use_metric_targets="true", **FEW)
     assert result.outputs["verdict"] == "error"
     assert "Coval announced the metric" in result.outputs["reason"]
+
+
+@pytest.mark.parametrize(("gap", "outputs_trickle"), [(25.0, False), (55.0, True)])
+def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, follow_run: RunStep) -> None:
+    """Nothing names the metrics of the run, and it lists the second one long after the first."""
+    quirks = Quirks(metrics_trickle=gap, outputs_trickle=outputs_trickle)
+    launch = {"metric_ids": f"{LATENCY.id},{TOPICS.id}"} | FEW
+    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=OF_TOPICS)
+    assert result.outputs["verdict"] == "passed", result.log
+
+
+def test_misspelt_metric_of_given_run_ends_soon(follow_run: RunStep) -> None:
+    result, server = follow_run(launch={"metric_ids": f"{LATENCY.id},{RESOLVED.id}"}, **MISSPELT)
+    assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency? It has Latency')
+    assert waited(result, server) < UNNAMED_SETTLING + 15
+    assert outputs_fetched(server) <= 5
+
+
+def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> None:
+    result, server = follow_run(launch={"test_set_id": "allFail1"}, test_set_id="", **MISSPELT)
+    assert result.outputs["verdict"] == "failed"
+    assert waited(result, server) < SETTLING + 15
+
+
+@pytest.mark.parametrize(
+    ("source", "inputs"), [("shown", {}), ("hidden", {}), ("forbidden", {"metric_ids": ALL_IDS})], ids=str
+)
+def test_misspelt_metric_ends_soon_where_it_was_not_checked(
+    source: Any, inputs: dict[str, str], run_step: RunStep
+) -> None:
+    quirks = Quirks(agent_metrics=source)
+    result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **inputs, **FEW)
+    assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency?')
+    assert waited(result, server) < (SETTLING if inputs or source == "shown" else UNNAMED_SETTLING) + 15
+
+
+@pytest.mark.parametrize(
+    ("fault", "inputs"),
+    [
+        ("GET /conversations/simulated/*/metrics -> 403", {}),
+        ('GET /conversations/simulated/*/metrics -> json {"metrics": [{"metric_id": "another"}]}', {}),
+        ("GET /metrics -> 403", {"persona_metrics": "latency"}),
+    ],
+)
+def test_misspelt_metric_is_waited_for_where_it_is_not_certain(
+    fault: str, inputs: dict[str, str], run_step: RunStep
+) -> None:
+    result, server = run_step("GET /metrics -> 403", fault, **MISSPELT, **inputs, **FEW)
+    assert result.outputs["verdict"] == "error"
+    assert waited(result, server) >= GRACE - 1
+
+
+@pytest.mark.parametrize("source", ["shown", "hidden"])
+def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=120.0, agent_metrics=source)
+    result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **FEW)
+    assert len(json.loads(result.outputs["metrics"])) == len(DEFAULT_METRICS)
+    assert 120 <= waited(result, server) < 120 + (SETTLING if source == "shown" else UNNAMED_SETTLING) + 15
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason"),
+    [
+        ({"thresholds": "Latency: p(95) < 2"}, "Coval reports no individual values of Latency, so p(95) is unknown."),
+        (
+            {"use_metric_targets": "true"},
+            "Coval reports neither the id nor individual values of Latency, so its target cannot be judged (and 3 more "
+            "criteria).",
+        ),
+    ],
+)
+def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason: str, run_step: RunStep) -> None:
+    result, server = run_step("GET /agents/* -> 403", quirks=Quirks(metric_shape="summary"), **gate)
+    assert (result.outputs["verdict"], result.outputs["reason"]) == ("error", reason)
+    paths = [request.path.partition("/v1/metrics/")[2] for request in server.requests_seen]
+    assert {*filter(None, paths)} <= {metric.id for metric in DEFAULT_METRICS}
+    assert waited(result, server) < SETTLING + 15
+
+
+# Values
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_values_that_ended_without_one_are_not_waited_for(share: float, run_step: RunStep) -> None:
+    quirks = Quirks(missing_values=share)
+    result, server = run_step(quirks=quirks, thresholds="Latency: avg < 2", concurrency="50")
+    assert result.outputs["verdict"] == "error"
+    assert "Latency has no value" in result.outputs["reason"]
+    assert waited(result, server) < SETTLING + 15
+    assert outputs_fetched(server) <= 5
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "403",
+        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "IN PROGRESS", "value": null}]}',
+        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "COMPLETED", "value": 0.9}]}',
+    ],
+)
+def test_values_are_waited_for_where_it_is_not_certain(fault: str, run_step: RunStep) -> None:
+    fault = f"GET /conversations/simulated/*/metrics -> {fault}"
+    result, server = run_step(fault, quirks=Quirks(missing_values=1.0), thresholds="Latency: avg < 2", **FEW)
+    assert result.outputs["verdict"] == "error"
+    assert waited(result, server) >= GRACE - 1
+
+
+def test_late_values_are_waited_for(follow_run: RunStep) -> None:
+    """No value comes for longer than the data must stay the same."""
+    launch = {"metric_ids": LATENCY.id} | FEW
+    result, server = follow_run(quirks=Quirks(metrics_lag=1000.0), launch=launch, thresholds="Latency: avg < 2")
+    assert result.outputs["verdict"] == "error"
+    assert waited(result, server) >= GRACE - 1
+
+
+# Simulations
 
 
 @pytest.mark.parametrize(
     ("counts", "null_progress", "inputs"),
     [
         ("simulations", True, {}),
-        ("simulations", False, {"iteration_count": "3"}),
-        ("test-cases", False, {"iteration_count": "3"}),
         ("test-cases", False, {"mutation_ids": MUTATION}),
         ("test-cases", True, {"iteration_count": "2", "mutation_ids": MUTATION}),
     ],
@@ -59,6 +204,7 @@ def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunSt
 def test_late_simulations_are_judged(
     counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep
 ) -> None:
+    """How many there must be, tests/unit/test_population.py has."""
     quirks = Quirks(output_ids="absent", progress_counts=counts, null_progress=null_progress, simulations_trickle=40.0)
     result, _ = run_step(quirks=quirks, concurrency="20", **inputs)
     runs = 10 * int(inputs.get("iteration_count", "1")) * (2 if "mutation_ids" in inputs else 1)
@@ -66,13 +212,7 @@ def test_late_simulations_are_judged(
 
 
 @pytest.mark.parametrize(
-    ("mode", "inputs", "listed"),
-    [
-        ("run", {"iteration_count": "3"}, 10),
-        ("run", {"mutation_ids": MUTATION}, 11),
-        ("wait", {"iteration_count": "3"}, 10),
-    ],
-    ids=str,
+    ("mode", "inputs", "listed"), [("run", {"mutation_ids": MUTATION}, 11), ("wait", {"iteration_count": "3"}, 10)]
 )
 def test_part_of_simulations_is_error(
     mode: str, inputs: dict[str, str], listed: int, run_step: RunStep, clock: VirtualClock
@@ -97,10 +237,39 @@ def test_part_of_simulations_is_error(
     assert result.outputs["reason"].startswith(f"Coval lists {listed} of "), result.outputs["reason"]
 
 
-def test_unreadable_list_entry_is_transient(run_step: RunStep) -> None:
-    damaged = '{"simulated_conversations": [1, "x", null]}'
-    result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {damaged}")
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
+def test_empty_run_ends_at_once(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="empty001", thresholds="Latency: avg < 2")
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith("The run has no simulations, so nothing was evaluated; check that ")
+    assert waited(result, server) < 15
+
+
+@pytest.mark.parametrize("quirks", [SILENT, Quirks(output_ids="absent")], ids=["silent", "counts"])
+def test_silent_empty_run_ends_after_settling(quirks: Quirks, run_step: RunStep) -> None:
+    result, server = run_step(quirks=quirks, test_set_id="empty001")
+    assert result.outputs["reason"].startswith("The run has no simulations")
+    assert EMPTY_SETTLING <= waited(result, server) < EMPTY_SETTLING + 25
+
+
+@pytest.mark.parametrize(
+    ("quirks", "looks"),
+    [(Quirks(output_ids="absent"), 9), (Quirks(null_progress=True), 9), (SILENT, 3)],
+    ids=["progress", "outputs", "silent"],
+)
+def test_list_that_lags_is_waited_for(quirks: Quirks, looks: int, run_step: RunStep) -> None:
+    """Either place that counts the simulations says that there are some."""
+    result, _ = run_step(f"GET /conversations/simulated #1-{looks} -> {NO_SIMULATION}", quirks=quirks)
+    assert result.outputs["verdict"] == "passed", result.log
+    assert "waiting for 10 simulations" in result.log
+
+
+def test_given_test_cases_are_waited_for(run_step: RunStep) -> None:
+    """The launch says how many simulations there must be."""
+    given = {"test_case_ids": "casepassing10000000001"}
+    result, server = run_step(f"GET /conversations/simulated -> {NO_SIMULATION}", quirks=SILENT, **given)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith("Coval lists 0 of 1 simulation of the run")
+    assert waited(result, server) >= GRACE - 1
 
 
 @pytest.mark.parametrize(("looks", "known"), [("#1-6", True), ("*", False)])
@@ -129,27 +298,39 @@ def test_test_cases_are_waited_for_where_they_matter(
     assert "waiting for the test cases of 10 simulations" in result.log
 
 
-@pytest.mark.parametrize(
-    ("path", "fault"), [("/runs/*", "503"), ("/runs/*", "429 retry-after=3600"), ("/conversations/simulated", "503")]
-)
-def test_judges_look_from_after_outage(path: str, fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_skipped_simulation_is_over_and_did_not_complete(run_step: RunStep) -> None:
+    result, server = run_step(**SKIPPING)
+    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == ("failed", "7"), result.log
+    assert waited(result, server) < 15
+
+
+def test_run_with_skipped_simulations_passes_and_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
+    inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
+    earlier, server = run_step(mode="launch", tags="nightly", event=PUSH, **SKIPPING)
+    clock.sleep(120)
+    env = {"GITHUB_RUN_ID": "1234567899"}
+    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, event=PUSH, **inputs)
+    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == ("passed", "7"), result.log
+    assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"]
+
+
+# Outages
+
+
+@pytest.mark.parametrize("path", ["/runs/*", "/conversations/simulated"])
+def test_judges_look_from_after_outage(path: str, run_step: RunStep, clock: VirtualClock) -> None:
     """The values come while Coval is unavailable, for longer than the step waits for them."""
-    world = World(clock.time, quirks=Quirks(metrics_lag=60))
-    first = 2 if path == "/runs/*" else 1
-    polls = count_polls_until_end(run_step, clock) if path == "/runs/*" else 0
+    first = 1
+    if path == "/runs/*":  # the polls of this other step are the same until the run has ended
+        _, server = run_step(world=World(clock.time))
+        first += sum(one.method == "GET" and one.path.startswith("/v1/runs/") for one in server.requests_seen)
     result, _ = run_step(
-        f"GET {path} #{polls + first}-{polls + first + 9} -> {fault}",
-        world=world,
+        f"GET {path} #{first}-{first + 9} -> 503",
+        world=World(clock.time, quirks=Quirks(metrics_lag=60)),
         thresholds="Latency: avg < 1.5",
         metrics_grace_time="30",
     )
     assert result.outputs["verdict"] == "passed", result.log
-
-
-def count_polls_until_end(run_step: RunStep, clock: VirtualClock) -> int:
-    """Return how many polls it takes until the run has ended; the polls of another step are the same."""
-    _, server = run_step(world=World(clock.time))
-    return sum(request.method == "GET" and request.path.startswith("/v1/runs/") for request in server.requests_seen) - 1
 
 
 def test_long_retry_after_does_not_hide_end_of_run(run_step: RunStep) -> None:
@@ -166,22 +347,3 @@ def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
     polls = paths.index("/v1/conversations/simulated")
     result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
-
-
-SKIPPING = {"test_set_id": "someFail", "quirks": Quirks(skipped_simulations=True)}
-
-
-@pytest.mark.parametrize(("allowed", "verdict"), [("0", "failed"), ("50%", "passed")])
-def test_skipped_simulation_is_over_and_did_not_complete(allowed: str, verdict: str, run_step: RunStep) -> None:
-    result, server = run_step(max_failed_simulations=allowed, **SKIPPING)
-    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == (verdict, "7"), result.log
-    assert int(result.outputs["duration_seconds"]) - server.world.runs[0].plan.end < 15
-
-
-def test_run_with_skipped_simulations_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
-    earlier, server = run_step(mode="launch", tags="nightly", event=PUSH, **SKIPPING)
-    clock.sleep(120)
-    env = {"GITHUB_RUN_ID": "1234567899"}
-    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, event=PUSH, **inputs)
-    assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"], result.log

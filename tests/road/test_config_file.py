@@ -1,7 +1,6 @@
 """`config_path` names a file with inputs and legs: launched as it says, each leg judged by thresholds of its own."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,12 +8,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.inputs.nodes import LARGEST
-from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
-from coval_sandbox.server import Server
-from support import IDS, StepResult
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
+from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID
+from road.legs import legs_of
+from road.nights import RunStep
+from support import IDS
 
 PATH = "evals/coval-gate.yml"
 TEXT = f"""\
@@ -35,21 +32,6 @@ legs:
 """
 NAMES = ["booking, calm caller", "booking, hurried caller", "refunds"]
 STEP = {"persona_id": "", "test_set_id": "", "thresholds": "Latency: avg < 9"}
-BESIDE = f"""\
-base_agent_id: {AGENT_ID}
-thresholds: |
-  Latency: avg <= base * 1.3
-legs:
-  as good:
-    agent_id: {PREVIEW_ID}
-  slower:
-    agent_id: {SLOW_PREVIEW_ID}
-    thresholds: |
-      Latency: avg <= base * 0.5
-  twice:
-    agent_id: {PREVIEW_ID}
-    iteration_count: 2
-"""
 
 
 @pytest.fixture
@@ -64,10 +46,6 @@ def run_with(tmp_path: Path, run_step: RunStep) -> RunStep:
         return run_step(*faults, **STEP | {"config_path": path} | given)
 
     return run
-
-
-def legs_of(result: StepResult) -> dict[str, dict[str, Any]]:
-    return {leg["name"]: leg for leg in json.loads(result.outputs["legs"])}
 
 
 def test_file_sets_what_the_step_leaves_at_its_default(run_with: RunStep) -> None:
@@ -156,29 +134,10 @@ def test_report_does_not_overwrite_the_file(tmp_path: Path, run_with: RunStep) -
     assert (tmp_path / "workspace" / PATH).read_text(encoding="utf-8") == TEXT
 
 
-def test_all_legs_count_for_the_limit(run_with: RunStep) -> None:
-    result, server = run_with(text=f"max_simulations: 39\n{TEXT}")
-    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
-    assert "would launch 40 in 3 runs" in result.outputs["reason"]
-    some = TEXT + "    sub_sample_size: 4\n"
-    result, _ = run_with(text=some, max_simulations="34", mode="plan")
-    assert result.outputs["planned_simulations"] == "34"
-
-
 def test_misspelt_metric_names_the_line_of_the_file(run_with: RunStep) -> None:
     result, server = run_with(text=TEXT.replace("Compliance", "Complience"))
     assert [run.body["test_set_id"] for run in server.world.runs] == ["passing1", "passing1"]
     assert result.outputs["reason"].startswith(f'refunds: {PATH} names the metric "Complience" in line 14, which')
-
-
-def test_base_agent_of_a_leg(run_with: RunStep) -> None:
-    ids = {name: IDS[name] for name in ("persona_id", "test_set_id")}
-    result, server = run_with(text=BESIDE, agent_id="", **ids)
-    launched = sorted((run.request.agent_id, run.request.options.iteration_count) for run in server.world.runs)
-    assert launched == sorted([(PREVIEW_ID, 1), (SLOW_PREVIEW_ID, 1), (AGENT_ID, 1), (PREVIEW_ID, 2), (AGENT_ID, 2)])
-    good, slower, twice = legs_of(result).values()
-    assert good["base_run_id"] == slower["base_run_id"] != twice["base_run_id"]
-    assert (good["verdict"], slower["verdict"]) == ("passed", "failed")
 
 
 def test_later_step_judges_by_the_same_file(run_with: RunStep) -> None:

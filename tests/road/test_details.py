@@ -25,80 +25,68 @@ from coval_sandbox.world import World
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]
-
+LegOf = Callable[..., tuple[LegReport, list[str]]]
 
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
-TRANSCRIPT = "/conversations/simulated/*"  # the words of judges are below it
-TRANSCRIPT_ALONE = f"/conversations/simulated/{'?' * 22}"
-SHAPES = ("seconds", "text", "chat")
+TRANSCRIPT = "/conversations/simulated"  # the words of judges are below each
 
 
 @pytest.fixture
-def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, Server]]:
-    """Run the main step, and return what its reports show of the run, and the server."""
+def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, list[str]]]:
+    """Run the main step, and return what its reports show of the run, and the simulations whose transcript was read."""
 
-    def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, Server]:
+    def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, list[str]]:
         with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
             step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
             (leg,) = run_through(evaluate(step), clock).report.legs
-        return leg, server
+        paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
+        return leg, [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
 
     return run
 
 
-def transcripts_read(server: Server) -> list[str]:
-    """Return the ids of simulations whose transcript was asked for."""
-    paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
-    return [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_worst_simulations_have_transcripts(shape: Any, leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
-    leg, server = leg_of(quirks=Quirks(transcript=shape), include_transcripts="failures", **BAD)
-    assert set(leg.details.transcripts) == set(transcripts_read(server)) != set()
-    assert set(leg.details.transcripts) == set(leg.details.texts)
+@pytest.mark.parametrize(("shape", "start"), [("seconds", 0.0), ("text", 0.8), ("chat", None)])
+def test_worst_simulations_have_transcripts(shape: Any, start: float | None, leg_of: LegOf) -> None:
+    leg, read = leg_of(quirks=Quirks(transcript=shape), include_transcripts="failures", **BAD)
+    assert set(leg.details.transcripts) == set(read) == set(leg.details.texts) != set()
     for turns in leg.details.transcripts.values():
         assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
         assert turns[0].text == "Front desk, how can I help you?"
-        start = {"chat": None, "text": 0.8}.get(shape, 0.0)
         assert (turns[0].start, turns[-1].start) == (start, start if start is None else start + 3)
 
 
-def test_no_more_transcripts_are_read_than_are_shown(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
-    leg, server = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
-    assert len(transcripts_read(server)) == len(leg.details.transcripts) == EXPLAINED
+def test_transcripts_are_read_from_older_api(leg_of: LegOf) -> None:
+    leg, _ = leg_of(quirks=Quirks(simulations_api="canonical-forbidden"), include_transcripts="failures", **BAD)
+    assert leg.details.transcripts
+
+
+def test_no_more_transcripts_are_read_than_are_shown(leg_of: LegOf) -> None:
+    leg, read = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
+    assert len(read) == len(leg.details.transcripts) == EXPLAINED
 
 
 @pytest.mark.parametrize("inputs", [BAD, {"include_transcripts": "failures"}])
-def test_transcripts_are_not_read_unless_asked_for(
-    inputs: dict[str, str], leg_of: Callable[..., tuple[LegReport, Server]]
-) -> None:
+def test_transcripts_are_not_read_unless_asked_for(inputs: dict[str, str], leg_of: LegOf) -> None:
     """By default, and where no simulation failed."""
-    leg, server = leg_of(**inputs)
-    assert (leg.details.transcripts, transcripts_read(server)) == ({}, [])
-
-
-def test_transcripts_are_read_from_older_api(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
-    leg, _ = leg_of(quirks=Quirks(simulations_api="canonical-forbidden"), include_transcripts="failures", **BAD)
-    assert leg.details.transcripts
+    leg, read = leg_of(**inputs)
+    assert (leg.details.transcripts, read) == ({}, [])
 
 
 def test_transcripts_never_change_verdict(run_step: RunStep, clock: VirtualClock) -> None:
     plain, _ = run_step(**BAD)
     began = clock.now()
-    with_transcripts, _ = run_step(f"GET {TRANSCRIPT} -> 503", include_transcripts="failures", **BAD)
+    with_transcripts, _ = run_step(f"GET {TRANSCRIPT}/* -> 503", include_transcripts="failures", **BAD)
     assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS + 1
     for name in ("verdict", "reason", "metrics", "failed_simulations"):
         assert with_transcripts.outputs[name] == plain.outputs[name]
 
 
-def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
-    leg, server = leg_of(f"GET {TRANSCRIPT_ALONE} #1-2 -> 404", include_transcripts="failures", **BAD)
+def test_lost_transcript_leaves_others(leg_of: LegOf) -> None:
+    leg, read = leg_of(f"GET {TRANSCRIPT}/{'?' * 22} #1-2 -> 404", include_transcripts="failures", **BAD)
     # Several are fetched at once, so which requests the fault meets is not certain.
-    assert 0 < len(leg.details.transcripts) < len(transcripts_read(server))
-    assert len(leg.details.texts) == len(transcripts_read(server))
+    assert 0 < len(leg.details.transcripts) < len(read) == len(leg.details.texts)
 
 
 def test_transcripts_give_junit_its_times_and_are_never_in_the_json_report(run_step: RunStep) -> None:

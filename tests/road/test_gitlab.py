@@ -1,24 +1,18 @@
 """A step in a job of GitLab: its log, its reports, its note and its commit status, also if it is killed."""
 
-import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from coval_gate.base.runtime import Runtime
-from coval_gate.step.main import main
-from coval_gate.step.post import post
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
 from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
 from gitlab_contract import CALLS, call_of
+from road.jobs import Job
 from road.test_reports import Killed, kill
-from support import IDS, KEY, VirtualClock
+from support import KEY, VirtualClock
 
-ROOT = Path(__file__).resolve().parents[2]
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGED = "0" * 39 + "1"
 PAGES = {"comment": "always", "commit_status": "Coval"}
@@ -29,23 +23,19 @@ SECTION = re.compile("section_(start|end):([0-9]+):([A-Za-z0-9_.-]+)(\\[[a-z=,]*
 NO_TOKEN = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses."
 
 
-class Job:
-    """A job of a merge request's pipeline, in a checkout of its own."""
+class GitLabJob(Job):
+    """A job of a merge request's pipeline."""
 
-    def __init__(self, directory: Path, clock: VirtualClock, gitlab: FakeGitLab, world: World | None = None) -> None:
-        self.checkout = directory / "checkout"
-        self.checkout.mkdir(exist_ok=True)
-        self.clock = clock
-        self.gitlab = gitlab
-        self.world = world or World(clock.time)
-        self.log = ""
-        self.environ = {
+    secrets = (KEY, TOKEN)
+
+    def __init__(self, checkout: Path, clock: VirtualClock, gitlab: FakeGitLab) -> None:
+        environ = {
             "CI": "true",
             "GITLAB_CI": "true",
             "CI_API_V4_URL": gitlab.url,
             "CI_JOB_TOKEN": "glcbt-the-token-of-the-job",
             "CI_SERVER_URL": "https://gitlab.example",
-            "CI_PROJECT_DIR": str(self.checkout),
+            "CI_PROJECT_DIR": str(checkout),
             "CI_PROJECT_ID": "7",
             "CI_PROJECT_PATH": "acme/voice-agent",
             "CI_COMMIT_SHA": SHA,
@@ -59,29 +49,9 @@ class Job:
             "CI_MERGE_REQUEST_PROJECT_PATH": "acme/voice-agent",
             "GITLAB_USER_LOGIN": "mona",
             "GITLAB_TOKEN": TOKEN,
-            "COVAL_API_KEY": KEY,
         }
-
-    def run(self, env: dict[str, str] | None = None, /, **inputs: str) -> int:
-        """Run the main step, and return its exit code."""
-        return self._in_process(main, env, inputs)
-
-    def post(self, env: dict[str, str] | None = None, /, **inputs: str) -> str:
-        """Run the post step, and return its log."""
-        assert self._in_process(post, env, inputs) == 0
-        return self.log
-
-    def _in_process(self, step: Callable[[Runtime], int], env: dict[str, str] | None, inputs: dict[str, str]) -> int:
-        stream = io.StringIO()
-        with Server(self.world) as server:
-            given = IDS | {"api_base_url": server.url} | inputs
-            environ = self.environ | {f"INPUT_{name.upper()}": value for name, value in given.items()} | (env or {})
-            try:
-                return step(Runtime(environ=environ, stdout=stream, clock=self.clock))
-            finally:
-                self.log = stream.getvalue()
-                assert KEY not in self.log
-                assert TOKEN not in self.log
+        super().__init__(checkout, clock, environ)
+        self.gitlab = gitlab
 
     @property
     def dotenv(self) -> dict[str, str]:
@@ -89,9 +59,10 @@ class Job:
         return read_dotenv((self.checkout / "coval-gate.env").read_bytes())
 
     @property
-    def outputs(self) -> dict[str, str]:
-        values: dict[str, str] = json.loads((self.checkout / ".coval-gate" / "outputs.json").read_text("utf-8"))
-        return values
+    def of_push(self) -> dict[str, str]:
+        """The changes of a job that a push, or a trigger, started on the default branch."""
+        of_merge_request = {name: "" for name in self.environ if name.startswith("CI_MERGE_REQUEST")}
+        return of_merge_request | {"CI_COMMIT_SHA": "f" * 40, "CI_COMMIT_BRANCH": "main", "CI_PIPELINE_SOURCE": "push"}
 
     @property
     def links(self) -> list[dict[str, str]]:
@@ -133,11 +104,12 @@ def gitlab(clock: VirtualClock) -> Iterator[FakeGitLab]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, clock: VirtualClock, gitlab: FakeGitLab) -> Job:
-    return Job(tmp_path, clock, gitlab)
+def job(tmp_path: Path, clock: VirtualClock, gitlab: FakeGitLab) -> GitLabJob:
+    (tmp_path / "checkout").mkdir()
+    return GitLabJob(tmp_path / "checkout", clock, gitlab)
 
 
-def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> None:
+def test_step_has_reports_a_note_a_status_and_sections_in_its_log(job: GitLabJob, gitlab: FakeGitLab) -> None:
     assert job.run(junit_path="reports/junit.xml", html_path="reports/coval.html", **PAGES) == 0
     (record,) = job.world.runs
     url = f"https://app.coval.dev/runs/{record.run_id}"
@@ -150,8 +122,7 @@ def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> N
         "RUN_IDS": record.run_id,
     }
     assert job.links == [{"label": "Run in Coval", "url": url}]
-    files = sorted(str(path.relative_to(job.checkout)) for path in job.checkout.rglob("*") if path.is_file())
-    assert files == [
+    assert list(job.files) == [
         *(".coval-gate/.gitignore", ".coval-gate/outputs.json", "coval-gate-annotations.json", "coval-gate.env"),
         *("reports/coval.html", "reports/junit.xml"),
     ]
@@ -164,35 +135,37 @@ def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> N
     assert f"Commented on merge request !42: {page}#note_{note.id}" in job.log
     assert job.warnings == []
     assert record.body["metadata"]["customer"]["github_commit"] == SHA
+    assert "\nOutputs: .coval-gate/outputs.json\n" in job.log
+    found = sections(job.log)
+    assert [kind for kind, _, _ in found] == ["start", "end"] * (len(found) // 2)
+    headings = {heading: option for kind, option, heading in found if kind == "start"}
+    assert "Outputs" not in headings
+    assert next(option for heading, option in headings.items() if heading.startswith("Waiting")) == ""
+    names = [marker[3] for marker in SECTION.finditer(job.log) if marker[1] == "start"]
+    assert len(set(names)) == len(names)
+    assert not re.search(r"[^\x1b]\[0K", job.log)
 
 
-def test_steps_send_each_call_of_the_contract_and_no_other(job: Job, gitlab: FakeGitLab) -> None:
+def test_steps_send_each_call_of_the_contract_and_no_other(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """The fake checks each request and response, and fails the test that broke the contract.
 
-    A job that was killed with its post step leaves a status running, which is no error.
+    A job that was killed with its post step leaves a status running, which is no error. The token goes nowhere else.
     """
     gitlab.add_status(SHA, "Coval", "running")
     job.run(**PAGES)
     assert (job.warnings, gitlab.history) == ([], [PASSED])
+    to_coval = list(job.requests_seen)
     job.run(thresholds="total >= 99", **PAGES)
     found = [call_of(seen.method, seen.path.removeprefix(BASE)) for seen in gitlab.requests_seen]
     assert {call and call[0].operation for call in found} == {call.operation for call in CALLS}
-
-
-def test_token_goes_only_to_gitlab_and_only_in_its_header(job: Job, gitlab: FakeGitLab) -> None:
-    with Server(job.world) as server:
-        environ = job.environ | {f"INPUT_{name.upper()}": value for name, value in (IDS | PAGES).items()}
-        environ |= {"INPUT_API_BASE_URL": server.url}
-        main(Runtime(environ=environ, stdout=io.StringIO(), clock=job.clock))
-        assert not any(TOKEN in f"{seen.path}{seen.query}{seen.headers}{seen.body!r}" for seen in server.requests_seen)
-    assert gitlab.requests_seen
+    assert to_coval
+    assert not any(TOKEN in f"{seen.path}{seen.query}{seen.headers}{seen.body!r}" for seen in to_coval)
     for seen in gitlab.requests_seen:
         assert seen.headers["private-token"] == TOKEN
         assert "authorization" not in seen.headers
         assert "job-token" not in seen.headers
         assert TOKEN not in f"{seen.path}{seen.query}{seen.body!r}"
-    files = [path.read_text(encoding="utf-8") for path in job.checkout.rglob("*") if path.is_file()]
-    assert not any(TOKEN in text or KEY in text for text in files)
+    assert not any(secret in text for secret in (TOKEN, KEY) for text in job.files.values())
 
 
 def sections(log: str) -> list[tuple[str, str, str]]:
@@ -203,20 +176,7 @@ def sections(log: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def test_log_has_sections_that_begin_and_end(job: Job) -> None:
-    job.run()
-    found = sections(job.log)
-    assert [kind for kind, _, _ in found] == ["start", "end"] * (len(found) // 2)
-    headings = {heading: option for kind, option, heading in found if kind == "start"}
-    assert "\nOutputs: .coval-gate/outputs.json\n" in job.log
-    assert "Outputs" not in headings
-    assert next(option for heading, option in headings.items() if heading.startswith("Waiting")) == ""
-    names = [marker[3] for marker in SECTION.finditer(job.log) if marker[1] == "start"]
-    assert len(set(names)) == len(names)
-    assert not re.search(r"[^\x1b]\[0K", job.log)
-
-
-def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitLab) -> None:
+def test_later_pipeline_updates_the_note_of_the_first(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """It is found behind pages of notes, an empty and a short one among them, because some are hidden."""
     merge_request = gitlab.merge_requests[42]
     notes = [gitlab.add_note(42, f"Note {number}", "mona", is_system=number % 2 == 0) for number in range(250)]
@@ -234,7 +194,7 @@ def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitL
     assert "Failed" in first.body
 
 
-def test_newer_pipeline_of_the_commit_leaves_no_status_running(job: Job, gitlab: FakeGitLab) -> None:
+def test_newer_pipeline_of_the_commit_leaves_no_status_running(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """In a pipeline of merged results, the commit is another one than the pipeline's."""
     env = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
     gitlab.pipelines[SHA] = [2201234567]
@@ -245,35 +205,25 @@ def test_newer_pipeline_of_the_commit_leaves_no_status_running(job: Job, gitlab:
     assert len(job.notes) == 1
 
 
-def test_status_of_a_child_pipeline_is_set_in_another_one(job: Job, gitlab: FakeGitLab) -> None:
+def test_status_of_a_child_pipeline_is_set_in_another_one(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """GitLab knows no status in it, but answers that it does not exist."""
     child = {"CI_PIPELINE_SOURCE": "parent_pipeline", "CI_PIPELINE_ID": "2201234600"}
     assert job.run(child, commit_status="Coval") == 0
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
 
 
-@pytest.mark.parametrize(
-    "env",
-    [{"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}, {"CI_PROJECT_PATH": "mona/voice-agent"}],
-)
-def test_merge_request_is_compared_with_the_run_of_a_push(env: dict[str, str], job: Job) -> None:
+def test_merge_request_is_compared_with_the_run_of_a_push(job: GitLabJob) -> None:
     """Its pipeline may be of merged results, or of a fork."""
     given = {"baseline": "branch:main", "thresholds": "Latency: avg <= baseline * 1.5"}
-    push = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
-        "CI_COMMIT_SHA": "f" * 40,
-        "CI_COMMIT_BRANCH": "main",
-        "CI_COMMIT_REF_NAME": "main",
-        "CI_PIPELINE_SOURCE": "push",
-        "CI_PIPELINE_ID": "2201200000",
-        "CI_JOB_ID": "12345600000",
-    }
-    job.run(push, **given)
-    assert job.run(env, **given) == 0
-    (pushed, _) = job.world.runs
-    assert job.outputs["baseline_run_id"] == pushed.run_id
+    of_push = {"CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_ID": "2201200000", "CI_JOB_ID": "12345600000"}
+    job.run(job.of_push | of_push, **given)
+    merged = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
+    for env in (merged, {"CI_PROJECT_PATH": "mona/voice-agent"}):
+        assert job.run(env, **given) == 0
+        assert job.outputs["baseline_run_id"] == job.world.runs[0].run_id
 
 
-def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> None:
+def test_pipelines_that_are_named_after_their_commit_share_a_note(job: GitLabJob) -> None:
     config = {"CI_CONFIG_PATH": ".gitlab-ci.yml"}
     for title in ("Add a tool", "Mend it"):
         assert job.run(config | {"CI_PIPELINE_NAME": f"Merge request: {title}"}, comment="always") == 0
@@ -283,20 +233,20 @@ def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> N
     assert len(job.notes) == 2, "another workflow has a note of its own"
 
 
-def test_note_of_another_author_is_left_alone(job: Job, gitlab: FakeGitLab) -> None:
+def test_note_of_another_author_is_left_alone(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """Anybody may write the marker. A note that the token cannot change must not hide the gate's own."""
     job.run(**PAGES)
     (own,) = gitlab.merge_requests[42].notes
-    gitlab.merge_requests[42].notes.clear()
     forged = gitlab.add_note(42, own.body.partition("\n")[0] + "\nAll is well.", "mallory")
-    job.run(thresholds="total >= 1", **PAGES)
+    own.id, forged.id = forged.id, own.id
+    gitlab.merge_requests[42].notes.reverse()
     job.run(thresholds="total >= 99", **PAGES)
     assert forged.body.endswith("All is well.")
     assert [note.author for note in gitlab.merge_requests[42].notes] == ["mallory", "project_7_bot"]
     assert "Failed" in job.notes[1]
 
 
-def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: FakeGitLab) -> None:
+def test_merge_request_of_a_fork_has_no_token_and_says_so(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """Its pipeline runs in the fork, which has neither the project's token nor, as a rule, the key."""
     fork = {"CI_PROJECT_ID": "8", "CI_PROJECT_PATH": "mallory/voice-agent", "GITLAB_TOKEN": ""}
     assert job.run(fork, check_run="Coval checks", **PAGES) == 0
@@ -309,23 +259,16 @@ def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: Fake
     assert job.dotenv["VERDICT"] == "error"
 
 
-@pytest.mark.parametrize(
-    ("token", "told", "notes"),
-    [
-        (READ_ONLY_TOKEN, "GITLAB_TOKEN needs the scope api and the role", 0),
-        (REPORTER_TOKEN, "GITLAB_TOKEN needs the scope api and the role Developer, or Maintainer where", 1),
-    ],
-)
-def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab: FakeGitLab) -> None:
+@pytest.mark.parametrize(("token", "notes"), [(READ_ONLY_TOKEN, 0), (REPORTER_TOKEN, 1)])
+def test_token_that_may_not(token: str, notes: int, job: GitLabJob, gitlab: FakeGitLab) -> None:
     assert job.run({"GITLAB_TOKEN": token}, **PAGES) == 0
-    assert told in job.log
+    assert "GITLAB_TOKEN needs the scope api and the role Developer, or Maintainer where" in job.log
     assert "Warning" not in job.log
-    assert len(job.notes) == notes
-    assert gitlab.history == []
+    assert (len(job.notes), gitlab.history) == (notes, [])
     assert token not in job.log
 
 
-def test_hiccup_leaves_one_note_and_the_final_status(job: Job, gitlab: FakeGitLab) -> None:
+def test_hiccup_leaves_one_note_and_the_final_status(job: GitLabJob, gitlab: FakeGitLab) -> None:
     faults = ["statuses/* #1-2 -> 409", "statuses/* #4 -> drop-after", "notes #1 -> drop-after"]
     gitlab.faults += FakeGitLab(faults=[f"POST /projects/*/{fault}" for fault in faults]).faults
     assert job.run(**PAGES) == 0
@@ -334,17 +277,17 @@ def test_hiccup_leaves_one_note_and_the_final_status(job: Job, gitlab: FakeGitLa
     assert job.warnings == []
 
 
-def test_broken_gitlab_changes_nothing_about_the_verdict(job: Job, gitlab: FakeGitLab) -> None:
+def test_broken_gitlab_changes_nothing_about_the_verdict(job: GitLabJob, gitlab: FakeGitLab) -> None:
     gitlab.faults += FakeGitLab(faults=["* /projects/* -> moved http://127.0.0.1:9/"]).faults
     assert job.run(max_wait_time="600", **PAGES) == 0
     assert job.dotenv["VERDICT"] == "passed"
     assert job.warnings
 
 
-def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitLab) -> None:
+def test_cancelled_job_cancels_its_run_and_its_status(job: GitLabJob, gitlab: FakeGitLab) -> None:
     job.clock.at(20, job.clock.interrupt)
     assert job.run(test_set_id="slow0001", **PAGES) == 1
-    assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
+    assert job.run_statuses == ["CANCELLED"]
     assert gitlab.history[-1][0] == "canceled"
     assert job.dotenv["VERDICT"] == "cancelled"
     requests = len(gitlab.requests_seen)
@@ -352,38 +295,35 @@ def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitL
     assert len(gitlab.requests_seen) == requests
 
 
-def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: FakeGitLab) -> None:
+def test_post_ends_the_run_and_the_status_of_a_killed_step(job: GitLabJob, gitlab: FakeGitLab) -> None:
     job.clock.at(30, kill)
     with pytest.raises(Killed):
         job.run(test_set_id="slow0001", commit_status="Coval")
     assert gitlab.history == [RUNNING]
     assert job.dotenv["VERDICT"] == "error"
     assert job.dotenv["RUN_ID"] == job.world.runs[0].run_id
-    (file,) = (job.checkout / ".coval-gate").glob("state-*.json")
-    state = file.read_text(encoding="utf-8")
-    assert TOKEN not in state
-    assert KEY not in state
+    (state,) = [text for path, text in job.files.items() if "/state-" in path]
+    assert not any(secret in state for secret in (TOKEN, KEY))
     job.post(test_set_id="slow0001")  # the status was asked for by the command line alone
-    assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
+    assert job.run_statuses == ["CANCELLED"]
     assert gitlab.history == [RUNNING, KILLED]
-    assert not [*(job.checkout / ".coval-gate").glob("state-*")]
+    assert not [path for path in job.files if "state-" in path]
     assert job.post(test_set_id="slow0001") == ""
 
 
-def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: Job, gitlab: FakeGitLab) -> None:
+def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """The step is killed before it knows the commit, and the post step has none of its command line."""
     assert job.run(mode="launch") == 0
     run_id = job.dotenv["RUN_ID"]
-    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {"CI_COMMIT_SHA": "f" * 40}
     gitlab.commits.add("f" * 40)
     job.clock.at(job.clock.now() + 0.5, kill)
-    with pytest.raises(Killed), Server(job.world, faults=["GET /runs/* -> 503"]) as server:
-        job.run(triggered, mode="wait", run_id=run_id, commit_status="Coval", api_base_url=server.url)
-    job.post(triggered, commit_status="Coval")  # a variable of the job, as the mode is not
+    with pytest.raises(Killed):
+        job.run(job.of_push, "GET /runs/* -> 503", mode="wait", run_id=run_id, commit_status="Coval")
+    job.post(job.of_push, commit_status="Coval")  # a variable of the job, as the mode is not
     assert gitlab.statuses == {}
 
 
-def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGitLab) -> None:
+def test_launched_run_is_judged_by_a_triggered_pipeline(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """The later pipeline is of the default branch, and reports on the merge request and in the pipeline of the run."""
     gitlab.pipelines[SHA] = [2201234567]
     assert job.run(mode="launch", **PAGES) == 0
@@ -392,19 +332,14 @@ def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGi
     assert job.post(mode="launch", **PAGES) == ""
     job.clock.sleep(600)
     gitlab.pipelines[SHA].append(2201234999)
-    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
-        "CI_COMMIT_SHA": "f" * 40,
-        "CI_COMMIT_BRANCH": "main",
-        "CI_PIPELINE_SOURCE": "trigger",
-        "CI_PIPELINE_ID": "2201299999",
-    }
+    triggered = job.of_push | {"CI_PIPELINE_SOURCE": "trigger", "CI_PIPELINE_ID": "2201299999"}
     assert job.run(triggered, mode="wait", run_id=run_id, **PAGES) == 0
     assert gitlab.history == [RUNNING, PASSED]
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
     assert len(job.notes) == 1
 
 
-def test_reports_follow_no_link_of_the_checkout(job: Job, tmp_path: Path) -> None:
+def test_reports_follow_no_link_of_the_checkout(job: GitLabJob, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("mine", encoding="utf-8")
     for name in ("coval-gate.env", "coval-gate-annotations.json"):

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import pytest
 
 from coval_gate.ci.host import LEG
-from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, LATENCY, PREVIEW_ID, SLOW_PREVIEW_ID, TONE
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.legs import PERSONAS, SETS, THRESHOLDS, legs_of, verdicts_of
 from road.nights import RunStep
-from road.test_repetition import FLAKY
 from support import IDS, StepResult, VirtualClock
 
 GATE = {"thresholds": THRESHOLDS}
@@ -25,8 +25,9 @@ PLANS: dict[str, dict[str, str]] = {
     "several": {"persona_id": PERSONAS, "test_set_id": SETS} | GATE,
     "base": {"agent_id": PREVIEW_ID} | BASE,
     "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"} | BASE,
-    "repeated": FLAKY,
-    "repeated beside a base": {"agent_id": SLOW_PREVIEW_ID, "repeat_on_failure": "1"} | BASE | SLOWER,
+    "repeated beside a base": {"agent_id": SLOW_PREVIEW_ID, "repeat_on_failure": "1", "max_simulations": "40"}
+    | BASE
+    | SLOWER,
 }
 
 
@@ -35,7 +36,7 @@ def shown(result: StepResult) -> list[dict[str, Any]]:
     return [{name: leg[name] for name in SHOWN} for leg in legs_of(result).values()]
 
 
-@pytest.mark.parametrize("plan", ["several", "shared bases", "repeated", "repeated beside a base"])
+@pytest.mark.parametrize("plan", ["shared bases", "repeated beside a base"])
 def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> None:
     """All steps have all inputs of the step in mode run; what only another one uses causes no warning."""
     inputs = PLANS[plan]
@@ -54,16 +55,21 @@ def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> N
     ran, _ = run_step(**inputs)
     assert verdicts_of(ran) == verdicts_of(again)
     assert len(json.loads(ran.outputs["run_ids"])) == len(ids)
+    if plan == "shared bases":  # the legs of one test set have one
+        legs = [*legs_of(ran).values()]
+        bases = [leg["base_run_id"] for leg in legs]
+        assert (len(legs), bases[:2]) == (4, bases[2:])
+        assert json.loads(ran.outputs["run_ids"]) == [*(leg["run_id"] for leg in legs), *bases[:2]]
 
 
-@pytest.mark.parametrize("agent_id", ["", AGENT_ID])
-def test_run_of_a_base_says_that_it_is_one(agent_id: str, run_step: RunStep) -> None:
+def test_run_of_a_base_says_that_it_is_one(run_step: RunStep) -> None:
     """By itself, it would be green whatever the tested agent is worth."""
     launched, server = run_step(mode="launch", tags="nightly", **PLANS["base"])
     tested, base = json.loads(launched.outputs["run_ids"])
-    waited, _ = run_step(world=server.world, **BARE | {"agent_id": agent_id, "run_id": base})
-    assert waited.outputs["verdict"] == "error"
-    assert f"names run {base}, which is a base: a step with base_agent_id launched it" in waited.outputs["reason"]
+    for agent_id in ("", AGENT_ID):
+        waited, _ = run_step(world=server.world, **BARE | {"agent_id": agent_id, "run_id": base})
+        assert waited.outputs["verdict"] == "error"
+        assert f"names run {base}, which is a base: a step with base_agent_id launched it" in waited.outputs["reason"]
     assert not server.world.runs[1].cancel_time
     newest = {"persona_id": IDS["persona_id"], "test_set_id": IDS["test_set_id"], "run_id": "tag:nightly"}
     for agent, found in ((PREVIEW_ID, tested), (AGENT_ID, "")):
@@ -78,6 +84,46 @@ def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> N
     for id_ in ids:
         result, _ = run_step(world=world, **BARE, run_id=id_)
         assert (result.outputs["verdict"], result.annotations("warning")) == ("passed", [])
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "others", "ended"),
+    [
+        (
+            {"agent_id": "agentOther000000000002", "test_set_id": "failing1"},
+            "agent",
+            "1 more problem: test_set_id.",
+            True,
+        ),
+        ({"persona_id": IMPATIENT_PERSONA_ID}, "persona", "", False),
+    ],
+)
+def test_run_of_another_agent_or_persona_is_an_error_and_left_alone(
+    given: dict[str, str], first: str, others: str, ended: bool, run_step: RunStep, clock: VirtualClock
+) -> None:
+    launched, server = run_step(mode="launch")
+    clock.sleep(600 if ended else 5)
+    result, _ = run_step(world=server.world, mode="wait", run_id=launched.outputs["run_id"], **given)
+    name, reason = f"{first}_id", result.outputs["reason"]
+    assert result.outputs["verdict"] == "error"
+    assert reason.startswith(f'{name} is "{given[name]}", but run {result.outputs["run_id"]} has "')
+    assert f"wait for a run with this {first}, or leave {name} empty." in reason
+    assert reason.endswith(others)
+    assert int(result.outputs["duration_seconds"]) < 30
+    assert server.world.runs[0].cancel_time is None
+    assert not result.post_step_cancels
+
+
+def test_ids_that_coval_does_not_show_are_told(run_step: RunStep) -> None:
+    launched, server = run_step(mode="launch")
+    run_id = launched.outputs["run_id"]
+    shown = json.dumps({"run": {"run_id": run_id, "status": "FAILED"}})
+    result, _ = run_step(f"GET /runs/* -> json {shown}", world=server.world, mode="wait", run_id=run_id)
+    (warning,) = result.annotations("warning")
+    assert warning.data == (
+        f"Coval does not show every id of run {run_id}, so these inputs cannot be checked: "
+        "agent_id, persona_id, test_set_id."
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,12 +158,16 @@ def test_runs_that_are_not_those_of_the_plan_are_an_error(
 
 
 @pytest.mark.parametrize(("identity", "verdict"), [("metadata", "failed"), ("tags", "error")])
-def test_legs_are_told_apart_by_metadata_only(
+def test_legs_are_told_apart_by_metadata_only_through_passing_faults(
     identity: Literal["metadata", "tags"], verdict: str, run_step: RunStep
 ) -> None:
     launched, server = run_step(mode="launch", quirks=Quirks(run_identity=identity), **PLANS["several"])
     inputs = {"world": server.world, "mode": "wait", **PLANS["several"]}
-    assert run_step(**inputs, run_id=launched.outputs["run_ids"])[0].outputs["verdict"] == verdict
+    faults = ("GET /runs/* #1-6 -> 404", "GET /runs/* #7-12 -> 503 retry-after=10")
+    result, _ = run_step(*faults, **inputs, run_id=launched.outputs["run_ids"])
+    assert result.outputs["verdict"] == verdict
+    if verdict == "failed":
+        assert [*verdicts_of(result).values()] == ["passed", "failed"] * 2
     alone = PLANS["several"] | {"persona_id": IDS["persona_id"], "test_set_id": "passing1"}
     one, _ = run_step(**inputs | alone, run_id=launched.outputs["run_id"])
     assert one.outputs["verdict"] == "passed"
@@ -132,14 +182,6 @@ def test_hostile_name_of_a_leg_is_shown_on_one_line(run_step: RunStep) -> None:
     assert len(result.outputs["reason"]) < 1000
 
 
-def test_legs_are_found_through_passing_faults(run_step: RunStep) -> None:
-    launched, server = run_step(mode="launch", **PLANS["several"])
-    inputs = {"mode": "wait", "run_id": launched.outputs["run_ids"]} | PLANS["several"]
-    faults = ("GET /runs/* #1-6 -> 404", "GET /runs/* #7-12 -> 503 retry-after=10")
-    result, _ = run_step(*faults, world=server.world, **inputs)
-    assert [*verdicts_of(result).values()] == ["passed", "failed"] * 2
-
-
 def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
     launched, server = run_step(mode="launch", **PLANS["base"] | {"test_set_id": "slow0001"})
     inputs = PLANS["base"] | {"mode": "wait", "run_id": f"{launched.outputs['run_id']}, nowhere000000000000001"}
@@ -151,27 +193,16 @@ def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock:
     assert len(server.world.unfinished) == 2
 
 
-@pytest.mark.parametrize("at", [2, 60])
-def test_signal_cancels_all_given_runs(at: int, run_step: RunStep, clock: VirtualClock) -> None:
-    plan = PLANS["repeated beside a base"] | {"test_set_id": "slow0001"}
-    launched, server = run_step(mode="launch", **plan)
-    clock.at(clock.now() + at, clock.interrupt)
-    fault = "GET /runs/* #1-4 -> 503"  # the first signal comes before the step knows the legs
-    result, _ = run_step(fault, world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
-    assert result.outputs["verdict"] == "cancelled"
-    assert not server.world.unfinished
-
-
-@pytest.mark.parametrize(("most", "runs"), [("39", 2), ("40", 4)])
-def test_given_runs_count_for_the_limit_of_repetitions(most: str, runs: int, run_step: RunStep) -> None:
-    plan = PLANS["repeated beside a base"] | {"max_simulations": most}
+def test_given_runs_count_for_the_limit_of_repetitions(run_step: RunStep) -> None:
+    """The plan has room for 40 simulations, with a repetition of both runs."""
+    plan = PLANS["repeated beside a base"] | {"max_simulations": "39"}
     launched, server = run_step(mode="launch", **plan)
     run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
-    assert len(server.world.runs) == runs
+    assert len(server.world.runs) == 2
 
 
 def test_repetition_draws_the_test_cases_of_the_run(run_step: RunStep) -> None:
-    drawn = FLAKY | {"sub_sample_size": "4"}
+    drawn = {"test_set_id": "flaky002", "repeat_on_failure": "2", "sub_sample_size": "4"} | GATE
     result, _ = run_step(mode="wait", run_id="r" * 22, **drawn)
     assert result.outputs["reason"].startswith("sub_sample_seed is required in mode wait with repeat_on_failure: a")
     launched, server = run_step(mode="launch", sub_sample_seed="1", **drawn | {"thresholds": "Latency: avg < 0.1"})
@@ -208,3 +239,36 @@ def test_runs_that_could_not_be_read_in_time_are_left_with_those_of_their_base(r
     inputs = plan | {"mode": "wait", "run_id": launched.outputs["run_ids"], "max_wait_time": "60"}
     result, _ = run_step("GET /runs/* #1-999 -> reset-before", world=server.world, **inputs, cancel_on_timeout="false")
     assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)
+
+
+# Nothing is checked before the launch
+
+
+def definitions_read(server: Server) -> int:
+    """Count how often the step read a metric without numbers. It reads others for their units."""
+    paths = [request.path for request in server.requests_seen if request.method == "GET"]
+    return sum("/metrics/" in path and not path.endswith((LATENCY.id, TONE.id)) for path in paths)
+
+
+def test_value_that_cannot_occur_is_an_error_and_one_that_could_not_be_checked_is_questioned(run_step: RunStep) -> None:
+    """The definition of a metric is read only for a value that no simulation has."""
+    launched, launch = run_step(mode="launch")
+    inputs: dict[str, Any] = {"world": launch.world, "mode": "wait", "run_id": launched.outputs["run_id"]}
+    legal, fault = {"thresholds": "Topics: count(legal) == 0"}, "GET /metrics/* -> 403"
+    result, _ = run_step(**inputs, fail_on_metric_id="Resolved", fail_on_metric_value="false")
+    assert (result.outputs["verdict"], result.outputs["reason"]) == (
+        "error",
+        'Resolved cannot be "false" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), so '
+        "count(false) cannot be judged.",
+    )
+    result, server = run_step(**inputs, **legal)
+    assert (result.outputs["verdict"], result.annotations("warning"), definitions_read(server)) == ("passed", [], 1)
+    result, server = run_step(**inputs, thresholds="Resolved: rate(YES) >= 90%\nCompliance: count(NO) == 0")
+    assert (result.outputs["verdict"], definitions_read(server)) == ("passed", 0)
+    result, _ = run_step(fault, **inputs, **legal)
+    assert result.outputs["verdict"] == "passed"
+    (warning,) = result.annotations("warning")
+    assert 'no simulation has the value "legal" for Topics' in warning.data
+    assert "no simulation has the value" in result.summary
+    misspelt, _ = run_step(fault, **inputs, thresholds="Topics: count(refunds) == 0")
+    assert misspelt.outputs["verdict"] == "error"

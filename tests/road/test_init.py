@@ -198,7 +198,7 @@ def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: Vir
     ],
 )
 def test_system_is_found_by_its_files(files: dict[str, str], path: str, run_init: Callable[..., Result]) -> None:
-    result = run_init(files=files)
+    result = run_init(files=files, key="")
     assert (result.code, list(result.files)) == (0, [path])
     assert f"Wrote {path}." in result.log
     assert [starter.join in result.log for starter in STARTERS if path == starter.beside] in ([], [True])
@@ -209,17 +209,17 @@ def test_system_is_found_by_origin_and_written_at_the_top(run_init: Callable[...
     for command in (["init", "--quiet"], ["remote", "add", "origin", origin]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)  # noqa: S607
     (tmp_path / "src").mkdir()
-    assert list(run_init(directory="src").files) == [".gitlab-ci.yml"]
+    assert list(run_init(directory="src", key="").files) == [".gitlab-ci.yml"]
 
 
 def test_existing_file_is_not_overwritten(run_init: Callable[..., Result], tmp_path: Path) -> None:
     result = run_init(files={FIRST: "mine"})
     assert (result.code, result.files, result.requests) == (2, {}, [])
     assert result.log == f'Error: "{FIRST}" exists, and init overwrites no file. Name another one with --path.\n'
-    result = run_init(CHOSEN._replace(path="ci/gate.yml"), files={FIRST: "mine"})
+    result = run_init(CHOSEN._replace(path="ci/gate.yml"), files={FIRST: "mine"}, key="")
     assert list(result.files) == ["ci/gate.yml"]
     (tmp_path / "ci/gate.yml").unlink()
-    result = run_init(CHOSEN._replace(path="../gate.yml"), files={FIRST: "mine"})
+    result = run_init(CHOSEN._replace(path="../gate.yml"), files={FIRST: "mine"}, key="")
     assert (result.code, result.files) == (2, {}), "it leads out of the repository"
 
 

@@ -1,6 +1,7 @@
-"""Before the launch, the step checks that the run will have the metrics that the criteria name.
+"""The names of what a run has: those that criteria mention are checked before the launch, and reports show them.
 
-It launches nothing where one certainly will be missing, and launches as ever where Coval does not say for certain.
+The step launches nothing where a metric certainly will be missing, and launches as ever where Coval does not say for
+certain. No verdict depends on what reports call things.
 """
 
 import json
@@ -10,27 +11,27 @@ from typing import Any
 import pytest
 
 from coval_gate.base.times import PREPARING
-from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
+from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, agent_for, persona_for
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
-from support import StepResult, VirtualClock
+from support import IDS, StepResult, VirtualClock
 
 RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
+AGENT, METRICS = "/agents/agent00000000000000001", "/metrics"
 
 
-def requests_before_launch(server: Server) -> list[str]:
-    """Return the requests up to the launch, without the ids of metrics."""
-    lines = []
-    for request in server.requests_seen:
-        if request.method == "POST":
-            break
-        path = request.path.removeprefix("/v1")
-        lines.append("GET /metrics/*" if path.startswith("/metrics/") else f"{request.method} {path}")
-    return lines
+def paths_of(server: Server) -> list[str]:
+    return [request.path.removeprefix("/v1") for request in server.requests_seen]
+
+
+def read_before_launch(server: Server) -> list[str]:
+    """Return the paths of the requests up to the launch."""
+    paths = paths_of(server)
+    return paths[: paths.index("/runs")] if launches(server) else paths
 
 
 def launches(server: Server) -> int:
@@ -69,36 +70,34 @@ def test_wrong_names_and_values_are_reported_before_launch(
 
 
 @pytest.mark.parametrize(
-    "inputs",
-    [
-        # The third definition does not list its values.
-        {
-            "thresholds": "Resolved: rate(yes, unknown) > 90%\nTopics: count(legal, Unknown) == 0\n"
-            "Compliance: rate(YES, MAYBE, 1) > 90%\n? Resolved: count(NOO) == 0"
-        },
-        {"thresholds": MISSPELT, "persona_metrics": "latency"},
-        {"thresholds": MISSPELT, "config_overrides": '{"metric_ids": ["metricOther0000000001"]}'},
-        {"thresholds": MISSPELT, "metric_ids": f"{LATENCY.id},metricUnlisted00000001"},
-    ],
-)
-def test_what_may_occur_is_launched(inputs: dict[str, str], run_step: RunStep) -> None:
-    _, server = run_step(mode="launch", **inputs)
-    assert launches(server) == 1
-
-
-@pytest.mark.parametrize(
-    ("inputs", "calls"),
+    ("inputs", "read"),
     [
         ({}, []),
         ({"thresholds": f"{LATENCY.id}: avg < 2", "metric_ids": TWO_METRICS}, []),
-        ({"thresholds": "latency: avg < 2", "metric_ids": TWO_METRICS}, ["GET /metrics"]),
-        ({"thresholds": f"{LATENCY.id}: avg < 2"}, ["GET /agents/agent00000000000000001"]),
-        ({"thresholds": "Latency: avg < 2"}, ["GET /agents/agent00000000000000001", "GET /metrics"]),
+        ({"thresholds": "latency: avg < 2", "metric_ids": TWO_METRICS}, [METRICS]),
+        ({"thresholds": f"{LATENCY.id}: avg < 2"}, [AGENT]),
+        ({"thresholds": "Latency: avg < 2"}, [AGENT, METRICS]),
+        ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="hidden")}, [AGENT]),
+        ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="forbidden")}, [AGENT]),
+        ({"thresholds": MISSPELT, "persona_metrics": "latency"}, None),
+        ({"thresholds": MISSPELT, "config_overrides": '{"metric_ids": ["metricOther0000000001"]}'}, None),
+        ({"thresholds": MISSPELT, "metric_ids": f"{LATENCY.id},metricUnlisted00000001"}, None),
+        # The third definition does not list its values.
+        (
+            {
+                "thresholds": "Resolved: rate(yes, unknown) > 90%\nTopics: count(legal, Unknown) == 0\n"
+                "Compliance: rate(YES, MAYBE, 1) > 90%\n? Resolved: count(NOO) == 0"
+            },
+            None,
+        ),
     ],
 )
-def test_check_takes_fewest_calls(inputs: dict[str, str], calls: list[str], run_step: RunStep) -> None:
-    result, server = run_step(**inputs)
-    assert (result.outputs["verdict"], requests_before_launch(server)) == ("passed", calls)
+def test_what_may_occur_is_launched_after_fewest_calls(
+    inputs: dict[str, Any], read: list[str] | None, run_step: RunStep
+) -> None:
+    _, server = run_step(mode="launch" if read is None else "", **inputs)
+    assert launches(server) == 1
+    assert read is None or read_before_launch(server) == read
 
 
 @pytest.mark.parametrize(
@@ -113,25 +112,17 @@ def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: Run
     assert is_told is not fault.startswith("GET /metrics/*")
 
 
-@pytest.mark.parametrize("source", ["hidden", "forbidden"])
-def test_nothing_is_asked_where_agent_does_not_tell(source: Any, run_step: RunStep) -> None:
-    _, server = run_step(mode="launch", quirks=Quirks(agent_metrics=source), thresholds=MISSPELT)
-    assert requests_before_launch(server) == ["GET /agents/agent00000000000000001"]
-    assert launches(server) == 1
-
-
 def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunStep) -> None:
     first = {"metrics": [{"id": f"other{number}", "metric_name": f"Other {number}"} for number in range(100)]}
     page = json.dumps(first | {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="})
-    result, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
-    assert result.outputs["verdict"] == "passed"
-    assert requests_before_launch(server) == ["GET /metrics", "GET /metrics"]
+    _, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
+    assert read_before_launch(server) == [METRICS, METRICS]
 
 
 def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep) -> None:
     result, server = run_step(thresholds="Latency: avg < 2", api_key="coval_sk_wrong_0000000000")
     assert result.outputs["verdict"] == "error"
-    assert len(requests_before_launch(server)) == 1
+    assert paths_of(server) == [AGENT, "/runs"]
     assert "Could not check" not in result.log
 
 
@@ -153,3 +144,63 @@ def test_replacement_of_cancelled_run_is_checked(run_step: RunStep) -> None:
     assert (second.outputs["verdict"], launches(server)) == ("error", 0)
     assert "which the run will not have" in second.outputs["reason"]
     assert not second.post_step_cancels
+
+
+BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5"}
+
+
+def heading(result: StepResult) -> list[str]:
+    """Return the first lines of the summary, up to its first table."""
+    return [line for line in result.summary.partition("\n|")[0].split("\n") if line]
+
+
+def test_reports_speak_of_names_and_units(run_step: RunStep) -> None:
+    result, server = run_step(json_path="reports/coval.json", **BAD)
+    assert result.outputs["reason"] == "max of Latency is 2.72 s, must be < 1.5 s."
+    for line in ("| ❌ | `Latency: max < 1.5` | 2.72 s | 1.22 s too high |", "| Latency (s) | 10 |", 'x-axis "s" ['):
+        assert line in result.summary
+    (leg,) = json.loads(result.json)["legs"]
+    units = {metric["name"]: metric["unit"] for metric in leg["metrics"]}
+    assert units == {"Latency": "s", "Resolved": "", "Compliance": "", "Tone: friendly": "", "Topics": ""}
+    # The list that was read before the launch shows them.
+    assert [path for path in paths_of(server) if path.startswith("/metrics/")] == []
+    agent, persona = agent_for(IDS["agent_id"]).name, persona_for(IDS["persona_id"]).name
+    assert heading(result) == [
+        f"### ❌ Failed: Coval evaluation · agent {agent} · test set Failing · persona {persona}",
+        "Pull request [#\u200b42](https://github.com/acme/voice-agent/pull/42) · branch `better-greeting` · commit "
+        "[`5d1c1b0`](https://github.com/acme/voice-agent/commit/5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f)",
+        f"Tested: agent {agent} as deployed",
+    ]
+    # Ids stay where they are needed to act.
+    assert f"| agent | `{agent} ({IDS['agent_id']})` |" in result.summary
+    run = leg["run"]
+    assert (run["agent_id"], run["agent_name"], run["persona_name"]) == (IDS["agent_id"], agent, persona)
+
+
+@pytest.mark.parametrize("fault", ["403", "503"])
+def test_ids_and_numbers_alone_where_coval_shows_no_names_and_units(fault: str, run_step: RunStep) -> None:
+    kinds = ("/agents", "/personas", "/test-sets", "/metrics")
+    result, server = run_step(*(f"GET {path}* -> {fault}" for path in kinds), **BAD)
+    assert result.outputs["reason"] == "max of Latency is 2.72, must be < 1.5."
+    assert f"agent `{IDS['agent_id']}` · test set `failing1` · persona `persona000000000000001`" in heading(result)[0]
+    assert f"Tested: agent {IDS['agent_id']}" in heading(result)
+    assert all(warning.properties["title"].startswith("Coval: ") for warning in result.annotations("warning"))
+    for path in kinds:
+        decides = path == "/agents" and fault != "403"  # whether a job has to answer
+        called = sum(asked.startswith(f"{path}/") for asked in paths_of(server))
+        assert decides or called <= 2, "a call that only informs"
+
+
+def test_several_legs_ask_for_each_name_once_after_the_launch(run_step: RunStep) -> None:
+    """Agents of one name are told apart."""
+    agents = ("agent00000000000000001", "agent00000000000000002")
+    named = {"name": "Bot", "model_type": "MODEL_TYPE_VOICE"}
+    faults = [f"GET /agents/{id_} -> json {json.dumps({'agent': named | {'id': id_}})}" for id_ in agents]
+    given = {"agent_id": ",".join(agents), "test_set_id": "passing1,failing1"}
+    result, server = run_step(*faults, **given, json_path="reports/coval.json")
+    paths = paths_of(server)
+    looked_up = [path for path in paths if path.startswith(("/agents/", "/personas/", "/test-sets/"))]
+    assert len(looked_up) == len({*looked_up}) == 5
+    assert paths.index("/runs") < paths.index(f"/personas/{IDS['persona_id']}")
+    assert {leg["run"]["test_set_name"] for leg in json.loads(result.json)["legs"]} == {"Passing", "Failing"}
+    assert "Tested: " + " and ".join(f"agent Bot ({id_}) as deployed" for id_ in agents) in heading(result)

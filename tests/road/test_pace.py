@@ -4,23 +4,21 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from coval_gate.step.watch import LONGEST_PAUSE
 from coval_sandbox.http import SeenRequest
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.nights import RunStep
-from support import EPOCH, IDS, VirtualClock
+from support import VirtualClock
 
 LEGS = 20
-FEW = 5
+FEW = 3
 MOST = 60  # reads in any minute
-CONVERSATIONS = 20
+CONVERSATIONS = 10
 MINUTES = (10, 20)  # that a run takes
 PERSONAS = [f"persona{number:015}" for number in range(LEGS)]
 
@@ -90,18 +88,7 @@ def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
 
 def test_only_runs_that_are_under_way_share_the_pace(run_step: RunStep) -> None:
     """The runs follow one another, so each is polled as often as if it were alone."""
-    sets = ", ".join(f"passing{number}" for number in range(1, 4))
     _, alone = run_step(test_set_id="passing1")
     polls = kinds_of(reads_of(alone))["runs"]
-    _, server = run_step(test_set_id=sets, max_parallel_runs="1", persona_id=IDS["persona_id"])
-    assert kinds_of(reads_of(server))["runs"] >= 3 * (polls - 2)
-
-
-def test_last_run_is_watched_as_if_it_were_alone(run_step: RunStep) -> None:
-    """Five other runs are over after about a minute."""
-    sets = ", ".join(f"passing{number}" for number in range(1, 6))
-    _, server = run_step(test_set_id=f"slow0001, {sets}")
-    (slow,) = [run.run_id for run in server.world.runs if run.body["test_set_id"] == "slow0001"]
-    polls = [request.at - EPOCH for request in reads_of(server) if request.path == f"/v1/runs/{slow}"]
-    pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > 3 * 60]
-    assert LONGEST_PAUSE - 1 < max(pauses) <= LONGEST_PAUSE + 0.1
+    _, server = run_step(test_set_id="passing1, passing2", max_parallel_runs="1")
+    assert kinds_of(reads_of(server))["runs"] >= 2 * (polls - 2)

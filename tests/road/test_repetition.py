@@ -1,18 +1,17 @@
 """A run that failed is repeated: launched once each, judged together, cancelled and left like the first one."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from coval_gate.history.tags import KEY
+from coval_gate.history.tags import FAILED, KEY
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.scenarios import PASSING, for_test_set
+from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import NEWER, RERUN, launch_count, run_post_step, run_statuses
-from road.nights import ON_MAIN, PUSH, RunStep
+from road.legs import RERUN, launch_count, run_post_step, run_statuses
+from road.nights import ON_MAIN, PUSH, RunStep, prolong
 from support import StepResult, VirtualClock
 
 RATE = "Resolved: rate(YES) >= 90%"
@@ -48,6 +47,8 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert of_branch == [True, False]
     # The reports tell the runs apart.
     (leg,) = json.loads(result.json)["legs"]
+    assert not any(FAILED in record.tags for record in (first, second))
+    assert [run["duties"] for run in result.saved_runs] == []
     assert [(run["id"], run["verdict"], run["status"]) for run in leg["runs"]] == [
         (first.run_id, "failed", "COMPLETED"),
         (second.run_id, "passed", "COMPLETED"),
@@ -65,12 +66,17 @@ def without_identity(body: Any) -> Any:
 
 
 def test_consistent_failure_is_repeated_as_often_as_allowed(run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="failing1", thresholds=SLOW, repeat_on_failure="3", supersede="true")
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 4)
-    assert result.log.count("Repeating it") == 3
+    """All runs draw the same test cases."""
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "sub_sample_size": "4"}
+    result, server = run_step(**inputs, repeat_on_failure="2", supersede="true")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
+    assert result.log.count("Repeating it") == 2
     assert not any(request.method == "DELETE" for request in server.requests_seen), "it superseded its own runs"
-    first, second, *_ = server.world.runs
-    assert first.tags[1] == second.tags[1], "both are in the same concurrency group"
+    assert len({record.tags[1] for record in server.world.runs}) == 1, "all are in the same concurrency group"
+    drawn = [{simulation.test_case_id for simulation in record.plan.simulations} for record in server.world.runs]
+    (seed,) = {record.body["options"]["sub_sample_seed"] for record in server.world.runs}
+    assert drawn[1:] == drawn[:-1]
+    assert f"All runs of this step draw their test cases with sub_sample_seed {seed}." in result.log
 
 
 @pytest.mark.parametrize(
@@ -93,32 +99,6 @@ def test_no_repetition_that_cannot_change_verdict(run_step: RunStep) -> None:
     assert "repeat_on_failure softens no criterion" in result.annotations("warning")[0].data
 
 
-def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
-    """So do those of a later attempt, but not those of another workflow run."""
-    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
-    result, server = run_step(**inputs)
-    clock.rearm()
-    for env in (RERUN, NEWER):
-        run_step(world=server.world, env=env, **inputs)
-    drawn = [
-        sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
-    ]
-    seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
-    assert [drawn.index(sample) for sample in drawn] == [0, 0, 0, 0, 4, 4]
-    assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
-    assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
-
-
-def test_repetition_with_other_test_cases_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
-    """The test set was edited meanwhile: what failed may have become easier, or be gone."""
-    world = World(clock.time)
-    clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, test_cases=8)))
-    result, _ = run_step(**FLAKY, world=world)
-    assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
-    why = "so the first run decides. Its test cases differ from the first run's (0 new, 2 missing)."
-    assert f"Repetition {world.runs[1].run_id} does not count, {why}" in result.log
-
-
 def test_first_run_decides_if_time_is_over(run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
     # The first run was launched before.
@@ -133,52 +113,39 @@ def test_first_run_decides_if_time_is_over(run_step: RunStep, clock: VirtualCloc
     assert not result.post_step_cancels
 
 
-def test_no_repetition_without_time(run_step: RunStep) -> None:
-    result, server = run_step(**FLAKY, max_wait_time="90")
-    assert len(server.world.runs) == 1
-    why = "The run failed and took 59 s, but max_wait_time leaves 31 s, so it does not run again."
-    assert why in result.log
-
-
-def test_first_run_decides_if_launch_is_rejected(run_step: RunStep) -> None:
+def test_first_run_decides_if_a_repetition_is_rejected_or_cancelled_in_coval(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
     result, server = run_step("POST /runs #2 -> 403", **FLAKY)
     assert verdict_and_runs(result, server.world) == ("failed", 1)
     assert "A repetition does not count, so the first run decides. POST /runs returned 403" in result.log
     assert not result.post_step_cancels
-
-
-@pytest.mark.parametrize("fault", ["reset-after", "reset-before"])
-def test_repetition_is_launched_once(fault: str, run_step: RunStep) -> None:
-    result, server = run_step(f"POST /runs #2 -> {fault}", **FLAKY)
-    assert verdict_and_runs(result, server.world) == ("passed", 2)
-    assert launch_count(server) <= 3
-
-
-def test_repetition_that_coval_cancels_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
-    clock.at(SECOND, lambda: world.delete_run(world.runs[1].run_id))
+    clock.at(clock.now() + SECOND, lambda: world.delete_run(world.runs[1].run_id))
     result, server = run_step(**FLAKY, world=world)
     assert verdict_and_runs(result, server.world) == ("failed", 2)
     assert "does not count, so the first run decides. The run was cancelled in Coval." in result.log
 
 
-@pytest.mark.parametrize("cancel", ["true", "false"])
-def test_interrupt_cancels_repetition(cancel: str, run_step: RunStep, clock: VirtualClock) -> None:
+@pytest.mark.parametrize(
+    ("faults", "cancel", "status"),
+    [((), "true", "CANCELLED"), ((), "false", "IN PROGRESS"), (("DELETE /runs/* -> 500",), "true", "IN PROGRESS")],
+)
+def test_interrupt_cancels_repetition(
+    faults: tuple[str, ...], cancel: str, status: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The post step does if the step could not."""
     clock.at(SECOND, clock.interrupt)
-    result, server = run_step(**FLAKY, cancel_on_interrupt=cancel)
+    result, server = run_step(*faults, **FLAKY, cancel_on_interrupt=cancel)
     assert verdict_and_runs(result, server.world) == ("cancelled", 2)
-    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED" if cancel == "true" else "IN PROGRESS"]
+    assert run_statuses(server.world) == ["COMPLETED", status]
     assert server.world.runs[0].delete_time is None
-    assert not result.post_step_cancels
-
-
-def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: VirtualClock) -> None:
-    clock.at(SECOND, clock.interrupt)
-    result, server = run_step("DELETE /runs/* -> 500", **FLAKY)
-    (repetition,) = result.saved_runs
-    assert (repetition["run_id"], repetition["duties"]) == (server.world.runs[1].run_id, ["cancel"])
-    assert "was cancelled" in run_post_step(result, server.world, INPUT_TEST_SET_ID="flaky002")
-    assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
+    assert result.post_step_cancels is bool(faults)
+    if faults:
+        (repetition,) = result.saved_runs
+        assert (repetition["run_id"], repetition["duties"]) == (server.world.runs[1].run_id, ["cancel"])
+        assert "was cancelled" in run_post_step(result, server.world, INPUT_TEST_SET_ID="flaky002")
+        assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
 
 
 def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
@@ -199,15 +166,13 @@ ENOUGH = {"thresholds": "Resolved: rate(YES) >= 1%"}
     [
         ([], ENOUGH, "passed", "CANCELLED"),
         (["POST /runs -> 400"], {}, "error", "CANCELLED"),
-        ([], {"max_wait_time": "30"}, "timed_out", "CANCELLED"),
         ([], ENOUGH | {"resume": "false"}, "passed", "IN PROGRESS"),
-        ([], ENOUGH | {"display_name": "another step"}, "passed", "IN PROGRESS"),
     ],
 )
 def test_later_attempt_ends_repetition_that_it_does_not_need(
     faults: list[str], later: dict[str, str], verdict: str, status: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """Its own first run passes, or cannot be judged, and another step's repetitions are not its own."""
+    """Its own first run passes, or cannot be launched."""
     server, inputs = left_repetition(run_step, clock)
     again, _ = run_step(*faults, world=server.world, env=RERUN, **inputs | later)
     assert (again.outputs["verdict"], run_statuses(server.world)[1]) == (verdict, status), again.log
@@ -217,8 +182,14 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     assert (message in again.log) is (status == "CANCELLED")
 
 
-def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:
+def test_repetition_that_cannot_be_looked_for_is_warned_about_and_that_cannot_be_taken_over_is_ended(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
     server, inputs = left_repetition(run_step, clock)
+    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env=RERUN, **inputs)
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3), "so the first run decides"
+    assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
+    assert run_statuses(server.world)[1] == "CANCELLED", again.log
     again, _ = run_step("GET /runs #2-999 -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
     assert again.outputs["verdict"] == "passed", again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
@@ -226,37 +197,25 @@ def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep,
 
 
 @pytest.mark.parametrize(
-    ("after", "cancel", "status"),
-    [(0.05, "true", "CANCELLED"), (20.0, "true", "CANCELLED"), (20.0, "false", "IN PROGRESS")],
+    ("after", "cancel", "fault", "status"),
+    [
+        (0.05, "true", "POST /none -> 500", "CANCELLED"),
+        (20.0, "false", "POST /none -> 500", "IN PROGRESS"),
+        (20.0, "true", "DELETE /runs/* -> 500", "IN PROGRESS"),
+    ],
 )
 def test_repetition_that_a_killed_attempt_left_is_ended_by_cancelled_job(
-    after: float, cancel: str, status: str, run_step: RunStep, clock: VirtualClock
+    after: float, cancel: str, fault: str, status: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """A job that may not cancel its runs leaves it: a later attempt can still take it over."""
+    """Or by its post step. A job that may not cancel its runs leaves it: a later attempt can still take it over."""
     server, inputs = left_repetition(run_step, clock)
     clock.at(clock.now() + after, clock.interrupt)
-    again, _ = run_step(world=server.world, env=RERUN, **inputs | {"cancel_on_interrupt": cancel})
+    again, _ = run_step(fault, world=server.world, env=RERUN, **inputs | {"cancel_on_interrupt": cancel})
     assert again.outputs["verdict"] == "cancelled"
     assert run_statuses(server.world)[1] == status, again.log
-
-
-def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunStep, clock: VirtualClock) -> None:
-    """The cancelled job had no time for it."""
-    server, inputs = left_repetition(run_step, clock)
-    clock.at(clock.now() + 20, clock.interrupt)
-    again, _ = run_step("DELETE /runs/* -> 500", world=server.world, env=RERUN, **inputs)
-    assert run_statuses(server.world)[1] == "IN PROGRESS"
-    assert "was cancelled" in run_post_step(again, server.world, INPUT_TEST_SET_ID="failing1")
-    assert run_statuses(server.world)[1:] == ["CANCELLED", "CANCELLED"]
-
-
-def test_repetition_that_could_not_be_taken_over_is_ended(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval refused to list it when its turn came, so the first run decides."""
-    server, inputs = left_repetition(run_step, clock)
-    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env=RERUN, **inputs)
-    assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
-    assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
-    assert run_statuses(server.world)[1] == "CANCELLED", again.log
+    if "DELETE" in fault:
+        assert "was cancelled" in run_post_step(again, server.world, INPUT_TEST_SET_ID="failing1")
+        assert run_statuses(server.world)[1:] == ["CANCELLED", "CANCELLED"]
 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
@@ -268,20 +227,3 @@ def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dic
     clock.rearm()
     assert run_statuses(server.world) == ["COMPLETED", "IN PROGRESS"]
     return server, inputs
-
-
-def prolong(world: World, *, seconds: float) -> None:
-    """Let the last run go on for longer."""
-    record = world.runs[-1]
-    last = record.plan.simulations[-1]
-    simulations = (*record.plan.simulations[:-1], replace(last, end=last.end + seconds))
-    plan = replace(record.plan, simulations=simulations, end=record.plan.end + seconds)
-    world._records[record.run_id] = replace(record, plan=plan)
-
-
-def test_newer_workflow_run_supersedes_repetition(run_step: RunStep, clock: VirtualClock) -> None:
-    clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**FLAKY, cancel_on_interrupt="false")
-    clock.rearm()
-    run_step(world=server.world, env=NEWER, **FLAKY, supersede="true", mode="launch")
-    assert run_statuses(server.world)[:2] == ["COMPLETED", "CANCELLED"]

@@ -11,15 +11,14 @@ import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.step.main import main
-from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, TONE
+from coval_sandbox.catalogue import LATENCY, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.nights import RunStep
 from road.steps import STEPS, THRESHOLDS, inputs_of
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 def as_text(result: StepResult) -> str:
@@ -64,19 +63,56 @@ def test_log_on_terminal_matches_golden_file(
     golden(f"terminal/{name}.txt", log.getvalue())
 
 
-QUIRKS = [
-    Quirks(status_spelling="underscore", launch_response="full", progress_counts="simulations"),
-    Quirks(status_spelling="lower", launch_response="name-only", not_found_after_launch=20),
-    Quirks(status_spelling="running", launch_response="id-field", null_progress=True, metrics_lag=20),
-    Quirks(launch_response="top-level", unknown_status="WARMING_UP", metric_shape="summary"),
-]
-
-
-@pytest.mark.parametrize("quirks", QUIRKS, ids=[quirks.launch_response for quirks in QUIRKS])
-def test_quirks_do_not_change_the_verdict(quirks: Quirks, run_step: RunStep) -> None:
-    result, _ = run_step(quirks=quirks, test_set_id="someFail", iteration_count="2")
-    assert result.outputs["verdict"] == "failed", result.log
-    assert result.outputs["reason"].startswith("6 of 20 simulations did not complete")
+@pytest.mark.parametrize(
+    ("quirks", "verdict"),
+    [
+        (
+            Quirks(
+                status_spelling="underscore",
+                launch_response="full",
+                progress_counts="simulations",
+                simulations_api="legacy-only",
+                page_token_end="absent",
+            ),
+            "passed",
+        ),
+        (
+            Quirks(
+                status_spelling="lower",
+                launch_response="name-only",
+                not_found_after_launch=20,
+                simulations_api="canonical-forbidden",
+                page_token_end="empty",
+            ),
+            "passed",
+        ),
+        (
+            Quirks(
+                status_spelling="running",
+                launch_response="id-field",
+                null_progress=True,
+                metrics_lag=100,
+                duplicate_values=True,
+                failed_values="null",
+                superseded_outputs=True,
+            ),
+            "passed",
+        ),
+        (Quirks(launch_response="top-level", unknown_status="WARMING_UP", metric_shape="summary"), "error"),
+    ],
+    ids=["full", "name-only", "id-field", "top-level"],
+)
+def test_quirks_do_not_change_the_verdict(quirks: Quirks, verdict: str, run_step: RunStep) -> None:
+    """Metrics without values of their simulations are missing data."""
+    result, _ = run_step(
+        quirks=quirks,
+        test_set_id="someFail",
+        iteration_count="2",
+        max_failed_simulations="6",
+        thresholds="Latency: p(95) < 1.5\nCompliance: count(NO) == 0",
+    )
+    assert result.outputs["verdict"] == verdict, result.log
+    assert (result.outputs["completed_simulations"], result.outputs["total_simulations"]) == ("14", "20")
 
 
 FAULTS = ["404", "408", "429 retry-after=20", "500", "502", "503", "504", "reset-before", "reset-after", "cut 20",
@@ -92,20 +128,6 @@ def test_poll_is_retried_after_every_transient_fault(run_step: RunStep) -> None:
     assert sum("/v1/runs/" in request.path for request in server.requests_seen) > len(FAULTS) + 1
 
 
-def test_persistent_poll_fault_is_error_at_deadline(run_step: RunStep) -> None:
-    result, _ = run_step("GET /runs/* #2- -> 503", max_wait_time="300")
-    assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
-    assert result.outputs["duration_seconds"] == "300"
-    assert result.outputs["run_id"]
-
-
-def test_redirect_of_first_request_is_immediate_error(run_step: RunStep, clock: VirtualClock) -> None:
-    result, _ = run_step("GET /runs/* -> redirect https://elsewhere.example/", mode="wait", run_id="r1")
-    assert result.outputs["verdict"] == "error"
-    assert "redirect" in result.outputs["reason"]
-    assert clock.slept == []
-
-
 def test_run_is_polled_at_deadline_before_timeout(run_step: RunStep, clock: VirtualClock) -> None:
     """The run takes about a minute; the only poll after the first is the one at the deadline."""
     result, _ = run_step(max_wait_time="75", check_interval="1000", quirks=Quirks(null_progress=True))
@@ -116,63 +138,20 @@ def test_run_is_polled_at_deadline_before_timeout(run_step: RunStep, clock: Virt
 def test_stuck_run_times_out_at_deadline_with_a_line_per_minute_and_per_change(
     run_step: RunStep, clock: VirtualClock
 ) -> None:
-    result, server = run_step(test_set_id="stuck001", max_wait_time="1834", check_interval="7")
-    assert (result.outputs["verdict"], clock.now()) == ("timed_out", 1834)
+    result, server = run_step(test_set_id="stuck001", max_wait_time="634", check_interval="7")
+    assert (result.outputs["verdict"], clock.now()) == ("timed_out", 634)
     assert max(clock.slept) < 7.1
     group = result.log.split("::group::")[1].split("::endgroup::")[0].splitlines()[1:]
-    assert 20 <= len(group) < len(server.requests_seen)
+    assert 8 <= len(group) < len(server.requests_seen)
     for before, after in pairwise(line.split(maxsplit=1) for line in group):
         changed = before[1].split("about")[0] != after[1].split("about")[0]
         assert changed or parse_seconds(after[0]) - parse_seconds(before[0]) >= 60
-
-
-def test_run_id_is_written_before_first_poll(run_step: RunStep) -> None:
-    result, server = run_step("GET /runs/* -> 401")
-    assert result.outputs["verdict"] == "error"
-    assert result.outputs["run_id"] == server.world.runs[0].run_id
-    assert result.outputs["run_url"] == f"https://app.coval.dev/runs/{result.outputs['run_id']}"
-
-
-def test_persistent_404_means_run_was_deleted(run_step: RunStep) -> None:
-    result, _ = run_step("GET /runs/* #2- -> 404")
-    assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "DELETED")
 
 
 def test_404_that_ends_an_outage_does_not_mean_that_the_run_was_deleted(run_step: RunStep, clock: VirtualClock) -> None:
     result, _ = run_step("GET /runs/* #2-21 -> 503", "GET /runs/* #22 -> 404")
     assert clock.now() > 60
     assert result.outputs["verdict"] == "passed", result.log
-
-
-def test_step_waits_for_simulations_after_run_completed(run_step: RunStep) -> None:
-    empty = '{"simulated_conversations": [], "next_page_token": null}'
-    result, _ = run_step(f"GET /conversations/simulated #1-3 -> json {empty}")
-    assert result.outputs["verdict"] == "passed", result.log
-    assert "waiting for 10 simulations" in result.log
-    never, _ = run_step(f"GET /conversations/simulated -> json {empty}", metrics_grace_time="60")
-    assert never.outputs["verdict"] == "error"
-    assert "Coval lists 0 of 10 simulations" in never.outputs["reason"]
-
-
-@pytest.mark.parametrize(
-    ("quirks", "verdict"),
-    [
-        (Quirks(metrics_lag=100, duplicate_values=True, failed_values="null", superseded_outputs=True), "passed"),
-        (Quirks(metrics_lag=400), "error"),
-        (Quirks(missing_values=0.3), "error"),
-        (Quirks(metric_shape="summary"), "error"),
-        (Quirks(simulations_api="legacy-only", page_token_end="absent"), "passed"),
-        (Quirks(simulations_api="canonical-forbidden", page_token_end="empty"), "passed"),
-    ],
-)
-def test_verdict_with_quirks_of_metrics(quirks: Quirks, verdict: str, run_step: RunStep) -> None:
-    result, _ = run_step(quirks=quirks, thresholds=THRESHOLDS)
-    assert result.outputs["verdict"] == verdict, result.log
-
-
-def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
-    result, _ = run_step(quirks=Quirks(metrics_lag=400), thresholds=THRESHOLDS, max_wait_time="120")
-    assert (result.outputs["verdict"], result.outputs["duration_seconds"]) == ("timed_out", "120")
 
 
 def test_results_need_few_requests(run_step: RunStep) -> None:
@@ -192,21 +171,14 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
     assert others(run_step()[1]) == sorted([size, *results, agent, persona])
     named = ["/metrics", size, "/conversations/simulated", "/test-cases", persona]
     assert others(run_step(thresholds=THRESHOLDS)[1]) == sorted([agent, *named])
-    inputs = ",".join(metric.id for metric in DEFAULT_METRICS)
-    assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == sorted([*named, agent])
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
     assert len(with_targets) == 12
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 
 def test_only_failed_page_is_retried(run_step: RunStep) -> None:
-    result, server = run_step(
-        "GET /conversations/simulated #2-3 -> 500",
-        test_set_id="large001",
-        concurrency="50",
-        iteration_count="5",
-        max_wait_time="7200",
-    )
+    given = {"test_set_id": "large001", "concurrency": "50", "iteration_count": "5", "max_wait_time": "7200"}
+    result, server = run_step("GET /conversations/simulated #2-3 -> 500", check_interval="300", **given)
     pages = [request.query.get("page_token") for request in server.requests_seen if request.path.endswith("/simulated")]
     assert result.outputs["total_simulations"] == "1250"
     assert len(pages) == 4
@@ -247,20 +219,15 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
     assert re.fullmatch(r"coval-gate/line/[0-9a-f]{24}", tags[1])
 
 
-@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STATE"])
-def test_unwritable_runner_file_is_error_before_launch(variable: str, tmp_path: Path, clock: VirtualClock) -> None:
+@pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"])
+def test_unwritable_runner_file_is_error_before_launch_but_for_the_summary(
+    variable: str, tmp_path: Path, clock: VirtualClock
+) -> None:
+    is_needed = variable != "GITHUB_STEP_SUMMARY"
     with Server(World(clock.time)) as server:
         runner, log = LocalRunner(tmp_path), io.StringIO()
         environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
-        assert main(Runtime(environ=environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock)) == 1
-        assert server.requests_seen == []
+        code = main(Runtime(environ=environ | {variable: str(tmp_path / "no" / "where")}, stdout=log, clock=clock))
+        assert (code, not server.requests_seen) == ((1, True) if is_needed else (0, False))
     assert variable in log.getvalue()
-
-
-def test_unwritable_summary_is_only_warning(tmp_path: Path, clock: VirtualClock) -> None:
-    with Server(World(clock.time)) as server:
-        runner, log = LocalRunner(tmp_path), io.StringIO()
-        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url})
-        assert main(Runtime(environ=environ | {"GITHUB_STEP_SUMMARY": str(tmp_path)}, stdout=log, clock=clock)) == 0
-    assert runner.outputs["verdict"] == "passed"
-    assert "::warning" in log.getvalue()
+    assert is_needed or (runner.outputs["verdict"], "::warning" in log.getvalue()) == ("passed", True)

@@ -1,4 +1,4 @@
-"""A run that an earlier attempt is still cancelling is replaced, not judged."""
+"""Runs of earlier attempts: recognized wherever Coval shows tags or metadata, and replaced while they are cancelled."""
 
 from typing import Any
 
@@ -7,9 +7,12 @@ import pytest
 from coval_gate.step.follow import DOUBT
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
-from road.legs import RERUN
+from coval_sandbox.world import World
+from road.legs import NEWER, RERUN, run_statuses
 from road.nights import RunStep
-from support import StepResult, VirtualClock
+from support import IDS, StepResult, VirtualClock
+
+HIDDEN = Quirks(list_identity="neither", run_identity="neither")
 
 
 def cancel_first(run_step: RunStep, clock: VirtualClock, **quirks: Any) -> tuple[StepResult, Server]:
@@ -34,7 +37,8 @@ def test_run_that_is_being_cancelled_is_replaced(
     mode: str, cancel_lag: float, delete_running: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     first, server = cancel_first(run_step, clock, cancel_lag=cancel_lag, delete_running=delete_running)
-    second, _ = run_step(world=server.world, env=RERUN, test_set_id="slow0001", mode=mode, max_wait_time="9000")
+    given = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000", "check_interval": "120"}
+    second, _ = run_step(world=server.world, env=RERUN, **given)
     old, new = server.world.runs
     assert (second.outputs["verdict"], second.outputs["run_id"]) == ("passed" if mode == "run" else "", new.run_id)
     assert f"An earlier attempt had cancelled run {old.run_id}, so the step launches another." in second.log
@@ -60,11 +64,6 @@ def test_run_that_is_cancelled_later_is_not_replaced(run_step: RunStep, clock: V
     assert (second.outputs["verdict"], len(server.world.runs)) == ("cancelled", 1)
 
 
-def test_own_run_is_not_replaced(run_step: RunStep) -> None:
-    result, server = run_step(test_set_id="cancels1")
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("cancelled", 1)
-
-
 def test_run_that_is_listed_but_not_found_is_not_replaced(run_step: RunStep) -> None:
     _, server = run_step(mode="launch", test_set_id="stuck001")
     run_id = server.world.runs[0].run_id
@@ -80,3 +79,73 @@ def test_failed_replacement_is_error_without_run(run_step: RunStep, clock: Virtu
     assert "had cancelled run" in second.log
     assert (second.outputs["verdict"], second.outputs["run_id"]) == ("error", "")
     assert not second.post_step_cancels
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        Quirks(list_identity="tags", run_identity="neither"),
+        Quirks(list_identity="metadata", run_identity="neither", blind_tag_filter=True),
+        Quirks(list_identity="neither", run_identity="tags", blind_tag_filter=True),
+        Quirks(list_identity="neither", run_identity="metadata"),
+    ],
+    ids=["list-tags", "list-metadata", "run-tags", "run-metadata"],
+)
+def test_lost_launch_is_found_resumed_and_superseded(quirks: Quirks, run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=quirks)
+    inputs = {"mode": "launch", "test_set_id": "stuck001"}
+    first, _ = run_step("POST /runs #1 -> reset-after", world=world, **inputs)
+    second, _ = run_step(world=world, env=RERUN, **inputs)
+    assert [run.run_id for run in world.runs] == [first.outputs["run_id"]] == [second.outputs["run_id"]]
+    newer, _ = run_step(world=world, env=NEWER, supersede="true", **inputs)
+    assert run_statuses(world) == ["CANCELLED", "PENDING"]
+    assert f"Cancelled run {first.outputs['run_id']}: superseded by this run." in newer.log
+
+
+def test_lost_launch_is_found_although_our_clock_is_far_ahead(run_step: RunStep, clock: VirtualClock) -> None:
+    coval = World(lambda: clock.time() - 3600, quirks=Quirks(list_identity="neither", run_identity="tags"))
+    result, server = run_step("POST /runs #1 -> reset-after", world=coval)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
+
+
+def test_launch_is_not_repeated_although_only_its_time_tells_its_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """Our clock is ahead of Coval's. An older run of the same is none that the launch may have begun."""
+    coval = World(lambda: clock.time() - 3600, quirks=HIDDEN)
+    coval.launch({**IDS, "metadata": {}})
+    clock.sleep(3600)
+    result, server = run_step("POST /runs #1 -> reset-after", world=coval)
+    old, ours = server.world.runs
+    assert result.outputs["verdict"] == "error", result.log
+    assert f"The launch may have begun the run {ours.run_id}." in result.outputs["reason"]
+    assert old.run_id not in result.log
+
+
+def test_run_is_not_launched_beside_one_without_identity(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", quirks=HIDDEN)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("error", 1)
+    assert f"whether run {first.outputs['run_id']}, which is not over" in second.outputs["reason"]
+    assert "set resume to false" in second.annotations("error")[0].data
+    third, _ = run_step(world=server.world, env=RERUN, resume="false")
+    assert (third.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+
+
+def test_finished_run_without_identity_does_not_hinder(run_step: RunStep) -> None:
+    _, server = run_step(quirks=HIDDEN)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+
+
+def test_run_without_identity_beside_others_is_another_launch(run_step: RunStep) -> None:
+    """Coval shows the tags of other runs, so a run without any was launched by someone else."""
+    _, server = run_step()
+    server.world.launch(IDS)
+    second, _ = run_step(world=server.world, env=RERUN)
+    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 3)
+
+
+def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", test_set_id="stuck001", quirks=HIDDEN)
+    result, _ = run_step(mode="launch", world=server.world, env=NEWER, test_set_id="stuck001", supersede="true")
+    assert run_statuses(server.world) == ["PENDING", "PENDING"]
+    assert f"whether this run supersedes run {first.outputs['run_id']}" in result.annotations("warning")[0].data

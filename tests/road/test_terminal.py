@@ -21,10 +21,6 @@ COLOURS = re.compile(r"\x1b\[(?:\d;)?3\dm")
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
-def flags_of(ids: dict[str, str]) -> list[str]:
-    return [part for name, value in ids.items() for part in (flag_of(name), value)]
-
-
 class Terminal(io.StringIO):
     """A stream that is a terminal."""
 
@@ -42,17 +38,21 @@ def shown(
     clock: VirtualClock, *flags: str, stream: io.StringIO | None = None, test_set_id: str = "passing1", **environ: str
 ) -> tuple[int, str]:
     """Run the command, and return its exit code and all that its terminal got."""
-    ids = IDS | {"test_set_id": test_set_id}
+    ids = [part for item in (IDS | {"test_set_id": test_set_id}).items() for part in (flag_of(item[0]), item[1])]
     out, errors = stream or Terminal(), io.StringIO()
     given = {"COVAL_API_KEY": KEY, "TERM": "xterm-256color", "PATH": ""} | environ
     with Server(World(clock.time)) as server:
-        code = main(["run", *flags_of(ids), *flags], given | {"INPUT_API_BASE_URL": server.url}, out, errors, clock)
+        code = main(["run", *ids, *flags], given | {"INPUT_API_BASE_URL": server.url}, out, errors, clock)
     assert errors.getvalue() == ""
     return code, out.getvalue()
 
 
+SLOW = ("--threshold", "Latency: p(95) < 0.5")
+
+
 def test_terminal_shows_a_live_line_and_then_the_report_in_colour(clock: VirtualClock) -> None:
-    code, text = shown(clock, "--threshold", "Latency: p(95) < 0.5")
+    """The last line is the verdict, below the worst simulations."""
+    code, text = shown(clock, *SLOW)
     assert code == 1
     assert text.count(HIDE) == text.count(SHOW) == 1
     assert re.search(r"IN PROGRESS  [█░]{20}  \d+/10 done", text)
@@ -60,7 +60,11 @@ def test_terminal_shows_a_live_line_and_then_the_report_in_colour(clock: Virtual
     after = CONTROL.sub("", text.rpartition(SHOW)[2])
     assert "COMPLETED" in after
     assert "IN PROGRESS" not in after
-    assert "❌ Failed: p(95) of Latency" in after
+    *_, first, _, second, _, third, _, page, verdict = after.splitlines()
+    assert verdict.startswith("❌ Failed: p(95) of Latency")
+    assert page.startswith("Run: ")
+    assert all(line.endswith(")") for line in (first, second, third))
+    assert after.index("simulations to look at, the worst of") < after.index(first)
 
 
 def test_signal_gives_the_cursor_back(clock: VirtualClock) -> None:
@@ -71,28 +75,23 @@ def test_signal_gives_the_cursor_back(clock: VirtualClock) -> None:
     assert "🚫 Cancelled" in text.rpartition(SHOW)[2]
 
 
-def test_last_line_is_the_verdict_below_the_worst_simulations(clock: VirtualClock) -> None:
-    _, text = shown(clock, "--threshold", "Latency: p(95) < 0.5", stream=io.StringIO())
-    *_, first, _, second, _, third, _, page, verdict = text.splitlines()
-    assert verdict.startswith("❌ Failed: p(95) of Latency")
-    assert page.startswith("Run: ")
-    assert all(line.endswith(")") for line in (first, second, third))
-    assert text.index("simulations to look at, the worst of") < text.index(first)
-
-
-@pytest.mark.parametrize("environ", [{"FORCE_COLOR": "1"}, {"CIRCLECI": "true"}])
-def test_colours_show_where_they_are_wanted_or_known_to_show(clock: VirtualClock, environ: dict[str, str]) -> None:
-    for more, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
-        _, text = shown(clock, "--threshold", "Latency: p(95) < 0.5", stream=io.StringIO(), **environ, **more)
-        assert bool(COLOURS.search(text)) == wanted
-        assert ("\x1b[1;31m❌ Failed: " in text.splitlines()[-1]) == wanted
-
-
-@pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"CI": "true"}])
-def test_other_outputs_have_plain_lines(clock: VirtualClock, environ: dict[str, str]) -> None:
-    stream = Terminal() if "TERM" in environ else io.StringIO()
-    _, text = shown(clock, stream=stream, **environ)
-    assert "\x1b" not in text
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"FORCE_COLOR": "1"}, True),
+        ({"CIRCLECI": "true"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"CIRCLECI": "true", "NO_COLOR": "1"}, False),
+        ({"CI": "true"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_other_outputs_have_plain_lines_and_colours_where_they_are_wanted_or_known_to_show(
+    clock: VirtualClock, environ: dict[str, str], wanted: bool
+) -> None:
+    _, text = shown(clock, *SLOW, stream=Terminal() if "TERM" in environ else io.StringIO(), **environ)
+    assert bool(COLOURS.search(text)) == ("\x1b" in text) == wanted
+    assert ("\x1b[1;31m❌ Failed: " in text.splitlines()[-1]) == wanted
     assert "\r" not in text
     assert text.count("IN PROGRESS") > 1
 

@@ -1,4 +1,4 @@
-"""The small GitHub beside the sandbox's Coval: what it accepts, and the page that shows it."""
+"""The local runner reads files and commands as GitHub's does, and the small GitHub shows what a step sends."""
 
 import json
 import re
@@ -9,13 +9,63 @@ from typing import Any
 import pytest
 import requests
 
-from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub, Repository
+from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub
 from coval_sandbox.github_page import page
-from coval_sandbox.http import Reply
-from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.runner import PULL_REQUEST, Command, read_command, read_entries, read_log, shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import StepResult, VirtualClock, run_main_step
+from support import VirtualClock, run_main_step
+
+
+def test_read_entries_with_one_or_several_lines() -> None:
+    text = "one=1\n\nmany<<END\nfirst\n\nEN\nEND\nodd=a<<b\nempty=\n"
+    assert read_entries(text) == {"one": "1", "many": "first\n\nEN", "odd": "a<<b", "empty": ""}
+    for malformed, problem in (
+        ("neither", "Invalid format: 'neither'"),
+        ("=value", "Invalid format: '=value'"),
+        ("<<END\nvalue\nEND", "Invalid format: '<<END'"),
+        ("name<<END\nvalue\n", "Matching delimiter not found: 'END'"),
+    ):
+        with pytest.raises(ValueError, match=f"^{problem}$"):
+            read_entries(malformed)
+
+
+def test_read_commands_of_both_syntaxes() -> None:
+    modern = read_command("  ::error title=a%2Cb,file=c%3Ad::25%25 off%0Anow")
+    assert modern == Command("error", {"title": "a,b", "file": "c:d"}, "25% off\nnow")
+    assert read_command("said ##[warning file=x;line=3]careful") == Command(
+        "warning", {"file": "x", "line": "3"}, "careful"
+    )
+
+
+OUTPUT = """\
+::add-mask::secret-key
+Launched with secret-key
+::group::Waiting
+::stop-commands::0123456789abcdef
+  ::error::said the agent
+::0123456789abcdef::
+::endgroup::
+::error title=Gate failed::Too slow.%0ASee the summary.
+::set-output name=a::b
+"""
+
+
+def test_page_shows_lines_that_stop_and_resume_commands() -> None:
+    assert list(shown_lines(OUTPUT.splitlines())) == [
+        ("", "Launched with ***"),
+        ("group", "Waiting"),
+        ("", "::stop-commands::***"),
+        ("", "  ::error::said the agent"),
+        ("", "::***::"),
+        ("error", "Too slow."),
+        ("", "See the summary."),
+    ]
+    names = [command.name for command in read_log(OUTPUT)]
+    assert names == ["add-mask", "group", "stop-commands", "endgroup", "error", "set-output"]
+
+
+# The small GitHub: what it accepts, and the page that shows it
 
 SHA = PULL_REQUEST["pull_request"]["head"]["sha"]
 REPOSITORY = f"{API}/repos/acme/voice-agent"
@@ -27,33 +77,15 @@ EVERYTHING = {"comment": "always", "commit_status": "Voice", "check_run": "Voice
 def send(
     github: GitHub, method: str, path: str, body: object = None, *, token: str = TOKEN, query: str = ""
 ) -> tuple[int, Any]:
-    reply = reply_to(github, method, path, body, token=token, query=query)
-    return reply.status, json.loads(reply.body)
-
-
-def reply_to(
-    github: GitHub, method: str, path: str, body: object = None, *, token: str = TOKEN, query: str = ""
-) -> Reply:
     headers = {"host": "127.0.0.1:8765"} | ({"authorization": f"Bearer {token}"} if token else {})
-    return github.answer(method, path, query, headers, b"" if body is None else json.dumps(body).encode())
-
-
-def page_of(github: GitHub) -> str:
-    return page(github, API)
-
-
-def repository_of(github: GitHub) -> Repository:
-    return github.repositories["acme/voice-agent"]
-
-
-def run_on(server: Server, directory: Path, clock: VirtualClock, **inputs: str) -> StepResult:
-    given: dict[str, Any] = EVERYTHING | inputs
-    return run_main_step(directory, server.url, clock, env={"GITHUB_API_URL": server.github_api_url}, **given)
+    reply = github.answer(method, path, query, headers, b"" if body is None else json.dumps(body).encode())
+    return reply.status, json.loads(reply.body)
 
 
 def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
-        result = run_on(server, tmp_path, clock, test_set_id="failing1", thresholds="Latency: p(95) < 1.5")
+        given: dict[str, Any] = EVERYTHING | {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"}
+        result = run_main_step(tmp_path, server.url, clock, env={"GITHUB_API_URL": server.github_api_url}, **given)
         shown = requests.get(server.github_page, timeout=60).text
     assert result.exit_code == 1
     assert server.github_page == result.outputs["comment_url"].partition("#")[0]
@@ -106,7 +138,7 @@ def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> Non
     answered, content = send(github, "POST", f"{REPOSITORY}/check-runs", body | change)
     assert answered == 422
     assert problem in content["message"]
-    assert repository_of(github).check_runs == []
+    assert github.repositories["acme/voice-agent"].check_runs == []
 
 
 def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
@@ -165,7 +197,7 @@ def test_text_cannot_forge_the_page(text: str) -> None:
     assert send(github, "POST", f"{REPOSITORY}/check-runs", body)[0] == 201
     target = {"state": "success", "context": text, "description": text, "target_url": "javascript:alert(1)"}
     send(github, "POST", f"{REPOSITORY}/statuses/{SHA}", target)
-    elements = Elements(page_of(github)).found
+    elements = Elements(page(github, API)).found
     assert not {"script", "img", "iframe", "b"} & {tag for tag, _ in elements}
     assert [tag for tag, _ in elements].count("style") == 1
     for tag, attributes in elements:

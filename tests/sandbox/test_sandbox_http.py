@@ -1,6 +1,7 @@
-"""The HTTP server over real sockets: API keys, response bodies and injected faults."""
+"""Fault scripts, and the HTTP server over real sockets that plays them."""
 
 import json
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import requests
 
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
+from coval_sandbox.faults import Action, FaultScript, parse_fault
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
@@ -91,10 +93,12 @@ def test_cut_body_is_shorter_than_content_length(action: str, kept: int) -> None
     assert int(content_length.split(":")[1]) > len(body)
 
 
-def test_status_html_and_redirect_faults(session: requests.Session) -> None:
+def test_faults_that_answer(session: requests.Session) -> None:
     faults = (
         "POST /runs #1 -> 503 retry-after=2", "POST /runs #2 -> 500 after", "GET /runs #1 -> html",
-        "GET /runs #2 -> redirect http://elsewhere.example/v1", "GET /runs #3 -> 418",
+        "GET /runs #2 -> redirect http://elsewhere.example/v1", "GET /runs #3 -> 418", "GET /runs #4 -> body {broken",
+        'GET /runs #5 -> json {"a": 1}', "GET /runs #6 -> huge 300000", "GET /runs #8 -> slow 0.01",
+        "GET /runs #9 -> drip 4000",
     )  # fmt: skip
     with serve(*faults) as server:
         unavailable = call(session, server, "POST", "/runs", json=BODY)
@@ -104,40 +108,99 @@ def test_status_html_and_redirect_faults(session: requests.Session) -> None:
         ambiguous = call(session, server, "POST", "/runs", json=BODY)
         assert (ambiguous.status_code, "retry-after" in ambiguous.headers) == (500, False)
         assert len(server.world.runs) == 1
-        page = call(session, server, "GET", "/runs")
-        assert (page.status_code, page.headers["content-type"]) == (502, "text/html; charset=utf-8")
-        moved = call(session, server, "GET", "/runs")
-        assert (moved.status_code, moved.headers["location"]) == (302, "http://elsewhere.example/v1")
-        assert call(session, server, "GET", "/runs").status_code == 418
+        page, moved, teapot, broken, json_, huge, plain, *late = (
+            call(session, server, "GET", "/runs") for _ in range(9)
+        )
+    assert (page.status_code, page.headers["content-type"]) == (502, "text/html; charset=utf-8")
+    assert (moved.status_code, moved.headers["location"]) == (302, "http://elsewhere.example/v1")
+    assert (teapot.status_code, broken.text, json_.json()) == (418, "{broken", {"a": 1})
+    assert len(huge.content) == 300_000
+    assert json.loads(huge.content)["padding"]
+    assert [answer.content for answer in late] == [plain.content] * 2
 
 
-def test_body_json_and_huge_faults(session: requests.Session) -> None:
-    with serve(
-        "GET /runs #1 -> body {broken", 'GET /runs #2 -> json {"a": 1}', "GET /runs #3 -> huge 300000"
-    ) as server:
-        assert call(session, server, "GET", "/runs").text == "{broken"
-        assert call(session, server, "GET", "/runs").json() == {"a": 1}
-        huge = call(session, server, "GET", "/runs")
-        assert len(huge.content) == 300_000
-        assert json.loads(huge.content)["padding"]
-
-
-def test_slow_and_drip_faults_deliver_whole_body(session: requests.Session) -> None:
-    with serve("GET /runs #2 -> slow 0.01", "GET /runs #3 -> drip 4000") as server:
-        plain, *late = (call(session, server, "GET", "/runs").content for _ in range(3))
-        assert late == [plain] * 2
-
-
-def test_client_that_leaves_does_not_block_shutdown() -> None:
-    with serve("GET /runs #1 -> slow 600", "GET /runs #2 -> hang 600") as server:
+def test_shutdown_waits_for_no_client_that_left_and_ends_outstanding_requests() -> None:
+    with serve("GET /runs #1 -> slow 600", "GET /runs #2- -> hang 600") as server:
         for number in (1, 2):
             with raw(server, GET_RUNS):
                 wait_for_requests(server, number)
-
-
-def test_shutdown_ends_outstanding_requests() -> None:
-    with serve("GET /runs -> hang 600") as server:
         connection = raw(server, GET_RUNS)
-        wait_for_requests(server, 1)
+        wait_for_requests(server, 3)
     with connection, suppress(ConnectionResetError):
         assert connection.recv(100) == b""
+
+
+# Fault scripts: one fault per line
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("503", Action("status", takes_effect=False, status=503)),
+        (
+            "503 retry-after=Wed, 21 Oct 2026 07:28:00 GMT after",
+            Action("status", takes_effect=True, status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"),
+        ),
+        ("html 200 after", Action("html", takes_effect=True, status=200)),
+        ("redirect /b 307", Action("redirect", takes_effect=False, status=307, text="/b")),
+        ("reset-before", Action("reset", takes_effect=False)),
+        ("reset-after", Action("reset", takes_effect=True)),
+        ("hang 2 after", Action("hang", takes_effect=True, amount=2)),
+        ("drip 100", Action("drip", takes_effect=True, amount=100)),
+        ("404 cut 40", Action("cut", takes_effect=True, status=404, amount=40)),
+        ("huge 1e6", Action("huge", takes_effect=True, amount=1e6)),
+        ("body {broken  after", Action("body", takes_effect=True, text="{broken  after")),
+        ('json {"a": [1]}', Action("json", takes_effect=True, text='{"a": [1]}')),
+    ],
+)
+def test_parse_action(text: str, action: Action) -> None:
+    assert parse_fault(f"GET /runs -> {text}").action == action
+
+
+def test_parse_fault() -> None:
+    for text in ("cut", "200 cut"):
+        action = parse_fault(f"GET /runs -> {text}").action
+        assert (action.kind, action.status) == ("cut", 200)
+        assert math.isnan(action.amount)
+    counts = {"": (1, math.inf), "*": (1, math.inf), "#3": (3, 3), "#2-4": (2, 4), "#2-": (2, math.inf)}
+    for count, expected in counts.items():
+        fault = parse_fault(f"POST  /runs {count}  ->  503")
+        assert (fault.first, fault.last) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "503", "/runs -> 503", "GET /runs 503", "GET /runs ->", "GET runs -> 503", "get /runs -> 503",
+        "GET /runs 2 -> 503", "GET /runs #x -> 503", "GET /runs -> explode", "GET /runs -> 999", "GET /runs -> after",
+        "GET /runs -> slow", "GET /runs -> slow -1", "GET /runs -> slow inf", "OFFER * -> 503", "OFFER * -> stale 5",
+        "RELAY * -> lost", "RELAY * -> close 1006", "RELAY * -> error", "GET * -> drop", "GET /runs -> 503 delay=2",
+        "GET /runs -> reset-before now", "GET /runs -> redirect", "GET /runs -> cut 1 2",
+    ],
+)  # fmt: skip
+def test_parse_invalid_fault(line: str) -> None:
+    with pytest.raises(ValueError, match=r"^fault "):
+        parse_fault(line)
+
+
+def kinds(script: FaultScript, *requests: tuple[str, str]) -> list[str | None]:
+    actions = [script.take(method, path) for method, path in requests]
+    return [action.kind if action else None for action in actions]
+
+
+def test_each_fault_counts_its_own_requests_and_the_first_that_matches_applies() -> None:
+    script = FaultScript(["POST /runs #1 -> 503", "GET /runs/* #2-3 -> html", "* /metrics/? -> reset-after"])
+    post, get, metric = ("POST", "/runs"), ("GET", "/runs/abc"), ("PATCH", "/metrics/x")
+    assert kinds(script, post, get, post, get, get, get) == ["status", None, None, "html", "html", None]
+    assert kinds(script, metric, metric, ("GET", "/metrics/xy")) == ["reset", "reset", None]
+    script = FaultScript(["GET /runs #2 -> html", "GET /* #2-3 -> 500"])
+    assert kinds(script, *[("GET", "/runs")] * 4) == [None, "html", "status", None]
+    script = FaultScript(["* * -> 503", "OFFER * #2 -> stale"])
+    assert kinds(script, *[("OFFER", "/simulations/abc")] * 2) == [None, "stale"], "no method includes offers"
+
+
+def test_added_fault_counts_later_requests_only() -> None:
+    script = FaultScript()
+    assert kinds(script, ("GET", "/runs")) == [None]
+    script.add("GET /runs #1 -> 500")
+    assert kinds(script, ("GET", "/runs"), ("GET", "/runs")) == ["status", None]

@@ -1,18 +1,25 @@
-"""The plan of a run: its simulations, their times and values."""
+"""The plan of a run: simulations, times and values, what judges say of them, and earlier nights."""
 
 import math
+import re
 from collections import Counter
+from datetime import datetime
+from itertools import product
+from statistics import mean
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.report.document.simulations import says_more
 from coval_sandbox import catalogue
-from coval_sandbox.deterministic import rng
+from coval_sandbox.deterministic import ManualClock
+from coval_sandbox.history import DAY, NIGHTS, SINCE_SCHEDULED, TAG
+from coval_sandbox.judges import JUDGES, STORIES, answer, explanation
 from coval_sandbox.plan import Plan, make_plan
 from coval_sandbox.problems import LaunchRequest, parse_launch
-from coval_sandbox.scenarios import BAD, BY_NAME, GOOD, MIXED, Choices, Numbers, Sets
+from coval_sandbox.scenarios import BY_NAME, SCENARIOS, Value
+from coval_sandbox.world import World
 
 MUTATIONS = [mutation.id for mutation in catalogue.MUTATIONS]
 
@@ -25,12 +32,6 @@ def request(test_set_id: str = "passing1", **fields: Any) -> LaunchRequest:
 def plan(name: str = "passing", seed: object = 0, **fields: Any) -> Plan:
     scenario = BY_NAME[name]
     return make_plan(scenario, request(scenario.test_set_id, **fields), seed)
-
-
-def test_passing_run_takes_about_a_minute_with_any_seed() -> None:
-    ends = [plan(seed=seed).end for seed in range(200)]
-    assert min(ends) > 55
-    assert max(ends) < 60
 
 
 @given(
@@ -60,39 +61,30 @@ def test_number_of_simulations_and_concurrency(
     assert len({s.simulation_id for s in planned.simulations}) == len(planned.simulations)
 
 
-def test_test_case_ids_select_and_order_test_cases() -> None:
-    ids = [case.id for case in catalogue.test_cases("passing1", 10)]
-    planned = plan(options={"test_case_ids": [ids[4], ids[1], ids[4]]})
-    assert [simulation.test_case_id for simulation in planned.simulations] == [ids[4], ids[1]]
-
-
-def test_sub_sample_depends_on_sub_sample_seed() -> None:
-    def cases(seed: object, sub_sample_seed: int | None) -> list[str]:
-        options = {"sub_sample_size": 4, "sub_sample_seed": sub_sample_seed}
+def test_test_cases_are_those_asked_for_or_a_sample_of_the_seed() -> None:
+    def cases(seed: object, **options: Any) -> list[str]:
         return [simulation.test_case_id for simulation in plan(seed=seed, options=options).simulations]
 
-    assert cases(1, 5) == cases(2, 5)
-    assert len({tuple(cases(seed, None)) for seed in range(5)}) > 1
-    assert cases(1, 5) == sorted(cases(1, 5))
+    ids = [case.id for case in catalogue.test_cases("passing1", 10)]
+    assert cases(0, test_case_ids=[ids[4], ids[1], ids[4]]) == [ids[4], ids[1]]
+    seeded = {"sub_sample_size": 4, "sub_sample_seed": 5}
+    assert cases(1, **seeded) == cases(2, **seeded) == sorted(cases(1, **seeded))
+    assert len({tuple(cases(seed, sub_sample_size=4)) for seed in range(5)}) > 1
 
 
 def test_mutation_shifts_values() -> None:
-    planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20})
-
-    def mean(mutation_id: str | None) -> float:
-        values = [s.values[catalogue.LATENCY.id] for s in planned.simulations if s.mutation_id == mutation_id]
-        numbers = [value for value in values if isinstance(value, float)]
-        return sum(numbers) / len(numbers)
-
-    assert mean(MUTATIONS[0]) > mean(None) + 0.1
+    planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20}).simulations
+    own, mutated = (
+        [float(str(one.values[catalogue.LATENCY.id])) for one in planned if (one.mutation_id is None) is is_own]
+        for is_own in (True, False)
+    )
+    assert mean(mutated) > mean(own) + 0.1
 
 
-@pytest.mark.parametrize(
-    ("name", "queue", "end"), [("stuck", 8.0, math.inf), ("queued", math.inf, math.inf), ("run-failed", 8.0, 20.0)]
-)
-def test_queue_and_end_of_abnormal_runs(name: str, queue: float, end: float) -> None:
-    planned = plan(name)
-    assert (planned.queue, planned.end) == (queue, end)
+def test_queue_and_end_of_runs() -> None:
+    expected = {"stuck": (8.0, math.inf), "queued": (math.inf, math.inf), "run-failed": (8.0, 20.0)}
+    assert {name: (plan(name).queue, plan(name).end) for name in expected} == expected
+    assert all(55 < plan(seed=seed).end < 60 for seed in range(50)), "a run that passes takes about a minute"
 
 
 @given(st.integers(), st.integers(1, 3))
@@ -101,26 +93,117 @@ def test_unlucky_run_has_two_in_ten_unresolved_conversations(seed: int, iteratio
     assert [simulation.values[catalogue.RESOLVED.id] for simulation in simulations].count("NO") == 2 * iterations
 
 
-@given(luck=st.floats(-6, 6), seed=st.integers())
-def test_values_stay_within_bounds_of_distribution(luck: float, seed: int) -> None:
-    for values in (GOOD, BAD, MIXED):
-        for distribution in values.values():
-            value = distribution.at(luck, rng(seed))
-            if isinstance(distribution, Numbers):
-                assert isinstance(value, float)
-                assert distribution.low <= value <= distribution.high
-            elif isinstance(distribution, Choices):
-                assert value in {word for word, weight in distribution.weights if weight}
-            elif isinstance(distribution, Sets):
-                assert isinstance(value, tuple)
-                assert set(value) <= set(distribution.options)
-                assert len(set(value)) == len(value)
+def test_only_passing_scenario_meets_all_targets() -> None:
+    for name, passes in (("passing", True), ("failing", False)):
+        values = [simulation.values for seed in range(20) for simulation in plan(name, seed).simulations]
+        words = {str(one[metric.id]) for one in values for metric in (catalogue.RESOLVED, catalogue.COMPLIANCE)}
+        latencies = [one[catalogue.LATENCY.id] for one in values]
+        assert (words == {"YES"}) is passes
+        assert all(isinstance(latency, float) and latency <= 1.5 for latency in latencies) is passes
 
 
-@pytest.mark.parametrize(("name", "passes"), [("passing", True), ("failing", False)])
-def test_only_passing_scenario_meets_all_targets(name: str, passes: bool) -> None:
-    values = [simulation.values for seed in range(20) for simulation in plan(name, seed).simulations]
-    words = {str(one[metric.id]) for one in values for metric in (catalogue.RESOLVED, catalogue.COMPLIANCE)}
-    latencies = [one[catalogue.LATENCY.id] for one in values]
-    assert (words == {"YES"}) is passes
-    assert all(isinstance(latency, float) and latency <= 1.5 for latency in latencies) is passes
+# What judges say: two sentences that fit metric, value and test case
+
+CASES = catalogue.test_cases("passing1", 20)
+VALUES: dict[str, tuple[Value, ...]] = {
+    catalogue.RESOLVED.id: ("YES", "NO", "UNKNOWN"),
+    catalogue.COMPLIANCE.id: ("YES", "NO", "UNKNOWN"),
+    catalogue.TONE.id: (4.6, 4.0, 3.2, 1.0),
+    catalogue.TOPICS.id: (("billing", "refund"), ("booking",), ()),
+}
+SENTENCE = r"[A-Z](?:[^.]|p\.m\.)*\."
+
+
+def test_judge_says_two_sentences_about_the_conversation() -> None:
+    for metric, case in product(JUDGES, CASES):
+        for value in VALUES[metric.id]:
+            said = explanation(metric, {metric.id: value}, case) or ""
+            assert re.fullmatch(f"{SENTENCE} {SENTENCE}", said), said
+            assert says_more(said, metric.name, frozenset(value) if isinstance(value, tuple) else value)
+
+
+def test_judge_of_outcome_and_agent_tell_the_same_story() -> None:
+    for case in CASES:
+        story = STORIES[case.subject]
+        for value, event, spoken in (("YES", story.good, case.expected), ("NO", story.bad, story.refusal)):
+            values: dict[str, Value] = {catalogue.RESOLVED.id: value}
+            said = explanation(catalogue.RESOLVED, values, case) or ""
+            assert said.startswith(story.wish)
+            assert said.endswith(event)
+            assert spoken in answer(values, case)
+
+
+# Runs of the last nights, with which a sandbox may start
+
+(SCHEDULE,) = catalogue.SCHEDULES
+
+
+def world(**given: Any) -> World:
+    return World(ManualClock(1_800_000_000.0), history=True, **given)
+
+
+def listed(of: World, run_filter: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = of.list_runs({"filter": run_filter})["runs"]
+    return runs
+
+
+def launched(of: World, test_set_id: str) -> dict[str, Any]:
+    """Launch a run, wait for its end, and return it."""
+    of.launch({"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": test_set_id})
+    assert isinstance(of.clock, ManualClock)
+    of.clock.advance(3600)
+    run: dict[str, Any] = of.get_run(of.runs[-1].run_id)["run"]
+    return run
+
+
+def latency(run: dict[str, Any]) -> float:
+    return float(mean(value["value"] for value in run["results"]["metrics"][catalogue.LATENCY.id]["values"]))
+
+
+def resolved(run: dict[str, Any]) -> float:
+    values = [value["value"] for value in run["results"]["metrics"][catalogue.RESOLVED.id]["values"]]
+    return values.count("YES") / len(values)
+
+
+def test_three_nights_have_completed() -> None:
+    sandbox = world()
+    for test_set_id in (scenario.test_set_id for scenario in SCENARIOS if scenario.before):
+        runs = listed(sandbox, f'test_set_id="{test_set_id}"')
+        assert [run["status"] for run in runs] == ["COMPLETED"] * NIGHTS
+        assert [TAG in run["tags"] for run in runs] == [True, False, False], "the newest comes first"
+        assert {(run["agent_id"], run["persona_id"]) for run in runs} == {(catalogue.AGENT_ID, catalogue.PERSONA_ID)}
+        nights = [night for night in sandbox.nights if night.request.test_set_id == test_set_id]
+        assert [sandbox.clock() - night.create_time for night in nights] == [3 * DAY, 2 * DAY, DAY]
+
+
+def test_history_changes_no_later_run() -> None:
+    with_history, without = world(), World(ManualClock(1_800_000_000.0))
+    assert launched(with_history, "flaky001") == launched(without, "flaky001")
+
+
+def test_later_run_is_worse_or_as_good() -> None:
+    for test_set_id, is_worse in (("regress1", True), ("unchang1", False)):
+        sandbox = world()
+        before, now = listed(sandbox, f'test_set_id="{test_set_id}"')[0], launched(sandbox, test_set_id)
+        before = sandbox.get_run(before["run_id"])["run"]
+        assert (latency(now) > latency(before) * 1.2) is is_worse
+        assert (resolved(now) < resolved(before) - 0.2) is is_worse
+        assert (latency(now) < latency(before) * 1.1) is not is_worse
+        cases = [sorted(simulation.test_case_id for simulation in run.plan.simulations) for run in sandbox.runs
+                 if run.request.test_set_id == test_set_id]  # fmt: skip
+        assert len({tuple(case) for case in cases}) == 1
+
+
+def test_schedule_has_launched_a_run_of_each_combination_each_night() -> None:
+    sandbox = world()
+    rows = sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]
+    ages = [sandbox.clock() - datetime.fromisoformat(row["create_time"]).timestamp() for row in rows]
+    assert ages == [night * DAY + SINCE_SCHEDULED for night in range(NIGHTS) for _ in range(4)], "the newest come first"
+    assert not any("persona_id" in row for row in rows)
+    runs = [sandbox.get_run(row["id"])["run"] for row in rows[:4]]
+    personas = SCHEDULE.template["persona_ids"]
+    assert sorted((run["persona_id"], run["test_set_id"]) for run in runs) == sorted(
+        (persona, test_set) for persona in personas for test_set in ("passing1", "flaky001")
+    )
+    assert {(run["status"], *run["tags"]) for run in runs} == {("COMPLETED", "nightly", "regression")}
+    assert not {row["id"] for row in rows} & {night.run_id for night in sandbox.nights}

@@ -1,13 +1,28 @@
-"""The sandbox's world on a manual clock: statuses, results, lists and deletion of runs."""
+"""The sandbox's world on a manual clock: runs, refused launches, and calls that agents answer."""
 
+import math
+from itertools import accumulate
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
+from coval_sandbox.attachments import Session, attached_plan
 from coval_sandbox.deterministic import ManualClock
-from coval_sandbox.problems import Problem
+from coval_sandbox.judges import NO_ANSWER, judged
+from coval_sandbox.plan import Plan, make_plan
+from coval_sandbox.problems import Problem, parse_launch
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.sound import (
+    FRAME_SECONDS,
+    SILENCE,
+    Answer,
+    Listener,
+    tone,
+)
 from coval_sandbox.world import World
 
 MUTATION = catalogue.MUTATIONS[0]
@@ -42,19 +57,10 @@ def statuses(world: World, clock: ManualClock, run_id: str, seconds: int) -> lis
     return list(dict.fromkeys(seen))
 
 
-def simulations(world: World, run_id: str, **query: str) -> list[dict[str, Any]]:
-    listing = world.list_simulations({"filter": f'run_id="{run_id}"', "order_by": "create_time", **query})
-    shown = listing["simulated_conversations"]
-    assert isinstance(shown, list)
-    return shown
-
-
 @pytest.mark.parametrize(
     ("test_set_id", "expected"),
     [
         ("passing1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
-        ("anything", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
-        ("allFail1", ["PENDING", "IN QUEUE", "IN PROGRESS", "COMPLETED"]),
         ("runFails", ["PENDING", "IN QUEUE", "IN PROGRESS", "FAILED"]),
         ("cancels1", ["PENDING", "IN QUEUE", "IN PROGRESS", "CANCELLED"]),
         ("deletes1", ["PENDING", "IN QUEUE", "IN PROGRESS", "DELETED"]),
@@ -81,8 +87,7 @@ def test_state_does_not_depend_on_requests() -> None:
 
 def test_progress_increases_until_end() -> None:
     a, clock = world()
-    run_id = launch(a, "someFail")
-    seen = []
+    run_id, seen = launch(a, "someFail"), []
     for _ in range(70):
         seen.append(run(a, run_id)["progress"])
         clock.advance(1)
@@ -90,15 +95,10 @@ def test_progress_increases_until_end() -> None:
     assert {progress["in_progress_test_cases"] for progress in seen} == {0, 1}
     completed = [progress["completed_test_cases"] for progress in seen]
     assert completed == sorted(completed)
-    assert seen[-1] == {
-        "total_test_cases": 10,
-        "completed_test_cases": 7,
-        "failed_test_cases": 3,
-        "in_progress_test_cases": 0,
-    }
+    assert [seen[-1][f"{name}_test_cases"] for name in ("completed", "failed", "in_progress")] == [7, 3, 0]
 
 
-def test_delete_cancels_running_run() -> None:
+def test_delete_cancels_running_run_and_removes_finished_one() -> None:
     a, clock = world()
     run_id = launch(a)
     clock.advance(20)
@@ -110,14 +110,7 @@ def test_delete_cancels_running_run() -> None:
     clock.advance(1000)
     assert run(a, run_id) == frozen
     record = a.runs[0]
-    assert record.cancel_time == record.create_time + 20
-    assert record.delete_time is None
-
-
-def test_delete_removes_finished_run() -> None:
-    a, clock = world()
-    run_id = launch(a)
-    clock.advance(100)
+    assert (record.cancel_time, record.delete_time) == (record.create_time + 20, None)
     a.delete_run(run_id)
     for operation in (a.get_run, a.delete_run):
         with pytest.raises(Problem, match="404"):
@@ -125,16 +118,6 @@ def test_delete_removes_finished_run() -> None:
     assert a.list_runs({})["runs"] == []
     assert a.list_simulations({})["simulated_conversations"] == []
     assert a.runs[0].delete_time == clock.now
-    assert a.runs[0].cancel_time is None
-
-
-def fields_refused(**fields: Any) -> list[str]:
-    a, _ = world()
-    with pytest.raises(Problem) as caught:
-        launch(a, **fields)
-    assert caught.value.code == "INVALID_ARGUMENT"
-    assert a.runs == ()
-    return [detail["field"] for detail in caught.value.details]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +127,6 @@ def fields_refused(**fields: Any) -> list[str]:
         ({"test_set_id": "too long for it"}, ["test_set_id"]),
         ({"metric_ids": ["m" * 22, "short"]}, ["metric_ids.1"]),
         ({"options": {"iteration_count": 0, "concurrency": 101}}, ["options.iteration_count", "options.concurrency"]),
-        ({"options": {"iteration_count": "3"}}, ["options.iteration_count"]),
         ({"options": {"iteration_count": True}}, ["options.iteration_count"]),
         ({"options": {"sub_sample_seed": 2**31}}, ["options.sub_sample_seed"]),
         ({"options": {"test_case_ids": []}}, ["options.test_case_ids"]),
@@ -156,26 +138,97 @@ def fields_refused(**fields: Any) -> list[str]:
     ],
 )
 def test_invalid_launch_is_refused(fields: dict[str, Any], wrong: list[str]) -> None:
-    assert fields_refused(**fields) == wrong
+    a, _ = world()
+    with pytest.raises(Problem) as caught:
+        launch(a, **fields)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert a.runs == ()
+    assert [detail["field"] for detail in caught.value.details] == wrong
 
 
 def test_only_strict_world_refuses_unknown_ids() -> None:
     unknown: dict[str, Any] = {"agent_id": "a" * 22, "test_set_id": "anything", "mutation_ids": [MUTATION.id, "u" * 26]}
     assert launch(world()[0], **unknown)
     strict, _ = world(strict=True)
-    for name, given in unknown.items():
+    for name, entry in unknown.items():
         with pytest.raises(Problem, match="404") as caught:
-            launch(strict, **{name: given})
-        assert (given[-1] if isinstance(given, list) else given) in caught.value.details[0]["description"]
+            launch(strict, **{name: entry})
+        assert (entry[-1] if isinstance(entry, list) else entry) in caught.value.details[0]["description"]
     assert strict.runs == ()
 
 
 def test_only_first_run_on_test_set_is_unlucky() -> None:
     a, _ = world()
-    runs = [launch(a, test_set) for test_set in ("flaky002", "passing1", "flaky002")]
-    records = {record.run_id: record for record in a.runs}
-    unresolved = [
-        [simulation.values[catalogue.RESOLVED.id] for simulation in records[run_id].plan.simulations].count("NO")
-        for run_id in runs
-    ]
-    assert unresolved == [2, 0, 0]
+    for test_set in ("flaky002", "passing1", "flaky002"):
+        launch(a, test_set)
+    resolved = [[one.values[catalogue.RESOLVED.id] for one in record.plan.simulations] for record in a.runs]
+    assert [values.count("NO") for values in resolved] == [2, 0, 0]
+
+
+# Agents whose process connects: plans of their runs, sound and judges
+
+BODY = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
+LIMIT = 300.0
+
+
+def first_plan(scenario: str = "passing", **options: int) -> Plan:
+    return make_plan(BY_NAME[scenario], parse_launch(BODY | {"options": options}), seed=0)
+
+
+def test_session_delays_later_simulations_until_it_ends() -> None:
+    first = first_plan(sub_sample_size=2)
+    ids = [planned.simulation_id for planned in first.simulations]
+    open_ = attached_plan(first, 1, {ids[0]: Session(10.0)}, LIMIT)
+    assert [(planned.start, planned.end) for planned in open_.simulations] == [(8, math.inf), (math.inf, math.inf)]
+    ended = attached_plan(first, 1, {ids[0]: Session(10.0, 15.0)}, LIMIT)
+    assert [(planned.start, planned.end) for planned in ended.simulations] == [(8, 15), (15, 15 + LIMIT)]
+    assert [planned.failed for planned in ended.simulations] == [False, True]
+    lost = attached_plan(first, 1, {ids[0]: Session(10.0, 15.0, "Lost")}, LIMIT)
+    assert (lost.simulations[0].error_message, lost.simulations[0].values) == ("Lost", {})
+
+
+@given(
+    concurrency=st.integers(1, 4),
+    calls=st.lists(st.tuples(st.floats(0, LIMIT - 1), st.floats(0, 500)), min_size=10, max_size=10),
+)
+def test_session_changes_nothing_before_it_begins(concurrency: int, calls: list[tuple[float, float]]) -> None:
+    """Nothing that a client saw may change: only the future depends on a new session."""
+    first = first_plan()
+    sessions: dict[str, Session] = {}
+    plan = attached_plan(first, concurrency, sessions, LIMIT)
+    for _ in calls:  # in the order in which the processes connect
+        waiting = [planned for planned in plan.simulations if planned.simulation_id not in sessions]
+        planned = min(waiting, key=lambda planned: planned.start + calls[planned.number][0])
+        wait, length = calls[planned.number]
+        began = planned.start + wait
+        sessions[planned.simulation_id] = Session(began, began + length)
+        before, plan = plan, attached_plan(first, concurrency, sessions, LIMIT)
+        for old, new in zip(before.simulations, plan.simulations, strict=True):
+            for was, becomes in ((old.start, new.start), (old.end, new.end)):
+                assert was == becomes or min(was, becomes) >= began
+    changes = sorted(change for planned in plan.simulations for change in ((planned.start, 1), (planned.end, -1)))
+    assert max(accumulate(change for _, change in changes)) <= concurrency
+
+
+def test_listener_counts_sound_in_any_chunks() -> None:
+    audio = SILENCE * 5 + tone(440.0) * 10 + tone(250) * 10
+    listener = Listener(turn_end=0.05)
+    for start in range(0, len(audio), 1234):
+        listener.hear(audio[start : start + 1234], start / 32_000)
+    answer = listener.answer(1.0)
+    assert (answer.sent, answer.sounding, answer.toned) == pytest.approx((0.5, 0.4, 0.2))
+    assert answer.delay == pytest.approx(0.05, abs=FRAME_SECONDS)
+    assert answer.is_good
+
+
+def test_judged_values() -> None:
+    planned = first_plan().simulations[0].values
+    latency = planned[catalogue.LATENCY.id]
+    assert isinstance(latency, float)
+    good = Answer(call=1.0, sent=0.5, sounding=0.4, toned=0.4, delay=0.2)
+    assert judged(planned, good) == {**planned, catalogue.SPEAKING_TIME.id: 40.0}
+    assert judged(planned, good._replace(delay=0.6))[catalogue.LATENCY.id] == pytest.approx(latency + 0.5)
+    assert judged(planned, good._replace(toned=0.0))[catalogue.RESOLVED.id] == "NO"
+    silent = Answer(call=1.0, sent=0.5)
+    assert judged(planned, silent) == {**planned, **NO_ANSWER}
+    assert judged({catalogue.TONE.id: 4.0}, silent) == {catalogue.TONE.id: 1.0}  # no other metric was asked for

@@ -1,23 +1,31 @@
-"""Each aggregate is one class, with its value for a run and the simulations to blame."""
+"""Each aggregate is one class, with its value for a run, its distance from the bound, and the simulations to blame."""
 
-import statistics
+import math
 from typing import Final
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from baselines import Cases, baseline_of, comparison, judged, only, run_of
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from baselines import only
+from coval_gate.coval.model import LARGEST, Metric, RunResult, Simulation, Target, Value
+from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.aggregates import CLASSES
-from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.checks import Check, Criterion, misses
+from coval_gate.gate.criteria import Criteria, TargetMet, ThresholdHolds
 from coval_gate.gate.judge import judge
-from coval_gate.gate.measure import Comparison, Measure
-from coval_gate.gate.problems import ONE_VALUE, UNUSABLE_BASELINE
+from coval_gate.gate.measure import Measure, Requirement, Scale, margin, measured_text
+from coval_gate.gate.population import FewFailed
+from coval_gate.gate.problems import ONE_VALUE, UNIDENTIFIED
+from coval_gate.gate.values import meets
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import KINDS
 from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording.checks import check_reason
-from valued import judge_values
+from coval_gate.inputs.thresholds import OPERATORS, Operator, parse_thresholds
+from coval_gate.report.wording.checks import actual_text, check_reason, margin_text
+
+NUMBERS = st.floats(-LARGEST, LARGEST)
 
 # s0 did not complete, s1 misses the target, s2 has no value, s3 and s4 pass.
 SIMULATIONS: Final = tuple(
@@ -29,12 +37,29 @@ LATENCY: Final = Metric(
 RESULT: Final = RunResult(run_id="r", expected=5, simulations=SIMULATIONS, metrics=(LATENCY,))
 
 
+def threshold(line: str) -> ThresholdHolds:
+    (found,) = parse_thresholds(line)
+    return ThresholdHolds(threshold=found)
+
+
+def target(operator: str, upper: float | None = None, lower: float | None = None, *values: str) -> TargetMet:
+    return TargetMet(metric="M", target=Target(operator=operator, upper=upper, lower=lower, values=values))
+
+
 def test_every_aggregate_of_the_grammar_is_a_figure_or_has_a_class_and_no_class_is_left_over() -> None:
     assert [*CLASSES] == [kind.name for kind in KINDS if not kind.figure]
 
 
+@pytest.mark.parametrize("modules", [(criteria, population), (problems,)], ids=["criteria", "problems"])
+def test_every_kind_has_a_name_of_its_own(modules: tuple[object, ...]) -> None:
+    members = [member for module in modules for member in vars(module).values() if member is not UNIDENTIFIED]
+    unique = {id(member): member for member in members}
+    names = [name for member in unique.values() if isinstance(name := getattr(member, "kind", None), str)]
+    assert len({*names}) == len(names) > 10
+
+
 @pytest.mark.parametrize(
-    ("threshold", "value", "to_blame"),
+    ("line", "value", "to_blame"),
     [
         ("Latency: avg < 1.5", 2.0, ""),
         ("Latency: med < 1.5", 2.0, "s1 s4"),
@@ -54,55 +79,154 @@ def test_every_aggregate_of_the_grammar_is_a_figure_or_has_a_class_and_no_class_
         ("total >= 6", 5.0, ""),
     ],
 )
-def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(threshold: str, value: float, to_blame: str) -> None:
-    judgement = judge(RESULT, Criteria(max_failed=Allowance(5), thresholds=parse_thresholds(threshold)))
-    check = only(judgement)
+def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(line: str, value: float, to_blame: str) -> None:
+    check = only(judge(RESULT, Criteria(max_failed=Allowance(5), thresholds=parse_thresholds(line))))
     assert check.measure is not None
     assert check.measure.value == pytest.approx(value)
     assert check.simulations == tuple(to_blame.split())
 
 
 def test_one_value_has_no_spread_and_never_passes() -> None:
-    judgement = judge_values([3.0], "M: stdev < 1")
-    check = only(judgement)
-    assert (judgement.verdict, check.problem) == (Verdict.ERROR, ONE_VALUE.of(metric="M"))
-    assert check_reason(check) == "M has only one value, so stdev is unknown."
-    assert judge_values([3.0, 3.0], "M: stdev < 1").verdict is Verdict.PASSED
-
-
-def test_one_value_of_a_baseline_has_no_spread() -> None:
-    cases: Cases = {"a": [1.0], "b": [2.0]}
-    baseline = baseline_of(run_of("then", {"a": [1.0], "b": [None]}))
-    check = only(judged(run_of("now", cases), baseline, "Resolved: stdev <= baseline", confidence=None))
-    assert (check.verdict, check.problem) == (
-        Verdict.INCONCLUSIVE,
-        UNUSABLE_BASELINE.of(why="the baseline has only one value of Resolved"),
+    two, one = (
+        RESULT._replace(metrics=(LATENCY._replace(values=values),)) for values in ({"s3": 3.0, "s4": 3.0}, {"s3": 3.0})
     )
-    assert "the baseline has only one value of Resolved" in check_reason(check)
+    asked = Criteria(max_failed=Allowance(5), thresholds=parse_thresholds("Latency: stdev < 1"))
+    check = only(judge(one, asked))
+    assert (check.verdict, check.problem) == (Verdict.ERROR, ONE_VALUE.of(metric="Latency"))
+    assert check_reason(check) == "Latency has only one value, so stdev is unknown."
+    assert only(judge(two, asked)).verdict is Verdict.PASSED
 
 
-def test_test_cases_weigh_the_same_in_a_spread_that_is_compared() -> None:
-    once: Cases = {"a": [1.0], "b": [2.0], "c": [6.0]}
-    often: Cases = {"a": [1.0], "b": [2.0, 2.0], "c": [6.0] * 5}
-    now, then = spreads(often, once)
-    assert then.value == pytest.approx(statistics.stdev([1, 2, 6]))
-    # With weights w, the unbiased variance divides by V1 - V2 / V1, the sums of w and of w squared.
-    squares = sum((value - 3) ** 2 for value in (1, 2, 6))
-    assert now.value == pytest.approx((squares / (3 - (1 + 1 / 2 + 1 / 5) / 3)) ** 0.5)
-    assert now.pooled == pytest.approx(statistics.stdev([1, 2, 2, 6, 6, 6, 6, 6]))
+@pytest.mark.parametrize(
+    ("value", "operator", "bound", "expected"),
+    [
+        (1.0, "<=", 1.5, 0.5),
+        (5.0, ">", 3.0, 2.0),
+        (3.0, "==", 0.0, -3.0),
+        (0.0, "==", 0.0, 0.0),
+        (3.0, "!=", 0.0, 3.0),
+        (1.5, "<", 1.5, 0.0),
+    ],
+)
+def test_margin_is_distance_from_bound(value: float, operator: Operator, bound: float, expected: float) -> None:
+    assert margin(value, Requirement(operator, bound)) == pytest.approx(expected)
 
 
-def test_test_cases_of_one_size_have_the_usual_spread() -> None:
-    cases: Cases = {"a": [1.0, 2.0], "b": [4.0, 8.0]}
-    now, then = spreads(cases, cases)
-    assert now.pooled is None
-    assert now.value == then.value == pytest.approx(statistics.stdev([1, 2, 4, 8]))
+def check_of(line: str, measure: Measure) -> Check:
+    criterion = threshold(line)
+    verdict = Verdict.PASSED if criterion.threshold.holds(measure.value) else Verdict.FAILED
+    return Check(criterion=criterion, verdict=verdict, measure=measure)
 
 
-def spreads(now: Cases, then: Cases) -> tuple[Measure, Comparison]:
-    """Return the standard deviations of a run and its baseline."""
-    baseline = baseline_of(run_of("then", then))
-    judgement = judged(run_of("now", now), baseline, "Resolved: stdev <= baseline", confidence=None)
-    measure = only(judgement).measure
-    assert measure is not None
-    return measure, comparison(judgement)
+@given(st.sampled_from(OPERATORS), NUMBERS, NUMBERS)
+@example("<", 0.1 + 0.2, 0.3)
+@example("!=", 0.1 + 0.2, 0.3)
+def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound: float) -> None:
+    check = check_of(f"M: avg {operator} {bound!r}", Measure(value=value, unit="metric", count=1))
+    assert check.margin is not None
+    assert math.isfinite(check.margin)
+    assert check.margin >= 0 if check.passed else check.margin <= 0
+    assert actual_text(check)
+    assert check.passed or check_reason(check).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "measure", "reason", "margin"),
+    [
+        ("Latency: p(95) < 1.5", Measure(value=2.7, unit="metric", count=10),
+         "p(95) of Latency is 2.7, must be < 1.5.", "1.2 too high"),
+        ("Resolved: rate(YES) >= 90%", Measure(value=0.4, unit="share", count=8, missing=2),
+         "rate(YES) of Resolved is 40% (4 of 10), must be >= 90%.", "50pp too low"),
+        ("Resolved: rate(NO) < 7%", Measure(value=0.3, unit="share", count=8, missing=2, assumed=2),
+         "rate(NO) of Resolved is 30% (3 of 10), 2 of them without a value, must be < 7%.", "23pp too high"),
+        ("Compliance: count(NO) == 0", Measure(value=1, unit="simulations", count=1),
+         "count(NO) of Compliance is 1 of 1, must be == 0.", "1 too many"),
+        ("Latency: missing <= 1", Measure(value=2, unit="simulations", count=8, missing=2),
+         "The number of missing values of Latency is 2 of 10, must be <= 1.", "1 too many"),
+        ("Latency: avg <= 1.5", Measure(value=1.50001, unit="metric", count=3),
+         "avg of Latency is 1.50001, must be <= 1.5.", "1e-05 too high"),
+        ("Latency: avg < 1500", Measure(value=1500, unit="metric", count=3),
+         "avg of Latency is 1,500, must be < 1,500.", ""),
+        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999pp too low"),
+    ],
+)  # fmt: skip
+def test_reason_and_margin_of_missed_threshold(line: str, measure: Measure, reason: str | None, margin: str) -> None:
+    check = check_of(line, measure)
+    assert margin_text(check) == margin
+    assert reason in (None, check_reason(check))
+
+
+def test_bound_of_percentage_allowance_depends_on_total() -> None:
+    measure = Measure(value=3, unit="simulations", count=40)
+    check = Check(criterion=FewFailed(allowance=Allowance(5, percent=True)), verdict=Verdict.FAILED, measure=measure)
+    assert (check.requirement, check.margin) == (("<=", 2), -1)
+
+
+def test_target_has_no_bound_when_pass_rate_decides() -> None:
+    tolerated = TargetMet(metric="M", target=Target(operator="lt", upper=2.0), decides=False)
+    check = Check(criterion=tolerated, verdict=Verdict.PASSED, measure=Measure(value=3, unit="simulations", count=4))
+    assert (check.requirement, check.margin, margin_text(check)) == (None, None, "")
+    assert not check.criterion.user_defined
+
+
+@given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(0, 50))
+def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -> None:
+    total = count + missing
+    hits = min(hits, total)
+    measure = Measure(value=hits / total, unit="share", count=count, missing=missing)
+    assert (measure.hits, measure.total) == (hits, total)
+    assert measured_text(measure, Scale(measure.unit)).endswith(f"({hits:,} of {total:,})")
+
+
+def distance(criterion: Criterion, value: Value | None, *others: Value) -> float:
+    """Return how far a simulation with this value misses a criterion; `others` are the values of other simulations."""
+    check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))
+    values = {f"other {place}": other for place, other in enumerate(others)}
+    values = values if value is None else values | {"s": value}
+    ((simulation, found),) = misses(check, Sample(metric=Metric(id="m", name="M"), values=values, total=len(values)))
+    assert simulation == "s"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value", "expected"),
+    [
+        (threshold("M: max < 2"), 3.0, 0.5),
+        (threshold("M: max < 2"), 2.0, 0.0),
+        (threshold("M: avg >= 4"), 3.0, 0.25),
+        (threshold("M: p(95) <= -2"), -1.0, 0.5),
+        (threshold("M: med == 2"), 1.0, 0.5),
+        (threshold("M: min != 2"), 2.0, 1.0),
+        (threshold("M: rate(YES) >= 90%"), "NO", 1.0),
+        (threshold("M: count(NO) == 0"), None, 1.0),
+        (threshold("M: missing == 0"), None, 1.0),
+        (target("lte", 2.0), 3.0, 0.5),
+        (target("gt", 4.0), "3", 0.25),
+        (target("gt", 4.0), "low", 1.0),
+        (target("bt", 4.0, 2.0), 1.0, 0.5),
+        (target("bt", 4.0, 2.0), 5.0, 0.25),
+        (target("nbt", 4.0, 2.0), 2.5, 0.25),
+        (target("eq", 4.0), 3.0, 0.25),
+        (target("neq", 4.0), 4.0, 1.0),
+        (target("in", None, None, "1"), 0.0, 1.0),
+        (target("nin", None, None, "x"), frozenset("x"), 1.0),
+    ],
+)
+def test_distance_is_relative_to_bound(criterion: Criterion, value: Value | None, expected: float) -> None:
+    assert distance(criterion, value) == pytest.approx(expected)
+
+
+def test_distance_from_zero_is_relative_to_largest_value() -> None:
+    assert distance(threshold("M: max <= 0"), 2.0, -8.0, 4.0) == 0.25
+    assert distance(threshold("M: max < 0"), 0.0) == 0.0
+
+
+@given(st.sampled_from(["lt", "lte", "gt", "gte", "eq", "neq", "bt", "nbt"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+def test_number_further_from_bound_is_never_nearer(
+    operator: str, upper: float, lower: float, one: float, other: float
+) -> None:
+    criterion = target(operator, upper, lower)
+    if not meets(criterion.target, one):
+        assert distance(criterion, one) >= 0
+    near, far = sorted((one, other), key=lambda value: abs(value - upper))
+    assert distance(target("lte", upper), near, far) <= distance(target("lte", upper), far, near)

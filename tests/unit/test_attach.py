@@ -12,7 +12,6 @@ from coval_gate.attach.handler import Unusable, causes_of, error_line, form_prob
 from coval_gate.attach.process import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.fields import IDENTIFIER
 from support import KEY
 
 
@@ -48,26 +47,29 @@ def test_async_callables_are_handlers(module: Callable[[str], str], tmp_path: Pa
     assert callable(load(f"{module(text)}:{path}", str(tmp_path)))
 
 
-@pytest.mark.parametrize(
-    ("text", "path", "problem"),
-    [
-        ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
-        ("async def answer(): ...", "answer", "must take one argument, the connection."),
-        ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
-        ("answer = 1", "answer", "is no function."),
-        ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
-        ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
-        ("def (", "answer", "cannot be imported: SyntaxError: invalid syntax"),
-        ("import no_such_package", "answer", "Install it in the environment that coval-gate runs in."),
-    ],
-)
+UNUSABLE: list[tuple[str, str, str]] = [
+    ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
+    ("async def answer(): ...", "answer", "must take one argument, the connection."),
+    ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
+    ("answer = 1", "answer", "is no function."),
+    ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
+    ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
+    ("raise ValueError(chr(120) * 1_000_000)", "answer", "cannot be imported: ValueError: xxx"),
+    ("def (", "answer", "cannot be imported: SyntaxError: invalid syntax"),
+    ("import no_such_package", "answer", "Install it in the environment that coval-gate runs in."),
+]
+
+
 def test_what_is_no_handler_is_explained(
-    module: Callable[[str], str], tmp_path: Path, text: str, path: str, problem: str
+    module: Callable[[str], str], tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    with pytest.raises(Unusable) as caught:
-        load(f"{module(text)}:{path}", str(tmp_path))
-    assert problem in str(caught.value)
-    assert bool(caught.value.lines) == ("cannot be imported" in str(caught.value))
+    for text, path, problem in UNUSABLE:
+        with subtests.test(problem):
+            with pytest.raises(Unusable) as caught:
+                load(f"{module(text)}:{path}", str(tmp_path))
+            assert problem in str(caught.value)
+            assert bool(caught.value.lines) == ("cannot be imported" in str(caught.value))
+            assert all(len(line) <= 300 for line in caught.value.lines)
 
 
 def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,20 +79,11 @@ def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypa
             load(name, str(tmp_path))
 
 
-def test_lines_of_a_traceback_are_short(module: Callable[[str], str], tmp_path: Path) -> None:
-    with pytest.raises(Unusable) as caught:
-        load(f"{module('raise ValueError(chr(120) * 1_000_000)')}:answer", str(tmp_path))
-    assert max(map(len, caught.value.lines)) <= 300
-
-
 @pytest.mark.parametrize(
     "name", ["agent", "agent:", ":answer", "agent.py:answer:x", "a b:c", "-m:x", "agent/x:answer", ""]
 )
 def test_name_of_a_handler_has_a_form(name: str) -> None:
     assert "MODULE:HANDLER" in form_problem(name)
-
-
-def test_file_is_no_module() -> None:
     assert form_problem("voice.agent.py:answer").endswith('without .py; got "voice.agent.py:answer".')
 
 
@@ -104,16 +97,13 @@ def test_cause_is_one_line_of_the_innermost_exception() -> None:
     assert error_line(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1), OSError()])])) == "KeyError: 1"
     assert error_line(Odd()) == "Odd"
     assert len(error_line(ValueError("x" * 9999))) == 300
-
-
-def test_cause_of_an_error_is_shown_beside_it() -> None:
     error = RuntimeError("could not connect")
     assert causes_of(error) == "RuntimeError: could not connect"
     error.__cause__ = OSError("certificate verify failed")
     assert causes_of(error) == "RuntimeError: could not connect (OSError: certificate verify failed)"
 
 
-def test_messages_survive_their_lines() -> None:
+def test_messages_survive_their_lines_and_no_other_line_is_one() -> None:
     setup = Setup(KEY, "http://x/v1", "w", "/d", command=("sh", "-c", "a\nb"), limits=Limits(quiet=1.0))
     assert setup_in(line_of(setup)) == setup
     order = Order("attach", "sim\n1", "log")
@@ -121,11 +111,8 @@ def test_messages_survive_their_lines() -> None:
     event = Event("ended", "s", "crashed", "ä\u2028", ("one", "two"), 7)
     assert line_of(event).count(b"\n") == 1
     assert event_in(line_of(event)) == event
-
-
-@pytest.mark.parametrize("line", [b"", b"Hello\n", b"[]\n", b"{}\n", b'{"what": 1}\n', b"\xff\n", b'{"lines": []}\n'])
-def test_other_lines_are_no_events(line: bytes) -> None:
-    assert event_in(line) is None
+    for line in (b"", b"Hello\n", b"[]\n", b"{}\n", b'{"what": 1}\n', b"\xff\n", b'{"lines": []}\n'):
+        assert event_in(line) is None
 
 
 def test_logs_stay_in_the_workspace(tmp_path: Path) -> None:
@@ -136,8 +123,6 @@ def test_logs_stay_in_the_workspace(tmp_path: Path) -> None:
     with pytest.raises(RunnerError, match="symbolic link"):
         open_log(Workspace(str(root)), log_of("s1"))
     assert list(outside.iterdir()) == []
-    for hostile in ("../../x", "/etc/x", "a/b", ".", "", "attach.worker"):
-        assert not IDENTIFIER.fullmatch(hostile), "such an id is never read, and names no file"
 
 
 WITHHELD = """

@@ -1,4 +1,4 @@
-"""The client makes real requests over a socket, and meets real faults.
+"""The client makes real requests over a socket, and meets real faults; a run is cancelled once, and never deleted.
 
 An invalid or unreadable response counts as lost: the client retries a read, and looks for a launch.
 """
@@ -7,24 +7,31 @@ import contextlib
 import gzip
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coval_gate.base.clock import Clock, SystemClock
-from coval_gate.base.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, TooLarge, Unavailable
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
-from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT, Client
+from coval_gate.coval.client import MOST_RUNS, Client
+from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import Run, RunFilter
-from coval_gate.coval.resources import METRIC
+from coval_gate.gate.verdict import Cancellation
+from coval_gate.history.tags import Tags
+from coval_gate.step.cancel import MAX_POLL_AGE, cancel_run, find_launched
+from coval_gate.step.leg import Trial
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS, KEY, REQUEST, VirtualClock, new_client
+from support import IDS, KEY, REQUEST, VirtualClock, new_client, new_session
 
+MIB = 1024 * 1024
 RUN = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
 OK = b"HTTP/1.1 200 OK\r\n"
 GOOD = OK + b"content-length: %d\r\n\r\n%b" % (len(RUN), RUN)
@@ -51,8 +58,17 @@ INVALID = {
 
 
 @contextlib.contextmanager
-def server(responses: Sequence[bytes], received: list[bytes]) -> Iterator[str]:
-    """Answer one connection after another, each with the next of the responses; yield the address."""
+def listening(respond: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Let a function accept connections at the address that this yields."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=respond, args=[listener], daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        thread.join(10)
+
+
+def server(responses: Sequence[bytes], received: list[bytes]) -> contextlib.AbstractContextManager[str]:
+    """Answer one connection after another, each with the next of the responses."""
 
     def respond(listener: socket.socket) -> None:
         for response in responses:
@@ -64,11 +80,7 @@ def server(responses: Sequence[bytes], received: list[bytes]) -> Iterator[str]:
                 while connection.recv(65536):
                     pass
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond, args=[listener], daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        thread.join(10)
+    return listening(respond)
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:
@@ -78,14 +90,17 @@ def launch(client: Client, clock: Clock, until: float) -> Run:
 class Session:
     """A client and its sandbox; `log_lines` holds the lines that the client logged."""
 
-    def __init__(self, clock: VirtualClock, *faults: str) -> None:
+    def __init__(self, clock: VirtualClock, *faults: str, **quirks: Any) -> None:
         self.clock = clock
         self.log_lines: list[str] = []
-        self.server = Server(World(clock.time), faults=faults)
+        self.world = World(clock.time, quirks=Quirks(**quirks))
+        self.server = Server(self.world, faults=faults)
 
     def __enter__(self) -> "Session":
         self.server.__enter__()
-        self.client = new_client(self.server.url, self.clock, log=self.log_lines.append)
+        self.client = new_client(
+            self.server.url, self.clock, log=self.log_lines.append, workspace_id="w1", body_limit=MIB
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,24 +110,46 @@ class Session:
     def launch(self, patience: float = 3600) -> Run:
         return launch(self.client, self.clock, self.clock.now() + patience)
 
+    def launched(self, **ids: str) -> str:
+        """Return the id of a run that the sandbox has already."""
+        self.world.launch(IDS | ids)
+        return self.world.runs[-1].run_id
+
     def get_run(self, run_id: str, patience: float = 60) -> Run:
         return run_through(self.client.get_run(run_id, until=self.clock.now() + patience), self.clock)
+
+    def cancel(self, run_id: str, *, fresh_for: float = 0.0) -> Cancellation:
+        """Cancel a run within 30 s."""
+        now = self.clock.now()
+        session = new_session(self.client, self.clock, deadline=now + 30)
+        return run_through(cancel_run(session, run_id, fresh_until=now + fresh_for), self.clock)
 
     @property
     def launches(self) -> int:
         """The number of runs in the sandbox."""
-        return len(self.server.world.runs)
+        return len(self.world.runs)
+
+    @property
+    def calls(self) -> list[str]:
+        return [request.method for request in self.server.requests_seen]
 
 
-def test_launch_sends_key_and_body_only(clock: VirtualClock) -> None:
+def test_launch_sends_key_workspace_and_body_only(
+    clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a proxy nor a password of the environment has a part in it."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login mona password secret\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with Session(clock) as session:
         run = session.launch()
         (request,) = session.server.requests_seen
     assert (request.method, request.path, request.json) == ("POST", "/v1/runs", IDS)
-    assert request.headers["x-api-key"] == KEY
-    assert request.headers["content-type"] == "application/json"
-    assert "authorization" not in request.headers
-    assert run.run_id == session.server.world.runs[0].run_id
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    sent = ("x-api-key", "x-coval-workspace-id", "content-type", "authorization")
+    assert [headers.get(name) for name in sent] == [KEY, "w1", "application/json", None]
+    assert run.run_id == session.world.runs[0].run_id
 
 
 @pytest.mark.parametrize("fault", ["503", "429", "503 retry-after=7", "429 retry-after=7"])
@@ -124,65 +161,41 @@ def test_launch_is_retried_after_503_or_429(fault: str, clock: VirtualClock) -> 
     assert clock.slept == [7, 7] if "7" in fault else all(0.5 <= pause <= 2 for pause in clock.slept)
 
 
-@pytest.mark.parametrize("fault", ["html 503 after", 'body {"message": "Service Unavailable"}'])
-def test_launch_is_not_retried_after_503_from_proxy(fault: str, clock: VirtualClock) -> None:
-    with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain):
-        session.launch()
-    assert session.launches == 1
+LOSES = ["reset-after", "500", "502", "hang 0.01", "cut 10", "html 500", "html 503 after", "body {}", "json []",
+         'body {"message": "Service Unavailable"}', f"huge {MIB + 1}"]  # fmt: skip
+REFUSES = ["html 400 after", "html 403 after", "html 404 after", "redirect /v2/runs after"]  # not in Coval's form
 
 
-@pytest.mark.parametrize("fault", ["html 400 after", "html 403 after", "html 404 after", "redirect /v2/runs after"])
-def test_launch_is_uncertain_after_rejection_without_form_of_coval(fault: str, clock: VirtualClock) -> None:
+@pytest.mark.parametrize("fault", [*LOSES, *REFUSES])
+def test_launch_is_uncertain_and_not_retried_without_a_response_of_coval(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain) as caught:
         session.launch()
-    assert caught.value.rejection is not None
-    assert session.launches == 1
+    assert (caught.value.rejection is not None) is (fault in REFUSES) is ("was lost" not in str(caught.value))
+    assert (session.calls, clock.slept) == (["POST"], [])
 
 
 @pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
 def test_interim_response_is_no_response_and_its_connection_is_closed(status: bytes, clock: VirtualClock) -> None:
     """The final response follows on the same connection; the next request must not read it as its own."""
     interim = b"HTTP/1.1 %b\r\nlink: </a>; rel=preload\r\n\r\n" % status
-    bodies = [b'{"run": {"run_id": "%b", "status": "PENDING"}}' % run_id for run_id in (b"r1", b"r2")]
-    finals = [b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     answered = threading.Event()
 
     def respond(listener: socket.socket) -> None:
         with contextlib.ExitStack() as connections:
-            for response in (interim, interim, finals[1]):
+            for response in (interim, interim, GOOD):
                 connection = connections.enter_context(listener.accept()[0])
                 connection.recv(65536)
                 connection.sendall(response)
             answered.wait(60)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond, args=[listener])
-        thread.start()
-        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock)
+    with listening(respond) as url:
+        client = new_client(url, clock)
         with pytest.raises(LaunchUncertain, match=status.decode()[:3]):
             launch(client, clock, 60)
-        assert run_through(client.get_run("r2", until=clock.now() + 60), clock).run_id == "r2"
+        assert run_through(client.get_run("r1", until=clock.now() + 60), clock).run_id == "r1"
         assert len(clock.slept) == 1, "the GET is retried after its interim response"
         answered.set()
-        thread.join()
         client.close()
-
-
-def test_launch_is_not_retried_after_deadline(clock: VirtualClock) -> None:
-    with Session(clock, "POST /runs #1 -> 503 retry-after=3600") as session, pytest.raises(Unavailable):
-        session.launch(patience=60)
-    assert session.launches == 0
-    assert clock.slept == [], "no pause begins that would end after the deadline"
-
-
-@pytest.mark.parametrize(
-    "fault", ["reset-after", "500", "502", "hang 0.01", "cut 10", "html 500", "body {}", "json []"]
-)
-def test_launch_is_not_retried_after_lost_response(fault: str, clock: VirtualClock) -> None:
-    with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain, match="was lost"):
-        session.launch()
-    assert len([request for request in session.server.requests_seen if request.method == "POST"]) == 1
-    assert clock.slept == []
 
 
 def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClock) -> None:
@@ -196,9 +209,16 @@ def test_refused_launch_connection_is_retried_for_limited_time(clock: VirtualClo
 
 
 def test_launch_that_coval_puts_off_is_retried_until_deadline(clock: VirtualClock) -> None:
-    with Session(clock, "POST /runs -> 503") as session, pytest.raises(Unavailable):
-        session.launch(patience=3600)
-    assert 3600 - LONGEST_BACKOFF <= clock.now() <= 3600
+    patience = UNREACHED_TIME + 2 * LONGEST_BACKOFF
+    with Session(clock, "POST /runs -> 503") as session:
+        with pytest.raises(Unavailable):
+            session.launch(patience)
+        assert patience - LONGEST_BACKOFF <= clock.now() <= patience
+        slept = [*clock.slept]
+    with Session(clock, "POST /runs -> 503 retry-after=3600") as session, pytest.raises(Unavailable):
+        session.launch(60)
+    assert clock.slept == slept, "no pause begins that would end after the deadline"
+    assert session.launches == 0
 
 
 @pytest.mark.parametrize(
@@ -215,16 +235,6 @@ def test_get_run_is_retried_after_transient_fault(fault: str, clock: VirtualCloc
     assert "Retrying in" in session.log_lines[0]
 
 
-@pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
-def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session:
-        run_id = session.launch().run_id
-        with pytest.raises(Unavailable):
-            session.get_run(run_id)
-    assert clock.slept == [60]
-    assert len(session.server.requests_seen) == 3, "the last poll is at the deadline"
-
-
 def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     with Session(clock, "GET /runs/* -> 500") as session:
         run_id = session.launch().run_id
@@ -236,19 +246,19 @@ def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     assert len(session.log_lines) == 5, "one line per minute"
 
 
-@pytest.mark.parametrize("response", ["{}", '{"metric": null}', '{"message": "Not Found"}', '{"id": null, "name": ""}'])
-def test_response_that_is_no_metric_is_error(response: str, clock: VirtualClock) -> None:
-    with (
-        Session(clock, f"GET /metrics/* -> json {response}") as session,
-        pytest.raises(Unavailable, match="id: missing"),
-    ):
-        run_through(session.client.get(METRIC, "m1", until=clock.now()), clock)
+@pytest.mark.parametrize("retry_after", ["600", "Fri, 02 Jan 2026 00:00:00 GMT"])
+def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -> None:
+    with Session(clock, f"GET /runs/* -> 429 retry-after={retry_after}") as session, pytest.raises(Unavailable):
+        session.get_run(session.launched())
+    assert clock.slept == [60]
+    assert session.calls == ["GET", "GET"], "the last poll is at the deadline"
 
 
-def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs/* -> huge {RUN_LIMIT + 1}") as session:
+def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coval_gate.coval.client.RUN_LIMIT", 2 * MIB)
+    with Session(clock, f"GET /runs/* -> huge {2 * MIB + 1}") as session:
         run_id = session.launch().run_id
-        with pytest.raises(TooLarge, match="more than 256 MiB") as caught:
+        with pytest.raises(TooLarge, match="more than 2 MiB") as caught:
             session.get_run(run_id)
     assert "metric_ids" in caught.value.advice
     assert len(session.server.requests_seen) == 2
@@ -256,24 +266,14 @@ def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> 
 
 
 def test_lists_of_runs_above_size_limit_are_fetched_in_smaller_pages(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /runs #1 -> huge {BODY_LIMIT + 1}") as session:
+    with Session(clock, f"GET /runs #1 -> huge {MIB + 1}") as session:
         for _ in range(MOST_RUNS + 5):
-            session.server.world.launch(IDS)
+            session.world.launch(IDS)
             clock.sleep(1)
         runs = run_through(session.client.list_runs(RunFilter(), until=clock.now() + 60), clock)
         sizes = [request.query["page_size"] for request in session.server.requests_seen]
-    assert [run.run_id for run in runs] == [run.run_id for run in session.server.world.runs[: -MOST_RUNS - 1 : -1]]
+    assert [run.run_id for run in runs] == [run.run_id for run in session.world.runs[: -MOST_RUNS - 1 : -1]]
     assert sizes == ["100", *["10"] * 10]
-
-
-def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /conversations/simulated #1-2 -> huge {BODY_LIMIT + 1}") as session:
-        run_id = session.launch().run_id
-        clock.sleep(100)
-        simulations = run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
-    assert len(simulations) == 10
-    sizes = [request.query.get("page_size") for request in session.server.requests_seen[1:]]
-    assert sizes == ["1000", "100", "10"]
 
 
 def test_lists_of_simulations_that_begin_together_both_find_the_older_address(clock: VirtualClock) -> None:
@@ -286,16 +286,12 @@ def test_lists_of_simulations_that_begin_together_both_find_the_older_address(cl
 
 
 def test_one_simulation_above_size_limit_is_error(clock: VirtualClock) -> None:
-    with Session(clock, f"GET /conversations/simulated -> huge {BODY_LIMIT + 1}") as session:
+    with Session(clock, f"GET /conversations/simulated -> huge {MIB + 1}") as session:
         run_id = session.launch().run_id
-        with pytest.raises(TooLarge, match="more than 32 MiB"):
+        with pytest.raises(TooLarge, match="more than 1 MiB"):
             run_through(session.client.list_simulations(run_id, until=clock.now() + 60), clock)
-    assert len(session.server.requests_seen) == 5
-
-
-def test_launch_response_above_size_limit_is_uncertain(clock: VirtualClock) -> None:
-    with Session(clock, f"POST /runs -> huge {BODY_LIMIT + 1}") as session, pytest.raises(LaunchUncertain):
-        session.launch()
+    sizes = [request.query.get("page_size") for request in session.server.requests_seen[1:]]
+    assert sizes == ["1000", "100", "10", "1"]
 
 
 DRIPS = {
@@ -314,25 +310,22 @@ def test_slow_response_times_out(what: str) -> None:
     ended = threading.Event()
 
     def drip(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(OSError):
+        with listener.accept()[0] as connection, contextlib.suppress(OSError):
             connection.recv(65536)
             for byte in DRIPS[what]:
                 connection.sendall(bytes([byte]))
                 if ended.wait(0.05):
                     return
+        drained.append(what)
 
+    drained: list[str] = []
     clock = SystemClock()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=drip, args=[listener])
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    with listening(drip) as url:
         client = new_client(url, clock, timeouts=Timeouts(connect=0.2, response=0.2, final=0.2))
         with pytest.raises((Unavailable, Rejected)):
             run_through(client.get_run("r1", until=clock.now()), clock)
-        assert thread.is_alive(), "the response has not ended"
+        assert not drained, "the response has not ended"
         ended.set()
-        thread.join()
         client.close()
 
 
@@ -343,42 +336,26 @@ def test_redirect_is_not_followed(clock: VirtualClock) -> None:
         assert elsewhere.requests_seen == []
 
 
-def test_netrc_and_proxy_variables_are_ignored(
-    clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login mona password secret\n", encoding="utf-8")
-    monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    with Session(clock) as session:
-        session.launch()
-    assert "authorization" not in session.server.requests_seen[0].headers
-
-
 def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
     """Some networks drop an idle connection without closing it: requests on it get no response."""
-    dropped = []
+    log_lines: list[str] = []
 
     def respond_once_per_connection(listener: socket.socket) -> None:
-        for _ in range(2):
-            connection, _ = listener.accept()
-            connection.recv(65536)
-            connection.sendall(GOOD)
-            dropped.append(connection)
+        with contextlib.ExitStack() as dropped:
+            for _ in range(2):
+                connection = dropped.enter_context(listener.accept()[0])
+                connection.recv(65536)
+                connection.sendall(GOOD)
+            ended.wait(60)
 
-    log_lines: list[str] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=respond_once_per_connection, args=[listener])
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    ended = threading.Event()
+    with listening(respond_once_per_connection) as url:
         client = new_client(url, clock, log=log_lines.append)
         for _ in range(2):
             run_through(client.get_run("r1", until=clock.now() + 60), clock)
             clock.sleep(30)
         client.close()
-        thread.join()
-    for connection in dropped:
-        connection.close()
+        ended.set()
     assert log_lines == []
 
 
@@ -390,14 +367,6 @@ def test_key_header_is_sent_in_lower_case(clock: VirtualClock) -> None:
         run_through(client.get_run("r1", until=clock.now()), clock)
         client.close()
     assert b"\r\nx-api-key: " + KEY.encode() + b"\r\n" in received[0]
-
-
-def test_workspace_id_is_sent_as_header(clock: VirtualClock) -> None:
-    with Server(World(clock.time)) as server:
-        client = new_client(server.url, clock, workspace_id="w1")
-        launch(client, clock, 60)
-        client.close()
-    assert server.requests_seen[0].headers["x-coval-workspace-id"] == "w1"
 
 
 @pytest.mark.parametrize(
@@ -430,18 +399,115 @@ def test_time_of_coval_is_the_latest_that_responses_show(
 
 
 @pytest.mark.parametrize("kind", INVALID)
-def test_read_is_retried_after_invalid_response(kind: str, clock: VirtualClock) -> None:
-    with server([INVALID[kind], GOOD], []) as url:
+def test_read_is_retried_and_launch_uncertain_after_invalid_response(kind: str, clock: VirtualClock) -> None:
+    with server([INVALID[kind], GOOD, INVALID[kind]], []) as url:
         client = new_client(url, clock)
         assert run_through(client.get_run("r1", until=clock.now() + 60), clock).run_id == "r1"
+        assert len(clock.slept) == 1
+        with pytest.raises(LaunchUncertain):
+            launch(client, clock, clock.now() + 60)
         assert len(clock.slept) == 1
         client.close()
 
 
-@pytest.mark.parametrize("kind", INVALID)
-def test_launch_is_uncertain_after_invalid_response(kind: str, clock: VirtualClock) -> None:
-    with server([INVALID[kind]], []) as url:
-        client = new_client(url, clock)
-        with pytest.raises(LaunchUncertain):
-            launch(client, clock, clock.now() + 60)
-        client.close()
+def test_filter_names_what_is_set_unless_it_needs_escapes() -> None:
+    assert str(RunFilter()) == ""
+    chosen = RunFilter(agent_id="a1", tag="b", status="COMPLETED")
+    assert str(chosen) == 'tag="b" AND agent_id="a1" AND status="COMPLETED"'
+    assert chosen.can_be_sent
+    unsafe = ['a"b', "a\\b", "a\nb", 'x" AND status="COMPLETED']
+    assert [tag for tag in unsafe if RunFilter(tag=tag).can_be_sent] == []
+
+
+STUCK = "stuck001"  # a test set whose runs do not end
+HICCUPS = ["500", "reset-before", "502", "html 503", "hang 0.1", "429"]
+LOST = ["reset-after", "500 after", "cut 1"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "calls"),
+    [
+        ([], "GET DELETE"),
+        *(([f"GET /runs/* #1 -> {fault}", f"DELETE /runs/* #1 -> {fault}"], "GET GET DELETE GET DELETE")
+          for fault in HICCUPS),
+        *(([f"DELETE /runs/* #1 -> {fault}"], "GET DELETE GET") for fault in LOST),
+        (["DELETE /runs/* #1 -> reset-after", "GET /runs/* #2 -> 404"], "GET DELETE GET"),
+    ],
+)  # fmt: skip
+def test_run_is_cancelled_once_with_a_poll_before_each_try(faults: list[str], calls: str, clock: VirtualClock) -> None:
+    with Session(clock, *faults) as session:
+        run_id = session.launched(test_set_id=STUCK)
+        assert session.cancel(run_id)[:2] == ("cancelled", run_id)
+        assert session.world.runs[0].status(clock.time()) == "CANCELLED"
+        assert session.calls == calls.split()
+
+
+def test_run_that_is_over_or_gone_is_left_alone_at_once(clock: VirtualClock) -> None:
+    with Session(clock) as session:
+        run_id = session.launched()
+        clock.sleep(600)
+        cancellation = session.cancel(run_id)
+        assert (cancellation.outcome, cancellation.status) == ("over", "COMPLETED")
+        assert session.cancel("nowhere").outcome == "gone"
+        assert (session.calls, clock.slept) == (["GET", "GET"], [600])
+
+
+def test_new_run_may_be_unknown_for_a_while(clock: VirtualClock) -> None:
+    with Session(clock, not_found_after_launch=12) as session:
+        assert session.cancel(session.launched(test_set_id=STUCK), fresh_for=20).outcome == "cancelled"
+        assert session.world.runs[0].status(clock.time()) == "CANCELLED"
+    assert 12 <= clock.now() < 20
+
+
+@pytest.mark.parametrize(
+    ("fault", "unknown", "error", "end"),
+    [
+        ("", 100, NotFound, 30),
+        ("GET /runs/* -> 500", 0, Unavailable, 30),
+        ("DELETE /runs/* -> 403", 0, Rejected, 0),
+    ],
+)
+def test_failure_to_cancel_is_raised_at_deadline_and_refusal_at_once(
+    fault: str, unknown: float, error: type[CovalError], end: float, clock: VirtualClock
+) -> None:
+    with Session(clock, *filter(None, [fault]), not_found_after_launch=unknown) as session, pytest.raises(error):
+        session.cancel(session.launched(test_set_id=STUCK), fresh_for=60 if unknown else 0)
+    assert clock.now() == end
+    assert session.calls[-1] == ("DELETE" if error is Rejected else "GET"), "the last attempt is at the deadline"
+
+
+class SlowClock(VirtualClock):
+    """A clock on which the first two responses of a server take longer than MAX_POLL_AGE."""
+
+    seen: Sequence[object] = ()
+
+    def now(self) -> float:
+        return super().now() + (MAX_POLL_AGE + 1) * min(len(self.seen), 2)
+
+
+def test_run_is_polled_again_before_delete_after_slow_poll() -> None:
+    clock = SlowClock()
+    with Session(clock) as session:
+        clock.seen = session.server.requests_seen
+        assert session.cancel(session.launched(test_set_id=STUCK)).outcome == "cancelled"
+        assert session.calls == ["GET", "GET", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize("settling", [40.0, 60.0])
+def test_last_search_without_time_says_no_more_than_those_before(
+    settling: float, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real clock wakes the step when the deadline is over already."""
+    deadline = clock.now() + 40
+    with Session(clock) as session:
+        list_runs = session.client.list_runs
+
+        def without_time(*args: Any, **options: Any) -> Procedure[tuple[Run, ...]]:
+            if clock.now() >= deadline:
+                raise unavailable("GET /runs", "was not sent.", arrived=False, too_late=True)
+            return (yield from list_runs(*args, **options))
+
+        monkeypatch.setattr(session.client, "list_runs", without_time)
+        searching = new_session(session.client, clock, deadline=deadline)
+        with pytest.raises(LaunchUncertain, match="did not list the run"):
+            run_through(find_launched(searching, Trial(ids=IDS, tags=Tags("a")), settling=settling), clock)

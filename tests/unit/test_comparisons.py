@@ -70,21 +70,16 @@ def test_every_comparison_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_summary_shows_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"compared/{file_of(name)}.md", summary(reports()[name]))
+def test_summary_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
+    report = reports()[name]
+    golden(f"compared/{file_of(name)}.md", summary(report))
+    end, status = closing(report), commit_status(report)
+    lines = [*check_lines(findings_in(report.legs[0])), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
+    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{state_of(status)} {status.title}", ""]))
 
 
 def test_summary_shows_legs(golden: Callable[[str, str], None]) -> None:
     golden("compared/legs.md", summary(of_pull_request(legs_report())))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
-    report = reports()[name]
-    end = closing(report)
-    status = commit_status(report)
-    lines = [*check_lines(findings_in(report.legs[0])), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
-    golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{state_of(status)} {status.title}", ""]))
 
 
 @pytest.mark.parametrize("name", ["worse", "in doubt", "no baseline", "advisory"])
@@ -115,19 +110,14 @@ def test_documentation_shows_a_real_report() -> None:
     assert set(quoted) <= set(shown)
 
 
-@pytest.mark.parametrize(
-    ("name", "run_id"),
-    [("worse", "old1"), ("several runs", "old3"), ("no baseline", ""), ("mutations", "")],
-)
-def test_output_names_newest_run_that_was_compared_with(name: str, run_id: str) -> None:
-    assert outputs(reports()[name])["baseline_run_id"] == run_id
-
-
-def test_run_with_another_persona_is_not_named_as_compared() -> None:
+def test_output_names_newest_run_that_was_compared_with() -> None:
+    shown = {name: outputs(reports()[name])["baseline_run_id"] for name in ("worse", "several runs", "no baseline")}
+    assert shown == {"worse": "old1", "several runs": "old3", "no baseline": ""}
+    assert outputs(reports()["mutations"])["baseline_run_id"] == ""
     other = earlier("newer", 3, run_of("newer", yes(4, 4)), changed_persona=True)
-    both_runs = baseline_of(other, earlier("old", 2, run_of("old", yes(4, 4))))
-    assert outputs(report_on(run_of("now", yes(4, 4)), both_runs, RATE))["baseline_run_id"] == "old"
-    assert outputs(report_on(run_of("now", yes(4, 4)), baseline_of(other), RATE))["baseline_run_id"] == ""
+    same, now = earlier("old", 2, run_of("old", yes(4, 4))), run_of("now", yes(4, 4))
+    named = [outputs(report_on(now, baseline_of(*runs), RATE))["baseline_run_id"] for runs in ((other, same), (other,))]
+    assert named == ["old", ""], "one with another persona was not compared"
 
 
 def test_missed_advisory_threshold_is_red_nowhere() -> None:
@@ -148,18 +138,26 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")
 
 
-def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
+def test_advisory_threshold_hides_no_other_criterion_and_does_not_stand_for_the_step() -> None:
+    """The metric of the advisory threshold is missing; the step of the second report ended in an error."""
     lines = "\n".join([*["? Tone: avg > 4"] * 150, "Resolved: rate(YES) >= 90%"])
     report = report_on(run_of("now", yes(2, 20)), None, lines)
     assert any("✗ Resolved" in line for line in check_lines(findings_in(report.legs[0])))
+    report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
+    root = ET.fromstring(junit(report._replace(judgement=errored(GateError("Title", "What happened.")))))
+    assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
+    assert len([*root.iter("error")]) == 1
 
 
-def test_flips_are_named_and_cut() -> None:
-    now, then = run_of("now", yes(0, 30)), run_of("old", yes(30, 30))
-    report = report_on(now, baseline_of(earlier("old", 2, then)), RATE, labels=LABELS)
+def test_flips_and_criteria_are_named_and_cut() -> None:
+    then = baseline_of(earlier("old", 2, run_of("old", yes(30, 30))))
+    report = report_on(run_of("now", yes(0, 30)), then, RATE, labels=LABELS)
     assert "<details><summary>Test cases that flipped: 30 fail now</summary>" in summary(report)
     assert "… and 10 more |" in summary(report)
     assert closing(report).flips[-1].endswith("Background noise 5 and 25 more")
+    text = summary(report_on(run_of("now", yes(8, 20)), then, "\n".join([RATE] * 120)))
+    assert text.count("<summary>110 more criteria</summary>") == text.count("\nShowing 90 of 110.\n") == 1
+    assert text.count("\nShowing 100 of 120.\n") == 1, "of the criteria with test cases that flipped"
 
 
 def test_commonest_ways_of_leaving_out_are_worded() -> None:
@@ -204,20 +202,3 @@ def compared_check(change: tuple[float, float], unit: Unit, trend: Trend = "unch
         verdict=Verdict.PASSED,
         measure=Measure(value=0.9, unit=unit, count=9, comparison=comparison),
     )
-
-
-def test_advisory_threshold_does_not_stand_for_the_step_in_junit() -> None:
-    """The step ended in an error, and the advisory threshold is about a metric that the run does not have."""
-    report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
-    root = ET.fromstring(junit(report._replace(judgement=errored(GateError("Title", "What happened.")))))
-    assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
-    assert len([*root.iter("error")]) == 1
-
-
-def test_tables_count_criteria_that_they_leave_out() -> None:
-    lines = "\n".join([RATE] * 120)
-    text = summary(
-        report_on(run_of("now", yes(8, 20)), baseline_of(earlier("old", 2, run_of("old", yes(19, 20)))), lines)
-    )
-    assert text.count("<summary>110 more criteria</summary>") == text.count("\nShowing 90 of 110.\n") == 1
-    assert text.count("\nShowing 100 of 120.\n") == 1, "of the criteria with test cases that flipped"

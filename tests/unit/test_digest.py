@@ -37,12 +37,11 @@ def with_everything() -> Report:
     report = comparison_reports()["worse"]
     (leg,) = report.legs
     assert leg.result
-    latency = next(metric for metric in leg.result.metrics if metric.name == "Latency")
     trend = tuple(
         TrendRun(
             run_id=f"old{day}",
             created=f"2026-01-0{day}T03:00:00Z",
-            averages={latency.id: 1.2 + day / 10},
+            averages={"l": 1.2 + day / 10},
             is_baseline=day == 2,
         )
         for day in (3, 2, 1)
@@ -51,30 +50,17 @@ def with_everything() -> Report:
     return with_leg(report, details=leg.details._replace(transcripts=transcripts), trend=trend)
 
 
-GOLDEN: dict[str, Callable[[], Report]] = {
-    "two-criteria": lambda: example_reports()["failed, two criteria"],
-    "did-not-complete": lambda: example_reports()["failed, simulation did not complete"],
-    "iteration": lambda: example_reports()["failed, iteration"],
-    "passed": lambda: example_reports()["passed"],
-    "step-error": lambda: example_reports()["step error"],
-    "timed-out": lambda: example_reports()["timed out"],
-    "everything": with_everything,
-}
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_digest_matches_golden_file(name: str, golden: Callable[[str, str], None]) -> None:
-    golden(f"digest/{name}.md", render(GOLDEN[name]()))
-
-
-def test_digest_of_one_simulation_matches_golden_file(golden: Callable[[str, str], None]) -> None:
-    report = with_everything()
-    golden("digest/prompt.md", prompts(report)[0])
-
-
-def prompts(report: Report) -> list[str]:
-    (leg,) = composed(report).legs
-    return [prompt_of(composed(report), leg, row) for row in leg.simulations]
+def test_digests_match_golden_files(golden: Callable[[str, str], None]) -> None:
+    names = {
+        "two-criteria": "failed, two criteria",
+        "did-not-complete": "failed, simulation did not complete",
+        "iteration": "failed, iteration",
+    }
+    for file, name in names.items():
+        golden(f"digest/{file}.md", render(example_reports()[name]))
+    golden("digest/everything.md", render(with_everything()))
+    (leg,) = composed(with_everything()).legs
+    golden("digest/prompt.md", prompt_of(composed(with_everything()), leg, leg.simulations[0]))
 
 
 def test_fence_is_longer_than_any_in_text() -> None:
@@ -87,8 +73,7 @@ def test_large_digest_is_cut_by_whole_cases() -> None:
     report = large_report(210, lines=12, variants=21)
     page = render(report)
     assert len(page.encode()) <= LIMIT
-    (leg,) = report.legs
-    total = len([row for row in findings_in(leg).simulations if row.explains_failure])
+    total = len([row for row in findings_in(report.legs[0]).simulations if row.explains_failure])
     cases = [int(match.replace(",", "")) for match in re.findall(r"^#{3,4} Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
@@ -98,12 +83,6 @@ def test_large_digest_is_cut_by_whole_cases() -> None:
     assert len(case_ids(composed(report).legs[0].simulations)) <= MOST_TEST_CASES
 
 
-def rerun_inputs(page: str) -> dict[str, str]:
-    """Return the inputs that a digest says to set."""
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    return {str(name): str(value) for name, value in YAML(typ="safe").load(block).items()}
-
-
 def report_with(**inputs: str) -> Report:
     given = {"agent_id": "agent1", "persona_id": "p1", "test_set_id": "set1", "api_key": KEY} | inputs
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
@@ -111,18 +90,12 @@ def report_with(**inputs: str) -> Report:
     return example_reports()["failed, two criteria"]._replace(inputs=parsed)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"sub_sample_size": "3", "sub_sample_seed": "7"},
-    ],
-)
+@pytest.mark.parametrize("given", [{}, {"sub_sample_size": "3", "sub_sample_seed": "7"}])
 def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -> None:
     """What a part of the test set cannot meet, and what would make it a baseline, is unset."""
-    page = render(report_with(**given))
-    again = given | rerun_inputs(page)
-    inputs = report_with(**again).inputs
+    (block,) = re.findall(r"```yaml\n(.*?)```", render(report_with(**given)), re.DOTALL)
+    again = {str(name): str(value) for name, value in YAML(typ="safe").load(block).items()}
+    inputs = report_with(**given | again).inputs
     assert inputs
     check_inputs(inputs, [], {}, "")
     assert inputs.test_case_ids == ("case-s4",)
@@ -132,7 +105,6 @@ def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -
 @pytest.mark.parametrize(
     "given",
     [
-        {"thresholds": "Latency: max < 1.5"},
         {"thresholds": 'Latency: max < 1.5\n"It\'s `x` $HOME": rate(YES) >= 90%'},
         {"thresholds": "? Resolved: rate(YES) >= 1%"},
     ],
@@ -142,20 +114,12 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     (block,) = re.findall(r"```+sh\n(.*?)```", render(report), re.DOTALL)
     words = shlex.split(block)
     assert (words[:4], words[-1]) == (["docker", "run", "--rm", "--env"], "coval-gate")
-    environ = dict(word.split("=", 1) for word in words if word.startswith("INPUT_"))
-    inputs, problems = parse_inputs(environ)
+    inputs, problems = parse_inputs(dict(word.split("=", 1) for word in words if word.startswith("INPUT_")))
     assert not problems
     assert report.inputs
     expected = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id=("p1",))
-    assert {
-        declaration.name: getattr(inputs, declaration.name)
-        for declaration in effective()
-        if declaration.name != "github_token"
-    } == {
-        declaration.name: getattr(expected, declaration.name)
-        for declaration in effective()
-        if declaration.name != "github_token"
-    }
+    names = [declaration.name for declaration in effective() if declaration.name != "github_token"]
+    assert [(name, getattr(inputs, name)) for name in names] == [(name, getattr(expected, name)) for name in names]
     assert KEY not in render(report)
 
 
@@ -166,9 +130,8 @@ def test_command_is_left_out_where_it_would_lack_a_secret() -> None:
 
 def test_ids_that_no_input_takes_are_not_offered() -> None:
     members = tuple(
-        simulation(f"s{number}", test_case_id=case) for number, case in enumerate(["a b", "", "x" * 65, "ok"])
+        simulation(f"s{number}", test_case_id=case, status="FAILED")
+        for number, case in enumerate(["a b", "", "x" * 65, "ok"])
     )
-    report = example_reports()["failed, error reported"]
-    result = RunResult(run_id="run1", simulations=tuple(member._replace(status="FAILED") for member in members))
-    (leg,) = composed(with_leg(report, result=result)).legs
-    assert case_ids(leg.simulations) == ("ok",)
+    report = with_leg(example_reports()["failed, error reported"], result=RunResult(run_id="run1", simulations=members))
+    assert case_ids(composed(report).legs[0].simulations) == ("ok",)

@@ -1,4 +1,7 @@
-"""The JSON report matches its schema, the schema is described and open to additions, and values are exact."""
+"""The JSON report matches its schema, the schema is described and open to additions, and values are exact.
+
+Explanations of judges that only repeat a metric and its value stand in it, and nowhere else.
+"""
 
 import json
 import re
@@ -6,20 +9,23 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from baselines import comparison_reports
-from coval_gate.coval.model import LARGEST, Metric, RunResult, Summary
+from coval_gate.coval.model import LARGEST, Metric, RunResult, Value
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
+from coval_gate.report.document.simulations import says_more
 from coval_gate.report.model import Report
-from rendering import document
+from rendering import Written, document, findings_in
 from reports import example_reports, simulation, with_leg
 from support import other_value
 from validation import SCHEMA, report_validator
 
-STANDING = {"accepted": False, "tag": "stable", "parts": []}
+MAPS = ("values", "explanations", "inputs", "variants", "facts", "unset", "command", "averages")  # by id, not by field
 
 
 @cache
@@ -29,9 +35,7 @@ def reports() -> dict[str, Report]:
 
 def parsed_document(report: Report) -> dict[str, Any]:
     """Return the document, after validation against its schema; a strict parser must accept it."""
-    text = document(report)
-    text.encode()
-    found: dict[str, Any] = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    found: dict[str, Any] = json.loads(document(report), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     report_validator().validate(found)
     return found
 
@@ -43,52 +47,28 @@ def object_schemas(part: Any) -> list[dict[str, Any]]:
     return [*([part] if isinstance(part, dict) and isinstance(part.get("properties"), dict) else []), *schemas]
 
 
-def test_schema_is_valid_and_requires_all_properties() -> None:
-    """A reader can rely on every field that the schema of its version describes."""
+def test_schema_is_valid_and_requires_all_properties_but_the_figures_of_a_metric() -> None:
+    """A metric of texts has no statistics; one of numbers has no texts."""
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert SCHEMA["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
-    ours = object_schemas(SCHEMA)
+    ours = {own["title"]: own for own in object_schemas(SCHEMA)}
     assert len(ours) == 29
-    whole = [own for own in ours if own["title"] != "Figures"]
-    assert [set(own["required"]) for own in whole] == [set(own["properties"]) for own in whole]
-
-
-def test_figures_of_metrics_are_typed() -> None:
-    """A metric of texts has no statistics; one of numbers has no texts."""
-    figures = SCHEMA["$defs"]["Figures"]
+    figures = ours.pop("Figures")
+    assert [set(own["required"]) for own in ours.values()] == [set(own["properties"]) for own in ours.values()]
     assert set(figures["required"]) == {"count", "missing"}
     assert {name: field["type"] for name, field in figures["properties"].items()} == {
         **dict.fromkeys(("count", "missing"), "integer"),
         **dict.fromkeys(("mean", "stdev", "min", "median", "p95", "max"), "number"),
         "values": "object",
     }
-    wrong = parsed_document(reports()["passed"])
-    entry = next(iter(wrong["legs"][0]["metrics"][0]["variants"].values()))
-    for field, value in (("mean", "fast"), ("mean", None), ("count", 1.5), ("values", {"YES": "often"})):
-        before = dict(entry)
-        entry[field] = value
-        assert not report_validator().is_valid(wrong)
-        entry.clear()
-        entry.update(before)
-    report_validator().validate(wrong)
 
 
 def with_added_fields(part: Any) -> Any:
     """Return a document in which every object has a field more."""
     if isinstance(part, dict):
-        maps = (
-            "values",
-            "explanations",
-            "inputs",
-            "variants",
-            "facts",
-            "unset",
-            "command",
-            "averages",
-        )  # by id, not by field
         return {
-            name: value if name in maps and isinstance(value, dict) else with_added_fields(value)
+            name: value if name in MAPS and isinstance(value, dict) else with_added_fields(value)
             for name, value in part.items()
         } | {"added_by_a_later_version": {"any": [1]}}
     return [with_added_fields(item) for item in part] if isinstance(part, list) else part
@@ -99,25 +79,18 @@ def test_document_of_later_minor_version_matches_schema() -> None:
     major, _, minor = SCHEMA_VERSION.partition(".")
     whole = with_added_fields(parsed_document(comparison_reports()["worse"]))
     (leg,) = whole["legs"]
-    leg["standing"] = with_added_fields(STANDING)
+    leg["standing"] = with_added_fields({"accepted": False, "tag": "stable", "parts": []})
+    for part, field in ((leg["criteria"][0], "kind"), (leg["simulations"][0], "cause")):
+        part[field] = "a word of a later version"
     leg["baseline"]["runs"][0]["unchecked"] = ["a word of a later version"]
-    leg["criteria"][0]["kind"] = "a word of a later version"
-    leg["simulations"][0]["cause"] = "a word of a later version"
-    report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 1}"})
-    report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 10}"})
-
-
-@pytest.mark.parametrize("version", ["4.9", "6.0", "5", "5.", "5.1.2", "5.x", "15.1", "5.٢"])
-def test_schema_is_for_its_major_version_only(version: str) -> None:
-    assert not report_validator().is_valid(parsed_document(reports()["failed"]) | {"schema_version": version})
-
-
-def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [pair for object_schema in object_schemas(part) for pair in object_schema["properties"].items()]
+    for later in (1, 10):
+        report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + later}"})
+    for other in ("4.9", "6.0", "5", "5.", "5.1.2", "5.x", "15.1", "5.٢"):
+        assert not report_validator().is_valid(whole | {"schema_version": other})
 
 
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
-    definitions = properties_of(SCHEMA)
+    definitions = [pair for object_schema in object_schemas(SCHEMA) for pair in object_schema["properties"].items()]
     growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
     assert growing == {"kind", "unchecked", "cause"}
     for name, definition in definitions:
@@ -128,17 +101,10 @@ def test_words_may_be_added_only_where_the_description_says_so() -> None:
 
 def test_titles_are_names_of_types() -> None:
     """Generators of code make a type of every title, and number those that are not unique."""
-    names = titles(SCHEMA)
+    names = re.findall(r'"title": "([^"]*)"', json.dumps(SCHEMA))
     assert len(names) == len(set(names)) == len(object_schemas(SCHEMA))
     assert [title for title in names if not re.fullmatch("[A-Z][a-z]+(?:[A-Z][a-z]+)*", title)] == []
     assert SCHEMA["title"] == "CovalGateReport"
-
-
-def titles(part: Any) -> list[str]:
-    """Return every title of a schema; a property may have the name title, but then it is no text."""
-    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    own = [part["title"]] if isinstance(part, dict) and isinstance(part.get("title"), str) else []
-    return [*own, *(title for item in inner for title in titles(item))]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +121,17 @@ def titles(part: Any) -> list[str]:
         ("criterion", {"operator": "="}),
         ("criterion", {"unit": "seconds"}),
         ("criterion", {"actual": "1.5"}),
+        ("figures", {"mean": "fast"}),
+        ("figures", {"mean": None}),
+        ("figures", {"count": 1.5}),
+        ("figures", {"values": {"YES": "often"}}),
     ],
 )
 def test_schema_rejects_invalid_document(part: str, change: dict[str, Any]) -> None:
     whole = parsed_document(reports()["failed"])
     (leg,) = whole["legs"]
-    {"step": whole, "leg": leg, "criterion": leg["criteria"][0]}[part].update(change)
+    figures = next(iter(leg["metrics"][0]["variants"].values()))
+    {"step": whole, "leg": leg, "criterion": leg["criteria"][0], "figures": figures}[part].update(change)
     assert not report_validator().is_valid(whole)
 
 
@@ -182,23 +153,22 @@ def test_variants_with_colliding_names_stay_distinct() -> None:
 
 def test_document_without_result_has_nulls_and_empty_lists() -> None:
     parsed = parsed_document(reports()["no legs"])
-    assert (parsed["legs"], parsed["inputs"]) == ([], {})
-    assert parsed["verdict"] == "error"
+    assert (parsed["legs"], parsed["inputs"], parsed["verdict"]) == ([], {}, "error")
     (leg,) = parsed_document(reports()["run error"])["legs"]
     assert (leg["total_simulations"], leg["completed_simulations"], leg["pass_rate"]) == (None, None, None)
     assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
 
 
-@pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST, -LARGEST])
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST])
 def test_numbers_are_exact(value: float) -> None:
-    members = (simulation("s1"), simulation("s2"))
-    metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value}, summary=Summary(mean=1.0))
-    result = RunResult(run_id="r1", simulations=members, metrics=(metric,))
+    metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value})
+    result = RunResult(run_id="r1", simulations=(simulation("s1"), simulation("s2")), metrics=(metric,))
     (leg,) = parsed_document(with_leg(reports()["passed"], result=result))["legs"]
     assert [row["values"]["m1"] for row in leg["simulations"]] == [value, -value]
 
 
 def test_document_has_inputs_without_secrets() -> None:
+    """Only the keys of JSON objects are reported."""
     given = {
         "INPUT_API_KEY": "coval_sk_secret_0123456789",
         "INPUT_GITHUB_TOKEN": "ghs_secret_0123456789",
@@ -208,22 +178,17 @@ def test_document_has_inputs_without_secrets() -> None:
         "INPUT_USE_METRIC_TARGETS": "true",
         "INPUT_MAX_WAIT_TIME": "90",
         "INPUT_MAX_FAILED_SIMULATIONS": "5%",
-        "INPUT_ITERATION_COUNT": "3",
     }
-    inputs, problems = parse_inputs(given)
-    assert problems == []
-    parsed = parsed_document(reports()["passed"]._replace(inputs=inputs))
-    assert parsed["inputs"] == {
+    report = reports()["passed"]._replace(inputs=parse_inputs(given)[0])
+    assert parsed_document(report)["inputs"] == {
         "tags": "nightly\nvoice",
         "thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 90%",
         "metadata": "{team, since}",
         "use_metric_targets": "true",
         "max_wait_time": "90",
         "max_failed_simulations": "5%",
-        "iteration_count": "3",
     }
-    # Only the keys of JSON objects are reported.
-    assert "secret" not in document(reports()["passed"]._replace(inputs=inputs))
+    assert "secret" not in document(report)
 
 
 def test_document_can_have_every_input_except_secrets() -> None:
@@ -235,3 +200,81 @@ def test_document_can_have_every_input_except_secrets() -> None:
     written = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
     assert set(written) == {declaration.name for declaration in effective() if declaration.field.name != "secret"}
     assert not [name for name, text in written.items() if not text or "(" in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("Latency is 1.6 for this conversation.", "Latency", 1.601),
+        ("The latency was 2 s.", "Latency", 1.601),
+        ("1601 ms", "Latency", 1.601),
+        ("Measured value: 1.6010", "Latency", 1.601),
+        ("85.5%", "Speaking time", 0.855),
+        ("Score: 12,345.68", "Tokens", 12345.678),
+        ("1,6 s", "Latency", 1.601),
+        ("-3.5", "Change", -3.5),
+        ("Resolved is NO for this conversation.", "Resolved", "NO"),
+        ("no", "Resolved", "NO"),
+        ("Tone: friendly is 3.288 for this conversation.", "Tone: friendly", 3.288),
+        ("Topics: refund, opening hours", "Topics", frozenset({"opening hours", "refund"})),
+        ("The p95 latency is 3", "p95 latency", 3.0),
+        ("", "Latency", 1.0),
+        ("", "Latency", None),
+    ],
+)
+def test_text_that_repeats_metric_and_value_says_nothing(text: str, name: str, value: Value | None) -> None:
+    assert not says_more(text, name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("Latency is 1.601, mostly because of the refund.", "Latency", 1.601),
+        ("Latency is 2.5 for this conversation.", "Latency", 1.601),
+        ("The resolved conversation is not YES.", "Resolved", "NO"),
+        ("Resolved is YES.", "Resolved", "NO"),
+        ("The tone is friendly.", "Tone: friendly", 4.2),
+        ("3 of 5", "Tone", 3.0),
+        ("1.2.3", "Version", 1.0),
+        ("1e999", "Huge", 1.0),
+        ("1e99999", "Huge", 1.0),
+        ("²", "Area", 2.0),
+        ("Resolved is NO.", "Resolved", None),
+        ("El cliente no obtuvo su cita.", "Resolved", "NO"),
+        ("予約は確認されなかった", "Resolved", "NO"),
+    ],
+)
+def test_any_other_text_says_more(text: str, name: str, value: Value | None) -> None:
+    assert says_more(text, name, value)
+
+
+@given(st.text(), st.text(max_size=9), st.none() | st.text() | st.floats(allow_nan=False) | st.frozensets(st.text()))
+def test_any_text_is_read(text: str, name: str, value: Value | None) -> None:
+    assert says_more(text, name, value) in (True, False)
+
+
+@given(st.floats(0.01, 1e9), st.integers(0, 6))
+def test_any_rounding_is_the_value(value: float, digits: int) -> None:
+    assert not says_more(f"Latency is {value:.{digits}f} for this conversation.", "Latency", value)
+
+
+@pytest.mark.parametrize("text", ["Resolved is {value} for this conversation.", "{value}"])
+def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
+    repeats = with_explanations(text.format(value="NO")).texts
+    says = with_explanations("The agent never confirmed the date.").texts
+    for name in ("summary", "comment", "digest", "log", "junit", "html"):
+        assert "never confirmed" in says[name], name
+        assert "for this conversation" not in repeats[name], name
+    assert "| why |" in says["summary"]
+    assert "| why |" not in repeats["summary"]
+    assert text.format(value="NO") in repeats["json"]
+
+
+def with_explanations(text: str) -> Written:
+    """Write a report in which the judge explains each missed value with the text."""
+    report = comparison_reports()["worse"]
+    (leg,) = report.legs
+    assert leg.result
+    (resolved,) = (metric.values for metric in leg.result.metrics if metric.id == "m")
+    ill = [row.simulation.id for row in findings_in(leg).to_look_at if resolved[row.simulation.id] == "NO"]
+    return Written(with_leg(report, details=leg.details._replace(texts={one: {"m": text} for one in ill})))

@@ -1,4 +1,4 @@
-"""The smallest agent of examples/agents answers when the caller pauses."""
+"""The smallest agent, which people copy."""
 
 import array
 import asyncio
@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-AGENTS = Path(__file__).resolve().parents[2] / "examples" / "agents"
+ROOT = Path(__file__).resolve().parents[2]
+
+AGENTS = ROOT / "examples" / "agents"
 CHUNK = 320  # samples; 20 ms
 LOUD, QUIET = array.array("h", [8_000] * CHUNK).tobytes(), bytes(2 * CHUNK)
 HALF_A_SECOND = 25  # chunks
+TURN = [LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND
 
 
 class Connection:
@@ -51,51 +54,37 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connection], None]:
     return lambda connection: asyncio.run(handler(connection))
 
 
-def test_agent_speaks_each_time_the_caller_pauses(answer: Callable[[Connection], None]) -> None:
-    connection = Connection(([LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND) * 2)
+@pytest.mark.parametrize(
+    ("caller", "pace", "times"),
+    [
+        pytest.param(TURN * 2, 0, 2, id="each time the caller pauses"),
+        pytest.param([QUIET] * HALF_A_SECOND, 0, 0, id="not to a silent caller"),
+        pytest.param(([LOUD] * 5 + [QUIET] * 5) * 5 + [LOUD], 0, 0, id="not while the caller speaks"),
+        pytest.param(TURN + [LOUD] * HALF_A_SECOND, HALF_A_SECOND, 0, id="not once the caller speaks again"),
+    ],
+)
+def test_agent_speaks(answer: Callable[[Connection], None], caller: list[bytes], pace: int, times: int) -> None:
+    connection = Connection(caller, pace)
     answer(connection)
-    first, second = connection.sent
-    assert first == second
-    assert len(first) == 2 * 16_000  # a second
-    assert max(array.array("h", first)) == 8_000
-
-
-def test_agent_says_nothing_to_a_silent_caller_or_while_the_caller_speaks(
-    answer: Callable[[Connection], None],
-) -> None:
-    connection = Connection([QUIET] * HALF_A_SECOND + ([LOUD] * 5 + [QUIET] * 5) * 5 + [LOUD])
-    answer(connection)
-    assert connection.sent == []
-
-
-def test_agent_stops_when_the_caller_speaks_again(answer: Callable[[Connection], None]) -> None:
-    turns = [LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND
-    connection = Connection(turns + [LOUD] * HALF_A_SECOND, pace=HALF_A_SECOND)
-    answer(connection)
-    assert connection.sent == []
+    assert [len(speech) for speech in connection.sent] == [2 * 16_000] * times  # a second
+    assert {max(array.array("h", speech)) for speech in connection.sent} <= {8_000}
 
 
 def test_agent_says_what_the_file_says(
     answer: Callable[[Connection], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AGENT_SPEECH", str(write(tmp_path / "speech.wav", LOUD * 3)))
-    connection = Connection([LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND)
+    """An error reaches the caller of the handler."""
+    path = tmp_path / "speech.wav"
+    monkeypatch.setenv("AGENT_SPEECH", str(path))
+    with pytest.raises(FileNotFoundError, match=r"speech\.wav"):
+        answer(Connection(TURN))
+    write(path, LOUD, rate=48_000)
+    with pytest.raises(ValueError, match=r"speech\.wav"):
+        answer(Connection(TURN))
+    write(path, LOUD * 3)
+    connection = Connection(TURN)
     answer(connection)
     assert connection.sent == [LOUD * 3]
-
-
-@pytest.mark.parametrize(("file", "error"), [("missing.wav", FileNotFoundError), ("fast.wav", ValueError)])
-def test_error_reaches_the_caller_of_the_handler(
-    answer: Callable[[Connection], None],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    file: str,
-    error: type[Exception],
-) -> None:
-    write(tmp_path / "fast.wav", LOUD, rate=48_000)
-    monkeypatch.setenv("AGENT_SPEECH", str(tmp_path / file))
-    with pytest.raises(error, match=file):
-        answer(Connection([LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND))
 
 
 def test_error_while_sending_reaches_the_caller_of_the_handler(answer: Callable[[Connection], None]) -> None:
@@ -104,13 +93,12 @@ def test_error_while_sending_reaches_the_caller_of_the_handler(answer: Callable[
             raise OSError(f"lost {len(audio)} bytes")
 
     with pytest.raises(OSError, match="lost 32000 bytes"):
-        answer(Failing([LOUD] * HALF_A_SECOND + [QUIET] * HALF_A_SECOND))
+        answer(Failing(TURN))
 
 
-def write(path: Path, audio: bytes, rate: int = 16_000) -> Path:
+def write(path: Path, audio: bytes, rate: int = 16_000) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(audio)
-    return path

@@ -1,44 +1,347 @@
-"""Findings are made once, and every format shows the same simulations in the same order."""
+"""The rows of simulations: what each misses, its cause, and in which order they come, the same in every format."""
 
-from baselines import RATE, baseline_of, earlier, run_of, yes
-from baselines import report_on as report_on_baseline
-from coval_gate.gate.findings import findings_of
+import json
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines import (
+    DEPLOYED,
+    RATE,
+    Cases,
+    also,
+    baseline_of,
+    both,
+    comparison_reports,
+    earlier,
+    judged,
+    report_on,
+    run_of,
+    yes,
+)
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import MOST_CONTRIBUTORS, Cause, findings_of
+from coval_gate.gate.judge import judge
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import document_of
-from coval_gate.report.model import Report
-from reports import DASHBOARD
-from unit.test_simulations import report_on
+from coval_gate.report.model import LegReport, Report
+from rendering import FACES, closing, composed, digest, document, findings_in, html, junit, rows_of, summary
 
-FAILING, TOLERATED, PASSED = ["s3", "s2", "s1", "s0"], ["s5"], ["s4"]
+AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
+ANY_VALUE = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])
+THRESHOLDS = [
+    "pass_rate >= 50%",
+    "failed <= 1",
+    "Latency: max < 1",
+    "Resolved: rate(YES) >= 80%",
+    "Resolved: missing < 1",
+]
 
 
-def report() -> Report:
-    """Return the report of a run in which simulations fail, are tolerated, and pass; each has a page."""
-    base = report_on(
-        [2.2, 1.0, 4.0, 9.0, 1.0, 1.0],
-        ["YES", "NO", "NO", "YES", "YES", "YES"],
-        failed=1,
-        use_metric_targets=True,
-        max_failed=Allowance(5),
-        thresholds=parse_thresholds("Latency: max < 3"),
+def report_of(
+    latency: Sequence[Value | None],
+    resolved: Sequence[Value | None],
+    lines: str = "",
+    *,
+    failed: int = 0,
+    allowed: int = 0,
+    targets: bool = False,
+) -> Report:
+    """Return the report on a simulation for each pair of values; the last `failed` did not complete."""
+    ids = [f"s{place}" for place in range(len(latency))]
+    simulations = tuple(
+        Simulation(id=name, status="FAILED" if place >= len(ids) - failed else "COMPLETED", test_case_id=name)
+        for place, name in enumerate(ids)
     )
-    (leg,) = base.legs
-    return base._replace(legs=(leg._replace(run_url=f"{DASHBOARD}/runs/r1", dashboard_url=DASHBOARD),))
+    metrics = tuple(
+        Metric(
+            id=name, name=name, target=target, values={i: v for i, v in zip(ids, given, strict=True) if v is not None}
+        )
+        for name, given, target in (("Latency", latency, AT_MOST_2), ("Resolved", resolved, YES))
+    )
+    result = RunResult(run_id="r1", expected=len(ids), simulations=simulations, metrics=metrics)
+    criteria = Criteria(max_failed=Allowance(allowed), thresholds=parse_thresholds(lines), use_metric_targets=targets)
+    judgement = judge(result, criteria)
+    return Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_id="r1", result=result),))
 
 
-def test_simulations_of_each_kind_come_in_turn() -> None:
-    findings = findings_of(report().judgement, report().legs[0].result)
-    verdicts = [(simulation.simulation.id, simulation.verdict) for simulation in findings.simulations]
-    kinds = [(FAILING, Verdict.FAILED), (TOLERATED, Verdict.SKIPPED), (PASSED, Verdict.PASSED)]
-    assert verdicts == [(simulation_id, verdict) for ids, verdict in kinds for simulation_id in ids]
-    assert [finding.simulation.id for finding in findings.to_look_at] == FAILING + TOLERATED
+def missed(report: Report) -> dict[str, list[str]]:
+    """Return what each simulation to look at misses, in the order of the rows."""
+    (leg,) = composed(report).legs
+    rows = (row for row in leg.simulations if row.is_to_look_at)
+    return {row.id: [" – ".join(filter(None, (miss.text, miss.here))) for miss in row.misses] for row in rows}
+
+
+SLOW, NO_VALUE = "Latency meets its target: at most 2 – here 3", "Resolved meets its target: YES – here no value"
+
+
+def test_missing_value_misses_target() -> None:
+    """It does not fail the simulation: the step knows nothing about it."""
+    report = report_of([1.0, 1.0], ["YES", None], targets=True)
+    assert report.judgement.verdict == "error"
+    assert missed(report) == {"s1": [NO_VALUE]}
+    assert rows_of(report)[0].verdict is Verdict.SKIPPED
+    tolerated = report_of([1.0, 3.0, 1.0], ["YES", None, "YES"], targets=True, allowed=1)
+    assert missed(tolerated) == {"s1": [SLOW, NO_VALUE]}
+
+
+def test_criterion_on_pass_rate_is_named_only_without_targets() -> None:
+    report = report_of([3.0, 1.0, 1.0], ["YES", "YES", "YES"], "pass_rate == 100%", failed=1)
+    assert missed(report) == {"s2": ["pass_rate == 100%"], "s0": [SLOW]}
+
+
+def test_those_that_fail_come_first_then_those_that_are_tolerated_and_of_each_kind_the_worst() -> None:
+    latency, resolved = [2.2, 1.0, 4.0, 9.0, 1.0, 1.0], ["YES", "NO", "NO", "YES", "YES", "YES"]
+    # did not complete; 3.5 times the bound; twice the bound and a wrong text; a wrong text; 10% above
+    assert [*missed(report_of(latency, resolved, failed=1, targets=True))] == ["s5", "s3", "s2", "s1", "s0"]
+    report = report_of(latency, resolved, "Latency: max < 3", failed=1, targets=True, allowed=5)
+    kinds = {Verdict.FAILED: ["s3", "s2", "s1", "s0"], Verdict.SKIPPED: ["s5"], Verdict.PASSED: ["s4"]}
+    assert [(row.simulation.id, row.verdict) for row in rows_of(report)] == [
+        (name, verdict) for verdict, names in kinds.items() for name in names
+    ]
+    assert [row.simulation.id for row in findings_in(report.legs[0]).to_look_at] == ["s3", "s2", "s1", "s0", "s5"]
 
 
 def test_flips_of_first_checks_are_those_of_the_gravest() -> None:
     baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(19, 20))))
-    (leg,) = document_of(report_on_baseline(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}")).legs
-    flipped = [criterion for criterion in leg.criteria if criterion.newly_failing]
-    assert [criterion.advisory for criterion in flipped] == [False, True]
+    (leg,) = document_of(report_on(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}")).legs
+    assert [criterion.advisory for criterion in leg.criteria if criterion.newly_failing] == [False, True]
     assert (leg.flips, leg.flipped_criteria) == (10, 2), "each test case counts once"
+
+
+@given(
+    st.lists(st.tuples(ANY_VALUE, ANY_VALUE), min_size=1, max_size=6),
+    st.integers(0, 2),
+    st.integers(0, 2),
+    st.lists(st.sampled_from(THRESHOLDS), max_size=3),
+    st.booleans(),
+)
+def test_each_simulation_to_look_at_says_why(
+    values: list[tuple[Value | None, Value | None]], failed: int, allowed: int, lines: list[str], targets: bool
+) -> None:
+    latency, resolved = zip(*values, strict=True)
+    report = report_of(latency, resolved, "\n".join(lines), failed=failed, allowed=allowed, targets=targets)
+    for row in rows_of(report):
+        if row.verdict is not Verdict.PASSED and (targets or "pass_rate >= 50%" in lines):
+            assert row.misses or not row.simulation.completed
+        if row.misses and row.simulation.completed:
+            assert row.verdict is not Verdict.PASSED
+        if report.judgement.lets_pass:
+            assert row.verdict not in (Verdict.FAILED, Verdict.ERROR)
+    for render in FACES.values():
+        assert render(composed(report))
+
+
+FLAKY, OLD, NEW = Cause
+FIXED, COMPARED = "Resolved: rate(YES) >= 90%", "Resolved: rate(YES) >= baseline"
+FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
+BROKEN: Cases = {**FINE, "a": ["NO"]}
+
+
+def ended(result: RunResult, **statuses: str) -> RunResult:
+    """Return a run in which the conversations of these test cases ended with other statuses."""
+    simulations = (one._replace(status=statuses.get(one.test_case_id, one.status)) for one in result.simulations)
+    return result._replace(simulations=tuple(simulations))
+
+
+def causes(report: Report) -> dict[str, str | None]:
+    """Return the cause of each simulation that did not pass, by its test case and place, in the order of the rows."""
+    return {row.simulation.id.partition("..")[2]: row.cause for row in rows_of(report) if row.is_to_look_at}
+
+
+def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any) -> Report:
+    """Return the report of a run, with a baseline that had these values."""
+    threshold = f"{lines}\n? {COMPARED}"  # what compares with a baseline makes the step fetch it
+    baseline = baseline_of(earlier("old", 2, run_of("old", then), **changes)) if then else None
+    return report_on(run_of("now", cases), baseline, threshold, confidence=None)
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "expected"),
+    [
+        pytest.param({"a": ["NO"], "b": ["NO"], "c": ["YES"], "d": ["NO"]}, {"a": ["NO"], "b": ["YES"], "c": ["YES"]},
+                     {"b.0": NEW, "d.0": None, "a.0": OLD}, id="of a fixed bound, and the baseline lacks d"),
+        pytest.param({"a": ["NO"], "b": ["NO"]}, None, {"a.0": None, "b.0": None}, id="no baseline"),
+        pytest.param({case: ["NO"] for case in "abc"},
+                     {"a": ["YES", "YES", "NO"], "b": ["YES", "NO"], "c": ["YES", "NO", "NO"]},
+                     {"a.0": NEW, "b.0": OLD, "c.0": OLD}, id="passed if most of its conversations did"),
+        pytest.param(BROKEN, {**FINE, "a": [None]}, {"a.0": None}, id="no value in the baseline"),
+        pytest.param({**FINE, "a": ["NO", "NO"]}, FINE, {"a.0": NEW, "a.1": NEW}, id="two of one test case"),
+        pytest.param({"a": ["NO", "YES"]}, {"a": ["NO"]}, {"a.0": FLAKY}, id="flaky before old"),
+        pytest.param({"a": ["NO", "YES"], "b": ["NO", "NO"], "c": ["NO", "YES", "NO"], "d": ["NO", "YES", "YES"]}, None,
+                     {**dict.fromkeys(("b.0", "b.1", "c.0", "c.2")), "a.0": FLAKY, "d.0": FLAKY},
+                     id="most others of its variant pass"),
+    ],
+)  # fmt: skip
+def test_cause_of_each_failure(now: Cases, then: Cases | None, expected: dict[str, str | None]) -> None:
+    assert causes(against(now, then)) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"changed_persona": True}, {"changed_metrics": frozenset({"m"})}, {"changed_cases": frozenset({"a"})}],
+)
+def test_what_cannot_be_compared_is_neither_old_nor_new(changes: dict[str, Any]) -> None:
+    assert causes(against(BROKEN, FINE, **changes)) == {"a.0": None}
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds", "cause"),
+    [("NO", 9.0, OLD), ("YES", 1.0, NEW), ("NO", 1.0, NEW), ("YES", 9.0, NEW), ("NO", None, None), (None, 1.0, NEW)],
+)
+def test_failure_is_old_only_if_all_that_it_misses_is(
+    answer: str | None, seconds: float | None, cause: str | None
+) -> None:
+    """Of two metrics that it misses, the baseline may lack one, or a value of one."""
+
+    def run(run_id: str, answer: str | None, seconds: float | None) -> RunResult:
+        one = run_of(run_id, {**FINE, "a": [answer]})
+        slow: Cases = {"a": [seconds], "b": [1.0], "c": [1.0]}
+        return also(one, run_of(run_id, slow, name="Latency", metric_id="l")) if seconds else one
+
+    lines = f"{FIXED}\nLatency: max < 2\n? {COMPARED}"
+    assert causes(report_on(run("now", "NO", 9.0), baseline_of(run("old", answer, seconds)), lines)) == {"a.0": cause}
+
+
+def test_conversation_that_did_not_complete_has_the_cause_of_what_it_misses() -> None:
+    now = ended(run_of("now", {**FINE, "b": [None]}), b="FAILED", c="CANCELLED")
+    lines = f"{FIXED}\nfailed == 0\n? {COMPARED}"
+    assert causes(report_on(now, None, lines, confidence=None)) == {"b.0": None, "c.0": None}
+    then = baseline_of(ended(run_of("old", FINE), c="FAILED"))
+    assert causes(report_on(now, then, lines, confidence=None)) == {"b.0": NEW, "c.0": None}
+
+
+def test_conversation_of_another_variant_shows_nothing() -> None:
+    two = both(run_of("now", {"a": ["NO"]}), run_of("now", {"a": ["YES"]}, mutation="Faster"))
+    (row,) = [row for row in rows_of(report_on(two, None, FIXED)) if row.verdict is not Verdict.PASSED]
+    assert row.cause is None
+
+
+def test_reference_is_named() -> None:
+    now, then, lines = run_of("now", BROKEN), run_of("old", BROKEN), f"{FIXED}\n? {COMPARED}"
+    assert "look at: 1 also fails on main\n" in summary(report_on(now, baseline_of(then), lines))
+    tagged = baseline_of(then, source=BaselineSource(kind="tag", name="stable"))
+    assert "look at: 1 also fails in the baseline\n" in summary(report_on(now, tagged, lines))
+    line, base = "Resolved: rate(YES) >= base", baseline_of(then, source=DEPLOYED)
+    assert [row.cause for row in rows_of(report_on(now, None, line, base=base)) if row.cause] == []
+    worse = {**BROKEN, "b": ["NO"]}
+    beside = report_on(run_of("now", worse), None, line, base=base)
+    assert "look at: 1 new · 1 also fails with the base agent\n" in summary(beside)
+    mutated = report_on(both(now, run_of("now", worse, mutation="Faster")), None, line)
+    assert "look at: 1 new · 1 also fails with the agent itself\n" in summary(mutated)
+
+
+COUNTS = "1 new · 1 also fails on main · 1 flaky"
+
+
+def test_rows_are_grouped_by_cause_in_every_format() -> None:
+    now: Cases = {"new": ["NO"], "none": ["NO"], "old": ["NO"], "flaky": ["NO", "YES"]}
+    report = against(now, {"new": ["YES"], "old": ["NO"], "flaky": ["YES"]})
+    order = ["new.0", "none.0", "old.0", "flaky.0"]
+    assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY), strict=True)]
+    text = summary(report)
+    assert f"#### 4 simulations to look at: {COUNTS}\n" in text
+    assert "|  | simulation | cause | missed criteria |" in text
+    end = closing(report)
+    assert end.simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
+    assert "Cause: new" in end.annotations(1)[0].message.split("\n")
+    rows = json.loads(document(report))["legs"][0]["simulations"]
+    assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", None]
+    suite, gate = ET.fromstring(junit(report))
+    messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
+    assert messages == ["new", "missed", "old", "flaky"]
+    assert {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}["causes"] == COUNTS
+    heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
+    assert heads == ["### New: 1", "### Cause unknown: 1", "### `Also fail on main`: 1", "### Flaky: 1"]
+    page = html(report)
+    for part in ('<th scope="col">cause</th>', 'data-c="new"', 'data-token="c:new"', COUNTS):
+        assert part in page
+    assert "#### 2 simulations to look at: 1 new\n" in summary(against({**FINE, "a": ["NO", "NO"]}, FINE))
+
+
+def test_page_without_causes_has_no_column_for_them() -> None:
+    report = against(BROKEN, None)
+    assert "cause" not in summary(report)
+    assert "data-c=" not in html(report)
+    assert "### Case 1:" in digest(report)
+
+
+def numbered(run_id: str, **values: float) -> RunResult:
+    return run_of(run_id, {case: [value] for case, value in values.items()}, name="Latency", metric_id="l")
+
+
+def slow(lines: str, baseline: Baseline | None = None, **values: float) -> Report:
+    return report_on(numbered("now", **values), baseline, lines, confidence=None)
+
+
+def contributors(report: Report) -> list[str]:
+    return [row.simulation.test_case_id for row in rows_of(report) if row.contributes]
+
+
+def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
+    report = slow("Latency: avg <= 1.5", None, fast=1.0, **{f"c{place}": 2.0 + place for place in range(10)})
+    assert report.judgement.verdict is Verdict.FAILED
+    assert report.judgement.failing_simulations == ()
+    assert contributors(report) == ["c9", "c8", "c7", "c6", "c5"]
+    named = [row for row in rows_of(report) if row.contributes]
+    assert {(row.verdict, row.cause) for row in named} == {(Verdict.SKIPPED, None)}
+    assert "here 11, one of the 5 highest of 11 |" in summary(report)
+    assert len(closing(report).rows) == len(named) == MOST_CONTRIBUTORS
+    low = slow("Latency: avg >= 3", a=1.0, b=2.0, c=4.0)
+    assert contributors(low) == ["a", "b"]
+    assert "here 1, one of the 2 lowest of 3 |" in summary(low)
+    assert not [row for row in rows_of(slow("Latency: stdev < 0.1", a=1.0, b=9.0)) if row.is_to_look_at]
+    percentile = slow("Latency: p(95) < 3", a=1.0, b=2.0, c=9.0)
+    assert [row.simulation.test_case_id for row in rows_of(percentile) if row.fails] == ["c"]
+
+
+def test_average_in_doubt_names_those_that_make_it_worse() -> None:
+    """It may be on the right side of its bound, as measured."""
+    report = comparison_reports()["in doubt"]
+    (check,) = [check for check in report.legs[0].judgement.checks if check.metric == "l"]
+    assert check.measure
+    assert check.requirement
+    assert check.measure.value < check.requirement.bound
+    rows = [row for row in rows_of(report) if row.contributes]
+    contributions = [miss.contribution for row in rows for miss in row.misses]
+    assert len(contributions) == MOST_CONTRIBUTORS
+    assert all(contribution and contribution.rises for contribution in contributions)
+
+
+def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
+    then = baseline_of(earlier("old", 2, numbered("old", always=9.0, risen=1.0, faster=5.0)))
+    values = {"always": 9.5, "risen": 4.0, "faster": 4.5}
+    report = slow("Latency: avg <= baseline", then, **values)
+    assert contributors(report) == ["risen", "always"]
+    assert "here 4, before 1: one of the 2 largest rises of 3 |" in summary(report)
+    now = numbered("now", **values)
+    judgement = judged(now, then, "Latency: max < 4\n? Latency: avg <= baseline", confidence=None)
+    order = [row.simulation.test_case_id for row in findings_of(judgement, now).to_look_at]
+    assert order == ["risen", "always", "faster"], "new first; the others by how much they worsened"
+
+
+CASES = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from(["YES", "NO", "UNKNOWN", None]), min_size=1, max_size=3),
+    min_size=1,
+)
+LINES = [FIXED, "Resolved: count(NO) == 0", "Resolved: missing == 0", "pass_rate == 100%"]
+
+
+@given(CASES, CASES | st.none(), st.sampled_from(LINES))
+def test_only_those_that_did_not_do_well_have_a_cause(now: Cases, then: Cases | None, line: str) -> None:
+    rows = rows_of(against(now, then, line))
+    for row in rows:
+        if row.verdict is Verdict.PASSED or row.contributes:
+            assert row.cause is None
+        if row.cause in (OLD, NEW):
+            assert row.simulation.test_case_id in (then or {})
+    assert [row.order for row in rows] == sorted(row.order for row in rows)

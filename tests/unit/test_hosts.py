@@ -1,156 +1,118 @@
-"""Hosts write commands, outputs and summaries. GitHub's are parsed by the rules of its runner."""
+"""Hosts without GitHub's runner: GitLab, whose log and reports take any text, and a plain log, which names flags."""
 
 import io
 import json
-import resource
-from pathlib import Path
+import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.base.errors import RunnerError
-from coval_gate.ci.github import VARIABLES, WEB, GitHubHost
-from coval_gate.ci.host import SUMMARY_LIMIT, Context, inert
+from coval_gate.base.text import json_in
+from coval_gate.ci import detect_host
+from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
+from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.ci.plain import PlainHost
-from coval_sandbox.runner import LocalRunner, read_command, read_log
-from support import host_of
+from coval_gate.inputs.naming import with_flags
+from road.test_gitlab import SECTION, read_dotenv, sections
+from support import VirtualClock, host_of, runtime
 
-HOSTILE = [
-    "::set-output name=passed::true",
-    "  ::error::x",
-    "\u2003::add-mask::a",
-    "all fine ##[error]not fine",
-    "##[group]hidden",
-    "a\r::stop-commands::x",
-    "a\n::set-env name=PATH::/evil",
-    "a\u2028::error::x",
-    "\x1b]0;title\x07::error::x",
-    "%0A::error::x",
-    "::ERROR::x",
-    "##vso[task.complete result=Succeeded;]done",
-    "##teamcity[buildProblem]",
-]
-FOREIGN = st.text() | st.sampled_from(HOSTILE) | st.builds("".join, st.lists(st.sampled_from(HOSTILE), max_size=3))
+START = "section_start:1560896352:forged\r\x1b[0KPassed"
+END = "section_end:1560896353:coval_gate_1767225600_1\r\x1b[0K"
+FOREIGN = st.text() | st.builds(
+    "".join, st.lists(st.sampled_from([START, END, "\n", "\r", "\x1b[0K", "x"]), max_size=4)
+)
+NAMES = ["RUN_ID", "RUN_URL", "VERDICT", "STATUS", "PASSED", "RUN_IDS"]
+IDS_OF_LEGS = [f"{number:022}" for number in range(100)]
 
 
-def host_with(tmp_path: Path, **env: str) -> tuple[GitHubHost, LocalRunner, io.StringIO]:
-    local, log = LocalRunner(tmp_path), io.StringIO()
-    return host_of(GitHubHost, log, local.environ({}) | env), local, log
+def host() -> tuple[GitLabHost, io.StringIO]:
+    log = io.StringIO()
+    return host_of(GitLabHost, log), log
 
 
 @given(FOREIGN)
-def test_inert_text_has_no_commands(text: str) -> None:
-    assert read_log(inert(text)) == []
+@example(START)
+@example(END)
+@example("section_\x1bend:1:a\r\x1b[0K")
+def test_foreign_text_has_no_sections(text: str) -> None:
+    job, log = host()
+    job.log(text)
+    job.quote(text)
+    job.annotate("warning", text, text)
+    assert sections(log.getvalue()) == []
+    assert not re.search("section_(start|end):|\r|\x1b", log.getvalue())
+    with job.group(text):
+        job.fold(text, [text])
+    assert [kind for kind, _, _ in sections(log.getvalue())] == ["start", "start", "end", "end"]
+    assert log.getvalue().count("\r") == 4
 
 
-@pytest.mark.parametrize("line", HOSTILE[:5])
-def test_hostile_lines_are_commands(line: str) -> None:
+def test_hostile_texts_are_sections() -> None:
     """Show that the test above does not pass only because its examples are harmless."""
-    assert read_command(line) is not None
+    assert SECTION.search(START)
+    assert SECTION.search(END)
 
 
-def test_inert_text_has_no_commands_of_other_ci_systems() -> None:
-    assert "##vso[" not in inert("##vso[task.complete result=Succeeded;]done")
-    assert "##teamcity[" not in inert("all well ##teamcity[buildProblem]")
+@given(st.fixed_dictionaries({name.lower(): st.text() for name in NAMES}))
+@example({"run_id": "a\nPASSED=true", "run_url": "https://x/$CI_JOB_TOKEN", "passed": "false"})
+@example({"run_url": "https://x/" + "y" * 6000, "verdict": "passed", "passed": "true"})
+@example({"run_ids": json.dumps([f"{number:060}" for number in range(100)]), "verdict": "passed"})
+def test_dotenv_report_is_one_that_gitlab_takes(outputs: dict[str, str]) -> None:
+    variables = read_dotenv(dotenv(outputs).encode())
+    assert list(variables) == NAMES
+    assert all(variables[name] in ("", outputs.get(name.lower())) for name in NAMES[:-1])
 
 
-def test_inert_text_differs_only_in_zero_width_spaces() -> None:
-    assert inert("::error::x").replace("\u200b", "") == "::error::x"
-    assert inert("plain: a::b 💬") == "plain: a::b 💬"
+def test_dotenv_report_has_the_runs_of_a_hundred_legs() -> None:
+    variables = read_dotenv(dotenv({"run_ids": json.dumps(IDS_OF_LEGS), "passed": "true"}).encode())
+    assert variables["RUN_IDS"].split(",") == IDS_OF_LEGS
+    assert variables["PASSED"] == "true"
 
 
-@given(st.lists(FOREIGN, max_size=3), FOREIGN)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_quoted_lines_are_shown_and_no_commands(tmp_path: Path, lines: list[str], title: str) -> None:
-    host, _, log = host_with(tmp_path)
-    host.quote(*lines)
-    host.fold(title, lines)
-    host.annotate("notice", "After", "it")
-    names = [command.name for command in read_log(log.getvalue())]
-    stops = any("::" in line or "##" in line for line in lines)
-    assert names == [*["stop-commands"] * stops, "group", *["stop-commands"] * stops, "endgroup", "notice"]
+@given(st.text(), st.text())
+def test_links_are_json_with_a_label_and_a_url(name: str, url: str) -> None:
+    legs = [{"name": name, "run_url": url}, {"name": f"{name}2", "run_url": "https://x"}]
+    for link in links_in({"run_url": url, "legs": json.dumps(legs)}):
+        assert set(link["external_link"]) == {"label", "url"}
+        assert json_in(json.dumps(link)) == link
 
 
-@pytest.mark.parametrize("line", [line for line in HOSTILE if read_log(line)])
-def test_line_that_is_command_is_written_while_commands_are_stopped(tmp_path: Path, line: str) -> None:
-    host, _, log = host_with(tmp_path)
-    host.quote("harmless", line)
-    first, *inside, last = log.getvalue().splitlines()
-    assert first == f"::stop-commands::{last.strip(':')}"
-    assert "harmless" in inside
-    assert read_log("\n".join(inside)) == []
+def test_without_runs_there_are_no_links() -> None:
+    assert links_in({}) == []
+    assert links_in({"run_url": "", "legs": '[{"name": "a", "run_url": null}, {"name": "b"}]'}) == []
 
 
-@given(title=FOREIGN, message=FOREIGN)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_annotation_with_any_text_is_one_command(tmp_path: Path, title: str, message: str) -> None:
-    host, _, log = host_with(tmp_path)
-    host.annotate("error", title, message)
-    (command,) = read_log(log.getvalue())
-    assert command.name == "error"
-    assert set(command.properties) <= {"title"}
-
-
-def test_warnings_that_the_runner_would_drop_are_lines_of_the_log(tmp_path: Path) -> None:
-    host, _, log = host_with(tmp_path)
-    for number in range(12):
-        host.annotate("warning", "Title", f"Number {number}\nand more")
-    host.annotate("error", "Title", "The verdict")
-    commands = read_log(log.getvalue())
-    assert [command.name for command in commands] == ["warning"] * 10 + ["error"]
-    assert log.getvalue().count("Warning: Title\nNumber 1") == 2
-    assert host.room_for_warnings == 0
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from(["run_id", "reason"]), st.text(st.characters(codec="utf-8", exclude_characters="\r"))
-    )
+@pytest.mark.parametrize(
+    "text", ["/merge", "  /merge", "a\n/close", "a\n\t/approve @all", "```\n/merge\n```", "\n\n/x"]
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_runner_reads_outputs_as_set(tmp_path: Path, values: dict[str, str]) -> None:
-    host, local, _ = host_with(tmp_path)
-    host.set_outputs(values)
-    assert local.outputs == values
+def test_no_line_begins_with_a_quick_action(text: str) -> None:
+    assert not re.search(r"^\s*/", without_commands(text), re.MULTILINE)
+    assert without_commands(text).replace("\u200b", "") == text
+    assert without_commands("https://x/y\na/b") == "https://x/y\na/b"
 
 
-def test_output_cannot_forge_another(tmp_path: Path) -> None:
-    host, local, _ = host_with(tmp_path)
-    host.set_outputs({"reason": "x\npassed=true\nghadelimiter_x\npassed<<E\ntrue\nE", "passed": "false"})
-    assert local.outputs["passed"] == "false"
-    assert set(local.outputs) == {"reason", "passed"}
+@pytest.mark.parametrize(
+    ("state", "passes", "shown"),
+    [
+        ("passed", True, "success"),
+        ("failed", False, "failed"),
+        ("error", False, "failed"),
+        ("inconclusive", False, "failed"),
+        ("inconclusive", True, "success"),
+        ("timed_out", True, "success"),
+        ("cancelled", False, "canceled"),
+        ("skipped", True, "canceled"),
+        (IN_PROGRESS, False, "running"),
+    ],
+)
+def test_states(state: str, passes: bool, shown: str) -> None:
+    assert state_of(PageText(state, passes, "Coval")) == shown
 
 
-def test_secret_is_redacted_in_log_and_runner_files(tmp_path: Path) -> None:
-    host, local, log = host_with(tmp_path)
-    secret = "coval_sk_prod_1234567890"
-    host.mask(secret)
-    host.log(f"a {secret} b")
-    host.annotate("error", f"t {secret}", f"m {secret}")
-    with host.group(f"g {secret}"):
-        pass
-    host.set_outputs({"reason": f"o {secret}"})
-    host.save_state({"run_id": f"s {secret}"})
-    host.add_summary(f"summary {secret}")
-    mask, *rest = log.getvalue().splitlines()
-    assert mask == f"::add-mask::{secret}"
-    written = "\n".join([*rest, str(local.outputs), str(local.state), local.summary])
-    assert secret not in written
-    assert written.count("***") == 7
-
-
-def test_truncated_secret_is_redacted(tmp_path: Path) -> None:
-    host, _, _ = host_with(tmp_path)
-    host.mask("coval_sk_prod_1234567890")
-    assert host.redact('agent_id is "coval_sk_prod_123…"; an id…') == 'agent_id is "***…"; an id…'
-    assert host.redact("coval…") == "coval…"
-
-
-def test_closed_log_is_ignored(tmp_path: Path) -> None:
-    local, log = LocalRunner(tmp_path), io.StringIO()
-    log.close()
-    host_of(GitHubHost, log, local.environ({})).log("text")
+@pytest.mark.parametrize(("value", "kind"), [("true", GitLabHost), ("false", PlainHost), ("", PlainHost)])
+def test_gitlab_is_detected_by_its_variable(value: str, kind: type[PlainHost]) -> None:
+    assert type(detect_host(runtime(VirtualClock(), environ={"GITLAB_CI": value}))) is kind
 
 
 def test_log_on_terminal_has_no_commands() -> None:
@@ -163,77 +125,30 @@ def test_log_on_terminal_has_no_commands() -> None:
     assert log.getvalue() == "Waiting\nfor the run\nError: Gate failed\n3 of 10 did not complete.\nLook there.\n"
 
 
-def test_too_short_secret_is_not_masked(tmp_path: Path) -> None:
-    host, _, log = host_with(tmp_path)
-    host.mask("1")
-    assert log.getvalue() == ""
-
-
-def test_group_ends_after_exception(tmp_path: Path) -> None:
-    host, _, log = host_with(tmp_path)
-    with pytest.raises(ValueError, match="inside"), host.group("Waiting"):
-        raise ValueError("inside")
-    assert [command.name for command in read_log(log.getvalue())] == ["group", "endgroup"]
-
-
-def test_summary_is_cut_to_limit_in_complete_characters(tmp_path: Path) -> None:
-    host, local, _ = host_with(tmp_path)
-    host.add_summary("ü" * SUMMARY_LIMIT)
-    assert local.summary == "ü" * (SUMMARY_LIMIT // 2)
-
-
-def test_outputs_are_logged_without_runner_files() -> None:
-    log = io.StringIO()
-    host = host_of(GitHubHost, log)
-    host.set_outputs({"a": "b"})
-    host.save_state({"a": "b"})
-    host.add_summary("a")
-    assert host.context() == Context(web=WEB, variables=VARIABLES)
-    assert not log.getvalue()
-    host.show_outputs({"a": "b"})
-    assert "\na=b\n" in log.getvalue()
-
-
-def test_unwritable_runner_file_is_error_with_its_name(tmp_path: Path) -> None:
-    host, _, _ = host_with(tmp_path, GITHUB_OUTPUT=str(tmp_path / "nowhere" / "output"))
-    with pytest.raises(RunnerError, match="GITHUB_OUTPUT"):
-        host.set_outputs({"a": "b"})
-
-
-def test_entry_without_room_leaves_file_as_it_was(tmp_path: Path) -> None:
-    host, local, _ = host_with(tmp_path)
-    host.save_state({"legs": "[1]"})
-    room = (tmp_path / "state").stat().st_size + 8
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        with pytest.raises(RunnerError, match="GITHUB_STATE"):
-            host.save_state({"legs": "[1, 2, 3]"})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert local.state == {"legs": "[1]"}
-    host.save_state({"legs": "[2]"})
-    assert local.state == {"legs": "[2]"}
-
-
-@pytest.mark.parametrize("payload", ["", "[]", "{", '{"a":' * 100_000, "\udcff"])
-def test_malformed_event_file_is_ignored(payload: str, tmp_path: Path) -> None:
-    host, _, _ = host_with(tmp_path)
-    (tmp_path / "event.json").write_bytes(payload.encode("utf-8", "surrogateescape"))
-    assert host.context().pull_request is None
-
-
-def test_event_file_is_parsed(tmp_path: Path) -> None:
-    host, _, _ = host_with(tmp_path)
-    event = {"pull_request": {"number": 42}}
-    (tmp_path / "event.json").write_text(json.dumps(event), encoding="utf-8")
-    assert host.context().pull_request == 42
-
-
-def test_escaped_secret_is_redacted(tmp_path: Path) -> None:
-    key = "coval\"sk&<test>'1"
-    local = LocalRunner(tmp_path)
-    host = host_of(GitHubHost, environ=local.environ({}))
-    host.mask(key)
-    assert json.loads(host.redact(json.dumps({"name": f"x {key}"}))) == {"name": "x ***"}
-    assert host.redact("x coval&quot;sk&amp;&lt;test&gt;&#x27;1") == "x ***"
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("api_key is empty.", "COVAL_API_KEY is empty."),
+        ("\u26a0\ufe0f Error: accept must be false here.", "\u26a0\ufe0f Error: --accept must be false here."),
+        ("- baseline must name a tag or a branch", "- --baseline must name a tag or a branch"),
+        ("html_path has no effect in mode plan.", "--html-path has no effect in `coval-gate plan`."),
+        ("start the workflow by hand with mode: wait, run_id: a1 and accept: true", None),
+        ("Check run_id: it must be the id of a run", "Check RUN: it must be the id of a run"),
+        ("with repeat_on_failure: give agent_id", "with --repeat-on-failure: give --agent-id"),
+        ("Set cancel_on_timeout: true, or comment_mode", "Set --cancel-on-timeout, or comment_mode"),
+        ("Set cancel_on_interrupt: false or max_wait_time: 60.", "Set --no-cancel-on-interrupt or --max-wait-time 60."),
+        ("Coval rejected the launch (agent_id must have 22 characters)", None),
+        ("with that step's output run_id", None),
+        ("Raise max_wait_time, or max_parallel_runs.", "Raise --max-wait-time, or --max-parallel-runs."),
+        ('set test_case_ids: "a, b"', 'set --test-case-ids "a, b"'),
+        ("thresholds, line 2: is wrong", "--threshold, line 2: is wrong"),
+        ("or set agent_id in the configuration file", "or set agent_id in the configuration file"),
+        ("a.yml, line 3: agnt_id is no input; did you mean agent_id?", None),
+        ("The baseline and its tags", None),
+        ('metric "run_id", my_run_id, https://a.example/b#run_id and run_id.x', None),
+        ("--agent-id is required", None),
+    ],
+)
+def test_inputs_are_named_as_flags(text: str, shown: str | None) -> None:
+    assert with_flags(text) == (text if shown is None else shown)
+    assert with_flags(with_flags(text)) == with_flags(text)

@@ -1,4 +1,4 @@
-"""Foreign text in Markdown is inert when GitHub Flavored Markdown renders it."""
+"""Markdown: foreign text is inert, what stands where for a reader who has ten seconds, and charts of distributions."""
 
 import html
 import re
@@ -8,22 +8,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from baselines import baseline_of, earlier, latency, report_on, run_of, yes
 from coval_gate.base.text import one_line
+from coval_gate.coval.model import LARGEST
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.parsing import matrix_of
+from coval_gate.report.charts import DrawnBound
 from coval_gate.report.markdown import code, escape, link
+from coval_gate.report.model import Report
+from coval_gate.report.tables import BLUE, GREY, ORANGE
+from hostile import HOSTILE
 from readers import MarkdownPage
+from rendering import comment, compared_histogram, histogram, summary
 
-HOSTILE = [
-    "**b** _i_ __u__ a_b_c `c` ~~s~~ \\`x\\` a `` b ``",
-    "[a](http://evil.example) ![i](http://evil.example/x.png) [r]: http://evil.example",
-    "<img src=x onerror=alert(1)> <!-- marker --> &lt; &amp; </td></table>",
-    "http://evil.example www.evil.example WWW.evil.example someone@evil.example",
-    "| a | b |",
-    "$x$ and $`y`$",
-    "# heading\n> quote\n- list",
-    "@mona #12 acme/voice#3",
-]
 TABLE = "| | |\n|---|---|\n| {} | {} |\n"
-FOREIGN = st.text(max_size=80) | st.sampled_from(HOSTILE) | st.text("\\`*_[]()<>|~$#@:/!&w. ax", max_size=80)
 
 
 def rendered(markdown: str) -> str:
@@ -35,29 +33,28 @@ def visible_text(html_text: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", html_text)).replace("\u200b", "").strip()
 
 
-@given(FOREIGN)
-def test_escaped_text_is_rendered_as_same_text(text: str) -> None:
-    page = rendered(f"Reason: x{escape(text)}x\n")
+def test_hostile_text_is_plain_once_it_is_escaped() -> None:
+    """These texts are active before: unit/test_reports.py."""
+    for text in (*HOSTILE, "+", "2)", "- ---", "    code"):
+        assert_plain_wherever_it_stands(text)
+
+
+@given(st.text(max_size=80) | st.text("\\`*_[]()<>|~$#@:/!&w. ax", max_size=80))
+def test_escaped_text_is_the_same_plain_text(text: str) -> None:
+    assert_plain_wherever_it_stands(text)
+
+
+def assert_plain_wherever_it_stands(text: str) -> None:
+    shown = escape(text)
+    page = rendered(f"Reason: x{shown}x\n")
     assert re.findall(r"<[^>]*>", page) == ["<p>", "</p>"]
     assert visible_text(page) == f"Reason: x{one_line(text)}x"
-
-
-@given(FOREIGN)
-def test_escaped_text_stays_in_table_cell(text: str) -> None:
-    page = rendered(TABLE.format("x" + escape(text), "y"))
-    assert page.count("<td>") == 2
-    assert set(re.findall(r"<(\w+)", page)) <= {"table", "thead", "tbody", "tr", "th", "td"}
-
-
-@pytest.mark.parametrize("text", HOSTILE[:7])
-def test_unescaped_examples_are_active(text: str) -> None:
-    """Prove that the tests above do not pass just because their examples are harmless.
-
-    cmark does not render formulas; only GitHub does.
-    """
-    paragraph, cell = rendered(f"{text}\n"), rendered(TABLE.format(text, "y"))
-    harmless = visible_text(paragraph) == text and re.findall(r"<[^>]*>", paragraph) == ["<p>", "</p>"]
-    assert "$" in text or not harmless or ">y<" not in cell
+    cells = rendered(TABLE.format(f"x{shown}", "y"))
+    assert cells.count("<td>") == 2
+    assert set(re.findall(r"<(\w+)", cells)) <= {"table", "thead", "tbody", "tr", "th", "td"}
+    assert MarkdownPage(shown).tags == ["p", "/p"] * bool(shown)
+    assert MarkdownPage(f"Before.\n{shown or 'x'}\nBehind.").tags == ["p", "/p"]
+    assert MarkdownPage(f"- {shown}").tags == ["ul", "li", "/li", "/ul"]
 
 
 @pytest.mark.parametrize("text", ["See !12", "acme/voice!12", "&12", "%12", '%"Release 1"', "%v1.2"])
@@ -67,39 +64,17 @@ def test_references_of_gitlab_are_escaped(text: str) -> None:
     assert escape(text).replace("\u200b", "").replace("&amp;", "&") == text
 
 
-def test_plain_percentages_and_exclamations_stay() -> None:
+def test_only_what_would_be_active_is_changed() -> None:
     assert escape("Great! 95% of R&D, 5 % more!") == "Great! 95% of R&amp;D, 5 % more!"
-
-
-def test_mentions_and_issue_numbers_are_escaped() -> None:
     assert escape("@mona #12") == "@\u200bmona #\u200b12"
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "https://a b", "https://a)b<img src=x>", "https://a/[x]|b", "https://a/'\"", ""]
 )
-def test_unsafe_url_is_not_linked(url: str) -> None:
+def test_only_plain_url_is_linked(url: str) -> None:
     assert link("label", url) == "label"
-
-
-def test_plain_url_is_linked() -> None:
     assert link("the run", "https://app.coval.dev/runs/r1") == "[the run](https://app.coval.dev/runs/r1)"
-
-
-@given(FOREIGN)
-@example("---")
-@example("===")
-@example("-")
-@example("+")
-@example("1.")
-@example("2)")
-@example("- ---")
-@example("    code")
-def test_escaped_text_at_start_of_line_is_plain_text(text: str) -> None:
-    shown = escape(text)
-    assert MarkdownPage(shown).tags == ["p", "/p"] * bool(shown)
-    assert MarkdownPage(f"Before.\n{shown or 'x'}\nBehind.").tags == ["p", "/p"]
-    assert MarkdownPage(f"- {shown}").tags == ["ul", "li", "/li", "/ul"]
 
 
 @given(st.text("`", min_size=1, max_size=250), st.text("\\`*_[]()<>|~ax"))
@@ -109,3 +84,167 @@ def test_code_span_with_backticks_is_one_code_span(backticks: str, text: str) ->
     for variation in (backticks + text, text + backticks, f"x{backticks}{text}{backticks}"):
         assert MarkdownPage(f"| | |\n|---|---|\n| a | {code(variation)} |\n").tags.count("code") == 1
         assert not {"img", "strong", "em", "a"} & set(MarkdownPage(f"Commit {code(variation)} of mine").tags)
+
+
+SLOW = "Latency: avg < 1"
+
+
+def slow_report(lines: str = SLOW, **inputs: str) -> Report:
+    """Return the report of a run that is slower than it must be, in a step with these inputs."""
+    report = report_on(latency("now", seed=1, slower=2), None, lines, confidence=None)
+    given = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+    return report._replace(inputs=parse_inputs(given)[0])
+
+
+def heading(text: str) -> str:
+    (line,) = (line for line in text.splitlines() if line.startswith("### "))
+    return line
+
+
+def test_heading_names_test_set_and_persona_and_what_matrix_names_once() -> None:
+    report = slow_report(test_set_id="smoke123", persona_id="patient")
+    matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
+    of_matrix = report._replace(context=report.context._replace(matrix=matrix))
+    for render in (summary, comment):
+        assert heading(render(report)) == "### ❌ Failed: Coval evaluation · test set `smoke123` · persona `patient`"
+        assert heading(render(slow_report())) == "### ❌ Failed: Coval evaluation"
+        assert heading(render(of_matrix)) == "### ❌ Failed: Coval evaluation (eu, smoke123) · persona `patient`"
+
+
+@pytest.mark.parametrize("hostile", ["`<b>` | x", "# @octocat", "--> <script>"])
+def test_id_of_run_in_heading_is_code(hostile: str) -> None:
+    report = slow_report()
+    (leg,) = report.legs
+    assert leg.run
+    text = summary(report._replace(legs=(leg._replace(run=leg.run._replace(test_set_id=hostile)),)))
+    assert re.search(r"test set (`+) ?.* ?\1", heading(text))
+
+
+def test_column_without_a_cell_is_left_out() -> None:
+    report = report_on(latency("now", seed=1), None, "Latency: avg < 99", confidence=None)
+    (leg,) = report.legs
+    checks = tuple(check for check in leg.judgement.checks if not check.informs)
+    text = summary(report._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),)))
+    assert text.splitlines()[4] == "|  | criterion | actual |"
+    assert "|  | simulation | missed criteria |\n" in comment(slow_report())
+
+
+def test_confidence_is_told_where_claims_are() -> None:
+    claim = "what it shows (each bound with 95% confidence)"
+    baseline = baseline_of(earlier("old", 2, latency("old", seed=1)))
+    for lines in (SLOW, "Latency: avg <= baseline * 1.1"):
+        assert claim in summary(report_on(latency("now", seed=1, slower=3), baseline, lines))
+        assert claim not in summary(report_on(latency("now", seed=1, slower=3), baseline, lines, confidence=None))
+
+
+@pytest.mark.parametrize("render", [summary, comment])
+def test_simulations_after_the_worst_ten_are_folded(render: type) -> None:
+    text = render(slow_report("Latency: max < 1"))
+    count = int(re.findall(r"^#### (\d+) simulations to look at$", text, re.MULTILINE)[0])
+    assert count > 10
+    unfolded, _, folded = text.partition(f"<details><summary>{count - 10} more simulations to look at</summary>")
+    assert unfolded.count("here ") == 10
+    assert folded.partition("</details>")[0].count("here ") == count - 10
+    ten = comment(report_on(run_of("now", yes(2, 12)), None, "Resolved: rate(YES) >= 90%", confidence=None))
+    assert "#### 10 simulations to look at" in ten
+    assert "<details>" not in ten
+
+
+def test_criteria_after_the_gravest_ten_are_folded() -> None:
+    met = "\n".join(f"Latency: avg < {n}" for n in range(50, 62))
+    text = summary(slow_report(f"{met}\n{SLOW}\nLatency: med < 0.5"))
+    unfolded, _, folded = text.partition("<details><summary>5 more criteria, all met</summary>")
+    assert unfolded.count("| ❌ | `Latency: ") == 2
+    assert "❌" not in folded.partition("</details>")[0]
+    missed = "\n".join(f"Latency: avg < 0.{n}" for n in range(10, 22))
+    assert "<details><summary>3 more criteria</summary>" in summary(slow_report(missed))
+
+
+@pytest.mark.parametrize(
+    ("lines", "sides"),
+    [
+        ("Latency: avg < 2", " (orange: 2 or more)"),
+        ("Latency: avg <= 2", " (orange: above 2)"),
+        ("Latency: avg > 4", " (orange: 4 or less)"),
+        ("Latency: p(90) >= 90", " (all below 90)"),
+        ("Latency: avg == 1", ""),
+        ("Latency: max < 99\nLatency: avg < 2", " (orange: 2 or more)"),
+    ],
+)
+def test_chart_says_where_bound_is(lines: str, sides: str) -> None:
+    assert f"How Latency is distributed{sides}:" in summary(slow_report(lines)).splitlines()
+
+
+EVEN = [0.25 * n for n in range(12)]  # 0 to 2.75; one of them is 1.5
+BOUNDS = [DrawnBound(1.5, operator) for operator in ("<", "<=", ">", ">=")]
+
+
+def plots(chart: str) -> list[tuple[str, str, list[float]]]:
+    """Return the colour, kind and numbers of each series; a bar that cannot be seen is 0."""
+    palette = re.search(r'"plotColorPalette": "([^"]*)"', chart)
+    series = re.findall(r"^    (bar|line) \[(.*)\]$", chart, re.MULTILINE)
+    assert palette
+    colours = palette[1].split(", ")
+    return [
+        (colour, kind, [max(0.0, float(share)) for share in shares.split(", ")])
+        for colour, (kind, shares) in zip(colours, series, strict=True)
+    ]
+
+
+def labels(chart: str) -> list[str]:
+    return re.findall(r'"([^"]*)"', re.findall(r"^    x-axis \[(.*)\]$", chart, re.MULTILINE)[0])
+
+
+@given(
+    st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30),
+    st.builds(DrawnBound, st.floats(-LARGEST, LARGEST), st.sampled_from(["<", "<=", ">", ">="])),
+)
+@example([1.5 - 1e-12] * 5 + [1.5] * 5 + [2.0, 1.0, 0.0], BOUNDS[0])
+@example(EVEN, BOUNDS[0])
+@example(EVEN, BOUNDS[1])
+@example(EVEN, BOUNDS[2])
+@example(EVEN, BOUNDS[3])
+def test_share_of_each_colour_is_that_of_values_on_its_side(values: list[float], bound: DrawnBound) -> None:
+    if chart := histogram(values, bound):
+        shares = {colour: found for colour, _, found in plots(chart)}
+        within = 100 * sum(map(bound.meets, values)) / len(values)
+        assert sum(shares.get(BLUE, [])) == pytest.approx(within, abs=1.0)
+        assert sum(shares.get(ORANGE, [])) == pytest.approx(100 - within, abs=1.0)
+        both = zip(shares.get(BLUE, []), shares.get(ORANGE, []), strict=False)
+        assert not any(one and other for one, other in both), "no range is on both sides"
+
+
+def test_ranges_meet_at_bound_and_ends_hold_values() -> None:
+    chart = histogram(EVEN, DrawnBound(1.3857, "<"))
+    assert labels(chart) == ["0 – 0.4", "0.4 – 1.4", "1.4 – 2.4", "2.4 – 3.4"], "labels are rounded to a tenth"
+    for bound in (None, *BOUNDS, DrawnBound(99.0, "<")):
+        shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
+        assert shares[0] > 0
+        assert shares[-1] > 0
+
+
+def test_baseline_is_line_over_both_colours_that_reaches_zero() -> None:
+    chart = compared_histogram(EVEN, [value - 0.5 for value in EVEN], BOUNDS[0])
+    assert [found[:2] for found in plots(chart)] == [(BLUE, "bar"), (ORANGE, "bar"), (GREY, "line")]
+    chart = compared_histogram([0.0] * 10 + [9.0] * 10, [3.0] * 10 + [0.0] * 10 + [9.0])
+    (written,) = re.findall(r"^    line \[(.*)\]$", chart, re.MULTILINE)
+    assert min(map(float, written.split(", "))) == 0
+
+
+def test_ranges_without_values_have_no_bar() -> None:
+    """Mermaid draws a bar of 0 with the height of half a label."""
+    chart = histogram([0.0] * 10 + [9.0] * 10 + [3.0])
+    axis = re.search(r'^    y-axis "% of simulations" 0 --> (\d+)$', chart, re.MULTILINE)
+    assert axis
+    (written,) = re.findall(r"^    bar \[(.*)\]$", chart, re.MULTILINE)
+    shares = [*map(float, written.split(", "))]
+    assert all(share > 0 or share < -float(axis[1]) / 20 for share in shares)
+    assert min(shares) < 0, "the chart has such a range"
+
+
+@pytest.mark.parametrize("scale", [0.001, 1.0, 1234.5, 1e8])
+def test_labels_fit_side_by_side(scale: float) -> None:
+    chart = histogram([scale * n for n in range(2000)], DrawnBound(scale * 777.777, "<"))
+    size = re.search(r'"labelFontSize": (\d+)', chart)
+    assert size
+    assert int(size[1]) == 9 or 0.6 * int(size[1]) * sum(map(len, labels(chart))) <= 640

@@ -1,20 +1,28 @@
-"""A list that lacks simulations never looks complete, even if Coval reports the run as complete."""
+"""A list that lacks simulations never looks complete nor passes, and every face of a report counts the same."""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import Metric, Run, RunProgress, Simulation
+from coval_gate.coval.model import Metric, Run, RunProgress, RunResult, Simulation, Target
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge
 from coval_gate.gate.population import Population, population
 from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.model import LegReport, Report
+from rendering import FACES, check_lines, composed
 
 
-def simulations(cases: int, iterations: int, variants: int, *, named: bool = True) -> list[Simulation]:
+def simulations(cases: int, iterations: int = 1, variants: int = 1, *, named: bool = True) -> list[Simulation]:
     return [
         Simulation(
             id=f"s{variant}-{case}-{iteration}",
@@ -26,8 +34,8 @@ def simulations(cases: int, iterations: int, variants: int, *, named: bool = Tru
     ]
 
 
-def criteria(*, iterations: int | None = 1, mutations: int = 0, cases: int = 0) -> Criteria:
-    return Criteria(max_failed=Allowance(0), iterations=iterations, mutations=mutations, cases=cases)
+def criteria(thresholds: str = "", *, iterations: int | None = 1, **given: Any) -> Criteria:
+    return Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds), iterations=iterations, **given)
 
 
 def run(progress: int | None = None, **changes: Any) -> Run:
@@ -35,47 +43,33 @@ def run(progress: int | None = None, **changes: Any) -> Run:
     return Run(run_id="r1", status="COMPLETED", progress=counted, **changes)
 
 
-def looks_complete(expectation: Population, listed: Sequence[Simulation]) -> bool:
-    return expectation.certain and len(listed) >= expectation.expected
-
-
 UNLISTED = (Metric(id="m", name="m", values={"x": 1.0}),)
+# A test case that occurs twice is one simulation more.
+AGAIN = Simulation(id="again", status="COMPLETED", test_case_id="c3")
+TWICE, TWICE_OF_TWO = [*simulations(10), AGAIN], [*simulations(10, 2), AGAIN]
+NAMED = tuple(simulation.id for simulation in TWICE)
+UNKNOWN = criteria(iterations=None)
 
 
 @pytest.mark.parametrize(
     ("shown", "listed", "launched", "expected"),
     [
-        (run(10), simulations(10, 1, 1), criteria(), Population(10, certain=True)),
-        (run(None), simulations(10, 1, 1), criteria(), Population(10, certain=False)),
-        (run(4), simulations(4, 1, 1), criteria(iterations=3), Population(12, certain=True)),
-        (run(4), simulations(4, 3, 1), criteria(iterations=3), Population(12, certain=True)),
-        (run(4), simulations(2, 3, 1), criteria(iterations=3), Population(12, certain=True)),
-        (run(12), simulations(4, 3, 1), criteria(iterations=3), Population(12, certain=False)),
-        (run(None), simulations(4, 1, 1), criteria(iterations=3), Population(12, certain=False)),
-        (run(None), simulations(4, 1, 1), criteria(cases=5), Population(5, certain=True)),
-        (run(4), simulations(4, 1, 1), criteria(mutations=1), Population(8, certain=False)),
+        (run(10), simulations(10), criteria(), Population(10, certain=True)),
+        (run(None), simulations(10), criteria(), Population(10, certain=False)),
+        (run(4), simulations(4), criteria(iterations=3), Population(12, certain=True)),
+        (run(4), simulations(4, 3), criteria(iterations=3), Population(12, certain=True)),
+        (run(4), simulations(2, 3), criteria(iterations=3), Population(12, certain=True)),
+        (run(12), simulations(4, 3), criteria(iterations=3), Population(12, certain=False)),
+        (run(None), simulations(4), criteria(iterations=3), Population(12, certain=False)),
+        (run(None), simulations(4), criteria(cases=5), Population(5, certain=True)),
+        (run(4), simulations(4), criteria(mutations=1), Population(8, certain=False)),
         (run(4), simulations(4, 1, 2)[:5], criteria(mutations=1), Population(8, certain=True)),
-        (run(None), simulations(4, 1, 2)[:5], criteria(iterations=None), Population(8, certain=False)),
-        (run(None), simulations(4, 1, 2, named=False)[:5], criteria(iterations=None), Population(8, certain=False)),
-        (run(None), simulations(4, 2, 1, named=False)[:5], criteria(iterations=2), Population(6, certain=False)),
+        (run(None), simulations(4, 1, 2)[:5], UNKNOWN, Population(8, certain=False)),
+        (run(None), simulations(4, 1, 2, named=False)[:5], UNKNOWN, Population(8, certain=False)),
+        (run(None), simulations(4, 2, named=False)[:5], criteria(iterations=2), Population(6, certain=False)),
         (run(None), [], criteria(), Population(1, certain=False)),
         (run(None, output_ids=("a", "b")), [], criteria(), Population(2, certain=True)),
-        (run(3, metrics=UNLISTED), simulations(3, 1, 1), criteria(), Population(4, certain=True)),
-    ],
-)  # fmt: skip
-def test_population(shown: Run, listed: list[Simulation], launched: Criteria, expected: Population) -> None:
-    expectation = population(shown, listed, launched)
-    assert (max(1, expectation.expected), expectation.certain) == expected
-
-
-TWICE = [*simulations(10, 1, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
-TWICE_OF_TWO = [*simulations(10, 2, 1), Simulation(id="again", status="COMPLETED", test_case_id="c3")]
-NAMED = tuple(simulation.id for simulation in TWICE)
-
-
-@pytest.mark.parametrize(
-    ("shown", "listed", "launched", "expected"),
-    [
+        (run(3, metrics=UNLISTED), simulations(3), criteria(), Population(4, certain=True)),
         (run(11), TWICE, criteria(), Population(11, certain=True)),
         (run(10), TWICE, criteria(), Population(11, certain=True)),
         (run(None), TWICE, criteria(cases=10), Population(11, certain=True)),
@@ -84,43 +78,121 @@ NAMED = tuple(simulation.id for simulation in TWICE)
         (run(10), TWICE_OF_TWO, criteria(iterations=2), Population(21, certain=True)),
         (run(21), TWICE_OF_TWO, criteria(iterations=2), Population(21, certain=False)),
         (run(10), TWICE_OF_TWO[1:], criteria(iterations=2), Population(21, certain=True)),
-        (run(11, output_ids=NAMED), TWICE, criteria(iterations=None), Population(11, certain=True)),
-        (run(11), TWICE, criteria(iterations=None), Population(11, certain=False)),
-        (run(10), TWICE, criteria(iterations=None), Population(20, certain=False)),  # a part of 20 may look like this
-        (run(None), TWICE, criteria(iterations=None), Population(20, certain=False)),
-        (run(None, output_ids=NAMED[1:]), TWICE[1:], criteria(iterations=None), Population(10, certain=True)),
+        (run(11, output_ids=NAMED), TWICE, UNKNOWN, Population(11, certain=True)),
+        (run(11), TWICE, UNKNOWN, Population(11, certain=False)),
+        (run(10), TWICE, UNKNOWN, Population(20, certain=False)),  # a part of 20 may look like this
+        (run(None), TWICE, UNKNOWN, Population(20, certain=False)),
+        (run(None, output_ids=NAMED[1:]), TWICE[1:], UNKNOWN, Population(10, certain=True)),
     ],
-)  # fmt: skip
-def test_test_case_that_occurs_twice_is_one_simulation_more(
-    shown: Run, listed: list[Simulation], launched: Criteria, expected: Population
-) -> None:
-    assert population(shown, listed, launched) == expected
+)
+def test_population(shown: Run, listed: list[Simulation], launched: Criteria, expected: Population) -> None:
+    found = population(shown, listed, launched)
+    assert (max(1, found.expected), found.certain) == expected
 
 
 @given(data=st.data(), cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3))
-def test_part_of_list_never_looks_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
+def test_whole_list_is_complete_and_a_part_never_looks_so(
+    data: st.DataObject, cases: int, iterations: int, variants: int
+) -> None:
     everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
     listed = data.draw(st.lists(st.sampled_from(everything), unique_by=lambda simulation: simulation.id))
     total = data.draw(st.sampled_from([None, cases, len(everything)]))
+    known = criteria(iterations=iterations, mutations=variants - 1)
+    assert population(run(total), everything, data.draw(st.sampled_from([known, UNKNOWN]))).expected == len(everything)
     output_ids = data.draw(st.sampled_from([(), tuple(simulation.id for simulation in everything)]))
-    chosen = data.draw(st.sampled_from([0, cases]))
-    launched = data.draw(
-        st.sampled_from(
-            [
-                criteria(iterations=iterations, mutations=variants - 1, cases=chosen),
-                criteria(iterations=None),
-            ]
-        )
-    )
-    expectation = population(run(total, output_ids=output_ids), listed, launched)
-    assert looks_complete(expectation, listed) <= (len(listed) == len(everything))
+    chosen = criteria(iterations=iterations, mutations=variants - 1, cases=data.draw(st.sampled_from([0, cases])))
+    found = population(run(total, output_ids=output_ids), listed, data.draw(st.sampled_from([chosen, UNKNOWN])))
+    assert (found.certain and len(listed) >= found.expected) <= (len(listed) == len(everything))
 
 
-@given(cases=st.integers(1, 5), iterations=st.integers(1, 3), variants=st.integers(1, 3), data=st.data())
-def test_whole_list_is_complete(data: st.DataObject, cases: int, iterations: int, variants: int) -> None:
-    everything = simulations(cases, iterations, variants, named=data.draw(st.booleans()))
-    total = data.draw(st.sampled_from([None, cases, len(everything)]))
-    launched = data.draw(
-        st.sampled_from([criteria(iterations=iterations, mutations=variants - 1), criteria(iterations=None)])
+class Counts(NamedTuple):
+    """Of `expected` simulations, so many are listed, failed, lack a value or missed the target; the rest passed."""
+
+    expected: int
+    listed: int
+    failed: int = 0
+    valueless: int = 0
+    missed: int = 0
+
+    @property
+    def passed(self) -> int:
+        return self.listed - self.failed - self.valueless - self.missed
+
+
+RATES = "\n".join(f"{name} >= 100%" for name in ("pass_rate", "completed_rate", "Resolved: rate(YES)"))
+
+
+def result_of(counts: Counts) -> RunResult:
+    listed = tuple(
+        simulation._replace(status="FAILED" if number < counts.failed else "COMPLETED")
+        for number, simulation in enumerate(simulations(counts.listed))
     )
-    assert population(run(total), everything, launched).expected == len(everything)
+    having = [simulation.id for simulation in listed][counts.failed + counts.valueless :]
+    values = {simulation_id: "NO" if place < counts.missed else "YES" for place, simulation_id in enumerate(having)}
+    metric = Metric(id="m1", name="Resolved", values=values, target=Target(operator="in", values=("YES",)))
+    return RunResult(run_id="r1", expected=counts.expected, simulations=listed, metrics=(metric,))
+
+
+def shares(text: str, name: str) -> Iterator[tuple[int, int]]:
+    """Yield the numbers, such as 6 of 10, that stand where a text shows what was measured for a threshold."""
+    for passed, total in re.findall(rf"{re.escape(name)} >= 100%\W.{{0,80}}?\((\d+) of (\d+)\)", text, re.DOTALL):
+        yield int(passed), int(total)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param(Counts(10, 0), id="none is listed"),
+        pytest.param(Counts(10, 10, valueless=2), id="some lack a value"),
+        pytest.param(Counts(16, 12, failed=2, valueless=1, missed=3), id="of each kind"),
+    ],
+)
+def test_numbers_are_the_same_in_every_face(counts: Counts) -> None:
+    result = result_of(counts)
+    judgement = judge(result, criteria(RATES))
+    report = Report(judgement=judgement, legs=(LegReport(judgement=judgement, result=result, run_id="r1"),))
+    shown = {face: render(composed(report)) for face, render in FACES.items()}
+    texts = [shown[page].summary for page in ("summary", "comment", "check_run")]
+    texts.append("\n".join(check_lines(findings_of(judgement))))
+    texts.append(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", shown["html"]).replace("&gt;", ">")))
+    cases = [case for case in ET.fromstring(shown["junit"]).iter("testcase") if case.attrib["name"] in RATES]
+    texts += [f"{case.attrib['name']} {' '.join(node.text or '' for node in case)}" for case in cases]
+    completed = counts.listed - counts.failed
+    for name, hits in (
+        ("pass_rate", counts.passed),
+        ("completed_rate", completed),
+        ("Resolved: rate(YES)", counts.passed),
+    ):
+        if counts.listed or not name.startswith("Resolved"):
+            found = [*filter(None, (set(shares(text, name)) for text in texts))]
+            assert found == [{(hits, counts.expected)}] * len(found)
+            assert len(found) >= 5
+    outputs, (leg,) = shown["outputs"], json.loads(shown["json"])["legs"]
+    rate = counts.passed / counts.expected
+    assert float(outputs["pass_rate"]) == leg["pass_rate"] == rate
+    assert outputs["total_simulations"] == str(leg["total_simulations"]) == str(counts.expected)
+    assert outputs["completed_simulations"] == str(leg["completed_simulations"]) == str(completed)
+    (criterion,) = (one for one in leg["criteria"] if one["criterion"] == "pass_rate >= 100%")
+    (failed,) = (one for one in json.loads(outputs["failed_criteria"]) if one["criterion"] == "pass_rate >= 100%")
+    assert criterion["verdict"] == "failed"
+    assert criterion["actual"] == failed["actual"] == rate
+    entry = json.loads(outputs["metrics"])["Resolved"]["variants"]["agent"]
+    assert entry == leg["metrics"][0]["variants"]["agent"]
+    assert (entry["count"], entry["count"] + entry["missing"]) == (completed - counts.valueless, counts.expected)
+
+
+@pytest.mark.parametrize("confidence", [0.95, None])
+def test_what_is_not_listed_never_passes(confidence: float | None) -> None:
+    """All of the six that are listed passed."""
+    lines = "pass_rate >= 90%\ncompleted_rate >= 90%\nfailed == 0\nResolved: rate(YES) >= 90%\nResolved: missing == 0"
+    judgement = judge(result_of(Counts(10, 6)), criteria(lines, confidence=confidence))
+    assert [check.criterion for check in judgement.checks if check.criterion.user_defined and check.passed] == []
+    assert judgement.verdict == "error"
+
+
+def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
+    listed = (*simulations(4), *(one._replace(mutation="Fast", id="fast") for one in simulations(1)))
+    result = RunResult(run_id="r1", expected=12, simulations=listed)
+    checks = judge(result, criteria("completed_rate >= 100%", mutations=2)).checks
+    measures = [check.measure for check in checks if check.criterion.user_defined]
+    assert [(measure.hits, measure.total) for measure in measures if measure] == [(4, 4), (1, 4)]

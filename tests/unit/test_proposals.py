@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -67,44 +68,37 @@ def test_proposed_lines(runs: list[list[Value | None]], target: Target | None, l
     assert [line for line, wanted in zip(proposed, lines, strict=False) if not line.startswith(wanted)] == []
 
 
-def test_definition_says_that_delays_should_be_small() -> None:
-    assert lines_of([[1.0]], wants_less=True) == ["Latency: avg <= 1.1  # 1 run: 1"]
-
-
 def test_failed_conversations_set_the_allowance() -> None:
     proposal = propose(usable([run_of([1.0] * 9 + [None])] * 4), {})
     assert proposal.max_failed == "25%"
     assert proposal.lines[-1] == "completed_rate >= 75%  # 4 runs: 90%"
 
 
-@pytest.mark.parametrize("run", [RunResult("r", ()), run_of([None]), run_of([1.0, None, None])])
-def test_run_that_mostly_failed_teaches_nothing(run: RunResult) -> None:
-    assert usable([run]) == ()
+RUN = run_of([1.0, 9.0])
+MUTATED = RUN._replace(simulations=(RUN.simulations[0], RUN.simulations[1]._replace(mutation="Slow")))
+GAP = RUN._replace(metrics=(RUN.metrics[0]._replace(values={"1-0": 1.0}),))
+TWINS = RUN._replace(metrics=RUN.metrics + run_of([2.0, 2.0], id_="second").metrics)
 
 
-def test_mutations_teach_nothing() -> None:
-    run = run_of([1.0, 9.0])
-    mutated = run._replace(simulations=(run.simulations[0], run.simulations[1]._replace(mutation="Slow")))
-    proposal = propose(usable([mutated]), {ID: MetricDefinition(id=ID, target=LESS)})
-    assert proposal.lines[0] == "Latency: avg <= 1.1  # 1 run: 1"
+@pytest.mark.parametrize(
+    ("run", "definition", "first"),
+    [
+        (RUN, MetricDefinition(ID, wants_less=True), "Latency: avg <= 5.5  # 1 run: 5"),
+        (MUTATED, MetricDefinition(ID, target=LESS), "Latency: avg <= 1.1  # 1 run: 1"),  # mutations teach nothing
+        (TWINS, MetricDefinition("second", target=LESS), "second: avg <= 2.2  # Latency. 1 run: 2"),
+        (GAP, MetricDefinition(ID, target=LESS), "completed_rate >= 20%  # 1 run: 100%"),  # it could not be judged
+    ],
+)
+def test_first_line_is_about_what_the_agent_says_and_can_be_judged(
+    run: RunResult, definition: MetricDefinition, first: str
+) -> None:
+    assert propose(usable([run]), {definition.id: definition}).lines[0] == first
 
 
-def test_runs_before_a_metric_was_added_do_not_count() -> None:
-    assert len(usable([run_of([1.0]), run_of([2.0], id_="other")])) == 1
-
-
-def test_metrics_of_one_name_are_written_by_id() -> None:
-    first, second = run_of([1.0], id_="first"), run_of([2.0], id_="second")
-    run = first._replace(metrics=first.metrics + second.metrics)
-    line = propose(usable([run]), {"second": MetricDefinition(id=ID, target=LESS)}).lines[0]
-    assert line == "second: avg <= 2.2  # Latency. 1 run: 2"
-
-
-def test_line_that_could_not_be_judged_is_left_out() -> None:
-    run = run_of([1.0, 1.0])
-    metric = run.metrics[0]._replace(values={"1-0": 1.0})
-    (line,) = propose(usable([run._replace(metrics=(metric,))]), {ID: MetricDefinition(id=ID, target=LESS)}).lines
-    assert line.startswith("completed_rate")
+def test_run_that_mostly_failed_or_has_other_metrics_teaches_nothing() -> None:
+    for run in (RunResult("r", ()), run_of([None]), run_of([1.0, None, None])):
+        assert usable([run]) == ()
+    assert len(usable([run_of([1.0]), run_of([2.0], id_="other")])) == 1, "before a metric was added"
 
 
 numbers = st.floats(-1e100, 1e100) | st.floats(0, 5) | st.integers(0, 5).map(float)
@@ -153,6 +147,7 @@ foreign = st.text(max_size=40) | st.sampled_from(
 )
 
 
+@cache
 def filled(starter: Starter, name: str, id_: str, unit: str) -> tuple[str, list[str]]:
     """Return what `init` writes if everything that Coval names has this name, and the thresholds that it proposes."""
     definition = MetricDefinition(id_, name, target=LESS, unit=plain(unit))
@@ -162,15 +157,16 @@ def filled(starter: Starter, name: str, id_: str, unit: str) -> tuple[str, list[
     return text, [threshold.text for threshold in parse_thresholds("\n".join(proposal.lines))]
 
 
-@given(foreign, st.sampled_from([ID, "${{ x }}", "a b", "'; id"]), foreign)
-def test_foreign_text_stays_where_it_is_written(name: str, id_: str, unit: str) -> None:
+@given(foreign, st.sampled_from([ID, "${{ x }}", "a b", "'; id"]), foreign, st.sampled_from(STARTERS))
+def test_foreign_text_stays_where_it_is_written(name: str, id_: str, unit: str, read_back: Starter) -> None:
     for starter in STARTERS:
         text, thresholds = filled(starter, name, id_, unit)
         assert skeleton(text) == skeleton(filled(starter, "Latency", ID, "s")[0]), starter.word
-        inputs = inputs_in(starter, text)
-        assert [threshold.text for threshold in parse_thresholds(inputs.pop("thresholds"))] == thresholds
-        assert [inputs[name] for name in ("agent_id", "test_set_id", "workspace_id")] == ["id1", "12345678", "ws1"]
-        assert "COVAL_PERSONA_ID" in inputs["persona_id"]
+        if starter is read_back:
+            inputs = inputs_in(starter, text)
+            assert [threshold.text for threshold in parse_thresholds(inputs.pop("thresholds"))] == thresholds
+            assert [inputs[name] for name in ("agent_id", "test_set_id", "workspace_id")] == ["id1", "12345678", "ws1"]
+            assert "COVAL_PERSONA_ID" in inputs["persona_id"]
 
 
 def skeleton(text: str) -> list[str]:

@@ -31,14 +31,12 @@ def result_of(run_id: str, answers: str, *, target: Target | None = None, summar
     Y and N are answers, and X is a simulation that did not complete. Latency is 1 for Y and 2 for N.
     """
     simulations = tuple(
-        Simulation(
-            id=f"{run_id}.{place}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=f"t{place % CASES}"
-        )
-        for place, answer in enumerate(answers)
+        Simulation(id=f"{run_id}.{n}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=f"t{n % CASES}")
+        for n, answer in enumerate(answers)
     )
-    words, numbers = {"Y": "YES", "N": "NO"}, {"Y": 1.0, "N": 2.0}
-    resolved = {one.id: words[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
-    latency = {one.id: numbers[answer] for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    given = {one.id: answer for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    resolved = {name: {"Y": "YES", "N": "NO"}[answer] for name, answer in given.items()}
+    latency = {name: {"Y": 1.0, "N": 2.0}[answer] for name, answer in given.items()}
     metrics = (
         Metric(id="m1", name="Resolved", values=resolved, target=target),
         Metric(id="m2", name="Latency", values={} if summary else latency, summary=summary),
@@ -113,19 +111,15 @@ def test_dropped_call_is_called_again(runs: tuple[str, ...], allowed: Allowance,
     assert together(*runs, criteria=criteria_of(max_failed=allowed)).verdict == verdict
 
 
-def test_remaining_failures_are_named() -> None:
+def test_what_remains_is_named() -> None:
     judgement = together("XXXYYYYYYY", "YXXYYYYYYY", criteria=criteria_of(max_failed=Allowance(1)))
     (check,) = judgement.missed
     assert check_reason(check) == "2 of 10 simulations did not complete in run r1; max_failed_simulations allows 1."
     assert check.simulations == ("r1.1", "r1.2")
     passed = together("XXXNYYYYYY", "YYYYYYYYYY", criteria=criteria_of("Latency: avg < 1.1", max_failed=Allowance(3)))
     assert actual_text(passed.checks[0]) == "0 of 10 failed in the worst of 2 runs"
-
-
-def test_run_that_breaks_what_is_counted_is_named() -> None:
     criteria = criteria_of("Latency: avg < 1.35\nResolved: count(NO) <= 5")
-    judgement = together("YYYYYYNNNN", "YYYYNNNNNN", "YYYYYYYYYY", criteria=criteria)
-    (check,) = judgement.missed
+    (check,) = together("YYYYYYNNNN", "YYYYNNNNNN", "YYYYYYYYYY", criteria=criteria).missed
     assert (check.run_id, check.simulations) == ("r2", tuple(f"r2.{n}" for n in range(4, 10)))
     assert check_reason(check) == "count(NO) of Resolved is 6 of 10 in run r2, must be <= 5."
 
@@ -138,9 +132,9 @@ def test_target_must_hold_in_each_run(runs: tuple[str, str]) -> None:
 
 def test_first_figure_is_shown_beside_that_of_all_runs() -> None:
     check = only(together("YYYYYYYNNN", "Y" * 10, criteria=criteria_of("Resolved: rate(YES) >= 85%")))
-    assert check.measure
-    assert check.first
-    assert (check.measure.hits, check.measure.total, check.first.hits, check.first.total) == (17, 20, 7, 10)
+    assert [(one.hits, one.total) for one in (check.measure, check.first) if one] == [(17, 20), (7, 10)]
+    doubtful = criteria_of("Resolved: rate(YES) >= 80%", confidence=0.95)
+    assert together("YYYYYNNNNN", "YYYYYYYYYY", criteria=doubtful).verdict is Verdict.INCONCLUSIVE
 
 
 def test_summaries_are_not_pooled() -> None:
@@ -150,11 +144,6 @@ def test_summaries_are_not_pooled() -> None:
         check = only(together(*runs, criteria=criteria_of("Latency: avg < 1.8")))
         assert check.measure
         assert (check.verdict, check.measure.value, check.run_id) == ("failed", 2.0, f"r{means.index(2.0) + 1}")
-
-
-def test_all_runs_may_leave_doubt() -> None:
-    criteria = criteria_of("Resolved: rate(YES) >= 80%", confidence=0.95)
-    assert together("YYYYYNNNNN", "YYYYYYYYYY", criteria=criteria).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -187,32 +176,25 @@ def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: s
     assert (beyond_saving(failed, left=left) is None) is saved
 
 
-def test_dropped_calls_are_always_called_again() -> None:
-    assert not beyond_saving(judge(result_of("r1", "YYYYYYYYYX"), criteria_of()))
-
-
-def test_rate_of_two_runs_may_be_beyond_reach_of_the_last() -> None:
+def test_what_is_beyond_reach_of_a_repetition() -> None:
+    assert not beyond_saving(judge(result_of("r1", "YYYYYYYYYX"), criteria_of())), "dropped calls are called again"
     criteria = criteria_of("Resolved: rate(YES) >= 60%")
     assert beyond_saving(together("N" * 10, "N" * 10, criteria=criteria))
     assert not beyond_saving(together("N" * 10, "YYYYYYYYNN", criteria=criteria))
-
-
-def test_variant_that_only_a_repetition_lists_is_not_beyond_reach() -> None:
-    """Coval may list it late."""
+    # Coval may list late a variant that only a repetition lists.
     later = result_of("r2", "N" * 10)
     later = later._replace(simulations=tuple(one._replace(mutation="Fast") for one in later.simulations))
-    judgement = together("YYYYYNNNNN", later, criteria=criteria_of("Resolved: rate(YES) >= 60%"))
+    judgement = together("YYYYYNNNNN", later, criteria=criteria)
     assert [check.variant for check in judgement.missed] == ["", "Fast"]
     assert not beyond_saving(judgement)
-
-
-def test_repetition_cannot_change_reported_error_or_what_is_not_pooled() -> None:
-    criteria = criteria_of("Latency: avg < 1.8")
-    dirty = beyond_saving(judge(result_of("r1", "Y" * 10)._replace(reported_error="timeout"), criteria))
-    summary = beyond_saving(judge(result_of("r1", "Y" * 10, summary=Summary(mean=2.0)), criteria))
-    assert dirty
-    assert summary
-    assert (dirty.criterion.kind, summary.criterion.kind) == ("no_error_reported", "threshold")
+    # It can change neither a reported error nor what is not pooled.
+    for result, kind in (
+        (result_of("r1", "Y" * 10)._replace(reported_error="timeout"), "no_error_reported"),
+        (result_of("r1", "Y" * 10, summary=Summary(mean=2.0)), "threshold"),
+    ):
+        found = beyond_saving(judge(result, criteria_of("Latency: avg < 1.8")))
+        assert found
+        assert found.criterion.kind == kind
 
 
 ANSWERS = st.lists(st.text("YYNX", min_size=CASES, max_size=CASES), min_size=2, max_size=4)
@@ -263,18 +245,15 @@ def test_order_is_irrelevant(runs: list[str], criteria: Criteria, random: Any) -
 
 
 @given(ANSWERS, CRITERIA)
-def test_what_is_not_repeated_would_fail_with_any_repetition(runs: list[str], criteria: Criteria) -> None:
-    first = judge(result_of("r1", runs[0], target=YES), criteria)
-    is_failed = together(*results_of(runs), criteria=criteria).verdict is Verdict.FAILED
-    assert is_failed or first.verdict is not Verdict.FAILED or not beyond_saving(first, left=len(runs) - 1)
-
-
-@given(st.text("YYNX", min_size=CASES, max_size=CASES), CRITERIA, st.integers(1, 3))
-def test_what_the_best_repetitions_could_not_save_is_not_repeated(run: str, criteria: Criteria, left: int) -> None:
-    first = judge(result_of("r1", run, target=YES), criteria)
-    best = together(*results_of([run, *["Y" * CASES] * left]), criteria=criteria)
+def test_run_is_not_repeated_if_the_best_repetitions_could_not_save_it(runs: list[str], criteria: Criteria) -> None:
+    """What is not repeated would fail with any repetition."""
+    given, best = (results_of(answers) for answers in (runs, [runs[0], *["Y" * CASES] * (len(runs) - 1)]))
+    first = judge(given[0], criteria)
+    beyond = beyond_saving(first, left=len(runs) - 1)
+    if first.verdict is Verdict.FAILED and beyond:
+        assert together(*given, criteria=criteria).verdict is Verdict.FAILED
     averages = any(threshold.aggregate.name == "avg" for threshold in criteria.thresholds)  # may be any number
-    assert best.verdict is not Verdict.FAILED or averages or beyond_saving(first, left=left)
+    assert together(*best, criteria=criteria).verdict is not Verdict.FAILED or averages or beyond
 
 
 @pytest.mark.parametrize(
@@ -346,12 +325,9 @@ def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None
 
 def mutated(run_id: str, answers: str) -> RunResult:
     """Return the results of a run whose conversations alternate between a mutation and the agent."""
-    result = result_of(run_id, answers)
-    simulations = tuple(
-        one._replace(test_case_id=f"t{n // 2}", mutation="" if n % 2 else "calm")
-        for n, one in enumerate(result.simulations)
-    )
-    return result._replace(simulations=simulations)
+    result = with_cases(result_of(run_id, answers), [f"t{n // 2}" for n in range(len(answers))])
+    simulations = (one._replace(mutation="" if n % 2 else "calm") for n, one in enumerate(result.simulations))
+    return result._replace(simulations=tuple(simulations))
 
 
 @pytest.mark.parametrize("threshold", ["Resolved: rate(YES) >= 75%", "Resolved: count(NO) <= 2"])

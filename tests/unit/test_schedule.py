@@ -1,46 +1,41 @@
-"""Many procedures run concurrently on one clock in one thread."""
+"""Procedures run concurrently on one clock in one thread, until they end or a signal arrives; when a run is polled."""
 
+import io
+import math
+import os
+import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
+from coval_gate.base.runtime import leave
 from coval_gate.base.schedule import BackgroundCall, Event, Procedure, Wait, first, repeat, run, together
-from coval_gate.step.cancel import cancel_run
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
-from support import IDS, VirtualClock, new_client, new_session
+from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
+from support import VirtualClock
 
+ROOT = Path(__file__).resolve().parents[2]
 MANY = 100
 WATCHES = 20
 
 
 def sleep_for(clock: VirtualClock, *pauses: float) -> Procedure[float]:
-    """Sleep, and return how long that took."""
-    began = clock.now()
+    """Sleep, and return the time of the end."""
     for pause in pauses:
         yield Wait(pause)
-    return clock.now() - began
-
-
-def fail_after(clock: VirtualClock, after: float) -> Procedure[float]:
-    yield from sleep_for(clock, after)
-    raise ValueError(f"failed after {after:g} s")
+    return clock.now()
 
 
 def call_in_background(work: Callable[[], int], within: float) -> Procedure[int]:
     call = BackgroundCall(work)
     yield Wait(within, (call,))
     return call.result if call.ended else -1
-
-
-def test_hundred_procedures_take_time_of_longest(clock: VirtualClock) -> None:
-    procedures = [sleep_for(clock, *[1.0] * (number % 7), number / 10) for number in range(MANY)]
-    took = run(together(procedures, clock), clock)
-    assert took == pytest.approx([number % 7 + number / 10 for number in range(MANY)])
-    assert clock.now() == max(seconds for seconds in took if isinstance(seconds, float))
 
 
 def test_procedure_is_resumed_when_its_wait_ends(clock: VirtualClock) -> None:
@@ -56,28 +51,23 @@ def test_procedure_is_resumed_when_its_wait_ends(clock: VirtualClock) -> None:
 
 
 def test_failed_procedure_does_not_delay_others(clock: VirtualClock) -> None:
-    with pytest.raises(ValueError, match="failed after 1 s"):
-        run(together([sleep_for(clock, 3), fail_after(clock, 1), sleep_for(clock, 5)], clock), clock)
+    def fail() -> Procedure[float]:
+        yield Wait(1)
+        raise ValueError("failed")
+
+    with pytest.raises(ValueError, match="failed"):
+        run(together([sleep_for(clock, 3), fail(), sleep_for(clock, 5)], clock), clock)
     assert clock.now() == 5
 
 
-def test_empty_group_takes_no_time(clock: VirtualClock) -> None:
-    nothing: list[Procedure[None]] = []
-    assert run(together(nothing, clock), clock) == []
-    assert clock.slept == []
-
-
-def test_groups_can_be_nested(clock: VirtualClock) -> None:
+def test_groups_can_be_nested_empty_or_limited(clock: VirtualClock) -> None:
     def group(*pauses: float) -> Procedure[float]:
         yield from together([sleep_for(clock, pause) for pause in pauses], clock)
         return clock.now()
 
-    assert run(together([group(1, 2), group(4, 3)], clock), clock) == [2, 4]
-
-
-def test_error_of_single_procedure_is_raised(clock: VirtualClock) -> None:
-    with pytest.raises(ValueError, match="failed after 2 s"):
-        run(fail_after(clock, 2), clock)
+    assert run(together([group(), group(1, 2), group(4, 3)], clock), clock) == [0, 2, 4]
+    ends = run(together([sleep_for(clock, 2) for _ in range(10)], clock, at_once=3), clock)
+    assert ends == [6, 6, 6, 8, 8, 8, 10, 10, 10, 12]
 
 
 @pytest.mark.parametrize("at", [0.5, 7.25, 98])
@@ -95,13 +85,13 @@ def test_signal_closes_all_procedures(at: float, clock: VirtualClock) -> None:
         run(together([guarded(number) for number in range(MANY)], clock), clock)
     assert sorted(closed) == list(range(MANY))
     assert clock.now() == at
-    assert run(sleep_for(clock, 5), clock) == 5, "the signal interrupts only once"
+    assert run(sleep_for(clock, 5), clock) == at + 5, "the signal interrupts only once"
 
 
 def test_procedure_may_go_on_after_signal(clock: VirtualClock) -> None:
     def procedure() -> Procedure[str]:
         try:
-            yield from sleep_for(clock, 10)
+            yield Wait(10)
         except Interrupted:
             yield Wait(3)
             return "went on"
@@ -167,38 +157,6 @@ def test_repeat_pauses_as_long_as_asked_within_the_time_left(
     assert not caught.value.too_late
 
 
-def launch_run(server: Server, body: dict[str, str]) -> str:
-    server.world.launch(body)
-    return server.world.runs[-1].run_id
-
-
-def test_twenty_runs_are_cancelled_in_time_of_one(clock: VirtualClock) -> None:
-    with Server(World(clock.time), faults=["DELETE /runs/* #1-20 -> 500"]) as server:
-        ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]
-        session = new_session(new_client(server.url, clock), clock, deadline=clock.now() + 30)
-        procedures = [cancel_run(session, run_id) for run_id in ids]
-        ended = run(together(procedures, clock), clock)
-        assert {record.status(server.world.clock()) for record in server.world.runs} == {"CANCELLED"}
-    assert {getattr(cancelled, "outcome", cancelled) for cancelled in ended} == {"cancelled"}
-    assert clock.now() <= 2
-
-
-def test_at_most_some_procedures_run_at_once(clock: VirtualClock) -> None:
-    running, most = 0, 0
-
-    def counted(pause: float) -> Procedure[float]:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        yield Wait(pause)
-        running -= 1
-        return clock.now()
-
-    ends = run(together([counted(2) for _ in range(10)], clock, at_once=3), clock)
-    assert most == 3
-    assert ends == [2, 2, 2, 4, 4, 4, 6, 6, 6, 8]
-
-
 def test_event_resumes_all_that_wait_for_it_each_time(clock: VirtualClock) -> None:
     event, seen = Event(), list[float]()
 
@@ -224,30 +182,179 @@ def test_wait_for_an_event_may_end_before_it_happens(clock: VirtualClock) -> Non
     assert run(wait(), clock) == 5
 
 
-def test_first_to_end_gives_up_the_others(clock: VirtualClock) -> None:
-    """They wait as if they were alone."""
+@pytest.mark.parametrize("fails", [False, True])
+def test_first_to_end_gives_up_the_others(fails: bool, clock: VirtualClock) -> None:
+    """They wait as if they were alone. Its error is raised."""
     ended: list[str] = []
 
     def work(name: str, seconds: float) -> Procedure[str]:
         try:
             for _ in range(3):
                 yield Wait(seconds)
+            if fails:
+                raise ValueError(name)
         finally:
             ended.append(name)
         return name
 
-    assert run(first([work("slow", 7), work("fast", 5)], clock), clock) == "fast"
+    procedure = first([work("slow", 7), work("fast", 5)], clock)
+    if fails:
+        with pytest.raises(ValueError, match="fast"):
+            run(procedure, clock)
+    else:
+        assert run(procedure, clock) == "fast"
     assert (ended, clock.now()) == (["fast", "slow"], 15)
 
 
-def test_error_of_the_first_to_end_is_raised(clock: VirtualClock) -> None:
-    def fail() -> Procedure[str]:
-        yield Wait(1)
-        raise ValueError("first")
+# The time of the next poll, in seconds after the launch
 
-    def work() -> Procedure[str]:
-        yield Wait(2)
-        return "second"
+LAUNCH = Observation(0.0, running=False)
 
-    with pytest.raises(ValueError, match="first"):
-        run(first([work(), fail()], clock), clock)
+counts = st.none() | st.integers(0, 40) | st.integers(0, 10**9)
+any_history = st.lists(
+    st.builds(Observation, st.floats(-1e12, 1e12) | st.floats(0, 4000), st.booleans(), counts, counts),
+    min_size=1,
+    max_size=30,
+)
+
+
+def one_minute_conversations(done: int, *, total: int = 20, age: float = 0.0) -> list[Observation]:
+    """Return polls of a run with sequential one-minute conversations, one at each end, and `age` after the last."""
+    polls = [LAUNCH, *(Observation(60.0 * n, True, n, total) for n in range(done + 1))]
+    return [*polls, Observation(60.0 * done + age, True, done, total)]
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize(("age", "pause"), [(0, 1), (8, 1), (60, 6), (200, 20), (3600, LONGEST_PAUSE)])
+def test_pause_is_a_tenth_of_the_age(age: float, pause: float, running: bool) -> None:
+    assert next_pause([LAUNCH, Observation(age, running=running)]) == pause
+
+
+@pytest.mark.parametrize(
+    ("done", "age", "pause"),
+    [
+        *((10, 0, 30), (18, 0, 20), (19, 30, 5), (19, 60, 1), (19, 120, 10)),
+        *((20, 0, 1), (20, 60, 10), (20, 600, LONGEST_PAUSE)),
+    ],
+)
+def test_pause_shrinks_towards_the_expected_end_and_grows_when_overdue(done: int, age: float, pause: float) -> None:
+    assert next_pause(one_minute_conversations(done, age=age)) == pytest.approx(pause)
+
+
+def test_pause_grows_with_square_root_of_runs_that_are_polled_side_by_side() -> None:
+    history = one_minute_conversations(19, age=30)
+    assert next_pause(history, longest=120, runs=16) == pytest.approx(4 * next_pause(history))
+
+
+SHOWN: dict[str, Callable[[float], Observation]] = {
+    "queued": lambda at: Observation(at, running=False),
+    "chat": lambda at: Observation(at, True, min(int(at / 3), 19), 20),
+    "about to end": lambda at: Observation(at, True, 20, 20),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize("runs", [10, 20, 100])
+def test_many_runs_keep_to_the_pace_from_the_start(runs: int, shown: str) -> None:
+    """Of 20 runs, at most 60 polls are in the first minute, as the module's docstring says."""
+    history = [LAUNCH]
+    while history[-1].at < 300:
+        pause = next_pause(history, longest=LONGEST_PAUSE * math.sqrt(runs), runs=runs)
+        history.append(SHOWN[shown](history[-1].at + pause))
+    each = EACH * (runs - FEW)
+    assert all(poll.at >= number * each - 0.05 for number, poll in enumerate(history))
+    assert runs != 20 or runs * sum(poll.at <= 60 for poll in history) <= 60
+
+
+@given(any_history, st.floats(0.1, 1000), st.integers(1, 100))
+def test_pause_is_within_bounds(history: list[Observation], longest: float, runs: int) -> None:
+    assert min(SHORTEST_PAUSE, longest) <= next_pause(history, longest=longest, runs=runs) <= longest
+
+
+@given(any_history)
+def test_expected_end_is_finite_and_never_in_past(history: list[Observation]) -> None:
+    end = expected_end(history)
+    assert end is None or (math.isfinite(end) and end >= history[-1].at)
+
+
+def test_expected_end_is_unknown_without_progress() -> None:
+    without_counts = [LAUNCH, Observation(60.0, running=True)]
+    none_finished, none_remaining = one_minute_conversations(0), one_minute_conversations(20)
+    for history in ([LAUNCH], without_counts, none_finished, none_remaining):
+        assert expected_end(history) is None
+
+
+def test_expected_end_extrapolates_pace_so_far() -> None:
+    assert [expected_end(one_minute_conversations(done)) for done in (1, 10, 19)] == [1200.0] * 3
+    assert expected_end(one_minute_conversations(19, age=600)) == 1740.0
+
+
+# Signals, and the end of the process
+
+
+@pytest.fixture
+def listening() -> Iterator[SystemClock]:
+    """A clock that handles this process's signals; the previous handlers are restored afterwards."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    SystemClock().check()
+    assert before == {number: signal.getsignal(number) for number in SIGNALS}, "only `listen` changes them"
+    clock = SystemClock()
+    clock.listen()
+    yield clock
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("calls", [False, True], ids=["sleep", "call"])
+def test_first_signal_interrupts_a_wait_and_second_does_not(
+    calls: bool, number: signal.Signals, listening: SystemClock
+) -> None:
+    never = threading.Event()
+
+    def signal_and_hang() -> int:
+        os.kill(os.getpid(), number)
+        return int(never.wait())
+
+    def wait() -> None:
+        if calls:
+            run(call_in_background(signal_and_hang, 600), listening)
+        else:
+            threading.Thread(target=signal_and_hang, daemon=True).start()
+            listening.sleep(600)
+
+    with pytest.raises(Interrupted):
+        wait()
+    never.set()
+    signal.raise_signal(number)
+    listening.check()
+    now, at = listening.now(), listening.time()
+    listening.sleep(0.01)
+    assert listening.now() - now >= 0.01
+    assert listening.time() > at
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that renders a report: if the interpreter shut down under it, the process would crash."""
+    ended, exits, log = threading.Event(), list[int](), io.BytesIO()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), thread])
+    monkeypatch.setattr(os, "_exit", exits.append)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(log))
+    sys.stdout.write("the last line")
+    with pytest.raises(SystemExit):  # where the process would have ended
+        leave(3)
+    assert (exits, log.getvalue()) == ([3], b"the last line")
+    ended.set()
+    with pytest.raises(SystemExit, match="1"):
+        leave(1)
+    assert exits == [3]
+
+
+@pytest.mark.parametrize("name", ["entrypoint.py", "post_entrypoint.py"])
+def test_both_steps_leave_this_way(name: str) -> None:
+    text = Path(ROOT, name).read_text()
+    assert "    leave(" in text
+    assert "sys.exit(" not in text

@@ -8,7 +8,7 @@ import pytest
 
 from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost, read_git
-from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
+from coval_gate.ci.systems import SYSTEMS, System, context_in, repository_of, system_in
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.main import acceptance_problems
@@ -120,8 +120,9 @@ def read(name: str, others: Mapping[str, str] | None = None, *, pull_request: bo
     return context_in(system, environ)
 
 
-def test_every_system_has_a_job_here() -> None:
+def test_every_system_has_a_job_here_and_a_laptop_is_none() -> None:
     assert [system.name for system in SYSTEMS] == NAMES
+    assert not any(map(system_in, ({}, {"CI": "false"}, {"CI": ""}, {"BUILDKITE": "false"})))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,6 +132,8 @@ def test_job_of_a_branch(name: str) -> None:
     assert context.server_url.startswith("https://")
     assert context.repository
     assert branch_tag(context, "main") in tags_for(context, REQUEST, "00c0ffee").to_send
+    if name != "CI":  # a job may have the address of Jenkins to start something there
+        assert read(name, {"JENKINS_URL": "https://ci.acme.example/"}) == context
 
 
 @pytest.mark.parametrize("name", OF_PULL_REQUESTS)
@@ -183,11 +186,6 @@ def test_job_that_an_event_started_accepts_no_run(golden: Callable[[str, str], N
     golden("acceptance.txt", "\n".join(f"{name}\n{' '.join(problem)}\n" for name, problem in texts.items()))
 
 
-def test_local_run_is_not_accepted() -> None:
-    (problem,) = acceptance_problems(read_git())
-    assert problem.what == "must be false here: only the runs of a CI system are compared with later ones."
-
-
 @pytest.mark.parametrize("name", ["Jenkins", "Buildkite"])
 def test_builds_of_one_number_are_told_apart(name: str) -> None:
     """Build 7 of a pull request finds build 7 of main as its baseline: they are not the same workflow run."""
@@ -197,31 +195,30 @@ def test_builds_of_one_number_are_told_apart(name: str) -> None:
     assert all(id_.startswith("7-") for id_ in ids)
 
 
-# Two jobs of one workflow run, with what a later attempt at the first has instead.
-ALIKE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "parallel job of GitLab": ({"CI_JOB_NAME": "evaluate 2/2"}, {"CI_JOB_ID": "12345678999"}),
-    "second step of Bitbucket": ({"BITBUCKET_STEP_UUID": "{0}"}, {"BITBUCKET_STEP_RUN_NUMBER": "2"}),
-    "parallel step of Bitbucket": ({"BITBUCKET_PARALLEL_STEP": "1"}, {"BITBUCKET_STEP_RUN_NUMBER": "2"}),
-    "workflow of CircleCI": ({"CIRCLE_WORKFLOW_WORKSPACE_ID": "9a-2"}, {"CIRCLE_BUILD_NUM": "12"}),
-    "parallel job of CircleCI": ({"CIRCLE_NODE_INDEX": "1"}, {"CIRCLE_BUILD_NUM": "12"}),
-    "step without a key of Buildkite": ({"BUILDKITE_STEP_ID": "018f-2"}, {"BUILDKITE_RETRY_COUNT": "1"}),
-    "matrix of Buildkite": ({"BUILDKITE_LABEL": "Evaluate eu"}, {"BUILDKITE_RETRY_COUNT": "1"}),
-    "stage of Azure Pipelines": ({"SYSTEM_STAGENAME": "nightly"}, {"SYSTEM_JOBATTEMPT": "2"}),
-    "matrix of Azure Pipelines": ({"SYSTEM_JOBPOSITIONINPHASE": "2"}, {"SYSTEM_JOBATTEMPT": "2"}),
-    "parallel stage of Jenkins": ({"STAGE_NAME": "Evaluate eu"}, {}),
+# What another job of the same workflow run has instead.
+ALIKE: dict[str, dict[str, str]] = {
+    "parallel job of GitLab": {"CI_JOB_NAME": "evaluate 2/2"},
+    "second step of Bitbucket": {"BITBUCKET_STEP_UUID": "{0}"},
+    "parallel step of Bitbucket": {"BITBUCKET_PARALLEL_STEP": "1"},
+    "workflow of CircleCI": {"CIRCLE_WORKFLOW_WORKSPACE_ID": "9a-2"},
+    "parallel job of CircleCI": {"CIRCLE_NODE_INDEX": "1"},
+    "step without a key of Buildkite": {"BUILDKITE_STEP_ID": "018f-2"},
+    "matrix of Buildkite": {"BUILDKITE_LABEL": "Evaluate eu"},
+    "stage of Azure Pipelines": {"SYSTEM_STAGENAME": "nightly"},
+    "matrix of Azure Pipelines": {"SYSTEM_JOBPOSITIONINPHASE": "2"},
+    "parallel stage of Jenkins": {"STAGE_NAME": "Evaluate eu"},
 }
 
 
 @pytest.mark.parametrize("case", ALIKE)
 def test_attempt_leaves_the_runs_of_other_jobs_alone(case: str) -> None:
-    other, again = ALIKE[case]
     name = case.partition(" of ")[2]
+    again, _ = LATER[name]
     later = tags_for(read(name, again), REQUEST, "0a")
-    runs = tags_for(read(name, other), REQUEST, "0b").to_send
+    runs = tags_for(read(name, ALIKE[case]), REQUEST, "0b").to_send
     assert not later.continues(runs)
     assert not later.supersedes(runs)
-    if again:
-        assert later.continues(tags_for(read(name), REQUEST, "0c").to_send)
+    assert not again or later.continues(tags_for(read(name), REQUEST, "0c").to_send)
 
 
 def test_pipeline_with_the_commit_in_its_name_supersedes_older_ones() -> None:
@@ -261,22 +258,10 @@ def test_job_of_no_branch(name: str, variables: dict[str, str], number: int | No
     assert (context.pull_request, context.of_pull_request, context.branch) == (number, of_pull_request, "")
 
 
-@pytest.mark.parametrize(
-    ("name", "variable"),
-    [
-        ("GitLab", "CI_COMMIT_BRANCH"),
-        ("Bitbucket", "BITBUCKET_BRANCH"),
-        ("CircleCI", "CIRCLE_BRANCH"),
-        ("Buildkite", "BUILDKITE_BRANCH"),
-        ("Azure Pipelines", "BUILD_SOURCEBRANCH"),
-        ("Jenkins", "BRANCH_NAME"),
-        ("CI", "CI_COMMIT_REF_NAME"),
-    ],
-)
-def test_branch_named_as_a_ref_of_main_is_not_main(name: str, variable: str) -> None:
-    prefix = "refs/heads/" if name == "Azure Pipelines" else ""
+@pytest.mark.parametrize("system", SYSTEMS, ids=NAMES)
+def test_branch_named_as_a_ref_of_main_is_not_main(system: System) -> None:
     for branch in ("origin/main", "refs/heads/main", "refs/heads/refs/heads/main"):
-        context = read(name, {variable: prefix + branch})
+        context = read(system.name, {system.branch[0]: system.prefix + branch})
         assert branch_tag(context, "main") not in tags_for(context, REQUEST, "00c0ffee").to_send, branch
 
 
@@ -285,14 +270,6 @@ def test_jenkins_without_multibranch() -> None:
     assert read("Jenkins", job).branch == "main"
     assert read("Jenkins", job | {"GIT_BRANCH": "detached"}).branch == ""
     assert read("Jenkins", job | {"JENKINS_URL": "", "JENKINS_HOME": "/var/jenkins_home"}).run_id.startswith("7-")
-
-
-def test_address_of_jenkins_among_the_variables_of_another_system() -> None:
-    for name, (environ, _) in JOBS.items():
-        if name not in ("Jenkins", "CI"):
-            system = system_in({"JENKINS_URL": "https://ci.acme.example/"} | environ)
-            assert system
-            assert system.name == name
 
 
 def test_page_of_the_run() -> None:
@@ -319,48 +296,28 @@ def test_absurd_values_are_no_names() -> None:
             assert all(len(tag) < 200 and tag.isascii() and tag.isprintable() for tag in tags), (name, value)
 
 
-def test_repository_and_commit_come_from_git_where_no_variable_has_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
-    assert host_of(PlainHost, environ=environ).context().repository == ""
-    git("init")
-    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
-    git("commit", "--allow-empty", "--message", "Begin")
-    context = host_of(PlainHost, environ=environ).context()
-    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
-    assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
-    short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": context.sha[:12]}
-    assert host_of(PlainHost, environ=short).context().sha == context.sha, "as in a pull request"
-    unknown = short | {"BITBUCKET_COMMIT": "0123456789ab"}
-    assert host_of(PlainHost, environ=unknown).context().sha == "0123456789ab"
-
-
-@pytest.mark.parametrize("environ", [{}, {"CI": "false"}, {"CI": ""}, {"BUILDKITE": "false"}])
-def test_laptop_is_no_system(environ: dict[str, str]) -> None:
-    assert system_in(environ) is None
-
-
 @pytest.mark.parametrize(
-    "url",
+    ("url", "server", "repository"),
     [
-        "git@github.com:acme/voice-agent.git",
-        "ssh://git@github.com/acme/voice-agent.git",
-        "ssh://git@github.com:22/acme/voice-agent",
-        "https://github.com/acme/voice-agent.git",
-        "https://user:password@GitHub.com/acme/voice-agent/",
-        "http://github.com/acme/voice-agent",
+        ("git@github.com:acme/voice-agent.git", "https://github.com", "acme/voice-agent"),
+        ("ssh://git@github.com:22/acme/voice-agent", "https://github.com", "acme/voice-agent"),
+        ("https://user:password@GitHub.com/acme/voice-agent/", "https://github.com", "acme/voice-agent"),
+        ("http://github.com/acme/voice-agent.git", "https://github.com", "acme/voice-agent"),
+        ("https://git.acme.example:8443/acme", "https://git.acme.example:8443", "acme"),
+        ("", "", ""),
+        ("https://[", "", ""),
+        ("https://github.com:port/acme", "", ""),
     ],
 )
-def test_all_forms_of_a_url_name_the_same_repository(url: str) -> None:
-    assert repository_of(url) == ("https://github.com", "acme/voice-agent")
+def test_repository_that_a_url_names(url: str, server: str, repository: str) -> None:
+    assert repository_of(url) == (server, repository)
 
 
-@pytest.mark.parametrize("url", ["", "https://[", "https://github.com:port/acme"])
-def test_no_url_names_no_repository(url: str) -> None:
-    assert repository_of(url) == ("", "")
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory that is no repository yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
 
 def git(*arguments: str) -> None:
@@ -369,9 +326,8 @@ def git(*arguments: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def test_git_is_the_context_of_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+@pytest.mark.usefixtures("checkout")
+def test_git_is_the_context_of_a_laptop() -> None:
     assert (read_git().repository, read_git().sha, read_git().is_local) == ("", "", True)
     git("init", "--initial-branch", "topic")
     git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
@@ -384,11 +340,28 @@ def test_git_is_the_context_of_a_laptop(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(context.sha) == 40
     Path("prompt.md").write_text("Good morning")
     assert read_git().is_changed
-    git("remote", "set-url", "origin", str(tmp_path))
+    git("remote", "set-url", "origin", str(Path.cwd()))
     assert read_git().repository == ""
 
 
-def test_git_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("checkout")
+def test_repository_and_commit_come_from_git_where_no_variable_has_them() -> None:
+    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
+    assert host_of(PlainHost, environ=environ).context().repository == ""
+    git("init")
+    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
+    git("commit", "--allow-empty", "--message", "Begin")
+    context = host_of(PlainHost, environ=environ).context()
+    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
+    assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
+    for start, commit in ((context.sha[:12], context.sha), ("0123456789ab", "0123456789ab")):
+        short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": start}  # as in a pull request
+        assert host_of(PlainHost, environ=short).context().sha == commit
+
+
+def test_git_is_not_needed_and_no_local_run_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert read_git().is_local
-    assert read_git().sha == ""
+    context = read_git()
+    assert (context.is_local, context.sha) == (True, "")
+    (problem,) = acceptance_problems(context)
+    assert problem.what == "must be false here: only the runs of a CI system are compared with later ones."

@@ -59,6 +59,11 @@ def test_threshold_has_printable_text_of_its_line() -> None:
     assert parse_one('"a\x1b[31m\u202eb": avg > 1').text == '"ab": avg > 1'
 
 
+@pytest.mark.parametrize("written", ["? failed == 0", "?failed == 0  # shown only", "  ?  failed == 0"])
+def test_question_mark_makes_threshold_advisory(written: str) -> None:
+    assert parse_one(written) == parse_one("failed == 0")._replace(advisory=True)
+
+
 @pytest.mark.parametrize(
     ("written", "metric"),
     [
@@ -68,14 +73,8 @@ def test_threshold_has_printable_text_of_its_line() -> None:
         ("a1B2c3D4e5F6g7H8i9J0kL", "a1B2c3D4e5F6g7H8i9J0kL"),
         ("pass_rate", "pass_rate"),
         ("WER < 5%", "WER < 5%"),
-        ('"Tone: friendly"', "Tone: friendly"),
-        ("'Tone: friendly'", "Tone: friendly"),
-        ('"issue #3" ', "issue #3"),
-        ('"User\'s mood"', "User's mood"),
         ("'User''s mood'", "User's mood"),
-        (r"'User\'s mood'", "User's mood"),
         ('"says ""hello"""', 'says "hello"'),
-        (r'"says \"hello\""', 'says "hello"'),
         ("\"two '' single ones\"", "two '' single ones"),
         (r'"back\slash \\"', "back\\slash \\"),
     ],
@@ -107,65 +106,58 @@ def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> No
     assert parse_one(f"M: {written} >= 1").aggregate == aggregate
 
 
-@pytest.mark.parametrize("name", ["pass_rate", "completed_rate", "failed", "total"])
-def test_aggregate_of_run_has_no_metric(name: str) -> None:
-    threshold = parse_one(f"{name.upper()} >= 1")
-    assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
+def test_aggregate_of_run_has_no_metric() -> None:
+    for name in ("pass_rate", "completed_rate", "failed", "total"):
+        threshold = parse_one(f"{name.upper()} >= 1")
+        assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
 
 
-def test_aggregates_are_numeric_rates_or_of_run() -> None:
-    numeric = ["avg", "med", "min", "max", "stdev", "p"]
-    others = ["rate", "count", "missing", "pass_rate", "completed_rate", "failed", "total"]
-    every = [Aggregate(name) for name in (*numeric, *others)]
-    assert [aggregate.name for aggregate in every if aggregate.is_numeric] == numeric
-    assert [aggregate.name for aggregate in every if aggregate.is_rate] == ["rate", "pass_rate", "completed_rate"]
+BOUNDS: list[tuple[str, Bound]] = [
+    ("pass_rate >=95%", Bound(0.95)),
+    ("pass_rate >= 7 %", Bound(0.07)),
+    ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
+    ("pass_rate >= 0.95", Bound(0.95)),
+    ("pass_rate >= 1", Bound(1)),
+    ("pass_rate >= 1e-2", Bound(0.01)),
+    ("pass_rate >= 9.5e1%", Bound(0.95)),
+    ("pass_rate >= 0%", Bound(0)),
+    ("Latency: avg <1.5", Bound(1.5)),
+    ("Latency: avg < -3", Bound(-3)),
+    ("Latency: avg < +.5", Bound(0.5)),
+    ("Latency: avg < 5.", Bound(5)),
+    ("Latency: avg < 1E3", Bound(1000)),
+    ("Latency: avg < 1e-400", Bound(0)),
+    ("Latency: avg < 95", Bound(95)),
+    ("pass_rate >= baseline", Bound(0.0, "baseline")),
+    ("pass_rate >= Base", Bound(0.0, "base")),
+    ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
+    ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
+    ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
+    ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
+    ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
+    ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
+    ("failed <= baseline + 2", Bound(2.0, "baseline")),
+]
 
 
-@pytest.mark.parametrize(
-    ("written", "bound"),
-    [
-        ("95%", Bound(0.95)),
-        ("7 %", Bound(0.07)),
-        ("99.9\u00a0%", Bound(0.999)),
-        ("0.95", Bound(0.95)),
-        ("1", Bound(1)),
-        ("1e-2", Bound(0.01)),
-        ("9.5e1%", Bound(0.95)),
-        ("0%", Bound(0)),
-    ],
-)
-def test_bound_of_rate_is_parsed_as_share(written: str, bound: Bound) -> None:
-    assert parse_one(f"pass_rate >={written}").bound == bound
+def test_bound_is_a_share_a_number_or_refers_to_a_baseline(subtests: pytest.Subtests) -> None:
+    for written, bound in BOUNDS:
+        with subtests.test(written):
+            parsed = parse_one(written).bound
+            assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
+            assert parsed.factor == pytest.approx(bound.factor)
 
 
-@pytest.mark.parametrize(
-    ("written", "bound"),
-    [
-        ("1.5", Bound(1.5)),
-        ("-3", Bound(-3)),
-        ("+.5", Bound(0.5)),
-        ("5.", Bound(5)),
-        ("1E3", Bound(1000)),
-        ("1e-400", Bound(0)),
-        ("95", Bound(95)),
-    ],
-)
-def test_other_bound_is_parsed_as_plain_number(written: str, bound: Bound) -> None:
-    assert parse_one(f"Latency: avg <{written}").bound == bound
-
-
-@pytest.mark.parametrize(
-    "text", ["", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b", "# A: avg < 1", " ## failed < 1"]
-)
-def test_blank_lines_and_comments_are_no_thresholds(text: str) -> None:
-    assert parse_thresholds(text) == ()
-
-
-@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r"])
-def test_line_breaks_of_all_systems_are_accepted(line_break: str) -> None:
-    assert [
-        parse_threshold.line for parse_threshold in parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))
-    ] == [1, 3]
+def test_blank_lines_and_comments_are_no_thresholds() -> None:
+    for text in ("", "\n \t\n", "# only a comment", " \r\n\u00a0# a: b", "# A: avg < 1", " ## failed < 1"):
+        assert parse_thresholds(text) == ()
+    for comment in ("seconds: less is better", "was 95%, and failed twice", "avg of 3", "rate(YES)"):
+        assert len(parse_thresholds(f"Latency: p(95) < 1.5 # {comment}")) == 1
+    for line_break in ("\n", "\r\n", "\r"):
+        thresholds = parse_thresholds(line_break.join(["failed < 1", "", "total > 1"]))
+        assert [threshold.line for threshold in thresholds] == [1, 3]
 
 
 INVALID = {
@@ -194,7 +186,6 @@ Resolved: rate(don't know) >= 90%
 Resolved: rate("YES) >= 90%
 Resolved: rate("YES" NO) >= 90%
 Resolved: rate(n/a (other)) >= 90%
-Resolved: count(NO|UNKNOWN) == 0
 Resolved: count(NO; UNKNOWN) == 0
 Resolved: count(NO,, UNKNOWN) == 0
 Resolved: count(|) == 0
@@ -207,7 +198,6 @@ Turns: count(NO, -12,000,000.5) == 0
     "operator": """\
 Latency: p(95)
 Latency: avg(3) < 1.5
-Latency: avg <== 3
 """,
     "bound": """\
 Latency: avg <
@@ -253,17 +243,13 @@ Latency: avg < 1e9999
 Latency: avg < 1.5.2
 """,
     "yaml": """\
-- Latency: p(95) < 1.5
-- pass_rate >= 95%
 * Latency: p(95) < 1.5
-Latency: p(95) < 1.5 # seconds Resolved: rate(YES) >= 90%
 Latency: p(95) < 1.5 # "Tone: friendly": AVG ≥ 4
 Latency: p(95) < 1.5 # pass_rate >= baseline - 5pp
 # What callers notice: Latency: p(95) < 1.5
 # What callers notice # Latency: p(95) < 1.5
 # Latency: p(95) < 1.5 # Resolved: rate(YES) >= 90%
 pass_rate >= 95% Latency: p(95) < 1.5
-Latency: p(95) < 1.5 Resolved: rate(YES) >= 90%
 """,
     "how a line is shown": f"""\
 pass_rate >= 95%
@@ -283,11 +269,6 @@ pass_rate >= 95%
 def test_errors_of_invalid_lines_match_golden_file(part: str, golden: Callable[[str, str], None]) -> None:
     error = ThresholdSyntaxError(*map(explained, syntax_error_of(INVALID[part]).errors))
     golden(f"thresholds/{part.replace(' ', '-')}.txt", f"{error}\n")
-
-
-def test_comment_after_threshold_may_be_any_prose() -> None:
-    for comment in ("seconds: less is better", "was 95%, and failed twice", "avg of 3", "rate(YES)"):
-        assert len(parse_thresholds(f"Latency: p(95) < 1.5 # {comment}")) == 1
 
 
 @given(st.lists(st.sampled_from(README_EXAMPLE.splitlines()), min_size=2, max_size=8))
@@ -318,55 +299,14 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
-def test_rounding_errors_are_ignored(line: str, actual: float) -> None:
+def test_rounding_errors_are_ignored_but_no_other_difference(line: str, actual: float) -> None:
     threshold = parse_one(line)
     assert threshold.holds(actual)
     strictly: Operator = ">" if threshold.operator == ">=" else "<" if threshold.operator == "<=" else "!="
     assert not threshold._replace(operator=strictly).holds(actual)
-
-
-def test_small_differences_are_not_ignored() -> None:
-    assert not parse_one("Latency: avg < 1").holds(1.00000001)
-    assert not parse_one("Latency: avg >= 1").holds(0.99999999)
+    wrong = threshold.bound.number + (-1e-8 if threshold.operator == ">=" else 1e-8)
+    assert not threshold.holds(wrong)
     assert not parse_one("Latency: avg <= 0").holds(5e-324), "the tolerance is relative to the bound"
-
-
-@pytest.mark.parametrize(
-    ("written", "bound"),
-    [
-        ("pass_rate >= baseline", Bound(0.0, "baseline")),
-        ("pass_rate >= Base", Bound(0.0, "base")),
-        ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
-        ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
-        ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
-        ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
-        ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
-        ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
-        ("failed <= baseline + 2", Bound(2.0, "baseline")),
-    ],
-)
-def test_bound_refers_to_baseline(written: str, bound: Bound) -> None:
-    parsed = parse_one(written).bound
-    assert (parsed.number, parsed.reference) == (bound.number, bound.reference)
-    assert parsed.factor == pytest.approx(bound.factor)
-
-
-@pytest.mark.parametrize(
-    ("written", "shown"),
-    [
-        ("Resolved: rate(YES) >= baseline - 5%", "Resolved: rate(YES) >= baseline - 5% (relative)"),
-        ("pass_rate >= base − 5 %  # five", "pass_rate >= base − 5 % (relative)"),
-        ("? Resolved: rate(NO) <= baseline + 10%", "Resolved: rate(NO) <= baseline + 10% (relative)"),
-        ("Resolved: rate(YES) >= baseline - 5pp", "Resolved: rate(YES) >= baseline - 5pp"),
-        ("Resolved: rate(YES) >= baseline * 95%", "Resolved: rate(YES) >= baseline * 95%"),
-        ("Resolved: rate(A-B) >= 5%", "Resolved: rate(A-B) >= 5%"),
-        ("Latency: avg <= baseline + 10%", "Latency: avg <= baseline + 10%"),
-    ],
-)
-def test_percentage_of_a_rate_is_called_relative(written: str, shown: str) -> None:
-    assert threshold_text(parse_one(written)) == shown
 
 
 def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
@@ -378,28 +318,31 @@ def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "improves"),
+    ("written", "improves", "is_relative"),
     [
-        ("pass_rate >= baseline - 5pp", False),
-        ("pass_rate >= baseline", False),
-        ("pass_rate >= baseline + 5pp", True),
-        ("pass_rate > baseline * 1.1", True),
-        ("pass_rate > baseline * 0.9", False),
-        ("Latency: avg <= baseline * 0.9", True),
-        ("Latency: avg <= baseline - 0.1", True),
-        ("Latency: avg <= baseline + 0.1", False),
-        ("Latency: avg < 0.1", False),
+        ("pass_rate >= baseline - 5pp", False, False),
+        ("pass_rate >= baseline", False, False),
+        ("pass_rate >= baseline + 5pp", True, False),
+        ("pass_rate > baseline * 1.1", True, False),
+        ("pass_rate > baseline * 0.9", False, False),
+        ("pass_rate >= base − 5 %", False, True),
+        ("Resolved: rate(YES) >= baseline - 5%", False, True),
+        ("Resolved: rate(NO) <= baseline + 10%", False, True),
+        ("Resolved: rate(YES) >= baseline * 95%", False, False),
+        ("Resolved: rate(A-B) >= 5%", False, False),
+        ("Latency: avg <= baseline * 0.9", True, False),
+        ("Latency: avg <= baseline - 0.1", True, False),
+        ("Latency: avg <= baseline + 0.1", False, False),
+        ("Latency: avg <= baseline + 10%", False, False),
+        ("Latency: avg < 0.1", False, False),
     ],
 )
-def test_bound_stricter_than_baseline_asks_for_improvement(written: str, *, improves: bool) -> None:
+def test_bound_against_a_baseline_may_ask_for_improvement_or_be_relative(
+    written: str, *, improves: bool, is_relative: bool
+) -> None:
     assert parse_one(written).asks_for_improvement is improves
-
-
-@pytest.mark.parametrize("written", ["? failed == 0", "?failed == 0  # shown only", "  ?  failed == 0"])
-def test_question_mark_makes_threshold_advisory(written: str) -> None:
-    threshold = parse_one(written)
-    assert (threshold.advisory, threshold.text) == (True, "failed == 0")
-    assert not parse_one("failed == 0").advisory
+    for line in (written, f"? {written}  # five"):
+        assert threshold_text(parse_one(line)) == written + " (relative)" * is_relative
 
 
 OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
@@ -502,7 +445,7 @@ REPEATED = ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "
 
 
 @pytest.mark.long
-def test_parsing_time_is_linear() -> None:
+def test_long_lines_end() -> None:
     """With 100,000 repetitions of a token, quadratic time would take minutes."""
     for start in ("", '"', "M: rate(", "M: avg < "):
         for piece in REPEATED:
@@ -542,7 +485,8 @@ SLIPS = [
       for slip in ("rate YES", "rate[YES]", "rate: YES")),
     ("Resolved: rate >= 90%", "name the values in parentheses, as in rate(YES)", ""),
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
-      for slip, sign in (("=<", "<="), ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
+      for slip, sign in (("=<", "<="), ("<==", "<="),
+                         ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
     ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
@@ -601,9 +545,12 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
         assert len(parse_thresholds(explanation.correction)) == len(explanation.correction.splitlines())
 
 
-def test_explaining_takes_little_time() -> None:
-    """A pattern that backtracks would take minutes for one of these."""
+def test_explanation_of_any_line_ends_and_a_long_line_has_none() -> None:
+    """A pattern that backtracks would never end with one of these."""
     for start in ("", '"', "M: rate(", "M: avg < ", "avg(", "1 < "):
         for piece in (*REPEATED, "p9", "a "):
             line = (start + piece * LONGEST)[: LONGEST - 1] + "\x00"
             explained(syntax_error_of(line).errors[0])
+    (error,) = syntax_error_of("Latency: p95 < 1.5".ljust(LONGEST + 1)).errors
+    assert explained(error) is error
+    assert explained(error._replace(text=error.text[:-1])).correction == "Latency: p(95) < 1.5"

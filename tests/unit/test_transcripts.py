@@ -36,29 +36,21 @@ DOCUMENTED = [
     said("assistant", "Hello?", start_timestamp="1767225600.000", end_timestamp="1767225600.800", start_offset=0),
     said("user", "Hi.", start_timestamp="1767225601.200", end_timestamp="1767225602.000", start_offset=1200),
 ]
-IN_SECONDS = [
-    said("assistant", "Hello?", start_offset=0.0, end_offset=0.8),
-    said("user", "Hi.", start_offset=1.2, end_offset=2.0),
-]
-IN_MILLISECONDS = [
-    said("assistant", "Hello?", start_offset=0, end_offset=800),
-    said("user", "Hi.", start_offset=1200, end_offset=2000),
-]
 FLOATS = [
     said("agent", "Hello?", start_time=0.0, end_time=0.8, start_offset=5, end_offset=4),
     said("persona", "Hi.", start_time=1.2, end_time=2.0),
 ]
 
 
+def offsets(unit: int | float) -> list[dict[str, Any]]:
+    return [
+        said("assistant", "Hello?", start_offset=0 * unit, end_offset=800 * unit),
+        said("user", "Hi.", start_offset=1200 * unit, end_offset=2000 * unit),
+    ]
+
+
 @pytest.mark.parametrize(
-    "raw",
-    [
-        DOCUMENTED,
-        IN_SECONDS,
-        IN_MILLISECONDS,
-        FLOATS,
-        *map(json.dumps, (DOCUMENTED, IN_SECONDS, IN_MILLISECONDS, FLOATS)),
-    ],
+    "raw", [DOCUMENTED, FLOATS, offsets(1), offsets(0.001), json.dumps(DOCUMENTED), json.dumps(offsets(0.001))]
 )
 def test_transcript_is_read_in_every_shape(raw: object) -> None:
     assert read_transcript(raw) == (
@@ -67,15 +59,9 @@ def test_transcript_is_read_in_every_shape(raw: object) -> None:
     )
 
 
-def test_chat_has_no_times() -> None:
-    turns = read_transcript([said("user", "Hi."), said("assistant", "Hello!")])
-    assert turns == (Turn(role="persona", text="Hi."), Turn(role="agent", text="Hello!"))
-
-
 @pytest.mark.parametrize(
     "message",
     [
-        said("tool", '{"name": "end_conversation"}'),
         said("TOOL", "x"),
         said("function", "x"),
         said("system", "You are a caller."),
@@ -135,19 +121,18 @@ def test_what_is_no_time_is_left_out(messages: list[dict[str, Any]]) -> None:
     assert times_of(*messages) == [(None, None)] * len(messages)
 
 
-def test_turn_may_interrupt_another_one() -> None:
-    messages = [said("user", "a", start_time=1.0, end_time=4.0), said("agent", "b", start_time=3.0, end_time=5.0)]
-    assert times_of(*messages) == [(1.0, 4.0), (3.0, 5.0)]
-
-
-def test_turn_without_time_leaves_others_theirs() -> None:
-    messages = [said("user", "a", start_time=1.0, end_time=2.0), said("agent", "b"), said("user", "c", start_time=3.0)]
-    assert times_of(*messages) == [(1.0, 2.0), (None, None), (3.0, None)]
-
-
-def test_whole_seconds_of_short_call_are_seconds() -> None:
-    messages = [said("user", "a", start_offset=0, end_offset=2), said("agent", "b", start_offset=600, end_offset=900)]
-    assert times_of(*messages) == [(0, 2), (600, 900)]
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"start_time": 1.0, "end_time": 4.0}, {"start_time": 3.0, "end_time": 5.0}),  # one interrupts the other
+        ({"start_time": 1.0, "end_time": 2.0}, {}),
+        ({}, {}),  # a chat
+        ({"start_offset": 0, "end_offset": 2}, {"start_offset": 600, "end_offset": 900}),  # whole seconds
+    ],
+)
+def test_each_turn_has_the_times_that_it_tells(first: dict[str, Any], second: dict[str, Any]) -> None:
+    wanted = [(*times.values(),) or (None, None) for times in (first, second)]
+    assert times_of(said("user", "a", **first), said("agent", "b", **second)) == wanted
 
 
 @given(JSON | st.lists(MESSAGE, max_size=8) | st.lists(MESSAGE, max_size=8).map(json.dumps))

@@ -37,11 +37,8 @@ def not_completed(status: str, **fields: Any) -> Judgement:
     return judge_outcome(NotCompleted(run=run(status, **fields)), CRITERIA)
 
 
-def timed_out(
-    status: str, name: str, seconds: float, *, cancellation: Cancellation | None = None, **fields: Any
-) -> Judgement:
-    outcome = TimedOut(run=run(status, **fields), limit=Limit(name, seconds))
-    return judge_outcome(outcome, CRITERIA)._replace(cancellation=cancellation)
+def timed_out(status: str, name: str = "max_wait_time", seconds: float = 90, **fields: Any) -> Judgement:
+    return judge_outcome(TimedOut(run=run(status, **fields), limit=Limit(name, seconds)), CRITERIA)
 
 
 CRITERIA = Criteria(max_failed=Allowance(0))
@@ -66,21 +63,18 @@ CASES: dict[str, Judgement] = {
     "cancelled": not_completed("CANCELLED"),
     "deleted": not_completed("DELETED"),
     "timed out": timed_out("IN PROGRESS", "max_wait_time", 3600, progress=SEVEN_OF_TEN),
-    "timed out without progress": timed_out("IN QUEUE", "max_wait_time", 90),
-    "timed out in the queue": timed_out("IN QUEUE", "max_queue_time", 90),
+    "timed out without progress": timed_out("IN QUEUE"),
+    "timed out in the queue": timed_out("IN QUEUE", "max_queue_time"),
     "timed out on what lags": judge_outcome(LATE, CRITERIA),
     **{
-        f"timed out, the run {name}": timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation)
-        for name, cancellation in CANCELLATIONS.items()
+        f"timed out, the run {name}": timed_out("IN QUEUE")._replace(cancellation=one)
+        for name, one in CANCELLATIONS.items()
     },
     "launched": LAUNCH,
     "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
     **{f"skipped{f', {withheld}' if withheld else ''}": skipped(withheld) for withheld in ("", "fork", "dependabot")},
     "error": errored(ERROR),
-    **{
-        f"error, the run {name}": errored(ERROR)._replace(cancellation=cancellation)
-        for name, cancellation in CANCELLATIONS.items()
-    },
+    **{f"error, the run {name}": errored(ERROR)._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
     "defect": errored(InternalError(KeyError("x"))),
     "interrupted": interrupted(),
     **{f"interrupted, the run {name}": interrupted()._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
@@ -99,17 +93,14 @@ def test_reasons_match_golden_file(golden: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_reason_is_one_sentence(name: str) -> None:
-    for sentence in (reason(CASES[name]), *reasons(CASES[name])):
+def test_reason_is_one_sentence_and_only_steps_without_evaluation_pass(name: str) -> None:
+    judgement = CASES[name]
+    for sentence in (reason(judgement), *reasons(judgement)):
         assert sentence.isprintable()
         assert sentence[0].isupper()
         assert sentence.endswith(".")
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_only_steps_without_evaluation_pass_without_verdict(name: str) -> None:
-    assert CASES[name].lets_pass is name.startswith(("launched", "runs cancelled", "skipped"))
-    assert CASES[name].verdict is not Verdict.PASSED
+    assert judgement.lets_pass is name.startswith(("launched", "runs cancelled", "skipped"))
+    assert judgement.verdict is not Verdict.PASSED
 
 
 def test_late_results_do_not_matter_if_no_criterion_needs_them() -> None:
@@ -127,7 +118,7 @@ def test_texts_of_judgements_are_redacted() -> None:
         errored(error)._replace(cancellation=cancellation),
         interrupted()._replace(cancellation=cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
-        timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),
+        timed_out("IN QUEUE")._replace(cancellation=cancellation),
         errored(InputError([("mode", "got secret."), ("tags", "got secret.")])),
     ):
         shown = redacted(judgement, lambda text: text.replace("secret", "***"))

@@ -1,18 +1,83 @@
-"""A value that no simulation can have does not pass as one that no simulation has."""
+"""A value that no simulation can have does not pass as one that no simulation has; a doubtful one is questioned."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines import baseline_of, run_of
 from coval_gate.base.text import within_letters
-from coval_gate.coval.model import Target, Value
-from coval_gate.gate.values import Vocabulary
+from coval_gate.coval.model import RunResult, Target, Value
+from coval_gate.gate.criteria import Criteria, doubts
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.values import Vocabulary, equals, impossible
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.wording import reason
+from coval_gate.inputs.aggregates import parse_value
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.wording import advice, doubt_lines, reason, title
 from coval_gate.report.wording.checks import actual_text
-from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
+
+BITS, SECONDS = (0.0, 1.0, 1.0), (0.9, 1.2, 1.8)
+BINARY, WORDS = ("YES", "NO", "UNKNOWN"), ("YES", "NO", "YES")
+CATEGORIES = ("billing", "refund", "refund")
+TOPICS = (frozenset({"billing", "refund"}), frozenset[str]())
+CODES = (frozenset({"billing", "1"}), frozenset[str]())
+
+
+def run_with(
+    values: Sequence[Value],
+    *,
+    defined: tuple[str, ...] = (),
+    target: Target | None = None,
+    mutations: Sequence[str] = ("",),
+    run_id: str = "r1",
+) -> RunResult:
+    """Return a run with these values of a metric M; `mutations` are dealt to the simulations in turn."""
+    run = run_of(run_id, {f"t{n}": [value] for n, value in enumerate(values)}, name="M", target=target)
+    dealt = (one._replace(mutation=mutations[n % len(mutations)]) for n, one in enumerate(run.simulations))
+    return run._replace(simulations=tuple(dealt), metrics=(run.metrics[0]._replace(defined=defined),))
+
+
+def judge_values(
+    values: Sequence[Value], threshold: str = "", *, baseline: Sequence[Value] = (), **given: Any
+) -> Judgement:
+    criteria = Criteria(
+        max_failed=Allowance(0), thresholds=parse_thresholds(threshold), use_metric_targets="target" in given
+    )
+    against = baseline_of(run_with(baseline, run_id="r0")) if baseline else None
+    return judge(run_with(values, **given), criteria, baseline=against)
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "expected"),
+    [
+        (BITS, "M: rate(NO, FALSE) <= 10%",
+         'M cannot be "NO" or "FALSE". Its values are numbers (0, 1), so rate(NO, FALSE) cannot be judged.'),
+        (BITS, "M: rate(YES) >= 90%",
+         'M cannot be "YES". Its values are numbers (0, 1), so rate(YES) cannot be judged.'),
+        ((*BITS, "unknown "), "M: count(NO, UNKNOWN) <= 1",
+         'M cannot be "NO". Its values are numbers (0, 1, unknown), so count(NO, UNKNOWN) cannot be judged.'),
+        ((1000.0, 1250.5), 'M: count("1,000") == 0',
+         'M cannot be "1,000". Its values are numbers (1000, 1250.5), so count("1,000") cannot be judged.'),
+        ([n / 4 for n in range(20)], "M: count(HIGH) == 0",
+         'M cannot be "HIGH". Its values are numbers (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75 and 12 more), so '
+         "count(HIGH) cannot be judged."),
+        (WORDS, "M: count(0) == 0",
+         'M cannot be "0". Its values are text (NO, YES), so count(0) cannot be judged.'),
+        (("UNKNOWN", "UNKNOWN"), "M: count(0) == 0",
+         'M cannot be "0". Its values are text (UNKNOWN), so count(0) cannot be judged.'),
+    ],
+)  # fmt: skip
+def test_impossible_threshold_is_error_that_shows_values(
+    values: Sequence[Value], threshold: str, expected: str
+) -> None:
+    judgement = judge_values(values, threshold)
+    assert (judgement.verdict, reason(judgement)) == (Verdict.ERROR, expected)
+    assert [check.problem.kind for check in judgement.missed if check.problem] == ["cannot_occur"]
 
 
 @pytest.mark.parametrize(
@@ -21,9 +86,6 @@ from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
         (WORDS, (), "M: count(NOO) == 0",
          '"NOO" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), so count(NOO) cannot '
          "be judged."),
-        (WORDS, (), "M: count(FALSE) == 0",
-         '"FALSE" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), '
-         'so count(FALSE) cannot be judged.'),
         (("YES", "yes"), (), "M: rate(FAIL) <= 5%",
          '"FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
          'so rate(FAIL) cannot be judged.'),
@@ -48,7 +110,7 @@ from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
          'so count(FAIL) cannot be judged.'),
     ],
 )  # fmt: skip
-def test_impossible_value_is_error_that_shows_values(
+def test_misspelt_or_undefined_value_is_error_that_shows_values(
     values: Sequence[Value], defined: tuple[str, ...], threshold: str, expected: str
 ) -> None:
     judgement = judge_values(values, threshold, defined=defined)
@@ -61,8 +123,9 @@ def test_impossible_value_is_error_that_shows_values(
 @pytest.mark.parametrize(
     ("values", "defined", "threshold"),
     [
-        (("YES",), (), "M: count(NO) == 0"),
         (("YES",), (), "M: count( no ) == 0"),
+        (("YES", "UNKNOWN"), (), "M: count(NO, 0) == 0"),
+        (("UNKNOWN", "UNKNOWN"), (), "M: count(NO) == 0"),
         (("YES",), BINARY, "M: count(UNKNOWN) == 0"),
         (("YES", "N/A"), (), "M: count(NO) == 0"),  # two letters away from N/A, but these are all of it
         (CATEGORIES, (), "M: count(UNKNOWN) == 0"),
@@ -70,48 +133,73 @@ def test_impossible_value_is_error_that_shows_values(
         (CATEGORIES, (*CATEGORIES, "refunds"), "M: count(refunds) == 0"),
         (CATEGORIES, ("billing",), "M: rate(refund) > 50%"),  # what a simulation has is possible, whatever is defined
         (TOPICS, (), "M: count(lawsuit) == 0"),
+        (CODES, (), "M: count(2) == 0"),
+        (CODES, (), "M: count(1.0) == 1"),
         (("resolved",), (), "M: count(unresolved) == 0"),
         (("P1", "P2"), (), "M: count(P3) == 0"),
         (("A", "B"), (), "M: count(F) == 0"),
         (("grade A", "grade B"), (), "M: count(grade C) == 0"),
         ((1.0, 5.0), (), "M: count(3) == 0"),
+        ((1.0, 2.0), (), "M: count(UNKNOWN) == 0"),
+        ((1.0, 2.0), (), "M: count(NO, 0) == 0"),
+        ((1.0, 2.0), (), "M: count(1e3) == 0"),
         ((1.0, "N/A"), (), "M: count(NO) == 0"),
         ((1.0, "YES"), (), "M: count(maybe) == 0"),  # not binary, since it has numbers
     ],
 )
-def test_rare_value_passes(values: Sequence[Value], defined: tuple[str, ...], threshold: str) -> None:
+def test_value_that_can_occur_but_does_not_passes(
+    values: Sequence[Value], defined: tuple[str, ...], threshold: str
+) -> None:
     judgement = judge_values(values, threshold, defined=defined)
     assert judgement.verdict is Verdict.PASSED, reason(judgement)
 
 
-def test_value_of_another_variant_is_possible() -> None:
-    """Each variant alone has one value only; `refunds` would be a misspelling of what the agent has."""
-    values = ("refund", "refunds")
-    judgement = judge_values(values, "M: count(refunds) <= 1", mutations=("", "Other"))
-    assert judgement.verdict is Verdict.PASSED
-    assert judge_values(("YES", "maybe"), "M: count(maybe) <= 1", mutations=("", "Other")).verdict is Verdict.PASSED
-
-
-@pytest.mark.parametrize("threshold", ["M: count(refunds) <= 1", "M: rate(refunds) <= baseline + 5pp"])
-def test_value_of_baseline_is_possible(threshold: str) -> None:
-    judgement = judge_values(("refund", "refund"), threshold, baseline=("refunds", "refund"))
-    assert judgement.verdict is Verdict.PASSED
-    judgement = judge_values(("refund", "refunds"), threshold, baseline=("refund", "refund"))
-    assert not any(check.problem for check in judgement.checks)
-
-
-def test_impossible_value_is_error_against_baseline_too() -> None:
-    judgement = judge_values(WORDS, "M: rate(NOO) <= baseline + 5pp", baseline=WORDS)
+@pytest.mark.parametrize("threshold", ["", "pass_rate >= 0.1%"])
+@pytest.mark.parametrize(
+    ("values", "target", "expected"),
+    [
+        (WORDS, Target(operator="nin", values=("0", " ")), 'cannot be "0". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="neq", values=("0",)), 'cannot be "0". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="in", values=("1",)), 'cannot be "1". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="nin", values=("FALSE", "UNKNOWN")), '"FALSE" (did you mean NO?)'),
+        (BITS, Target(operator="in", values=("YES", "MAYBE")),
+         'cannot be "YES" or "MAYBE". Its values are numbers (0, 1)'),
+        (BITS, Target(operator="nin", values=("NO",)), 'cannot be "NO". Its values are numbers (0, 1)'),
+    ],
+)  # fmt: skip
+def test_impossible_target_is_error_that_shows_values(
+    values: Sequence[Value], target: Target, expected: str, threshold: str
+) -> None:
+    judgement = judge_values(values, threshold, target=target)
     assert judgement.verdict is Verdict.ERROR
+    assert expected in reason(judgement)
+    assert judgement.totals is not None
+    assert judgement.totals.pass_rate == 0
 
 
 @pytest.mark.parametrize(
-    ("values", "verdict"),
-    [(("NOO",), Verdict.ERROR), (("NO", "NOO"), Verdict.PASSED), (("FALSE", "UNKNOWN"), Verdict.ERROR)],
+    ("values", "target"),
+    [
+        (("YES", "UNKNOWN"), Target(operator="nin", values=("NO",))),
+        (("YES", "YES"), Target(operator="nin", values=("NO", "NOO"))),
+        ((1.0, 2.0), Target(operator="nin", values=("0",))),
+        (TOPICS, Target(operator="nin", values=("legal",))),
+    ],
 )
-def test_target_whose_values_are_all_impossible_is_error(values: tuple[str, ...], verdict: Verdict) -> None:
-    judgement = judge_values(("YES", "YES"), target=Target(operator="nin", values=values))
-    assert judgement.verdict is verdict
+def test_target_that_forbids_what_does_not_occur_is_met(values: Sequence[Value], target: Target) -> None:
+    assert judge_values(values, target=target).verdict is Verdict.PASSED
+
+
+def test_value_of_another_variant_or_of_the_baseline_is_possible() -> None:
+    """Each variant alone has one value only; `refunds` would be a misspelling of what the agent has."""
+    mutations = ("", "Other")
+    assert judge_values(("refund", "refunds"), "M: count(refunds) <= 1", mutations=mutations).lets_pass
+    assert judge_values(("YES", "maybe"), "M: count(maybe) <= 1", mutations=mutations).lets_pass
+    for threshold in ("M: count(refunds) <= 1", "M: rate(refunds) <= baseline + 5pp"):
+        assert judge_values(("refund", "refund"), threshold, baseline=("refunds", "refund")).verdict is Verdict.PASSED
+        judgement = judge_values(("refund", "refunds"), threshold, baseline=("refund", "refund"))
+        assert not any(check.problem for check in judgement.checks)
+    assert judge_values(WORDS, "M: rate(NOO) <= baseline + 5pp", baseline=WORDS).verdict is Verdict.ERROR
 
 
 LETTERS = st.text("abcNO", min_size=1, max_size=6)
@@ -134,15 +222,118 @@ def distance(one: str, other: str) -> int:
 
 
 SEEN = st.sampled_from(["billing", "refund", "needs human", "complaint", "YES", "NO"])
-PLACES = st.integers(0, 20)
 
 
-@given(st.lists(SEEN, min_size=1, max_size=6), st.data(), st.sampled_from(["count({}) == 0", "rate({}) <= 99%"]))
-def test_misspelt_value_never_passes(values: list[str], data: st.DataObject, aggregate: str) -> None:
-    meant = data.draw(st.sampled_from([value for value in values if len(value) > 3] or ["YES"]))
-    place = data.draw(PLACES) % len(meant)
-    typed = data.draw(st.sampled_from(["x", "zz", ""]))
-    written = f"{meant[:place]}{typed}{meant[place + 1 :]}"
-    vocabulary = Vocabulary.of(run_with([*values, meant]).metrics[0])
-    if vocabulary.unseen([written]):
+@given(
+    st.lists(SEEN, min_size=1, max_size=6),
+    st.integers(0, 20),
+    st.sampled_from(["x", "zz", ""]),
+    st.sampled_from(["count({}) == 0", "rate({}) <= 99%"]),
+)
+def test_misspelt_value_never_passes(values: list[str], place: int, typed: str, aggregate: str) -> None:
+    meant = max(values, key=len) if len(max(values, key=len)) > 3 else "YES"
+    written = f"{meant[: place % len(meant)]}{typed}{meant[place % len(meant) + 1 :]}"
+    if Vocabulary.of(run_with([*values, meant]).metrics[0]).unseen([written]):
         assert judge_values([*values, meant], f"M: {aggregate.format(written)}").verdict is Verdict.ERROR
+
+
+NUMBERS = st.floats(-1e9, 1e9)
+TEXTS = st.sampled_from(["YES", "NO", "UNKNOWN", "n/a", "refund"])
+VALUES: st.SearchStrategy[Value] = NUMBERS | TEXTS | st.frozensets(TEXTS | NUMBERS.map("{:g}".format), max_size=3)
+WANTED = TEXTS | NUMBERS.map(repr)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=8), st.lists(WANTED, min_size=1, max_size=3))
+def test_value_that_occurs_can_occur(values: list[Value], wanted: list[str]) -> None:
+    if any(equals(value, text) for value in values for text in wanted if text != "UNKNOWN"):
+        assert impossible(values, wanted) == ()
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["NO", "n/a", "1,000", "nan"]), st.sampled_from("<="))
+def test_no_bound_on_a_word_holds_among_numbers(values: list[float], word: str, sign: str) -> None:
+    judgement = judge_values(values, f'M: rate("{word}") {sign}= 100%\nM: count("{word}") {sign}= 0')
+    assert judgement.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [("NO", "NO"), ('"NO"', "NO"), ("'a, b'", "a, b"), ('"a|b; c"', "a|b; c"), ('"1,000"', "1,000"),
+     ('"say ""no"""', 'say "no"'), ("n/a (other) #1", "n/a (other) #1"), ("don't know", "don't know")],
+)  # fmt: skip
+def test_single_value_is_read(written: str, value: str) -> None:
+    assert parse_value(written) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [("NO|UNKNOWN", "must be one value"), ("NO, UNKNOWN", "must be one value"), ("NO;", "must be one value"),
+     ("1,000", "must be one value, and a number without commas"), ('""', "must not be blank"),
+     ("\u200b", "must not be blank"), ('"NO', "must end with the quote"),
+     ('"NO" or "MAYBE"', "must end with the quote")],
+)  # fmt: skip
+def test_several_values_or_none_are_an_error(written: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_value(written)
+
+
+FAR = "the bound is more than 100 times every value of M (the largest {}). Is it in the metric's unit?"
+UNSEEN = "no simulation has the value {} for M; the values seen are billing, refund. Is it spelt correctly?"
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "expected"),
+    [
+        (SECONDS, "M: p(95) < 1500", FAR.format("is 1.8")),
+        (SECONDS, "M: avg >= 400", FAR.format("is 1.8")),
+        (SECONDS, "M: max < 1500\nM: count(NO) == 0", FAR.format("is 1.8")),
+        (SECONDS, "? M: max != 1500", FAR.format("is 1.8")),
+        ((-2.0, 1.0), "M: min > -1500", FAR.format("in size is -2")),
+        ((0.0, 0.0, 0.01), "M: avg <= 5", FAR.format("is 0.01")),
+        (CATEGORIES, "M: count(lawsuit) == 0", UNSEEN.format('"lawsuit"')),
+        (TOPICS, "M: rate(lawsuit, complaint, refund) < 100%", UNSEEN.format('"lawsuit" or "complaint"')),
+    ],
+)
+def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: str, expected: str) -> None:
+    judgement = judge_values(values, threshold)
+    text = threshold.partition("\n")[0].removeprefix("? ")
+    assert doubt_lines(judgement) == [f"{text} (thresholds, line 1): {expected}"]
+    assert expected in advice(judgement, doubt_lines(judgement))
+    if judgement.verdict is not Verdict.ERROR:
+        passed = judgement.verdict is Verdict.PASSED
+        assert title(judgement, is_doubtful=True) == ("Doubtful criterion" if passed else "Gate failed")
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "given"),
+    [
+        (SECONDS, "M: p(95) < 150", {}),
+        (SECONDS, "M: min > 0", {}),
+        (SECONDS, "M: min > 0.001", {}),  # there must be something
+        ((0.0, 0.0), "M: max < 5", {}),  # which has no scale
+        (SECONDS, "M: missing < 1500", {}),
+        (WORDS, "M: count(UNKNOWN) == 0", {}),
+        (("YES",), "M: count(NO) == 0", {}),
+        (("YES",), "M: count(NO) == 0", {"defined": BINARY}),
+        ((1.0, 2.0), "M: count(3) == 0", {}),
+        ((1.0, 2.0), "M: count(UNKNOWN) == 0", {}),
+        (CATEGORIES, "total < 1500", {}),
+        (CATEGORIES, "M: count(lawsuit) == 0", {"defined": (*CATEGORIES, "lawsuit")}),
+        ((1.0, 300.0), "M: max < 1500", {"mutations": ("", "Slow")}),  # the bound is in the unit of the slow mutation
+        ((1.0, 1.0), "M: avg <= baseline * 1.1", {"baseline": (300.0, 300.0)}),
+    ],
+)
+def test_usual_criterion_is_not_questioned(values: Sequence[Value], threshold: str, given: dict[str, Any]) -> None:
+    judgement = judge_values(values, threshold, **given)
+    assert doubts(judgement.checks, judgement.variants) == ()
+
+
+@pytest.mark.parametrize("values", [("false", "true"), ("agent", "YES"), (0.0, "YES")])
+def test_definition_that_does_not_fit_the_values_allows_nothing(values: Sequence[Value]) -> None:
+    (doubt,) = doubt_lines(judge_values(values, "M: count(NO) == 0", defined=BINARY))
+    assert doubt.startswith('M: count(NO) == 0 (thresholds, line 1): no simulation has the value "NO" for M')
+    assert judge_values(values, "M: count(NOO) == 0", defined=BINARY).verdict is Verdict.ERROR
+    assert not doubt_lines(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
+
+
+def test_bound_that_is_far_from_all_variants_is_questioned_once() -> None:
+    assert len(doubt_lines(judge_values((1.0, 2.0), "M: max < 1500", mutations=("", "Slow")))) == 1

@@ -1,0 +1,338 @@
+"""README, docs/ and examples/ show what the code does, and each title of an error has its entry."""
+
+import ast
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import tomllib
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+import coval_demo
+from contract.test_packages import nodes
+from coval_gate.base import titles
+from coval_gate.base.errors import GateError, InputError, InternalError
+from coval_gate.base.titles import DOCS, TITLES, entry_of
+from coval_gate.ci.host import Context
+from coval_gate.ci.systems import SYSTEMS
+from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.gate.values import equals
+from coval_gate.init.workflow import STARTERS
+from coval_gate.inputs.inputs import declared
+from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report import MOST_CRITERIA
+from coval_gate.step import cancel, collect, launch
+from coval_sandbox.deterministic import ManualClock
+from coval_sandbox.runner import shown_lines
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from road.steps import STEPS, example_thresholds
+from support import DEFAULTS, IDS, KEY, read_inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+FLAKY = GOLDEN / "reports" / "gate-flaky"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+THRESHOLDS = (ROOT / "docs" / "thresholds.md").read_text(encoding="utf-8")
+REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
+RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+EXAMPLES = sorted(ROOT.glob("examples/*.yml"))  # workflows of GitHub
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def section(page: str, title: str) -> str:
+    """Return a section of a page."""
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def sample(page: str, language: str) -> str:
+    """Return the only sample in a language."""
+    (only,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return str(only)
+
+
+def normalized_lines(markdown: str) -> list[str]:
+    """Return the lines without links and repeated spaces, because excerpts may differ in these."""
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", markdown)
+    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
+
+
+def anchors(markdown: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("title", "language", "file"),
+    [("Commit status", "text", "status.txt"), ("JUnit", "xml", "junit.xml"), ("JSON", "json", "result.json")],
+)
+def test_sample_is_excerpt_of_golden_file(title: str, language: str, file: str) -> None:
+    golden = normalized_lines((FLAKY / file).read_text(encoding="utf-8"))
+    excerpt = normalized_lines(sample(section(REPORTS, title), language))
+    assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
+
+
+def test_sample_log_is_what_github_shows_of_readme_example() -> None:
+    log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8").partition("\n--- ")[0]
+    marks = {"group": "▾ ", "warning": "Warning: ", "error": "Error: "}
+    shown = "\n".join(marks.get(style, "") + line for style, line in shown_lines(log.splitlines()))
+    beginning, end = sample(section(REPORTS, "Log"), "text").split("…\n")
+    assert shown.startswith(beginning)
+    assert shown.strip().endswith(end.strip())
+
+
+def test_sample_comment_has_only_lines_of_golden_file() -> None:
+    comment = (FLAKY / "comment.md").read_text(encoding="utf-8").replace("\u200b", "")  # breaks references
+    golden = normalized_lines(comment)
+    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", section(REPORTS, "Comment"), re.MULTILINE)))
+    assert len(excerpt) > 15
+    assert [line for line in excerpt if line not in golden] == []
+
+
+def test_picture_shows_example_on_test_set_that_readme_names() -> None:
+    """One command draws the same summary: the demo has the persona, and the thresholds of README's example."""
+    (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
+    picture = runpy.run_path(str(ROOT / "scripts" / "picture.py"))
+    assert picture["SOURCES"]["summary"] == GOLDEN / "road" / "readme.txt"
+    given_ids = {"persona_id": coval_demo.INPUTS["persona_id"], "test_set_id": test_set}
+    assert STEPS["readme"] == given_ids | {"thresholds": example_thresholds()}
+    given, shown = (parse_thresholds(text) for text in (coval_demo.INPUTS["thresholds"], example_thresholds()))
+    assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted(path for path in ROOT.glob("examples/**/*") if path.is_file())], ids=lambda page: page.name
+)
+def test_no_line_but_rows_of_tables_is_longer_than_128_characters(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 128 and not line.startswith(("|", "> |", "  ✗ ", "Missed "))] == []
+
+
+def test_readme_is_short_and_leads_to_every_page_and_example() -> None:
+    """A page that README does not link has a link on one that it does."""
+    assert len(README.splitlines()) <= 220
+    pages = {path.name for path in ROOT.glob("docs/*.md")}
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
+    for name in list(linked):
+        linked |= set(re.findall(r"\]\(([\w-]+\.md)", (ROOT / "docs" / name).read_text(encoding="utf-8")))
+    assert pages <= linked
+    settings = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    on_site = re.findall(r"[\w-]+\.md", str(settings["nav"]))
+    assert len(on_site) == len(set(on_site))
+    assert pages <= set(on_site)
+    examples = sorted(path.name for path in EXAMPLES)
+    assert sorted(re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))) == examples
+    assert {*re.findall(r"\]\(\.\./examples/(\S+)\)", RECIPES.partition("\n## ")[0])} == {*examples}
+
+
+@pytest.mark.parametrize("title", re.findall(r"^## (.+)$", RECIPES, re.MULTILINE))
+def test_lines_of_recipe_are_in_its_file(title: str) -> None:
+    """A snippet that no file contains would not be tested: only what recipes.md calls an alternative, or any step's."""
+    text = section(RECIPES, title)
+    files = re.findall(r"examples/(\S+\.yml)\)", text)
+    known = {line for name in files for line in (ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()}
+    snippets = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    alternatives = [snippet for snippet in snippets if snippet.startswith(("on:", "      - name:"))]
+    lines = [line for snippet in snippets if snippet not in alternatives for line in snippet.splitlines()]
+    assert [line for line in lines if line not in known] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/**/*.yml"))], ids=lambda page: page.name)
+def test_no_expression_is_pasted_into_a_script(page: Path) -> None:
+    """A runner pastes `${{ }}` into `run` before the shell reads it: text from outside would be code there."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    pasted = []
+    for number, line in enumerate(lines):
+        if not (key := re.match(r"([ -]*)(?:run|script):", line)):
+            continue
+        deeper = re.compile(rf"\s{{{len(key[1]) + 1}}}|\s*$")
+        script = [line, *takewhile(deeper.match, lines[number + 1 :])]
+        pasted += [part for part in script if re.search(r"\$\{\{.*\b(steps|needs|github\.event|inputs)\b", part)]
+    assert pasted == []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_says_its_purpose_and_sets_inputs_that_exist(path: Path) -> None:
+    """GitHub only warns about an input that an action does not have."""
+    text = path.read_text(encoding="utf-8")
+    head = text.partition("\n\n")[0].splitlines()
+    assert 3 <= len(head) <= 6
+    assert all(line.startswith("# ") for line in head)
+    assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
+    jobs = YAML(typ="safe").load(text)["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
+    assert steps
+    assert all(step["with"].keys() <= {declaration.name for declaration in declared()} for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "row"),
+    [
+        ("check_interval", "0", "| `check_interval: 0` | polls without a pause | an error: the least is 1 |"),
+        ("metadata", "[1]", "| `metadata: []` | ignored silently | the same; any other list"),
+        ("metric_ids", '["a"', "| `metric_ids` or `metadata` that is not valid JSON |"),
+        (
+            "fail_on_metric_value",
+            "a, b",
+            "| `fail_on_metric_value` with a `,` `;` or `\\|` in it | one text | needs quotes:",
+        ),
+    ],
+)
+def test_migration_table_is_right(name: str, value: str, row: str) -> None:
+    assert row in MIGRATION
+    given = DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO"}
+    with pytest.raises(InputError, match=name):
+        read_inputs({f"INPUT_{key.upper()}": text for key, text in (given | {name: value}).items()}, Context())
+    assert "texts that are numbers compare as numbers, so `1` equals `1.0`" in MIGRATION
+    assert equals("1", "1.0")
+    assert "compared with each member of the set" in MIGRATION
+    assert equals(frozenset({"refund", "billing"}), "Refund")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")
+def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> None:
+    """The glossary's commands call the API with the key, which is in no process's arguments."""
+    arguments = tmp_path / "arguments"
+    wrapper = tmp_path / "curl"
+    wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {arguments}\nexec {shutil.which("curl")} "$@"\n')
+    wrapper.chmod(0o755)
+    commands = sample(GLOSSARY, "sh").replace("AGENT_ID", "demoAgent0000000000001")
+    with Server(World(ManualClock())) as server:
+        command = ["bash", "-euc", commands.replace("https://api.coval.dev/v1", server.url)]
+        done = subprocess.run(
+            command,
+            input=f"{KEY}\n",
+            env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen = [(request.path.removeprefix("/v1"), request.headers["x-api-key"]) for request in server.requests_seen]
+    paths = ["/agents", "/personas", "/test-sets", "/metrics", "/agents/demoAgent0000000000001/mutations"]
+    assert seen == [(path, KEY) for path in paths]
+    assert KEY not in arguments.read_text() + done.stderr
+    assert '"metric_name":"Latency"' in done.stdout.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("page", "claim", "limit", "stated"),
+    [
+        (THRESHOLDS, "until the data have stayed the same for 20 s", collect.SETTLING, 20),
+        (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", collect.UNNAMED_SETTLING, 60),
+        (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
+        (RUNS, "retries for five minutes, then ends in an error and launches nothing", cancel.LOOKUP_PATIENCE, 5 * 60),
+        (RUNS, "launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
+        (REPORTS, "If there are more than 1,000 criteria", MOST_CRITERIA, 1_000),
+    ],
+)
+def test_limit_is_as_stated(page: str, claim: str, limit: float, stated: float) -> None:
+    assert claim in " ".join(page.split())
+    assert limit == stated
+
+
+# Pipelines of other CI systems
+
+PIPELINES = {
+    "Azure Pipelines": "azure-pipelines.yml",
+    "Bitbucket": "bitbucket-pipelines.yml",
+    "Buildkite": "buildkite.yml",
+    "CircleCI": "circleci.yml",
+    "GitLab": "gitlab-ci.yml",
+    "Jenkins": "Jenkinsfile",
+}
+NAMED = re.compile(r"`((?:BITBUCKET|CIRCLE|BUILDKITE|SYSTEM|BUILD|GIT|CHANGE|JOB|STAGE|BRANCH)_[A-Z_]+)`")
+ELSEWHERE = {"BITBUCKET_DOCKER_HOST_INTERNAL"}  # for docker
+
+
+def test_wheel_and_image_carry_what_init_fills_in() -> None:
+    assert sorted(path.name for path in (ROOT / "examples" / "ci").iterdir()) == sorted(PIPELINES.values())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
+        assert carried[path] == f"coval_gate/init/{path}"
+        assert f"!{path}" in ignored
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipeline_sets_inputs_that_exist_and_its_page_names_variables_that_are_read(name: str) -> None:
+    text = (ROOT / "examples" / "ci" / PIPELINES[name]).read_text(encoding="utf-8")
+    command = text[text.index("coval-gate run") : text.index("--html-path")] + "--html-path"
+    flags = re.findall(r"--([a-z][a-z-]*)", command)
+    inputs = {declaration.name.replace("_", "-") for declaration in declared()}
+    assert len(flags) > 6
+    assert {*flags} - inputs <= {"threshold"}  # one line of an input that is a list
+    assert parse_thresholds("\n".join(re.findall(r'--threshold "([^"]*)"', command)))
+    assert "COVAL_API_KEY" not in command, "the key is in no argument"
+    assert "COVAL_API_KEY" in text
+    page = (ROOT / "docs" / ("gitlab.md" if name == "GitLab" else "ci.md")).read_text(encoding="utf-8")
+    about = page if name == "GitLab" else section(page, name)
+    assert f"](../examples/ci/{PIPELINES[name]})" in about
+    if name != "GitLab":
+        read = set(re.findall(r"\w+", str(next(system for system in SYSTEMS if system.name == name))))
+        assert set(NAMED.findall(about)) - ELSEWHERE <= read
+
+
+# Titles of errors and warnings: each stands once in the code
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+ENTRIES = dict(re.findall(r"^### (.+)\n\n((?:.+\n)+)", TROUBLESHOOTING, re.MULTILINE))
+PARTS = re.compile(r"- \*\*Cause:\*\* .+\n- \*\*Check:\*\* .+\n- \*\*Cure:\*\* .+", re.DOTALL)
+SOURCES = [path for path in (ROOT / "src" / "coval_gate").rglob("*.py") if path.name != "titles.py"]
+ERRORS = ("HostError", "RunnerError", "CovalError", "TooLarge", "Unavailable", "LaunchUncertain")
+
+
+def test_each_title_has_one_entry_that_says_cause_check_and_cure_and_its_link() -> None:
+    headings = re.findall(r"^### (.+)$", TROUBLESHOOTING, re.MULTILINE)
+    assert sorted(headings) == sorted(TITLES)
+    assert ENTRIES.keys() == TITLES
+    for title, entry in ENTRIES.items():
+        assert PARTS.fullmatch(entry.rstrip("\n")), title
+        assert 3 <= entry.count("\n") <= 6, title
+        assert re.fullmatch(r"[A-Za-z]+( [A-Za-z]+)*", title), "GitHub makes other anchors of punctuation"
+        assert entry_of(title) == f"{DOCS}/troubleshooting.md#{title.lower().replace(' ', '-')}"
+        assert GateError(title, "What happened.").link == entry_of(title)
+    assert entry_of("Anything else") == ""
+    assert InternalError(ValueError()).link.endswith("#internal-error")
+
+
+def test_no_error_has_a_title_of_its_own() -> None:
+    for path in SOURCES:
+        for call in nodes(path):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                continue
+            places = {"Rejected": 1, "NotFound": 1} | dict.fromkeys(("GateError", "UnusableError", *ERRORS), 0)
+            place = places.get(call.func.id)
+            if place is not None and len(call.args) > place:
+                assert not isinstance(call.args[place], ast.Constant), f"{path}:{call.lineno}"
+
+
+def test_each_title_is_used_once_declared() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    names = [name for name, text in vars(titles).items() if isinstance(text, str) and text in TITLES]
+    assert len(names) == len(TITLES)
+    written = {text for text in TITLES if re.search(rf'"{re.escape(text)}"', code)}
+    assert not written, "a title stands in titles.py only"
+    others = {"INVALID_INPUT", "INVALID_INPUTS"}
+    assert all(f"titles.{name}" in code for name in {*names} - others)

@@ -1,0 +1,454 @@
+"""Commit status and check run on GitHub: open from the launch on, and closed by the verdict or by the post step.
+
+What a page shows, and how a request to GitHub is repeated, tests/unit has; the campaign draws kills and outages.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from fake_github import REPOSITORY, TOKEN, FakeGitHub
+from fake_host import Fault
+from road.legs import RERUN, run_post_step
+from road.nights import RunStep
+from road.steps import THRESHOLDS
+from road.test_reports import EVENTS, HEAD
+from road.test_takeover import cancel_first
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "Voice gate"
+CHECK = {"check_run": NAME, "github_token": TOKEN}
+STATUS = {"commit_status": NAME, "github_token": TOKEN}
+PAGES = CHECK | STATUS
+UNFINISHED = "⚠️ Error: The step ended before it could reach a verdict."
+SETTING = f"POST /repos/{REPOSITORY}/statuses/*"
+FINAL = f"{SETTING} #2-"  # all after the pending one
+COMPLETING = f"PATCH /repos/{REPOSITORY}/check-runs/*"
+DOWN = f"* /repos/{REPOSITORY}/*"
+CRON: dict[str, Any] = {"schedule": "*/10 * * * *"}
+EU = '{"region": "eu"}'
+
+
+@contextmanager
+def github_with(*faults: str, now: Callable[[], float] = time.time) -> Iterator[FakeGitHub]:
+    """Serve a fake GitHub that has the commit of the event."""
+    with FakeGitHub(faults=faults, now=now) as github:
+        github.add_pull_request(42, HEAD)
+        yield github
+
+
+def states(github: FakeGitHub, sha: str = HEAD) -> list[str]:
+    """Return the state of each status of the commit."""
+    return [status["state"] for status in github.statuses.get(sha, [])]
+
+
+def checks(github: FakeGitHub) -> list[tuple[str, str, str | None]]:
+    """Return name, external id and conclusion of each check run of the commit."""
+    return [(one.name, one.external_id, one.conclusion) for one in github.check_runs if one.head_sha == HEAD]
+
+
+def ends(github: FakeGitHub) -> tuple[str, str | None]:
+    """Return the last state of the commit's status, and the conclusion of its only check run."""
+    ((*_, conclusion),) = checks(github)
+    return states(github)[-1], conclusion
+
+
+def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
+    """Run the post step with the inputs of a step that has both pages, and return its log."""
+    inputs = {f"INPUT_{name.upper()}": value for name, value in PAGES.items()}
+    return run_post_step(result, server.world, **inputs | {"GITHUB_API_URL": github.url} | env)
+
+
+def known_state(result: StepResult, *names: str) -> StepResult:
+    """Return the result as if the step had been killed when it had saved its legs, and only these values of pages."""
+    pages = [{name: page[name] for name in ("input", *names)} for page in json.loads(result.state["pages"])]
+    state = {"legs": result.state["legs"]} | ({"pages": json.dumps(pages)} if names else {})
+    return replace(result, state=state)
+
+
+def done_pages(result: StepResult) -> list[str]:
+    """Return the inputs of the pages that the step leaves nothing to do for."""
+    return [page["input"] for page in json.loads(result.state["pages"]) if page["is_done"]]
+
+
+def test_pages_are_open_and_then_have_the_verdict(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        seen = list[tuple[str, str, str]]()
+        clock.at(5, lambda: seen.extend((one.status, one.title, one.summary) for one in github.check_runs))
+        given = {"test_set_id": "stuck001", "max_wait_time": "60"}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **PAGES, **given)
+        ((status, title, text),) = seen
+        assert (status, title) == ("in_progress", "⏳ The evaluation is running.")
+        assert result.outputs["run_url"] in text
+        assert checks(github) == [(NAME, result.outputs["run_id"], "timed_out")]
+        assert states(github) == ["pending", "error"]
+        (check,) = github.check_runs
+        assert check.status == "completed"
+        assert result.outputs["reason"].removesuffix(".") in check.title
+        assert check.summary == result.summary
+        assert done_pages(result) == ["commit_status", "check_run"]
+        before = list(github.requests_seen)
+        assert run_post(result, server, github) == ""
+        assert github.requests_seen == before, "the post step leaves them alone"
+
+
+def test_step_without_run_concludes_its_pages(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **PAGES | {"agent_id": ""})
+        assert checks(github) == [(NAME, "1234567890.1/evaluate/__acme_coval-gate", "failure")]
+        assert (result.outputs["verdict"], states(github)) == ("error", ["error"])
+        before = list(github.requests_seen)
+        assert run_post(result, server, github) == ""
+        assert github.requests_seen == before
+
+
+def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """GitHub's conclusion "skipped" would satisfy a branch that requires the check."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url, "GITHUB_ACTOR": "dependabot[bot]"}
+        inputs = {"api_key": "", "on_missing_api_key": "skip"}
+        result, server = run_step(env=env, **CHECK | inputs)
+        assert result.outputs["verdict"] == "skipped"
+        run_post_step(result, server.world, INPUT_API_KEY="", INPUT_CHECK_RUN=NAME, INPUT_ON_MISSING_API_KEY="skip")
+        assert github.check_runs == []
+
+
+def test_name_of_the_job_is_refused(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"check_run": "Evaluate"})
+        assert result.outputs["reason"].startswith('check_run must differ from the job\'s id, "evaluate":')
+        assert (server.requests_seen, github.check_runs) == ([], [])
+
+
+def test_unknown_commit_is_told_once(run_step: RunStep, clock: VirtualClock) -> None:
+    """A comment's event names no commit, and the pull request cannot be found."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        github.pull_requests.clear()
+        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **PAGES)
+        assert "github_commit" not in server.requests_seen[0].json["metadata"]["customer"]
+        run_post(result, server, github)
+        assert (result.outputs["verdict"], github.check_runs, github.statuses) == ("passed", [], {})
+        lines = [notice.data for notice in result.annotations("notice") if notice.data.startswith("Skipping")]
+        assert lines == ["Skipping commit status and check run: the tested commit is unknown."]
+
+
+@pytest.mark.parametrize(
+    ("faults", "given", "expected"),
+    [
+        ((FINAL, COMPLETING), {}, ("success", "success")),
+        ((DOWN,), {"test_set_id": "someFail"}, ("failure", "failure")),
+        ((FINAL, COMPLETING), {"test_set_id": "errors01"}, ("error", "failure")),
+    ],
+    ids=["passed", "failed-and-all-down", "error"],
+)
+def test_post_step_concludes_what_the_step_could_not(
+    faults: tuple[str, ...], given: dict[str, str], expected: object, run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(*(f"{fault} -> 502" for fault in faults), now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **PAGES, **given)
+        was_down = DOWN in faults
+        assert (states(github), len(github.check_runs)) == (([], 0) if was_down else (["pending"], 1))
+        assert done_pages(result) == []
+        github.faults.clear()
+        run_post(result, server, github)
+        assert ends(github) == expected
+        (check,), status = github.check_runs, github.statuses[HEAD][-1]
+        assert result.outputs["reason"].removesuffix(".") in check.title
+        assert result.outputs["reason"].rstrip(".")[:80] in status["description"]
+        assert status["target_url"] == result.outputs["run_url"] in check.summary
+
+
+@pytest.mark.parametrize(
+    ("at", "cancel", "faults"), [(0.5, "true", ()), (10, "false", (FINAL, COMPLETING)), (59, "true", (DOWN,))]
+)
+def test_interrupted_step_leaves_no_page_open(
+    at: float, cancel: str, faults: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+) -> None:
+    """GitHub fails for longer than the runner leaves the step alone: from the interrupt on, or from the start."""
+    clock.at(at, clock.interrupt)
+    with github_with(*(f"{fault} -> 502" for fault in faults), now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        result, server = run_step(test_set_id="slow0001", cancel_on_interrupt=cancel, env=env, **PAGES)
+        assert clock.now() - at <= 6
+        github.faults.clear()
+        run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
+        assert ends(github) == ("error", "cancelled")
+        outcome = "the run was cancelled" if cancel == "true" else "the run continues in Coval"
+        told = f"🚫 Cancelled: The step was interrupted; {outcome}."
+        assert github.statuses[HEAD][-1]["description"] == told
+
+
+@pytest.mark.parametrize(
+    ("event", "saved"),
+    [
+        ("workflow_run-of-fork", ()),
+        ("issue_comment", ()),
+        ("issue_comment", ("owed",)),
+        ("push", ("owed", "made")),
+    ],
+)
+def test_post_step_closes_pages_of_a_killed_step(
+    event: str, saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """It needs no API key, finds the commit under test, and finds the check run by its external id, if there is one."""
+    with github_with(*([] if saved else [f"POST {DOWN[2:]}check-runs -> 502"]), now=clock.time) as github:
+        github.commits.add("f" * 40)
+        payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
+        inputs = {"mode": "launch", "test_set_id": "stuck001"} | PAGES
+        result, server = run_step(event=payload, env={"GITHUB_API_URL": github.url}, **inputs)
+        github.faults.clear()
+        sha = HEAD if event in EVENTS else "f" * 40
+        env = {"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_SHA": "f" * 40, "INPUT_API_KEY": ""}
+        run_post(known_state(result, *saved), server, github, **env)
+        assert (states(github, sha), len(github.statuses)) == (["pending", "error"], 1)
+        assert github.statuses[sha][1]["description"] == UNFINISHED
+        (check,) = github.check_runs
+        assert (check.head_sha, check.conclusion, check.title) == (sha, "failure", UNFINISHED)
+
+
+@pytest.mark.parametrize(("saved", "conclusion"), [((), "failure"), (("owed",), "timed_out")])
+def test_killed_mode_wait_reports_on_launched_commit_and_job(
+    saved: tuple[str, ...], conclusion: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(f"{FINAL} -> 502", f"{COMPLETING} -> 502", now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=EU, env=env, **PAGES)
+        run_id = launch.outputs["run_id"]
+        inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
+        result, _ = run_step(world=server.world, event=CRON, env=env, **inputs, **PAGES)
+        github.faults.clear()
+        of_wait = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
+        run_post(known_state(result, *saved), server, github, **of_wait)
+        assert checks(github) == [(f"{NAME} (eu)", run_id, conclusion)]
+        assert states(github) == ["pending", "error"]
+        assert {status["context"] for status in github.statuses[HEAD]} == {f"{NAME} (eu)"}
+
+
+@pytest.mark.parametrize("end", ["interrupted", "unavailable"])
+def test_post_step_concludes_what_waits_for_the_commit(end: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """Only the run names the commit, and mode wait ended before it could read the run."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
+        launch, server = run_step(mode="launch", test_set_id="slow0001", env=env, **PAGES)
+        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
+        if end == "interrupted":
+            clock.at(clock.now() + 10, clock.interrupt)
+        result, _ = run_step("GET /runs/* -> 503", world=server.world, event=CRON, env=env, **given, **PAGES)
+        inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
+        run_post(result, server, github, GITHUB_SHA="f" * 40, **inputs)
+        assert ends(github) == ("error", "cancelled" if end == "interrupted" else "failure")
+        for text in (github.check_runs[0].title, github.statuses[HEAD][1]["description"]):
+            assert result.outputs["reason"].removesuffix(".")[:80] in text
+
+
+def test_post_step_of_launch_leaves_status_of_the_step_that_judged_its_run(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
+    launch = {"mode": "launch", "cancel_on_interrupt": "false", **STATUS}
+    for judges in (True, False):
+        with github_with("* /repos/*/statuses* -> 502", now=clock.time) as github:
+            env = {"GITHUB_API_URL": github.url}
+            clock.rearm()
+            clock.at(clock.now() + 0.5, clock.interrupt)
+            launched, server = run_step(env=env, **launch)
+            assert launched.outputs["verdict"] == "cancelled"
+            github.faults.clear()
+            if judges:
+                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **STATUS)
+            run_post_step(
+                launched,
+                server.world,
+                GITHUB_API_URL=github.url,
+                INPUT_MODE="launch",
+                INPUT_CANCEL_ON_INTERRUPT="false",
+                **{f"INPUT_{name.upper()}": value for name, value in STATUS.items()},
+            )
+            assert states(github) == ["success" if judges else "error"]
+
+
+def test_status_of_mode_launch_stays_as_it_is(run_step: RunStep, clock: VirtualClock) -> None:
+    """A later step may have concluded it before the post step runs."""
+    with github_with(f"{SETTING} -> 502", now=clock.time) as github:
+        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **PAGES)
+        assert done_pages(result) == ["commit_status", "check_run"]
+        github.faults.clear()
+        run_post(result, server, github, INPUT_MODE="launch")
+        assert (states(github), checks(github)[0][2]) == ([], None)
+
+
+def test_waiting_job_of_another_matrix_completes_check_run_of_launch(run_step: RunStep, clock: VirtualClock) -> None:
+    """The waiting job has another matrix: its check run would get another name than the launch's."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", matrix=EU, env=env, **CHECK)
+        run_id = launch.outputs["run_id"]
+        github.add_check_run(f"{NAME} (us)", HEAD, external_id="another run", status="in_progress")
+        github.add_check_run(f"{NAME} strict", HEAD, external_id=run_id, status="in_progress")
+        before = [(name, external_id) for name, external_id, _ in checks(github)]
+        inputs = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
+        run_step(world=server.world, event=CRON, env=env, **inputs, **CHECK)
+        assert [(name, external_id) for name, external_id, _ in checks(github)] == before
+        assert [conclusion for *_, conclusion in checks(github)] == ["success", None, None]
+
+
+def test_later_workflow_makes_check_run_of_launch_anew(run_step: RunStep, clock: VirtualClock) -> None:
+    """The waiting workflow has neither pull request, commit nor matrix, and the launch's check run is gone."""
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(mode="launch", matrix=EU, env=env, **CHECK)
+        name, run_id = f"{NAME} (eu)", launch.outputs["run_id"]
+        assert checks(github) == [(name, run_id, None)]
+        github.check_runs.clear()
+        github.add_check_run(name, HEAD, external_id="another run", status="in_progress")
+        run_step(mode="wait", run_id=run_id, world=server.world, event=CRON, env=env, **CHECK)
+        assert checks(github) == [(name, "another run", None), (name, run_id, "success")]
+
+
+def test_rerun_whose_first_leg_comes_late_completes_check_run_of_the_earlier_attempt(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A check run is found by the first leg's run, which the second attempt takes over after that of another leg."""
+    legs = {"test_set_id": "passing1, unknown1"}
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        first, server = run_step(env=env, **CHECK | legs | {"mode": "launch"})
+        assert checks(github) == [(NAME, first.outputs["run_id"], None)]
+        late = "GET /runs #1 -> 503 retry-after=10"  # the look-up of one of the legs
+        again, _ = run_step(late, world=server.world, env=env | RERUN, **CHECK | legs)
+        assert again.outputs["run_id"] == first.outputs["run_id"]
+        assert {conclusion for *_, conclusion in checks(github)} == {"success"}
+
+
+@pytest.mark.parametrize("hiccups", [(), ("GET /runs #1 -> 502",)], ids=["", "first-leg-is-found-last"])
+def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(
+    hiccups: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The second attempt was killed before it could save anything of its pages, but it had saved the run."""
+    legs = {"test_set_id": "slow0001, stuck001"}
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        first, server = run_step(env=env, **CHECK | legs | {"mode": "launch"})
+        github.faults.append(Fault(f"{DOWN}check-runs* -> 502"))
+        clock.at(clock.now() + 60, clock.interrupt)
+        again, _ = run_step("DELETE * -> 503", *hiccups, world=server.world, env=env | RERUN, **CHECK | legs)
+        assert again.outputs["run_ids"] == first.outputs["run_ids"]
+        github.faults.clear()
+        run_post(known_state(again), server, github, **RERUN)
+        assert checks(github) == [(NAME, first.outputs["run_id"], "failure")]
+        assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
+
+
+def test_check_run_of_replaced_run_is_that_of_the_new_one(run_step: RunStep, clock: VirtualClock) -> None:
+    """An earlier attempt was cancelling the run, and GitHub did not say that it had created the check run."""
+    _, server = cancel_first(run_step, clock, cancel_lag=20, delete_running="cancelled")
+    with github_with(f"POST /repos/{REPOSITORY}/check-runs #1 -> drop-after", now=clock.time) as github:
+        inputs = {"test_set_id": "slow0001", "max_wait_time": "9000", "check_interval": "60"}
+        second, _ = run_step(world=server.world, env={"GITHUB_API_URL": github.url} | RERUN, **CHECK | inputs)
+        old, new = server.world.runs
+        assert second.outputs["run_id"] == new.run_id != old.run_id
+        assert checks(github) == [(NAME, new.run_id, "success")]
+
+
+def test_late_effect_of_lost_creation_is_completed_too(run_step: RunStep, clock: VirtualClock) -> None:
+    """A request without a response was repeated, and takes effect only then."""
+    with github_with(f"POST /repos/{REPOSITORY}/check-runs #1 -> drop", now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+        github.add_check_run(NAME, HEAD, external_id=github.check_runs[0].external_id, status="in_progress")
+        run_post(result, server, github, INPUT_COMMIT_STATUS="")
+        assert [conclusion for *_, conclusion in checks(github)] == ["success", "success"]
+
+
+def test_check_run_that_is_not_listed_yet_is_updated_by_its_id(run_step: RunStep, clock: VirtualClock) -> None:
+    faults = (f"{COMPLETING} #1 -> 502", f'GET /repos/{REPOSITORY}/*check-runs* -> json {{"check_runs": []}}')
+    with github_with(*faults, now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
+        assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
+
+
+def test_hiccups_about_pages_that_the_step_made_are_retried_while_there_is_patience(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A 404 about a page that the step made is no missing permission."""
+    updating = f"PATCH /repos/{REPOSITORY}/issues/comments/* #1 -> 404"
+    faults = (f"{SETTING} #2-7 -> 502", f"{COMPLETING} #1-3 -> 404", updating)
+    with github_with(*faults, now=clock.time) as github:
+        given = {"env": {"GITHUB_API_URL": github.url}, "comment": "always", **PAGES}
+        result, server = run_step(**given)
+        assert ends(github) == ("success", "success")
+        assert "permission" not in result.log
+        # `act` hands no state to post steps, so the post step cannot see whether the main step concluded.
+        for ended in (result, replace(result, state={})):
+            run_post(ended, server, github)
+            assert states(github) == ["pending", "success"]
+        again, _ = run_step(**given)
+        (comment,) = github.comments[42]
+        assert again.outputs["comment_url"] == comment.html_url
+        assert again.outputs["run_id"] in comment.body
+
+
+@pytest.mark.parametrize("fault", ["404", "secondary 60"])
+def test_hiccup_that_lasts_is_left_to_the_post_step(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """There it comes once more: a pause of a minute fits, too."""
+    with github_with(f"{FINAL} -> {fault}", f"{COMPLETING} -> {fault}", now=clock.time) as github:
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **PAGES)
+        assert ends(github) == ("pending", None)
+        github.faults[:] = [Fault(f"{SETTING} #1 -> {fault}"), Fault(f"{COMPLETING} #1 -> 404")]
+        run_post(result, server, github)
+        assert ends(github) == ("success", "success")
+
+
+def test_404_about_a_page_that_was_never_made_is_a_missing_permission(run_step: RunStep, clock: VirtualClock) -> None:
+    with github_with(f"{SETTING} -> 404", now=clock.time) as github:
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **STATUS)
+        assert "`statuses: write`" in result.log
+        assert done_pages(result) == ["commit_status"]
+        assert clock.now() < 65
+
+
+def test_warnings_about_all_pages_are_annotated_with_what_github_said(run_step: RunStep, clock: VirtualClock) -> None:
+    """Nor is the deadline that cuts off a retry the reason."""
+    with github_with(f"{DOWN} -> 502 Sorry", now=clock.time) as github:
+        bad = {"test_set_id": "failing1", "thresholds": THRESHOLDS, "comment": "always", "max_wait_time": "61"}
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **bad, **PAGES)
+        titles = [warning.properties["title"] for warning in result.annotations("warning")]
+        assert len(titles) == 10, titles  # GitHub drops the rest
+        assert titles[-3:] == ["Coval Gate: GitHub unavailable"] * 3
+        assert "returned 502" in result.log
+        assert "was not sent" not in result.log
+
+
+def test_killed_process_leaves_no_page_open(tmp_path: Path) -> None:
+    """kill -9 during the launch, of a real process; other kills are tested without processes."""
+    with github_with() as github, Server(World(time.time), faults=["POST /runs -> slow 60"]) as server:
+        runner = LocalRunner(tmp_path, PULL_REQUEST)
+        environ = runner.environ(DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | PAGES)
+        environ |= {"GITHUB_API_URL": github.url, "PATH": os.defpath}
+        command = [sys.executable, "entrypoint.py"]
+        with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL) as process:
+            end = time.monotonic() + 120
+            while not any(request.method == "POST" for request in server.requests_seen):
+                assert process.poll() is None, "the step ended too early"
+                assert time.monotonic() < end, "the step launches nothing"
+                time.sleep(0.01)
+            process.kill()
+        environ |= {f"STATE_{name}": value for name, value in runner.state.items()}
+        command = [sys.executable, "post_entrypoint.py"]
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+        assert ends(github) == ("error", "failure")
+    assert KEY not in done.stdout.replace(f"::add-mask::{KEY}", "")

@@ -1,0 +1,330 @@
+"""A step with several legs launches, follows and judges a run of each, and takes as long as its longest leg."""
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from coval_gate.base.runtime import Runtime
+from coval_gate.step.main import main
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from road.legs import PERSONAS, RERUN, SETS, THRESHOLDS, file_of_legs, legs_of, run_statuses, verdicts_of
+from road.nights import RunStep
+from road.steps import example_thresholds
+from road.test_github_pages import CHECK, github_with
+from road.test_reports import Killed, kill
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
+from validation import junit_schema
+
+NAMES = [f"{persona} · {test_set}" for persona in PERSONAS.split(", ") for test_set in SETS.split(", ")]
+GATED: dict[str, Any] = {"test_set_id": "passing1", "thresholds": example_thresholds()}
+LEGS: dict[str, dict[str, Any]] = {
+    "good": GATED,
+    "better at the second try": {**GATED, "test_set_id": "flaky002", "repeat_on_failure": 1},
+    "other persona": {**GATED, "persona_id": "persona000000000000002"},
+    "bad": {"test_set_id": "failing1", "thresholds": "Latency: avg < 1.5", "repeat_on_failure": 1},
+}
+EXPECTED = {
+    "good": ["passed"],
+    "better at the second try": ["failed", "passed"],
+    "other persona": ["passed"],
+    "bad": ["failed", "failed"],
+}
+REJECTED: dict[str, dict[str, Any]] = {
+    "unknown agent": {**GATED, "agent_id": "missing000000000000001"},
+    "misspelt metric": {**GATED, "thresholds": "Latncy: avg < 2"},
+}
+STUCK = {name: {"test_set_id": "stuck001", "iteration_count": number + 1} for number, name in enumerate(LEGS)}
+SLACK = 60.0  # s to find the run of a launch whose response was lost
+RunLegs = Callable[..., tuple[StepResult, World]]
+
+
+def test_each_combination_is_a_leg_named_by_what_differs(run_step: RunStep) -> None:
+    result, server = run_step(persona_id=PERSONAS, test_set_id=SETS, thresholds=THRESHOLDS)
+    launched = Counter((record.body["persona_id"], record.body["test_set_id"]) for record in server.world.runs)
+    assert launched == Counter((persona, test_set) for persona in PERSONAS.split(", ") for test_set in SETS.split(", "))
+    legs = legs_of(result)
+    assert list(legs) == NAMES
+    assert [leg["verdict"] for leg in legs.values()] == ["passed", "failed", "passed", "failed"]
+    assert json.loads(result.outputs["run_ids"]) == [leg["run_id"] for leg in legs.values()]
+    first = legs[NAMES[0]]
+    assert (result.outputs["run_id"], result.outputs["run_url"]) == (first["run_id"], first["run_url"])
+    assert result.outputs["reason"].startswith(f"{NAMES[1]}: avg of Latency is ")
+    assert result.outputs["reason"].endswith(" (and 1 more criterion and 1 more leg).")
+    assert (result.outputs["verdict"], result.exit_code) == ("failed", 1)
+    assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("40", "40")
+    failed = (NAMES[1], NAMES[3])
+    missed = json.loads(result.outputs["failed_criteria"])
+    assert Counter(criterion["leg"] for criterion in missed) == dict.fromkeys(failed, 2)
+    # Annotations and lines of the log name the leg.
+    warnings = result.annotations("warning")
+    assert {next(leg for leg in failed if f"Coval: {leg}: " in warning.properties["title"]) for warning in warnings}
+    assert all(warning.data.startswith(failed) for warning in warnings)
+    (error,) = result.annotations("error")
+    one, another, others, *_ = error.data.splitlines()
+    assert one.startswith(NAMES[1])
+    assert another.startswith(NAMES[1])
+    assert others == "1 more leg did not pass."
+    _, _, lines = result.log.partition("Other simulations to look at: ")
+    simulations = [line for line in lines.partition("::endgroup::")[0].splitlines()[1:] if line[0] not in " …"]
+    assert simulations
+    assert all(line.startswith(failed) for line in simulations)
+
+
+def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
+    """An undocumented status is told once: GitHub shows ten warnings of a step, and more important ones may follow."""
+    result, _ = run_step(quirks=Quirks(unknown_status="WARMING UP"), persona_id=PERSONAS)
+    assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 2 legs passed.")
+    assert "2 legs:\n  ✅ Passed  " in result.log
+    (warning,) = result.annotations("warning")
+    assert 'Coval reports the status "WARMING UP", which is not documented' in warning.data
+
+
+def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
+    result, _ = run_step(
+        test_set_id="passing1, failing1, missing1, stuck001",
+        max_parallel_runs="1",  # one after the other, so that the sandbox gives the same ids each time
+        sub_sample_size="2",
+        sub_sample_seed="7",
+        thresholds=THRESHOLDS,
+        max_wait_time="600",
+        junit_path="reports/junit.xml",
+    )
+    assert [leg["verdict"] for leg in legs_of(result).values()] == ["passed", "failed", "error", "timed_out"]
+    junit_schema().validate(result.junit)
+    root = ET.fromstring(result.junit)
+    ET.indent(root)
+    golden("reports/several-legs/junit.xml", ET.tostring(root, encoding="unicode") + "\n")
+
+
+def test_all_reports_count_the_simulations_of_a_leg_without_a_result(run_step: RunStep) -> None:
+    """Coval counts test cases, each of which has three simulations here."""
+    result, _ = run_step(
+        test_set_id="passing1, stuck001",
+        iteration_count="3",
+        max_wait_time="600",
+        json_path="reports/coval.json",
+        html_path="reports/coval.html",
+    )
+    done = 27
+    outputs = result.outputs
+    assert [outputs["total_simulations"], outputs["completed_simulations"]] == ["60", str(30 + done)]
+    assert outputs["pass_rate"] == "0.5"
+    stuck = json.loads(result.json)["legs"][1]
+    assert [stuck["total_simulations"], stuck["completed_simulations"], stuck["pass_rate"]] == [30, done, None]
+    assert [legs_of(result)["stuck001"][name] for name in ("simulations", "pass_rate")] == [30, None]
+    assert f"| {done} of 30 |" in result.summary
+    assert f"with {done} of 30 simulations done" in result.summary
+    assert f"{done}/30 done" in result.log
+    assert f"{done} of 30 completed" in (result.workspace / "reports" / "coval.html").read_text(encoding="utf-8")
+
+
+def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep, clock: VirtualClock) -> None:
+    """A leg that was stopped has the end of its own run, and one that the step never came to is skipped."""
+    clock.at(90, clock.interrupt)
+    result, server = run_step(test_set_id="passing1, stuck001", junit_path="reports/junit.xml")
+    assert verdicts_of(result) == {"passing1": "passed", "stuck001": "cancelled"}
+    assert result.outputs["verdict"] == "cancelled"
+    assert "stuck001  The step was interrupted; the run was cancelled." in result.log
+    assert not server.world.unfinished
+    assert evaluations_in(result.junit) == {"passing1: ": "passed", "stuck001: ": "error", "": "error"}
+    result, _ = run_step(test_set_id=SETS, max_simulations="1", junit_path="reports/junit.xml")
+    assert evaluations_in(result.junit) == {"passing1: ": "skipped", "failing1: ": "skipped", "": "error"}
+    assert 'message="Not evaluated: max_simulations allows 1 simulation, but' in result.junit
+
+
+def evaluations_in(junit: str) -> dict[str, str]:
+    """Return the kinds of the cases that are about whole legs, or about the step, by what their suites are named."""
+    cases = [case for case in ET.fromstring(junit).iter("testcase") if case.get("name") == "evaluation"]
+    return {
+        str(case.get("classname")).removeprefix("Coval.").removesuffix("criteria of the gate"): next(
+            (node.tag for node in case), "passed"
+        )
+        for case in cases
+    }
+
+
+def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
+    """A leg is the same however many are beside it; it has another name if fewer things differ."""
+    legs = {"mode": "launch", "persona_id": PERSONAS, "test_set_id": SETS}
+    first, server = run_step("POST /runs #2 -> 403", **legs)
+    assert (first.outputs["verdict"], len(server.world.runs)) == ("error", 3)
+    again, _ = run_step(world=server.world, env=RERUN, **legs)
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("", 4)
+    ids = {leg["run_id"] for leg in legs_of(again).values()}
+    assert {leg["run_id"] for leg in legs_of(first).values() if leg["run_id"]} < ids
+    third = {"GITHUB_RUN_ATTEMPT": "3"}
+    fewer, _ = run_step(world=server.world, env=third, mode="launch", test_set_id=SETS)
+    assert set(json.loads(fewer.outputs["run_ids"])) < ids
+    assert len(server.world.runs) == 4
+
+
+def test_run_of_a_leg_that_gave_up_is_cancelled_at_once(run_step: RunStep, clock: VirtualClock) -> None:
+    _, server = run_step(test_set_id="queued01, slow0001", max_queue_time="130", cancel_on_timeout="true")
+    stuck = next(run for run in server.world.runs if run.body["test_set_id"] == "queued01")
+    assert stuck.cancel_time is not None
+    assert stuck.cancel_time - stuck.create_time < 150 < clock.now()
+
+
+def test_leg_does_not_wait_for_the_launch_of_another(run_step: RunStep) -> None:
+    """One launch is refused for five minutes; the other leg has the time to run again."""
+    result, server = run_step(
+        "POST /runs #2-12 -> 429 retry-after=30",
+        test_set_id="flaky002, passing1",
+        thresholds="Resolved: rate(YES) >= 90%",
+        repeat_on_failure="1",
+        max_wait_time="600",
+    )
+    assert "does not run again" not in result.log
+    assert [run.body["test_set_id"] for run in server.world.runs].count("flaky002") == 2
+
+
+def test_state_grows_with_the_number_of_legs(run_step: RunStep) -> None:
+    """Each change writes the state of one run, which Linux passes in a variable of at most 128 KiB."""
+    sizes = {}
+    for legs in (10, 30):
+        personas = ", ".join(f"persona{number:015d}" for number in range(legs))
+        result, _ = run_step(mode="launch", persona_id=personas, bare=True)
+        state = (result.workspace.parent / "state").read_text(encoding="utf-8")
+        sizes[legs] = len(state)
+        assert max(map(len, state.splitlines())) < 1000
+    assert sizes[30] < 3.2 * sizes[10]
+
+
+def test_later_step_finds_check_run_that_another_leg_was_first_to_need(run_step: RunStep, clock: VirtualClock) -> None:
+    """The first leg's launch comes late. The launch could not tell GitHub of it."""
+    with github_with("PATCH * -> 502", now=clock.time) as github:
+        inputs = {"env": {"GITHUB_API_URL": github.url}, "persona_id": PERSONAS} | CHECK
+        launch, server = run_step("POST /runs #1 -> 429 retry-after=20", mode="launch", **inputs)
+        assert [check.status for check in github.check_runs] == ["in_progress"]
+        github.faults.clear()
+        run_step(world=server.world, mode="wait", run_id=launch.outputs["run_ids"], **inputs)
+        assert [check.conclusion for check in github.check_runs] == ["success"]
+
+
+# Legs of a file, side by side
+
+
+@pytest.fixture
+def run_legs(run_step: RunStep, tmp_path: Path, clock: VirtualClock) -> RunLegs:
+    """Run a step with these legs. Return its result and its world."""
+
+    def run(legs: dict[str, dict[str, Any]], *faults: str, **given: Any) -> tuple[StepResult, World]:
+        world = given.pop("world", None) or World(clock.time)
+        inputs = {"config_path": file_of_legs(tmp_path, legs), "test_set_id": "", "json_path": "reports/coval.json"}
+        result, _ = run_step(*faults, world=world, **inputs | given)
+        return result, world
+
+    return run
+
+
+def runs_of(result: StepResult) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs of each leg, from the JSON report."""
+    return {leg["name"]: leg["runs"] for leg in json.loads(result.json)["legs"]}
+
+
+@pytest.mark.parametrize("faults", [(), ("POST /runs #3 -> reset-after", "POST /runs #2 -> reset-before")], ids=str)
+def test_legs_take_as_long_as_the_longest(faults: tuple[str, ...], run_legs: RunLegs, clock: VirtualClock) -> None:
+    """The responses to launches are lost, with their effect or without, and their legs alone take longer."""
+    result, world = run_legs(LEGS, *faults)
+    runs = runs_of(result)
+    assert {name: [run["verdict"] for run in own] for name, own in runs.items()} == EXPECTED, result.log
+    assert verdicts_of(result) == {name: own[-1] for name, own in EXPECTED.items()}
+    assert (result.outputs["verdict"], json.loads(result.json)["verdict"]) == ("failed", "failed")
+    launched = Counter(json.dumps({**record.body, "metadata": None}) for record in world.runs)
+    assert sorted(launched.values()) == [1, 1, 2, 2], "each trial is launched once"
+    ids = [[run["id"] for run in own] for own in runs.values()]
+    assert json.loads(result.outputs["run_ids"]) == [own[0] for own in ids] + [
+        again for own in ids for again in own[1:]
+    ]
+    ends = [record.end_time - record.create_time for record in world.runs]
+    assert clock.now() < 2 * max(ends) + SLACK < sum(ends)
+
+
+def test_leg_that_cannot_be_launched_leaves_the_others_alone(run_legs: RunLegs) -> None:
+    """Those whose time is over are left in Coval, too."""
+    legs = REJECTED | {"stuck": STUCK["good"], "good": LEGS["good"]}
+    result, world = run_legs(legs, cancel_on_timeout="false", max_wait_time="300")
+    assert verdicts_of(result) == dict.fromkeys(REJECTED, "error") | {"stuck": "timed_out", "good": "passed"}
+    assert sorted(run_statuses(world)) == ["COMPLETED", "IN PROGRESS"]
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
+    assert result.outputs["reason"].startswith("unknown agent: ")
+    runs = runs_of(result)
+    assert {name: leg["run_id"] for name, leg in legs_of(result).items()} == {
+        name: own[0]["id"] if own else "" for name, own in runs.items()
+    }
+    for name in REJECTED:
+        assert runs[name] == []
+        assert f"\n[{name}] This leg ended in an error: " in result.log
+    assert not result.post_step_cancels
+
+
+def test_error_of_one_leg_is_its_own_verdict(run_legs: RunLegs) -> None:
+    """Coval refuses to show the run of one leg, which is cancelled; the others go on."""
+    legs = {"refused": STUCK["good"], "good": LEGS["good"]}
+    result, world = run_legs(legs, "GET /runs/BGvffsneXVocAfhtfe4adw #3 -> 403", max_parallel_runs="1")
+    assert verdicts_of(result) == {"refused": "error", "good": "passed"}, result.log
+    assert run_statuses(world) == ["CANCELLED", "COMPLETED"]
+    assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
+    assert result.outputs["reason"].startswith("refused: ")
+
+
+class _Log(io.StringIO):
+    """Breaks when a leg with the name "broken" has launched its run."""
+
+    def write(self, text: str) -> int:
+        if "[broken] Launched" in text:
+            raise TypeError
+        return super().write(text)
+
+
+def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualClock) -> None:
+    runner, log = LocalRunner(tmp_path), _Log()
+    legs = {"broken": LEGS["other persona"], "good": LEGS["good"]}
+    with Server(World(clock.time)) as server:
+        inputs = {"api_key": KEY, "api_base_url": server.url, "config_path": file_of_legs(tmp_path, legs)}
+        main(Runtime(environ=runner.environ(DEFAULTS | IDS | inputs | {"test_set_id": ""}), stdout=log, clock=clock))
+    verdicts = {leg["name"]: leg["verdict"] for leg in json.loads(runner.outputs["legs"])}
+    assert verdicts == {"broken": "error", "good": "passed"}
+    assert runner.outputs["reason"] == "broken: Coval Gate has a bug: TypeError."
+    assert "::group::[broken] Details for a bug report" in log.getvalue()
+
+
+def test_lines_of_a_leg_carry_its_name_if_it_is_not_the_only_one(run_legs: RunLegs) -> None:
+    """The lines of all legs are mixed."""
+    legs = {name: LEGS[name] for name in ("good", "bad")}
+    result, _ = run_legs(legs, "GET /runs/* #7 -> 503", supersede="true")
+    following, _, _ = result.log.partition("::warning title=Coval%3A")  # the reports of the whole step begin with these
+    lines = following.splitlines()
+    for name, runs in runs_of(result).items():
+        own = [line.removeprefix(f"[{name}] ") for line in lines if line.startswith(f"[{name}] ")]
+        for run in runs:
+            (launched,) = [line for line in lines if f"Launched run {run['id']}" in line]
+            assert launched.startswith(f"[{name}] ")
+        assert sum("Waiting for the run" in line for line in own) == len(runs)
+        assert any("100%" in line or "10/10 done" in line for line in own)
+    unnamed = [line for line in lines if not line.startswith(tuple(f"[{name}] " for name in legs))]
+    assert "This step launches" in unnamed.pop(3)
+    assert not [line for line in unnamed if "run" in line.lower() or "done" in line or "503" in line], unnamed
+    alone, _ = run_legs({"alone": LEGS["good"]})
+    assert "alone]" not in alone.log
+    assert "\nLaunched run " in alone.log
+
+
+def test_killed_step_has_not_passed_because_one_leg_has(run_legs: RunLegs, tmp_path: Path, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(70, kill)
+    with pytest.raises(Killed):
+        run_legs(STUCK | {"good": LEGS["good"]}, world=world)
+    assert "COMPLETED" in run_statuses(world)
+    output = (tmp_path / "output").read_text(encoding="utf-8")
+    assert re.findall(r"^verdict=(.*)$", output, re.MULTILINE)[-1] == "error"

@@ -1,0 +1,374 @@
+"""What is known of a step before it launches: its plan, what a template fills in, and the mutations of its agents."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coval_sandbox import catalogue
+from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PERSONA_ID, PREVIEW_ID, PREVIEW_MUTATIONS, RUN_TEMPLATES
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from road.legs import PERSONAS, SETS, THRESHOLDS, legs_of
+from road.nights import RunStep
+from support import IDS, KEY, StepResult
+
+EMPTY = {"agent_id": "", "persona_id": "", "test_set_id": ""}
+
+
+def is_harmless(server: Server) -> bool:
+    """Return whether nothing was launched, and nothing but GET was sent."""
+    return not server.world.runs and {request.method for request in server.requests_seen} <= {"GET"}
+
+
+def write(directory: Path, text: str) -> dict[str, str]:
+    """Write a configuration file, and return the inputs of a step that leaves the ids to it."""
+    (directory / "workspace").mkdir(exist_ok=True)
+    (directory / "workspace" / "coval-gate.yml").write_text(text, encoding="utf-8")
+    return EMPTY | {"config_path": "coval-gate.yml"}
+
+
+def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
+    result, server = run_step(
+        mode="plan",
+        agent_id=PREVIEW_ID,
+        base_agent_id=AGENT_ID,
+        persona_id=PERSONAS,
+        iteration_count="3",
+        confidence="95%",
+        repeat_on_failure="1",
+        thresholds="Latency: avg <= base * 1.1\nResolved: rate(YES) >= 99%\n? Latency: avg < 3",
+    )
+    assert is_harmless(server)
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "PLANNED")
+    assert result.outputs["planned_simulations"] == "120"
+    assert result.outputs["reason"] == (
+        "2 runs and 2 runs of the base agent with 120 simulations would be launched, and as many again for each of at "
+        "most 1 repetition. Nothing was."
+    )
+    runs = [line for line in result.log.splitlines() if line.startswith("  30 simulations  ")]
+    assert [line.split()[2:4] for line in runs] == [["agent", "Front"]] * 2 + [["base", "agent"]] * 2
+    assert f"({PREVIEW_ID})" in runs[0]
+    shown = result.log.partition("Thresholds, decided with 95% confidence:\n")[2].splitlines()[:4]
+    assert shown[:3] == ["  Latency: avg <= base * 1.1", "  Resolved: rate(YES) >= 99%", "  ? Latency: avg < 3"]
+    assert shown[3].startswith("thresholds, line 2: 10 test cases can never show Resolved: rate(YES) >= 99%")
+    legs = json.loads(result.outputs["legs"])
+    assert {leg["reason"] for leg in legs} == {
+        "A run with 30 simulations, and one of the base agent beside it would be launched."
+    }
+
+
+def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:
+    names = ("agent_id", "base_agent_id", "persona_id", "test_set_id", "metric_ids")
+    wrong = {name: f"missing00000000000000{number}" for number, name in enumerate(names)}
+    result, server = run_step(
+        mode="plan",
+        baseline="run:missing000000000000005",
+        thresholds="Latencey: avg < 3\nTone: avg <= base",
+        max_simulations="5",
+        **wrong,
+    )
+    assert is_harmless(server)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    (error,) = result.annotations("error")
+    for name in names:
+        assert f"{name} names missing" in error.data, error.data
+    assert "max_simulations cannot be kept" in error.data
+
+
+def test_plan_reports_wrong_inputs_and_wrong_ids_together(run_step: RunStep) -> None:
+    result, server = run_step(
+        mode="plan",
+        agent_id="nonsense",
+        persona_id="missing000000000000001",
+        test_set_id=f"passing1, {KEY}",
+        iteration_count="0",
+        thresholds="Latency: avgg < 3",
+    )
+    assert is_harmless(server)
+    assert not [request for request in server.requests_seen if KEY in request.path]
+    (error,) = result.annotations("error")
+    assert result.outputs["reason"].endswith(" 4 more problems: thresholds, test_set_id, agent_id and persona_id.")
+    assert "\n- agent_id names nonsense, which is not valid: " in error.data
+    assert "\n- persona_id names missing000000000000001, which Coval does not have.\n" in error.data
+
+
+def test_plan_sends_nothing_if_it_may_be_to_the_wrong_place(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", agent_id="missing000000000000001", workspace_id="a b")
+    assert server.requests_seen == []
+    assert result.outputs["verdict"] == "error"
+
+
+def test_wrong_ids_of_a_file_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
+    persona = f"persona_id: {IDS['persona_id']}\n"
+    text = f"{persona}legs:\n  one: {{test_set_id: passing1}}\n  two:\n    test_set_id: missing1\n"
+    given = write(tmp_path, text) | {"agent_id": "missing000000000000001"}
+    result, _ = run_step(mode="plan", **given)
+    (error,) = result.annotations("error")
+    assert error.data.startswith("agent_id names missing000000000000001, which Coval does not have. ")
+    wrong = "\n- coval-gate.yml, line 5: legs.two: test_set_id names missing1, which Coval does not have.\n"
+    assert wrong in error.data
+
+
+def test_key_that_coval_rejects_is_one_mistake(run_step: RunStep) -> None:
+    result, server = run_step("GET * -> 401", mode="plan")
+    assert is_harmless(server)
+    assert result.outputs["reason"] == "api_key is not valid: Coval accepts no call with it. Check the secret."
+
+
+@pytest.mark.parametrize("status", ["403", "html 401"])
+def test_what_coval_does_not_show_is_not_checked(status: str, run_step: RunStep) -> None:
+    faults = [f"GET /{path}/* -> {status}" for path in ("agents", "personas", "test-sets", "metrics")]
+    result, server = run_step(*faults, f"GET /metrics -> {status}", mode="plan", thresholds=THRESHOLDS)
+    assert is_harmless(server)
+    assert result.exit_code == 0
+    for name in ("agent_id", "persona_id", "test_set_id"):
+        assert f"Not checked: {name} " in result.log
+    assert result.outputs["planned_simulations"] == ""
+    assert "of unknown size" in result.outputs["reason"]
+
+
+def test_plan_above_the_cap_is_red(run_step: RunStep) -> None:
+    for most, code in (("39", 1), ("40", 0)):
+        result, server = run_step(mode="plan", persona_id=PERSONAS, test_set_id=SETS, max_simulations=most)
+        assert (result.exit_code, is_harmless(server)) == (code, True)
+
+
+def test_plan_without_a_key_checks_the_inputs(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", api_key="", thresholds=THRESHOLDS)
+    assert (result.exit_code, server.requests_seen) == (0, [])
+    assert "Not checked: Nothing in Coval was looked up, because there is no API key." in result.log
+    result, _ = run_step(mode="plan", api_key="", max_simulations="3")
+    assert result.exit_code == 0
+    assert "Not checked: max_simulations, because the size is unknown." in result.log
+    result, _ = run_step(mode="plan", api_key="", max_simulations="3", test_case_ids="a, b, c, d")
+    assert result.exit_code == 1
+    result, _ = run_step(mode="plan", api_key="", thresholds="Latency: avg <", iteration_count="0")
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+
+
+def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -> None:
+    reports = {"json_path": "coval.json", "junit_path": "junit.xml"}
+    before, _ = run_step(**reports)
+    kept = {path: (before.workspace / path).read_bytes() for path in reports.values()}
+    result, _ = run_step(
+        mode="plan", commit_status="Coval", check_run="Gate", comment="always", github_token="x", **reports
+    )
+    assert result.exit_code == 0
+    assert {path: (before.workspace / path).read_bytes() for path in reports.values()} == kept
+    assert (result.outputs["json_path"], result.outputs["comment_url"]) == ("", "")
+    assert json.loads(result.state["legs"]) == []
+    assert tmp_path.exists()
+
+
+def test_plan_shows_the_thresholds_of_each_leg(run_step: RunStep, tmp_path: Path) -> None:
+    given = write(
+        tmp_path,
+        f"agent_id: {IDS['agent_id']}\npersona_id: {IDS['persona_id']}\n"
+        "legs:\n  one: {test_set_id: passing1, thresholds: 'Latency: avg < 3'}\n  two: {test_set_id: flaky001}\n",
+    )
+    result, server = run_step(mode="plan", **given)
+    assert (is_harmless(server), result.exit_code) == (True, 0), result.log
+    assert "  10 simulations  two: agent " in result.log
+    assert "Thresholds of one, decided as counted:\n  Latency: avg < 3\n" in result.log
+    assert "Thresholds of two: none. A run passes if enough simulations complete.\n" in result.log
+    result, _ = run_step(run_template_id="t", **given)
+    assert "run_template_id cannot be combined with the legs in coval-gate.yml" in result.outputs["reason"]
+
+
+# A template fills the inputs that are empty, and each leg takes what is its own of it
+
+SMOKE, NIGHTLY, OLD = (str(template["id"]) for template in RUN_TEMPLATES)
+ONE: dict[str, Any] = {"agent_ids": [AGENT_ID], "persona_ids": [PERSONA_ID], "test_set_ids": ["passing1"]}
+WITHOUT_IDS = f'GET /agents/*/mutations -> json {{"mutations": [{{"mutation_id": "{MUTATIONS[0].id}"}}]}}'
+
+
+def of_template(
+    run_step: RunStep, monkeypatch: pytest.MonkeyPatch, template: dict[str, Any], *faults: str, **given: str
+) -> tuple[StepResult, Server]:
+    """Run a step with a template of its own."""
+    own = {"id": "template00000000000001", "display_name": "Own", **template}
+    monkeypatch.setattr(catalogue, "RUN_TEMPLATES", (own,))
+    return run_step(*faults, **{"run_template_id": own["id"]} | EMPTY | given)
+
+
+def test_template_fills_what_the_step_leaves_empty(run_step: RunStep) -> None:
+    result, server = run_step(run_template_id=SMOKE, tags="own", **EMPTY)
+    (run,) = server.world.runs
+    smoke = RUN_TEMPLATES[0]
+    assert (run.request.agent_id, run.request.test_set_id) == (smoke["agent_ids"][0], smoke["test_set_ids"][0])
+    assert run.body["metric_ids"] == smoke["metric_ids"]
+    assert run.body["options"] == {"concurrency": 2, "sub_sample_size": 3, "sub_sample_seed": 7}
+    assert run.body["metadata"]["tags"][:2] == ["own", "smoke"]
+    assert run.body["metadata"]["template_name"] == "Smoke test"
+    assert result.outputs["verdict"] == "passed"
+    assert f"Using run template {SMOKE} (Smoke test).\n" in result.log
+    assert f"| `run_template_id` | `{SMOKE}` |" in result.summary
+
+
+def test_inputs_of_the_step_win(run_step: RunStep) -> None:
+    own = {"test_set_id": "passing2", "iteration_count": "1", "concurrency": "1", "sub_sample_size": "4"}
+    _, server = run_step(run_template_id=SMOKE, **EMPTY | own)
+    (run,) = server.world.runs
+    assert run.request.test_set_id == "passing2"
+    assert run.body["options"] == {"sub_sample_size": 4, "sub_sample_seed": 7}, "a written 1 is not the template's 2"
+
+
+def test_template_with_several_of_each_makes_legs(run_step: RunStep) -> None:
+    result, server = run_step(run_template_id=NIGHTLY, **EMPTY)
+    launched = Counter((run.request.persona_id, run.request.test_set_id) for run in server.world.runs)
+    assert len(launched) == len(server.world.runs) == len(legs_of(result)) == 4
+    for run in server.world.runs:
+        assert run.body["mutation_ids"] == [MUTATIONS[0].id]
+        assert run.body["options"] == {"iteration_count": 2, "concurrency": 5}
+        assert run.body["metadata"]["customer"]["team"] == "voice"
+    older, server = run_step(run_template_id=OLD, **EMPTY)
+    assert (len(server.world.runs), older.outputs["verdict"]) == (1, "passed"), "it has one of each"
+
+
+def test_base_beside_the_agents_of_a_template(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = ONE | {"agent_ids": [PREVIEW_ID], "mutation_ids": [MUTATIONS[0].id]}
+    given = {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 3"}
+    result, server = of_template(run_step, monkeypatch, template, **given)
+    assert "\nThe step leaves out 1 mutation of the template: base_agent_id compares with" in result.log
+    assert not [run for run in server.world.runs if run.body.get("mutation_ids")]
+    assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID, AGENT_ID]
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_mutations_and_cases_of_others_are_left_out_and_told(
+    run_step: RunStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [case.id for case in catalogue.test_cases("passing1", 10)[:2]]
+    template = ONE | {
+        "test_set_ids": ["passing1", "passing2"],
+        "mutation_ids": [MUTATIONS[0].id, "01JOTHERAGENTSMUTATION0000"],
+        "test_case_ids": [*cases, "caseOfNoSetAtAll000001"],
+    }
+    result, server = of_template(run_step, monkeypatch, template)
+    (run,) = server.world.runs
+    assert (run.request.test_set_id, run.body["mutation_ids"]) == ("passing1", [MUTATIONS[0].id])
+    assert run.body["options"]["test_case_ids"] == cases
+    for told in (
+        "passing1 leaves out 1 mutation of the template: of another agent.",
+        "passing1 leaves out 1 test case of the template: of another test set.",
+        "passing2 is left out: the template names no test case of its test set.",
+    ):
+        assert told in result.log
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "faults", "problem"),
+    [
+        ({}, {"run_template_id": "nowhere000000000000001"}, (), "nowhere000000000000001, which Coval does not have."),
+        ({}, {}, ("GET /run-templates/* -> 403",), "run-templates:read"),
+        (
+            {},
+            {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base"},
+            (),
+            "base_agent_id is the tested agent",
+        ),
+        ({"iteration_count": "2"}, {}, (), "iteration_count"),
+        ({"iteration_count": 0}, {}, (), "iteration_count"),
+        ({"concurrency": 101}, {}, (), "concurrency"),
+        ({"persona_ids": []}, {}, (), "persona_id is required: run template template00000000000001 names none."),
+        ({"mutation_ids": [MUTATIONS[0].id]}, {}, (WITHOUT_IDS,), "(id: missing)"),
+        # Its mutations of other agents are left out; those that the step itself names are not.
+        ({"agent_ids": [AGENT_ID, PREVIEW_ID]}, {"mutation_ids": MUTATIONS[0].id}, (), "does not have as a mutation"),
+    ],
+)
+def test_template_that_cannot_be_used_is_an_error_before_the_launch(
+    changes: dict[str, Any],
+    given: dict[str, str],
+    faults: tuple[str, ...],
+    problem: str,
+    run_step: RunStep,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, server = of_template(run_step, monkeypatch, ONE | changes, *faults, **given)
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert problem in result.annotations("error")[0].data
+
+
+def test_plan_expands_the_template(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", run_template_id=NIGHTLY, **EMPTY)
+    assert (result.outputs["planned_simulations"], server.world.runs) == ("160", ())
+    result, _ = run_step(mode="plan", run_template_id=NIGHTLY, api_key="", thresholds="Latency: avg < 1", **EMPTY)
+    assert "Runs: unknown, because the run template was not looked up." in result.log
+    assert "\n  Latency: avg < 1\n" in result.log
+    assert result.outputs["reason"] == "The runs of the run template would be launched. Nothing was."
+    assert json.loads(result.outputs["legs"] or "[]") == []
+
+
+# A mutation that the step names must be one of the agent of its leg
+
+BOTH = f"{AGENT_ID}, {PREVIEW_ID}"
+OURS, OTHERS = MUTATIONS[0].id, PREVIEW_MUTATIONS[0].id
+MISSING = f"names {OURS}, which agent {PREVIEW_ID} does not have as a mutation."
+
+
+def lists_of(server: Server) -> list[str]:
+    """Return the agents whose mutations were read, in the order of their ids."""
+    paths = [request.path for request in server.requests_seen if request.path.split("?")[0].endswith("/mutations")]
+    return sorted(path.split("/agents/")[1].partition("/")[0] for path in paths)
+
+
+@pytest.mark.parametrize("mode", ["run", "plan"])
+def test_each_agent_and_its_mutations_are_named_before_the_launch(mode: str, run_step: RunStep) -> None:
+    ids = ", ".join([*(mutation.id for mutation in MUTATIONS), OTHERS])
+    result, server = run_step(mode=mode, agent_id=BOTH, mutation_ids=ids)
+    assert is_harmless(server)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    (error,) = result.annotations("error")
+    ours = [mutation.id for mutation in MUTATIONS]
+    assert f"mutation_ids names {OTHERS}, which agent {AGENT_ID} does not have as a mutation." in error.data
+    assert f"mutation_ids names {ours[0]}, {ours[1]} and {ours[2]}, which agent {PREVIEW_ID} does not" in error.data
+    assert lists_of(server) == sorted([AGENT_ID, PREVIEW_ID])
+
+
+@pytest.mark.parametrize("action", ["503", "404", f'json {{"mutations": [{{"mutation_id": "{OURS}"}}]}}'])
+def test_mutations_that_cannot_be_read_are_no_error(action: str, run_step: RunStep) -> None:
+    """A list without ids proves nothing. The sandbox does not launch the preview with them, as Coval may or may not."""
+    fault = f"GET /agents/*/mutations -> {action}"
+    result, server = run_step(fault, mode="launch", agent_id=BOTH, mutation_ids=OURS)
+    assert [run.request.agent_id for run in server.world.runs] == [AGENT_ID]
+    assert f"Could not check whether agent {PREVIEW_ID} has the mutations. " in result.log
+    result, server = run_step(fault, mode="plan", agent_id=BOTH, mutation_ids=OURS)
+    assert (result.exit_code, is_harmless(server)) == (0, True)
+    assert f"Not checked: the mutations of agent {PREVIEW_ID}: " in result.log
+
+
+def test_step_with_one_agent_leaves_its_mutations_to_coval(run_step: RunStep) -> None:
+    """Its launch waits for no look-up; a plan has nothing to lose."""
+    result, server = run_step(mode="launch", agent_id=AGENT_ID, test_set_id="passing1, passing2", mutation_ids=OURS)
+    assert (result.exit_code, lists_of(server)) == (0, [])
+    refused, server = run_step(agent_id=PREVIEW_ID, mutation_ids=OURS)
+    assert (refused.outputs["verdict"], server.world.runs, lists_of(server)) == ("error", (), [])
+    planned, server = run_step(mode="plan", agent_id=PREVIEW_ID, mutation_ids=OURS)
+    assert (planned.outputs["reason"], lists_of(server)) == (f"mutation_ids {MISSING}", [PREVIEW_ID])
+
+
+def test_mutations_of_each_leg_are_those_of_its_agent(run_step: RunStep, tmp_path: Path) -> None:
+    """Where a leg names none, nothing is looked up. A wrong one has its line."""
+    legs = (
+        f"persona_id: {PERSONA_ID}\ntest_set_id: passing1\nlegs:\n  slow:\n    agent_id: agentSlowPreview000003\n"
+        f"  ours:\n    agent_id: {AGENT_ID}\n    mutation_ids: {OURS}\n  preview:\n    agent_id: {PREVIEW_ID}\n"
+    )
+    result, server = run_step(mode="launch", **write(tmp_path, f"{legs}    mutation_id: {OTHERS}\n"))
+    assert (result.exit_code, len(server.world.runs)) == (0, 3), result.log
+    assert lists_of(server) == sorted([AGENT_ID, PREVIEW_ID])
+    result, server = run_step(**write(tmp_path, f"{legs}    mutation_ids: {OURS}\n"))
+    assert is_harmless(server)
+    assert result.outputs["reason"] == f"coval-gate.yml, line 11: legs.preview: mutation_ids {MISSING}"
+
+
+def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
+    ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
+    quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
+    result, _ = run_step(quirks=quirks, mutation_ids=ids, metrics_grace_time="5")
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(
+        "The run was launched with 3 mutations, but Coval lists simulations of 1"
+    )

@@ -1,0 +1,336 @@
+"""The gate judges any result, and passes only if every criterion is certain to hold."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coval_gate.coval.model import LARGEST, Metric, Run, RunResult, Simulation, Summary, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge, judge_outcome
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.verdict import Aborted, Completed, Limit, NotCompleted, Outcome, TimedOut, Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
+from coval_gate.report.wording import reason, reasons
+from coval_gate.report.wording.checks import check_reason
+from rendering import check_lines
+
+NONE = Allowance(0)
+LATENCY = Target(operator="lte", upper=1.5)
+YES = Target(operator="in", values=("YES",))
+
+
+def run_result(
+    named: dict[str, Sequence[Value | None]] | None = None, /, *, failed: int = 0, **changes: Any
+) -> RunResult:
+    """Return a result with one simulation per value; all metrics have as many, and the last `failed` are FAILED."""
+    named = named or {}
+    total = max((len(values) for values in named.values()), default=3)
+    simulations = tuple(
+        Simulation(id=f"s{n}", status="FAILED" if n >= total - failed else "COMPLETED", test_case_id=f"t{n}")
+        for n in range(total)
+    )
+    given = {
+        name: {f"s{n}": value for n, value in enumerate(values) if value is not None} for name, values in named.items()
+    }
+    metrics = tuple(Metric(id=f"id-{name}", name=name, values=values) for name, values in given.items())
+    return RunResult(run_id="r1", expected=total, simulations=simulations, metrics=metrics)._replace(**changes)
+
+
+def with_targets(result: RunResult, **targets: Target) -> RunResult:
+    """Return the result with targets on some of its metrics."""
+    return result._replace(metrics=tuple(metric._replace(target=targets.get(metric.name)) for metric in result.metrics))
+
+
+def with_mutations(result: RunResult, *names: str) -> RunResult:
+    """Return the result with its simulations assigned in turn to mutations of these names ("" is the agent itself)."""
+    simulations = tuple(
+        simulation._replace(mutation=names[n % len(names)]) for n, simulation in enumerate(result.simulations)
+    )
+    return result._replace(simulations=simulations)
+
+
+def judge_result(
+    result: RunResult, thresholds: str = "", *, max_failed: Allowance = NONE, **criteria: Any
+) -> Judgement:
+    return judge(result, Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria))
+
+
+VOICE = run_result(
+    {
+        "Latency": [0.9, 1.1, 1.2, 1.0, 1.9],
+        "Resolved": ["YES", "yes ", "YES", "NO", "UNKNOWN"],
+        "Topics": [*map(frozenset, (("billing", "refund"), ("billing",), (), ("x",), ()))],
+    }
+)
+LACKING, EMPTY = (run_result({"Latency": values}) for values in ([1.0, None, 1.0], [None, None]))
+NONE_COMPLETED = run_result({"Latency": [None, None]}, failed=2)
+ONE_OF_FOUR_FAILED = run_result({"Latency": [1.0] * 4}, failed=1)
+MUTE_FAILED = with_mutations(run_result({"Latency": [1.0, None]}, failed=1), "", "mute")
+MISSED = with_targets(VOICE, Latency=LATENCY, Resolved=YES)
+CASES: dict[str, Judgement] = {
+    "all holds": judge_result(VOICE, "Latency: p(50) <= 1.1\nResolved: rate(YES) >= 60%\nTopics: count(refund) == 1"),
+    "a percentile is missed": judge_result(VOICE, "Latency: p(95) < 1.5"),
+    "two are missed": judge_result(VOICE, "Latency: max < 1.5\nResolved: rate(YES) >= 90%"),
+    "unknown is not yes": judge_result(VOICE, "Resolved: rate(YES) == 60%\nResolved: count(UNKNOWN) == 1"),
+    "a number too many": judge_result(VOICE, "Resolved: count(NO) == 0"),
+    "sets": judge_result(VOICE, "Topics: rate(billing, x) > 60%"),
+    "failed ones count against a rate": judge_result(
+        run_result({"Resolved": ["YES"] * 10}, failed=2), "Resolved: rate(YES) >= 90%", max_failed=Allowance(2)
+    ),
+    "more failed than may": judge_result(run_result({"Latency": [1.0] * 10}, failed=3), "Latency: avg < 2"),
+    "a value is missing": judge_result(LACKING, "Latency: avg < 2"),
+    "a value may be missing": judge_result(LACKING, "Latency: avg < 2", max_failed=Allowance(1)),
+    "how many may be missing is asked": judge_result(LACKING, "Latency: missing <= 1"),
+    "no value at all": judge_result(EMPTY, "Latency: avg < 2", max_failed=Allowance(2)),
+    "none completed": judge_result(
+        NONE_COMPLETED,
+        "Latency: avg < 2\nResolved: rate(YES) >= 90%\npass_rate >= 90%",
+        use_metric_targets=True,
+    ),
+    "none completed, and all may fail": judge_result(NONE_COMPLETED, "Latency: avg < 2", max_failed=Allowance(2)),
+    "none completed of a mutation": judge_result(MUTE_FAILED, "Latency: avg < 2"),
+    "none completed of a mutation, and no such metric": judge_result(MUTE_FAILED, "Latncy: avg < 2"),
+    "no such metric": judge_result(VOICE, "Latncy: avg < 2\nSpeed: max < 1"),
+    "no metrics at all": judge_result(run_result(), "Latency: avg < 2"),
+    "two metrics of one name": judge_result(
+        VOICE._replace(metrics=(*VOICE.metrics, VOICE.metrics[0]._replace(id="id-2", name="LATENCY"))),
+        "latency: avg < 2",
+    ),
+    "by id": judge_result(VOICE, "id-Latency: avg < 2"),
+    "no numbers": judge_result(VOICE, "Resolved: avg > 1"),
+    "summaries only": judge_result(
+        run_result(metrics=(Metric(id="m", name="Latency", summary=Summary(mean=1.0, min=0.5, max=2.0)),)),
+        "Latency: avg < 1.5\nLatency: max < 1.5\nLatency: p(95) < 1.5",
+    ),
+    "rates of the run": judge_result(
+        ONE_OF_FOUR_FAILED, "completed_rate >= 75%\nfailed <= 0\ntotal == 4", max_failed=Allowance(1)
+    ),
+    "targets are met": judge_result(
+        with_targets(VOICE, Resolved=Target(operator="in", values=("YES", "NO", "UNKNOWN"))), use_metric_targets=True
+    ),
+    "targets are missed": judge_result(MISSED, use_metric_targets=True),
+    "enough simulations pass": judge_result(MISSED, "pass_rate >= 60%", use_metric_targets=True),
+    "too few simulations pass": judge_result(MISSED, "pass_rate >= 90%"),
+    "no targets": judge_result(VOICE, use_metric_targets=True),
+    "a target without sense": judge_result(
+        with_targets(VOICE, Latency=Target(operator="about", upper=1.0)), use_metric_targets=True
+    ),
+    "a forbidden value": judge_result(VOICE, "resolved: count(no) == 0"),
+    "a forbidden number": judge_result(VOICE, "Latency: count(1.90) == 0"),
+    "a word among numbers": judge_result(VOICE, "Latency: count(NO) == 0"),
+    "a number among words": judge_result(with_mutations(VOICE, "", "b"), "Resolved: count(0) == 0"),
+    "a target on a number among words": judge_result(
+        with_targets(VOICE, Resolved=Target(operator="nin", values=("0",))), "pass_rate >= 90%"
+    ),
+    "a forbidden value of no metric": judge_result(VOICE, "Nothing: count(NO) == 0"),
+    "mutations are judged apart": judge_result(with_mutations(VOICE, "", "fast model"), "Latency: max < 1.5"),
+    "a mutation fails more than it may": judge_result(with_mutations(ONE_OF_FOUR_FAILED, "", "b")),
+    "simulations are not listed": judge_result(VOICE._replace(expected=8)),
+    "a simulation never ended": judge_result(
+        VOICE._replace(simulations=(*VOICE.simulations[:4], Simulation(id="s4", status="IN PROGRESS")))
+    ),
+    "more to come": judge_result(VOICE._replace(settled=False)),
+    "announced metric": judge_result(VOICE._replace(absent_metrics=("Tone",)), use_metric_targets=True),
+    "nothing ran": judge_result(RunResult(run_id="r1", simulations=())),
+    "Coval complains": judge_result(VOICE._replace(reported_error="METRICS_FAILURE: no judge could be reached.")),
+    "an error is graver than a failure": judge_result(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
+}
+
+
+def test_judgements_match_golden_file(golden: Callable[[str, str], None]) -> None:
+    blocks = []
+    for name, judgement in CASES.items():
+        checks = "\n".join(f"  {line}" for line in check_lines(findings_of(judgement)))
+        lines = "\n".join(f"    - {line}" for line in reasons(judgement))
+        blocks.append(f"{name}: {judgement.verdict}, {judgement.status}\n    {reason(judgement)}\n{lines}\n{checks}\n")
+    golden("gate.txt", "\n".join(blocks))
+
+
+def test_judgement_has_ids_of_failing_simulations() -> None:
+    assert CASES["a forbidden value"].metric_failures == ("s3",)
+    assert CASES["a percentile is missed"].failing_simulations == ("s4",)
+    assert CASES["too few simulations pass"].totals is not None
+    assert CASES["too few simulations pass"].totals.unpassed == ("s3", "s4")
+    assert CASES["too few simulations pass"].totals.pass_rate == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("names", "mutations", "verdict"),
+    [
+        (["", "fast"], 1, "passed"),
+        (["fast", "calm"], 1, "error"),
+        (["fast", "calm"], 2, "error"),
+        (["", "fast", "calm"], 1, "passed"),
+    ],
+)
+def test_agent_and_its_mutations_must_have_simulations(names: list[str], mutations: int, verdict: str) -> None:
+    result = with_mutations(run_result({"M": [1.0] * len(names)}), *names)
+    judgement = judge_result(result, "M: max <= 1", mutations=mutations)
+    assert judgement.verdict == verdict
+    if "" not in names:
+        assert "and none of the agent itself" in reason(judgement)
+
+
+def test_count_is_as_counted() -> None:
+    result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
+    lenient = Allowance(2)
+    held = [one for one in OPERATORS if judge_result(result, f"R: count(NO) {one} 2", max_failed=lenient).lets_pass]
+    assert {*held} == {"<=", ">=", "=="}
+
+
+@given(
+    st.lists(st.sampled_from(["YES", "NO", None]), min_size=1, max_size=12).filter(any),
+    st.sampled_from(OPERATORS),
+    st.integers(0, 12),
+    st.integers(1, 12),
+)
+@example(["YES", None], "==", 0, 1)
+@example(["YES", None, None], "!=", 1, 3)
+def test_rate_holds_if_it_holds_for_every_number_of_missing_hits(
+    values: list[str | None], operator: str, part: int, whole: int
+) -> None:
+    line = f"R: rate(NO) {operator} {min(part, whole) / whole!r}"
+    missing = [n for n, value in enumerate(values) if value is None]
+
+    def filled(hits: int) -> list[str | None]:
+        return [value or ("NO" if n in missing[:hits] else "YES") for n, value in enumerate(values)]
+
+    possible = [judge_result(run_result({"R": filled(hits)}), line).lets_pass for hits in range(len(missing) + 1)]
+    judgement = judge_result(run_result({"R": values}), line, max_failed=Allowance(len(values)))
+    assert judgement.lets_pass is all(possible)
+
+
+def test_miss_that_missing_values_cause_names_them() -> None:
+    result = run_result({"R": ["NO", "YES", "YES", "YES", None]}, failed=1)
+    for line, text, blamed in (
+        ("R: rate(UNKNOWN) == 0%", "20% (1 of 5), 1 of them without a value, must be == 0%", ("s4",)),
+        ("R: rate(NO) == 20%", "40% (2 of 5), 1 of them without a value, must be == 20%", ("s4",)),
+        ("R: rate(NO) != 40%", "40% (2 of 5), 1 of them without a value, must be != 40%", ("s4",)),
+        ("R: rate(NO) <= 10%", "40% (2 of 5), 1 of them without a value, must be <= 10%", ("s0", "s4")),
+        ("R: rate(NO) != 20%", "20% (1 of 5), must be != 20%", ("s0",)),
+        ("R: rate(YES) == 100%", "60% (3 of 5), must be == 100%", ("s0", "s4")),
+    ):
+        judgement = judge_result(result, line, max_failed=Allowance(1))
+        assert text in reason(judgement)
+        assert judgement.failing_simulations == blamed
+
+
+def test_target_without_values_is_error_for_any_allowance() -> None:
+    lenient = Allowance(100, percent=True)
+    judgement = judge_result(with_targets(EMPTY, Latency=LATENCY), use_metric_targets=True, max_failed=lenient)
+    assert judgement.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
+def test_forbidden_value_is_normalized_before_comparison(value: str) -> None:
+    judgement = judge_result(run_result({"R": [value, "YES"]}), "r: count(NO) == 0")
+    assert judgement.metric_failures == ("s0",)
+
+
+FINITE_NUMBERS = st.floats(-LARGEST, LARGEST)
+VALUES = (
+    st.none()
+    | FINITE_NUMBERS
+    | st.sampled_from(["YES", "NO", "UNKNOWN", "", "0"])
+    | st.frozensets(st.sampled_from("ab"))
+)
+THRESHOLDS = st.sampled_from(
+    ["M: avg < 2", "M: med <= 2", "M: min >= 0", "M: max < 9", "M: p(95) < 3", "M: p(0) > -1", "M: rate(YES) >= 50%",
+     "M: rate(a, NO) < 20%", "M: count(NO) == 0", "M: count(YES) >= 2", "M: missing <= 1", "pass_rate >= 90%",
+     "completed_rate > 10%", "failed < 2", "total >= 3", "X: avg < 1", "M: avg != 1", "m: max > 1e300"]
+)  # fmt: skip
+TARGETS = st.sampled_from(
+    [None, LATENCY, YES, Target(operator="bt", lower=0.0, upper=2.0), Target(operator="nin", values=("NO",)),
+     Target(operator="odd"), Target(operator="gt")]
+)  # fmt: skip
+
+
+@given(
+    st.lists(VALUES, max_size=12),
+    st.integers(0, 12),
+    st.lists(THRESHOLDS, max_size=4),
+    TARGETS,
+    st.booleans(),
+    st.lists(st.sampled_from(["", "x"]), min_size=1, max_size=3),
+    st.integers(0, 20),
+)
+def test_any_result_is_judged_consistently(
+    values: list[Value | None],
+    failed: int,
+    thresholds: list[str],
+    target: Target | None,
+    use_targets: bool,
+    mutations: list[str],
+    expected: int,
+) -> None:
+    result = run_result({"M": values}, failed=min(failed, len(values)), expected=expected)
+    result = with_mutations(with_targets(result, M=target) if target else result, *mutations)
+    judgement = judge_result(
+        result,
+        "\n".join((*thresholds, "M: count(0) == 0")),
+        use_metric_targets=use_targets,
+    )
+    assert all(text.isprintable() and text.endswith(".") for text in reasons(judgement))
+    assert all((check.measure is None) is not (check.problem is None) for check in judgement.checks)
+    assert all(check.passed or check_reason(check) for check in judgement.checks)
+    assert all(check.passed is (check.margin >= 0) or not check.margin for check in judgement.checks if check.margin)
+    if judgement.verdict is Verdict.PASSED:
+        assert len(result.simulations) >= max(1, expected)
+        assert all(check.verdict is Verdict.PASSED for check in judgement.checks)
+
+
+ANSWERS = st.lists(st.floats(0, 3) | st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20)
+UPPER = [f"M: {aggregate} < 1.5" for aggregate in ("avg", "med", "min", "max", "p(95)", "p(50)")]
+RULES = st.sampled_from([*UPPER, "M: rate(YES) >= 50%", "M: rate(YES) == 100%", "M: count(NO) <= 3", "failed == 0"])
+
+
+@given(ANSWERS, RULES, st.floats(1.5, 1e9), st.integers(0, 19), st.integers(0, 3))
+def test_what_gets_worse_never_makes_gate_pass(
+    values: list[Value], line: str, bad: float, lost: int, failed: int
+) -> None:
+    """By default, no simulation may fail or lack a value."""
+    before = judge_result(run_result({"M": values}), line)
+    fewer: list[Value | None] = [None if n == lost % len(values) else value for n, value in enumerate(values)]
+    lacking = judge_result(run_result({"M": fewer}), line)
+    assert before.lets_pass or not lacking.lets_pass
+    assert not (line.startswith("M") and lacking.lets_pass)
+    worse: Value = "NO" if "NO" in line or "YES" in line else bad
+    assert before.lets_pass or not judge_result(run_result({"M": [*values, worse]}), line).lets_pass
+    one, two = (
+        judge_result(run_result({"M": values}, failed=min(more, len(values))), line, max_failed=Allowance(1))
+        for more in (failed, failed + 1)
+    )
+    assert one.lets_pass or not two.lets_pass
+
+
+def test_failed_criterion_is_shown_before_150_passed_ones() -> None:
+    rules = "Latency: avg < 2\n" * 150 + "Latency: max < 1"
+    lines = list(check_lines(findings_of(judge_result(VOICE, rules))))
+    assert lines[0].startswith("  ✗ Latency: max < 1")
+    assert lines[-1].strip() == "… and 52 more criteria"
+
+
+LIMIT = Limit("max_wait_time", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unanswered", "answered"),
+    [
+        (Completed(run_result()), "error", "passed"),
+        (Completed(run_result(failed=3)), "error", "failed"),
+        (Completed(run_result(), late=LIMIT), "error", "passed"),  # more time would not help
+        (NotCompleted(Run("r1", "FAILED")), "error", "failed"),
+        (NotCompleted(Run("r1", "CANCELLED")), "cancelled", "cancelled"),
+        (Aborted(Run("r1", "IN PROGRESS"), failed=3), "error", "failed"),
+        (TimedOut(Run("r1", "IN PROGRESS"), LIMIT), "timed_out", "timed_out"),
+    ],
+)
+def test_run_that_no_job_answered_shows_nothing_of_the_agent(outcome: Outcome, unanswered: str, answered: str) -> None:
+    judged = judge_outcome(outcome, Criteria(max_failed=NONE), attached=False)
+    assert (judged.verdict, judged.lets_pass, judged.is_unanswered) == (unanswered, False, unanswered == "error")
+    assert judge_outcome(outcome, Criteria(max_failed=NONE), attached=True).verdict == answered

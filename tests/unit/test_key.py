@@ -1,0 +1,302 @@
+"""The key is sent to the address that was checked, over TLS that is verified, and is shown in no spelling."""
+
+import ssl
+import string
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
+
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import run
+from coval_gate.base.secret import Redactor
+from coval_gate.base.text import one_line
+from coval_gate.base.transport import HttpSession
+from coval_gate.inputs.fields import url
+from leaks import DISGUISES, holds
+from support import KEY, VirtualClock, new_client
+
+# The address
+
+ODD = [
+    "http://HOST\\[::1]",
+    "http://evil.example\\[::1]/v1",
+    "http://127.0.0.1\\@evil.example",
+    "http:\\\\127.0.0.1",
+    "http://127.0.0.1@evil.example",
+    "http://evil.example?@127.0.0.1/",
+    "http://127.0.0.1\t.evil.example",
+    "http://evil.example [::1]/",
+    "http://127%2e0.0.1",
+    "http://127.0.0.1。evil.example",
+    "http://１２７.0.0.1",
+    "http://loc\u200balhost",
+    "http://127.0.0.1.evil.example",
+    "http://127.0.0.256",
+    "http://127.1",
+    "http://0x7f.0.0.1",
+    "http://localhost.",
+    "http://localhost.evil.example",
+    "http://[::1",
+    "http://[::1%25lo]",
+    "http://::1/",
+    "http:///127.0.0.1",
+    "http:/127.0.0.1",
+    "//127.0.0.1",
+    "http://127.0.0.1:99999",
+    "file://127.0.0.1/v1",
+    "https://api.coval.dev\\@evil.example",
+    "https://api.coval.dev/a/../v1",
+    "https://api.coval.dev/ü",
+]
+LOOPBACK = [
+    "http://127.0.0.1",
+    "http://127.0.0.1:8080/v1",
+    "http://127.8.9.10/v1",
+    "http://localhost:8080",
+    "http://LocalHost/v1",
+    "HTTP://127.0.0.1",
+    "http://[::1]:8080/v1",
+    "http://[0:0:0:0:0:0:0:1]",
+]
+PIECES = [
+    *"/\\@?#:[]%.-_ \t\n\r", "//", "\\\\", "http://", "https://", "HTTP://", "127.0.0.1", "127.", "0.1", "localhost",
+    "[::1]", "::1", "evil.example", ":80", "%5c", "%2e", "%40", "%00", "%", "。", "．", "１", "ſ", "\u212a", "\u200b",
+]  # fmt: skip
+SESSION = HttpSession()
+URLS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=30)
+
+
+def accepted(text: str, *, encrypted: bool = True) -> str:
+    """Return the URL as an input parses it; empty if it is rejected."""
+    try:
+        return url("https://example.com", encrypted=encrypted).parse(text.strip()) if text.strip() else ""
+    except ValueError:
+        return ""
+
+
+def destination(root: str) -> tuple[str, str]:
+    """Return the scheme and the host that `requests` connects to for a path below `root`."""
+    prepared = SESSION.prepare_request(requests.Request("GET", f"{root}/runs", params={"page_size": "1"}))
+    adapter = SESSION.get_adapter(prepared.url or "")
+    assert isinstance(adapter, HTTPAdapter)
+    pool = adapter.get_connection_with_tls_context(prepared, verify=True, proxies={}, cert=None)
+    return pool.scheme or "", pool.host.strip("[]")
+
+
+def stays_here(host: str) -> bool:
+    return host == "localhost" or ip_address(host).is_loopback
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_url_is_refused(text: str) -> None:
+    assert accepted(text) == ""
+
+
+@pytest.mark.parametrize("text", LOOPBACK)
+def test_http_is_accepted_on_loopback(text: str) -> None:
+    scheme, host = destination(accepted(text))
+    assert scheme == "http"
+    assert stays_here(host)
+
+
+@given(start=st.sampled_from(["http://", "https://", "HTTP://", ""]), rest=URLS, encrypted=st.booleans())
+@example(start="http://", rest="HOST\\[::1]", encrypted=True)
+@example(start="http://", rest="evil.example\\@127.0.0.1", encrypted=True)
+def test_accepted_url_is_where_requests_and_links_go(start: str, rest: str, encrypted: bool) -> None:
+    """The dashboard's address, which may be http, goes into links in reports."""
+    if root := accepted(start + rest, encrypted=encrypted):
+        scheme, host = destination(root)
+        assert (scheme, host) == (urlsplit(root).scheme, urlsplit(root).hostname)
+        assert scheme == "https" or not encrypted or stays_here(host)
+
+
+# TLS
+
+VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+BODY = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers every GET with a run, and notes the key."""
+
+    def do_GET(self) -> None:
+        self.server.keys.append(self.headers["x-api-key"])  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("content-length", str(len(BODY)))
+        self.end_headers()
+        self.wfile.write(BODY)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class SecureServer(ThreadingHTTPServer):
+    """A server with a certificate of its own making."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.keys: list[str] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, *_: object) -> None:
+        """Ignore clients that do not trust the certificate."""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for the loopback interface; its key is beside it."""
+    directory = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=coval-gate-test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return directory / "cert.pem"
+
+
+@pytest.fixture
+def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecureServer]:
+    """Serve while the environment names no certificates, and proxies that lead nowhere."""
+    for name in (*VARIABLES, "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in PROXIES:
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with SecureServer(certificate, certificate.with_name("key.pem")) as serving:
+        thread = Thread(target=serving.serve_forever, args=[0.01], daemon=True)
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def get_run(server: SecureServer, clock: VirtualClock, host: str = "127.0.0.1") -> str:
+    """Fetch a run, and return its id."""
+    client = new_client(f"https://{host}:{server.server_port}/v1", clock)
+    try:
+        return run(client.get_run("r1", until=clock.now() + 10), clock).run_id
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(("variable", "host"), [*zip(VARIABLES, ("127.0.0.1", "localhost"), strict=True)])
+def test_certificates_of_environment_are_trusted_on_loopback(
+    variable: str,
+    host: str,
+    certificate: Path,
+    server: SecureServer,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    assert get_run(server, clock, host) == "r1"
+    assert server.keys == [KEY]
+
+
+@pytest.mark.parametrize("variable", ["", *VARIABLES])
+def test_unknown_certificate_or_missing_bundle_is_error_that_names_variable(
+    variable: str, server: SecureServer, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, "/nowhere/certificates.pem")
+    problem = f"{variable}.* does not name a certificate file" if variable else "certificate cannot be verified"
+    with pytest.raises(CovalError, match=problem) as caught:
+        get_run(server, clock)
+    assert variable or "REQUESTS_CA_BUNDLE" in caught.value.advice
+    assert server.keys == []
+
+
+# Text
+
+CHARACTERS = string.ascii_letters + string.digits + "_-.+/=~:"
+SECRETS = st.builds(
+    str.__add__, st.sampled_from(["coval_sk_", "ghs_", "key-"]), st.text(CHARACTERS, min_size=8, max_size=60)
+)
+TEXT = st.text(max_size=20)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+@given(secret=SECRETS, before=TEXT, after=TEXT)
+def test_secret_is_redacted(disguise: str, secret: str, before: str, after: str) -> None:
+    text = f"{before} {DISGUISES[disguise](secret)} {after}"
+    assert holds(text, secret), "control: the test can find it"
+    redacted = Redactor(secret).redact(text)
+    assert not holds(redacted, secret)
+    assert redacted.startswith(before)
+    assert redacted.endswith(after)
+    assert not holds(Redactor(secret).redact_body(text.encode()).decode(), secret)
+
+
+@pytest.mark.parametrize("disguise", ["plain", "base64", "base64-1"])
+def test_beginning_of_cut_secret_is_redacted(disguise: str) -> None:
+    whole = DISGUISES[disguise](KEY)
+    for length in range(len(whole) * 2 // 3, len(whole)):
+        for text in (
+            f"“{whole[:length]}…”",
+            f"({whole[:length]}...)",
+            rf"({whole[:length]}\u2026)",
+            f"{whole[:length]} ...",
+        ):
+            redacted = Redactor(KEY).redact(text)
+            assert not holds(redacted, KEY[:12]), text
+            assert redacted.count("***") == 1
+            assert Redactor(KEY).redact_body(text.encode()) == redacted.encode()  # before a format escapes it
+
+
+@pytest.mark.parametrize("filler", [" ", "\u200b"])
+def test_secret_that_one_line_cuts_is_redacted(filler: str) -> None:
+    for shown in range(1, len(KEY)):
+        line = one_line(f"x{filler * (500 - 1 - shown)}{KEY}", 50)
+        assert KEY[:8] not in Redactor(KEY).redact(line), line
+
+
+@given(st.text())
+def test_other_text_stays(text: str) -> None:
+    assume(not holds(text, KEY[:8]))
+    redactor = Redactor(KEY)
+    assert redactor.redact(text) == text
+    assert redactor.redact_body(text.encode("utf-8", "replace")) == text.encode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("text", [KEY[:-1], "coval_s…", "coval\\_sk\\_live\\_1234567890", "c%6fval_sk_testing", "…"])
+def test_similar_text_stays(text: str) -> None:
+    assert Redactor(KEY).redact(text) == text
+
+
+def test_long_text_is_redacted_quickly() -> None:
+    """Work that grew with the square of the length would not end here."""
+    assert KEY not in Redactor(KEY).redact("coval_sk" * 50_000)
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        ("schlüssel-12", 'a schlüssel-12 "schl\\u00fcssel-12"', 'a *** "***"'),
+        ("coval\"sk&<test>'1", "a coval\\\"sk&<test>'1 coval&quot;sk&amp;&lt;test&gt;&#x27;1", "a *** ***"),
+        # of any bytes, as Python decodes the environment
+        ("k\udcff-secret", "a k\udcff-secret", "a ***"),
+    ],
+)
+def test_secret_with_other_characters_is_redacted(secret: str, text: str, shown: str) -> None:
+    assert Redactor(secret).redact(text) == shown
+
+
+def test_secret_whose_beginning_is_known_too_is_redacted_whole() -> None:
+    known = Redactor("coval_sk_prod_Zq7Xw3", "coval_sk_prod_Zq7Xw3Rk9Tn2Vb5Mh8Jd")
+    assert known.redact('got "coval_sk_prod_Zq7Xw3Rk9Tn2Vb5Mh8Jd"') == 'got "***"'
+
+
+def test_bytes_of_other_text_stay() -> None:
+    body = b"\xff\xed\xa0\x80 %s \xe2\x80"
+    assert Redactor(KEY).redact_body(body % KEY.encode()) == body % b"***"

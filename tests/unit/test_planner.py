@@ -1,0 +1,329 @@
+"""The planner, and the gate before the launch, say how many test cases a threshold needs to be decided."""
+
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from baselines import compared, only
+from coval_gate.coval.model import Value
+from coval_gate.gate.claims import cases_to_compare
+from coval_gate.gate.criteria import Criteria, undecidable_texts
+from coval_gate.gate.statistics import FEWEST_CASES, needed
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import Threshold, parse_thresholds
+from coval_planner import tables
+from coval_planner.__main__ import main, split_entries
+from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
+from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
+from selection import some_of
+
+pytestmark = pytest.mark.untraced
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
+PLANS = (
+    ["Resolved: rate(YES) >= 90%"],
+    ["Resolved: rate(YES) >= 90%", "--confidence", "97.5%", "--truth", "97%", "--count", "120"],
+    ["Rude: rate(YES) <= 2%", "--truth", "1%"],
+    ["Latency: p(95) < 1.5"],
+    ["Tone: p(10) >= 3", "--count", "1"],
+    ["pass_rate >= 100%"],
+    ["Latency: avg < 1.2"],
+    ["Latency: max < 5"],
+    ["Resolved: rate(YES) == 100%"],
+    ["Rude: count(YES) == 0"],
+    ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "70%"],
+    ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.2", "--spread", "0.6", "--icc", "0"],
+    ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.56", "--spread", "0.6"],
+    ["Rude: rate(YES) <= baseline - 10pp", "--before", "50%", "--truth", "5%", "--count", "20"],
+    ["Resolved: rate(YES) >= baseline - 5pp"],
+    ["Latency: avg <= baseline", "--before", "1.2", "--truth", "1.3"],
+    ["Latency: p(95) <= baseline"],
+    ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "90%"],
+    ["Resolved: rate(YES) == baseline"],
+)
+
+
+@pytest.mark.long
+def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], None]) -> None:
+    text = ""
+    for arguments in PLANS:
+        main(arguments)
+        text += f"$ plan {' '.join(arguments)}\n\n{capsys.readouterr().out}\n\n"
+    golden("plans.txt", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Resolved: rate(YES) >> 90%"], "expected"),
+        ([""], "expected one threshold, got 0"),
+        (["pass_rate >= 90%\npass_rate >= 80%"], "expected one threshold, got 2"),
+        (["pass_rate >= 90%", "--confidence", "50%"], 'must be a percentage from 60% to 99.9%; got "50%".'),
+        (["pass_rate >= 90%", "--confidence", "100%"], 'must be a percentage from 60% to 99.9%; got "100%".'),
+        (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95, or a number; got 'nan'"),
+        (["pass_rate >= 90%", "--truth", "95"], "must be a share such as 95% or 0.95; got 95"),
+        (["pass_rate >= baseline", "--before", "95"], "must be a share such as 95% or 0.95; got 95"),
+        (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold against a baseline"),
+        (["pass_rate >= 90%", "--count", "0"], "must be a whole number from 1 to 100000; got '0'"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_module_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `make plan`, the threshold comes from the environment."""
+    monkeypatch.setenv("PLAN_INPUTS", "pass_rate >= 50%")
+    monkeypatch.setattr(sys, "argv", ["plan", "--confidence", "90%"])
+    runpy.run_path(str(Path(tables.__file__).with_name("__main__.py")), run_name="__main__")
+    assert capsys.readouterr().out.startswith("pass_rate >= 50%, with a confidence of 90%\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", []),
+        ("Resolved: rate(YES) >= 90%", ["Resolved: rate(YES) >= 90%"]),
+        (' "Tone: friendly": avg >= 4 --truth 4.2 ', ['"Tone: friendly": avg >= 4', "--truth", "4.2"]),
+        ("pass_rate >= $(id) --count '20' --icc 0", ["pass_rate >= $(id)", "--count", "20", "--icc", "0"]),
+        ("--help", ["--help"]),
+    ],
+)
+def test_threshold_in_make_plan_ends_before_the_options(text: str, arguments: list[str]) -> None:
+    assert split_entries(text) == arguments
+
+
+def block(name: str) -> str:
+    text = PAGE.read_text(encoding="utf-8")
+    return text.partition(f"<!-- begin {name} -->\n\n")[2].partition(f"\n\n<!-- end {name} -->")[0]
+
+
+def test_page_has_rows_of_rates_that_are_simulated() -> None:
+    """scripts/render.py writes the other tables; this one takes a minute."""
+    lines = block("rates").splitlines()
+    assert len(lines) == 2 + len(tables.BEFORE)
+    (shown,) = tables.rates((0.99,), (0.3,)).splitlines()[2:]
+    assert lines[2].startswith("| 99% | ")
+    assert lines[2].endswith(shown.removeprefix("| 99%"))
+
+
+def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    (sample,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    first, *_, last = re.findall(r'make plan INPUTS="(.*)"', text)
+    main(split_entries(first))
+    assert capsys.readouterr().out.endswith(sample)
+    main(split_entries(last))
+    assert "to fail with a chance of 80%" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_planner_without_threshold_shows_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    shown = capsys.readouterr().out
+    assert all(block(name) in shown for name in ("passing", "averages", "rates"))
+
+
+def test_conversations_that_a_rate_needs_and_misses_that_show_that_it_is_too_low() -> None:
+    assert [needed(0.5, misses, 0.95) for misses in (0, 1, 2, 3, 5)] == [5, 8, 11, 13, 18]
+    assert [needed(0.9, misses, 0.95) for misses in (0, 1, 2, 3, 5)] == [29, 46, 61, 76, 103]
+    assert [needed(0.99, misses, 0.95) for misses in (0, 1, 2, 3, 5)] == [299, 473, 628, 773, 1049]
+    assert [fewest_misses(0.9, count, 0.95) for count in (5, 10, 20, 50, 100, 200)] == [3, 4, 5, 10, 16, 28]
+    assert [cases_to_pass(0.9, truth, 0.95) for truth in (0.95, 0.97, 0.99)] == [203, 89, 46]
+
+
+def test_what_can_never_be_decided() -> None:
+    assert needed(1.0, 0, 0.95) is None
+    assert (most_misses(0.9, 28, 0.95), most_misses(0.9, 29, 0.95), fewest_misses(0.02, 20, 0.95)) == (None, 0, None)
+    assert needed(0.02, 0, 0.95) == FEWEST_CASES, "one conversation decides nothing"
+    assert most_misses(0.02, 1, 0.95) is fewest_misses(0.98, 1, 0.95) is None
+    assert chances(0.98, 0.5, 1, 0.95) == (0, 0)
+    assert cases_to_pass(0.9, 0.9, 0.95) is None, "an agent at the threshold cannot be shown to be better"
+    at_bound = Agents(1.0, 1.0, 0.3, spread=0.5)
+    assert cases_to_decide(parsed("m: avg <= baseline"), at_bound, Level(0.95), seeded) is None
+
+
+@pytest.mark.parametrize(
+    ("truth", "count", "passed", "failed"),
+    [
+        (0.80, 50, 0, 56),
+        (0.95, 50, 28, 0),
+        (0.99, 50, 91, 0),
+        (0.85, 100, 0, 43),
+        (0.95, 200, 80, 0),
+        (0.8, 200, 0, 99),
+    ],
+)
+def test_chances_of_a_verdict(truth: float, count: int, passed: int, failed: int) -> None:
+    likely = chances(0.9, truth, count, 0.95)
+    assert (round(likely.passed * 100), round(likely.failed * 100)) == (passed, failed)
+
+
+@pytest.mark.parametrize("share", some_of([0.5, 0.8, 0.9], 0.9))
+@pytest.mark.parametrize("gain", some_of([(0.3, 0.8), (0.5, 0.5), (0.5, 0.9), (0.9, 0.8)], (0.9, 0.8)))
+def test_more_cases_than_needed_do_as_well(share: float, gain: tuple[float, float]) -> None:
+    """The chance to pass rises in teeth: it falls with each case that allows for no further miss."""
+    better, power = gain
+    truth = share + better * (1 - share)
+    cases = cases_to_pass(share, truth, 0.95, power=power)
+    assert cases is not None
+    passed = {count: chances(share, truth, count, 0.95).passed for count in range(cases - 1, cases + 60)}
+    assert passed.pop(cases - 1) < power
+    assert all(chance >= power for chance in passed.values())
+
+
+def parsed(threshold: str) -> Threshold:
+    (found,) = parse_thresholds(threshold)
+    return found
+
+
+def seeded() -> Random:
+    return Random(1)
+
+
+@pytest.mark.parametrize(("earlier", "iterations", "least", "most"), [(1, 1, 37, 39), (3, 3, 12, 15)])
+def test_averages_take_as_many_test_cases_as_the_formula_says(
+    earlier: int, iterations: int, least: int, most: int
+) -> None:
+    """Latencies with sigma 0.5 that are longer by 30 %: 38 test cases with one conversation each, 14 with three."""
+    agents = Agents(1.0, 1.3, 0.3, earlier, iterations, spread=0.533)
+    cases = cases_to_decide(parsed("Latency: avg <= baseline"), agents, Level(0.95), seeded)
+    assert cases
+    assert least <= cases <= most
+
+
+@pytest.mark.long
+def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
+    """`make statistics` measures 71 % with 50 test cases that differ no more than by chance."""
+    threshold, agents = parsed("Resolved: rate(YES) >= baseline"), Agents(0.95, 0.8, 0.0)
+    assert chance(threshold, agents, 50, Level(0.95), seeded()) == pytest.approx(0.71, abs=0.08)
+    assert cases_to_decide(threshold, agents, Level(0.95), seeded) == pytest.approx(60, abs=8)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "agents"),
+    [
+        pytest.param("Resolved: rate(YES) >= baseline - 5pp", Agents(0.95, 0.6, 0.3), marks=pytest.mark.long),
+        ("Latency: avg <= baseline * 1.1", Agents(1.0, 1.3, 0.3, spread=0.533)),
+    ],
+)
+def test_one_of_many_thresholds_takes_more_test_cases(threshold: str, agents: Agents) -> None:
+    alone, among = (cases_to_decide(parsed(threshold), agents, Level(0.95, family), seeded) for family in (1, 10))
+    assert alone
+    assert among
+    assert 1.3 < among / alone < 2.5
+
+
+@pytest.mark.long
+def test_margin_is_counted_and_the_change_is_shown() -> None:
+    """`make statistics` measures 77 % with 50 test cases, as many as without a margin."""
+    agents = Agents(0.95, 0.8, 0.3)
+    without, small, large = (
+        chance(parsed(f"m: rate(YES) >= baseline{margin}"), agents, 50, Level(0.95), seeded())
+        for margin in ("", " - 5pp", " - 14pp")
+    )
+    assert without == pytest.approx(0.77, abs=0.08)
+    assert small == pytest.approx(without, abs=0.03)
+    assert large < 0.6
+
+
+@pytest.mark.parametrize(
+    ("threshold", "before", "now", "expected"),
+    [
+        ("m: rate(YES) >= baseline - 5pp", 0.95, 0.8, True),
+        ("m: rate(YES) >= baseline - 5pp", 0.95, 0.95, False),
+        ("m: rate(YES) >= baseline + 5pp", 0.8, 0.8, True),
+        ("m: avg <= baseline * 1.1", 1.0, 1.2, True),
+        ("m: avg <= baseline * 1.1", 1.0, 1.05, False),
+    ],
+)
+def test_agent_that_does_not_meet_a_threshold_should_fail(
+    threshold: str, before: float, now: float, *, expected: bool
+) -> None:
+    assert misses(parsed(threshold), Agents(before, now, 0.3)) is expected
+
+
+@pytest.mark.parametrize("icc", [0.0, 1.0])
+def test_agents_that_never_or_always_succeed(icc: float) -> None:
+    threshold = parsed("m: rate(YES) >= baseline - 5pp")
+    assert chance(threshold, Agents(1.0, 0.0, icc), 20, Level(0.95), seeded()) == 1.0
+    assert 0.0 <= chance(threshold, Agents(0.0, 0.0, icc), 20, Level(0.95), seeded()) <= 1.0
+
+
+def disaster(cases: int, aggregate: str, side: str, iterations: int) -> dict[str, list[Value | None]]:
+    """Return the best values there are before, and the worst ones now."""
+    if aggregate.startswith("rate"):
+        return {f"case{case:03}": ["YES" if side == "old" else "NO"] * iterations for case in range(cases)}
+    low = 0 if (side == "old") is not (aggregate == "p(10)") else 10_000
+    return {f"case{case:03}": [float(low + n * cases + case) for n in range(iterations)] for case in range(cases)}
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize(
+    ("aggregate", "operator"),
+    [
+        ("rate(YES)", ">= baseline"),
+        ("rate(YES)", ">= baseline - 50pp"),
+        ("rate(NO)", "<= baseline + 10pp"),
+        ("med", "<= baseline"),
+        ("p(90)", "<= baseline * 1.1"),
+        ("p(10)", ">= baseline"),
+    ],
+)
+def test_what_can_never_fail_does_not_fail_in_the_greatest_disaster(
+    aggregate: str, operator: str, iterations: int
+) -> None:
+    """The judge agrees, on both sides of the number."""
+    threshold = f"Resolved: {aggregate} {operator}"
+    least = cases_to_compare(parsed(threshold), 0.95, iterations=iterations, family=1)
+    assert least
+    verdicts = []
+    for cases in (least - 1, least):
+        now, old = (disaster(cases, aggregate, side, iterations) for side in ("now", "old"))
+        verdicts.append(only(compared(now, old, threshold)).verdict)
+    assert verdicts == [Verdict.INCONCLUSIVE, Verdict.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "family", "least"),
+    [("avg <= baseline", 1, 2), ("max <= baseline", 1, 2), ("p(95) <= baseline", 1, 31), ("p(95) <= baseline", 10, 71)],
+)
+def test_cases_that_a_comparison_needs(threshold: str, family: int, least: int) -> None:
+    assert cases_to_compare(parsed(f"Latency: {threshold}"), 0.95, iterations=1, family=family) == least
+
+
+PERCENTILE = "Latency: p(95) <= baseline"
+CANNOT_FAIL = "fail with 95% confidence, however bad the agent is"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "others", "mutations", "cases", "can_never"),
+    [
+        (PERCENTILE, "", 0, 10, f"{CANNOT_FAIL}; with 31, it can"),
+        ("R: rate(YES) >= baseline - 5pp", "", 0, 2, f"{CANNOT_FAIL}; with 3, it can"),
+        ("R: rate(YES) >= baseline + 60pp", "", 0, 5,
+         "pass with 95% confidence, however good the agent is; with 10, it can"),
+        ("Latency: p(99.99) <= baseline", "", 0, 500, CANNOT_FAIL),
+        (PERCENTILE, "", 0, 40, ""),
+        (PERCENTILE, "\nLatency: avg <= baseline", 0, 40, f"{CANNOT_FAIL}; with 41, it can"),
+        (PERCENTILE, "\n? Latency: avg <= baseline", 0, 40, ""),
+        (PERCENTILE, "", 3, 40, f"{CANNOT_FAIL}; with 51, it can"),
+    ],
+)  # fmt: skip
+def test_threshold_that_cannot_be_decided_is_reported(
+    threshold: str, others: str, mutations: int, cases: int, can_never: str
+) -> None:
+    """A family of thresholds or mutations needs more test cases than one threshold."""
+    thresholds = parse_thresholds(threshold + others)
+    criteria = Criteria(max_failed=Allowance(0), thresholds=thresholds, confidence=0.95, mutations=mutations)
+    told = f"thresholds, line 1: with {cases} test cases, {threshold} can never {can_never}."
+    assert list(undecidable_texts(criteria, cases)) == ([told] if can_never else [])

@@ -1,0 +1,407 @@
+"""Coval's JSON as the readers take it: runs, values, simulations and their mutations, and resources."""
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Run, Simulation, Summary, normalize_status
+from coval_gate.coval.resources import (
+    Agent,
+    MetricOutput,
+    newest,
+    read_agent,
+    read_definition,
+    read_output,
+    read_persona,
+    read_test_case,
+)
+from coval_gate.coval.results import (
+    parse_one,
+    read_launched,
+    read_metrics,
+    read_run,
+    read_simulation,
+    read_value,
+    told_apart,
+    without_numbers,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
+REQUIRED: dict[Callable[[dict[str, Any]], Any], dict[str, Any]] = {
+    read_launched: {"run_id": "r1"},
+    read_run: {"run_id": "r1", "status": "COMPLETED"},
+    read_simulation: {"simulation_id": "s1", "status": "COMPLETED"},
+    read_agent: {"id": "a1"},
+    read_persona: {"id": "p1"},
+    read_test_case: {"id": "c1"},
+    read_definition: {"id": "m1"},
+    read_output: {"metric_id": "m1", "status": "COMPLETED"},
+}
+FIELDS = ["run_id", "id", "status", "metric_ids", "metric_output_id", "description", "value", "results", "progress"]
+
+
+def run(**fields: Any) -> Run:
+    return read_run(REQUIRED[read_run] | fields)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "status", "over", "known"),
+    [
+        ("PENDING", "PENDING", False, True),
+        ("RUNNING", "RUNNING", False, True),
+        ("IN_PROGRESS", "IN PROGRESS", False, True),
+        ("in-queue", "IN QUEUE", False, True),
+        ("Canceled", "CANCELLED", True, True),
+        (" completed ", "COMPLETED", True, True),
+        ("ERROR", "ERROR", True, True),
+        ("DELETED", "DELETED", True, True),
+        ("PAUSED", "PAUSED", False, False),
+    ],
+)
+def test_status_is_over_or_known_however_it_is_spelt(spelling: str, status: str, over: bool, known: bool) -> None:
+    assert normalize_status(spelling) == status
+    assert (run(status=spelling).is_over, run(status=spelling).has_known_status) == (over, known)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"run": {"name": "runs/r1", "create_time": "2025-10-14T12:00:00Z"}},
+        {"run": {"run_id": None, "id": "r1", "status": 7}},
+        {"run_id": "r1"},
+    ],
+)
+def test_launch_response_requires_run_id_only(response: dict[str, Any]) -> None:
+    launched = parse_one(json.dumps(response).encode(), ("run",), read_launched)
+    assert (launched.run_id, launched.status) == ("r1", "PENDING")
+
+
+def counts(total: object, completed: object, failed: object, active: object = 0) -> dict[str, object]:
+    """Return progress with the field names of the API."""
+    names = ("total", "completed", "failed", "in_progress")
+    return {f"{name}_test_cases": each for name, each in zip(names, (total, completed, failed, active), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("progress", "done"),
+    [
+        (counts(10, 7, 3), 10),
+        (counts(10, 7, None), 7),
+        (counts(10, 7, 3, None), 10),
+        (None, None),
+        ({}, None),
+        ({"completed_test_cases": 7}, None),
+    ],
+)
+def test_progress_counts_done_simulations(progress: object, done: int | None) -> None:
+    progress_of = run(progress=progress).progress
+    assert (progress_of and progress_of.done) == done
+
+
+THRESHOLD, TARGET = "organization_threshold", "target_condition"
+WRONG_RESULTS: list[Any] = [
+    [],
+    {"output_ids": [None]},
+    {"metrics": []},
+    {"metrics": {"m1": 5}},
+    {"metrics": {"m1": {"values": {}}}},
+    {"metrics": {"m1": {"values": ["odd"]}}},
+    {"metrics": {"m1": {"values": [{"value": 3}]}}},
+    {"metrics": {"m1": {"values": [{"simulation_output_id": 1, "value": 3}]}}},
+]
+
+
+WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
+    *((read_run, "status", value) for value in (None, 7, "  ", ["COMPLETED"], "COMP\u200bLETED", "X" * 41)),
+    *((read_launched, "run_id", value) for value in ("", "../x", "a b", 7, None, "x" * 65, "r1\n::error::")),
+    (read_run, "progress", 5),
+    *((read_run, "progress", counts(total, 1, 0)) for total in ("many", -1, True)),
+    (read_run, "agent_id", 7),
+    (read_run, "persona_id", "../x"),
+    (read_run, "create_time", 2026),
+    (read_run, "tags", "nightly"),
+    (read_run, "tags", ["nightly", None]),
+    (read_run, "metadata", []),
+    (read_run, "metadata", {"customer": "x"}),
+    *((read_run, "results", value) for value in WRONG_RESULTS),
+    (read_run, "metric_averages", [1.5]),
+    *((read_simulation, "simulation_id", id_) for id_ in (None, "", 5, "../x", "a b")),
+    *((read_simulation, "status", status) for status in (None, 7)),
+    (read_simulation, "test_case_id", 5),
+    (read_simulation, "mutation_name", []),
+    (read_simulation, "error_message", {}),
+    *((read_agent, "id", id_) for id_ in (None, 5, "../runs", "${{ x }}")),
+    *((read_agent, "metric_ids", ids) for ids in ("m1", ["m1", None])),
+    (read_test_case, "id", None),
+    (read_test_case, "description", 5),
+    (read_output, "metric_id", None),
+    (read_output, "status", 5),
+    (read_definition, "id", None),
+    (read_definition, "metric_type", 5),
+    (read_definition, TARGET, "gte"),
+    (read_definition, TARGET, []),
+    (read_definition, THRESHOLD, {"comparison_operator": ["gte"]}),
+    *((read_definition, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
+    *((read_definition, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
+]
+
+
+def test_field_of_a_wrong_type_is_error(subtests: pytest.Subtests) -> None:
+    for read, name, value in WRONG:
+        with (
+            subtests.test(f"{name}: {value}"),
+            pytest.raises(ValueError, match=r"^[a-z_]+: (missing|not an? )"),
+        ):
+            read(REQUIRED[read] | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("error_status", "is_clean"),
+    [(None, True), ("", True), ("success", True), ("EXECUTION_FAILURE", False), ({"a": 1}, False), ("\u200b", False)],
+)
+def test_run_is_clean_without_error_status(error_status: object, is_clean: bool) -> None:
+    assert run(error_status=error_status).is_clean is is_clean
+
+
+@pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
+def test_malformed_display_name_is_ignored(name: bytes) -> None:
+    body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
+    assert parse_one(body, ("run",), read_run).status == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"run": {"run_id": "r1", "sta', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"]
+)
+def test_malformed_run_is_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_one(body, ("run",), read_run)
+
+
+@given(st.sampled_from([*REQUIRED]), st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans(), JSON)
+def test_any_json_is_read_or_short_error(
+    read: Callable[[dict[str, Any]], object], fields: dict[str, Any], is_wrapped: bool, whole: Any
+) -> None:
+    """An error is one short line."""
+    for response in (REQUIRED[read] | fields, whole):
+        body = json.dumps({"run": response} if is_wrapped else response).encode()
+        try:
+            parse_one(body, ("run",), read)
+        except ValueError as error:
+            assert str(error).isprintable()
+            assert len(str(error)) <= 200
+    with suppress(ValueError):
+        assert not isinstance(value := read_value(whole), float) or math.isfinite(value)
+
+
+@pytest.mark.parametrize(
+    ("total", "output_ids", "is_empty"),
+    [(0, [], True), (0, ["s1"], False), (0, None, False), (None, [], False), (1, [], False)],
+)
+def test_run_is_empty_only_if_both_counts_say_so(total: int | None, output_ids: Any, is_empty: bool) -> None:
+    assert run(progress=counts(total, 0, 0), results={"output_ids": output_ids}).is_empty is is_empty
+    assert not run(progress=counts(total, 0, 0)).is_empty
+    assert not run(results={"output_ids": output_ids}).is_empty
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (1, 1.0),
+        (0.9, 0.9),
+        ("0.9", 0.9),
+        (" 7 ", 7.0),
+        ("-1e3", -1000.0),
+        ("YES", "YES"),
+        (" no ", "no"),
+        ("  ", None),
+        (None, None),
+        (math.nan, None),
+        (math.inf, None),
+        ("nan", "nan"),
+        ("1e999", None),
+        (10**400, None),
+        (LARGEST, LARGEST),
+        (-LARGEST, -LARGEST),
+        (1.1e100, None),
+        (SMALLEST, SMALLEST),
+        (-5e-324, 0.0),
+        ("1e-101", 0.0),
+        ("-1e101", None),
+        ("٣", "٣"),
+        (True, "true"),
+        (["a", " b "], frozenset({"a", "b"})),
+        (["a", None], None),
+        ([7, "1234567", 0.12345678], frozenset({"7", "1234567", "0.12345678"})),
+        ([], frozenset()),
+        ({"a": 1}, None),
+    ],
+)
+def test_value_is_number_text_or_set(raw: object, value: object) -> None:
+    assert read_value(raw) == value
+
+
+def values(*pairs: tuple[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a metric in a run, with the values of simulations."""
+    return fields | {"values": [{"simulation_output_id": id_, "value": value} for id_, value in pairs]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "metrics"),
+    [
+        (
+            {"m1": values(("s1", 0.9), ("s2", None), ("s3", "1.1"), ("s3", 1.1), metric_name="Latency")},
+            [Metric("m1", "Latency", {"s1": 0.9, "s3": 1.1})],
+        ),
+        ({"m1": values(("s1", "YES"), ("s1", "NO"))}, [Metric("m1", "m1", {})]),
+        (  # two entries of one metric are one, and two values of a simulation none
+            {
+                "m1": values(("s1", 1.0), ("s2", 2.0), metric_id="m1"),
+                "Latency": values(("s2", 3.0), ("s3", 4.0), metric_id="m1"),
+            },
+            [Metric("m1", "m1", {"s1": 1.0, "s3": 4.0})],
+        ),
+        (
+            {"up": {"mean": 0.95, "min": "0.85", "max": None}, "none": {}},
+            [
+                Metric("up", "up", summary=Summary(mean=0.95, min=0.85), is_identified=False),
+                Metric("none", "none", is_identified=False),
+            ],
+        ),
+        ({"Latency": {"metric_id": "m1", "mean": 0.9}}, [Metric("m1", "Latency", summary=Summary(mean=0.9))]),
+    ],
+)
+def test_metrics_have_values_or_a_summary(entries: dict[str, Any], metrics: list[Metric]) -> None:
+    assert read_metrics(entries) == run(results={"metrics": entries}).metrics == tuple(metrics)
+
+
+def test_simulation_is_read_without_phone_number() -> None:
+    fields = {
+        "simulation_id": "s1",
+        "status": "in_progress",
+        "test_case_id": "t1",
+        "mutation_id": "u1",
+        "mutation_name": "Faster model",
+        "destination": {"type": "phone", "value": "+15550100"},
+        "error_message": "No\nanswer at +14155550123",
+    }
+    assert read_simulation(fields) == Simulation(
+        "s1", "IN PROGRESS", "t1", mutation="Faster model", mutation_id="u1", error="No answer at +…"
+    )
+    assert read_simulation({"id": "s1", "status": "PAUSED"}) == Simulation("s1", "PAUSED", mutation=BASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Could not dial +14155550123.", "Could not dial +…."),
+        ("No answer at +49 (30) 123-456 today", "No answer at +… today"),
+        ("At 2026-01-01 10:00 it took +5 s", "At 2026-01-01 10:00 it took +5 s"),
+    ],
+)
+def test_phone_numbers_in_text_are_redacted(text: str, redacted: str) -> None:
+    assert without_numbers(text) == redacted
+
+
+def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
+    """Return simulations whose rows have these ids and names of mutations."""
+    fields = [REQUIRED[read_simulation] | {"mutation_id": id_, "mutation_name": name} for id_, name in rows]
+    return told_apart([*map(read_simulation, fields)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "variants"),
+    [
+        ([(None, None), ("u1", "Fast")], [("", ""), ("Fast", "u1")]),
+        ([("u1", "Fast"), ("u2", "Fast"), ("u1", "Fast")],
+         [("Fast [u1]", "u1"), ("Fast [u2]", "u2"), ("Fast [u1]", "u1")]),
+        ([("u1", "Fast"), ("u2", "Calm")], [("Fast", "u1"), ("Calm", "u2")]),
+        ([("u1", "Fast"), ("u1", "Faster")], [("Fast", "u1"), ("Fast", "u1")]),
+        ([("u1", None), ("u2", None)], [("u1", "u1"), ("u2", "u2")]),
+        ([("u1", None), ("u1", "Fast")], [("Fast", "u1"), ("Fast", "u1")]),
+        ([(None, "Fast"), (None, "Calm")], [("Fast", ""), ("Calm", "")]),
+        ([("u1", "X"), ("u2", "X"), ("u3", "X [u1]")],
+         [("X [u1] [u1]", "u1"), ("X [u2]", "u2"), ("X [u1] [u3]", "u3")]),
+    ],
+)  # fmt: skip
+def test_mutations_are_told_apart_by_their_ids(
+    rows: list[tuple[str | None, str | None]], variants: list[tuple[str, str]]
+) -> None:
+    assert [(simulation.mutation, simulation.mutation_id) for simulation in listed(*rows)] == variants
+
+
+IDS = st.sampled_from(["a", "A", "b", "a] [b", "a [b]", "X"])
+NAMES = st.sampled_from(["X", "x", "X [a]", "X [a] [a]", "X [b] [a]", "a", "agent", "X [A", "b] [a"])
+
+
+@given(st.lists(st.tuples(IDS, st.none() | NAMES), max_size=10), st.lists(st.none() | NAMES, max_size=3))
+def test_labels_are_as_different_as_ids(rows: list[tuple[str, str | None]], nameless: list[str | None]) -> None:
+    found = listed(*rows)
+    assert [simulation.mutation_id for simulation in found] == [mutation_id for mutation_id, _ in rows]
+    assert len({simulation.mutation for simulation in found}) == len({simulation.mutation_id for simulation in found})
+    without_ids: list[tuple[str | None, str | None]] = [*rows, *((None, name) for name in nameless)]
+    for row, simulation in zip(without_ids, listed(*without_ids), strict=True):
+        assert (simulation.mutation == BASE) is (row == (None, None))
+
+
+@pytest.mark.parametrize(
+    ("kind", "categories", "texts"),
+    [
+        ("METRIC_LLM_BINARY", None, ("YES", "NO", "UNKNOWN")),
+        ("METRIC_AUDIO_LLM_BINARY", ["a"], ("YES", "NO", "UNKNOWN")),
+        ("METRIC_CATEGORICAL", ["calm", " upset ", "calm"], ("calm", "upset")),
+        ("METRIC_AGENT_JUDGE_CATEGORICAL", [], ()),
+        ("METRIC_NUMERICAL_LLM_JUDGE", ["calm"], ()),
+        (None, ["calm"], ()),
+    ],
+)
+def test_texts_of_definition(kind: Any, categories: Any, texts: tuple[str, ...]) -> None:
+    assert read_definition({"id": "m1", "metric_type": kind, "categories": categories}).texts == texts
+
+
+def test_small_values_of_delays_and_errors_are_better() -> None:
+    kinds: dict[Any, bool] = {"METRIC_LLM_TTFB": True, "METRIC_TRACE_STT_WER": True, "METRIC_PYTHON": False}
+    assert {kind: read_definition({"id": "m1", "metric_type": kind}).wants_less for kind in kinds} == kinds
+
+
+def test_resource_has_any_name() -> None:
+    assert read_agent({"id": "a1", "display_name": "Front\ndesk"}) == Agent("a1", "Front desk")
+    assert read_agent({"id": "a1", "name": "Front desk"}) == Agent("a1", "Front desk")
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({"description": "A caller\nasks", "input_str": "Hello"}, "A caller asks"),
+        ({"description": "", "input_str": "Call +1 415 555 0123 now"}, "Call +… now"),
+        ({"input_str": "x" * 101}, "x" * 99 + "…"),
+        ({"description": None}, ""),
+    ],
+)
+def test_label_of_test_case_is_short_and_has_no_phone_number(fields: dict[str, Any], label: str) -> None:
+    assert read_test_case({"id": "c1"} | fields).label == label
+
+
+def test_test_case_that_was_never_updated_is_as_old_as_itself() -> None:
+    times = {"create_time": "2026-01-01T00:00:00Z", "update_time": None}
+    assert read_test_case({"id": "c1"} | times).update_time == "2026-01-01T00:00:00Z"
+    assert read_test_case({"id": "c1"} | times | {"update_time": "2026-02-01T00:00:00Z"}).update_time[5:7] == "02"
+
+
+def test_newest_output_of_each_metric_counts_without_phone_number() -> None:
+    def output(id_: str, metric: str, **fields: Any) -> MetricOutput:
+        return read_output({"metric_output_id": id_, "metric_id": metric, "status": "in_progress"} | fields)
+
+    entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
+    assert {entry.metric_id: entry.value for entry in newest(entries)} == {"m1": "NO", "m2": None}
+    fields = {"explanation": "It dialled +14155550123.", "metric_version_ulid": None}
+    assert output("o1", "m1", **fields) == MetricOutput("o1", "m1", "IN PROGRESS", None, "It dialled +….", "")
