@@ -1,5 +1,8 @@
 # Stage 1 installs into a virtual environment; only that environment travels on, without pip, caches or a compiler.
-FROM python:3.13-slim AS build
+# A release hands over the same base by its digest.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
 
 RUN python -m venv --without-pip /opt/venv
 COPY requirements/runtime.txt /build/
@@ -20,11 +23,10 @@ RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/cova
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 
-FROM python:3.13-slim
+FROM ${BASE}
 
-LABEL org.opencontainers.image.title="Coval Gate" \
-      org.opencontainers.image.description="Launches a Coval evaluation, waits for it, and lets it decide a check" \
-      org.opencontainers.image.licenses="MIT"
+# Nothing installs anything here: whoever gets in finds no installer. (The files stay in the base's own layers.)
+RUN find / -xdev \( -name ensurepip -o -name pip -o -name 'pip-*' -o -name 'pip[0-9]*' \) -prune -exec rm -r {} +
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
@@ -33,6 +35,18 @@ COPY --from=build /app/coval-gate /usr/local/bin/
 RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_gate.cli.command, coval_gate.step.evaluate, \
 coval_gate.report.formats.json, coval_gate.report.formats.junit, \
 coval_gate.report.formats.html, coval_gate.inputs.file"]
+
+ARG BASE
+ARG SOURCE=
+ARG REVISION=
+ARG VERSION=
+LABEL org.opencontainers.image.title="Coval Gate" \
+      org.opencontainers.image.description="Launches a Coval evaluation, waits for it, and lets it decide a check" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="${BASE}"
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python -IuB
-"""The action's main step."""
+"""The action's main step; with arguments, the command `coval-gate`, as for `docker run IMAGE --version`."""
 
 import gc
 import io
@@ -21,6 +21,10 @@ gc.freeze()
 gc.enable()
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        from coval_gate.cli.command import command
+
+        command()
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     leave(main(Runtime(environ=dict(os.environ), stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -83,8 +83,8 @@ def added(tag: str) -> list[float]:
 
 def _local_base() -> str:
     """Return the name of the image's base. Pull it if needed: a build keeps it in the builder's cache only."""
-    last = [line for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines() if line.startswith("FROM")]
-    base = last[-1].split()[1]
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    base = next(line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE="))
     if _run("docker", "image", "inspect", base).returncode:
         docker("pull", "--quiet", base)
     return base

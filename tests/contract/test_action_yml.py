@@ -77,7 +77,8 @@ def test_action_yml_meets_marketplace_rules_and_builds_the_dockerfile(action: di
     """124 characters of description, an icon and a colour. Arguments would put inputs on the command line."""
     assert len(action["description"]) < 125
     assert all(action["branding"][name] for name in ("icon", "color"))
-    assert action["runs"] == {"using": "docker", "image": "Dockerfile", "post-entrypoint": "/app/post_entrypoint.py"}
+    programs = {"entrypoint": "/app/entrypoint.py", "post-entrypoint": "/app/post_entrypoint.py"}
+    assert action["runs"] == {"using": "docker", "image": "Dockerfile", **programs}
 
 
 def test_dockerfile_loads_modules_that_exist() -> None:
