@@ -2,12 +2,14 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,7 +34,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and (ROOT / name).is_file():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, directory / name)
-    git(directory, "init", "--quiet")
+    git(directory, "init", "--quiet", "--initial-branch", "main")
     git(directory, "add", "--all", "--force")
     commit(directory)
     return directory
@@ -42,7 +44,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(repository: Path) -> Iterator[Path]:
     first = git(repository, "rev-parse", "HEAD").strip()
     yield repository
-    git(repository, "reset", "--quiet", "--hard", first)
+    git(repository, "checkout", "--quiet", "--force", "-B", "main", first)
     git(repository, "clean", "--quiet", "-d", "--force")
 
 
@@ -62,6 +64,13 @@ def make(directory: Path, target: str, **variables: str) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, env=environ)
 
 
+def script(name: str) -> dict[str, Any]:
+    """Return what a script defines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        return runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
+
+
 def changed(directory: Path) -> list[str]:
     return git(directory, "diff", "--name-only").splitlines()
 
@@ -73,19 +82,25 @@ def replaced(directory: Path) -> list[tuple[str, str]]:
     return list(zip(removed, added, strict=True))
 
 
-@pytest.mark.parametrize("owner", ["", "your-org", "-acme", "acme/x", "a--b", "x" * 40, "$(touch x)", "acme;id", "é"])
-def test_owner_must_be_a_name_on_github(owner: str, copy: Path) -> None:
-    done = make(copy, "adopt", OWNER=owner)
-    assert done.returncode != 0
-    assert "make adopt: OWNER must be the user or organization" in done.stderr
-    assert changed(copy) == []
+@pytest.mark.parametrize("owner", ["", "your-org", "-acme", "acme/x", "a--b", "x" * 40, "acme;id", "é"])
+def test_owner_must_be_a_name_on_github(owner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script("adopt")["main"](owner, "voice-gate", tmp_path) == 2
+    assert "make adopt: OWNER must be the user or organization" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["..", "x.git", "a/b", "a b", "x" * 101])
-def test_name_must_be_one_of_a_repository(name: str, copy: Path) -> None:
-    done = make(copy, "adopt", OWNER="acme", NAME=name)
-    assert "make adopt: NAME must be your copy's name on GitHub" in done.stderr
-    assert changed(copy) == []
+@pytest.mark.parametrize("name", ["", "..", "x.git", "a/b", "a b", "x" * 101])
+def test_name_must_be_one_of_a_repository(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script("adopt")["main"]("acme", name, tmp_path) == 2
+    assert "make adopt: NAME must be your copy's name on GitHub" in capsys.readouterr().err
+
+
+def test_variables_are_no_commands(copy: Path) -> None:
+    text = "$(touch x)`touch x`"
+    adopt = make(copy, "adopt", OWNER=text)
+    release = make(copy, "release", **RELEASE | {"VERSION": text})
+    assert adopt.returncode
+    assert release.returncode
+    assert (adopt.stdout, release.stdout, changed(copy), (copy / "x").exists()) == ("", "", [], False)
 
 
 @pytest.mark.parametrize("name", ["coval-gate", "voice-gate"])
@@ -171,9 +186,10 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     ],
 )
 def test_release_without_what_it_needs_changes_nothing(change: dict[str, str], why: str, copy: Path) -> None:
-    done = make(copy, "release", **RELEASE | change)
-    assert done.returncode != 0
-    assert f"make release: {why}" in done.stderr
+    release = script("release")
+    with pytest.raises(release["Refused"]) as refused:
+        release["release"](copy, *(RELEASE | change).values(), date(2026, 12, 1))
+    assert str(refused.value).startswith(why)
     assert changed(copy) == []
 
 
@@ -197,3 +213,63 @@ def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
     code = ("src/coval_gate/__init__.py", "src/coval_sandbox/guide.py")
     named = git(ROOT, "grep", "--name-only", "--fixed-strings", "your-org").splitlines()
     assert [path for path in named if not path.startswith((*places, *code, *about))] == []
+
+
+def test_releases_follow_each_other_on_their_branch(copy: Path, tmp_path: Path) -> None:
+    """The branch is never forced, the tag of the major version moves, and a version is released once."""
+    origin, programs, dist = (tmp_path / name for name in ("origin.git", "programs", "dist"))
+    git(copy, "clone", "--quiet", "--bare", str(copy), str(origin))
+    programs.mkdir()
+    gh = programs / "gh"
+    gh.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/gh.txt\ncat >>{tmp_path}/gh.txt\n', encoding="utf-8")
+    gh.chmod(0o755)
+    first = publish(origin, tmp_path / "first", programs, dist, __version__)
+    assert (first.returncode, first.stderr) == (0, "")
+    heads = refs(origin)
+    assert heads["refs/heads/releases/v0"] == heads[f"refs/tags/v{__version__}"] == heads["refs/tags/v0"]
+    (image,) = re.findall(r"image: (.*)", git(origin, "show", "v0:action.yml"))
+    assert image == f"docker://{IMAGE}"
+    assert "image: Dockerfile" in git(origin, "show", "HEAD:action.yml")
+    called = (tmp_path / "gh.txt").read_text(encoding="utf-8")
+    assert called.startswith(f"release create v{__version__} --verify-tag")
+    assert "### Added" in called
+    assert f"## {__version__}" not in called
+    assert sorted(path.name for path in dist.iterdir()) == ["SHA256SUMS", "coval_gate.whl"]
+
+    again = publish(origin, tmp_path / "again", programs, dist, __version__)
+    assert (again.returncode, refs(origin)) == (1, heads)
+    assert f"The tag v{__version__} exists" in again.stderr
+
+    main = tmp_path / "main"
+    git(origin, "clone", "--quiet", str(origin), str(main))
+    changelog = main / "CHANGELOG.md"
+    text = changelog.read_text(encoding="utf-8").replace(
+        f"## {__version__} (unreleased)", f"## {__version__} (2026-12-01)"
+    )
+    changelog.write_text(text.replace("## ", "## 0.99.0 (unreleased)\n\n- Less.\n\n## ", 1), encoding="utf-8")
+    commit(main)
+    git(main, "push", "--quiet", "origin", "HEAD")
+    assert publish(origin, tmp_path / "second", programs, dist, "0.99.0").returncode == 0
+    later = refs(origin)
+    assert later[f"refs/tags/v{__version__}"] == heads[f"refs/tags/v{__version__}"]
+    assert (
+        later["refs/tags/v0.99.0"] == later["refs/tags/v0"] == later["refs/heads/releases/v0"] != heads["refs/tags/v0"]
+    )
+    parents = git(origin, "log", "-1", "--format=%P", "v0").split()
+    assert parents == [heads["refs/heads/releases/v0"], git(main, "rev-parse", "HEAD").strip()]
+
+
+def publish(origin: Path, clone: Path, programs: Path, dist: Path, version: str) -> subprocess.CompletedProcess[str]:
+    """Do in a new clone what release.yml does once the image has been pushed."""
+    git(origin, "clone", "--quiet", str(origin), str(clone))
+    dist.mkdir(exist_ok=True)
+    (dist / "coval_gate.whl").touch()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environ |= {"PATH": f"{programs}:{os.environ['PATH']}", "REGISTRY": RELEASE["REGISTRY"], "GH_TOKEN": "t"}
+    command = [str(clone / "scripts" / "publish"), version, DIGEST, str(dist)]
+    return subprocess.run(command, capture_output=True, text=True, env=environ)
+
+
+def refs(repository: Path) -> dict[str, str]:
+    listed = git(repository, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    return dict(line.split() for line in listed)
