@@ -1,11 +1,13 @@
-"""Measures the image's build time, and the disk space that it adds to its base."""
+"""Measures the image: its build, its pull as of a release, its start, and the disk space that it adds to its base."""
 
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figures import ROOT, Figure
@@ -29,12 +31,68 @@ def measure() -> list[Figure]:
         seconds = time.monotonic() - began
     try:
         mb = max(added(TAG))
+        pulled = pull_and_start() if shutil.which("docker-registry") else []
     finally:
         docker("image", "rm", TAG)
     return [
         Figure("build of the image without a cache, base present", seconds, "s", most=SLOWEST),
+        *pulled,
         Figure("image, added to the base", mb, "MB", most=MOST),
     ]
+
+
+def pull_and_start() -> list[Figure]:
+    """Measure what a job does with a release in place of the build."""
+    with registry() as address:
+        name = push(TAG, f"{address}/coval-gate:bench")
+        began = time.monotonic()
+        docker("pull", "--quiet", name)
+        pulled = time.monotonic()
+        docker("run", "--rm", "--network", "none", name, "--version")
+        started = time.monotonic()
+        docker("image", "rm", name)
+    return [
+        Figure("pull of the image from a registry on this machine, base present", pulled - began, "s"),
+        Figure("first start of the image: `docker run IMAGE --version`", started - pulled, "s"),
+    ]
+
+
+@contextmanager
+def registry() -> Iterator[str]:
+    """Serve a registry on a free port of the loopback interface, and yield its address. Needs docker-registry."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "registry.yml"
+        storage = f"storage: {{filesystem: {{rootdirectory: {directory}/images}}}}"
+        config.write_text(f"version: 0.1\n{storage}\nhttp: {{addr: '{address}'}}\n", encoding="utf-8")
+        command = ["docker-registry", "serve", str(config)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                while process.poll() is None and not _answers(address):
+                    time.sleep(0.1)
+                yield address
+            finally:
+                process.terminate()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except OSError:
+        return False
+    return True
+
+
+def push(image: str, name: str) -> str:
+    """Push an image under a name, and return what only a pull can bring back: the name with the digest."""
+    docker("tag", image, name)
+    docker("push", "--quiet", name)
+    digests = docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', name).split()
+    (found,) = [digest for digest in digests if digest.startswith(name.rpartition(":")[0] + "@")]
+    docker("image", "rm", name)
+    return found
 
 
 def docker_trouble() -> str:

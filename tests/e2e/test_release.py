@@ -1,10 +1,7 @@
 """A released action: `make release` names an image in a registry on loopback, and act pulls it by its digest."""
 
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,50 +36,34 @@ jobs:
 """
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """Serve a registry on a free port, and return its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "registry.yml"
-    storage = f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}"
-    config.write_text(f"version: 0.1\n{storage}\nhttp: {{addr: '{address}'}}\n", encoding="utf-8")
-    command = ["docker-registry", "serve", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        yield address
-        process.terminate()
-
-
 def test_released_action_starts_its_image_by_digest(
-    image: str, checkout: Path, registry: str, sandbox: Sandbox, tmp_path: Path
+    image: str, checkout: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    name = f"{registry}/{REPOSITORY}:v{__version__}"
-    docker("tag", image, name)
-    push = ["docker", "push", "--quiet", name]
-    while subprocess.run(push, capture_output=True).returncode:
-        time.sleep(0.2)  # the registry is starting
-    (digest,) = [
-        found.partition("@")[2]
-        for found in docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', name).split()
-        if found.startswith(registry)
-    ]
-    docker("image", "rm", name)  # so that only a pull can bring it
-    released = tmp_path / "released"
-    shutil.copytree(checkout, released, ignore=shutil.ignore_patterns(".git"))
-    commit(released)
-    values = (f"VERSION={__version__}", f"DIGEST={digest}", f"REGISTRY={registry}")
-    make = ["make", "--silent", "--directory", str(released), "release", *values]
-    subprocess.run(make, check=True)
-    action = tmp_path / "action"
-    action.mkdir()
-    shutil.copy(released / "action.yml", action)  # no Dockerfile: nothing could be built
-    workflow = tmp_path / "released.yml"
-    workflow.write_text(WORKFLOW, encoding="utf-8")
-    result = run_workflow(workflow, tmp_path, action, sandbox, Environment())
-    remove = ["docker", "image", "rm", f"{registry}/{REPOSITORY}@{digest}"]
-    subprocess.run(remove, capture_output=True)
+    from bench.image import push, registry
+
+    with registry() as address:
+        name = push(image, f"{address}/{REPOSITORY}:v{__version__}")
+        action = released_action(checkout, address, name.partition("@")[2], tmp_path)
+        workflow = tmp_path / "released.yml"
+        workflow.write_text(WORKFLOW, encoding="utf-8")
+        result = run_workflow(workflow, tmp_path, action, sandbox, Environment())
+        docker("image", "rm", name)
     assert (result.job, result.exit_code) == ("success", 0)
     outputs = result.outputs("gate")
     assert outputs.keys() == OUTPUTS.keys()
     assert (outputs["verdict"], outputs["run_id"]) == ("passed", sandbox.run["run_id"])
     assert result.leaks == []
+
+
+def released_action(checkout: Path, address: str, digest: str, directory: Path) -> Path:
+    """Return a directory with the released action.yml, and no Dockerfile: nothing could be built."""
+    released = directory / "released"
+    shutil.copytree(checkout, released, ignore=shutil.ignore_patterns(".git"))
+    commit(released)
+    values = (f"VERSION={__version__}", f"DIGEST={digest}", f"REGISTRY={address}")
+    make = ["make", "--silent", "--directory", str(released), "release", *values]
+    subprocess.run(make, check=True)
+    action = directory / "action"
+    action.mkdir()
+    shutil.copy(released / "action.yml", action)
+    return action
