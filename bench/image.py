@@ -33,7 +33,7 @@ def measure() -> list[Figure]:
         mb = max(added(TAG))
         pulled = pull_and_start() if shutil.which("docker-registry") else []
     finally:
-        docker("image", "rm", TAG)
+        _run("docker", "image", "rm", TAG)
     return [
         Figure("build of the image without a cache, base present", seconds, "s", most=SLOWEST),
         *pulled,
@@ -45,6 +45,7 @@ def pull_and_start() -> list[Figure]:
     """Measure what a job does with a release in place of the build."""
     with registry() as address:
         name = push(TAG, f"{address}/coval-gate:bench")
+        docker("image", "rm", TAG)
         began = time.monotonic()
         docker("pull", "--quiet", name)
         pulled = time.monotonic()
