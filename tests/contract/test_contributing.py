@@ -54,6 +54,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, run_main_step
 given = json.load(sys.stdin)
+sys.path.insert(0, str(pathlib.Path(given["render"]).parent))
 render = runpy.run_path(given["render"])
 names = ("action_inputs", "action_outputs", "inputs_tables", "component_inputs", "config_schema")
 found = {name: render[name]() for name in names} | {"steps": [], "hosts": []}
