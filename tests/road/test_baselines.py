@@ -19,7 +19,7 @@ from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import NAME, Subject
 from coval_gate.history.tags import ACCEPTED, FAILED
-from coval_gate.step.report import MOST_EARLIER, fetch_trend
+from coval_gate.step.report import fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.server import Server
 from coval_sandbox.views import timestamp
@@ -469,17 +469,6 @@ def test_trend_has_averages_and_marks_of_earlier_runs_of_the_branch(
     shows_tags = identity == "tags"
     marks = [(trend_run.is_baseline, trend_run.failed) for trend_run in trend]
     assert marks == [(shows_tags, shows_tags), (shows_tags, False)]
-
-
-def test_trend_of_pull_request_is_of_all_runs_alike_up_to_a_limit(past: Past) -> None:
-    expected = [past.launch(), past.launch(env={"GITHUB_REF": "refs/heads/other"}), past.launch(pull_request=True)]
-    newest = past.launch(pull_request=True)
-    assert ids_of(past.trend()) == expected[::-1]
-    (body,) = (record.body for record in past.world.runs if record.run_id == newest)
-    for _ in range(MOST_EARLIER):
-        past.clock.sleep(DAY)
-        past.world.launch(body)
-    assert ids_of(past.trend()) == [record.run_id for record in past.world.runs[-2 : -2 - MOST_EARLIER : -1]]
 
 
 @pytest.mark.parametrize(

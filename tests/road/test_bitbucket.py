@@ -141,26 +141,8 @@ def test_killed_step_leaves_its_report_to_the_post_step(step: Step) -> None:
         assert bitbucket.requests_seen == before
 
 
-def test_post_step_shows_the_verdict_that_the_step_could_not(step: Step) -> None:
-    with FakeBitbucket(PUT=503) as bitbucket:
-        step.through(bitbucket).run()
-        bitbucket.refused.clear()
-        step.post()
-        assert bitbucket.results == ["PASSED"]
-
-
 def test_odd_names_of_the_repository_are_not_sent(step: Step) -> None:
     with FakeBitbucket() as bitbucket:
         assert step.through(bitbucket).run({"BITBUCKET_WORKSPACE": "../../evil"}) == 0
     assert bitbucket.requests_seen == []
     assert "Skipping code insights: BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository." in step.log
-
-
-def test_step_that_waits_reports_on_the_commit_of_its_run(step: Step) -> None:
-    with FakeBitbucket() as bitbucket:
-        step.through(bitbucket).run(mode="launch")
-        assert bitbucket.requests_seen == [], "without a verdict, there is no report"
-        (record,) = step.world.runs
-        later = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_COMMIT": "6" * 40}
-        assert step.run(later, mode="wait", run_id=record.run_id) == 0
-    assert only(bitbucket).fields["result"] == "PASSED"

@@ -53,11 +53,10 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
     ("source", "trickle", "gate"),
     [
         ("shown", 170.0, {"thresholds": "pass_rate >= 95%"}),
-        ("hidden", 12.0, {"use_metric_targets": "true"}),
         ("forbidden", 60.0, {"use_metric_targets": "true"}),
         ("hidden", 170.0, {"use_metric_targets": "true", "thresholds": OF_TOPICS, "metric_ids": ALL_IDS}),
     ],
-    ids=["agent", "outputs", "outputs-without-agent", "launch"],
+    ids=["agent", "outputs", "launch"],
 )
 def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[str, str], run_step: RunStep) -> None:
     """The metrics of the run are listed one after another, and each counts."""
@@ -68,9 +67,8 @@ def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[
     assert len({criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}) == 4
 
 
-@pytest.mark.parametrize("source", ["shown", "hidden"])
-def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunStep) -> None:
-    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
+def test_announced_metric_that_never_comes_is_error(run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics="hidden")
     result, _ = run_step(quirks=quirks, use_metric_targets="true", **FEW)
     assert result.outputs["verdict"] == "error"
     assert "Coval announced the metric" in result.outputs["reason"]
@@ -98,16 +96,12 @@ def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> 
     assert waited(result, server) < SETTLING + 15
 
 
-@pytest.mark.parametrize(
-    ("source", "inputs"), [("shown", {}), ("hidden", {}), ("forbidden", {"metric_ids": ALL_IDS})], ids=str
-)
-def test_misspelt_metric_ends_soon_where_it_was_not_checked(
-    source: Any, inputs: dict[str, str], run_step: RunStep
-) -> None:
-    quirks = Quirks(agent_metrics=source)
-    result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **inputs, **FEW)
+def test_misspelt_metric_ends_soon_where_it_was_not_checked(run_step: RunStep) -> None:
+    """The launch names the metrics of the run."""
+    quirks = Quirks(agent_metrics="forbidden")
+    result, server = run_step("GET /metrics -> 403", quirks=quirks, metric_ids=ALL_IDS, **MISSPELT, **FEW)
     assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency?')
-    assert waited(result, server) < (SETTLING if inputs or source == "shown" else UNNAMED_SETTLING) + 15
+    assert waited(result, server) < SETTLING + 15
 
 
 @pytest.mark.parametrize(
@@ -126,12 +120,11 @@ def test_misspelt_metric_is_waited_for_where_it_is_not_certain(
     assert waited(result, server) >= GRACE - 1
 
 
-@pytest.mark.parametrize("source", ["shown", "hidden"])
-def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) -> None:
-    quirks = Quirks(metrics_trickle=120.0, agent_metrics=source)
+def test_misspelt_metric_waits_for_all_others(run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=120.0, agent_metrics="hidden")
     result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **FEW)
     assert len(json.loads(result.outputs["metrics"])) == len(DEFAULT_METRICS)
-    assert 120 <= waited(result, server) < 120 + (SETTLING if source == "shown" else UNNAMED_SETTLING) + 15
+    assert 120 <= waited(result, server) < 120 + UNNAMED_SETTLING + 15
 
 
 @pytest.mark.parametrize(
@@ -156,9 +149,8 @@ def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason
 # Values
 
 
-@pytest.mark.parametrize("share", [1.0, 0.1])
-def test_values_that_ended_without_one_are_not_waited_for(share: float, run_step: RunStep) -> None:
-    quirks = Quirks(missing_values=share)
+def test_values_that_ended_without_one_are_not_waited_for(run_step: RunStep) -> None:
+    quirks = Quirks(missing_values=0.1)
     result, server = run_step(quirks=quirks, thresholds="Latency: avg < 2", concurrency="50")
     assert result.outputs["verdict"] == "error"
     assert "Latency has no value" in result.outputs["reason"]
@@ -192,23 +184,11 @@ def test_late_values_are_waited_for(follow_run: RunStep) -> None:
 # Simulations
 
 
-@pytest.mark.parametrize(
-    ("counts", "null_progress", "inputs"),
-    [
-        ("simulations", True, {}),
-        ("test-cases", False, {"mutation_ids": MUTATION}),
-        ("test-cases", True, {"iteration_count": "2", "mutation_ids": MUTATION}),
-    ],
-    ids=str,
-)
-def test_late_simulations_are_judged(
-    counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep
-) -> None:
+def test_late_simulations_are_judged(run_step: RunStep) -> None:
     """How many there must be, tests/unit/test_population.py has."""
-    quirks = Quirks(output_ids="absent", progress_counts=counts, null_progress=null_progress, simulations_trickle=40.0)
-    result, _ = run_step(quirks=quirks, concurrency="20", **inputs)
-    runs = 10 * int(inputs.get("iteration_count", "1")) * (2 if "mutation_ids" in inputs else 1)
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", str(runs)), result.log
+    quirks = Quirks(output_ids="absent", null_progress=True, simulations_trickle=40.0)
+    result, _ = run_step(quirks=quirks, concurrency="20", iteration_count="2", mutation_ids=MUTATION)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "40"), result.log
 
 
 @pytest.mark.parametrize(
@@ -244,9 +224,8 @@ def test_empty_run_ends_at_once(run_step: RunStep) -> None:
     assert waited(result, server) < 15
 
 
-@pytest.mark.parametrize("quirks", [SILENT, Quirks(output_ids="absent")], ids=["silent", "counts"])
-def test_silent_empty_run_ends_after_settling(quirks: Quirks, run_step: RunStep) -> None:
-    result, server = run_step(quirks=quirks, test_set_id="empty001")
+def test_silent_empty_run_ends_after_settling(run_step: RunStep) -> None:
+    result, server = run_step(quirks=SILENT, test_set_id="empty001")
     assert result.outputs["reason"].startswith("The run has no simulations")
     assert EMPTY_SETTLING <= waited(result, server) < EMPTY_SETTLING + 25
 
@@ -296,12 +275,6 @@ def test_test_cases_are_waited_for_where_they_matter(
     assert all(bool(simulation["test_case_id"]) is known for simulation in simulations), result.log
     assert (clock.now() - began >= 120) is not known
     assert "waiting for the test cases of 10 simulations" in result.log
-
-
-def test_skipped_simulation_is_over_and_did_not_complete(run_step: RunStep) -> None:
-    result, server = run_step(**SKIPPING)
-    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == ("failed", "7"), result.log
-    assert waited(result, server) < 15
 
 
 def test_run_with_skipped_simulations_passes_and_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:

@@ -57,11 +57,6 @@ def test_worst_simulations_have_transcripts(shape: Any, start: float | None, leg
         assert (turns[0].start, turns[-1].start) == (start, start if start is None else start + 3)
 
 
-def test_transcripts_are_read_from_older_api(leg_of: LegOf) -> None:
-    leg, _ = leg_of(quirks=Quirks(simulations_api="canonical-forbidden"), include_transcripts="failures", **BAD)
-    assert leg.details.transcripts
-
-
 def test_no_more_transcripts_are_read_than_are_shown(leg_of: LegOf) -> None:
     leg, read = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
     assert len(read) == len(leg.details.transcripts) == EXPLAINED

@@ -222,12 +222,6 @@ def test_newest_run_is_found_whatever_lists_show(
     assert [nights.found(source) for source in (TAG, BRANCH, SCHEDULED)] == [tag, branch, scheduled]
 
 
-def test_list_that_lags_is_read_again(run_step: RunStep, clock: VirtualClock) -> None:
-    nights = Finds(run_step, clock, list_lag=10)
-    newest = nights.put(TAG, hours=0)
-    assert nights.found(TAG) == newest
-
-
 def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Finds(run_step, clock, run_identity="neither", list_identity="neither")
     nights.put(BRANCH, tags="nightly")

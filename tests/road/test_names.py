@@ -112,13 +112,6 @@ def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: Run
     assert is_told is not fault.startswith("GET /metrics/*")
 
 
-def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunStep) -> None:
-    first = {"metrics": [{"id": f"other{number}", "metric_name": f"Other {number}"} for number in range(100)]}
-    page = json.dumps(first | {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="})
-    _, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
-    assert read_before_launch(server) == [METRICS, METRICS]
-
-
 def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep) -> None:
     result, server = run_step(thresholds="Latency: avg < 2", api_key="coval_sk_wrong_0000000000")
     assert result.outputs["verdict"] == "error"

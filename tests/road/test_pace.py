@@ -84,11 +84,3 @@ def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
     assert not server.world.runs
     paths = Counter(request.path for request in reads_of(server))
     assert max(paths.values()) <= 2, "the first time only for the agent's type"
-
-
-def test_only_runs_that_are_under_way_share_the_pace(run_step: RunStep) -> None:
-    """The runs follow one another, so each is polled as often as if it were alone."""
-    _, alone = run_step(test_set_id="passing1")
-    polls = kinds_of(reads_of(alone))["runs"]
-    _, server = run_step(test_set_id="passing1, passing2", max_parallel_runs="1")
-    assert kinds_of(reads_of(server))["runs"] >= 2 * (polls - 2)

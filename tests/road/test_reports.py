@@ -10,9 +10,6 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import escape
 
-from counting import calls_of
-from coval_gate.gate.findings import findings_of
-from coval_gate.report.document import document_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.runner import PULL_REQUEST, shown_lines
@@ -153,16 +150,6 @@ def test_log_of_failing_step_tells_nothing_twice_and_ends_with_the_worst(
     assert ("To repeat only " in end) is bool(fine)  # all of them are simply the step again
     assert (result.summary == "") is is_silent
     assert not is_silent or not any(result.annotations(level) for level in ("error", "warning", "notice"))
-
-
-def test_findings_are_made_once_for_each_judgement(run_step_with_reports: Reported) -> None:
-    """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
-    shown = {"include_transcripts": "failures", "check_run": "Coval", "repeat_on_failure": "1"}
-    with calls_of(findings_of, document_of) as calls:
-        run_step_with_reports(**inputs_of("repeated-flaky") | shown)
-    made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
-    assert len(set(map(id, made))) == len(made) == 2
-    assert [given["brief"] for called, given in calls if called == "document_of"].count(False) == 1
 
 
 def test_comment_on_failure_appears_with_first_failure_and_is_updated_until_a_newer_commit(
@@ -343,19 +330,6 @@ def test_run_that_step_never_had_is_not_reported(given: dict[str, Any], run_step
     assert (result.outputs["run_id"], result.outputs["run_url"]) == ("", "")
     assert json.loads(result.json)["legs"] == []
     assert "runs/someOtherRun" not in f"{result.log}{result.summary}"
-
-
-def test_interrupt_after_judging_is_reported_alike_everywhere(
-    run_step_with_reports: Reported, clock: VirtualClock
-) -> None:
-    clock.at(61, clock.interrupt)  # the step fetches test cases, and Coval asks it to retry later
-    result = run_step_with_reports(
-        "GET /test-cases -> 429 retry-after=7", test_set_id="failing1", thresholds=THRESHOLDS
-    )
-    (leg,) = json.loads(result.json)["legs"]
-    assert result.outputs["verdict"] == json.loads(result.json)["verdict"] == leg["verdict"] == "cancelled"
-    assert (result.outputs["pass_rate"], result.outputs["failed_simulations"]) == ("", "")
-    assert "❌" not in result.summary
 
 
 def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:

@@ -73,14 +73,6 @@ def test_run_that_is_listed_but_not_found_is_not_replaced(run_step: RunStep) -> 
     assert (third.outputs["run_id"], third.outputs["status"], len(server.world.runs)) == (run_id, "LAUNCHED", 1)
 
 
-def test_failed_replacement_is_error_without_run(run_step: RunStep, clock: VirtualClock) -> None:
-    _, server = cancel_first(run_step, clock, cancel_lag=10)
-    second, _ = run_step("POST /runs -> 403", world=server.world, env=RERUN, test_set_id="slow0001")
-    assert "had cancelled run" in second.log
-    assert (second.outputs["verdict"], second.outputs["run_id"]) == ("error", "")
-    assert not second.post_step_cancels
-
-
 @pytest.mark.parametrize(
     "quirks",
     [
