@@ -99,7 +99,6 @@ def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("legs:\n  a:\n    persona_idd: x", f"{PATH}, line 3: legs.a.persona_idd is not an input; did you"),
         (b"\xff", f"{PATH}, line 1: the file is not in UTF-8"),
         (b" " * (LARGEST + 1), "config_path must be a file of at most 256 KB; got a larger one."),
         (None, f'config_path must be an existing file in the workspace; got "{PATH}".'),

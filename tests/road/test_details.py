@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -47,14 +46,14 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
     return run
 
 
-@pytest.mark.parametrize(("shape", "start"), [("seconds", 0.0), ("text", 0.8), ("chat", None)])
-def test_worst_simulations_have_transcripts(shape: Any, start: float | None, leg_of: LegOf) -> None:
-    leg, read = leg_of(quirks=Quirks(transcript=shape), include_transcripts="failures", **BAD)
+def test_worst_simulations_have_transcripts(leg_of: LegOf) -> None:
+    """In which shapes, tests/unit/test_transcripts.py has."""
+    leg, read = leg_of(include_transcripts="failures", **BAD)
     assert set(leg.details.transcripts) == set(read) == set(leg.details.texts) != set()
     for turns in leg.details.transcripts.values():
         assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
         assert turns[0].text == "Front desk, how can I help you?"
-        assert (turns[0].start, turns[-1].start) == (start, start if start is None else start + 3)
+        assert (turns[0].start, turns[-1].start) == (0.0, 3.0)
 
 
 def test_no_more_transcripts_are_read_than_are_shown(leg_of: LegOf) -> None:

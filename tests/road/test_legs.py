@@ -195,16 +195,6 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(run_legs: RunLegs) 
     assert not result.post_step_cancels
 
 
-def test_error_of_one_leg_is_its_own_verdict(run_legs: RunLegs) -> None:
-    """Coval refuses to show the run of one leg, which is cancelled; the others go on."""
-    legs = {"refused": STUCK["good"], "good": LEGS["good"]}
-    result, world = run_legs(legs, "GET /runs/BGvffsneXVocAfhtfe4adw #3 -> 403", max_parallel_runs="1")
-    assert verdicts_of(result) == {"refused": "error", "good": "passed"}, result.log
-    assert run_statuses(world) == ["CANCELLED", "COMPLETED"]
-    assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
-    assert result.outputs["reason"].startswith("refused: ")
-
-
 class _Log(io.StringIO):
     """Breaks when a leg with the name "broken" has launched its run."""
 

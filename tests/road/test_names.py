@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from coval_gate.base.times import PREPARING
-from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, agent_for, persona_for
+from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from support import IDS, StepResult, VirtualClock
@@ -102,7 +102,7 @@ def test_what_may_occur_is_launched_after_fewest_calls(
 
 @pytest.mark.parametrize(
     "fault",
-    ["GET /metrics -> html 502", "GET /metrics/* #1 -> 503", "GET /agents/* #1 -> reset-before"],
+    ["GET /metrics -> html 502", "GET /metrics/* #1 -> 503"],
 )
 def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
@@ -145,29 +145,6 @@ BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5"}
 def heading(result: StepResult) -> list[str]:
     """Return the first lines of the summary, up to its first table."""
     return [line for line in result.summary.partition("\n|")[0].split("\n") if line]
-
-
-def test_reports_speak_of_names_and_units(run_step: RunStep) -> None:
-    result, server = run_step(json_path="reports/coval.json", **BAD)
-    assert result.outputs["reason"] == "max of Latency is 2.72 s, must be < 1.5 s."
-    for line in ("| ❌ | `Latency: max < 1.5` | 2.72 s | 1.22 s too high |", "| Latency (s) | 10 |", 'x-axis "s" ['):
-        assert line in result.summary
-    (leg,) = json.loads(result.json)["legs"]
-    units = {metric["name"]: metric["unit"] for metric in leg["metrics"]}
-    assert units == {"Latency": "s", "Resolved": "", "Compliance": "", "Tone: friendly": "", "Topics": ""}
-    # The list that was read before the launch shows them.
-    assert [path for path in paths_of(server) if path.startswith("/metrics/")] == []
-    agent, persona = agent_for(IDS["agent_id"]).name, persona_for(IDS["persona_id"]).name
-    assert heading(result) == [
-        f"### ❌ Failed: Coval evaluation · agent {agent} · test set Failing · persona {persona}",
-        "Pull request [#\u200b42](https://github.com/acme/voice-agent/pull/42) · branch `better-greeting` · commit "
-        "[`5d1c1b0`](https://github.com/acme/voice-agent/commit/5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f)",
-        f"Tested: agent {agent} as deployed",
-    ]
-    # Ids stay where they are needed to act.
-    assert f"| agent | `{agent} ({IDS['agent_id']})` |" in result.summary
-    run = leg["run"]
-    assert (run["agent_id"], run["agent_name"], run["persona_name"]) == (IDS["agent_id"], agent, persona)
 
 
 @pytest.mark.parametrize("fault", ["403", "503"])

@@ -52,7 +52,8 @@ def kinds_of(requests: Sequence[SeenRequest]) -> Counter[str]:
     return Counter(request.path.removeprefix("/v1/").partition("/")[0] for request in requests)
 
 
-@pytest.mark.parametrize("mode", ["run", pytest.param("wait", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["run", "wait"])
 def test_twenty_legs_keep_to_the_pace(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
     world = LongRuns(clock.time)
     inputs = {"persona_id": ", ".join(PERSONAS)}

@@ -271,7 +271,6 @@ def test_mutations_and_cases_of_others_are_left_out_and_told(
             "base_agent_id is the tested agent",
         ),
         ({"iteration_count": "2"}, {}, (), "iteration_count"),
-        ({"iteration_count": 0}, {}, (), "iteration_count"),
         ({"concurrency": 101}, {}, (), "concurrency"),
         ({"persona_ids": []}, {}, (), "persona_id is required: run template template00000000000001 names none."),
         ({"mutation_ids": [MUTATIONS[0].id]}, {}, (WITHOUT_IDS,), "(id: missing)"),

@@ -124,7 +124,6 @@ def test_post_step_does_not_fail_job(run_step: RunStep) -> None:
     ("test_set", "cancel", "limit", "at", "status"),
     [
         ("queued01", "false", "max_queue_time", 90, "IN QUEUE"),
-        ("stuck001", "false", "max_wait_time", 120, "IN PROGRESS"),
         ("stuck001", "true", "max_wait_time", 120, "CANCELLED"),
     ],
 )
@@ -166,7 +165,7 @@ def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
     assert "already ended (COMPLETED)" in result.log
 
 
-@pytest.mark.parametrize("others", [[], ["nowhere000000000000002"], ["going"]], ids=str)
+@pytest.mark.parametrize("others", [["nowhere000000000000002"], ["going"]], ids=str)
 def test_mode_cancel_of_unknown_run_is_error(others: list[str], run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
     (going,) = launch_many(world, 1)
@@ -228,19 +227,18 @@ def launch_many(world: World, count: int) -> list[str]:
     return [record.run_id for record in world.runs]
 
 
-@pytest.mark.parametrize("count", [1, 10])
-def test_mode_cancel_shares_max_wait_time(count: int, run_step: RunStep, clock: VirtualClock) -> None:
-    ids = launch_many(world := World(clock.time), count)
+def test_mode_cancel_shares_max_wait_time(run_step: RunStep, clock: VirtualClock) -> None:
+    ids = launch_many(world := World(clock.time), 10)
     faults = [f"GET /runs/{run_id} -> 503" for run_id in ids[:-1]]
     inputs = {"mode": "cancel", "run_id": ",".join(ids), "max_wait_time": "60"}
-    result, server = run_step(*faults or ["GET /runs/* -> 503"], world=world, **inputs)
+    result, server = run_step(*faults, world=world, **inputs)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
     assert clock.now() == 60
     tried = {request.path.rpartition("/")[2] for request in server.requests_seen}
     assert tried == set(ids)
-    assert (run_statuses(world)[-1] == "CANCELLED") is (count > 1)
     cancelled = world.runs[-1].cancel_time
-    assert cancelled is None or cancelled - EPOCH < 60, "the first runs leave time for the last one"
+    assert cancelled is not None
+    assert cancelled - EPOCH < 60, "the first runs leave time for the last one"
 
 
 def test_launched_run_that_coval_does_not_show_is_told_as_such(run_step: RunStep) -> None:

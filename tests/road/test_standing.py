@@ -154,11 +154,10 @@ def test_step_without_comparison_fills_the_tag_even_if_an_absolute_threshold_fai
     ("scenario", "given"),
     [
         ("passing", {"thresholds": "No such metric: avg < 1"}),  # data are missing
-        ("some-failed", {}),
         ("passing", {"pull_request": True}),
         ("passing", {"env": {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/x"}}),
     ],
-    ids=["metric", "simulations", "pull request", "merge queue"],
+    ids=["metric", "pull request", "merge queue"],
 )
 def test_run_that_does_not_count_takes_no_tag(scenario: str, given: dict[str, Any], nights: Standing) -> None:
     nights.night(scenario, "GET /agents/* -> 503", bare=True, **OF_TAG | given)
