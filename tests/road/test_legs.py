@@ -224,3 +224,32 @@ def test_killed_step_has_not_passed_because_one_leg_has(run_legs: RunLegs, tmp_p
     assert "COMPLETED" in run_statuses(world)
     output = (tmp_path / "output").read_text(encoding="utf-8")
     assert re.findall(r"^verdict=(.*)$", output, re.MULTILINE)[-1] == "error"
+
+
+# Legs send Coval few requests: a look-up once, and polls at a pace that unit/test_schedule.py has
+
+FEW = 3
+SPEAKERS = ", ".join(f"persona{number:015}" for number in range(FEW))
+
+
+def reads_of(server: Server) -> list[str]:
+    return [request.path.removeprefix("/v1/") for request in server.requests_seen if request.method == "GET"]
+
+
+def test_legs_share_look_ups_and_what_later_comparisons_need(run_step: RunStep) -> None:
+    _, server = run_step(thresholds="Latency: avg < 1.5", baseline="branch:main", persona_id=SPEAKERS)
+    kinds = Counter(path.partition("/")[0] for path in reads_of(server))
+    del kinds["runs"]
+    shared = {"agents": 1, "metrics": 1, "test-sets": 1, "test-cases": 1}
+    assert kinds == shared | {"personas": FEW, "conversations": FEW}
+    result, server = run_step("GET /metrics -> 403", thresholds="Latency: avg < 9", persona_id=SPEAKERS)
+    assert sum("Could not check before the launch" in line for line in result.log.splitlines()) == FEW
+    assert reads_of(server).count("metrics") == 1
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
+    result, server = run_step(persona_id=SPEAKERS, thresholds="Latncy: avg < 2")
+    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == FEW
+    assert not server.world.runs
+    assert max(Counter(reads_of(server)).values()) <= 2, "the first time only for the agent's type"

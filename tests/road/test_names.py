@@ -14,10 +14,9 @@ from coval_gate.base.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
+from road.legs import launch_count
+from road.nights import RunStep
 from support import IDS, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
@@ -31,11 +30,7 @@ def paths_of(server: Server) -> list[str]:
 def read_before_launch(server: Server) -> list[str]:
     """Return the paths of the requests up to the launch."""
     paths = paths_of(server)
-    return paths[: paths.index("/runs")] if launches(server) else paths
-
-
-def launches(server: Server) -> int:
-    return sum(request.method == "POST" for request in server.requests_seen)
+    return paths[: paths.index("/runs")] if launch_count(server) else paths
 
 
 WRONG: tuple[dict[str, str], ...] = (
@@ -63,7 +58,7 @@ def test_wrong_names_and_values_are_reported_before_launch(
     for inputs in WRONG:
         value = {"fail_on_metric_value": "refund"} if "fail_on_metric_id" in inputs else {}
         result, server = run_step(**value | inputs)
-        assert (result.outputs["verdict"], result.outputs["run_id"], launches(server)) == ("error", "", 0)
+        assert (result.outputs["verdict"], result.outputs["run_id"], launch_count(server)) == ("error", "", 0)
         assert int(result.outputs["duration_seconds"]) <= PREPARING
         reasons.append(result.outputs["reason"])
     golden("before-launch.txt", "\n".join(reasons) + "\n")
@@ -96,7 +91,7 @@ def test_what_may_occur_is_launched_after_fewest_calls(
     inputs: dict[str, Any], read: list[str] | None, run_step: RunStep
 ) -> None:
     _, server = run_step(mode="launch" if read is None else "", **inputs)
-    assert launches(server) == 1
+    assert launch_count(server) == 1
     assert read is None or read_before_launch(server) == read
 
 
@@ -106,7 +101,7 @@ def test_what_may_occur_is_launched_after_fewest_calls(
 )
 def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
-    assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
+    assert (result.outputs["verdict"], launch_count(server)) == ("passed", 1), result.log
     assert clock.now() <= 60 + PREPARING + 2
     is_told = "Could not check before the launch which metrics and values the run will have: " in result.log
     assert is_told is not fault.startswith("GET /metrics/*")
@@ -134,7 +129,7 @@ def test_replacement_of_cancelled_run_is_checked(run_step: RunStep) -> None:
     first, server = run_step("GET /metrics -> 503", quirks=quirks, thresholds=MISSPELT, max_wait_time="10", bare=True)
     server.world.delete_run(first.outputs["run_id"])
     second, server = run_step(world=server.world, thresholds=MISSPELT, env={"GITHUB_RUN_ATTEMPT": "2"})
-    assert (second.outputs["verdict"], launches(server)) == ("error", 0)
+    assert (second.outputs["verdict"], launch_count(server)) == ("error", 0)
     assert "which the run will not have" in second.outputs["reason"]
     assert not second.post_step_cancels
 

@@ -137,15 +137,6 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 
-def test_only_failed_page_is_retried(run_step: RunStep) -> None:
-    given = {"test_set_id": "large001", "concurrency": "50", "iteration_count": "5", "max_wait_time": "7200"}
-    result, server = run_step("GET /conversations/simulated #2-3 -> 500", check_interval="300", **given)
-    pages = [request.query.get("page_token") for request in server.requests_seen if request.path.endswith("/simulated")]
-    assert result.outputs["total_simulations"] == "1250"
-    assert len(pages) == 4
-    assert pages[1] == pages[2] == pages[3]
-
-
 def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
     _, server = run_step(mode="launch", metadata='{"team": "voice"}', tags="nightly")
     metadata = server.world.runs[0].body["metadata"]
