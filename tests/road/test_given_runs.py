@@ -24,7 +24,9 @@ PLANS: dict[str, dict[str, str]] = {
     "one": GATE,
     "several": {"persona_id": PERSONAS, "test_set_id": SETS} | GATE,
     "base": {"agent_id": PREVIEW_ID} | BASE,
-    "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"} | BASE,
+    "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"}
+    | {"sub_sample_size": "2", "sub_sample_seed": "1"}
+    | BASE,
     "repeated beside a base": {"agent_id": SLOW_PREVIEW_ID, "repeat_on_failure": "1", "max_simulations": "40"}
     | BASE
     | SLOWER,
