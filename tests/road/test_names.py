@@ -72,7 +72,6 @@ def test_wrong_names_and_values_are_reported_before_launch(
         ({"thresholds": "latency: avg < 2", "metric_ids": TWO_METRICS}, [METRICS]),
         ({"thresholds": f"{LATENCY.id}: avg < 2"}, [AGENT]),
         ({"thresholds": "Latency: avg < 2"}, [AGENT, METRICS]),
-        ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="hidden")}, [AGENT]),
         ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="forbidden")}, [AGENT]),
         ({"thresholds": MISSPELT, "persona_metrics": "latency"}, None),
         ({"thresholds": MISSPELT, "config_overrides": '{"metric_ids": ["metricOther0000000001"]}'}, None),
