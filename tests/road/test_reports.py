@@ -165,18 +165,6 @@ EVENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("event", EVENTS)
-def test_event_with_pull_request_gets_comment_and_status(
-    event: str, run_step_with_reports: Reported, github: FakeGitHub
-) -> None:
-    github.pull_requests.clear()
-    github.add_pull_request(42, HEAD, owner="mallory", branch="better-greeting")
-    result = run_step_with_reports(event=EVENTS[event])
-    assert result.outputs["comment_url"] == github.comments[42][0].html_url
-    assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
-    assert f"`{HEAD[:7]}`" in github.comments[42][0].body
-
-
 def test_wait_in_other_workflow_reports_on_launched_commit(run_step: RunStep, github: FakeGitHub) -> None:
     """The waiting workflow has neither pull request, commit nor matrix; the run shows what launched it."""
     inputs = {"commit_status": STATUS, "comment": "always", "github_token": TOKEN}

@@ -197,6 +197,12 @@ def test_accepted_run_begins_the_comparisons(nights: Standing) -> None:
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])
 
 
+def test_only_a_person_accepts(run_step: RunStep) -> None:
+    result, server = run_step(event=PUSH, env=ON_MAIN, accept="true", **COMPARED)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert result.outputs["reason"].startswith("accept must be false here: a person accepts a run by starting")
+
+
 def test_accepted_run_is_the_only_one_with_the_tag(nights: Standing) -> None:
     inputs = OF_TAG | {"baseline": "tag:stable last 2"}
     nights.night("passing", **inputs)

@@ -109,6 +109,13 @@ def test_quirks_do_not_change_the_verdict(quirks: Quirks, verdict: str, run_step
     assert (result.outputs["completed_simulations"], result.outputs["total_simulations"]) == ("14", "20")
 
 
+def test_poll_is_retried_after_foreign_and_odd_responses(run_step: RunStep) -> None:
+    """After the first response from Coval, those of others are transient. More faults: tests/unit/test_client.py."""
+    faults = ("404", "html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403")
+    result, _ = run_step(*(f"GET /runs/* #{number} -> {fault}" for number, fault in enumerate(faults, 2)))
+    assert result.outputs["verdict"] == "passed", result.log
+
+
 def test_404_that_ends_an_outage_does_not_mean_that_the_run_was_deleted(run_step: RunStep, clock: VirtualClock) -> None:
     result, _ = run_step("GET /runs/* #2-21 -> 503", "GET /runs/* #22 -> 404")
     assert clock.now() > 60
