@@ -312,3 +312,10 @@ def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock:
     result = nights.night("failing", **OF_TAG)
     assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
     assert "Coval lists more runs than the step reads" in result.outputs["reason"]
+
+
+def test_accepting_only_the_repetition_begins_the_comparisons(nights: Standing) -> None:
+    nights.night("passing")
+    _, again = json.loads(nights.night("failing", repeat_on_failure="1").outputs["run_ids"])
+    assert accept(nights, mode="wait", run_id=again).outputs["verdict"] == "passed"
+    assert nights.night("failing").outputs["baseline_run_id"] == again
