@@ -319,14 +319,6 @@ def test_legs_share_a_call(name: str, coval: Coval, clock: VirtualClock) -> None
     assert [*coval.calls.values()] == [2], "what decides must not be old"
 
 
-@with_faults("GET /test-cases #1-3 -> 500")
-def test_failure_is_retried_and_told_once(coval: Coval, clock: VirtualClock) -> None:
-    first, *others = coval.all(lambda client: READS["test cases"](client, clock.now() + 60))
-    assert others == [first] * (LEGS - 1)
-    assert coval.calls == {"/test-cases": 4}
-    assert len(coval.lines) == 1
-
-
 @with_faults("GET /personas/* -> 403", "GET /metrics/* -> 404", "GET /agents/* #1 -> 500")
 def test_error_is_shared_and_a_refusal_is_remembered(coval: Coval, clock: VirtualClock) -> None:
     def outcomes(name: str) -> set[type]:

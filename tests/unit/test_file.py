@@ -1,8 +1,6 @@
 """The configuration file: inputs, legs, the line of every mistake, and that any text is either inputs or mistakes."""
 
 import json
-import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -262,11 +260,6 @@ def test_all_mistakes_are_told_together_and_very_many_are_counted() -> None:
     assert mistakes(many) == ["line 102: legs has more than 100 legs, the most that a step launches."]
 
 
-def test_legs_of_other_options_are_no_twins() -> None:
-    legs = read("legs:\n  a: {}\n  b: {iteration_count: 2}\n  c: {thresholds: total >= 1}", mode="launch").legs
-    assert len(legs) == 3
-
-
 CONTRADICTIONS: dict[str, tuple[str, ...]] = {
     "test_case_ids: a\nlegs:\n  a: {}\n  b: {sub_sample_size: 3}": (
         "coval-gate.yml, line 4: legs.b: sub_sample_size cannot be combined with test_case_ids; set one of the two.",
@@ -353,35 +346,3 @@ def test_hostile_text_is_a_name_or_a_mistake(text: str) -> None:
     file = read_file(json.dumps({"legs": {text: {"tags": [text[:50]]}}}).encode(), "a.json")
     assert all(leg.name.isprintable() for leg in file.legs)
     assert all("\n" not in problem.what.split("\n")[0] and "\x1b" not in problem.what for problem in file.problems)
-
-
-def steps_of(text: str) -> int:
-    """Return how many functions the reading of a file calls and leaves."""
-    steps: list[str] = []
-    before = sys.getprofile()
-    sys.setprofile(lambda _frame, event, _argument: steps.append(event))
-    try:
-        read(text)
-    finally:
-        sys.setprofile(before)
-    return len(steps)
-
-
-LAUGHS = "".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 30))
-REPEATED: dict[str, Callable[[int], str]] = {
-    "aliases": lambda _: f"a0: &a0 [x]\n{LAUGHS}",
-    "brackets": lambda times: "[" * times,
-    "keys": lambda times: "? " * times,
-    "words": lambda times: "a " * times,
-    "quotes": lambda times: "tags: '" + "x''" * times,
-    "entries": lambda times: "legs: [" + "a," * times,
-    "legs": lambda times: "legs:\n" + "".join(f"  leg {number}: {{tags: a}}\n" for number in range(times)),
-    "thresholds": lambda times: "thresholds: |\n" + "  Latency: p95 =< 3\n" * times,
-}
-
-
-@pytest.mark.parametrize("name", REPEATED)
-def test_work_grows_no_faster_than_the_file(name: str) -> None:
-    short, long = (REPEATED[name](times) for times in (50, 100))
-    assert read(short).mistakes
-    assert steps_of(long) <= 2.1 * steps_of(short)

@@ -336,14 +336,6 @@ def test_check_run_is_not_created_twice_after_lost_response(conclusion: str, cou
     assert clock.slept == [BACKOFFS[0]]
 
 
-def test_check_run_is_completed_after_lost_response(clock: VirtualClock) -> None:
-    with Session(clock, f"PATCH {CHECK_RUNS}/* #1 -> drop-after") as session:
-        id_ = session.set_check_run()
-        assert session.set_check_run("failure", id_=id_) == id_
-        (check,) = session.server.check_runs
-        assert check.conclusion == "failure"
-
-
 @pytest.mark.parametrize(("earlier", "conclusions"), [("success", ["success"]), ("failure", ["failure", "success"])])
 def test_check_run_that_may_be_completed_is_completed_once(
     earlier: str, conclusions: list[str], clock: VirtualClock
@@ -356,16 +348,6 @@ def test_check_run_that_may_be_completed_is_completed_once(
         session.set_check_run()
         session.set_check_run("success", again=True)
         assert session.checks[-1] == (CHECK, "run-1", "success")
-
-
-def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
-    """The run of an earlier attempt may be replaced."""
-    with Session(clock) as session:
-        id_ = session.set_check_run()
-        session.set_check_run(id_=id_, references=("run-1", "run-2"))
-        assert session.checks == [(CHECK, "run-2", None)]
-        session.set_check_run("success", references=("run-1", "run-2"))
-        assert session.checks == [(CHECK, "run-2", "success")]
 
 
 # Faults

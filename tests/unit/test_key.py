@@ -274,11 +274,6 @@ def test_similar_text_stays(text: str) -> None:
     assert Redactor(KEY).redact(text) == text
 
 
-def test_long_text_is_redacted_quickly() -> None:
-    """Work that grew with the square of the length would not end here."""
-    assert KEY not in Redactor(KEY).redact("coval_sk" * 50_000)
-
-
 @pytest.mark.parametrize(
     ("secret", "text", "shown"),
     [

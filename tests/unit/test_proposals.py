@@ -17,7 +17,7 @@ from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinitio
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
-from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
+from coval_gate.init.proposals import GUESS, guess, plain, propose, usable
 from coval_gate.init.workflow import STARTERS, Choice, Starter, fill_in, read_example
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
@@ -124,12 +124,6 @@ def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Tar
         metrics = tuple(metric._replace(target=target) for metric in result.metrics)
         judgement = judge(result._replace(metrics=metrics), Criteria.from_inputs(inputs))
         assert judgement.verdict is Verdict.PASSED, text
-
-
-@given(st.lists(numbers, min_size=1, max_size=10), st.booleans())
-def test_bound_lets_every_observation_pass(observations: list[float], up: bool) -> None:
-    bound = float(bound_of(observations, up=up))
-    assert bound >= max(observations) if up else bound <= min(observations)
 
 
 foreign = st.text(max_size=40) | st.sampled_from(

@@ -26,7 +26,8 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI_PROJECT_PATH": "acme/voice-agent", "CI_COMMIT_SHA": SHA, "CI_COMMIT_BRANCH": "main",
             "CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_ID": "2201234567", "CI_JOB_ID": "12345678901",
             "CI_JOB_NAME": "evaluate 1/2", "CI_JOB_URL": "https://gitlab.com/acme/voice-agent/-/jobs/12345678901",
-            "GITLAB_USER_LOGIN": "mona", "CI_PIPELINE_SOURCE": "push",
+            "GITLAB_USER_LOGIN": "mona", "CI_PIPELINE_SOURCE": "push", "CI_CONFIG_PATH": ".gitlab-ci.yml",
+            "CI_PIPELINE_NAME": "Commit 1",
         },
         {
             "CI_COMMIT_BRANCH": "", "CI_COMMIT_SHA": MERGE, "CI_COMMIT_REF_NAME": "refs/merge-requests/42/head",
@@ -97,7 +98,7 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # What a later attempt at the same job has instead, and the job of a newer commit.
 LATER: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
+    "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "2"}),
     "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
     "CircleCI": (
         {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
@@ -219,13 +220,6 @@ def test_attempt_leaves_the_runs_of_other_jobs_alone(case: str) -> None:
     assert not later.continues(runs)
     assert not later.supersedes(runs)
     assert not again or later.continues(tags_for(read(name), REQUEST, "0c").to_send)
-
-
-def test_pipeline_with_the_commit_in_its_name_supersedes_older_ones() -> None:
-    named = {"CI_CONFIG_PATH": ".gitlab-ci.yml", "CI_PIPELINE_NAME": "Commit 1"}
-    older = tags_for(read("GitLab", named), REQUEST, "0a")
-    newer = {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "Commit 2", "CI_JOB_ID": "12345678999"}
-    assert tags_for(read("GitLab", named | newer), REQUEST, "0b").supersedes(older.to_send)
 
 
 QUEUE = "gh-readonly-queue/main/pr-42-5be3a1b0"

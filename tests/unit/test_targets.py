@@ -1,7 +1,6 @@
 """Targets of metrics: how Coval shows them, what meets them, and what they read like."""
 
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -160,28 +159,20 @@ def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) 
             meets(target, 4.0)
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
 words = st.sampled_from(["YES", "no ", "UNKNOWN", "0.9", "1", "", "é"]) | st.text(max_size=5)
-values: st.SearchStrategy[Value] = numbers | words | st.frozensets(words, max_size=4)
-lists = st.lists(words, min_size=1, max_size=4).filter(lambda texts: any(word.strip() for word in texts))
-comparisons = st.builds(target, st.sampled_from(["eq", "neq", "gt", "gte", "lt", "lte"]), numbers)
-ranges = st.builds(
-    lambda operator, a, b: target(operator, a, lower=b), st.sampled_from(["bt", "nbt"]), numbers, numbers
+values: st.SearchStrategy[Value] = (
+    st.floats(allow_nan=False, allow_infinity=False) | words | st.frozensets(words, max_size=4)
 )
-memberships = lists.flatmap(
-    lambda texts: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda operator: target(operator, None, *texts))
-)
-valid_targets = comparisons | ranges | memberships
 any_targets = st.builds(
     Target,
-    operator=st.sampled_from(["eq", "nin", "bt", ""]) | st.text(max_size=5),
+    operator=st.sampled_from(["eq", "nin", "bt", "lte", ""]) | st.text(max_size=5),
     upper=st.none() | st.floats(),
     lower=st.none() | st.floats(),
     values=st.lists(words, max_size=3).map(tuple),
 )
 
 
-@given(any_targets | valid_targets, values)
+@given(any_targets, values)
 def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
     if text := target_problem(target):
         assert text.isprintable()
@@ -191,31 +182,3 @@ def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None
     else:
         assert meets(target, value) in (True, False)
         assert target_text(target).isprintable()
-
-
-LARGEST = sys.float_info.max
-
-
-def is_numeric(value: Value) -> bool:
-    return not isinstance(value, frozenset) and meets(target("bt", LARGEST, lower=-LARGEST), value)
-
-
-OPPOSITES = [("in", "nin"), ("eq", "neq"), ("lt", "gte"), ("lte", "gt"), ("bt", "nbt")]
-
-
-@given(st.sampled_from(OPPOSITES), numbers, numbers, lists, values)
-def test_opposite_targets_never_both_pass_and_one_does_if_they_can_compare(
-    pair: tuple[str, str], upper: float, lower: float, texts: list[str], value: Value
-) -> None:
-    one, other = (target(operator, upper, *texts, lower=lower) for operator in pair)
-    passed = [meets(one, value), meets(other, value)]
-    assert passed != [True, True]
-    assert any(passed) or is_numeric(value) is (pair == ("in", "nin"))
-
-
-@given(valid_targets, st.text(alphabet=" \tAbCé", max_size=5), numbers)
-def test_case_and_surrounding_whitespace_are_ignored_and_a_number_may_be_text(
-    target: Target, text: str, number: float
-) -> None:
-    assert meets(target, text) is meets(target, f" {text.swapcase()}\n")
-    assert meets(target, number) is meets(target, repr(number))
