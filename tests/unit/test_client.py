@@ -311,9 +311,7 @@ def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
 @pytest.mark.parametrize(
     ("dates", "shown"),
     [
-        ([None], None),
         (["", "yesterday", "Thu, 99 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 99999 00:00:00 GMT"], None),
-        (["Thu, 01 Jan 2026 00:01:40 GMT"], 100.0),
         (["Thu, 01 Jan 2026 00:01:38 GMT", "Thu, 01 Jan 2026 00:01:40 GMT", "Thu, 01 Jan 2026 00:01:39 GMT"], 100.0),
         (["Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2026 00:01:40 GMT", "soon"], 100.0),
     ],

@@ -162,9 +162,7 @@ def test_oldest_comment_of_the_step_is_found_on_any_page(place: int, clock: Virt
         # A person's login may equal an App's name, and the reverse.
         (BOT, "github-actions", TOKEN, False),
         ("github-actions", "GitHub-Actions", TOKEN, False),
-        ("coval-bot[bot]", "coval-bot", TOKEN, False),
         ("coval-bot", "coval-bot", TOKEN, False),
-        ("jane", "jane[bot]", PERSONAL_TOKEN, False),
     ],
 )
 def test_comment_is_updated_if_the_owner_of_the_token_wrote_it(

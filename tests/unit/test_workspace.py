@@ -19,7 +19,6 @@ from hostile import NAMED
 from support import host_of
 
 OUTSIDE_TEXT = "a file outside the workspace"
-IS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
@@ -49,15 +48,12 @@ def files(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "place"),
     [
-        ("junit.xml", "junit.xml"),
         ("reports/junit.xml", "reports/junit.xml"),
         ("./a//b/./c.xml", "a/b/c.xml"),
         ("a/.hidden/..x/...", "a/.hidden/..x/..."),
         ("a b/ü 💬.xml", "a b/ü 💬.xml"),
-        ("~/a", "~/a"),
         ("$HOME/%2e%2e/a", "$HOME/%2e%2e/a"),
         ("a\\..\\b", "a\\..\\b"),
-        ("-rf", "-rf"),
         ("{root}/a/b.xml", "a/b.xml"),
         ("directory/" * 200 + "a", "directory/" * 200 + "a"),
         ("ü" * 127, "ü" * 127),
@@ -190,13 +186,6 @@ def test_pipe_is_error_and_does_not_block(workspace: Workspace, root: Path) -> N
     finally:
         os.close(reader)
     assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
-
-
-@pytest.mark.skipif(IS_ROOT, reason="root can write everywhere")
-def test_read_only_directory_is_error(workspace: Workspace, root: Path) -> None:
-    (root / "locked").mkdir(mode=0o500)
-    with pytest.raises(ValueError, match=r'^must be writable; got "locked/a" \(Permission denied\)'):
-        workspace.prepare("locked/a")
 
 
 def test_missing_workspace_is_error(tmp_path: Path) -> None:
