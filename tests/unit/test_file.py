@@ -19,7 +19,6 @@ from coval_gate.inputs.file import (
     with_file,
 )
 from coval_gate.inputs.inputs import FromFile, Inputs, parse_inputs
-from coval_gate.inputs.nodes import LARGEST
 from hostile import NAMED
 from support import IDS, KEY, other_value
 
@@ -231,12 +230,8 @@ def test_file_does_not_say_where_the_key_goes_or_what_the_step_does(name: str) -
         ]
 
 
-def test_other_files_are_refused_with_the_way_to_write_them() -> None:
-    assert mistakes("agent_id = 'a'", "gate.toml") == [
-        "line 1: a configuration file is YAML or JSON; write `agent_id: …` in coval-gate.yml."
-    ]
+def test_file_in_another_encoding_or_nested_too_deep_is_refused() -> None:
     assert mistakes(b"legs:\n  a:\n    tags: \xe4") == ["line 3: the file is not in UTF-8; save it in this encoding."]
-    assert mistakes(b" " * (LARGEST + 1)) == ["line 1: the file has more than 256 KB."]
     assert mistakes("[" * 100_000, "gate.json") == ["line 1: the file is nested more than 100 levels deep."]
 
 

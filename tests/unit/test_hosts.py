@@ -109,16 +109,6 @@ def test_gitlab_is_detected_by_its_variable(value: str, kind: type[PlainHost]) -
     assert type(detect_host(runtime(VirtualClock(), environ={"GITLAB_CI": value}))) is kind
 
 
-def test_log_on_terminal_has_no_commands() -> None:
-    log = io.StringIO()
-    host = host_of(PlainHost, log)
-    host.mask("coval_sk_prod_1234567890")
-    with host.group("Waiting"):
-        host.log("for the run")
-    host.annotate("error", "Gate failed", "3 of 10 did not complete.\nLook there.")
-    assert log.getvalue() == "Waiting\nfor the run\nError: Gate failed\n3 of 10 did not complete.\nLook there.\n"
-
-
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -178,12 +178,6 @@ def test_threshold_that_no_run_can_meet_is_error() -> None:
         assert inputs_with(thresholds=line).thresholds[0].text == line
 
 
-def test_all_invalid_inputs_are_reported_together(golden: Callable[[str, str], None]) -> None:
-    with pytest.raises(InputError) as caught:
-        inputs_with(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')
-    golden("inputs/many.txt", f"{caught.value.title}\n{caught.value.what}\n{caught.value.advice}\n")
-
-
 @pytest.mark.parametrize(
     ("context", "told"),
     [

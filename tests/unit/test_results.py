@@ -95,9 +95,7 @@ def counts(total: object, completed: object, failed: object, active: object = 0)
     [
         (counts(10, 7, 3), 10),
         (counts(10, 7, None), 7),
-        (counts(10, 7, 3, None), 10),
         (None, None),
-        ({}, None),
         ({"completed_test_cases": 7}, None),
     ],
 )
