@@ -24,7 +24,6 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.model import RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, TEST_CASE, TEST_SET, Agent, cases_of, mutations_of
 from coval_sandbox.catalogue import AGENT_ID, LATENCY
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, REQUEST, VirtualClock, new_client
@@ -202,16 +201,12 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
 }
 
 
-def failure_of(call: Callable[[Client, float], Procedure[object]], clock: VirtualClock, world: World) -> Rejected:
-    with Server(world) as server, pytest.raises(Rejected) as caught:
-        run(call(new_client(server.url, clock), clock.now()), clock)
-    return caught.value
-
-
 @pytest.mark.parametrize("name", CALLS)
 def test_missing_permission_is_named(name: str, clock: VirtualClock) -> None:
     """The sandbox declares the permissions of its routes independently."""
-    error = failure_of(CALLS[name][0], clock, World(clock.time, api_keys={KEY: ("tags:read",)}))
+    with Server(World(clock.time, api_keys={KEY: ("tags:read",)})) as server, pytest.raises(Rejected) as caught:
+        run(CALLS[name][0](new_client(server.url, clock), clock.now()), clock)
+    error = caught.value
     _, _, needed = error.what.partition("required permission: ")
     assert (error.title, error.status) == ("Permission missing", 403)
     assert error.advice == f"Give the API key the permission {needed.split(';')[0]}, or use a key with full access."
@@ -231,12 +226,6 @@ def test_missing_resource_is_about_the_input_that_names_it_and_a_list_is_none(
     if inputs:
         assert caught.value.advice.startswith(f"Check {inputs}: ")
         assert ("run_id" in caught.value.advice) is (inputs == "run_id")
-
-
-def test_simulations_need_one_of_two_permissions(clock: VirtualClock) -> None:
-    world = World(clock.time, api_keys={KEY: ("runs:read",)}, quirks=Quirks(simulations_api="canonical-forbidden"))
-    error = failure_of(lambda client, until: client.list_simulations("r1", until=until), clock, world)
-    assert "simulated-conversations:read (or the older simulations:read)" in error.advice
 
 
 LEGS = 20
@@ -286,7 +275,8 @@ READS: dict[str, Callable[[Client, float], Procedure[Any]]] = {
 
 @pytest.mark.parametrize("name", READS)
 def test_legs_share_a_call(name: str, coval: Coval, clock: VirtualClock) -> None:
-    first, *others = coval.all(lambda client: READS[name](client, clock.now() + 5))
+    deadlines = [clock.now() + 5 + ALIKE * number / LEGS for number in range(LEGS)]
+    first, *others = run(together(map(READS[name], coval.clients, deadlines), clock), clock)
     assert first
     assert not isinstance(first, Exception)
     assert others == [first] * (LEGS - 1)
@@ -328,12 +318,6 @@ def test_deadline_of_one_leg_neither_ends_nor_delays_a_call_of_others(coval: Cov
     began = clock.now()
     *_, last = run(together(map(timed, coval.clients, [*late, began]), clock), clock)
     assert last == began
-
-
-def test_deadlines_of_legs_that_begin_together_are_alike(coval: Coval, clock: VirtualClock) -> None:
-    deadlines = [clock.now() + 5 + ALIKE * number / LEGS for number in range(LEGS)]
-    run(together(map(READS["agent"], coval.clients, deadlines), clock), clock)
-    assert [*coval.calls.values()] == [1]
 
 
 def test_nothing_of_a_run_is_shared(coval: Coval, clock: VirtualClock) -> None:

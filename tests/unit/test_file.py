@@ -318,12 +318,6 @@ def test_any_text_is_inputs_or_mistakes(text: str, path: str) -> None:
         assert 1 <= int(line) <= lines or problem.what.startswith("has ")
 
 
-@given(st.binary(min_size=1, max_size=60))
-def test_any_bytes_are_inputs_or_mistakes(contents: bytes) -> None:
-    file = read_file(b"agent_id: " + contents, PATH)
-    assert file.problems or list(file.values.texts) == ["agent_id"]
-
-
 @pytest.mark.parametrize("text", NAMED.values(), ids=NAMED)
 def test_hostile_text_is_a_name_or_a_mistake(text: str) -> None:
     file = read_file(json.dumps({"legs": {text: {"tags": [text[:50]]}}}).encode(), "a.json")

@@ -45,16 +45,6 @@ def test_failed_procedure_does_not_delay_others(clock: VirtualClock) -> None:
     assert clock.now() == 5
 
 
-def test_groups_can_be_nested_empty_or_limited(clock: VirtualClock) -> None:
-    def group(*pauses: float) -> Procedure[float]:
-        yield from together([sleep_for(clock, pause) for pause in pauses], clock)
-        return clock.now()
-
-    assert run(together([group(), group(1, 2), group(4, 3)], clock), clock) == [0, 2, 4]
-    ends = run(together([sleep_for(clock, 2) for _ in range(10)], clock, at_once=3), clock)
-    assert ends == [6, 6, 6, 8, 8, 8, 10, 10, 10, 12]
-
-
 @pytest.mark.parametrize("at", [0.5, 7.25, 98])
 def test_signal_closes_all_procedures(at: float, clock: VirtualClock) -> None:
     closed: list[int] = []
@@ -71,19 +61,6 @@ def test_signal_closes_all_procedures(at: float, clock: VirtualClock) -> None:
     assert sorted(closed) == list(range(MANY))
     assert clock.now() == at
     assert run(sleep_for(clock, 5), clock) == at + 5, "the signal interrupts only once"
-
-
-def test_procedure_may_go_on_after_signal(clock: VirtualClock) -> None:
-    def procedure() -> Procedure[str]:
-        try:
-            yield Wait(10)
-        except Interrupted:
-            yield Wait(3)
-            return "went on"
-        return "was not interrupted"
-
-    clock.at(4, clock.interrupt)
-    assert (run(procedure(), clock), clock.now()) == ("went on", 7)
 
 
 def test_no_background_call_starts_after_signal(clock: VirtualClock) -> None:
