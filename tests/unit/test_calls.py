@@ -162,14 +162,11 @@ DATE = {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30),
         ("Thu, 01 Jan 2026 00:00:30 -0000", 30),  # without a zone
         ("Wed, 31 Dec 2025 23:59:00 GMT", 0),
-        ("0", 0),
         ("-5", None),
         ("soon", None),
         ("Thu, 99 Jan 2026 00:01:30 GMT", None),
-        ("Thu, 01 Jan 2026 10:00:00 GMT", 36000),
         ("9" * 400, math.inf),
         ("٣", None),
-        ("", None),
     ],
 )
 @pytest.mark.usefixtures("runner_in_new_york")
@@ -232,14 +229,13 @@ LEGS = 20
 
 
 class Coval:
-    """A sandbox with the clients of several legs, which write their own lines."""
+    """A sandbox with the clients of several legs."""
 
     def __init__(self, server: Server, clock: VirtualClock) -> None:
         self.server = server
         self.clock = clock
-        self.lines: list[str] = []
-        first = new_client(server.url, clock, log=self.lines.append)
-        self.clients = [first.logging_to(self.lines.append) for _ in range(LEGS)]
+        first = new_client(server.url, clock)
+        self.clients = [first.logging_to(lambda _: None) for _ in range(LEGS)]
 
     def all(self, read: Callable[[Client], Procedure[Any]]) -> list[Any]:
         """Return what the legs read side by side, or their errors."""

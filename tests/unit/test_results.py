@@ -326,20 +326,6 @@ def test_mutations_are_told_apart_by_their_ids(
     assert [(simulation.mutation, simulation.mutation_id) for simulation in listed(*rows)] == variants
 
 
-IDS = st.sampled_from(["a", "A", "b", "a] [b", "a [b]", "X"])
-NAMES = st.sampled_from(["X", "x", "X [a]", "X [a] [a]", "X [b] [a]", "a", "agent", "X [A", "b] [a"])
-
-
-@given(st.lists(st.tuples(IDS, st.none() | NAMES), max_size=10), st.lists(st.none() | NAMES, max_size=3))
-def test_labels_are_as_different_as_ids(rows: list[tuple[str, str | None]], nameless: list[str | None]) -> None:
-    found = listed(*rows)
-    assert [simulation.mutation_id for simulation in found] == [mutation_id for mutation_id, _ in rows]
-    assert len({simulation.mutation for simulation in found}) == len({simulation.mutation_id for simulation in found})
-    without_ids: list[tuple[str | None, str | None]] = [*rows, *((None, name) for name in nameless)]
-    for row, simulation in zip(without_ids, listed(*without_ids), strict=True):
-        assert (simulation.mutation == BASE) is (row == (None, None))
-
-
 @pytest.mark.parametrize(
     ("kind", "categories", "texts"),
     [

@@ -1,4 +1,7 @@
-"""Procedures run concurrently on one clock in one thread, until they end or a signal arrives; when a run is polled."""
+"""Procedures run concurrently on one clock in one thread, until they end or a signal arrives; when a run is polled.
+
+What waits for an event or for the first to end, road/test_legs.py and road/test_base_agent.py walk.
+"""
 
 import io
 import math
@@ -6,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.runtime import leave
-from coval_gate.base.schedule import BackgroundCall, Event, Procedure, Wait, first, repeat, run, together
+from coval_gate.base.schedule import BackgroundCall, Procedure, Wait, repeat, run, together
 from coval_gate.step.watch import LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 from support import VirtualClock
 
@@ -112,47 +115,6 @@ def test_repeat_pauses_as_long_as_asked_within_the_time_left(
     assert not caught.value.too_late
 
 
-def test_event_resumes_all_that_wait_for_it_each_time(clock: VirtualClock) -> None:
-    event, seen = Event(), list[float]()
-
-    def wait(times: int) -> Procedure[None]:
-        for _ in range(times):
-            yield event.wait()
-            seen.append(clock.now())
-
-    def happen() -> Procedure[None]:
-        for seconds in (3, 4):
-            yield Wait(seconds)
-            event.happen()
-
-    run(together([wait(2), together([wait(1)], clock), happen()], clock), clock)
-    assert seen == [3, 3, 7]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_first_to_end_gives_up_the_others(fails: bool, clock: VirtualClock) -> None:
-    """They wait as if they were alone. Its error is raised."""
-    ended: list[str] = []
-
-    def work(name: str, seconds: float) -> Procedure[str]:
-        try:
-            for _ in range(3):
-                yield Wait(seconds)
-            if fails:
-                raise ValueError(name)
-        finally:
-            ended.append(name)
-        return name
-
-    procedure = first([work("slow", 7), work("fast", 5)], clock)
-    if fails:
-        with pytest.raises(ValueError, match="fast"):
-            run(procedure, clock)
-    else:
-        assert run(procedure, clock) == "fast"
-    assert (ended, clock.now()) == (["fast", "slow"], 15)
-
-
 # The time of the next poll, in seconds after the launch
 
 LAUNCH = Observation(0.0, running=False)
@@ -211,47 +173,19 @@ def test_expected_end_is_finite_and_never_in_past(history: list[Observation]) ->
 # Signals, and the end of the process
 
 
-@pytest.fixture
-def listening() -> Iterator[SystemClock]:
-    """A clock that handles this process's signals; the previous handlers are restored afterwards."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    SystemClock().check()
-    assert before == {number: signal.getsignal(number) for number in SIGNALS}, "only `listen` changes them"
-    clock = SystemClock()
-    clock.listen()
-    yield clock
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("calls", [False, True], ids=["sleep", "call"])
-def test_first_signal_interrupts_a_wait_and_second_does_not(
-    calls: bool, number: signal.Signals, listening: SystemClock
-) -> None:
-    never = threading.Event()
-
-    def signal_and_hang() -> int:
-        os.kill(os.getpid(), number)
-        return int(never.wait())
-
-    def wait() -> None:
-        if calls:
-            run(call_in_background(signal_and_hang, 600), listening)
-        else:
-            threading.Thread(target=signal_and_hang, daemon=True).start()
-            listening.sleep(600)
-
-    with pytest.raises(Interrupted):
-        wait()
-    never.set()
-    signal.raise_signal(number)
-    listening.check()
-    now, at = listening.now(), listening.time()
-    listening.sleep(0.01)
-    assert listening.now() - now >= 0.01
-    assert listening.time() > at
-    assert not issubclass(Interrupted, Exception)
+def test_first_signal_interrupts_a_wait_and_second_does_not(number: signal.Signals) -> None:
+    clock, before = SystemClock(), {each: signal.getsignal(each) for each in SIGNALS}
+    clock.listen()
+    try:
+        signal.raise_signal(number)
+        with pytest.raises(Interrupted):
+            clock.sleep(600)
+        signal.raise_signal(number)
+        clock.check()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
