@@ -176,9 +176,7 @@ MISTAKES: dict[str, str] = {
     "legs:": "line 1: legs must be a mapping from the name of each leg to its inputs.",
     "legs: {}": "line 1: legs is empty; name at least one leg.",
     "leggs: {a: {}}": "line 1: leggs is not an input; did you mean legs?",
-    "agnt-id: a": "line 1: agnt-id is not an input; did you mean agent_id?",
     "tags: x\ntags: y": "line 2: tags stands in line 1, too; keep one of the two.",
-    "iteration_count: three": 'line 1: iteration_count must be a whole number of at least 1; got "three".',
     "legs:\n  a:\n  b: {}": "line 2: legs.a must be a mapping from inputs to values.",
     "legs:\n  a: {}\n  a: {tags: x}": "line 3: legs.a stands in line 2, too; keep one of the two.",
     'legs:\n  a  b: {}\n  "a b ": {tags: x}': "line 3: legs.a b stands in line 2, too; keep one of the two.",
@@ -190,7 +188,6 @@ MISTAKES: dict[str, str] = {
     f"{LEG}persona_idd: x": "line 3: legs.a.persona_idd is not an input; did you mean persona_id?",
     f"{LEG}tags:": 'line 3: legs.a.tags has no value; write one, or "" for none.',
     f"{LEG}persona_id: {{a: b}}": "line 3: legs.a.persona_id must be a value, not a mapping.",
-    f"{LEG}iteration_count: [3]": "line 3: legs.a.iteration_count must be one value, not a list.",
     f"{LEG}tags: [[x]]": "line 3: legs.a.tags must be a list of texts.",
     f"{LEG}metadata:\n      a: b": (
         'line 3: legs.a.metadata must be JSON: in braces, with its texts in double quotes, such as {"key": "text"}.'
@@ -279,10 +276,6 @@ def test_what_all_legs_lack_is_missing_in_the_step() -> None:
 
 def test_combinations_of_all_legs_are_limited() -> None:
     legs = "".join(f"  {name}: {{agent_id: [{', '.join(f'a{number}' for number in range(51))}]}}\n" for name in "xy")
-    found = read(f"legs:\n{legs}", **IDS | {"test_set_id": "s1"})
-    assert found.mistakes == [
-        "line 3: legs.y and legs.x in line 2 launch the same run, with the same thresholds; name its ids in one."
-    ]
     found = read(f"legs:\n{legs}  z: {{iteration_count: 2}}".replace("y: {", "y: {tags: t, concurrency: 2, "), **IDS)
     (problem,) = found.contradictions
     assert problem.startswith("agent_id makes 103 combinations of agents, personas and test sets; a step has")

@@ -321,7 +321,9 @@ def git(*arguments: str) -> None:
 
 
 @pytest.mark.usefixtures("checkout")
-def test_git_is_the_context_of_a_laptop() -> None:
+def test_git_is_the_context_of_a_laptop_and_of_a_job_where_no_variable_has_it() -> None:
+    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
+    assert host_of(PlainHost, environ=environ).context().repository == ""
     assert (read_git().repository, read_git().sha, read_git().is_local) == ("", "", True)
     git("init", "--initial-branch", "topic")
     git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
@@ -332,25 +334,16 @@ def test_git_is_the_context_of_a_laptop() -> None:
     assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
     assert (context.ref, context.branch, context.is_changed) == ("topic", "", False)
     assert len(context.sha) == 40
+    job = host_of(PlainHost, environ=environ).context()
+    assert (job.server_url, job.repository, job.sha) == (context.server_url, context.repository, context.sha)
+    assert (job.branch, job.is_local) == ("main", False)
+    for start, commit in ((context.sha[:12], context.sha), ("0123456789ab", "0123456789ab")):
+        short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": start}  # as in a pull request
+        assert host_of(PlainHost, environ=short).context().sha == commit
     Path("prompt.md").write_text("Good morning")
     assert read_git().is_changed
     git("remote", "set-url", "origin", str(Path.cwd()))
     assert read_git().repository == ""
-
-
-@pytest.mark.usefixtures("checkout")
-def test_repository_and_commit_come_from_git_where_no_variable_has_them() -> None:
-    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
-    assert host_of(PlainHost, environ=environ).context().repository == ""
-    git("init")
-    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
-    git("commit", "--allow-empty", "--message", "Begin")
-    context = host_of(PlainHost, environ=environ).context()
-    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
-    assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
-    for start, commit in ((context.sha[:12], context.sha), ("0123456789ab", "0123456789ab")):
-        short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": start}  # as in a pull request
-        assert host_of(PlainHost, environ=short).context().sha == commit
 
 
 def test_git_is_not_needed_and_no_local_run_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
