@@ -6,15 +6,18 @@ An invalid or unreadable response counts as lost: the client retries a read, and
 import contextlib
 import gzip
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from coval_gate.base.clock import Clock
-from coval_gate.base.errors import LaunchUncertain, TooLarge, Unavailable
+from coval_gate.base.errors import CovalError, LaunchUncertain, TooLarge, Unavailable
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.schedule import run as run_through
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
@@ -372,3 +375,79 @@ def test_last_search_without_time_says_no_more_than_those_before(
         searching = new_session(session.client, clock, deadline=deadline)
         with pytest.raises(LaunchUncertain, match="did not list the run"):
             run_through(find_launched(searching, Trial(ids=IDS, tags=Tags("a")), settling=settling), clock)
+
+
+# TLS
+
+VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for the loopback interface; its key is beside it."""
+    directory = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=coval-gate-test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return directory / "cert.pem"
+
+
+@pytest.fixture
+def get_over_tls(
+    certificate: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, list[bytes]], str]:
+    """Fetch a run while the environment names no certificates, and proxies that lead nowhere; return its id."""
+    for name in (*VARIABLES, "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    def get(host: str, received: list[bytes]) -> str:
+        def respond(listener: socket.socket) -> None:
+            with (
+                contextlib.suppress(OSError),
+                context.wrap_socket(listener.accept()[0], server_side=True) as connection,
+            ):
+                received.append(connection.recv(65536))
+                connection.sendall(GOOD)
+
+        with listening(respond) as url:
+            client = new_client(url.replace("http://127.0.0.1", f"https://{host}"), clock)
+            try:
+                return run_through(client.get_run("r1", until=clock.now() + 10), clock).run_id
+            finally:
+                client.close()
+                socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)).close()  # where no request came
+
+    return get
+
+
+@pytest.mark.parametrize(("variable", "host"), [*zip(VARIABLES, ("127.0.0.1", "localhost"), strict=True)])
+def test_certificates_of_environment_are_trusted_on_loopback(
+    variable: str,
+    host: str,
+    certificate: Path,
+    get_over_tls: Callable[[str, list[bytes]], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    received: list[bytes] = []
+    assert get_over_tls(host, received) == "r1"
+    assert [KEY.encode() in request for request in received] == [True]
+
+
+@pytest.mark.parametrize("variable", ["", *VARIABLES])
+def test_unknown_certificate_or_missing_bundle_is_error_that_names_variable(
+    variable: str, get_over_tls: Callable[[str, list[bytes]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, "/nowhere/certificates.pem")
+    problem = f"{variable}.* does not name a certificate file" if variable else "certificate cannot be verified"
+    received: list[bytes] = []
+    with pytest.raises(CovalError, match=problem) as caught:
+        get_over_tls("127.0.0.1", received)
+    assert variable or "REQUESTS_CA_BUNDLE" in caught.value.advice
+    assert not any(received)

@@ -66,9 +66,9 @@ class Session:
         """The bodies of the comments on the pull request."""
         return [comment.body for comment in self.server.comments.get(NUMBER, [])]
 
-    def comment(self, body: str = BODY, *, create: bool = True) -> str:
+    def comment(self, body: str = BODY) -> str:
         text = PageText("failed", passes=False, name=MARKER, summary=body)
-        return self.run(self.page(Comment, "comment").write(NUMBER, text, create=create, until=self.until))
+        return self.run(self.page(Comment, "comment").write(NUMBER, text, create=True, until=self.until))
 
     def head(self, number: int = NUMBER) -> str:
         return self.run(self.github.head_of(number, until=self.until))
@@ -199,15 +199,6 @@ def test_request_for_token_owner_is_retried(fault: str, clock: VirtualClock) -> 
         session.comment()
         assert session.bodies == [BODY]
     assert len(clock.slept) == 1
-
-
-def test_comment_is_only_updated_without_create(clock: VirtualClock) -> None:
-    with Session(clock) as session:
-        assert session.comment(create=False) == ""
-        assert session.bodies == []
-        session.server.add_comment(NUMBER, MARKER, BOT)
-        assert session.comment(create=False).startswith("https://")
-        assert session.bodies == [BODY]
 
 
 def test_comment_is_not_created_twice_after_lost_response(clock: VirtualClock) -> None:

@@ -1,13 +1,7 @@
-"""The key is sent to the address that was checked, over TLS that is verified, and is shown in no spelling."""
+"""The key is sent to the address that was checked, and is shown in no spelling. TLS: test_client.py."""
 
-import ssl
 import string
-import subprocess
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,14 +10,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import run
 from coval_gate.base.secret import Redactor
 from coval_gate.base.text import one_line
 from coval_gate.base.transport import HttpSession
 from coval_gate.inputs.fields import url
 from leaks import DISGUISES, holds
-from support import KEY, VirtualClock, new_client
+from support import KEY
 
 # The address
 
@@ -107,103 +99,6 @@ def test_accepted_url_is_where_requests_and_links_go(start: str, rest: str, encr
         scheme, host = destination(root)
         assert (scheme, host) == (urlsplit(root).scheme, urlsplit(root).hostname)
         assert scheme == "https" or not encrypted or stays_here(host)
-
-
-# TLS
-
-VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-BODY = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers every GET with a run, and notes the key."""
-
-    def do_GET(self) -> None:
-        self.server.keys.append(self.headers["x-api-key"])  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("content-length", str(len(BODY)))
-        self.end_headers()
-        self.wfile.write(BODY)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-class SecureServer(ThreadingHTTPServer):
-    """A server with a certificate of its own making."""
-
-    def __init__(self, certificate: Path, key: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.keys: list[str] = []
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-
-    def handle_error(self, *_: object) -> None:
-        """Ignore clients that do not trust the certificate."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for the loopback interface; its key is beside it."""
-    directory = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=coval-gate-test"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    return directory / "cert.pem"
-
-
-@pytest.fixture
-def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecureServer]:
-    """Serve while the environment names no certificates, and proxies that lead nowhere."""
-    for name in (*VARIABLES, "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    for name in PROXIES:
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    with SecureServer(certificate, certificate.with_name("key.pem")) as serving:
-        thread = Thread(target=serving.serve_forever, args=[0.01], daemon=True)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
-
-
-def get_run(server: SecureServer, clock: VirtualClock, host: str = "127.0.0.1") -> str:
-    """Fetch a run, and return its id."""
-    client = new_client(f"https://{host}:{server.server_port}/v1", clock)
-    try:
-        return run(client.get_run("r1", until=clock.now() + 10), clock).run_id
-    finally:
-        client.close()
-
-
-@pytest.mark.parametrize(("variable", "host"), [*zip(VARIABLES, ("127.0.0.1", "localhost"), strict=True)])
-def test_certificates_of_environment_are_trusted_on_loopback(
-    variable: str,
-    host: str,
-    certificate: Path,
-    server: SecureServer,
-    clock: VirtualClock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(variable, str(certificate))
-    assert get_run(server, clock, host) == "r1"
-    assert server.keys == [KEY]
-
-
-@pytest.mark.parametrize("variable", ["", *VARIABLES])
-def test_unknown_certificate_or_missing_bundle_is_error_that_names_variable(
-    variable: str, server: SecureServer, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if variable:
-        monkeypatch.setenv(variable, "/nowhere/certificates.pem")
-    problem = f"{variable}.* does not name a certificate file" if variable else "certificate cannot be verified"
-    with pytest.raises(CovalError, match=problem) as caught:
-        get_run(server, clock)
-    assert variable or "REQUESTS_CA_BUNDLE" in caught.value.advice
-    assert server.keys == []
 
 
 # Text
