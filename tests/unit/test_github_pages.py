@@ -209,15 +209,6 @@ def test_comment_is_not_created_twice_after_lost_response(clock: VirtualClock) -
     assert clock.slept == [BACKOFFS[0]]
 
 
-def test_search_for_comment_stops_after_30_pages(clock: VirtualClock) -> None:
-    with Session(clock) as session:
-        for number in range(3001):
-            session.server.add_comment(NUMBER, f"Talk {number}", "jane")
-        with pytest.raises(HostError, match="more than 30 pages"):
-            session.comment()
-        assert (session.calls.count(f"GET {COMMENTS}"), session.calls.count(f"POST {COMMENTS}")) == (30, 0)
-
-
 # Statuses and pull requests
 
 

@@ -155,14 +155,6 @@ def other_tags(request: LaunchRequest = REQUEST, nonce: str = "0ddba11", **conte
     return tags_for(CONTEXT._replace(**context), request, nonce).to_send
 
 
-def test_key_is_unique_and_concurrency_group_is_shared() -> None:
-    assert OURS.key != other_tags()[0]
-    assert OURS.group == other_tags()[1] == other_tags(run_id="7", run_attempt="1")[1]
-    assert all(len(tag) <= 200 for tag in OURS.to_send)
-    assert KEY.fullmatch(OURS.key)
-    assert not KEY.fullmatch(OURS.group)
-
-
 @pytest.mark.parametrize(
     ("other", "same"),
     [

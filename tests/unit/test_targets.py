@@ -4,8 +4,6 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target, Value
 from coval_gate.coval.resources import read_definition
@@ -144,28 +142,3 @@ def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) 
     if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
-
-
-words = st.sampled_from(["YES", "no ", "UNKNOWN", "0.9", "1", "", "é"]) | st.text(max_size=5)
-values: st.SearchStrategy[Value] = (
-    st.floats(allow_nan=False, allow_infinity=False) | words | st.frozensets(words, max_size=4)
-)
-any_targets = st.builds(
-    Target,
-    operator=st.sampled_from(["eq", "nin", "bt", "lte", ""]) | st.text(max_size=5),
-    upper=st.none() | st.floats(),
-    lower=st.none() | st.floats(),
-    values=st.lists(words, max_size=3).map(tuple),
-)
-
-
-@given(any_targets, values)
-def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
-    if text := target_problem(target):
-        assert text.isprintable()
-        assert not text.endswith(".")
-        with pytest.raises(ValueError, match="target"):
-            meets(target, value)
-    else:
-        assert meets(target, value) in (True, False)
-        assert target_text(target).isprintable()
