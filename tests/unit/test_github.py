@@ -201,10 +201,8 @@ def test_hostile_lines_are_commands() -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("##vso[task.complete result=Succeeded;]done", "##\u200bvso[task.complete result=Succeeded;]done"),
         ("all well ##teamcity[buildProblem]", "all well ##\u200bteamcity[buildProblem]"),
-        ("::error::x", ":\u200b:error::x"),
-        ("plain: a::b 💬", "plain: a::b 💬"),
+        ("::error::x a::b 💬", ":\u200b:error::x a::b 💬"),
     ],
 )
 def test_commands_are_broken_by_zero_width_spaces(line: str, shown: str) -> None:
@@ -266,12 +264,6 @@ def test_secret_is_redacted_in_log_and_runner_files(tmp_path: Path) -> None:
     written = "\n".join([*rest, str(local.outputs), str(local.state), local.summary])
     assert secret not in written
     assert written.count("***") == 7
-
-
-def test_closed_log_is_ignored(tmp_path: Path) -> None:
-    local, log = LocalRunner(tmp_path), io.StringIO()
-    log.close()
-    host_of(GitHubHost, log, local.environ({})).log("text")
 
 
 def test_group_ends_after_exception(tmp_path: Path) -> None:

@@ -100,12 +100,6 @@ def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> No
     assert parse_one(f"M: {written} >= 1").aggregate == parse_one(f"M: {aggregate} >= 1").aggregate == aggregate
 
 
-def test_aggregate_of_run_has_no_metric() -> None:
-    for name in ("pass_rate", "completed_rate", "failed", "total"):
-        threshold = parse_one(f"{name.upper()} >= 1")
-        assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
-
-
 BOUNDS: list[tuple[str, Bound]] = [
     ("pass_rate >=95%", Bound(0.95)),
     ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
