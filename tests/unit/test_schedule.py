@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -178,3 +179,5 @@ def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pyte
     with pytest.raises(SystemExit, match="1"):
         leave(1)
     assert exits == [3]
+    for name in ("entrypoint.py", "post_entrypoint.py"):
+        assert "    leave(" in Path(__file__).parents[2].joinpath(name).read_text()
