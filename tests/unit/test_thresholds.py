@@ -159,6 +159,7 @@ Resolved: rate(don't know) >= 90%
 Resolved: rate("YES) >= 90%
 Resolved: rate(n/a (other)) >= 90%
 Resolved: count(NO; UNKNOWN) == 0
+Resolved: count(|) == 0
 Resolved: count(\u200b) == 0
 Turns: count(1,000) == 0
 """,
@@ -170,6 +171,7 @@ Latency: avg(3) < 1.5
 Latency: avg <
 Latency: avg < nan
 Latency: avg < fast
+Latency: avg < 1e301
 Latency: avg < "3"
 Compliance: count(NO) < 5%
 failed <= 5%
@@ -179,6 +181,9 @@ Latency: avg < 5pp
 """,
     "baseline": """\
 pass_rate >= baseline - 5
+pass_rate >= baseline -
+pass_rate >= baseline ± 5pp
+pass_rate >= baselines
 pass_rate >= baseline - -5pp
 pass_rate >= baseline * 5pp
 pass_rate >= baseline - 100%
