@@ -277,6 +277,16 @@ def test_check_run_is_created_once_and_then_completed(clock: VirtualClock) -> No
         assert session.server.requests_seen[0].query["check_name"] == CHECK
 
 
+def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
+    """The run of an earlier attempt may be replaced."""
+    with Session(clock) as session:
+        id_ = session.set_check_run()
+        session.set_check_run(id_=id_, references=("run-1", "run-2"))
+        assert session.checks == [(CHECK, "run-2", None)]
+        session.set_check_run("success", references=("run-1", "run-2"))
+        assert session.checks == [(CHECK, "run-2", "success")]
+
+
 def test_check_run_of_earlier_step_is_found_by_name_and_external_id_on_any_page(clock: VirtualClock) -> None:
     others = [(CHECK, f"run-{number}") for number in range(2, 60)]
     with Session(clock) as session:

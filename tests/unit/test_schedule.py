@@ -4,6 +4,7 @@ What waits for an event or for the first to end, road/test_legs.py and road/test
 """
 
 import io
+import math
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.runtime import leave
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait, repeat, run, together
-from coval_gate.step.watch import LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
+from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 from support import VirtualClock
 
 MANY = 100
@@ -133,6 +134,30 @@ def test_pause_is_a_tenth_of_the_age(age: float, pause: float, running: bool) ->
 )
 def test_pause_shrinks_towards_the_expected_end_and_grows_when_overdue(done: int, age: float, pause: float) -> None:
     assert next_pause(one_minute_conversations(done, age=age)) == pytest.approx(pause)
+
+
+def test_pause_grows_with_square_root_of_runs_that_are_polled_side_by_side() -> None:
+    history = one_minute_conversations(19, age=30)
+    assert next_pause(history, longest=120, runs=16) == pytest.approx(4 * next_pause(history))
+
+
+SHOWN: dict[str, Callable[[float], Observation]] = {
+    "queued": lambda at: Observation(at, running=False),
+    "chat": lambda at: Observation(at, True, min(int(at / 3), 19), 20),
+    "about to end": lambda at: Observation(at, True, 20, 20),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_many_runs_keep_to_the_pace_from_the_start(shown: str) -> None:
+    """Of 20 runs, at most 60 polls are in the first minute, as the module's docstring says."""
+    runs, history = 20, [LAUNCH]
+    while history[-1].at < 300:
+        pause = next_pause(history, longest=LONGEST_PAUSE * math.sqrt(runs), runs=runs)
+        history.append(SHOWN[shown](history[-1].at + pause))
+    each = EACH * (runs - FEW)
+    assert all(poll.at >= number * each - 0.05 for number, poll in enumerate(history))
+    assert runs * sum(poll.at <= 60 for poll in history) <= 60
 
 
 @given(any_history, st.floats(0.1, 1000), st.integers(1, 100))
