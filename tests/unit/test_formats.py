@@ -15,7 +15,7 @@ from coval_gate.report.model import Report
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
-from rendering import Step, aggregates, closing, outputs, summary
+from rendering import Step, aggregates, outputs, summary
 from reports import large_report, with_leg
 from support import host_of
 
@@ -34,7 +34,8 @@ def test_result_is_shown_without_judgement() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [label for label, text in NAMED.items() if "::" in text or "##" in text or set("\x1b\r\x85") & set(text)]
+    "name",
+    [f"command {how}" for how in ("after line break", "after separators", "in old syntax", "of Azure")] + ["terminal"],
 )
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     report = report_of(NAMED[name])._replace(inputs=None)
@@ -45,7 +46,7 @@ def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     assert unprintable_characters(log) == set()
 
 
-@pytest.mark.parametrize("name", [name for name, text in NAMED.items() if read_log(text)])
+@pytest.mark.parametrize("name", ["command", "command after separators"])
 def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name: str, tmp_path: Path) -> None:
     report = report_of(NAMED[name])
     assert report.inputs
@@ -54,41 +55,19 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     assert len(tokens) == len(set(tokens)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", token) for token in tokens)
     quoted = "\n".join(part for _, part in re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL))
-    assert "First " in quoted  # a line of text from the API
-    assert "✗ " in quoted  # a criterion
-    assert "(1 of 3) (ill)" in quoted  # a simulation
-    assert "passes now: " in quoted  # test cases that flipped
+    for part in ("First ", "✗ ", "(1 of 3) (ill)", "passes now: "):  # an error, a criterion, a simulation, a flip
+        assert part in quoted
 
 
-def test_harmless_log_stops_no_commands(tmp_path: Path) -> None:
-    """The runner shows the lines that stop and resume commands."""
-    assert "stop-commands" not in Step(tmp_path).publish(harmless()).log
-
-
-@pytest.mark.parametrize("before", [0, 1, 8, 9, 12])
+@pytest.mark.parametrize("before", [0, 9, 12])
 def test_worst_simulations_are_annotated_as_far_as_earlier_warnings_leave_room(before: int, tmp_path: Path) -> None:
     step = Step(tmp_path).publish(large_report(60), *["careful"] * before)
     assert len(step.commands("warning")) == min(10, max(9, before))
+    assert "stop-commands" not in step.log, "the runner shows such lines, so a harmless log has none"
     (error,) = (command for command in read_log(step.log) if command.name == "error")
     if before == 0:
         note = "The worst 9 of 60 simulations to look at are annotated; the others are in the log and the summary."
         assert error.data.splitlines()[-1] == note
-
-
-def test_log_names_simulation_and_its_status_once() -> None:
-    """One that did not complete, without an error from Coval, and without the name or the id of a test case."""
-    report = large_report(3)
-    (leg,) = report.legs
-    assert leg.result
-    *others, failed = leg.result.simulations
-    bare = Simulation(id=failed.id, status="CANCELLED")
-    leg = leg._replace(result=leg.result._replace(simulations=(*others, bare)))
-    shown = closing(report._replace(legs=(leg,)))
-    assert shown.simulation_lines()[1].startswith(f"{bare.id} https://")
-    assert shown.simulation_lines()[2] == "    Did not complete: CANCELLED"
-    annotation, *_ = shown.annotations(9)
-    assert annotation.message.split("\n")[1] == "Did not complete: CANCELLED"
-    assert annotation.message.count(bare.id) == 2  # alone, and in the address
 
 
 def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
