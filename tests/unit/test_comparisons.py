@@ -174,9 +174,7 @@ def test_commonest_ways_of_leaving_out_are_worded() -> None:
     [
         ((-0.12, 0.027), "share", "between 12pp lower and 2.7pp higher"),
         ((-0.5, -0.23), "share", "at least 23pp lower"),
-        ((-0.5, -0.0004), "share", "lower"),
         ((-math.inf, 0.04), "share", "at most 4pp higher"),
-        ((-0.04, math.inf), "share", "at most 4pp lower"),
         ((0.0, 0.04), "share", "at most 4pp higher"),
         ((0.0, math.inf), "metric", "not lower"),
         ((-math.inf, 0.0), "metric", "not higher"),

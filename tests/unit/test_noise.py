@@ -69,8 +69,3 @@ def test_make_statistics_starts() -> None:
     line = [sys.executable, *command[1].split(), "--help"]
     shown = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert shown.stdout.startswith("usage: "), shown.stderr
-
-
-def test_how_sure_is_sure() -> None:
-    assert most(0, 100) == 0
-    assert most(5, 400) == pytest.approx(11, abs=0.5)
