@@ -20,7 +20,7 @@ from coval_gate.report import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 from coval_gate.report.formats.html import Table, table, web_address
-from coval_gate.report.formats.html.plots import WIDTH, Histogram, Point, histogram, scale_of, trend, trend_of
+from coval_gate.report.formats.html.plots import WIDTH, Histogram, Point, histogram, trend, trend_of
 from coval_gate.report.model import Report
 from hostile import HARMLESS, report_of
 from readers import HtmlPage
@@ -162,17 +162,6 @@ def test_trend_ends_with_this_run_and_marks_the_baseline_and_runs_that_the_gate_
     assert (now.kind, now.url, now.failed) == ("now", "", False)
     assert "(baseline)" in baseline.text
     assert baseline.text.endswith(", failed")
-
-
-def test_scale_puts_value_on_its_side_of_the_bound() -> None:
-    (leg,) = composed(comparison_reports()["worse"]).legs
-    numbers = {"actual": 0.4, "bound": 0.9, "baseline_value": 0.95, "lower": 0.2, "upper": None, "confidence": 0.95}
-    of_share = {"unit": "share", "operator": ">=", "metric_id": "r"}
-    chart = scale_of(leg.criteria[0].model_copy(update=numbers | of_share))
-    assert chart
-    assert chart.value < chart.bound < (chart.reference or 0)
-    assert chart.allowed
-    assert chart.allowed.x == chart.bound
 
 
 def with_turns(*turns: Turn) -> Report:

@@ -70,6 +70,7 @@ FOREIGN = ANY | ACTIVE | st.sampled_from([text for text in NAMED.values() if len
 
 def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
     large = {"large": large_report(200), "large, compared": large_report(60, lines=9, compared=True)}
+    assert {report.judgement.verdict for report in table().values()} == {None, *Verdict}
     for name, report in (table() | large).items():
         written = Written(report)
         for check in CHECKS:
@@ -217,6 +218,8 @@ def is_as_green_as_the_step(written: Written) -> None:
         assert (conclusion in SATISFYING) == (state_of(faces["commit_status"]) == "success") == passes
     kinds = {kind for _, _, kind in by_standard_library(faces["junit"])}
     assert bool(kinds & {"failure", "error"}) == (judgement.verdict is not None and not judgement.lets_pass)
+    assert "failure" in kinds or judgement.verdict is not Verdict.FAILED
+    assert "error" in kinds or judgement.verdict not in (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED)
 
 
 CHECKS: Final = (
