@@ -11,9 +11,7 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import PageText
-from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, SimulationFinding
-from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import whole
@@ -160,11 +158,6 @@ def closing(report: Report) -> log_format.Closing:
 
 def outputs(report: Report) -> dict[str, str]:
     return outputs_format.render(composed(report))
-
-
-def aggregates(result: RunResult) -> str:
-    """Return the output with the figures of all metrics."""
-    return outputs(Report(judgement=UNFINISHED, legs=(LegReport(judgement=UNFINISHED, result=result),)))["metrics"]
 
 
 def comment(report: Report) -> str:

@@ -9,14 +9,14 @@ import pytest
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
-from coval_gate.coval.model import Metric, RunResult, Simulation
+from coval_gate.coval.model import Metric, RunResult
 from coval_gate.gate.judgement import errored, interrupted
 from coval_gate.report.model import Report
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
-from rendering import Step, aggregates, outputs, summary
-from reports import large_report, with_leg
+from rendering import Step, outputs, summary
+from reports import large_report, simulation, with_leg
 from support import host_of
 
 
@@ -81,32 +81,20 @@ def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
         assert [command.data for command in read_log(step.log) if command.name == "warning"] == warnings
 
 
-def test_aggregates_have_statistics_per_variant_and_distinct_names() -> None:
-    result = RunResult(
-        run_id="r1",
-        simulations=(
-            Simulation(id="s1", status="COMPLETED"),
-            Simulation(id="s2", status="COMPLETED"),
-            Simulation(id="s3", status="FAILED"),
-            Simulation(id="s4", status="COMPLETED", mutation="Faster model"),
-        ),
-        metrics=(
-            Metric(id="m1", name="Latency", values={"s1": 1.0, "s2": 2.0, "s3": 9.0, "s4": 0.5}),
-            Metric(id="m2", name="Resolved", values={"s1": "YES", "s2": "YES"}),
-            Metric(id="m3", name="Latency", values={"s1": frozenset({"a", "b"}), "s2": frozenset({"a"})}),
-        ),
+def test_metrics_of_one_name_stay_distinct_and_each_has_its_variants() -> None:
+    members = (simulation("s1"), simulation("s2", status="FAILED"), simulation("s3", mutation="Faster model"))
+    metrics = (
+        Metric(id="m1", name="Latency", values={"s1": 1.0, "s2": 9.0, "s3": 0.5}),
+        Metric(id="m3", name="Latency", values={"s1": frozenset({"a", "b"})}),
     )
-    numbers = {"count": 2, "missing": 1, "mean": 1.5, "stdev": 0.707107, "min": 1.0, "median": 1.5, "p95": 1.95}
+    report = with_leg(harmless(), result=RunResult(run_id="r1", simulations=members, metrics=metrics))
     one = {"count": 1, "missing": 0, "stdev": 0.0, **dict.fromkeys(("mean", "min", "median", "p95", "max"), 0.5)}
-    none = {"count": 0, "missing": 1}
-    assert json.loads(aggregates(result)) == {
-        "Latency": {"id": "m1", "variants": {"agent": numbers | {"max": 2.0}, "Faster model": one}},
-        "Resolved": {
-            "id": "m2",
-            "variants": {"agent": {"count": 2, "missing": 1, "values": {"YES": 2}}, "Faster model": none},
-        },
-        "Latency (m3)": {
-            "id": "m3",
-            "variants": {"agent": {"count": 2, "missing": 1, "values": {"a": 2, "b": 1}}, "Faster model": none},
-        },
+    numbers = one | {"missing": 1} | dict.fromkeys(("mean", "min", "median", "p95", "max"), 1.0)
+    texts = {
+        "agent": {"count": 1, "missing": 1, "values": {"a": 1, "b": 1}},
+        "Faster model": {"count": 0, "missing": 1},
+    }
+    assert json.loads(outputs(report)["metrics"]) == {
+        "Latency": {"id": "m1", "variants": {"agent": numbers, "Faster model": one}},
+        "Latency (m3)": {"id": "m3", "variants": texts},
     }
