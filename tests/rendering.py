@@ -187,12 +187,6 @@ def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: st
     return _chart([values], bound, unit)
 
 
-def compared_histogram(
-    now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
-) -> str:
-    return _chart([now, earlier], bound, unit)
-
-
 def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
     bars = spread(samples, bound)
     return drawn(Chart(name="name", sides="", unit=unit, compared_with="", **bars._asdict())) if bars else ""

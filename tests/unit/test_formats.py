@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from coval_gate.base.errors import GateError, RunnerError
-from coval_gate.ci.github import GitHubHost
 from coval_gate.coval.model import Metric, RunResult
-from coval_gate.gate.judgement import errored, interrupted
+from coval_gate.gate.judgement import interrupted
 from coval_gate.report.model import Report
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
 from rendering import Step, outputs, summary
 from reports import large_report, simulation, with_leg
-from support import host_of
 
 
 @cache
@@ -68,17 +65,6 @@ def test_worst_simulations_are_annotated_as_far_as_earlier_warnings_leave_room(b
     if before == 0:
         note = "The worst 9 of 60 simulations to look at are annotated; the others are in the log and the summary."
         assert error.data.splitlines()[-1] == note
-
-
-def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
-    """The step tries to write it when it starts, and again at its end."""
-    environ = {"GITHUB_OUTPUT": str(tmp_path)}
-    with pytest.raises(RunnerError) as caught:
-        host_of(GitHubHost, environ=environ).set_outputs({"passed": "false"})
-    for error, warnings in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
-        step = Step(tmp_path, environ).publish(Report(judgement=errored(error)))
-        assert error.what in next(command.data for command in read_log(step.log) if command.name == "error")
-        assert [command.data for command in read_log(step.log) if command.name == "warning"] == warnings
 
 
 def test_metrics_of_one_name_stay_distinct_and_each_has_its_variants() -> None:

@@ -16,7 +16,7 @@ from coval_gate.coval.model import Details, RunResult, Turn
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.model import Report
 from rendering import junit, rows_of
-from reports import RUN_URL, example_reports, in_two_legs, simulation, with_leg
+from reports import example_reports, simulation, with_leg
 
 GATE = "Coval.criteria of the gate"
 
@@ -50,29 +50,6 @@ def of_mutations(*mutations: str) -> Report:
     """Return a report on a simulation of the agent and one of each mutation."""
     members = tuple(simulation(f"s{place}", mutation=name) for place, name in enumerate(("", *mutations)))
     return with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members))
-
-
-def test_each_leg_has_suites_and_properties_of_its_own_in_the_shape_that_the_only_leg_has() -> None:
-    """What the legs share is in the first of these suites, once."""
-    alone, root = root_of(reports()["failed"]), root_of(in_two_legs(reports()["failed"], "one", "two"))
-    assert [suite.attrib["name"] for suite in root] == [
-        f"Coval.{name}: {suite.attrib['name'].removeprefix('Coval.')}" for name in ("one", "two") for suite in alone
-    ]
-    for suite, own in zip(root, [*alone, *alone], strict=True):
-        assert [shown(case) for case in suite.iter("testcase")] == [shown(case) for case in own.iter("testcase")]
-    one, two = (
-        {entry.attrib["name"]: entry.attrib["value"] for entry in suite.iter("property")} for suite in [*root][1::2]
-    )
-    assert one["one: url"] == two["two: url"] == RUN_URL
-    assert (one["workflow"], one["one: persona"]) == ("Voice gate", "p1")
-    assert one["one: Latency: max < 1.5: actual"] == two["two: Latency: max < 1.5: actual"]
-    assert {name.partition(": ")[0] for name in two} == {"two"}
-    assert not one.keys() & two.keys()
-
-
-def shown(case: ET.Element) -> list[object]:
-    """Return a case without its class name."""
-    return [case.attrib["name"], [(node.tag, node.attrib, node.text) for node in case]]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-7, 62.50049, 432000.0])

@@ -16,10 +16,10 @@ from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import DrawnBound
 from coval_gate.report.markdown import code, escape, link
 from coval_gate.report.model import Report
-from coval_gate.report.tables import BLUE, GREY, ORANGE
+from coval_gate.report.tables import BLUE, ORANGE
 from hostile import HOSTILE
 from readers import MarkdownPage
-from rendering import comment, compared_histogram, histogram, summary
+from rendering import comment, histogram, summary
 
 TABLE = "| | |\n|---|---|\n| {} | {} |\n"
 
@@ -204,14 +204,6 @@ def test_ranges_meet_at_bound_and_ends_hold_values() -> None:
         shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
         assert shares[0] > 0
         assert shares[-1] > 0
-
-
-def test_baseline_is_line_over_both_colours_that_reaches_zero() -> None:
-    chart = compared_histogram(EVEN, [value - 0.5 for value in EVEN], BOUNDS[0])
-    assert [found[:2] for found in plots(chart)] == [(BLUE, "bar"), (ORANGE, "bar"), (GREY, "line")]
-    chart = compared_histogram([0.0] * 10 + [9.0] * 10, [3.0] * 10 + [0.0] * 10 + [9.0])
-    (written,) = re.findall(r"^    line \[(.*)\]$", chart, re.MULTILINE)
-    assert min(map(float, written.split(", "))) == 0
 
 
 def test_ranges_without_values_have_no_bar() -> None:

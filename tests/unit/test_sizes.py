@@ -11,12 +11,10 @@ import pytest
 from coval_gate.base.errors import InputError
 from coval_gate.ci.host import SUMMARY_LIMIT
 from coval_gate.coval.model import Metric, RunResult, Simulation
-from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import ThresholdHolds
 from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judgement import UNFINISHED, Judgement, errored
 from coval_gate.gate.measure import Totals
-from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
@@ -190,24 +188,3 @@ def test_long_advice_fits_into_markdown() -> None:
     assert len(whole.encode()) <= SUMMARY_LIMIT
     for text in (body, whole):
         assert MarkdownPage(f"{text}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
-
-
-def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
-    text = "&" * 600  # the character with the longest escaped form
-    criterion = ThresholdHolds(threshold=parse_thresholds("Latency: max < 1")[0]._replace(text=text))
-    checks = tuple(
-        Check(
-            criterion=criterion,
-            verdict=Verdict.FAILED,
-            problem=NO_VALUES.of(metric=f"{number} {text}"),
-            variant=text,
-            several=True,
-        )
-        for number in range(3000)
-    )
-    completed = Completed(result=RunResult(run_id="r1", simulations=()))
-    judgement = Judgement(verdict=Verdict.FAILED, status="", cause=completed, checks=checks)
-    report = Report(judgement=judgement, legs=(LegReport(judgement=judgement),))
-    assert len(comment(report)) <= COMMENT_LIMIT
-    assert len(summary(report).encode()) <= SUMMARY_LIMIT
-    assert [total for _, total in shown_counts(comment(report))] == [2999, 3000 - UNFOLDED]
