@@ -184,9 +184,5 @@ def check_lines(findings: Findings) -> Iterator[str]:
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
     """Return a chart in Markdown; empty where there is none."""
-    return _chart([values], bound, unit)
-
-
-def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
-    bars = spread(samples, bound)
+    bars = spread([values], bound)
     return drawn(Chart(name="name", sides="", unit=unit, compared_with="", **bars._asdict())) if bars else ""

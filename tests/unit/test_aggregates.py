@@ -145,13 +145,6 @@ def test_bound_of_percentage_allowance_depends_on_total() -> None:
     assert (check.requirement, check.margin) == (("<=", 2), -1)
 
 
-def test_target_has_no_bound_when_pass_rate_decides() -> None:
-    tolerated = TargetMet(metric="M", target=Target(operator="lt", upper=2.0), decides=False)
-    check = Check(criterion=tolerated, verdict=Verdict.PASSED, measure=Measure(value=3, unit="simulations", count=4))
-    assert (check.requirement, check.margin, margin_text(check)) == (None, None, "")
-    assert not check.criterion.user_defined
-
-
 def distance(criterion: Criterion, value: Value | None, *others: Value) -> float:
     """Return how far a simulation with this value misses a criterion; `others` are the values of other simulations."""
     check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))

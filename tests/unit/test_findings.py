@@ -247,13 +247,6 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
         assert part in page
 
 
-def test_page_without_causes_has_no_column_for_them() -> None:
-    report = against(BROKEN, None)
-    assert "cause" not in summary(report)
-    assert "data-c=" not in html(report)
-    assert "### Case 1:" in digest(report)
-
-
 def numbered(run_id: str, **values: float) -> RunResult:
     return run_of(run_id, {case: [value] for case, value in values.items()}, name="Latency", metric_id="l")
 

@@ -45,10 +45,6 @@ def test_policy_allows_nothing_but_own_style_and_script() -> None:
     assert not re.search(r"https?:|\*", policy)
 
 
-def test_table_counts_simulations_by_what_became_of_them() -> None:
-    assert table_of(report_of(HARMLESS)).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
-
-
 def test_every_leg_is_on_the_first_screen_and_has_charts_of_its_own() -> None:
     document, legs = render(legs_report()), composed(legs_report()).ranked
     first, _, _ = document.partition('id="criteria"')
@@ -204,7 +200,8 @@ def test_what_ran_is_told_once_in_the_tab_the_heading_and_the_facts() -> None:
     assert title == "Coval evaluation · agent Front desk · test set Smoke · persona Patient caller"
 
 
-def test_values_that_miss_a_criterion_are_marked_in_the_table() -> None:
+def test_table_counts_what_became_of_simulations_and_marks_values_that_miss() -> None:
+    assert table_of(report_of(HARMLESS)).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
     assert "<b>NO</b>" in render(rich_report())
     assert not any(row.missed for row in table_of(rich_report()).rows if row.facts.verdict == "passed")
 
