@@ -1,11 +1,7 @@
 """A few cells of `make statistics`, with few runs, so that a broken formula is noticed at once."""
 
-import re
-import subprocess
-import sys
 from bisect import bisect_left
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -18,7 +14,6 @@ from bench.steps import contradictions, repeated, unchanged
 
 pytestmark = pytest.mark.untraced
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SURE: Final = 1e-6  # the chance that a share within its limit looks too large
 
 
@@ -60,17 +55,3 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
     for found, limit in zip(percentages(cell, runs, "quick"), limits, strict=False):
         wrong, allowed = (found, limit) if limit >= 0 else (100 - found, 100 + limit)
         assert wrong <= most(allowed, runs)
-
-
-def test_make_statistics_starts() -> None:
-    """Run the command of the Makefile, without its experiments."""
-    command = re.search(r"^statistics:.*\n\t@\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert command
-    line = [sys.executable, *command[1].split(), "--help"]
-    shown = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert shown.stdout.startswith("usage: "), shown.stderr
-
-
-def test_how_sure_is_sure() -> None:
-    assert most(0, 100) == 0
-    assert most(5, 400) == pytest.approx(11, abs=0.5)
