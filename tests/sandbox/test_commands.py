@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from hypothesis import given
-from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from coval_demo import OWN_BUILDS, STEPS, main, split_entries
@@ -207,25 +205,6 @@ def demo(directory: Path, *arguments: str, entries: str = "") -> subprocess.Comp
 )
 def test_entry_goes_on_until_next_input(text: str, expected: dict[str, str]) -> None:
     assert split_entries(text, NAMES) == expected
-
-
-@given(st.dictionaries(st.sampled_from(NAMES), st.text(st.characters(exclude_characters="=")), min_size=1))
-def test_entries_with_any_text_are_split(entries: dict[str, str]) -> None:
-    text = " ".join(f"{name}={value}" for name, value in entries.items())
-    assert split_entries(text, NAMES) == {name: value.strip() for name, value in entries.items()}
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("test_st_id=a", "there is no input 'test_st_id'; did you mean test_set_id"),
-        ("test_set_id=a max_failed_simulation=2", "'max_failed_simulation'; did you mean max_failed_simulations"),
-        ("someFail", 'there is no step "someFail", and inputs begin with INPUT=VALUE'),
-    ],
-)
-def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        split_entries(text, NAMES)
 
 
 @pytest.mark.parametrize(

@@ -103,22 +103,19 @@ def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> No
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", f"{REPOSITORY}/pulls/42", None, 200),
         ("GET", f"{REPOSITORY}/pulls/41", None, 404),
         ("POST", COMMENTS, {"body": " "}, 422),
         ("POST", COMMENTS, {"body": "x" * 65_537}, 422),
         ("POST", COMMENTS, [], 422),
         ("PATCH", f"{REPOSITORY}/issues/comments/9", {"body": "x"}, 404),
-        ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success"}, 201),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "passed"}, 422),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success", "description": "x" * 141}, 422),
-        ("GET", f"{REPOSITORY}/commits/main/check-runs", None, 422),
         ("PATCH", f"{REPOSITORY}/check-runs/9", {}, 404),
     ],
 )
 def test_unknown_is_404_and_invalid_is_422(method: str, path: str, body: object, status: int) -> None:
     answered, content = send(GitHub(), method, path, body)
-    assert (answered, "message" in content) == (status, status >= 400)
+    assert (answered, "message" in content) == (status, True)
 
 
 @pytest.mark.parametrize(

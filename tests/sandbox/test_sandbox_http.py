@@ -13,7 +13,7 @@ import requests
 
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
-from coval_sandbox.faults import Action, FaultScript, parse_fault
+from coval_sandbox.faults import FaultScript, parse_fault
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
@@ -131,30 +131,6 @@ def test_shutdown_waits_for_no_client_that_left_and_ends_outstanding_requests() 
 
 
 # Fault scripts: one fault per line
-
-
-@pytest.mark.parametrize(
-    ("text", "action"),
-    [
-        ("503", Action("status", takes_effect=False, status=503)),
-        (
-            "503 retry-after=Wed, 21 Oct 2026 07:28:00 GMT after",
-            Action("status", takes_effect=True, status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"),
-        ),
-        ("html 200 after", Action("html", takes_effect=True, status=200)),
-        ("redirect /b 307", Action("redirect", takes_effect=False, status=307, text="/b")),
-        ("reset-before", Action("reset", takes_effect=False)),
-        ("reset-after", Action("reset", takes_effect=True)),
-        ("hang 2 after", Action("hang", takes_effect=True, amount=2)),
-        ("drip 100", Action("drip", takes_effect=True, amount=100)),
-        ("404 cut 40", Action("cut", takes_effect=True, status=404, amount=40)),
-        ("huge 1e6", Action("huge", takes_effect=True, amount=1e6)),
-        ("body {broken  after", Action("body", takes_effect=True, text="{broken  after")),
-        ('json {"a": [1]}', Action("json", takes_effect=True, text='{"a": [1]}')),
-    ],
-)
-def test_parse_action(text: str, action: Action) -> None:
-    assert parse_fault(f"GET /runs -> {text}").action == action
 
 
 def test_parse_fault() -> None:

@@ -1,24 +1,19 @@
-"""The plan of a run: simulations, times and values, what judges say of them, and earlier nights."""
+"""The plan of a run: simulations and times, and earlier nights."""
 
 import math
-import re
 from collections import Counter
-from datetime import datetime
-from itertools import product
 from statistics import mean
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.report.document.simulations import says_more
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
-from coval_sandbox.history import DAY, NIGHTS, SINCE_SCHEDULED, TAG
-from coval_sandbox.judges import JUDGES, STORIES, answer, explanation
+from coval_sandbox.history import DAY, NIGHTS, TAG
 from coval_sandbox.plan import Plan, make_plan
 from coval_sandbox.problems import LaunchRequest, parse_launch
-from coval_sandbox.scenarios import BY_NAME, SCENARIOS, Value
+from coval_sandbox.scenarios import BY_NAME, SCENARIOS
 from coval_sandbox.world import World
 
 MUTATIONS = [mutation.id for mutation in catalogue.MUTATIONS]
@@ -72,70 +67,13 @@ def test_test_cases_are_those_asked_for_or_a_sample_of_the_seed() -> None:
     assert len({tuple(cases(seed, sub_sample_size=4)) for seed in range(5)}) > 1
 
 
-def test_mutation_shifts_values() -> None:
-    planned = plan("flaky", mutation_id=MUTATIONS[0], options={"iteration_count": 20}).simulations
-    own, mutated = (
-        [float(str(one.values[catalogue.LATENCY.id])) for one in planned if (one.mutation_id is None) is is_own]
-        for is_own in (True, False)
-    )
-    assert mean(mutated) > mean(own) + 0.1
-
-
 def test_queue_and_end_of_runs() -> None:
     expected = {"stuck": (8.0, math.inf), "queued": (math.inf, math.inf), "run-failed": (8.0, 20.0)}
     assert {name: (plan(name).queue, plan(name).end) for name in expected} == expected
     assert all(55 < plan(seed=seed).end < 60 for seed in range(50)), "a run that passes takes about a minute"
 
 
-@given(st.integers(), st.integers(1, 3))
-def test_unlucky_run_has_two_in_ten_unresolved_conversations(seed: int, iterations: int) -> None:
-    simulations = plan("unlucky", seed, options={"iteration_count": iterations}).simulations
-    assert [simulation.values[catalogue.RESOLVED.id] for simulation in simulations].count("NO") == 2 * iterations
-
-
-def test_only_passing_scenario_meets_all_targets() -> None:
-    for name, passes in (("passing", True), ("failing", False)):
-        values = [simulation.values for seed in range(20) for simulation in plan(name, seed).simulations]
-        words = {str(one[metric.id]) for one in values for metric in (catalogue.RESOLVED, catalogue.COMPLIANCE)}
-        latencies = [one[catalogue.LATENCY.id] for one in values]
-        assert (words == {"YES"}) is passes
-        assert all(isinstance(latency, float) and latency <= 1.5 for latency in latencies) is passes
-
-
-# What judges say: two sentences that fit metric, value and test case
-
-CASES = catalogue.test_cases("passing1", 20)
-VALUES: dict[str, tuple[Value, ...]] = {
-    catalogue.RESOLVED.id: ("YES", "NO", "UNKNOWN"),
-    catalogue.COMPLIANCE.id: ("YES", "NO", "UNKNOWN"),
-    catalogue.TONE.id: (4.6, 4.0, 3.2, 1.0),
-    catalogue.TOPICS.id: (("billing", "refund"), ("booking",), ()),
-}
-SENTENCE = r"[A-Z](?:[^.]|p\.m\.)*\."
-
-
-def test_judge_says_two_sentences_about_the_conversation() -> None:
-    for metric, case in product(JUDGES, CASES):
-        for value in VALUES[metric.id]:
-            said = explanation(metric, {metric.id: value}, case) or ""
-            assert re.fullmatch(f"{SENTENCE} {SENTENCE}", said), said
-            assert says_more(said, metric.name, frozenset(value) if isinstance(value, tuple) else value)
-
-
-def test_judge_of_outcome_and_agent_tell_the_same_story() -> None:
-    for case in CASES:
-        story = STORIES[case.subject]
-        for value, event, spoken in (("YES", story.good, case.expected), ("NO", story.bad, story.refusal)):
-            values: dict[str, Value] = {catalogue.RESOLVED.id: value}
-            said = explanation(catalogue.RESOLVED, values, case) or ""
-            assert said.startswith(story.wish)
-            assert said.endswith(event)
-            assert spoken in answer(values, case)
-
-
 # Runs of the last nights, with which a sandbox may start
-
-(SCHEDULE,) = catalogue.SCHEDULES
 
 
 def world(**given: Any) -> World:
@@ -192,18 +130,3 @@ def test_later_run_is_worse_or_as_good() -> None:
         cases = [sorted(simulation.test_case_id for simulation in run.plan.simulations) for run in sandbox.runs
                  if run.request.test_set_id == test_set_id]  # fmt: skip
         assert len({tuple(case) for case in cases}) == 1
-
-
-def test_schedule_has_launched_a_run_of_each_combination_each_night() -> None:
-    sandbox = world()
-    rows = sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]
-    ages = [sandbox.clock() - datetime.fromisoformat(row["create_time"]).timestamp() for row in rows]
-    assert ages == [night * DAY + SINCE_SCHEDULED for night in range(NIGHTS) for _ in range(4)], "the newest come first"
-    assert not any("persona_id" in row for row in rows)
-    runs = [sandbox.get_run(row["id"])["run"] for row in rows[:4]]
-    personas = SCHEDULE.template["persona_ids"]
-    assert sorted((run["persona_id"], run["test_set_id"]) for run in runs) == sorted(
-        (persona, test_set) for persona in personas for test_set in ("passing1", "flaky001")
-    )
-    assert {(run["status"], *run["tags"]) for run in runs} == {("COMPLETED", "nightly", "regression")}
-    assert not {row["id"] for row in rows} & {night.run_id for night in sandbox.nights}

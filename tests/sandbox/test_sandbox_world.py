@@ -85,19 +85,6 @@ def test_state_does_not_depend_on_requests() -> None:
     assert watched.get_run(first) == unwatched.get_run(second)
 
 
-def test_progress_increases_until_end() -> None:
-    a, clock = world()
-    run_id, seen = launch(a, "someFail"), []
-    for _ in range(70):
-        seen.append(run(a, run_id)["progress"])
-        clock.advance(1)
-    assert {progress["total_test_cases"] for progress in seen} == {10}
-    assert {progress["in_progress_test_cases"] for progress in seen} == {0, 1}
-    completed = [progress["completed_test_cases"] for progress in seen]
-    assert completed == sorted(completed)
-    assert [seen[-1][f"{name}_test_cases"] for name in ("completed", "failed", "in_progress")] == [7, 3, 0]
-
-
 def test_delete_cancels_running_run_and_removes_finished_one() -> None:
     a, clock = world()
     run_id = launch(a)
