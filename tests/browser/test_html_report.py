@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,12 +13,9 @@ from playwright.sync_api import expect
 from baselines import comparison_reports
 from browsing import LEGS, legs_report, long_names_report, rich_report
 from hostile import HOSTILE, PAYLOAD, report_of
-from rendering import html as render
 from reports import example_reports, repeated
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Locator, ViewportSize
 
     from browsing import Open, Opened
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
 
 TWENTY = 20  # simulations of the reports on comparisons
 NARROW = 390  # pixels
-CHECKER = os.environ.get("VNU_JAR", "")  # the jar in the npm package vnu-jar
 
 
 @cache
@@ -415,13 +408,3 @@ def test_icon_is_a_picture_and_headings_leave_no_level_out(open_report: Open, na
         levels = found.page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map((each) => +each.tagName[1])")
     assert levels[0] == 1
     assert all(level <= before + 1 for before, level in pairwise(levels))
-
-
-@pytest.mark.skipif(not (CHECKER and shutil.which("java")), reason="VNU_JAR names no Nu HTML checker")
-@pytest.mark.parametrize("name", ["worse", "mutations", "legs", "passed", "error"])
-def test_nu_finds_no_error(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "report.html"
-    file.write_text(render(reports()[name]), encoding="utf-8")
-    command = ("java", "-jar", CHECKER, "--errors-only", str(file))
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stderr) == (0, "")
