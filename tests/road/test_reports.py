@@ -10,9 +10,6 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import escape
 
-from counting import calls_of
-from coval_gate.gate.findings import findings_of
-from coval_gate.report.document import document_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.runner import PULL_REQUEST, shown_lines
@@ -153,16 +150,6 @@ def test_log_of_failing_step_tells_nothing_twice_and_ends_with_the_worst(
     assert ("To repeat only " in end) is bool(fine)  # all of them are simply the step again
     assert (result.summary == "") is is_silent
     assert not is_silent or not any(result.annotations(level) for level in ("error", "warning", "notice"))
-
-
-def test_findings_are_made_once_for_each_judgement(run_step_with_reports: Reported) -> None:
-    """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
-    shown = {"include_transcripts": "failures", "check_run": "Coval", "repeat_on_failure": "1"}
-    with calls_of(findings_of, document_of) as calls:
-        run_step_with_reports(**inputs_of("repeated-flaky") | shown)
-    made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
-    assert len(set(map(id, made))) == len(made) == 2
-    assert [given["brief"] for called, given in calls if called == "document_of"].count(False) == 1
 
 
 def test_comment_on_failure_appears_with_first_failure_and_is_updated_until_a_newer_commit(

@@ -247,6 +247,9 @@ def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     (page,) = re.findall(r"^  the pull request +(/\S+)$", shown.stdout, re.MULTILINE)
     html = Path(page).read_text(encoding="utf-8")
     assert html.count("<strong>Voice</strong>") == html.count("<strong>github-actions[bot]</strong>") == 1
+    assert 'Voice</strong> <span class="bad">failure</span>' in html
+    assert "<summary>Configuration and provenance</summary>" in html
+    assert "&lt;details" not in html
 
 
 @pytest.mark.long
