@@ -159,15 +159,6 @@ def test_pagination_lists_all_entries(setup: Setup) -> None:
     assert len({simulation.simulation_id for simulation in simulations}) == len(simulations) == 10
 
 
-@pytest.mark.parametrize("end", ["null", "absent", "empty"])
-def test_client_accepts_every_form_of_last_page(end: Any) -> None:
-    with Server(World(ManualClock(), quirks=Quirks(page_token_end=end))) as server:
-        setup = Setup(server, ManualClock())
-        with setup.client:
-            setup.launch()
-            assert len(listed(setup.client.runs.list_runs, "runs")) == 1
-
-
 def test_update_and_delete_run(setup: Setup) -> None:
     run_id = setup.launch()
     runs = setup.client.runs
