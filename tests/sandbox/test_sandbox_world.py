@@ -149,7 +149,7 @@ def test_only_first_run_on_test_set_is_unlucky() -> None:
 
 
 def plan(name: str = "passing", seed: object = 0, **options: Any) -> Plan:
-    ids = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID}
+    ids = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID}
     asked = ids | {"test_set_id": BY_NAME[name].test_set_id, "options": options}
     return make_plan(BY_NAME[name], parse_launch(asked), seed)
 
