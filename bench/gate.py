@@ -251,8 +251,7 @@ class Coval(FakeHost):
         self.calls += "runs" in path or "conversations" in path
         match path.split("/")[1:]:
             case [""]:
-                calls, self.calls = self.calls, 0
-                return Response(200, calls)
+                return Response(200, self.calls)
             case ["v1", "runs"] if request.method == "POST":
                 self.calls = 0
                 return Response(200, {"run": {"run_id": request.json["test_set_id"]}})

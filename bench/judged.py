@@ -177,9 +177,8 @@ def comparisons() -> Iterator[Experiment]:
     yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True)
     cells = (partial(moved_latency, f"{MEAN} * 1.1", size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6)))
     yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True)
-    for base, now, least in ((1, 1, 70.0), (3, 1, 80.0), (9, 3, 95.0)):
-        cell = partial(moved_rate, Size(50, base, now), ICC, 0.95, 0.8)
-        yield noticed(f"95 -> 80 %, `>= baseline - 5pp`, 50 cases, {base}/{now}, as judged", least, cell)
+    cell = partial(moved_rate, Size(50, 1, 1), ICC, 0.95, 0.8)
+    yield noticed("95 -> 80 %, `>= baseline - 5pp`, 50 cases, 1/1, as judged", 70.0, cell)
     name = "average latency +20 %, `<= baseline * 1.1`, 50 cases, 1/1, as judged"
     yield noticed(name, 55.0, partial(moved_latency, f"{MEAN} * 1.1", Size(50, 1, 1), ICC, 1.2))
     cells = (partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes)
