@@ -270,13 +270,6 @@ CALLS: list[tuple[Callable[[Any], object], tuple[str, str]]] = [
     (lambda client: client.scheduled_runs.list_scheduled_run_history("nowhere000000000000001"), NOT_FOUND),
     (lambda client: client.runs.list_runs(filter="status=COMPLETED"), INVALID),
     (lambda client: client.runs.list_runs(order_by="colour"), INVALID),
-    (lambda client: client.runs.launch_run(launch_request(mutation_id="m" * 26, mutation_ids=["m" * 26])), INVALID),
-    (
-        lambda client: client.runs.launch_run(
-            launch_request(metadata=models.CovalRunsAPILaunchMetadata(display_name=None))
-        ),
-        INVALID,
-    ),
     (lambda client: client.agents.get_agent("short"), INVALID),
 ]
 

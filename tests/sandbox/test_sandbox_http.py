@@ -127,11 +127,9 @@ def test_parse_fault() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "", "503", "/runs -> 503", "GET /runs 503", "GET /runs ->", "GET runs -> 503", "get /runs -> 503",
-        "GET /runs 2 -> 503", "GET /runs #x -> 503", "GET /runs -> explode", "GET /runs -> 999", "GET /runs -> after",
-        "GET /runs -> slow", "GET /runs -> slow -1", "GET /runs -> slow inf", "OFFER * -> 503", "OFFER * -> stale 5",
-        "RELAY * -> lost", "RELAY * -> close 1006", "RELAY * -> error", "GET * -> drop", "GET /runs -> 503 delay=2",
-        "GET /runs -> reset-before now", "GET /runs -> redirect", "GET /runs -> cut 1 2",
+        "", "GET /runs 503", "GET runs -> 503", "get /runs -> 503", "GET /runs #x -> 503", "GET /runs -> explode",
+        "GET /runs -> 999", "GET /runs -> slow", "GET /runs -> slow inf", "OFFER * -> 503", "RELAY * -> close 1006",
+        "GET * -> drop", "GET /runs -> reset-before now", "GET /runs -> cut 1 2",
     ],
 )  # fmt: skip
 def test_parse_invalid_fault(line: str) -> None:
