@@ -207,6 +207,60 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(run_step: RunStep, 
         assert {status["context"] for status in github.statuses[HEAD]} == {f"{NAME} (eu)"}
 
 
+@pytest.mark.parametrize("end", ["interrupted", "unavailable"])
+def test_post_step_concludes_what_waits_for_the_commit(end: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """Only the run names the commit, and mode wait ended before it could read the run."""
+    with github_with(now=clock.time) as github:
+        github.commits.add("f" * 40)
+        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
+        launch, server = run_step(mode="launch", test_set_id="slow0001", env=env, **PAGES)
+        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
+        if end == "interrupted":
+            clock.at(clock.now() + 10, clock.interrupt)
+        result, _ = run_step("GET /runs/* -> 503", world=server.world, event=CRON, env=env, **given, **PAGES)
+        inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
+        run_post(result, server, github, GITHUB_SHA="f" * 40, **inputs)
+        assert ends(github) == ("error", "cancelled" if end == "interrupted" else "failure")
+        for text in (github.check_runs[0].title, github.statuses[HEAD][1]["description"]):
+            assert result.outputs["reason"].removesuffix(".")[:80] in text
+
+
+def test_post_step_of_launch_leaves_status_of_the_step_that_judged_its_run(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
+    launch = {"mode": "launch", "cancel_on_interrupt": "false", **STATUS}
+    for judges in (True, False):
+        with github_with("* /repos/*/statuses* -> 502", now=clock.time) as github:
+            env = {"GITHUB_API_URL": github.url}
+            clock.rearm()
+            clock.at(clock.now() + 0.5, clock.interrupt)
+            launched, server = run_step(env=env, **launch)
+            assert launched.outputs["verdict"] == "cancelled"
+            github.faults.clear()
+            if judges:
+                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **STATUS)
+            run_post_step(
+                launched,
+                server.world,
+                GITHUB_API_URL=github.url,
+                INPUT_MODE="launch",
+                INPUT_CANCEL_ON_INTERRUPT="false",
+                **{f"INPUT_{name.upper()}": value for name, value in STATUS.items()},
+            )
+            assert states(github) == ["success" if judges else "error"]
+
+
+def test_status_of_mode_launch_stays_as_it_is(run_step: RunStep, clock: VirtualClock) -> None:
+    """A later step may have concluded it before the post step runs."""
+    with github_with(f"{SETTING} -> 502", now=clock.time) as github:
+        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **PAGES)
+        assert done_pages(result) == ["commit_status", "check_run"]
+        github.faults.clear()
+        run_post(result, server, github, INPUT_MODE="launch")
+        assert (states(github), checks(github)[0][2]) == ([], None)
+
+
 def test_waiting_job_of_another_matrix_completes_check_run_of_launch(run_step: RunStep, clock: VirtualClock) -> None:
     """The waiting job has another matrix: its check run would get another name than the launch's."""
     with github_with(now=clock.time) as github:
