@@ -31,7 +31,6 @@ ITERATIONS: Final = CALLS // PASSING.test_cases
 LARGE: Final = 100  # MB of a module
 EACH: Final = 153  # bytes of a list with a short text
 LOOKING: Final = 0.25  # s between two looks at the memory
-TRIES: Final = 3
 LONGEST: Final = 180.0  # s of a run
 MOST_CPU: Final = 3.5  # times that of the SDK
 MOST_MB: Final = 900.0  # 18 a simulation; a process that imported all by itself would take 85
@@ -109,16 +108,6 @@ def launch(environ: Mapping[str, str]) -> str:
     return str(requests.post(url, json=body, headers=headers, timeout=30).json()["run"]["run_id"])
 
 
-def of_sdk(tries: int = TRIES) -> Cost:
-    """Let the SDK launch a run, and answer it. On a busy machine, its one process may fall behind, and try again."""
-    try:
-        return answered(lambda _: (sys.executable, "-c", SDK))
-    except RuntimeError:
-        if tries == 1:
-            raise
-    return of_sdk(tries - 1)
-
-
 def of_attach(module: str) -> Cost:
     """Let `coval-gate attach` answer a run."""
     command = (sys.executable, "-m", "coval_gate", "attach", f"{module}:answer", "--run")
@@ -178,7 +167,8 @@ def proportional(pid: int) -> int:
 
 def measure() -> list[Figure]:
     """Return the figures."""
-    theirs, ours, large = of_sdk(), of_attach("handler"), of_attach("large")
+    theirs = answered(lambda _: (sys.executable, "-c", SDK))
+    ours, large = of_attach("handler"), of_attach("large")
     what, own = f"attach, {CALLS} simulations at once", "the SDK's own run, one process"
     most_cpu, with_large, without = MOST_CPU * theirs.cpu, f"with a module of {LARGE} MB", "without"
     return [

@@ -13,19 +13,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 import requests
 
 from bench.figures import DEFAULTS, ROOT, Figure, compile_gate
-from bench.steps import ten_large_thresholds
+from bench.judged import ten_large_thresholds
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import LocalRunner
+
+sys.path.append(str(ROOT / "tests"))
+
+from fake_host import FakeHost, Response
 
 FEW, MANY = 10, 10_000  # simulations
 RUNS = 5  # of the steps with FEW and MANY
@@ -142,7 +146,6 @@ def take_step(url: str, size: int, *, missed: int = 0, wide: bool = False) -> St
     inputs |= {"json_path": REPORTS["JSON"], "junit_path": REPORTS["JUnit"]} if missed else {}
     with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("w+") as log:
         runner = LocalRunner(Path(directory))
-        requests.get(url, timeout=30)  # forget the calls of earlier steps
         command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
         process = subprocess.Popen(command, env=runner.environ(inputs), stdout=log, stderr=subprocess.STDOUT)
         # The step forks from this process and starts with its peak memory, so this process must stay small.
@@ -177,7 +180,7 @@ def run_id(size: int, *, wide: bool = False) -> str:
 
 @contextmanager
 def coval() -> Iterator[str]:
-    """Serve one run of each size. Its root tells, and forgets, how often a run or its simulations were read."""
+    """Serve one run of each size. Its root tells how often a run or its simulations were read since the launch."""
     command = [sys.executable, "-c", "from bench.gate import serve; serve()"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout  # noqa: S101 - for mypy
@@ -191,10 +194,9 @@ def serve() -> None:
     """Serve until the process ends."""
     runs = {run_id(size): canned_run(run_id(size), size, METRIC_IDS) for size in (FEW, MANY, FAILING)}
     wide = run_id(MANY, wide=True)
-    Handler.runs = runs | {wide: canned_run(wide, MANY, WIDE_IDS)}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    print(f"http://127.0.0.1:{server.server_port}", flush=True)
-    server.serve_forever()
+    with Coval(runs | {wide: canned_run(wide, MANY, WIDE_IDS)}) as server:
+        print(server.url, flush=True)
+        threading.Event().wait()
 
 
 def canned_run(identity: str, size: int, metrics: Mapping[str, Made]) -> tuple[bytes, list[bytes]]:
@@ -237,52 +239,45 @@ def canned_run(identity: str, size: int, metrics: Mapping[str, Made]) -> tuple[b
     return _bytes({"run": run}), simulations
 
 
-class Handler(BaseHTTPRequestHandler):
-    runs: dict[str, tuple[bytes, list[bytes]]]
-    calls = 0
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class Coval(FakeHost):
+    """Coval with canned runs, by id."""
 
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        self._send(self.answer(parts.path, {name: values[-1] for name, values in parse_qs(parts.query).items()}))
+    def __init__(self, runs: Mapping[str, tuple[bytes, list[bytes]]]) -> None:
+        super().__init__("")
+        self.runs = runs
+        self.calls = 0
 
-    def do_POST(self) -> None:
-        launch = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self._send(_bytes({"run": {"run_id": launch["test_set_id"]}}))
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        self.calls += "runs" in path or "conversations" in path
+        match path.split("/")[1:]:
+            case [""]:
+                return Response(200, self.calls)
+            case ["v1", "runs"] if request.method == "POST":
+                self.calls = 0
+                return Response(200, {"run": {"run_id": request.json["test_set_id"]}})
+            case ["v1", "runs", name] if name in self.runs:
+                return Response(200, self.runs[name][0])
+            case ["v1", "conversations", "simulated"]:
+                return Response(200, self.page(request.query))
+            case ["v1", "metrics", name] if name in ALL_IDS:
+                made = ALL_IDS[name]
+                metric = {"id": name, "metric_name": made.name, "target_condition": made.target}
+                return Response(200, {"metric": metric})
+            case ["v1", "test-cases", *name]:
+                case = {"id": name[0] if name else "benchCase", "input_str": "Hello?", "description": "Says hello"}
+                return Response(200, {"test_case": case} if name else {"test_cases": [case]})
+        return Response(404, {"error": {"code": "NOT_FOUND", "message": "Not found"}})
 
-    def answer(self, path: str, query: dict[str, str]) -> bytes | None:
-        """Return the response to a call; None if the resource does not exist."""
-        kind, _, name = path.removeprefix("/v1/").partition("/")
-        listed = re.fullmatch(r'run_id="(\w+)"', query.get("filter", ""))
-        if path == "/":
-            calls, Handler.calls = Handler.calls, 0
-            return _bytes(calls)
-        if path == "/v1/conversations/simulated" and listed:
-            Handler.calls += 1
-            simulations, start = self.runs[listed[1]][1], int(query.get("page_token", "0"))
-            end = start + min(int(query.get("page_size", "50")), MOST_PER_PAGE)
-            token = f'"{end}"' if end < len(simulations) else "null"
-            rows = b",".join(simulations[start:end])
-            return b'{"simulated_conversations":[%b],"next_page_token":%b}' % (rows, token.encode())
-        if kind == "runs" and name in self.runs:
-            Handler.calls += 1
-            return self.runs[name][0]
-        if kind == "metrics" and name in ALL_IDS:
-            metric = ALL_IDS[name]
-            return _bytes({"metric": {"id": name, "metric_name": metric.name, "target_condition": metric.target}})
-        if kind == "test-cases":
-            case = {"id": name or "benchCase", "input_str": "Hello?", "description": "Says hello"}
-            return _bytes({"test_case": case} if name else {"test_cases": [case]})
-        return None
-
-    def _send(self, body: bytes | None) -> None:
-        status, body = (200, body) if body else (404, b'{"error":{"code":"NOT_FOUND","message":"Not found"}}')
-        head = f"HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.wfile.write(head.encode() + body)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+    def page(self, query: Mapping[str, str]) -> bytes:
+        """Return a page of the simulations of a run."""
+        (run,) = re.findall(r'run_id="(\w+)"', query["filter"])
+        simulations, start = self.runs[run][1], int(query.get("page_token", "0"))
+        end = start + min(int(query.get("page_size", "50")), MOST_PER_PAGE)
+        token = f'"{end}"' if end < len(simulations) else "null"
+        return b'{"simulated_conversations":[%b],"next_page_token":%b}' % (
+            b",".join(simulations[start:end]),
+            token.encode(),
+        )
 
 
 def _bytes(content: object) -> bytes:

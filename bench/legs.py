@@ -9,6 +9,7 @@ import io
 import math
 import random
 import resource
+import sys
 import tempfile
 import threading
 import time
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.figures import DEFAULTS, Figure
+from bench.figures import DEFAULTS, ROOT, Figure
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
 from coval_gate.step.main import main
@@ -27,6 +28,10 @@ from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
 
+sys.path.append(str(ROOT / "tests"))
+
+from support import VirtualClock
+
 LEGS, FEW = 100, 20
 SHORTEST, LONGEST = 10 * 60.0, 20 * 60.0  # s of a run
 CASES = 20  # of a run, one after another
@@ -35,29 +40,6 @@ IDS = {"agent_id": "agent00000000000000001", "test_set_id": "passing1"}
 MOST_CPU, MOST_MB = 10.0, 200.0  # s, MB
 MOST_PER_MINUTE = 60.0  # requests of twenty legs
 MOST_TO_END = 6.0  # s after a signal
-
-
-class JumpingClock:
-    """A clock whose time passes only while a caller sleeps."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-    def now(self) -> float:
-        return self._now
-
-    def time(self) -> float:
-        return 1_750_000_000.0 + self._now
-
-    def sleep(self, seconds: float) -> None:
-        self._now += seconds
-
-    def wait(self, event: threading.Event, until: float) -> None:
-        if not event.wait(0.5) and until < math.inf:
-            self._now = max(self._now, until)
-
-    def check(self) -> None:
-        """Do nothing: no signal comes."""
 
 
 class LongRuns(World):
@@ -99,7 +81,7 @@ def step(world: World, clock: Any, personas: range, *faults: str) -> Cost:
 
 def steps(*personas: range) -> list[Cost]:
     """Run steps one after another on a virtual clock."""
-    clock = JumpingClock()
+    clock = VirtualClock()
     world = LongRuns(clock.time)
     return [step(world, clock, some) for some in personas]
 

@@ -1,6 +1,6 @@
 """Measures how often verdicts with confidence are wrong, and how often they notice a regression.
 
-Each row covers many combinations of sizes and agents (`bench/experiments.py`, `bench/steps.py`), and shows the worst
+Each row covers many combinations of sizes and agents (`bench/experiments.py`, `bench/judged.py`), and shows the worst
 one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
 """
 
@@ -12,9 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Final, NamedTuple
 
-from bench.comparisons import comparisons, declines
-from bench.experiments import Cell, Experiment, Limit, one_run, power, two_runs
-from bench.steps import families, family_power, invariants, repetition
+from bench.experiments import Cell, Experiment, Limit, one_run, two_runs
+from bench.judged import comparisons, declines, families, power, repetition
 
 RUNS: Final = 2000  # of each cell
 
@@ -48,11 +47,9 @@ def experiments() -> Iterator[Experiment]:
     yield from one_run()
     yield from two_runs()
     yield from power()
-    yield family_power()
     yield from comparisons()
     yield from declines()
     yield from repetition()
-    yield invariants()
 
 
 def measure(runs: int) -> Iterator[Row]:

@@ -29,7 +29,6 @@ SAID = (
     (coval_gate.REPOSITORY, "your-org/coval-gate"),
     (coval_gate.__version__, "X.Y.Z"),
 )
-IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a worker's own
 PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes
 IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
@@ -43,19 +42,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let each worker begin in another folder, so that it finds the bytecode that the others have already written.
-
-    In a fresh checkout, all would otherwise compile the same module at the same time.
-    """
     if config.getoption("--hypothesis-profile"):
         register_profiles()
-    worker = getattr(config, "workerinput", None)
-    if worker is not None and config.args == config.getini("testpaths"):
-        folders = {path.parent for path in TESTS.glob("*/test_*.py") if not is_left_out(path.parent, config)}
-        largest = sorted(folders, key=lambda folder: (-len([*folder.glob("test_*.py")]), folder))
-        first = int(worker["workerid"].removeprefix("gw")) % len(largest)
-        config.args = [str(folder) for folder in (*largest[first:], *largest[:first])]
-        config.stash[IS_ROTATED] = True
 
 
 @cache
@@ -118,13 +106,6 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail("\n".join([hint, *lines]), pytrace=False)
 
     return compare
-
-
-@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
-def pytest_order_items(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put all items into the order that all workers have."""
-    if config.stash.get(IS_ROTATED, False):
-        items.sort(key=lambda item: item.nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(trylast=True)  # after the cases that are not selected are gone

@@ -11,9 +11,7 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import PageText
-from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, SimulationFinding
-from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import whole
@@ -162,11 +160,6 @@ def outputs(report: Report) -> dict[str, str]:
     return outputs_format.render(composed(report))
 
 
-def aggregates(result: RunResult) -> str:
-    """Return the output with the figures of all metrics."""
-    return outputs(Report(judgement=UNFINISHED, legs=(LegReport(judgement=UNFINISHED, result=result),)))["metrics"]
-
-
 def comment(report: Report) -> str:
     return page_of(report, "comment").summary
 
@@ -191,15 +184,5 @@ def check_lines(findings: Findings) -> Iterator[str]:
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
     """Return a chart in Markdown; empty where there is none."""
-    return _chart([values], bound, unit)
-
-
-def compared_histogram(
-    now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
-) -> str:
-    return _chart([now, earlier], bound, unit)
-
-
-def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
-    bars = spread(samples, bound)
+    bars = spread([values], bound)
     return drawn(Chart(name="name", sides="", unit=unit, compared_with="", **bars._asdict())) if bars else ""

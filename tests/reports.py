@@ -235,7 +235,7 @@ def table() -> dict[str, Report]:
         **extreme,
         "rich": rich_report(),
         "repeated": repeated(example_reports()["failed, two criteria"]),
-        "two legs": in_two_legs(example_reports()["failed, mutation"], "one", "v1.2"),
+        "two legs": in_two_legs(example_reports()["failed, mutation"], "v1.2", "v1·2"),
         "three legs": legs_report(),
     }
 

@@ -14,11 +14,6 @@ def shares(entries: Iterable[Any], *, one_of: int) -> list[Any]:
     return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
 
 
-def some_of(entries: Iterable[Any], *chosen: Any) -> list[Any]:
-    """Return all entries as parameters: `make test` has those that are chosen, and `make long` the others."""
-    return [pytest.param(entry, marks=[] if entry in chosen else pytest.mark.long) for entry in entries]
-
-
 def fewer(share: int) -> int:
     """Return a share of the usual number of examples, for a property that takes long."""
     return settings().max_examples // share

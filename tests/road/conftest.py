@@ -13,17 +13,16 @@ from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
+from road.nights import RunStep
 from road.steps import ALL_REPORTS, inputs_of
 from support import KEY, StepResult, VirtualClock, run_main_step
-
-RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 @pytest.fixture
 def run_step(tmp_path: Path, clock: VirtualClock) -> RunStep:
     """Run the main step, check what must hold after every step, and return its result and the server.
 
-    `silent`: the step writes neither summary nor annotations; `bare`: skip the checks.
+    `bare`: skip the checks.
     """
     return step_runner(tmp_path, clock)
 
@@ -56,7 +55,6 @@ def step_runner(directory: Path, clock: VirtualClock) -> RunStep:
         env: dict[str, str] | None = None,
         prepare: Callable[[World], dict[str, str]] | None = None,
         world: World | None = None,
-        silent: bool = False,
         bare: bool = False,
         **inputs: str,
     ) -> tuple[StepResult, Server]:
@@ -73,10 +71,8 @@ def step_runner(directory: Path, clock: VirtualClock) -> RunStep:
         policy = inputs.get("on_inconclusive") or ("pass" if "base" in inputs.get("thresholds", "") else "fail")
         green |= result.outputs["verdict"] == "inconclusive" and policy == "pass"
         assert result.exit_code == (0 if green else 1)
-        assert len(result.annotations("error")) == (0 if green or silent else 1), (
-            "a failing step must write one ::error"
-        )
-        assert result.summary.startswith("" if silent else "### ")
+        assert len(result.annotations("error")) == (0 if green else 1), "a failing step must write one ::error"
+        assert result.summary.startswith("### ")
         written = "\n".join(line for line in result.log.splitlines() if not line.startswith("::add-mask::"))
         assert KEY not in f"{written}{result.outputs}{result.state}{result.summary}"
         return result, server

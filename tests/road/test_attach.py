@@ -289,29 +289,11 @@ def test_command_answers_each_simulation_and_may_do_as_it_likes(tmp_path: Path) 
     assert f"Run: {RUN_ID}, answered by sh agent.sh" in result.log
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are processes forked, and their pages counted")
-def test_processes_share_what_a_module_holds_and_end_what_it_started(tmp_path: Path) -> None:
-    """A garbage collection writes to all objects that it looks at, and a page that was written to is not shared."""
-    (tmp_path / "large.py").write_text(
-        "import gc, subprocess\nfrom pathlib import Path\nimport agent\n"
-        "Path('pid-helper').write_text(str(subprocess.Popen(['sleep', '600']).pid))\n"
-        "objects = [[number] for number in range(300_000)]\n"
-        "async def answer(connection):\n"
-        "    gc.collect()\n"
-        "    print(*Path('/proc/self/smaps_rollup').read_text().split('Private_Dirty:')[1].split()[:1])\n"
-        "    await agent.answer(connection)\n"
-    )
-    with FakeRelay(tmp_path, [Caller("good1")]) as fake:
-        result = run_attach(fake, tmp_path, Options(RUN_ID, "large:answer"))
-    assert result.code == 0
-    private = int(result.log_of("good1").split()[0])
-    assert private < 20_000  # kB; the module's objects take more than 30,000
-
-
-def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:
+def test_simulation_is_answered_once_it_begins_and_what_a_module_started_ends(tmp_path: Path) -> None:
     """A module that starts a thread is imported anew in each process, because a fork has no threads."""
     (tmp_path / "threaded.py").write_text(
-        "import threading, time\nfrom agent import answer\n"
+        "import subprocess, threading, time\nfrom pathlib import Path\nfrom agent import answer\n"
+        "Path('pid-helper').write_text(str(subprocess.Popen(['sleep', '600']).pid))\n"
         "threading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
         "print('threads', threading.active_count())\n"
     )

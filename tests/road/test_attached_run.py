@@ -144,15 +144,6 @@ def test_agent_that_coval_reaches_is_judged_as_ever(job: Job) -> None:
     assert leg_of(result)["tested"] == f"agent {agent_for(PREVIEW_ID).name} as deployed"
 
 
-def test_mode_run_asks_for_the_type_after_the_launch(run_step: RunStep) -> None:
-    result, server = run_step()
-    assert result.outputs["verdict"] == "passed"
-    calls = [(request.method, request.path) for request in server.requests_seen]
-    assert calls[0] == ("POST", "/v1/runs"), "the start is measured"
-    assert sum("/agents/" in path for _, path in calls) == 1, "the same call shows the agent's name"
-    assert AGENT_TYPE not in server.world.runs[0].body["metadata"]["customer"]
-
-
 def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(job: Job) -> None:
     result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, cancel_on_interrupt="false")
     assert result.outputs["verdict"] == "error"

@@ -13,7 +13,7 @@ from coval_sandbox.plan import PlannedSimulation, RunRecord
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.world import World
 from road.legs import legs_of
-from road.nights import ON_MAIN, PUSH, RunStep
+from road.nights import RunStep
 from support import VirtualClock
 
 THRESHOLDS = "Latency: avg <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
@@ -168,25 +168,6 @@ def test_both_draw_the_same_sample_and_count_for_the_limit(run_step: RunStep) ->
     assert cases[0] == cases[1]
 
 
-def test_base_has_no_tag_of_the_branch_or_the_baseline(run_step: RunStep) -> None:
-    given = BESIDE | {"baseline": "tag:stable", "thresholds": "Latency: avg <= base * 3\nLatency: avg < 3"}
-    _, server = run_step(event=PUSH, env=ON_MAIN, **given)
-    tested, base = server.world.runs
-    assert "stable" in tested.tags
-    assert any(tag.startswith("coval-gate/branch") for tag in tested.tags), tested.tags
-    assert "stable" not in base.tags
-    assert not any(tag.startswith("coval-gate/branch") for tag in base.tags), base.tags
-
-
-def test_signal_ends_both_runs_of_a_leg_that_was_done_before(run_step: RunStep, clock: VirtualClock) -> None:
-    """Until the step ends, a run that is to be left may still have to be cancelled: with its base."""
-    clock.at(50, clock.interrupt)
-    result, server = run_step(**BESIDE | {"test_set_id": "queued01, passing1", "max_queue_time": "30"})
-    assert result.outputs["verdict"] == "cancelled"
-    assert (len(server.world.runs), running(server.world)) == (4, [])
-    assert clock.now() <= 56
-
-
 def test_base_with_fewer_values_than_may_be_missing_is_an_error(
     run_step: RunStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,16 +212,6 @@ def test_repetition_of_a_base_that_is_promised_counts_for_the_limit(run_step: Ru
     result, server = run_step(**BESIDE | given | {"confidence": ""}, repeat_on_failure="1", max_simulations="150")
     sizes = [len(run.plan.simulations) for run in server.world.runs]
     assert sum(sizes) <= 150, result.log
-
-
-def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: VirtualClock) -> None:
-    world = agents(clock, tested="runFails", base="slow0001")
-    result, _ = run_step("DELETE /runs/* -> 500", world=world, **BESIDE)
-    told = [warning.data for warning in result.annotations("warning") if "could not be cancelled" in warning.data]
-    assert [text.partition(": ")[0] for text in told] == [
-        f"[base] Run {run_of(world, AGENT_ID)} could not be cancelled"
-    ]
-    assert (result.outputs["verdict"], result.post_step_cancels) == ("failed", True)
 
 
 def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:

@@ -53,11 +53,10 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
     ("source", "trickle", "gate"),
     [
         ("shown", 170.0, {"thresholds": "pass_rate >= 95%"}),
-        ("hidden", 12.0, {"use_metric_targets": "true"}),
         ("forbidden", 60.0, {"use_metric_targets": "true"}),
         ("hidden", 170.0, {"use_metric_targets": "true", "thresholds": OF_TOPICS, "metric_ids": ALL_IDS}),
     ],
-    ids=["agent", "outputs", "outputs-without-agent", "launch"],
+    ids=["agent", "outputs", "launch"],
 )
 def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[str, str], run_step: RunStep) -> None:
     """The metrics of the run are listed one after another, and each counts."""
@@ -68,9 +67,8 @@ def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[
     assert len({criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}) == 4
 
 
-@pytest.mark.parametrize("source", ["shown", "hidden"])
-def test_announced_metric_that_never_comes_is_error(source: Any, run_step: RunStep) -> None:
-    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics=source)
+def test_announced_metric_that_never_comes_is_error(run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics="hidden")
     result, _ = run_step(quirks=quirks, use_metric_targets="true", **FEW)
     assert result.outputs["verdict"] == "error"
     assert "Coval announced the metric" in result.outputs["reason"]
@@ -98,16 +96,12 @@ def test_misspelt_metric_of_wholly_failed_run_ends_soon(follow_run: RunStep) -> 
     assert waited(result, server) < SETTLING + 15
 
 
-@pytest.mark.parametrize(
-    ("source", "inputs"), [("shown", {}), ("hidden", {}), ("forbidden", {"metric_ids": ALL_IDS})], ids=str
-)
-def test_misspelt_metric_ends_soon_where_it_was_not_checked(
-    source: Any, inputs: dict[str, str], run_step: RunStep
-) -> None:
-    quirks = Quirks(agent_metrics=source)
-    result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **inputs, **FEW)
+def test_misspelt_metric_ends_soon_where_it_was_not_checked(run_step: RunStep) -> None:
+    """The launch names the metrics of the run."""
+    quirks = Quirks(agent_metrics="forbidden")
+    result, server = run_step("GET /metrics -> 403", quirks=quirks, metric_ids=ALL_IDS, **MISSPELT, **FEW)
     assert result.outputs["reason"].startswith('The run has no metric "Latncy"; did you mean Latency?')
-    assert waited(result, server) < (SETTLING if inputs or source == "shown" else UNNAMED_SETTLING) + 15
+    assert waited(result, server) < SETTLING + 15
 
 
 @pytest.mark.parametrize(
@@ -126,28 +120,18 @@ def test_misspelt_metric_is_waited_for_where_it_is_not_certain(
     assert waited(result, server) >= GRACE - 1
 
 
-@pytest.mark.parametrize("source", ["shown", "hidden"])
-def test_misspelt_metric_waits_for_all_others(source: Any, run_step: RunStep) -> None:
-    quirks = Quirks(metrics_trickle=120.0, agent_metrics=source)
+def test_misspelt_metric_waits_for_all_others(run_step: RunStep) -> None:
+    quirks = Quirks(metrics_trickle=120.0, agent_metrics="hidden")
     result, server = run_step("GET /metrics -> 403", quirks=quirks, **MISSPELT, **FEW)
     assert len(json.loads(result.outputs["metrics"])) == len(DEFAULT_METRICS)
-    assert 120 <= waited(result, server) < 120 + (SETTLING if source == "shown" else UNNAMED_SETTLING) + 15
+    assert 120 <= waited(result, server) < 120 + UNNAMED_SETTLING + 15
 
 
-@pytest.mark.parametrize(
-    ("gate", "reason"),
-    [
-        ({"thresholds": "Latency: p(95) < 2"}, "Coval reports no individual values of Latency, so p(95) is unknown."),
-        (
-            {"use_metric_targets": "true"},
-            "Coval reports neither the id nor individual values of Latency, so its target cannot be judged (and 3 more "
-            "criteria).",
-        ),
-    ],
-)
-def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason: str, run_step: RunStep) -> None:
-    result, server = run_step("GET /agents/* -> 403", quirks=Quirks(metric_shape="summary"), **gate)
-    assert (result.outputs["verdict"], result.outputs["reason"]) == ("error", reason)
+def test_name_of_older_shape_is_not_asked_for_as_id(run_step: RunStep) -> None:
+    quirks = Quirks(metric_shape="summary")
+    result, server = run_step("GET /agents/* -> 403", quirks=quirks, use_metric_targets="true")
+    assert result.outputs["verdict"] == "error"
+    assert "neither the id nor individual values of Latency, so its target cannot be judged" in result.outputs["reason"]
     paths = [request.path.partition("/v1/metrics/")[2] for request in server.requests_seen]
     assert {*filter(None, paths)} <= {metric.id for metric in DEFAULT_METRICS}
     assert waited(result, server) < SETTLING + 15
@@ -156,9 +140,8 @@ def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason
 # Values
 
 
-@pytest.mark.parametrize("share", [1.0, 0.1])
-def test_values_that_ended_without_one_are_not_waited_for(share: float, run_step: RunStep) -> None:
-    quirks = Quirks(missing_values=share)
+def test_values_that_ended_without_one_are_not_waited_for(run_step: RunStep) -> None:
+    quirks = Quirks(missing_values=0.1)
     result, server = run_step(quirks=quirks, thresholds="Latency: avg < 2", concurrency="50")
     assert result.outputs["verdict"] == "error"
     assert "Latency has no value" in result.outputs["reason"]
@@ -192,23 +175,11 @@ def test_late_values_are_waited_for(follow_run: RunStep) -> None:
 # Simulations
 
 
-@pytest.mark.parametrize(
-    ("counts", "null_progress", "inputs"),
-    [
-        ("simulations", True, {}),
-        ("test-cases", False, {"mutation_ids": MUTATION}),
-        ("test-cases", True, {"iteration_count": "2", "mutation_ids": MUTATION}),
-    ],
-    ids=str,
-)
-def test_late_simulations_are_judged(
-    counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep
-) -> None:
+def test_late_simulations_are_judged(run_step: RunStep) -> None:
     """How many there must be, tests/unit/test_population.py has."""
-    quirks = Quirks(output_ids="absent", progress_counts=counts, null_progress=null_progress, simulations_trickle=40.0)
-    result, _ = run_step(quirks=quirks, concurrency="20", **inputs)
-    runs = 10 * int(inputs.get("iteration_count", "1")) * (2 if "mutation_ids" in inputs else 1)
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", str(runs)), result.log
+    quirks = Quirks(output_ids="absent", null_progress=True, simulations_trickle=40.0)
+    result, _ = run_step(quirks=quirks, concurrency="20", iteration_count="2", mutation_ids=MUTATION)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "40"), result.log
 
 
 @pytest.mark.parametrize(
@@ -244,17 +215,16 @@ def test_empty_run_ends_at_once(run_step: RunStep) -> None:
     assert waited(result, server) < 15
 
 
-@pytest.mark.parametrize("quirks", [SILENT, Quirks(output_ids="absent")], ids=["silent", "counts"])
-def test_silent_empty_run_ends_after_settling(quirks: Quirks, run_step: RunStep) -> None:
-    result, server = run_step(quirks=quirks, test_set_id="empty001")
+def test_silent_empty_run_ends_after_settling(run_step: RunStep) -> None:
+    result, server = run_step(quirks=SILENT, test_set_id="empty001")
     assert result.outputs["reason"].startswith("The run has no simulations")
     assert EMPTY_SETTLING <= waited(result, server) < EMPTY_SETTLING + 25
 
 
 @pytest.mark.parametrize(
     ("quirks", "looks"),
-    [(Quirks(output_ids="absent"), 9), (Quirks(null_progress=True), 9), (SILENT, 3)],
-    ids=["progress", "outputs", "silent"],
+    [(Quirks(output_ids="absent"), 9), (SILENT, 3)],
+    ids=["progress", "silent"],
 )
 def test_list_that_lags_is_waited_for(quirks: Quirks, looks: int, run_step: RunStep) -> None:
     """Either place that counts the simulations says that there are some."""
@@ -298,12 +268,6 @@ def test_test_cases_are_waited_for_where_they_matter(
     assert "waiting for the test cases of 10 simulations" in result.log
 
 
-def test_skipped_simulation_is_over_and_did_not_complete(run_step: RunStep) -> None:
-    result, server = run_step(**SKIPPING)
-    assert (result.outputs["verdict"], result.outputs["completed_simulations"]) == ("failed", "7"), result.log
-    assert waited(result, server) < 15
-
-
 def test_run_with_skipped_simulations_passes_and_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
     earlier, server = run_step(mode="launch", tags="nightly", event=PUSH, **SKIPPING)
@@ -317,15 +281,10 @@ def test_run_with_skipped_simulations_passes_and_is_a_baseline(run_step: RunStep
 # Outages
 
 
-@pytest.mark.parametrize("path", ["/runs/*", "/conversations/simulated"])
-def test_judges_look_from_after_outage(path: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_judges_look_from_after_outage(run_step: RunStep, clock: VirtualClock) -> None:
     """The values come while Coval is unavailable, for longer than the step waits for them."""
-    first = 1
-    if path == "/runs/*":  # the polls of this other step are the same until the run has ended
-        _, server = run_step(world=World(clock.time))
-        first += sum(one.method == "GET" and one.path.startswith("/v1/runs/") for one in server.requests_seen)
     result, _ = run_step(
-        f"GET {path} #{first}-{first + 9} -> 503",
+        "GET /conversations/simulated #1-10 -> 503",
         world=World(clock.time, quirks=Quirks(metrics_lag=60)),
         thresholds="Latency: avg < 1.5",
         metrics_grace_time="30",

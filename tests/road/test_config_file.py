@@ -96,17 +96,9 @@ def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
     assert "CONFIG_PATH" not in command
 
 
-def test_single_leg_has_its_name_and_json_is_read_too(run_with: RunStep) -> None:
-    text = json.dumps({"persona_id": PERSONA_ID, "legs": {"only one": {"test_set_id": "passing1"}}}, indent="\t")
-    result, server = run_with(text=text, path="gate.json", mode="launch", thresholds="")
-    assert list(legs_of(result)) == ["only one"]
-    assert server.world.runs[0].body["metadata"]["customer"]["coval_gate_leg"] == "only one"
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("legs:\n  a:\n    persona_idd: x", f"{PATH}, line 3: legs.a.persona_idd is not an input; did you"),
         (b"\xff", f"{PATH}, line 1: the file is not in UTF-8"),
         (b" " * (LARGEST + 1), "config_path must be a file of at most 256 KB; got a larger one."),
         (None, f'config_path must be an existing file in the workspace; got "{PATH}".'),
@@ -154,16 +146,3 @@ def test_later_step_judges_by_the_same_file(run_with: RunStep) -> None:
     judged, _ = run_with(text=changed, world=server.world, mode="wait", run_id=ids)
     assert [leg["verdict"] for leg in legs_of(judged).values()] == ["passed", "error", "failed"]
     assert 'persona_id is "persona000000000000099", but run ' in legs_of(judged)[NAMES[1]]["reason"]
-
-
-def test_later_attempt_takes_over_the_run_of_its_leg(run_with: RunStep) -> None:
-    """Two legs that run the same, and are judged by other thresholds, do not take over each other's run."""
-    twins = "legs:\n  a: {thresholds: total >= 1}\n  b: {thresholds: total >= 2}"
-    given: dict[str, Any] = {"text": twins, "mode": "launch", **IDS, "thresholds": ""}
-    first, server = run_with("POST /runs #2 -> 403", **given)
-    again, _ = run_with(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
-    before, after = legs_of(first), legs_of(again)
-    assert len(server.world.runs) == 2
-    assert {name for name in before if before[name]["run_id"] == after[name]["run_id"]} == {
-        name for name in before if before[name]["run_id"]
-    }

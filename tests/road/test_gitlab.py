@@ -212,27 +212,6 @@ def test_status_of_a_child_pipeline_is_set_in_another_one(job: GitLabJob, gitlab
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
 
 
-def test_merge_request_is_compared_with_the_run_of_a_push(job: GitLabJob) -> None:
-    """Its pipeline may be of merged results, or of a fork."""
-    given = {"baseline": "branch:main", "thresholds": "Latency: avg <= baseline * 1.5"}
-    of_push = {"CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_ID": "2201200000", "CI_JOB_ID": "12345600000"}
-    job.run(job.of_push | of_push, **given)
-    merged = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
-    for env in (merged, {"CI_PROJECT_PATH": "mona/voice-agent"}):
-        assert job.run(env, **given) == 0
-        assert job.outputs["baseline_run_id"] == job.world.runs[0].run_id
-
-
-def test_pipelines_that_are_named_after_their_commit_share_a_note(job: GitLabJob) -> None:
-    config = {"CI_CONFIG_PATH": ".gitlab-ci.yml"}
-    for title in ("Add a tool", "Mend it"):
-        assert job.run(config | {"CI_PIPELINE_NAME": f"Merge request: {title}"}, comment="always") == 0
-    (note,) = job.notes
-    assert "Mend it" in note
-    assert job.run({"CI_CONFIG_PATH": "nightly.yml"}, comment="always") == 0
-    assert len(job.notes) == 2, "another workflow has a note of its own"
-
-
 def test_note_of_another_author_is_left_alone(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """Anybody may write the marker. A note that the token cannot change must not hide the gate's own."""
     job.run(**PAGES)
@@ -309,18 +288,6 @@ def test_post_ends_the_run_and_the_status_of_a_killed_step(job: GitLabJob, gitla
     assert gitlab.history == [RUNNING, KILLED]
     assert not [path for path in job.files if "state-" in path]
     assert job.post(test_set_id="slow0001") == ""
-
-
-def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: GitLabJob, gitlab: FakeGitLab) -> None:
-    """The step is killed before it knows the commit, and the post step has none of its command line."""
-    assert job.run(mode="launch") == 0
-    run_id = job.dotenv["RUN_ID"]
-    gitlab.commits.add("f" * 40)
-    job.clock.at(job.clock.now() + 0.5, kill)
-    with pytest.raises(Killed):
-        job.run(job.of_push, "GET /runs/* -> 503", mode="wait", run_id=run_id, commit_status="Coval")
-    job.post(job.of_push, commit_status="Coval")  # a variable of the job, as the mode is not
-    assert gitlab.statuses == {}
 
 
 def test_launched_run_is_judged_by_a_triggered_pipeline(job: GitLabJob, gitlab: FakeGitLab) -> None:

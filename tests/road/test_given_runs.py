@@ -24,7 +24,9 @@ PLANS: dict[str, dict[str, str]] = {
     "one": GATE,
     "several": {"persona_id": PERSONAS, "test_set_id": SETS} | GATE,
     "base": {"agent_id": PREVIEW_ID} | BASE,
-    "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"} | BASE,
+    "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"}
+    | {"sub_sample_size": "2", "sub_sample_seed": "1"}
+    | BASE,
     "repeated beside a base": {"agent_id": SLOW_PREVIEW_ID, "repeat_on_failure": "1", "max_simulations": "40"}
     | BASE
     | SLOWER,
@@ -211,34 +213,6 @@ def test_repetition_draws_the_test_cases_of_the_run(run_step: RunStep) -> None:
     first, *others = ([simulation.test_case_id for simulation in run.plan.simulations] for run in server.world.runs)
     assert others
     assert all(cases == first for cases in others)
-
-
-def test_runs_of_a_launch_that_missed_a_leg_have_no_leg_until_they_show_it(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    """The step guards them all the same."""
-    plan = PLANS["several"] | {"test_set_id": "slow0001, queued01"}
-    launched, server = run_step("POST /runs #1 -> 403", mode="launch", **plan)
-    ids = json.loads(launched.outputs["run_ids"])
-    inputs = plan | {"world": server.world, "mode": "wait", "run_id": ", ".join(ids), "max_wait_time": "60"}
-    unread, _ = run_step("GET /runs/* #1-999 -> reset-before", **inputs, cancel_on_timeout="true")
-    assert unread.outputs["verdict"] == "error"
-    assert [leg["run_id"] for leg in legs_of(unread).values()] == [""] * 4
-    assert [run["run_id"] for run in unread.saved_runs if "cancel" in run["duties"]] == ids
-    clock.at(clock.now() + 2, clock.interrupt)
-    cancelled, _ = run_step("GET /runs/* #1-6 -> 503", **inputs)
-    assert cancelled.outputs["verdict"] == "cancelled"
-    assert all(f"Run {id_}: " in cancelled.log for id_ in ids)
-    assert not server.world.unfinished
-
-
-def test_runs_that_could_not_be_read_in_time_are_left_with_those_of_their_base(run_step: RunStep) -> None:
-    """A later attempt judges them together."""
-    plan = PLANS["base"] | {"test_set_id": "slow0001"}
-    launched, server = run_step(mode="launch", **plan)
-    inputs = plan | {"mode": "wait", "run_id": launched.outputs["run_ids"], "max_wait_time": "60"}
-    result, _ = run_step("GET /runs/* #1-999 -> reset-before", world=server.world, **inputs, cancel_on_timeout="false")
-    assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)
 
 
 # Nothing is checked before the launch

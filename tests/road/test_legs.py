@@ -20,10 +20,8 @@ from coval_sandbox.world import World
 from road.legs import PERSONAS, RERUN, SETS, THRESHOLDS, file_of_legs, legs_of, run_statuses, verdicts_of
 from road.nights import RunStep
 from road.steps import example_thresholds
-from road.test_github_pages import CHECK, github_with
 from road.test_reports import Killed, kill
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
-from validation import junit_schema
 
 NAMES = [f"{persona} · {test_set}" for persona in PERSONAS.split(", ") for test_set in SETS.split(", ")]
 GATED: dict[str, Any] = {"test_set_id": "passing1", "thresholds": example_thresholds()}
@@ -89,45 +87,6 @@ def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
     assert 'Coval reports the status "WARMING UP", which is not documented' in warning.data
 
 
-def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
-    result, _ = run_step(
-        test_set_id="passing1, failing1, missing1, stuck001",
-        max_parallel_runs="1",  # one after the other, so that the sandbox gives the same ids each time
-        sub_sample_size="2",
-        sub_sample_seed="7",
-        thresholds=THRESHOLDS,
-        max_wait_time="600",
-        junit_path="reports/junit.xml",
-    )
-    assert [leg["verdict"] for leg in legs_of(result).values()] == ["passed", "failed", "error", "timed_out"]
-    junit_schema().validate(result.junit)
-    root = ET.fromstring(result.junit)
-    ET.indent(root)
-    golden("reports/several-legs/junit.xml", ET.tostring(root, encoding="unicode") + "\n")
-
-
-def test_all_reports_count_the_simulations_of_a_leg_without_a_result(run_step: RunStep) -> None:
-    """Coval counts test cases, each of which has three simulations here."""
-    result, _ = run_step(
-        test_set_id="passing1, stuck001",
-        iteration_count="3",
-        max_wait_time="600",
-        json_path="reports/coval.json",
-        html_path="reports/coval.html",
-    )
-    done = 27
-    outputs = result.outputs
-    assert [outputs["total_simulations"], outputs["completed_simulations"]] == ["60", str(30 + done)]
-    assert outputs["pass_rate"] == "0.5"
-    stuck = json.loads(result.json)["legs"][1]
-    assert [stuck["total_simulations"], stuck["completed_simulations"], stuck["pass_rate"]] == [30, done, None]
-    assert [legs_of(result)["stuck001"][name] for name in ("simulations", "pass_rate")] == [30, None]
-    assert f"| {done} of 30 |" in result.summary
-    assert f"with {done} of 30 simulations done" in result.summary
-    assert f"{done}/30 done" in result.log
-    assert f"{done} of 30 completed" in (result.workspace / "reports" / "coval.html").read_text(encoding="utf-8")
-
-
 def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep, clock: VirtualClock) -> None:
     """A leg that was stopped has the end of its own run, and one that the step never came to is skipped."""
     clock.at(90, clock.interrupt)
@@ -168,26 +127,6 @@ def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
     assert len(server.world.runs) == 4
 
 
-def test_run_of_a_leg_that_gave_up_is_cancelled_at_once(run_step: RunStep, clock: VirtualClock) -> None:
-    _, server = run_step(test_set_id="queued01, slow0001", max_queue_time="130", cancel_on_timeout="true")
-    stuck = next(run for run in server.world.runs if run.body["test_set_id"] == "queued01")
-    assert stuck.cancel_time is not None
-    assert stuck.cancel_time - stuck.create_time < 150 < clock.now()
-
-
-def test_leg_does_not_wait_for_the_launch_of_another(run_step: RunStep) -> None:
-    """One launch is refused for five minutes; the other leg has the time to run again."""
-    result, server = run_step(
-        "POST /runs #2-12 -> 429 retry-after=30",
-        test_set_id="flaky002, passing1",
-        thresholds="Resolved: rate(YES) >= 90%",
-        repeat_on_failure="1",
-        max_wait_time="600",
-    )
-    assert "does not run again" not in result.log
-    assert [run.body["test_set_id"] for run in server.world.runs].count("flaky002") == 2
-
-
 def test_state_grows_with_the_number_of_legs(run_step: RunStep) -> None:
     """Each change writes the state of one run, which Linux passes in a variable of at most 128 KiB."""
     sizes = {}
@@ -198,17 +137,6 @@ def test_state_grows_with_the_number_of_legs(run_step: RunStep) -> None:
         sizes[legs] = len(state)
         assert max(map(len, state.splitlines())) < 1000
     assert sizes[30] < 3.2 * sizes[10]
-
-
-def test_later_step_finds_check_run_that_another_leg_was_first_to_need(run_step: RunStep, clock: VirtualClock) -> None:
-    """The first leg's launch comes late. The launch could not tell GitHub of it."""
-    with github_with("PATCH * -> 502", now=clock.time) as github:
-        inputs = {"env": {"GITHUB_API_URL": github.url}, "persona_id": PERSONAS} | CHECK
-        launch, server = run_step("POST /runs #1 -> 429 retry-after=20", mode="launch", **inputs)
-        assert [check.status for check in github.check_runs] == ["in_progress"]
-        github.faults.clear()
-        run_step(world=server.world, mode="wait", run_id=launch.outputs["run_ids"], **inputs)
-        assert [check.conclusion for check in github.check_runs] == ["success"]
 
 
 # Legs of a file, side by side
@@ -232,10 +160,9 @@ def runs_of(result: StepResult) -> dict[str, list[dict[str, Any]]]:
     return {leg["name"]: leg["runs"] for leg in json.loads(result.json)["legs"]}
 
 
-@pytest.mark.parametrize("faults", [(), ("POST /runs #3 -> reset-after", "POST /runs #2 -> reset-before")], ids=str)
-def test_legs_take_as_long_as_the_longest(faults: tuple[str, ...], run_legs: RunLegs, clock: VirtualClock) -> None:
+def test_legs_take_as_long_as_the_longest(run_legs: RunLegs, clock: VirtualClock) -> None:
     """The responses to launches are lost, with their effect or without, and their legs alone take longer."""
-    result, world = run_legs(LEGS, *faults)
+    result, world = run_legs(LEGS, "POST /runs #3 -> reset-after", "POST /runs #2 -> reset-before")
     runs = runs_of(result)
     assert {name: [run["verdict"] for run in own] for name, own in runs.items()} == EXPECTED, result.log
     assert verdicts_of(result) == {name: own[-1] for name, own in EXPECTED.items()}
@@ -268,16 +195,6 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(run_legs: RunLegs) 
     assert not result.post_step_cancels
 
 
-def test_error_of_one_leg_is_its_own_verdict(run_legs: RunLegs) -> None:
-    """Coval refuses to show the run of one leg, which is cancelled; the others go on."""
-    legs = {"refused": STUCK["good"], "good": LEGS["good"]}
-    result, world = run_legs(legs, "GET /runs/BGvffsneXVocAfhtfe4adw #3 -> 403", max_parallel_runs="1")
-    assert verdicts_of(result) == {"refused": "error", "good": "passed"}, result.log
-    assert run_statuses(world) == ["CANCELLED", "COMPLETED"]
-    assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
-    assert result.outputs["reason"].startswith("refused: ")
-
-
 class _Log(io.StringIO):
     """Breaks when a leg with the name "broken" has launched its run."""
 
@@ -299,27 +216,6 @@ def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualCl
     assert "::group::[broken] Details for a bug report" in log.getvalue()
 
 
-def test_lines_of_a_leg_carry_its_name_if_it_is_not_the_only_one(run_legs: RunLegs) -> None:
-    """The lines of all legs are mixed."""
-    legs = {name: LEGS[name] for name in ("good", "bad")}
-    result, _ = run_legs(legs, "GET /runs/* #7 -> 503", supersede="true")
-    following, _, _ = result.log.partition("::warning title=Coval%3A")  # the reports of the whole step begin with these
-    lines = following.splitlines()
-    for name, runs in runs_of(result).items():
-        own = [line.removeprefix(f"[{name}] ") for line in lines if line.startswith(f"[{name}] ")]
-        for run in runs:
-            (launched,) = [line for line in lines if f"Launched run {run['id']}" in line]
-            assert launched.startswith(f"[{name}] ")
-        assert sum("Waiting for the run" in line for line in own) == len(runs)
-        assert any("100%" in line or "10/10 done" in line for line in own)
-    unnamed = [line for line in lines if not line.startswith(tuple(f"[{name}] " for name in legs))]
-    assert "This step launches" in unnamed.pop(3)
-    assert not [line for line in unnamed if "run" in line.lower() or "done" in line or "503" in line], unnamed
-    alone, _ = run_legs({"alone": LEGS["good"]})
-    assert "alone]" not in alone.log
-    assert "\nLaunched run " in alone.log
-
-
 def test_killed_step_has_not_passed_because_one_leg_has(run_legs: RunLegs, tmp_path: Path, clock: VirtualClock) -> None:
     world = World(clock.time)
     clock.at(70, kill)
@@ -328,3 +224,48 @@ def test_killed_step_has_not_passed_because_one_leg_has(run_legs: RunLegs, tmp_p
     assert "COMPLETED" in run_statuses(world)
     output = (tmp_path / "output").read_text(encoding="utf-8")
     assert re.findall(r"^verdict=(.*)$", output, re.MULTILINE)[-1] == "error"
+
+
+# Legs send Coval few requests: a look-up once, and polls at a pace that unit/test_schedule.py has
+
+FEW = 3
+SPEAKERS = ", ".join(f"persona{number:015}" for number in range(FEW))
+
+
+def reads_of(server: Server) -> list[str]:
+    return [request.path.removeprefix("/v1/") for request in server.requests_seen if request.method == "GET"]
+
+
+def test_legs_share_look_ups_and_what_later_comparisons_need(run_step: RunStep) -> None:
+    _, server = run_step(thresholds="Latency: avg < 1.5", baseline="branch:main", persona_id=SPEAKERS)
+    kinds = Counter(path.partition("/")[0] for path in reads_of(server))
+    del kinds["runs"]
+    shared = {"agents": 1, "metrics": 1, "test-sets": 1, "test-cases": 1}
+    assert kinds == shared | {"personas": FEW, "conversations": FEW}
+    result, server = run_step("GET /metrics -> 403", thresholds="Latency: avg < 9", persona_id=SPEAKERS)
+    assert sum("Could not check before the launch" in line for line in result.log.splitlines()) == FEW
+    assert reads_of(server).count("metrics") == 1
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
+    result, server = run_step(persona_id=SPEAKERS, thresholds="Latncy: avg < 2")
+    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == FEW
+    assert not server.world.runs
+    assert max(Counter(reads_of(server)).values()) <= 2, "the first time only for the agent's type"
+
+
+def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
+    result, _ = run_step(
+        test_set_id="passing1, failing1, missing1, stuck001",
+        max_parallel_runs="1",  # one after the other, so that the sandbox gives the same ids each time
+        sub_sample_size="2",
+        sub_sample_seed="7",
+        thresholds=THRESHOLDS,
+        max_wait_time="600",
+        junit_path="reports/junit.xml",
+    )
+    assert [leg["verdict"] for leg in legs_of(result).values()] == ["passed", "failed", "error", "timed_out"]
+    root = ET.fromstring(result.junit)
+    ET.indent(root)
+    golden("reports/several-legs/junit.xml", ET.tostring(root, encoding="unicode") + "\n")

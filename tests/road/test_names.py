@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from coval_gate.base.times import PREPARING
-from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, agent_for, persona_for
+from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
+from road.legs import launch_count
+from road.nights import RunStep
 from support import IDS, StepResult, VirtualClock
-
-RunStep = Callable[..., tuple[StepResult, Server]]
-
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
@@ -31,11 +30,7 @@ def paths_of(server: Server) -> list[str]:
 def read_before_launch(server: Server) -> list[str]:
     """Return the paths of the requests up to the launch."""
     paths = paths_of(server)
-    return paths[: paths.index("/runs")] if launches(server) else paths
-
-
-def launches(server: Server) -> int:
-    return sum(request.method == "POST" for request in server.requests_seen)
+    return paths[: paths.index("/runs")] if launch_count(server) else paths
 
 
 WRONG: tuple[dict[str, str], ...] = (
@@ -63,7 +58,7 @@ def test_wrong_names_and_values_are_reported_before_launch(
     for inputs in WRONG:
         value = {"fail_on_metric_value": "refund"} if "fail_on_metric_id" in inputs else {}
         result, server = run_step(**value | inputs)
-        assert (result.outputs["verdict"], result.outputs["run_id"], launches(server)) == ("error", "", 0)
+        assert (result.outputs["verdict"], result.outputs["run_id"], launch_count(server)) == ("error", "", 0)
         assert int(result.outputs["duration_seconds"]) <= PREPARING
         reasons.append(result.outputs["reason"])
     golden("before-launch.txt", "\n".join(reasons) + "\n")
@@ -77,7 +72,6 @@ def test_wrong_names_and_values_are_reported_before_launch(
         ({"thresholds": "latency: avg < 2", "metric_ids": TWO_METRICS}, [METRICS]),
         ({"thresholds": f"{LATENCY.id}: avg < 2"}, [AGENT]),
         ({"thresholds": "Latency: avg < 2"}, [AGENT, METRICS]),
-        ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="hidden")}, [AGENT]),
         ({"thresholds": MISSPELT, "quirks": Quirks(agent_metrics="forbidden")}, [AGENT]),
         ({"thresholds": MISSPELT, "persona_metrics": "latency"}, None),
         ({"thresholds": MISSPELT, "config_overrides": '{"metric_ids": ["metricOther0000000001"]}'}, None),
@@ -96,27 +90,20 @@ def test_what_may_occur_is_launched_after_fewest_calls(
     inputs: dict[str, Any], read: list[str] | None, run_step: RunStep
 ) -> None:
     _, server = run_step(mode="launch" if read is None else "", **inputs)
-    assert launches(server) == 1
+    assert launch_count(server) == 1
     assert read is None or read_before_launch(server) == read
 
 
 @pytest.mark.parametrize(
     "fault",
-    ["GET /metrics -> html 502", "GET /metrics/* #1 -> 503", "GET /agents/* #1 -> reset-before"],
+    ["GET /metrics -> html 502", "GET /metrics/* #1 -> 503"],
 )
 def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
-    assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
+    assert (result.outputs["verdict"], launch_count(server)) == ("passed", 1), result.log
     assert clock.now() <= 60 + PREPARING + 2
     is_told = "Could not check before the launch which metrics and values the run will have: " in result.log
     assert is_told is not fault.startswith("GET /metrics/*")
-
-
-def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunStep) -> None:
-    first = {"metrics": [{"id": f"other{number}", "metric_name": f"Other {number}"} for number in range(100)]}
-    page = json.dumps(first | {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="})
-    _, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
-    assert read_before_launch(server) == [METRICS, METRICS]
 
 
 def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep) -> None:
@@ -141,7 +128,7 @@ def test_replacement_of_cancelled_run_is_checked(run_step: RunStep) -> None:
     first, server = run_step("GET /metrics -> 503", quirks=quirks, thresholds=MISSPELT, max_wait_time="10", bare=True)
     server.world.delete_run(first.outputs["run_id"])
     second, server = run_step(world=server.world, thresholds=MISSPELT, env={"GITHUB_RUN_ATTEMPT": "2"})
-    assert (second.outputs["verdict"], launches(server)) == ("error", 0)
+    assert (second.outputs["verdict"], launch_count(server)) == ("error", 0)
     assert "which the run will not have" in second.outputs["reason"]
     assert not second.post_step_cancels
 
@@ -152,29 +139,6 @@ BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5"}
 def heading(result: StepResult) -> list[str]:
     """Return the first lines of the summary, up to its first table."""
     return [line for line in result.summary.partition("\n|")[0].split("\n") if line]
-
-
-def test_reports_speak_of_names_and_units(run_step: RunStep) -> None:
-    result, server = run_step(json_path="reports/coval.json", **BAD)
-    assert result.outputs["reason"] == "max of Latency is 2.72 s, must be < 1.5 s."
-    for line in ("| ❌ | `Latency: max < 1.5` | 2.72 s | 1.22 s too high |", "| Latency (s) | 10 |", 'x-axis "s" ['):
-        assert line in result.summary
-    (leg,) = json.loads(result.json)["legs"]
-    units = {metric["name"]: metric["unit"] for metric in leg["metrics"]}
-    assert units == {"Latency": "s", "Resolved": "", "Compliance": "", "Tone: friendly": "", "Topics": ""}
-    # The list that was read before the launch shows them.
-    assert [path for path in paths_of(server) if path.startswith("/metrics/")] == []
-    agent, persona = agent_for(IDS["agent_id"]).name, persona_for(IDS["persona_id"]).name
-    assert heading(result) == [
-        f"### ❌ Failed: Coval evaluation · agent {agent} · test set Failing · persona {persona}",
-        "Pull request [#\u200b42](https://github.com/acme/voice-agent/pull/42) · branch `better-greeting` · commit "
-        "[`5d1c1b0`](https://github.com/acme/voice-agent/commit/5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f)",
-        f"Tested: agent {agent} as deployed",
-    ]
-    # Ids stay where they are needed to act.
-    assert f"| agent | `{agent} ({IDS['agent_id']})` |" in result.summary
-    run = leg["run"]
-    assert (run["agent_id"], run["agent_name"], run["persona_name"]) == (IDS["agent_id"], agent, persona)
 
 
 @pytest.mark.parametrize("fault", ["403", "503"])

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import Procedure, run
-from coval_gate.base.times import CANCELLING
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import LaunchRequest, RunFilter
 from coval_gate.coval.resources import METRIC, cases_of
@@ -16,7 +14,7 @@ from coval_gate.step.cancel import LOOKUP_PATIENCE
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import NEWER, RERUN, run_statuses
+from road.legs import NEWER, RERUN
 from road.nights import RunStep
 from support import VirtualClock, new_client, run_main_step
 
@@ -50,23 +48,6 @@ def test_call_that_the_deadline_cuts_off_fails_with_what_went_wrong(path: str, f
         with pytest.raises(Unavailable) as again:  # a series of calls goes on, and the next one is cut off as well
             run(CALLS["/test-cases"](client, 30.0), clock)
         assert again.value.what == caught.value.what
-
-
-class BusyClock(TickingClock):
-    """A clock on which each request takes a while."""
-
-    def wait(self, event: Event, until: float) -> None:
-        super().wait(event, until)
-        self._now += 1
-
-
-def test_list_that_does_not_end_before_the_deadline_says_so() -> None:
-    clock = BusyClock()
-    page = '{"runs": [], "next_page_token": "%d"}'
-    with Server(World(clock.time), faults=[f"GET /runs #{n} -> json {page % n}" for n in range(1, 99)]) as server:
-        client = new_client(server.url, clock)
-        with pytest.raises(Unavailable, match=TOO_LATE):
-            run(CALLS["/runs"](client, 30.0), clock)
 
 
 def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:
@@ -106,15 +87,6 @@ def test_reason_names_the_outage(calls: str, tmp_path: Path) -> None:
 # A step that must look for earlier runs does not launch before Coval has listed them
 
 
-def test_run_of_first_attempt_is_found_after_outage(run_step: RunStep, clock: VirtualClock) -> None:
-    first, server = run_step(mode="launch", test_set_id="slow0001")
-    began = clock.now()
-    second, _ = run_step("GET /runs #1-7 -> 503", world=server.world, env=RERUN, test_set_id="slow0001")
-    assert second.outputs["run_id"] == first.outputs["run_id"], second.log
-    assert len(server.world.runs) == 1
-    assert clock.now() - began > 40
-
-
 @pytest.mark.parametrize(
     ("fault", "name", "env"), [("503", "resume", RERUN), ("body {}", "supersede", NEWER), ("403", "supersede", NEWER)]
 )
@@ -139,16 +111,3 @@ def test_look_up_keeps_deadline_of_step_and_a_first_attempt_needs_none(run_step:
     began = clock.now()
     second, _ = run_step("GET /runs -> 503", world=server.world, env=RERUN, max_wait_time="60")
     assert (second.outputs["verdict"], len(server.world.runs), clock.now() - began) == ("error", 1, 60)
-
-
-def test_superseded_runs_are_cancelled_side_by_side(run_step: RunStep, clock: VirtualClock) -> None:
-    world = World(clock.time)
-    for number in range(5):
-        run_step(world=world, mode="launch", test_set_id="stuck001", env={"GITHUB_RUN_ID": f"10000000{number}"})
-    began = clock.now()
-    faults = [f"DELETE /runs/{run.run_id} -> 500" for run in world.runs[1:]]
-    inputs = {"mode": "launch", "test_set_id": "stuck001", "supersede": "true"}
-    result, _ = run_step(*faults, world=world, env=NEWER, **inputs)
-    assert [status == "CANCELLED" for status in run_statuses(world)] == [True, *[False] * 5]
-    assert len(result.annotations("warning")) == 4
-    assert clock.now() - began == CANCELLING

@@ -1,8 +1,10 @@
-"""All reports of a step: files in the workspace, the commit status, and the comment on the pull request."""
+"""All reports of a step: files in the workspace, commit status, comment on the pull request, and transcripts."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -10,21 +12,27 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import escape
 
-from counting import calls_of
-from coval_gate.gate.findings import findings_of
-from coval_gate.report.document import document_of
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import run as run_through
+from coval_gate.base.times import DETAILS
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
+from coval_gate.report.model import LegReport
+from coval_gate.step.main import evaluate
+from coval_gate.step.report import EXPLAINED
+from coval_gate.step.step import Step
 from coval_sandbox.github import READ_ONLY_TOKEN
-from coval_sandbox.runner import PULL_REQUEST, shown_lines
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
+from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from fake_host import Fault
 from leaks import DISGUISES, holds, in_json
-from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, THRESHOLDS, inputs_of
-from support import KEY, StepResult, VirtualClock
+from road.nights import RunStep
+from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, THRESHOLDS
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 from validation import junit_schema, report_validator
 
-RunStep = Callable[..., tuple[StepResult, Server]]
 Reported = Callable[..., StepResult]
 ReportedStep = Callable[[str], tuple[StepResult, FakeGitHub]]
 
@@ -126,45 +134,6 @@ def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
     assert len({other.data for other in others}) == len(others)
 
 
-END = 17  # lines of a log that its readers see first
-
-
-@pytest.mark.parametrize(("name", "annotations"), [("all-failed", "true"), ("failed", "false")])
-def test_log_of_failing_step_tells_nothing_twice_and_ends_with_the_worst(
-    name: str, annotations: str, run_step_with_reports: Reported
-) -> None:
-    """Each criterion has a line, and its reason another one; each simulation appears once."""
-    is_silent = annotations == "false"
-    given = inputs_of(name) | {"annotations": annotations, "summary": annotations}
-    result = run_step_with_reports(**given, silent=is_silent)
-    (leg,) = json.loads(result.json)["legs"]
-    lines = result.log.splitlines()
-    for criterion in leg["criteria"]:
-        assert len([line for line in lines if re.match(rf"  \S {re.escape(criterion['criterion'])} ", line)]) == 1
-        assert result.log.replace("%25", "%").count(criterion["reason"] or "\n\n\n") <= 1
-    for simulation in leg["simulations"]:
-        assert result.log.count(simulation["id"]) == (simulation["verdict"] != "passed")
-    unfolded = re.sub(r"^::group::.*?^::endgroup::\n", "", result.log, flags=re.DOTALL | re.MULTILINE)
-    end = "\n".join(text for _, text in [*shown_lines(unfolded.splitlines())][-END:])
-    assert f"({leg['simulations'][0]['id']})" in end
-    assert leg["reasons"][0].rstrip(".") in end
-    assert f"Run: {result.outputs['run_url']}" in end
-    fine = {simulation["test_case_id"] for simulation in leg["simulations"] if simulation["verdict"] == "passed"}
-    assert ("To repeat only " in end) is bool(fine)  # all of them are simply the step again
-    assert (result.summary == "") is is_silent
-    assert not is_silent or not any(result.annotations(level) for level in ("error", "warning", "notice"))
-
-
-def test_findings_are_made_once_for_each_judgement(run_step_with_reports: Reported) -> None:
-    """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
-    shown = {"include_transcripts": "failures", "check_run": "Coval", "repeat_on_failure": "1"}
-    with calls_of(findings_of, document_of) as calls:
-        run_step_with_reports(**inputs_of("repeated-flaky") | shown)
-    made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
-    assert len(set(map(id, made))) == len(made) == 2
-    assert [given["brief"] for called, given in calls if called == "document_of"].count(False) == 1
-
-
 def test_comment_on_failure_appears_with_first_failure_and_is_updated_until_a_newer_commit(
     run_step_with_reports: Reported, github: FakeGitHub
 ) -> None:
@@ -194,18 +163,6 @@ EVENTS: dict[str, dict[str, Any]] = {
     },
     "issue_comment": {"issue": {"number": 42, "pull_request": {"url": "…"}}, "comment": {"body": "/evaluate"}},
 }
-
-
-@pytest.mark.parametrize("event", EVENTS)
-def test_event_with_pull_request_gets_comment_and_status(
-    event: str, run_step_with_reports: Reported, github: FakeGitHub
-) -> None:
-    github.pull_requests.clear()
-    github.add_pull_request(42, HEAD, owner="mallory", branch="better-greeting")
-    result = run_step_with_reports(event=EVENTS[event])
-    assert result.outputs["comment_url"] == github.comments[42][0].html_url
-    assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
-    assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
 def test_wait_in_other_workflow_reports_on_launched_commit(run_step: RunStep, github: FakeGitHub) -> None:
@@ -345,21 +302,89 @@ def test_run_that_step_never_had_is_not_reported(given: dict[str, Any], run_step
     assert "runs/someOtherRun" not in f"{result.log}{result.summary}"
 
 
-def test_interrupt_after_judging_is_reported_alike_everywhere(
-    run_step_with_reports: Reported, clock: VirtualClock
-) -> None:
-    clock.at(61, clock.interrupt)  # the step fetches test cases, and Coval asks it to retry later
-    result = run_step_with_reports(
-        "GET /test-cases -> 429 retry-after=7", test_set_id="failing1", thresholds=THRESHOLDS
-    )
-    (leg,) = json.loads(result.json)["legs"]
-    assert result.outputs["verdict"] == json.loads(result.json)["verdict"] == leg["verdict"] == "cancelled"
-    assert (result.outputs["pass_rate"], result.outputs["failed_simulations"]) == ("", "")
-    assert "❌" not in result.summary
-
-
 def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:
     told = "All thresholds are advisory: the agent's quality did not decide the verdict."
     result, _ = run_step(test_set_id="failing1", thresholds="? Resolved: rate(YES) >= 90%\n? Latency: avg < 1.5")
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 10 simulations completed.")
     assert (result.log.count(told), told in result.summary) == (1, True)
+
+
+# The transcripts of the worst simulations only inform: nothing of them changes a verdict
+
+LegOf = Callable[..., tuple[LegReport, list[str]]]
+
+BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
+TRANSCRIPT = "/conversations/simulated"  # the words of judges are below each
+
+
+@pytest.fixture
+def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, list[str]]]:
+    """Run the main step, and return what its reports show of the run, and the simulations whose transcript was read."""
+
+    def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, list[str]]:
+        with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
+            runner = LocalRunner(tmp_path, PULL_REQUEST)
+            given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
+            step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
+            (leg,) = run_through(evaluate(step), clock).report.legs
+        paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
+        return leg, [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
+
+    return run
+
+
+def test_worst_simulations_have_transcripts(leg_of: LegOf) -> None:
+    """In which shapes, tests/unit/test_transcripts.py has."""
+    leg, read = leg_of(include_transcripts="failures", **BAD)
+    assert set(leg.details.transcripts) == set(read) == set(leg.details.texts) != set()
+    for turns in leg.details.transcripts.values():
+        assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
+        assert turns[0].text == "Front desk, how can I help you?"
+        assert (turns[0].start, turns[-1].start) == (0.0, 3.0)
+
+
+def test_no_more_transcripts_are_read_than_are_shown(leg_of: LegOf) -> None:
+    leg, read = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
+    assert len(read) == len(leg.details.transcripts) == EXPLAINED
+
+
+@pytest.mark.parametrize("inputs", [BAD, {"include_transcripts": "failures"}])
+def test_transcripts_are_not_read_unless_asked_for(inputs: dict[str, str], leg_of: LegOf) -> None:
+    """By default, and where no simulation failed."""
+    leg, read = leg_of(**inputs)
+    assert (leg.details.transcripts, read) == ({}, [])
+
+
+def test_transcripts_never_change_verdict(run_step: RunStep, clock: VirtualClock) -> None:
+    plain, _ = run_step(**BAD)
+    began = clock.now()
+    with_transcripts, _ = run_step(f"GET {TRANSCRIPT}/* -> 503", include_transcripts="failures", **BAD)
+    assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS + 1
+    for name in ("verdict", "reason", "metrics", "failed_simulations"):
+        assert with_transcripts.outputs[name] == plain.outputs[name]
+
+
+def test_lost_transcript_leaves_others(leg_of: LegOf) -> None:
+    leg, read = leg_of(f"GET {TRANSCRIPT}/{'?' * 22} #1-2 -> 404", include_transcripts="failures", **BAD)
+    # Several are fetched at once, so which requests the fault meets is not certain.
+    assert 0 < len(leg.details.transcripts) < len(read) == len(leg.details.texts)
+
+
+def test_transcripts_give_junit_its_times_and_are_never_in_the_json_report(run_step: RunStep) -> None:
+    """Each conversation has four turns, which begin 1 s apart and last 0.8 s."""
+    given = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
+    result, _ = run_step(**given, json_path="coval.json", html_path="coval.html")
+    page, report = ((result.workspace / f"coval.{form}").read_text(encoding="utf-8") for form in ("html", "json"))
+    said = {unescape(text) for text in re.findall(r'<li class="turn .*?<p>(.*?)</p>', page)}
+    assert said
+    assert [text for text in said if json.dumps(text, ensure_ascii=False) in report] == []
+    suite, _ = ET.parse(result.workspace / "junit.xml").getroot()
+    assert {case.get("time") for case in suite if case.find("failure") is not None} == {"3.8"}
+    assert {case.get("time") for case in suite if case.find("failure") is None} == {None}
+
+
+def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: RunStep) -> None:
+    result, _ = run_step(include_transcripts="failures")
+    assert [annotation.data for annotation in result.annotations("warning")] == [
+        "include_transcripts shows no transcripts without html_path or digest_path."
+    ]

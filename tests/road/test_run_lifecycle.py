@@ -9,7 +9,7 @@ import pytest
 
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
-from road.legs import NEWER, RERUN, launch_count, run_post_step, run_statuses
+from road.legs import RERUN, launch_count, run_post_step, run_statuses
 from road.nights import RunStep
 from support import EPOCH, IDS, StepResult, VirtualClock, state_of
 
@@ -73,20 +73,6 @@ def test_second_attempt_resumes_run_of_first_and_does_not_supersede_it(run_step:
     assert "Taking over the run of an earlier attempt" in second.log
 
 
-def test_jobs_of_matrix_that_are_alike_resume_and_supersede_their_own_runs(run_step: RunStep) -> None:
-    matrix = {name: json.dumps({"region": name}) for name in ("eu", "us")}
-    inputs = {"mode": "launch", "test_set_id": "stuck001"}
-    first, server = run_step(matrix=matrix["eu"], **inputs)
-    inputs["world"] = world = server.world  # type: ignore[assignment]
-    second, _ = run_step(matrix=matrix["us"], **inputs)
-    for name, result in (("us", second), ("eu", first)):
-        again, _ = run_step(matrix=matrix[name], env=RERUN, **inputs)
-        assert again.outputs["run_id"] == result.outputs["run_id"]
-    assert [run.request.metadata.customer["github_matrix"] for run in world.runs] == ["eu", "us"]
-    run_step(matrix=matrix["us"], supersede="true", env=NEWER, **inputs)
-    assert run_statuses(world) == ["IN PROGRESS", "CANCELLED", "PENDING"]
-
-
 def test_finished_run_is_neither_deleted_nor_resumed(run_step: RunStep) -> None:
     first, server = run_step()
     assert "already ended (COMPLETED)" in run_post_step(as_if_killed(first, server.world), server.world)
@@ -106,38 +92,6 @@ def test_interrupt_cancels_run_if_wanted(at: float, cancels: bool, run_step: Run
     assert not result.post_step_cancels
     assert clock.now() - at <= 6
     assert result.summary.startswith("### 🚫 Cancelled")
-
-
-def test_second_interrupt_does_not_stop_cancellation(run_step: RunStep, clock: VirtualClock) -> None:
-    clock.at(10, clock.interrupt)
-    clock.at(11, clock.interrupt)
-    result, server = run_step("DELETE /runs/* #1 -> 500")
-    assert (run_statuses(server.world), result.outputs["verdict"]) == (["CANCELLED"], "cancelled")
-
-
-@pytest.mark.parametrize("fault", ["reset-after", "cut 10"])
-def test_interrupt_during_launch_cancels_run(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
-    """The signal arrives while Coval processes the request; the run is found by its tag and cancelled."""
-
-    class InterruptingWorld(World):
-        def launch(self, body: object) -> dict[str, object]:
-            clock.interrupt()
-            return super().launch(body)
-
-    result, server = run_step(f"POST /runs -> {fault}", world=InterruptingWorld(clock.time))
-    assert run_statuses(server.world) == ["CANCELLED"], result.log
-    assert result.outputs["verdict"] == "cancelled"
-
-
-def test_post_step_cancels_run_that_interrupted_step_could_not(run_step: RunStep, clock: VirtualClock) -> None:
-    clock.at(10, clock.interrupt)
-    result, server = run_step("DELETE /runs/* -> 500", test_set_id="slow0001")
-    assert "could not be cancelled" in result.outputs["reason"]
-    assert result.post_step_cancels
-    assert clock.now() <= 16
-    assert run_statuses(server.world) != ["CANCELLED"]
-    assert "was cancelled" in run_post_step(result, server.world)
-    assert run_statuses(server.world) == ["CANCELLED"]
 
 
 def as_if_killed(result: StepResult, world: World, **known: object) -> StepResult:
@@ -170,7 +124,6 @@ def test_post_step_does_not_fail_job(run_step: RunStep) -> None:
     ("test_set", "cancel", "limit", "at", "status"),
     [
         ("queued01", "false", "max_queue_time", 90, "IN QUEUE"),
-        ("stuck001", "false", "max_wait_time", 120, "IN PROGRESS"),
         ("stuck001", "true", "max_wait_time", 120, "CANCELLED"),
     ],
 )
@@ -212,7 +165,7 @@ def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
     assert "already ended (COMPLETED)" in result.log
 
 
-@pytest.mark.parametrize("others", [[], ["nowhere000000000000002"], ["going"]], ids=str)
+@pytest.mark.parametrize("others", [["nowhere000000000000002"], ["going"]], ids=str)
 def test_mode_cancel_of_unknown_run_is_error(others: list[str], run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
     (going,) = launch_many(world, 1)
@@ -267,17 +220,6 @@ def test_unwritable_outputs_after_launch_cancel_run(run_step: RunStep, tmp_path:
     assert "GITHUB_OUTPUT names cannot be written" in (tmp_path / "summary.md").read_text()
 
 
-def test_mode_cancel_reports_each_run_at_once(run_step: RunStep, clock: VirtualClock) -> None:
-    _, server = run_step(mode="launch", test_set_id="stuck001")
-    run_step(mode="launch", test_set_id="stuck001", world=server.world)
-    ids = [record.run_id for record in server.world.runs]
-    clock.at(clock.now() + 3, clock.interrupt)
-    result, _ = run_step(f"GET /runs/{ids[1]} -> 503", mode="cancel", run_id=",".join(ids), world=server.world)
-    assert f"Run {ids[0]}: the run was cancelled." in result.log
-    assert "returned 503" in result.log
-    assert run_statuses(server.world) == ["CANCELLED", "IN QUEUE"]
-
-
 def launch_many(world: World, count: int) -> list[str]:
     """Launch runs that never end, and return their ids."""
     for _ in range(count):
@@ -285,29 +227,18 @@ def launch_many(world: World, count: int) -> list[str]:
     return [record.run_id for record in world.runs]
 
 
-def test_mode_cancel_ends_many_runs_in_time_of_one(run_step: RunStep, clock: VirtualClock) -> None:
-    """Every run takes seven tries, which is 31 s."""
+def test_mode_cancel_shares_max_wait_time(run_step: RunStep, clock: VirtualClock) -> None:
     ids = launch_many(world := World(clock.time), 10)
-    faults = [f"DELETE /runs/{run_id} #1-6 -> 503" for run_id in ids]
-    result, _ = run_step(*faults, mode="cancel", run_id=",".join(ids), world=world, max_wait_time="60")
-    assert (result.exit_code, result.outputs["status"]) == (0, "CANCELLED")
-    assert run_statuses(world) == ["CANCELLED"] * 10
-    assert clock.now() == 31
-
-
-@pytest.mark.parametrize("count", [1, 10])
-def test_mode_cancel_shares_max_wait_time(count: int, run_step: RunStep, clock: VirtualClock) -> None:
-    ids = launch_many(world := World(clock.time), count)
     faults = [f"GET /runs/{run_id} -> 503" for run_id in ids[:-1]]
     inputs = {"mode": "cancel", "run_id": ",".join(ids), "max_wait_time": "60"}
-    result, server = run_step(*faults or ["GET /runs/* -> 503"], world=world, **inputs)
+    result, server = run_step(*faults, world=world, **inputs)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
     assert clock.now() == 60
     tried = {request.path.rpartition("/")[2] for request in server.requests_seen}
     assert tried == set(ids)
-    assert (run_statuses(world)[-1] == "CANCELLED") is (count > 1)
     cancelled = world.runs[-1].cancel_time
-    assert cancelled is None or cancelled - EPOCH < 60, "the first runs leave time for the last one"
+    assert cancelled is not None
+    assert cancelled - EPOCH < 60, "the first runs leave time for the last one"
 
 
 def test_launched_run_that_coval_does_not_show_is_told_as_such(run_step: RunStep) -> None:

@@ -154,11 +154,10 @@ def test_step_without_comparison_fills_the_tag_even_if_an_absolute_threshold_fai
     ("scenario", "given"),
     [
         ("passing", {"thresholds": "No such metric: avg < 1"}),  # data are missing
-        ("some-failed", {}),
         ("passing", {"pull_request": True}),
         ("passing", {"env": {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/x"}}),
     ],
-    ids=["metric", "simulations", "pull request", "merge queue"],
+    ids=["metric", "pull request", "merge queue"],
 )
 def test_run_that_does_not_count_takes_no_tag(scenario: str, given: dict[str, Any], nights: Standing) -> None:
     nights.night(scenario, "GET /agents/* -> 503", bare=True, **OF_TAG | given)
@@ -198,10 +197,8 @@ def test_accepted_run_begins_the_comparisons(nights: Standing) -> None:
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])
 
 
-@pytest.mark.parametrize(("event", "mode"), [("push", "run"), ("schedule", "wait")])
-def test_only_a_person_accepts(event: str, mode: str, run_step: RunStep) -> None:
-    given = COMPARED | {"accept": "true", "mode": mode, "run_id": "BGvffsneXVocAfhtfe4adw" if mode == "wait" else ""}
-    result, server = run_step(event=PUSH, env=ON_MAIN | {"GITHUB_EVENT_NAME": event}, **given)
+def test_only_a_person_accepts(run_step: RunStep) -> None:
+    result, server = run_step(event=PUSH, env=ON_MAIN, accept="true", **COMPARED)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert result.outputs["reason"].startswith("accept must be false here: a person accepts a run by starting")
 
@@ -315,3 +312,10 @@ def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock:
     result = nights.night("failing", **OF_TAG)
     assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
     assert "Coval lists more runs than the step reads" in result.outputs["reason"]
+
+
+def test_accepting_only_the_repetition_begins_the_comparisons(nights: Standing) -> None:
+    nights.night("passing")
+    _, again = json.loads(nights.night("failing", repeat_on_failure="1").outputs["run_ids"])
+    assert accept(nights, mode="wait", run_id=again).outputs["verdict"] == "passed"
+    assert nights.night("failing").outputs["baseline_run_id"] == again

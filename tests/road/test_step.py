@@ -4,7 +4,6 @@ import io
 import json
 import re
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,6 @@ def as_text(result: StepResult) -> str:
     end = f"--- exit code {result.exit_code}\n\n--- outputs\n{outputs}\n\n--- summary\n{result.summary}"
     whole = f"{result.log}\n{end}"
     return re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", whole)  # the port differs each time
-
-
-def parse_seconds(stopwatch: str) -> int:
-    minutes, rest = stopwatch.split(":")
-    return int(minutes) * 60 + int(rest)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -115,37 +109,11 @@ def test_quirks_do_not_change_the_verdict(quirks: Quirks, verdict: str, run_step
     assert (result.outputs["completed_simulations"], result.outputs["total_simulations"]) == ("14", "20")
 
 
-FAULTS = ["404", "408", "429 retry-after=20", "500", "502", "503", "504", "reset-before", "reset-after", "cut 20",
-          "html 502", "html 200", "body {", "json {\"run\": null}", "json {\"run\": {\"status\": 7}}", "html 404",
-          "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403"]  # fmt: skip
-
-
-def test_poll_is_retried_after_every_transient_fault(run_step: RunStep) -> None:
-    """After the first response from Coval, a foreign one is transient, too."""
-    faults = [f"GET /runs/* #{number} -> {fault}" for number, fault in enumerate(FAULTS, 2)]
-    result, server = run_step(*faults)
+def test_poll_is_retried_after_foreign_and_odd_responses(run_step: RunStep) -> None:
+    """After the first response from Coval, those of others are transient. More faults: tests/unit/test_client.py."""
+    faults = ("404", "html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403")
+    result, _ = run_step(*(f"GET /runs/* #{number} -> {fault}" for number, fault in enumerate(faults, 2)))
     assert result.outputs["verdict"] == "passed", result.log
-    assert sum("/v1/runs/" in request.path for request in server.requests_seen) > len(FAULTS) + 1
-
-
-def test_run_is_polled_at_deadline_before_timeout(run_step: RunStep, clock: VirtualClock) -> None:
-    """The run takes about a minute; the only poll after the first is the one at the deadline."""
-    result, _ = run_step(max_wait_time="75", check_interval="1000", quirks=Quirks(null_progress=True))
-    assert result.outputs["verdict"] == "passed"
-    assert clock.now() <= 75
-
-
-def test_stuck_run_times_out_at_deadline_with_a_line_per_minute_and_per_change(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    result, server = run_step(test_set_id="stuck001", max_wait_time="634", check_interval="7")
-    assert (result.outputs["verdict"], clock.now()) == ("timed_out", 634)
-    assert max(clock.slept) < 7.1
-    group = result.log.split("::group::")[1].split("::endgroup::")[0].splitlines()[1:]
-    assert 8 <= len(group) < len(server.requests_seen)
-    for before, after in pairwise(line.split(maxsplit=1) for line in group):
-        changed = before[1].split("about")[0] != after[1].split("about")[0]
-        assert changed or parse_seconds(after[0]) - parse_seconds(before[0]) >= 60
 
 
 def test_404_that_ends_an_outage_does_not_mean_that_the_run_was_deleted(run_step: RunStep, clock: VirtualClock) -> None:
@@ -174,22 +142,6 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
     assert len(with_targets) == 12
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
-
-
-def test_only_failed_page_is_retried(run_step: RunStep) -> None:
-    given = {"test_set_id": "large001", "concurrency": "50", "iteration_count": "5", "max_wait_time": "7200"}
-    result, server = run_step("GET /conversations/simulated #2-3 -> 500", check_interval="300", **given)
-    pages = [request.query.get("page_token") for request in server.requests_seen if request.path.endswith("/simulated")]
-    assert result.outputs["total_simulations"] == "1250"
-    assert len(pages) == 4
-    assert pages[1] == pages[2] == pages[3]
-
-
-def test_details_that_cannot_be_fetched_do_not_change_verdict(run_step: RunStep, clock: VirtualClock) -> None:
-    faults = ("GET /test-cases* -> 429 retry-after=5", "GET /conversations/simulated/* -> html 502")
-    result, _ = run_step(*faults, test_set_id="failing1", thresholds=THRESHOLDS)
-    assert result.outputs["verdict"] == "failed"
-    assert clock.now() <= 60 + 25, "details must not delay the verdict for long"
 
 
 def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:

@@ -1,20 +1,14 @@
 """The local runner reads files and commands as GitHub's does, and the small GitHub shows what a step sends."""
 
 import json
-import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from coval_sandbox.github import API, READ_ONLY_TOKEN, TOKEN, GitHub
 from coval_sandbox.github_page import page
 from coval_sandbox.runner import PULL_REQUEST, Command, read_command, read_entries, read_log, shown_lines
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
-from support import VirtualClock, run_main_step
 
 
 def test_read_entries_with_one_or_several_lines() -> None:
@@ -71,7 +65,6 @@ SHA = PULL_REQUEST["pull_request"]["head"]["sha"]
 REPOSITORY = f"{API}/repos/acme/voice-agent"
 COMMENTS = f"{REPOSITORY}/issues/42/comments"
 CHECK_RUNS = f"{REPOSITORY}/commits/{SHA}/check-runs"
-EVERYTHING = {"comment": "always", "commit_status": "Voice", "check_run": "Voice gate", "github_token": TOKEN}
 
 
 def send(
@@ -82,43 +75,22 @@ def send(
     return reply.status, json.loads(reply.body)
 
 
-def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> None:
-    with Server(World(clock.time)) as server:
-        given: dict[str, Any] = EVERYTHING | {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"}
-        result = run_main_step(tmp_path, server.url, clock, env={"GITHUB_API_URL": server.github_api_url}, **given)
-        shown = requests.get(server.github_page, timeout=60).text
-    assert result.exit_code == 1
-    assert server.github_page == result.outputs["comment_url"].partition("#")[0]
-    (comment,) = re.findall(r'<article class="box" id="comment-\d+">(.*?)</article>', shown, re.DOTALL)
-    assert "Failed: Coval evaluation" in comment
-    assert "<td><code>Latency: p(95) &lt; 1.5</code></td>" in comment
-    assert re.search(r"<strong>Voice</strong> <span class=\"bad\">failure</span>", shown)
-    assert re.search(r"<strong>Voice gate</strong> <span class=\"bad\">failure</span>", shown)
-    (check_run,) = re.findall(r'<article class="box" id="check-run-\d+">(.*?)</article>', shown, re.DOTALL)
-    assert "<details><summary>Configuration and provenance</summary>" in check_run
-    assert "&lt;details" not in shown
-    assert result.outputs["run_id"] in check_run
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        ("GET", f"{REPOSITORY}/pulls/42", None, 200),
         ("GET", f"{REPOSITORY}/pulls/41", None, 404),
         ("POST", COMMENTS, {"body": " "}, 422),
         ("POST", COMMENTS, {"body": "x" * 65_537}, 422),
         ("POST", COMMENTS, [], 422),
         ("PATCH", f"{REPOSITORY}/issues/comments/9", {"body": "x"}, 404),
-        ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success"}, 201),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "passed"}, 422),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success", "description": "x" * 141}, 422),
-        ("GET", f"{REPOSITORY}/commits/main/check-runs", None, 422),
         ("PATCH", f"{REPOSITORY}/check-runs/9", {}, 404),
     ],
 )
 def test_unknown_is_404_and_invalid_is_422(method: str, path: str, body: object, status: int) -> None:
     answered, content = send(GitHub(), method, path, body)
-    assert (answered, "message" in content) == (status, status >= 400)
+    assert (answered, "message" in content) == (status, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Fault scripts, and the HTTP server over real sockets that plays them."""
+"""The sandbox's API: the HTTP server over real sockets, the fault scripts that it plays, lists, and quirks."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ import requests
 
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
-from coval_sandbox.faults import Action, FaultScript, parse_fault
-from coval_sandbox.quirks import Quirks
+from coval_sandbox.faults import FaultScript, parse_fault
+from coval_sandbox.filters import listing, matches, parse_filter
+from coval_sandbox.http import Api
+from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks, describe_quirks, parse_quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
 
@@ -73,26 +77,6 @@ def wait_for_requests(server: Server, number: int) -> None:
 GET_RUNS = f"GET /v1/runs HTTP/1.1\nHost: x\nx-api-key: {DEFAULT_KEY}\n\n"
 
 
-def test_reset_fault_resets_tcp_connection() -> None:
-    with serve("GET /runs #1 -> reset-after", "GET /runs #2 -> hang 0.01") as server:
-        with raw(server, GET_RUNS) as connection, pytest.raises(ConnectionResetError):
-            connection.recv(100)
-        with raw(server, GET_RUNS) as connection:
-            assert connection.recv(100) == b""
-
-
-@pytest.mark.parametrize(("action", "kept"), [("cut 9", 9), ("cut 0", 0), ("cut", 17), ("cut 99", 34)])
-def test_cut_body_is_shorter_than_content_length(action: str, kept: int) -> None:
-    with serve(f"GET /runs -> {action}") as server, raw(server, GET_RUNS) as connection:
-        data = b""
-        while piece := connection.recv(1000):
-            data += piece
-    head, _, body = data.partition(b"\r\n\r\n")
-    assert body == b'{"runs":[],"next_page_token":null}'[:kept]
-    content_length = next(line for line in head.decode().lower().splitlines() if line.startswith("content-length:"))
-    assert int(content_length.split(":")[1]) > len(body)
-
-
 def test_faults_that_answer(session: requests.Session) -> None:
     faults = (
         "POST /runs #1 -> 503 retry-after=2", "POST /runs #2 -> 500 after", "GET /runs #1 -> html",
@@ -133,30 +117,6 @@ def test_shutdown_waits_for_no_client_that_left_and_ends_outstanding_requests() 
 # Fault scripts: one fault per line
 
 
-@pytest.mark.parametrize(
-    ("text", "action"),
-    [
-        ("503", Action("status", takes_effect=False, status=503)),
-        (
-            "503 retry-after=Wed, 21 Oct 2026 07:28:00 GMT after",
-            Action("status", takes_effect=True, status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"),
-        ),
-        ("html 200 after", Action("html", takes_effect=True, status=200)),
-        ("redirect /b 307", Action("redirect", takes_effect=False, status=307, text="/b")),
-        ("reset-before", Action("reset", takes_effect=False)),
-        ("reset-after", Action("reset", takes_effect=True)),
-        ("hang 2 after", Action("hang", takes_effect=True, amount=2)),
-        ("drip 100", Action("drip", takes_effect=True, amount=100)),
-        ("404 cut 40", Action("cut", takes_effect=True, status=404, amount=40)),
-        ("huge 1e6", Action("huge", takes_effect=True, amount=1e6)),
-        ("body {broken  after", Action("body", takes_effect=True, text="{broken  after")),
-        ('json {"a": [1]}', Action("json", takes_effect=True, text='{"a": [1]}')),
-    ],
-)
-def test_parse_action(text: str, action: Action) -> None:
-    assert parse_fault(f"GET /runs -> {text}").action == action
-
-
 def test_parse_fault() -> None:
     for text in ("cut", "200 cut"):
         action = parse_fault(f"GET /runs -> {text}").action
@@ -171,11 +131,9 @@ def test_parse_fault() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "", "503", "/runs -> 503", "GET /runs 503", "GET /runs ->", "GET runs -> 503", "get /runs -> 503",
-        "GET /runs 2 -> 503", "GET /runs #x -> 503", "GET /runs -> explode", "GET /runs -> 999", "GET /runs -> after",
-        "GET /runs -> slow", "GET /runs -> slow -1", "GET /runs -> slow inf", "OFFER * -> 503", "OFFER * -> stale 5",
-        "RELAY * -> lost", "RELAY * -> close 1006", "RELAY * -> error", "GET * -> drop", "GET /runs -> 503 delay=2",
-        "GET /runs -> reset-before now", "GET /runs -> redirect", "GET /runs -> cut 1 2",
+        "", "GET /runs 503", "GET runs -> 503", "get /runs -> 503", "GET /runs #x -> 503", "GET /runs -> explode",
+        "GET /runs -> 999", "GET /runs -> slow", "GET /runs -> slow inf", "OFFER * -> 503", "RELAY * -> close 1006",
+        "GET * -> drop", "GET /runs -> reset-before now", "GET /runs -> cut 1 2",
     ],
 )  # fmt: skip
 def test_parse_invalid_fault(line: str) -> None:
@@ -204,3 +162,114 @@ def test_added_fault_counts_later_requests_only() -> None:
     assert kinds(script, ("GET", "/runs")) == [None]
     script.add("GET /runs #1 -> 500")
     assert kinds(script, ("GET", "/runs"), ("GET", "/runs")) == ["status", None]
+
+
+# The same without sockets
+
+LAUNCH = json.dumps(BODY)
+REQUESTS = [
+    ("POST", "/v1/runs", "", DEFAULT_KEY, LAUNCH),
+    ("POST", "/v1/runs", "", DEFAULT_KEY, "{"),
+    ("POST", "/v1/runs", "", "wrong", LAUNCH),
+    ("POST", "/v1/runs", "", "", LAUNCH),
+    ("GET", "/v1/runs", "page_size=1&filter=status%3D%22PENDING%22", DEFAULT_KEY, ""),
+    ("GET", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+    ("GET", "/v1/simulations", "filter=run_id%3D%22RUN%22", DEFAULT_KEY, ""),
+    ("GET", "/v1/test-cases/case%2Fnone", "", DEFAULT_KEY, ""),
+    ("PUT", "/v1/runs", "", DEFAULT_KEY, ""),
+    ("PATCH", "/v1/runs/RUN", "", DEFAULT_KEY, '{"tags": ["a"]}'),
+    ("DELETE", "/v1/runs/RUN", "", DEFAULT_KEY, ""),
+]
+
+
+def test_direct_and_server_responses_are_equal() -> None:
+    behind_socket, direct = (World(ManualClock(), seed=7) for _ in range(2))
+    interface = Api(direct)
+    with Server(behind_socket) as server:
+        root = server.url.removesuffix("/v1")
+        for method, path, query, key, body in REQUESTS:
+            run_id = direct.runs[0].run_id if direct.runs else ""
+            path, query = path.replace("RUN", run_id), query.replace("RUN", run_id)
+            headers = {"x-api-key": key} if key else {}
+            from_server = requests.request(method, f"{root}{path}?{query}", headers=headers, data=body, timeout=10)
+            from_direct = interface.answer(method, path, query, headers, body.encode())
+            assert (from_direct.status, json.loads(from_direct.body)) == (
+                from_server.status_code,
+                from_server.json(),
+            ), (method, path)
+    assert direct.runs == behind_socket.runs
+
+
+# Filters, order and pagination of lists
+
+FIELDS = ("status", "agent_id", "tag", "create_time")
+ROW = {
+    "status": "IN PROGRESS",
+    "agent_id": "a1",
+    "tag": ("nightly", "a b"),
+    "create_time": "2026-10-01T12:00:00.000Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ('status="IN PROGRESS"', True),
+        ('status="in_progress"', True),
+        ('tag="night"', False),
+        ('agent_id="a1" AND tag="other"', False),
+        ('agent_id="a1" AND tag="nightly"', True),
+    ],
+)
+def test_filter_matches(text: str, expected: bool) -> None:
+    assert matches(ROW, parse_filter(text, FIELDS)) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "agent_id=a1", 'agent_id="a1" AND', 'agent_id="a1" tag="nightly"', 'agent_id="a1', 'secret="x"',
+        '(agent_id="a1")', 'agent_id!="a1"', 'agent_id="a1" OR tag="x"',
+    ],
+)  # fmt: skip
+def test_invalid_filter_is_refused(text: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_filter(text, FIELDS)
+    assert (caught.value.status, caught.value.details[0]["field"]) == (400, "filter")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"page_size": "0"}, {"page_size": "1001"}, {"page_size": "-1"}, {"page_size": "ten"},
+        {"page_size": "1" * 5000}, {"page_size": "²"},
+     {"page_token": "?"}, {"page_token": "e30="}, {"page_token": "eyJvZmZzZXQiOiAtMX0="}],
+)  # fmt: skip
+def test_invalid_page_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(Problem, match="400"):
+        listing("rows", [], query, Quirks())
+
+
+# Quirks
+
+
+def test_parse_quirks() -> None:
+    settings = ["status-spelling=lower", "metrics-lag=2.5", "null-progress", "error-status="]
+    expected = Quirks(status_spelling="lower", metrics_lag=2.5, null_progress=True, error_status="")
+    assert parse_quirks(settings) == expected
+    assert parse_quirks(["null-progress=no"]) == parse_quirks([]) == Quirks()
+    for setting, part in (
+        ("spelling=lower", "status-spelling, canceled-spelling"),
+        ("status_spelling=lower", "unknown quirk"),
+        ("status-spelling=loud", r"documented\|underscore"),
+        ("metrics-lag=soon", "<number>"),
+        ("metrics-lag=nan", "<number>"),
+        ("null-progress=maybe", r"true\|false"),
+    ):
+        with pytest.raises(ValueError, match=part):
+            parse_quirks([setting])
+    described = describe_quirks()
+    assert len(described) == len(fields(Quirks))
+    assert all(meaning.endswith(".") for meaning in described.values())
+    assert described["metrics-lag=<number>"] == "Seconds from the run's end until the last value is available."
+    assert described["offer-life=<number>"].endswith(" Default: 60.0.")

@@ -1,28 +1,21 @@
-"""The sandbox's world on a manual clock: runs, refused launches, and calls that agents answer."""
+"""The sandbox's world on a manual clock: runs and their plans, refused launches, answered calls, earlier nights."""
 
 import math
-from itertools import accumulate
+from statistics import mean
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
 from coval_sandbox.attachments import Session, attached_plan
 from coval_sandbox.deterministic import ManualClock
+from coval_sandbox.history import DAY, NIGHTS, TAG
 from coval_sandbox.judges import NO_ANSWER, judged
 from coval_sandbox.plan import Plan, make_plan
 from coval_sandbox.problems import Problem, parse_launch
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.scenarios import BY_NAME
-from coval_sandbox.sound import (
-    FRAME_SECONDS,
-    SILENCE,
-    Answer,
-    Listener,
-    tone,
-)
+from coval_sandbox.scenarios import BY_NAME, SCENARIOS
+from coval_sandbox.sound import FRAME_SECONDS, SILENCE, Answer, Listener, tone
 from coval_sandbox.world import World
 
 MUTATION = catalogue.MUTATIONS[0]
@@ -83,19 +76,6 @@ def test_state_does_not_depend_on_requests() -> None:
     statuses(watched, watched_clock, first, 90)
     unwatched_clock.advance(90)
     assert watched.get_run(first) == unwatched.get_run(second)
-
-
-def test_progress_increases_until_end() -> None:
-    a, clock = world()
-    run_id, seen = launch(a, "someFail"), []
-    for _ in range(70):
-        seen.append(run(a, run_id)["progress"])
-        clock.advance(1)
-    assert {progress["total_test_cases"] for progress in seen} == {10}
-    assert {progress["in_progress_test_cases"] for progress in seen} == {0, 1}
-    completed = [progress["completed_test_cases"] for progress in seen]
-    assert completed == sorted(completed)
-    assert [seen[-1][f"{name}_test_cases"] for name in ("completed", "failed", "in_progress")] == [7, 3, 0]
 
 
 def test_delete_cancels_running_run_and_removes_finished_one() -> None:
@@ -165,18 +145,39 @@ def test_only_first_run_on_test_set_is_unlucky() -> None:
     assert [values.count("NO") for values in resolved] == [2, 0, 0]
 
 
+# Plans of runs
+
+
+def plan(name: str = "passing", seed: object = 0, **options: Any) -> Plan:
+    ids = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID}
+    asked = ids | {"test_set_id": BY_NAME[name].test_set_id, "options": options}
+    return make_plan(BY_NAME[name], parse_launch(asked), seed)
+
+
+def test_test_cases_are_those_asked_for_or_a_sample_of_the_seed() -> None:
+    def cases(seed: object, **options: Any) -> list[str]:
+        return [simulation.test_case_id for simulation in plan(seed=seed, **options).simulations]
+
+    ids = [case.id for case in catalogue.test_cases("passing1", 10)]
+    assert cases(0, test_case_ids=[ids[4], ids[1], ids[4]]) == [ids[4], ids[1]]
+    seeded = {"sub_sample_size": 4, "sub_sample_seed": 5}
+    assert cases(1, **seeded) == cases(2, **seeded) == sorted(cases(1, **seeded))
+    assert len({tuple(cases(seed, sub_sample_size=4)) for seed in range(5)}) > 1
+
+
+def test_queue_and_end_of_runs() -> None:
+    expected = {"stuck": (8.0, math.inf), "queued": (math.inf, math.inf), "run-failed": (8.0, 20.0)}
+    assert {name: (plan(name).queue, plan(name).end) for name in expected} == expected
+    assert all(55 < plan(seed=seed).end < 60 for seed in range(50)), "a run that passes takes about a minute"
+
+
 # Agents whose process connects: plans of their runs, sound and judges
 
-BODY = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
 LIMIT = 300.0
 
 
-def first_plan(scenario: str = "passing", **options: int) -> Plan:
-    return make_plan(BY_NAME[scenario], parse_launch(BODY | {"options": options}), seed=0)
-
-
 def test_session_delays_later_simulations_until_it_ends() -> None:
-    first = first_plan(sub_sample_size=2)
+    first = plan(sub_sample_size=2)
     ids = [planned.simulation_id for planned in first.simulations]
     open_ = attached_plan(first, 1, {ids[0]: Session(10.0)}, LIMIT)
     assert [(planned.start, planned.end) for planned in open_.simulations] == [(8, math.inf), (math.inf, math.inf)]
@@ -185,29 +186,6 @@ def test_session_delays_later_simulations_until_it_ends() -> None:
     assert [planned.failed for planned in ended.simulations] == [False, True]
     lost = attached_plan(first, 1, {ids[0]: Session(10.0, 15.0, "Lost")}, LIMIT)
     assert (lost.simulations[0].error_message, lost.simulations[0].values) == ("Lost", {})
-
-
-@given(
-    concurrency=st.integers(1, 4),
-    calls=st.lists(st.tuples(st.floats(0, LIMIT - 1), st.floats(0, 500)), min_size=10, max_size=10),
-)
-def test_session_changes_nothing_before_it_begins(concurrency: int, calls: list[tuple[float, float]]) -> None:
-    """Nothing that a client saw may change: only the future depends on a new session."""
-    first = first_plan()
-    sessions: dict[str, Session] = {}
-    plan = attached_plan(first, concurrency, sessions, LIMIT)
-    for _ in calls:  # in the order in which the processes connect
-        waiting = [planned for planned in plan.simulations if planned.simulation_id not in sessions]
-        planned = min(waiting, key=lambda planned: planned.start + calls[planned.number][0])
-        wait, length = calls[planned.number]
-        began = planned.start + wait
-        sessions[planned.simulation_id] = Session(began, began + length)
-        before, plan = plan, attached_plan(first, concurrency, sessions, LIMIT)
-        for old, new in zip(before.simulations, plan.simulations, strict=True):
-            for was, becomes in ((old.start, new.start), (old.end, new.end)):
-                assert was == becomes or min(was, becomes) >= began
-    changes = sorted(change for planned in plan.simulations for change in ((planned.start, 1), (planned.end, -1)))
-    assert max(accumulate(change for _, change in changes)) <= concurrency
 
 
 def test_listener_counts_sound_in_any_chunks() -> None:
@@ -222,7 +200,7 @@ def test_listener_counts_sound_in_any_chunks() -> None:
 
 
 def test_judged_values() -> None:
-    planned = first_plan().simulations[0].values
+    planned = plan().simulations[0].values
     latency = planned[catalogue.LATENCY.id]
     assert isinstance(latency, float)
     good = Answer(call=1.0, sent=0.5, sounding=0.4, toned=0.4, delay=0.2)
@@ -232,3 +210,61 @@ def test_judged_values() -> None:
     silent = Answer(call=1.0, sent=0.5)
     assert judged(planned, silent) == {**planned, **NO_ANSWER}
     assert judged({catalogue.TONE.id: 4.0}, silent) == {catalogue.TONE.id: 1.0}  # no other metric was asked for
+
+
+# Runs of the last nights, with which a sandbox may start
+
+
+def with_history() -> World:
+    return World(ManualClock(1_800_000_000.0), history=True)
+
+
+def listed(of: World, run_filter: str) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = of.list_runs({"filter": run_filter})["runs"]
+    return runs
+
+
+def launched(of: World, test_set_id: str) -> dict[str, Any]:
+    """Launch a run, wait for its end, and return it."""
+    run_id = launch(of, test_set_id)
+    assert isinstance(of.clock, ManualClock)
+    of.clock.advance(3600)
+    return run(of, run_id)
+
+
+def latency(run: dict[str, Any]) -> float:
+    return float(mean(value["value"] for value in run["results"]["metrics"][catalogue.LATENCY.id]["values"]))
+
+
+def resolved(run: dict[str, Any]) -> float:
+    values = [value["value"] for value in run["results"]["metrics"][catalogue.RESOLVED.id]["values"]]
+    return values.count("YES") / len(values)
+
+
+def test_three_nights_have_completed() -> None:
+    sandbox = with_history()
+    for test_set_id in (scenario.test_set_id for scenario in SCENARIOS if scenario.before):
+        runs = listed(sandbox, f'test_set_id="{test_set_id}"')
+        assert [run["status"] for run in runs] == ["COMPLETED"] * NIGHTS
+        assert [TAG in run["tags"] for run in runs] == [True, False, False], "the newest comes first"
+        assert {(run["agent_id"], run["persona_id"]) for run in runs} == {(catalogue.AGENT_ID, catalogue.PERSONA_ID)}
+        nights = [night for night in sandbox.nights if night.request.test_set_id == test_set_id]
+        assert [sandbox.clock() - night.create_time for night in nights] == [3 * DAY, 2 * DAY, DAY]
+
+
+def test_history_changes_no_later_run() -> None:
+    with_nights, without = with_history(), World(ManualClock(1_800_000_000.0))
+    assert launched(with_nights, "flaky001") == launched(without, "flaky001")
+
+
+def test_later_run_is_worse_or_as_good() -> None:
+    for test_set_id, is_worse in (("regress1", True), ("unchang1", False)):
+        sandbox = with_history()
+        before, now = listed(sandbox, f'test_set_id="{test_set_id}"')[0], launched(sandbox, test_set_id)
+        before = sandbox.get_run(before["run_id"])["run"]
+        assert (latency(now) > latency(before) * 1.2) is is_worse
+        assert (resolved(now) < resolved(before) - 0.2) is is_worse
+        assert (latency(now) < latency(before) * 1.1) is not is_worse
+        cases = [sorted(simulation.test_case_id for simulation in run.plan.simulations) for run in sandbox.runs
+                 if run.request.test_set_id == test_set_id]  # fmt: skip
+        assert len({tuple(case) for case in cases}) == 1

@@ -14,10 +14,9 @@ from coval_gate.gate.aggregates import CLASSES
 from coval_gate.gate.checks import Check, Criterion, misses
 from coval_gate.gate.criteria import Criteria, TargetMet, ThresholdHolds
 from coval_gate.gate.judge import judge
-from coval_gate.gate.measure import Measure, Requirement, Scale, margin, measured_text
+from coval_gate.gate.measure import Measure
 from coval_gate.gate.population import FewFailed
 from coval_gate.gate.problems import ONE_VALUE, UNIDENTIFIED
-from coval_gate.gate.values import meets
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import KINDS
@@ -68,7 +67,6 @@ def test_every_kind_has_a_name_of_its_own(modules: tuple[object, ...]) -> None:
         ("Latency: max < 2.5", 3.0, "s1"),
         ("Latency: stdev < 0.5", 1.0, ""),
         ("Latency: rate(1, 2) >= 60%", 0.4, "s0 s1 s2"),
-        ("Latency: rate(3) < 20%", 0.6, "s0 s1 s2"),
         ("Latency: rate(3) <= 50%", 0.6, "s0 s2"),
         ("Latency: count(3) == 0", 1.0, "s1"),
         ("Latency: count(3) == 2", 1.0, "s0 s2 s3 s4"),
@@ -95,21 +93,6 @@ def test_one_value_has_no_spread_and_never_passes() -> None:
     assert (check.verdict, check.problem) == (Verdict.ERROR, ONE_VALUE.of(metric="Latency"))
     assert check_reason(check) == "Latency has only one value, so stdev is unknown."
     assert only(judge(two, asked)).verdict is Verdict.PASSED
-
-
-@pytest.mark.parametrize(
-    ("value", "operator", "bound", "expected"),
-    [
-        (1.0, "<=", 1.5, 0.5),
-        (5.0, ">", 3.0, 2.0),
-        (3.0, "==", 0.0, -3.0),
-        (0.0, "==", 0.0, 0.0),
-        (3.0, "!=", 0.0, 3.0),
-        (1.5, "<", 1.5, 0.0),
-    ],
-)
-def test_margin_is_distance_from_bound(value: float, operator: Operator, bound: float, expected: float) -> None:
-    assert margin(value, Requirement(operator, bound)) == pytest.approx(expected)
 
 
 def check_of(line: str, measure: Measure) -> Check:
@@ -162,22 +145,6 @@ def test_bound_of_percentage_allowance_depends_on_total() -> None:
     assert (check.requirement, check.margin) == (("<=", 2), -1)
 
 
-def test_target_has_no_bound_when_pass_rate_decides() -> None:
-    tolerated = TargetMet(metric="M", target=Target(operator="lt", upper=2.0), decides=False)
-    check = Check(criterion=tolerated, verdict=Verdict.PASSED, measure=Measure(value=3, unit="simulations", count=4))
-    assert (check.requirement, check.margin, margin_text(check)) == (None, None, "")
-    assert not check.criterion.user_defined
-
-
-@given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(0, 50))
-def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -> None:
-    total = count + missing
-    hits = min(hits, total)
-    measure = Measure(value=hits / total, unit="share", count=count, missing=missing)
-    assert (measure.hits, measure.total) == (hits, total)
-    assert measured_text(measure, Scale(measure.unit)).endswith(f"({hits:,} of {total:,})")
-
-
 def distance(criterion: Criterion, value: Value | None, *others: Value) -> float:
     """Return how far a simulation with this value misses a criterion; `others` are the values of other simulations."""
     check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))
@@ -192,24 +159,18 @@ def distance(criterion: Criterion, value: Value | None, *others: Value) -> float
     ("criterion", "value", "expected"),
     [
         (threshold("M: max < 2"), 3.0, 0.5),
-        (threshold("M: max < 2"), 2.0, 0.0),
         (threshold("M: avg >= 4"), 3.0, 0.25),
         (threshold("M: p(95) <= -2"), -1.0, 0.5),
-        (threshold("M: med == 2"), 1.0, 0.5),
         (threshold("M: min != 2"), 2.0, 1.0),
         (threshold("M: rate(YES) >= 90%"), "NO", 1.0),
-        (threshold("M: count(NO) == 0"), None, 1.0),
         (threshold("M: missing == 0"), None, 1.0),
         (target("lte", 2.0), 3.0, 0.5),
-        (target("gt", 4.0), "3", 0.25),
         (target("gt", 4.0), "low", 1.0),
         (target("bt", 4.0, 2.0), 1.0, 0.5),
-        (target("bt", 4.0, 2.0), 5.0, 0.25),
         (target("nbt", 4.0, 2.0), 2.5, 0.25),
         (target("eq", 4.0), 3.0, 0.25),
         (target("neq", 4.0), 4.0, 1.0),
         (target("in", None, None, "1"), 0.0, 1.0),
-        (target("nin", None, None, "x"), frozenset("x"), 1.0),
     ],
 )
 def test_distance_is_relative_to_bound(criterion: Criterion, value: Value | None, expected: float) -> None:
@@ -219,14 +180,3 @@ def test_distance_is_relative_to_bound(criterion: Criterion, value: Value | None
 def test_distance_from_zero_is_relative_to_largest_value() -> None:
     assert distance(threshold("M: max <= 0"), 2.0, -8.0, 4.0) == 0.25
     assert distance(threshold("M: max < 0"), 0.0) == 0.0
-
-
-@given(st.sampled_from(["lt", "lte", "gt", "gte", "eq", "neq", "bt", "nbt"]), NUMBERS, NUMBERS, NUMBERS, NUMBERS)
-def test_number_further_from_bound_is_never_nearer(
-    operator: str, upper: float, lower: float, one: float, other: float
-) -> None:
-    criterion = target(operator, upper, lower)
-    if not meets(criterion.target, one):
-        assert distance(criterion, one) >= 0
-    near, far = sorted((one, other), key=lambda value: abs(value - upper))
-    assert distance(target("lte", upper), near, far) <= distance(target("lte", upper), far, near)

@@ -133,27 +133,6 @@ def test_test_cases_weigh_the_same_in_a_spread_that_is_compared() -> None:
     assert alike.pooled is None
 
 
-def test_base_weighs_cases_the_same_too() -> None:
-    agent = run_of("now", {"a": ["YES", "YES", "YES"], "b": ["NO"]})
-    mutation = run_of("now", {"a": ["YES"], "b": ["NO"]}, mutation="faster")
-    judgement = judged(both(agent, mutation), None, "Resolved: rate(YES) >= base", confidence=None)
-    assert only(judgement).verdict is Verdict.PASSED
-
-
-CASES = st.dictionaries(
-    st.sampled_from("abcdefgh"), st.lists(st.sampled_from(["YES", "NO", None]), min_size=3, max_size=3), min_size=2
-)
-
-
-@given(now=CASES, old=CASES, threshold=st.sampled_from([EVEN, FEWER, "pass_rate >= baseline"]))
-def test_cases_with_as_many_conversations_are_pooled(now: Cases, old: Cases, threshold: str) -> None:
-    then = run_of("old", {case: old.get(case, ["YES"] * 3) for case in now}, target=IS_YES)
-    for check in checks_of(judged(run_of("now", now, target=IS_YES), baseline_of(then), threshold)):
-        if check.measure and check.measure.comparison:
-            assert check.measure.pooled is check.measure.comparison.pooled is None
-            assert check.measure.value == check.measure.hits / check.measure.total
-
-
 @pytest.mark.parametrize("confidence", [None, 0.95])
 @pytest.mark.parametrize("threshold", [EVEN, FEWER, "pass_rate >= baseline"])
 def test_missing_values_count_alike_on_both_sides(threshold: str, confidence: float | None) -> None:
@@ -187,13 +166,6 @@ SORTED = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30).map(sorted)
 def test_percentile_of_equal_weights_is_the_usual_one(ordered: list[float], n: float, weight: float) -> None:
     weighted = [(value, weight) for value in ordered]
     assert weighted_percentile(weighted, n) == pytest.approx(percentile(ordered, n), rel=1e-6, abs=1e-3)
-
-
-@given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(0.01, 5)), min_size=1, max_size=30).map(sorted))
-def test_weighted_percentile_goes_from_the_smallest_to_the_largest_value(weighted: list[tuple[float, float]]) -> None:
-    percentiles = [weighted_percentile(weighted, n) for n in (0, 10, 50, 90, 100)]
-    assert (percentiles[0], percentiles[-1]) == (weighted[0][0], weighted[-1][0])
-    assert percentiles == sorted(percentiles)
 
 
 TWO: Cases = {"a": ["YES"], "b": ["YES"]}

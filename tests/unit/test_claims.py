@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import Cases, both, checks_of, only, run_of, yes
+from baselines import Cases, only, run_of, yes
 from coval_gate.coval.model import Metric, RunResult, Summary, Target, Value
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
@@ -49,14 +49,10 @@ LACKING = once(*[None] * 4)
         (yes(29, 29), "Metric: rate(YES) >= 90%", Verdict.PASSED),
         (yes(28, 28), "Metric: rate(YES) >= 90%", Verdict.INCONCLUSIVE),
         (yes(40, 50), "Metric: rate(YES) >= 90%", Verdict.FAILED),
-        (yes(41, 50), "Metric: rate(YES) >= 90%", Verdict.INCONCLUSIVE),
         (yes(60, 60) | LACKING, "Metric: rate(YES) >= 90%", Verdict.INCONCLUSIVE),  # a missing value can be either
-        (yes(40, 46) | LACKING, "Metric: rate(YES) >= 90%", Verdict.INCONCLUSIVE),
         (yes(10, 10, iterations=3), "Metric: rate(YES) >= 90%", Verdict.INCONCLUSIVE),  # few test cases show little
-        (yes(0, 29), "Metric: rate(YES) < 11%", Verdict.PASSED),
         (yes(10, 50), "Metric: rate(YES) <= 10%", Verdict.FAILED),
         (yes(60, 60), "pass_rate >= 90%", Verdict.PASSED),
-        (yes(28, 28), "pass_rate >= 90%", Verdict.INCONCLUSIVE),
         (yes(4, 20), "pass_rate >= 90%", Verdict.FAILED),
         (once(*[1.0] * 58), "Metric: p(95) < 1.5", Verdict.INCONCLUSIVE),
         (once(*[1.0] * 59), "Metric: p(95) < 1.5", Verdict.PASSED),
@@ -64,7 +60,6 @@ LACKING = once(*[None] * 4)
         (once(*[1.0] * 8, *[2.0] * 12), "Metric: med < 1.5", Verdict.INCONCLUSIVE),
         (once(1.0, 1.1, 0.9, 1.05, 0.95), "Metric: avg < 1.5", Verdict.PASSED),
         (once(1.0, 2.1, 0.9, 1.9, 1.5), "Metric: avg < 1.6", Verdict.INCONCLUSIVE),
-        (once(2.0, 2.1, 1.9, 2.05, 1.95), "Metric: avg < 1.6", Verdict.FAILED),
         (once(*[5.0] * 29), "Metric: avg >= 4", Verdict.INCONCLUSIVE),  # so few equal scores may be luck
         (once(*[5.0] * 30), "Metric: avg >= 4", Verdict.PASSED),
         *((once(1.0, 2.0), f"Metric: {line}", Verdict.PASSED) for line in ("min > 0.5", "max < 3", "stdev < 0.8")),
@@ -79,9 +74,7 @@ def test_threshold_is_decided_by_what_run_shows(cases: Cases, threshold: str, ve
     "threshold",
     [
         "Metric: count(NO) <= 1",
-        "Metric: count(NO) == 0",
         "Metric: rate(YES) == 100%",
-        "Metric: rate(YES) != 0%",
         "Metric: missing == 0",
         "failed == 0",
         "completed_rate >= 99%",
@@ -129,14 +122,6 @@ def test_summary_decides_nothing() -> None:
     summed = Metric(id="m", name="Metric", values={}, summary=Summary(mean=1.0, min=0.5, max=2.0))
     result = run_of("now", once(1.0, 2.0))._replace(metrics=(summed,))
     assert judge_result(result, "Metric: avg < 5").verdict is Verdict.INCONCLUSIVE
-
-
-def test_each_variant_is_decided_apart() -> None:
-    agent, mutation = (
-        run_of("now", yes(hits, 30), name="Metric", mutation=name) for hits, name in ((30, ""), (10, "x"))
-    )
-    judgement = judge_result(both(agent, mutation), "Metric: rate(YES) >= 90%")
-    assert [check.verdict for check in checks_of(judgement)] == [Verdict.PASSED, Verdict.FAILED]
 
 
 HALF, MOST = "Metric: rate(YES) >= 50%", "Metric: rate(YES) >= 90%"

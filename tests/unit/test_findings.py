@@ -1,6 +1,5 @@
 """The rows of simulations: what each misses, its cause, and in which order they come, the same in every format."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,8 +14,6 @@ from baselines import (
     Cases,
     also,
     baseline_of,
-    both,
-    comparison_reports,
     earlier,
     judged,
     report_on,
@@ -33,7 +30,7 @@ from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import document_of
 from coval_gate.report.model import LegReport, Report
-from rendering import FACES, closing, composed, digest, document, findings_in, html, junit, rows_of, summary
+from rendering import closing, composed, digest, findings_in, html, junit, rows_of, summary
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 ANY_VALUE = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])
@@ -136,8 +133,6 @@ def test_each_simulation_to_look_at_says_why(
             assert row.verdict is not Verdict.PASSED
         if report.judgement.lets_pass:
             assert row.verdict not in (Verdict.FAILED, Verdict.ERROR)
-    for render in FACES.values():
-        assert render(composed(report))
 
 
 FLAKY, OLD, NEW = Cause
@@ -219,24 +214,15 @@ def test_conversation_that_did_not_complete_has_the_cause_of_what_it_misses() ->
     assert causes(report_on(now, then, lines, confidence=None)) == {"b.0": NEW, "c.0": None}
 
 
-def test_conversation_of_another_variant_shows_nothing() -> None:
-    two = both(run_of("now", {"a": ["NO"]}), run_of("now", {"a": ["YES"]}, mutation="Faster"))
-    (row,) = [row for row in rows_of(report_on(two, None, FIXED)) if row.verdict is not Verdict.PASSED]
-    assert row.cause is None
-
-
 def test_reference_is_named() -> None:
+    """As the branch and the agent itself are in golden files."""
     now, then, lines = run_of("now", BROKEN), run_of("old", BROKEN), f"{FIXED}\n? {COMPARED}"
-    assert "look at: 1 also fails on main\n" in summary(report_on(now, baseline_of(then), lines))
     tagged = baseline_of(then, source=BaselineSource(kind="tag", name="stable"))
     assert "look at: 1 also fails in the baseline\n" in summary(report_on(now, tagged, lines))
     line, base = "Resolved: rate(YES) >= base", baseline_of(then, source=DEPLOYED)
     assert [row.cause for row in rows_of(report_on(now, None, line, base=base)) if row.cause] == []
-    worse = {**BROKEN, "b": ["NO"]}
-    beside = report_on(run_of("now", worse), None, line, base=base)
+    beside = report_on(run_of("now", {**BROKEN, "b": ["NO"]}), None, line, base=base)
     assert "look at: 1 new · 1 also fails with the base agent\n" in summary(beside)
-    mutated = report_on(both(now, run_of("now", worse, mutation="Faster")), None, line)
-    assert "look at: 1 new · 1 also fails with the agent itself\n" in summary(mutated)
 
 
 COUNTS = "1 new · 1 also fails on main · 1 flaky"
@@ -249,12 +235,7 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY), strict=True)]
     text = summary(report)
     assert f"#### 4 simulations to look at: {COUNTS}\n" in text
-    assert "|  | simulation | cause | missed criteria |" in text
-    end = closing(report)
-    assert end.simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
-    assert "Cause: new" in end.annotations(1)[0].message.split("\n")
-    rows = json.loads(document(report))["legs"][0]["simulations"]
-    assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", None]
+    assert closing(report).simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
     suite, gate = ET.fromstring(junit(report))
     messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
     assert messages == ["new", "missed", "old", "flaky"]
@@ -264,14 +245,6 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     page = html(report)
     for part in ('<th scope="col">cause</th>', 'data-c="new"', 'data-token="c:new"', COUNTS):
         assert part in page
-    assert "#### 2 simulations to look at: 1 new\n" in summary(against({**FINE, "a": ["NO", "NO"]}, FINE))
-
-
-def test_page_without_causes_has_no_column_for_them() -> None:
-    report = against(BROKEN, None)
-    assert "cause" not in summary(report)
-    assert "data-c=" not in html(report)
-    assert "### Case 1:" in digest(report)
 
 
 def numbered(run_id: str, **values: float) -> RunResult:
@@ -303,19 +276,6 @@ def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
     assert [row.simulation.test_case_id for row in rows_of(percentile) if row.fails] == ["c"]
 
 
-def test_average_in_doubt_names_those_that_make_it_worse() -> None:
-    """It may be on the right side of its bound, as measured."""
-    report = comparison_reports()["in doubt"]
-    (check,) = [check for check in report.legs[0].judgement.checks if check.metric == "l"]
-    assert check.measure
-    assert check.requirement
-    assert check.measure.value < check.requirement.bound
-    rows = [row for row in rows_of(report) if row.contributes]
-    contributions = [miss.contribution for row in rows for miss in row.misses]
-    assert len(contributions) == MOST_CONTRIBUTORS
-    assert all(contribution and contribution.rises for contribution in contributions)
-
-
 def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
     then = baseline_of(earlier("old", 2, numbered("old", always=9.0, risen=1.0, faster=5.0)))
     values = {"always": 9.5, "risen": 4.0, "faster": 4.5}
@@ -326,22 +286,3 @@ def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
     judgement = judged(now, then, "Latency: max < 4\n? Latency: avg <= baseline", confidence=None)
     order = [row.simulation.test_case_id for row in findings_of(judgement, now).to_look_at]
     assert order == ["risen", "always", "faster"], "new first; the others by how much they worsened"
-
-
-CASES = st.dictionaries(
-    st.sampled_from("abcdef"),
-    st.lists(st.sampled_from(["YES", "NO", "UNKNOWN", None]), min_size=1, max_size=3),
-    min_size=1,
-)
-LINES = [FIXED, "Resolved: count(NO) == 0", "Resolved: missing == 0", "pass_rate == 100%"]
-
-
-@given(CASES, CASES | st.none(), st.sampled_from(LINES))
-def test_only_those_that_did_not_do_well_have_a_cause(now: Cases, then: Cases | None, line: str) -> None:
-    rows = rows_of(against(now, then, line))
-    for row in rows:
-        if row.verdict is Verdict.PASSED or row.contributes:
-            assert row.cause is None
-        if row.cause in (OLD, NEW):
-            assert row.simulation.test_case_id in (then or {})
-    assert [row.order for row in rows] == sorted(row.order for row in rows)

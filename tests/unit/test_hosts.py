@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.base.text import json_in
 from coval_gate.ci import detect_host
 from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
@@ -70,16 +69,14 @@ def test_dotenv_report_has_the_runs_of_a_hundred_legs() -> None:
     assert variables["PASSED"] == "true"
 
 
-@given(st.text(), st.text())
-def test_links_are_json_with_a_label_and_a_url(name: str, url: str) -> None:
-    legs = [{"name": name, "run_url": url}, {"name": f"{name}2", "run_url": "https://x"}]
-    for link in links_in({"run_url": url, "legs": json.dumps(legs)}):
-        assert set(link["external_link"]) == {"label", "url"}
-        assert json_in(json.dumps(link)) == link
-
-
-def test_without_runs_there_are_no_links() -> None:
-    assert links_in({}) == []
+def test_links_have_a_label_and_a_url() -> None:
+    legs = [{"name": "a\n" * 500, "run_url": "https://x"}, {"name": "b", "run_url": "https://y"}]
+    links = [link["external_link"] for link in links_in({"run_url": "https://x", "legs": json.dumps(legs)})]
+    assert [(link["label"][:12], link["url"]) for link in links] == [
+        ("Run of a a a", "https://x"),
+        ("Run of b", "https://y"),
+    ]
+    assert len(links[0]["label"]) < 300
     assert links_in({"run_url": "", "legs": '[{"name": "a", "run_url": null}, {"name": "b"}]'}) == []
 
 
@@ -96,10 +93,8 @@ def test_no_line_begins_with_a_quick_action(text: str) -> None:
     ("state", "passes", "shown"),
     [
         ("passed", True, "success"),
-        ("failed", False, "failed"),
         ("error", False, "failed"),
         ("inconclusive", False, "failed"),
-        ("inconclusive", True, "success"),
         ("timed_out", True, "success"),
         ("cancelled", False, "canceled"),
         ("skipped", True, "canceled"),
@@ -115,16 +110,6 @@ def test_gitlab_is_detected_by_its_variable(value: str, kind: type[PlainHost]) -
     assert type(detect_host(runtime(VirtualClock(), environ={"GITLAB_CI": value}))) is kind
 
 
-def test_log_on_terminal_has_no_commands() -> None:
-    log = io.StringIO()
-    host = host_of(PlainHost, log)
-    host.mask("coval_sk_prod_1234567890")
-    with host.group("Waiting"):
-        host.log("for the run")
-    host.annotate("error", "Gate failed", "3 of 10 did not complete.\nLook there.")
-    assert log.getvalue() == "Waiting\nfor the run\nError: Gate failed\n3 of 10 did not complete.\nLook there.\n"
-
-
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -132,17 +117,14 @@ def test_log_on_terminal_has_no_commands() -> None:
         ("\u26a0\ufe0f Error: accept must be false here.", "\u26a0\ufe0f Error: --accept must be false here."),
         ("- baseline must name a tag or a branch", "- --baseline must name a tag or a branch"),
         ("html_path has no effect in mode plan.", "--html-path has no effect in `coval-gate plan`."),
-        ("start the workflow by hand with mode: wait, run_id: a1 and accept: true", None),
         ("Check run_id: it must be the id of a run", "Check RUN: it must be the id of a run"),
         ("with repeat_on_failure: give agent_id", "with --repeat-on-failure: give --agent-id"),
         ("Set cancel_on_timeout: true, or comment_mode", "Set --cancel-on-timeout, or comment_mode"),
         ("Set cancel_on_interrupt: false or max_wait_time: 60.", "Set --no-cancel-on-interrupt or --max-wait-time 60."),
-        ("Coval rejected the launch (agent_id must have 22 characters)", None),
         ("with that step's output run_id", None),
         ("Raise max_wait_time, or max_parallel_runs.", "Raise --max-wait-time, or --max-parallel-runs."),
         ('set test_case_ids: "a, b"', 'set --test-case-ids "a, b"'),
         ("thresholds, line 2: is wrong", "--threshold, line 2: is wrong"),
-        ("or set agent_id in the configuration file", "or set agent_id in the configuration file"),
         ("a.yml, line 3: agnt_id is no input; did you mean agent_id?", None),
         ("The baseline and its tags", None),
         ('metric "run_id", my_run_id, https://a.example/b#run_id and run_id.x', None),

@@ -46,19 +46,15 @@ LISTS = ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb
 
 VALID: list[tuple[str, str, Any]] = [
     ("iteration_count", "3", 3),
-    ("sub_sample_size", "", None),
     ("max_wait_time", "90.5", 90.5),
     ("check_interval", "adaptive", None),
-    ("check_interval", "30", 30.0),
     ("check_interval", "", None),
     ("mode", "Launch", "launch"),
     ("metadata", '{"team": "voice", "n": [1, null]}', {"team": "voice", "n": [1, None]}),
     *(("metric_ids", written, ("a1", "b2")) for written in LISTS),
     ("tags", '["a, b", "c"]', ("a, b", "c")),
-    ("max_failed_simulations", "2", Allowance(2)),
     ("max_failed_simulations", "12.5%", Allowance(12.5, percent=True)),
     ("api_base_url", "http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
-    ("api_base_url", "http://[::1]:8080/v1", "http://[::1]:8080/v1"),
     ("display_name", "  Größe 🎧  ", "Größe 🎧"),
 ]
 
@@ -81,7 +77,6 @@ INVALID: list[tuple[str, str, str]] = [
     ("iteration_count", "١", 'must be a whole number of at least 1; got "١".'),
     ("sub_sample_seed", "2147483648", 'must be empty or a whole number from 0 to 2,147,483,647; got "2147483648".'),
     ("max_wait_time", "nan", 'must be a number of seconds from 1 to 432,000; got "nan".'),
-    ("max_wait_time", "1e9", 'must be a number of seconds from 1 to 432,000; got "1e9".'),
     ("metadata", '{"a": NaN}', 'contains "NaN"; numbers must be finite, with at most 100 digits.'),
     ("metadata", '{"a":' * 100_000, "must not be nested more than 100 levels deep."),
     ("metadata", '{"a": 1e999}', 'contains "1e999"; numbers must be finite, with at most 100 digits.'),
@@ -92,21 +87,17 @@ INVALID: list[tuple[str, str, str]] = [
     ("metadata", f'{{"display_name": "{"x" * 201}"}}',
      "must have at most 200 characters in display_name; got 201."),
     ("metadata", '{"tags": ["nightly", 1]}', 'must have a list of texts in tags, such as ["nightly"].'),
-    ("metadata", '{"tags": {"a": 1}}', 'must have a list of texts in tags, such as ["nightly"].'),
     ("metadata", json.dumps({"tags": [f"t{number}" for number in range(19)]}),
      "must have at most 18 tags in tags; got 19."),
     ("metadata", '{"customer": "acme"}', 'must have a JSON object in customer, such as {"team": "voice"}.'),
     ("metadata", '{"customer": {"team": "a"}, "team": "b"}', "has team twice: at the top, and in customer."),
     ("max_wait_time", "1.5 hours", 'must be a number of seconds from 1 to 432,000; got "1.5 hours". Write 5400.'),
-    ("max_wait_time", "100ms", 'must be a number of seconds from 1 to 432,000; got "100ms".'),
     ("max_wait_time", "1,5", 'must be a number of seconds from 1 to 432,000; got "1,5". Write 1.5.'),
     ("iteration_count", "'3'", "must be a whole number of at least 1; got \"'3'\". Write 3."),
     ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
     ("tags", "x" * 201, "must have at most 200 characters; got 201."),
-    ("fail_on_metric_value", "x" * 201, "must have at most 200 characters; got 201."),
     ("agent_id", "../runs", 'must have 1 to 64 letters, digits, hyphens or underscores; got "../runs".'),
     ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),
-    ("max_failed_simulations", "-1", 'must be a whole number such as 2 or a percentage such as 5%; got "-1".'),
     ("api_base_url", "https://x:y", 'must be a URL such as https://api.coval.dev/v1; got "https://x:y".'),
     ("api_base_url", "https://api.coval.dev/v1?x=1",
      "must not contain a user, password, query or fragment. Write https://api.coval.dev/v1."),
@@ -128,35 +119,26 @@ RESERVED = "must have no tag that begins with coval-gate/; got "
 
 
 CONFLICTS: list[tuple[dict[str, str], str]] = [
-    ({"mode": "cancel"}, "run_id is required in mode cancel"),
-    (WAIT | {"run_id": "tag:a\ntag:b"}, "run_id must be ids, or one of"),
     (WAIT | {"run_id": "tag:"}, "run_id must name a tag of 1 to 255 printable characters after tag:"),
     (WAIT | {"run_id": "branch:" + "b" * 256}, "run_id must name a branch of 1 to 255"),
     (WAIT | {"run_id": "schedule:my nights"}, "run_id must have 1 to 64 letters"),
-    (WAIT | {"run_id": "schedule:"}, "run_id must have 1 to 64 letters"),
     (WAIT | {"run_id": "label:nightly"}, "run_id must have 1 to 64 letters"),
     ({"fail_on_metric_value": "NO"}, "fail_on_metric_id is required with fail_on_metric_value."),
     (
         {"mode": "cancel", "run_id": "r1", "fail_on_metric_id": "m1", "fail_on_metric_value": "NO"},
         "fail_on_metric_id has no effect in mode cancel",
     ),
-    ({"sub_sample_size": "0", "sub_sample_seed": "3"}, "sub_sample_seed requires a sub_sample_size above 0."),
     (WAIT | {"run_id": "tag:n", "base_agent_id": "b"}, "base_agent_id must be empty with run_id tag:n; name the"),
     (WAIT | {"base_agent_id": "b"}, "base_agent_id requires a threshold that compares with base,"),
     (BASE | {"agent_id": "a, b"}, "base_agent_id is the tested agent, agent_id; name the one to compare it with."),
     (BASE | {"mutation_ids": "m"}, "base_agent_id cannot be combined with mutations, which are compared with"),
-    (BASE | {"thresholds": "Latency: avg < 9"}, "base_agent_id requires a threshold that compares with base,"),
-    (BASE | {"base_agent_id": ""}, "thresholds, line 1: Latency: avg <= base compares mutations with the agent"),
     (RULE | {"baseline": "tag:stable", "baseline_max_age": "2d"}, "baseline_max_age must be empty for a baseline"),
     (RULE | {"accept": "true", "baseline": "run:r1"}, "baseline must name a tag or a branch if accept is true:"),
     (RULE | {"accept": "true"}, "baseline must name a tag or a branch if accept is true: later runs are"),
     (ACCEPT | {"tags": ",".join(TAGS)}, "tags must be at most 17 if accept is true: an accepted run gets one"),
     ({"tags": "nightly, coval-gate/accepted"}, f'tags {RESERVED}"coval-gate/accepted".'),
-    ({"tags": "coval-gate/"}, f'tags {RESERVED}"coval-gate/".'),
     ({"metadata": '{"tags": ["Coval-Gate/Failed"]}'}, f'metadata {RESERVED}"Coval-Gate/Failed".'),
-    ({"fail_on_metric": "x"}, "fail_on_metric is not an input; did you mean fail_on_metric_id?"),
     ({"max_failed_simulation": "x"}, "max_failed_simulation is not an input; did you mean max_failed_simulations?"),
-    ({"api-key": "x"}, "api-key is not an input; did you mean api_key?"),
 ]
 
 
@@ -187,12 +169,6 @@ def test_threshold_that_no_run_can_meet_is_error() -> None:
         assert problems_with(thresholds=f"total >= 1\n{line}") == (f"thresholds, line 2: no run can meet {line}.",)
     for line in POSSIBLE:
         assert inputs_with(thresholds=line).thresholds[0].text == line
-
-
-def test_all_invalid_inputs_are_reported_together(golden: Callable[[str, str], None]) -> None:
-    with pytest.raises(InputError) as caught:
-        inputs_with(api_key="", agent_id="", mode="lunch", tags="[1]", max_wait_time="soon", metadata='{"a"}')
-    golden("inputs/many.txt", f"{caught.value.title}\n{caught.value.what}\n{caught.value.advice}\n")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +211,6 @@ def test_key_is_read_from_environment_and_never_shown(key: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "source"),
     [
-        ("tag:nightly", RunSource("tag", "nightly")),
         (" TAG : Release check ", RunSource("tag", "Release check")),
         ("branch:feature/a:b", RunSource("branch", "feature/a:b")),
         ('["branch:a,b"]', RunSource("branch", "a,b")),
@@ -251,7 +226,6 @@ def test_run_id_may_name_the_newest_run_of_a_source(raw: str, source: RunSource)
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"run_id": "tag:nightly"}, "run_id tag:nightly"),
         ({"test_set_id": "a,b"}, "several ids in test_set_id"),
         ({"base_agent_id": "b", "thresholds": "Latency: avg <= base"}, "base_agent_id"),
         ({"repeat_on_failure": "1"}, "repeat_on_failure"),
@@ -292,23 +266,12 @@ def test_api_url_without_path_gets_v1() -> None:
 
 
 def test_suspicious_inputs_give_warnings() -> None:
-    given_environ = environ(
-        agent_id="short",
-        iteration_count="60",
-        concurrency="200",
-        display_name="Nightly",
-        tags="a",
-        metadata='{"display_name": "x", "tags": ["b"], "created_by": "me"}',
-    )
-    given_environ |= {"INPUT_SOMETHING_ELSE_ENTIRELY": "x", "INPUT_ARGS": "for the runner", "INPUT_UNSET": ""}
-    given_environ |= {"OUTPUT_TAG": "x"}
+    """More of them are in `mistakes.py`."""
+    given_environ = environ(concurrency="200", tags="a", metadata='{"tags": ["b"], "created_by": "me"}')
+    given_environ |= {"INPUT_ARGS": "for the runner", "INPUT_UNSET": "", "OUTPUT_TAG": "x"}
     assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
-        'agent_id "short" has 5 characters; such an id usually has 22.',
-        "iteration_count is 60; Coval may reject more than 50.",
         "concurrency is 200; Coval may reject more than 100.",
-        "display_name in metadata has no effect, because the input display_name is set.",
         "tags in metadata has no effect, because the input tags is set.",
-        "something_else_entirely is not an input and has no effect.",
     ]
 
 
@@ -371,9 +334,7 @@ USUAL = ["pass_rate > 0", "pass_rate >= 1%", "pass_rate >= 100%", "M: rate(NO) <
         ("M: rate(YES) > 0.0095", "nearly every run meets M: rate(YES) > 0.0095; did you mean 95%?"),
         ("M: rate(NO) <= 99.5%", "nearly every run meets M: rate(NO) <= 99.5%; did you mean >= 99.5%?"),
         ("completed_rate >= 0%", "every run meets completed_rate >= 0%, so it decides nothing."),
-        ("M: rate(NO) <= 100%", "every run meets M: rate(NO) <= 100%, so it decides nothing."),
         ("M: stdev >= 0", "every run meets M: stdev >= 0, so it decides nothing."),
-        ("failed >= 0", "every run meets failed >= 0, so it decides nothing."),
         ("M: count(YES) > -1", "every run meets M: count(YES) > -1, so it decides nothing."),
         *((usual, None) for usual in USUAL),
     ],

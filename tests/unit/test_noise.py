@@ -1,24 +1,30 @@
 """A few cells of `make statistics`, with few runs, so that a broken formula is noticed at once."""
 
-import re
-import subprocess
-import sys
 from bisect import bisect_left
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from bench.agents import Size
-from bench.comparisons import grown_alike, grown_mean, grown_rate, lacking, moved_rate, named
-from bench.experiments import Cell, drop, latency_error, percentile_change, rate_change, rate_error, slower
+from bench.experiments import Cell, latency_error, percentile_change, rate_change, rate_error
+from bench.judged import (
+    MEAN,
+    breakage,
+    grown_alike,
+    grown_mean,
+    grown_rate,
+    lacking,
+    moved_latency,
+    moved_rate,
+    named,
+    repeated,
+    unchanged,
+)
 from bench.noise import percentages
-from bench.steps import contradictions, repeated, unchanged
 
 pytestmark = pytest.mark.untraced
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SURE: Final = 1e-6  # the chance that a share within its limit looks too large
 
 
@@ -46,9 +52,8 @@ def most(percent: float, runs: int) -> float:
         pytest.param(partial(grown_mean, 3), (6.5, 6.5), 50, id="test set that grew by slower cases"),
         pytest.param(partial(lacking, Size(100, 3, 1), 0.05, 0.05), (5,), 100, id="missing on both sides"),
         pytest.param(partial(unchanged, 20, True), (2, 100, 100, 5, 5), 100, id="ten thresholds with margins"),
-        pytest.param(contradictions, (0, 0, 0, 0), 300, id="contradictions"),
-        pytest.param(partial(drop, Size(50, 3, 3), 0.0, 0.3), (-92,), 200, id="lower rate is noticed"),
-        pytest.param(partial(slower, Size(50, 1, 1), 1.0, 0.3), (-85,), 200, id="higher mean is noticed"),
+        pytest.param(partial(breakage, Size(50, 3, 3), "", 0.3), (-84,), 200, id="rate of whole cases is noticed"),
+        pytest.param(partial(moved_latency, MEAN, Size(50, 1, 1), 0.3, 1.3), (-85,), 200, id="higher mean is noticed"),
         pytest.param(partial(repeated, 0.3), (-94,), 1000, id="regression is noticed after a repetition"),
         pytest.param(partial(moved_rate, Size(50, 1, 1), 0.3, 0.95, 0.8), (-70,), 100, id="rate beyond its margin"),
         pytest.param(partial(named, Size(50, 1, 1), 1), (-70,), 100, id="change that a report names is noticed"),
@@ -60,17 +65,3 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
     for found, limit in zip(percentages(cell, runs, "quick"), limits, strict=False):
         wrong, allowed = (found, limit) if limit >= 0 else (100 - found, 100 + limit)
         assert wrong <= most(allowed, runs)
-
-
-def test_make_statistics_starts() -> None:
-    """Run the command of the Makefile, without its experiments."""
-    command = re.search(r"^statistics:.*\n\t@\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert command
-    line = [sys.executable, *command[1].split(), "--help"]
-    shown = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert shown.stdout.startswith("usage: "), shown.stderr
-
-
-def test_how_sure_is_sure() -> None:
-    assert most(0, 100) == 0
-    assert most(5, 400) == pytest.approx(11, abs=0.5)

@@ -21,7 +21,6 @@ from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
-from selection import some_of
 
 pytestmark = pytest.mark.untraced
 
@@ -65,10 +64,8 @@ def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], 
         ([""], "expected one threshold, got 0"),
         (["pass_rate >= 90%\npass_rate >= 80%"], "expected one threshold, got 2"),
         (["pass_rate >= 90%", "--confidence", "50%"], 'must be a percentage from 60% to 99.9%; got "50%".'),
-        (["pass_rate >= 90%", "--confidence", "100%"], 'must be a percentage from 60% to 99.9%; got "100%".'),
         (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95, or a number; got 'nan'"),
         (["pass_rate >= 90%", "--truth", "95"], "must be a share such as 95% or 0.95; got 95"),
-        (["pass_rate >= baseline", "--before", "95"], "must be a share such as 95% or 0.95; got 95"),
         (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold against a baseline"),
         (["pass_rate >= 90%", "--count", "0"], "must be a whole number from 1 to 100000; got '0'"),
     ],
@@ -152,33 +149,13 @@ def test_what_can_never_be_decided() -> None:
     assert cases_to_decide(parsed("m: avg <= baseline"), at_bound, Level(0.95), seeded) is None
 
 
-@pytest.mark.parametrize(
-    ("truth", "count", "passed", "failed"),
-    [
-        (0.80, 50, 0, 56),
-        (0.95, 50, 28, 0),
-        (0.99, 50, 91, 0),
-        (0.85, 100, 0, 43),
-        (0.95, 200, 80, 0),
-        (0.8, 200, 0, 99),
-    ],
-)
-def test_chances_of_a_verdict(truth: float, count: int, passed: int, failed: int) -> None:
-    likely = chances(0.9, truth, count, 0.95)
-    assert (round(likely.passed * 100), round(likely.failed * 100)) == (passed, failed)
-
-
-@pytest.mark.parametrize("share", some_of([0.5, 0.8, 0.9], 0.9))
-@pytest.mark.parametrize("gain", some_of([(0.3, 0.8), (0.5, 0.5), (0.5, 0.9), (0.9, 0.8)], (0.9, 0.8)))
-def test_more_cases_than_needed_do_as_well(share: float, gain: tuple[float, float]) -> None:
+def test_more_cases_than_needed_do_as_well() -> None:
     """The chance to pass rises in teeth: it falls with each case that allows for no further miss."""
-    better, power = gain
-    truth = share + better * (1 - share)
-    cases = cases_to_pass(share, truth, 0.95, power=power)
+    cases = cases_to_pass(0.9, 0.99, 0.95, power=0.8)
     assert cases is not None
-    passed = {count: chances(share, truth, count, 0.95).passed for count in range(cases - 1, cases + 60)}
-    assert passed.pop(cases - 1) < power
-    assert all(chance >= power for chance in passed.values())
+    passed = {count: chances(0.9, 0.99, count, 0.95).passed for count in range(cases - 1, cases + 60)}
+    assert passed.pop(cases - 1) < 0.8
+    assert all(chance >= 0.8 for chance in passed.values())
 
 
 def parsed(threshold: str) -> Threshold:
@@ -201,39 +178,12 @@ def test_averages_take_as_many_test_cases_as_the_formula_says(
     assert least <= cases <= most
 
 
-@pytest.mark.long
-def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
-    """`make statistics` measures 71 % with 50 test cases that differ no more than by chance."""
-    threshold, agents = parsed("Resolved: rate(YES) >= baseline"), Agents(0.95, 0.8, 0.0)
-    assert chance(threshold, agents, 50, Level(0.95), seeded()) == pytest.approx(0.71, abs=0.08)
-    assert cases_to_decide(threshold, agents, Level(0.95), seeded) == pytest.approx(60, abs=8)
-
-
-@pytest.mark.parametrize(
-    ("threshold", "agents"),
-    [
-        pytest.param("Resolved: rate(YES) >= baseline - 5pp", Agents(0.95, 0.6, 0.3), marks=pytest.mark.long),
-        ("Latency: avg <= baseline * 1.1", Agents(1.0, 1.3, 0.3, spread=0.533)),
-    ],
-)
-def test_one_of_many_thresholds_takes_more_test_cases(threshold: str, agents: Agents) -> None:
-    alone, among = (cases_to_decide(parsed(threshold), agents, Level(0.95, family), seeded) for family in (1, 10))
+def test_one_of_many_thresholds_takes_more_test_cases() -> None:
+    threshold, agents = parsed("Latency: avg <= baseline * 1.1"), Agents(1.0, 1.3, 0.3, spread=0.533)
+    alone, among = (cases_to_decide(threshold, agents, Level(0.95, family), seeded) for family in (1, 10))
     assert alone
     assert among
     assert 1.3 < among / alone < 2.5
-
-
-@pytest.mark.long
-def test_margin_is_counted_and_the_change_is_shown() -> None:
-    """`make statistics` measures 77 % with 50 test cases, as many as without a margin."""
-    agents = Agents(0.95, 0.8, 0.3)
-    without, small, large = (
-        chance(parsed(f"m: rate(YES) >= baseline{margin}"), agents, 50, Level(0.95), seeded())
-        for margin in ("", " - 5pp", " - 14pp")
-    )
-    assert without == pytest.approx(0.77, abs=0.08)
-    assert small == pytest.approx(without, abs=0.03)
-    assert large < 0.6
 
 
 @pytest.mark.parametrize(
@@ -242,7 +192,6 @@ def test_margin_is_counted_and_the_change_is_shown() -> None:
         ("m: rate(YES) >= baseline - 5pp", 0.95, 0.8, True),
         ("m: rate(YES) >= baseline - 5pp", 0.95, 0.95, False),
         ("m: rate(YES) >= baseline + 5pp", 0.8, 0.8, True),
-        ("m: avg <= baseline * 1.1", 1.0, 1.2, True),
         ("m: avg <= baseline * 1.1", 1.0, 1.05, False),
     ],
 )
@@ -291,14 +240,6 @@ def test_what_can_never_fail_does_not_fail_in_the_greatest_disaster(
         now, old = (disaster(cases, aggregate, side, iterations) for side in ("now", "old"))
         verdicts.append(only(compared(now, old, threshold)).verdict)
     assert verdicts == [Verdict.INCONCLUSIVE, Verdict.FAILED]
-
-
-@pytest.mark.parametrize(
-    ("threshold", "family", "least"),
-    [("avg <= baseline", 1, 2), ("max <= baseline", 1, 2), ("p(95) <= baseline", 1, 31), ("p(95) <= baseline", 10, 71)],
-)
-def test_cases_that_a_comparison_needs(threshold: str, family: int, least: int) -> None:
-    assert cases_to_compare(parsed(f"Latency: {threshold}"), 0.95, iterations=1, family=family) == least
 
 
 PERCENTILE = "Latency: p(95) <= baseline"

@@ -17,7 +17,7 @@ from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinitio
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
-from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
+from coval_gate.init.proposals import GUESS, guess, plain, propose, usable
 from coval_gate.init.workflow import STARTERS, Choice, Starter, fill_in, read_example
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
@@ -55,7 +55,6 @@ def lines_of(runs: Sequence[Sequence[Value | None]], target: Target | None = Non
         ([[1.9, 2.1], [2.0, 2.2], [2.2, 2.4]], LESS, ["Latency: avg <= 2.5  # 3 runs: 2 to 2.3 s"]),
         ([[4.5], [4.4]], MORE, ["Latency: avg >= 4  # 2 runs: 4.4 to 4.5 s"]),
         ([[3.0]], Target("bt", upper=5.0, lower=1.0), ["pass_rate >= 5%  # all targets in Coval. 1 run: 100%"]),
-        ([[0.0]], MORE, ["completed_rate >= 5%"]),
         ([[3.0]] * 9, None, ["completed_rate >= 70%  # 9 runs: 100%"]),
         ([["YES"] * 9 + ["NO"]] * 8, YES, ["Latency: rate(YES) >= 80%  # 8 runs: 90%", "pass_rate"]),
         ([["YES"] * 10] * 8, YES, ["Latency: rate(YES) >= 95%  # 8 runs: 100%", "pass_rate"]),
@@ -124,12 +123,6 @@ def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Tar
         metrics = tuple(metric._replace(target=target) for metric in result.metrics)
         judgement = judge(result._replace(metrics=metrics), Criteria.from_inputs(inputs))
         assert judgement.verdict is Verdict.PASSED, text
-
-
-@given(st.lists(numbers, min_size=1, max_size=10), st.booleans())
-def test_bound_lets_every_observation_pass(observations: list[float], up: bool) -> None:
-    bound = float(bound_of(observations, up=up))
-    assert bound >= max(observations) if up else bound <= min(observations)
 
 
 foreign = st.text(max_size=40) | st.sampled_from(

@@ -40,32 +40,23 @@ def spread(count: int, *, more: float = 0.0) -> dict[str, list[Value | None]]:
 COUNTED = [
     (yes(48, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
     (yes(48, 50), yes(46, 50), RATE, Verdict.PASSED, "unchanged"),
-    (yes(46, 50), yes(48, 50), RATE, Verdict.PASSED, "unchanged"),
     (yes(48, 50), yes(45, 50), RATE, Verdict.FAILED, "worse"),
     (yes(45, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
     (numbers(1, 50), numbers(1, 50), "Resolved: p(90) <= baseline + 0.1", Verdict.PASSED, "unchanged"),
     (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", Verdict.FAILED, "worse"),
-    (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: stdev <= baseline", Verdict.FAILED, "worse"),
     (numbers(1, 50), numbers(1, 50), "Resolved: stdev <= baseline", Verdict.PASSED, "unchanged"),
     (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", Verdict.FAILED, "worse"),
-    (yes(48, 50), yes(48, 50), "Resolved: count(NO) == baseline", Verdict.PASSED, "unchanged"),
     (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", Verdict.PASSED, "improved"),
-    (yes(48, 50), yes(47, 50), "Resolved: count(NO) < baseline + 1", Verdict.FAILED, "worse"),
     (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "unchanged"),
-    (yes(40, 50), yes(39, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED, "worse"),
     (yes(9, 10), yes(9, 10), "Resolved: rate(YES) < baseline", Verdict.FAILED, "unchanged"),
     (yes(9, 10), yes(9, 10), "Resolved: rate(YES) != baseline", Verdict.FAILED, "unchanged"),
     (yes(9, 10), yes(10, 10), "Resolved: rate(YES) == baseline", Verdict.FAILED, "worse"),
-    (yes(9, 10), yes(10, 10), "Resolved: rate(YES) != baseline", Verdict.PASSED, "improved"),
 ]
 WITH_CONFIDENCE = [
     (yes(48, 50), yes(46, 50), RATE, Verdict.INCONCLUSIVE, "inconclusive"),
     (yes(48, 50), yes(30, 50), RATE, Verdict.FAILED, "worse"),
-    (yes(30, 50), yes(48, 50), RATE, Verdict.PASSED, "improved"),
     (yes(285, 300), yes(285, 300), RATE, Verdict.PASSED, "unchanged"),
     (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: avg <= baseline", Verdict.FAILED, "worse"),
-    (numbers(1, 50), numbers(2, 50, slower=2), "Resolved: med <= baseline * 1.1", Verdict.FAILED, "worse"),
-    (numbers(1, 50, slower=2), numbers(2, 50), "Resolved: avg <= baseline", Verdict.PASSED, "improved"),
     (numbers(1, 9), numbers(2, 9), "Resolved: p(95) <= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
     # Fourteen points lower: that is a change, but not shown to be more than five points.
     (yes(48, 50), yes(41, 50), RATE, Verdict.FAILED, "worse"),
@@ -78,15 +69,11 @@ WITH_CONFIDENCE = [
     (yes(41, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.INCONCLUSIVE, "inconclusive"),
     (yes(41, 50), yes(48, 50), f"{EVEN} + 30pp", Verdict.FAILED, "improved"),
     # Ties are decided as without confidence, or not at all.
-    (spread(40), spread(40, more=0.1), "Resolved: avg <= baseline + 0.1", Verdict.PASSED, "worse"),
     (spread(40), spread(40, more=0.3), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
-    (spread(40), spread(40, more=-0.3), "Resolved: avg >= baseline - 0.3", Verdict.PASSED, "worse"),
     (spread(40), spread(40), "Resolved: avg < baseline", Verdict.INCONCLUSIVE, "inconclusive"),
-    (spread(40), spread(40), "Resolved: avg > baseline", Verdict.INCONCLUSIVE, "inconclusive"),
     (spread(40), spread(40, more=0.1), "Resolved: avg < baseline + 0.1", Verdict.FAILED, "worse"),
     (same(4.0), same(4.0), "Resolved: avg >= baseline", Verdict.PASSED, "unchanged"),
     (same(4.0, 29), same(4.0, 29), "Resolved: avg >= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
-    (same(0.0), same(0.0), "Resolved: avg <= baseline * 1.1", Verdict.PASSED, "unchanged"),
     (same(0.0), same(0.0), "Resolved: p(50) <= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
     (same(0.2), same(0.3), "Resolved: med <= baseline + 0.1", Verdict.INCONCLUSIVE, "worse"),
     (same("YES", 2), same("YES", 2), "Resolved: rate(YES) >= baseline - 99pp", Verdict.PASSED, "unchanged"),
@@ -150,13 +137,7 @@ def test_legs_are_one_family(hits: int, legs: int, verdict: Verdict) -> None:
     assert comparison(judgement).by_chance == (legs if verdict is Verdict.INCONCLUSIVE else 0)
 
 
-def test_advisory_threshold_is_shown_never_red_and_does_not_dilute_the_family() -> None:
-    for threshold in ("? Resolved: rate(YES) >= 90%", "? Latency: avg < 2", "? pass_rate >= 95%", f"? {RATE}"):
-        judgement = judged(run_of("now", yes(10, 50)), None, f"{threshold}\nResolved: rate(YES) > 1%", confidence=None)
-        assert judgement.verdict is Verdict.PASSED, threshold
-        shown = checks_of(judgement)[0]
-        assert (shown.decides, shown.informs, shown.passed) == (False, True, False)
-        assert not judgement.failing_simulations
+def test_advisory_threshold_does_not_dilute_the_family() -> None:
     lines = "\n".join([EVEN] + ["? Resolved: rate(NO, YES) >= baseline - 90%"] * 9)
     assert compared(yes(40, 50), yes(44, 50), lines, confidence=0.9).verdict is Verdict.FAILED
 
@@ -229,24 +210,3 @@ def shown(check: Check) -> tuple[float, float]:
     change = comparison_of(check).change
     assert change
     return change.lower, change.upper
-
-
-RATES = st.dictionaries(
-    st.sampled_from("abcdefgh"),
-    st.lists(st.sampled_from(["YES", "NO", None]), min_size=1, max_size=3),
-    min_size=1,
-)
-
-
-@given(RATES, RATES, OPERATORS, st.sampled_from(["", " - 5pp", " * 1.1"]))
-def test_confidence_never_contradicts_the_numbers_as_they_are(
-    now: Cases, old: Cases, operator: str, margin: str
-) -> None:
-    plain, sure, surer = (
-        compared(now, old, f"Resolved: rate(YES) {operator} baseline{margin}", confidence=level).verdict
-        for level in (None, 0.8, 0.99)
-    )
-    if sure in (Verdict.PASSED, Verdict.FAILED):
-        assert plain is sure
-    if surer in (Verdict.PASSED, Verdict.FAILED):
-        assert sure is surer

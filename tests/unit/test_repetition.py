@@ -63,25 +63,20 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
     [
         # What is sampled: all conversations together.
         ("Resolved: rate(YES) >= 85%", ("YYYYYYYNNN", "YYYYYYYYYY"), "passed", "85% (17 of 20) over 2 runs"),
-        ("Resolved: rate(NO) < 20%", ("YYYYYYYNNN", "YYYYYYYYYY"), "passed", "15% (3 of 20)"),
         ("Resolved: rate(YES) >= 95%", ("YYYYYYYNNN", "YYYYYYYYYY"), "failed", "85% (17 of 20)"),
         ("Latency: avg < 1.3\nResolved: rate(YES) >= 60%", ("YYYYYYNNNN", "NNNNNNNNNN"), "failed", "30% (6 of 20)"),
         ("Latency: avg < 1.3", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "1.2 over 2 runs"),
         ("Latency: avg < 1.3\nLatency: p(90) < 2", ("YYYYYYNNNN", "YYYYYYYYYY"), "failed", "2"),
-        ("Latency: avg < 1.3\npass_rate >= 60%", ("YYYYYYNNNN", "NNNNNNNNNN"), "failed", "30% (6 of 20)"),
         # Everything else: each run. The run that breaks it is named, else the figure closest to the bound is shown.
         ("Resolved: rate(YES) == 90%", ("YYYYYYYNNN", "YYYYYYYYYY"), "failed", "70% (7 of 10)"),
         ("Resolved: count(NO) == 0", ("YYYYYYYNNN", "YYYYYYYYYY"), "failed", "3 of 10"),
         ("Latency: avg < 1.3\nResolved: count(NO) <= 4", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "4 of 10 in"),
-        ("Latency: avg < 1.9\nResolved: count(NO) <= 9", ("NNNNNNNNNY", "NNNNNNNNNN"), "failed", "10 of 10"),
         ("Latency: p(90) < 2\nResolved: rate(YES) == 90%", ("YYYYYYYYYN", "YYYYYYYYNN"), "failed", "80% (8 of 10)"),
         ("Latency: avg < 1.1\nLatency: max < 2.1", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "2 in the worst of 2 runs"),
         ("Latency: avg < 1.3\nLatency: missing == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
-        ("Latency: avg < 1.3\nfailed == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
         ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYY"), "failed", "9"),
         # A conversation that failed counts only if no run completed it.
         ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "46.7% (7 of 15)"),
-        ("completed_rate == 100%", ("YYYYYYYYYX", "YYYYYYYYYY"), "passed", "100% (19 of 19)"),
         ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "passed", "100% (18 of 18)"),
         # Without any result, nothing was broken; but every run that has some must meet what is counted.
         ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYY"), "passed", "0 of 10"),
@@ -98,9 +93,7 @@ def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...],
     ("runs", "allowed", "verdict"),
     [
         (("XXXYYYYYYY", "YYYYYYYXXX"), Allowance(0), "passed"),
-        (("XYYYYYYYYY", "YXYYYYYYYY", "YYXYYYYYYY"), Allowance(0), "passed"),
         (("XXXXXXXXXX", "XXXXXXXXXX"), ANY, "failed"),  # without a single conversation, nothing is shown
-        (("XXXXXXXXXX", "XXXXXXXXXY"), ANY, "passed"),
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(3), "failed"),
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(4), "passed"),  # the limit is one of a single run
         (("XXXXXXYYYY", "XXXXXXYYYY"), Allowance(50, percent=True), "failed"),
@@ -150,22 +143,14 @@ def test_summaries_are_not_pooled() -> None:
     ("thresholds", "answers", "left", "saved"),
     [
         ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", 5, False),
         ("Resolved: rate(YES) >= 50%", "NNNNNNNNNN", 1, True),
-        ("Resolved: rate(YES) > 50%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 60%", "NNNNNNNNNN", 2, True),
         ("Resolved: rate(NO) < 40%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(NO) <= 50%", "NNNNNNNNNN", 1, True),
         ("Resolved: rate(YES) >= 90%", "XXXXXXXXXX", 1, True),
         ("Resolved: rate(YES) >= 90%", "NNNNNNNXXX", 1, False),  # 10 of 17 at most
-        ("pass_rate >= 90%", "NNNNNNNNNN", 1, False),
-        ("completed_rate >= 99%", "XXXXXXXXXX", 1, True),
         ("completed_rate == 95%", "XYYYYYYYYY", 1, True),
         ("Latency: avg < 1.01", "NNNNNNNNNN", 1, True),
-        ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 9", "YYYYYYNNNN", 1, True),
         ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", 1, False),
         ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", 1, True),
-        ("Resolved: rate(YES) == 90%", "YYYYYYNNNN", 1, False),
         ("failed == 0", "YYYYYYYYYX", 1, False),
         ("Resolved: count(NO) == 0", "XXXXXXXXXX", 1, True),
     ],
@@ -231,19 +216,6 @@ def test_repetition_hides_nothing_that_an_honest_reading_shows(runs: list[str], 
     assert not {LINES[5]} <= lines or counted.count("X") <= 0.2 * len(counted)
 
 
-@given(ANSWERS, CRITERIA, st.randoms(use_true_random=False))
-def test_order_is_irrelevant(runs: list[str], criteria: Criteria, random: Any) -> None:
-    """Neither the order of the runs matters, nor that of their simulations."""
-    results = results_of(runs)
-    shuffled = [one._replace(simulations=tuple(random.sample(one.simulations, CASES))) for one in results]
-    random.shuffle(shuffled)
-    one, other = (together(*runs, criteria=criteria) for runs in (results, shuffled))
-    assert one.verdict is other.verdict
-    assert one.repetition
-    assert other.repetition
-    assert set(one.repetition.cases) == set(other.repetition.cases)
-
-
 @given(ANSWERS, CRITERIA)
 def test_run_is_not_repeated_if_the_best_repetitions_could_not_save_it(runs: list[str], criteria: Criteria) -> None:
     """What is not repeated would fail with any repetition."""
@@ -259,10 +231,7 @@ def test_run_is_not_repeated_if_the_best_repetitions_could_not_save_it(runs: lis
 @pytest.mark.parametrize(
     ("runs", "replaced"),
     [
-        (["X", "X"], []),
-        (["XX", "YX"], ["r1.0"]),
         (["X", "X", "Y"], ["r1.0", "r2.0"]),
-        (["Y", "X"], ["r2.0"]),
         (["Y" * CASES + "X", "N"], []),  # never by another iteration of its own run
         (["Y" * CASES + "X", "N" * CASES + "N"], ["r1.10"]),
         (["X" + "N" * CASES, "N" * CASES + "X"], []),  # one of two iterations each: which one, Coval does not tell
@@ -311,7 +280,6 @@ def test_test_cases_are_classified_over_all_runs() -> None:
         ("Resolved: count(YES) == 20", "NX"),
         ("Latency: avg < 1.1", ""),
         ("completed_rate == 100%", "X"),
-        ("failed == 0", "X"),
         ("pass_rate >= 99%", "NX"),
     ],
 )
@@ -354,11 +322,9 @@ def test_variants_are_pooled_apart() -> None:
     [
         (10, ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", ""], True),
         (10, ["t0", "t1", "t2", "t3", "t4", "t5", ""], False),  # three of four are missing at least
-        (10, [""] * 10, True),
         (10, [""] * 5, False),
         (0, ["t0", "t1"], True),
         (0, ["t0"], False),
-        (0, ["", ""], True),
         (0, [""], False),
     ],
 )

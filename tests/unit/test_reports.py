@@ -1,11 +1,8 @@
 """Every report in every format: it is taken and read by others, says what the document says, and is never forged."""
 
 import json
-import os
 import pkgutil
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -73,6 +70,7 @@ FOREIGN = ANY | ACTIVE | st.sampled_from([text for text in NAMED.values() if len
 
 def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
     large = {"large": large_report(200), "large, compared": large_report(60, lines=9, compared=True)}
+    assert {report.judgement.verdict for report in table().values()} == {None, *Verdict}
     for name, report in (table() | large).items():
         written = Written(report)
         for check in CHECKS:
@@ -220,6 +218,8 @@ def is_as_green_as_the_step(written: Written) -> None:
         assert (conclusion in SATISFYING) == (state_of(faces["commit_status"]) == "success") == passes
     kinds = {kind for _, _, kind in by_standard_library(faces["junit"])}
     assert bool(kinds & {"failure", "error"}) == (judgement.verdict is not None and not judgement.lets_pass)
+    assert "failure" in kinds or judgement.verdict is not Verdict.FAILED
+    assert "error" in kinds or judgement.verdict not in (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED)
 
 
 CHECKS: Final = (
@@ -379,7 +379,7 @@ def test_unescaped_hostile_texts_are_active() -> None:
     assert broken >= 12
 
 
-@pytest.mark.parametrize("name", ["link", "split link", "HTML image", "URL with closing delimiters", "issues", "path"])
+@pytest.mark.parametrize("name", ["link", "HTML image", "URL with closing delimiters"])
 def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
     report = report_of(HARMLESS)
     (leg,) = report.legs
@@ -403,23 +403,6 @@ def test_every_format_module_is_registered() -> None:
     assert modules == {*ALWAYS, *(file.name for file in FILES)}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs
-
-
-def test_same_report_renders_same_bytes_in_every_process() -> None:
-    """The order of sets differs between processes."""
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from hostile import told; from rendering import Written\n"
-        "sys.stdout.write(repr(Written(told('a | b', in_legs=True)).texts))"
-    )
-    seed = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
-    other = subprocess.run(
-        [sys.executable, "-c", program, str(Path(__file__).parents[1])],
-        env=os.environ | {"PYTHONHASHSEED": seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert other.stdout == repr(Written(told("a | b", in_legs=True)).texts)
 
 
 KEY: Final = "coval_sk_test_sandbox"

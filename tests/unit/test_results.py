@@ -58,11 +58,9 @@ def run(**fields: Any) -> Run:
     ("spelling", "status", "over", "known"),
     [
         ("PENDING", "PENDING", False, True),
-        ("RUNNING", "RUNNING", False, True),
         ("IN_PROGRESS", "IN PROGRESS", False, True),
         ("in-queue", "IN QUEUE", False, True),
         ("Canceled", "CANCELLED", True, True),
-        (" completed ", "COMPLETED", True, True),
         ("ERROR", "ERROR", True, True),
         ("DELETED", "DELETED", True, True),
         ("PAUSED", "PAUSED", False, False),
@@ -97,9 +95,7 @@ def counts(total: object, completed: object, failed: object, active: object = 0)
     [
         (counts(10, 7, 3), 10),
         (counts(10, 7, None), 7),
-        (counts(10, 7, 3, None), 10),
         (None, None),
-        ({}, None),
         ({"completed_test_cases": 7}, None),
     ],
 )
@@ -128,7 +124,6 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
     *((read_run, "progress", counts(total, 1, 0)) for total in ("many", -1, True)),
     (read_run, "agent_id", 7),
     (read_run, "persona_id", "../x"),
-    (read_run, "create_time", 2026),
     (read_run, "tags", "nightly"),
     (read_run, "tags", ["nightly", None]),
     (read_run, "metadata", []),
@@ -149,7 +144,6 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
     (read_definition, "id", None),
     (read_definition, "metric_type", 5),
     (read_definition, TARGET, "gte"),
-    (read_definition, TARGET, []),
     (read_definition, THRESHOLD, {"comparison_operator": ["gte"]}),
     *((read_definition, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
     *((read_definition, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
@@ -177,14 +171,6 @@ def test_run_is_clean_without_error_status(error_status: object, is_clean: bool)
 def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
     assert parse_one(body, ("run",), read_run).status == "COMPLETED"
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"run": {"run_id": "r1", "sta', b"\xff\xfe", b"[" * 100_000, b"[]", b"null"]
-)
-def test_malformed_run_is_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        parse_one(body, ("run",), read_run)
 
 
 @given(st.sampled_from([*REQUIRED]), st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans(), JSON)
@@ -217,30 +203,23 @@ def test_run_is_empty_only_if_both_counts_say_so(total: int | None, output_ids: 
     ("raw", "value"),
     [
         (1, 1.0),
-        (0.9, 0.9),
-        ("0.9", 0.9),
         (" 7 ", 7.0),
         ("-1e3", -1000.0),
         ("YES", "YES"),
-        (" no ", "no"),
         ("  ", None),
         (None, None),
         (math.nan, None),
-        (math.inf, None),
         ("nan", "nan"),
         ("1e999", None),
         (10**400, None),
         (LARGEST, LARGEST),
-        (-LARGEST, -LARGEST),
         (1.1e100, None),
         (SMALLEST, SMALLEST),
         (-5e-324, 0.0),
         ("1e-101", 0.0),
-        ("-1e101", None),
         ("٣", "٣"),
         (True, "true"),
         (["a", " b "], frozenset({"a", "b"})),
-        (["a", None], None),
         ([7, "1234567", 0.12345678], frozenset({"7", "1234567", "0.12345678"})),
         ([], frozenset()),
         ({"a": 1}, None),
@@ -337,20 +316,6 @@ def test_mutations_are_told_apart_by_their_ids(
     rows: list[tuple[str | None, str | None]], variants: list[tuple[str, str]]
 ) -> None:
     assert [(simulation.mutation, simulation.mutation_id) for simulation in listed(*rows)] == variants
-
-
-IDS = st.sampled_from(["a", "A", "b", "a] [b", "a [b]", "X"])
-NAMES = st.sampled_from(["X", "x", "X [a]", "X [a] [a]", "X [b] [a]", "a", "agent", "X [A", "b] [a"])
-
-
-@given(st.lists(st.tuples(IDS, st.none() | NAMES), max_size=10), st.lists(st.none() | NAMES, max_size=3))
-def test_labels_are_as_different_as_ids(rows: list[tuple[str, str | None]], nameless: list[str | None]) -> None:
-    found = listed(*rows)
-    assert [simulation.mutation_id for simulation in found] == [mutation_id for mutation_id, _ in rows]
-    assert len({simulation.mutation for simulation in found}) == len({simulation.mutation_id for simulation in found})
-    without_ids: list[tuple[str | None, str | None]] = [*rows, *((None, name) for name in nameless)]
-    for row, simulation in zip(without_ids, listed(*without_ids), strict=True):
-        assert (simulation.mutation == BASE) is (row == (None, None))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import math
 import random
 import statistics as oracle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import mpmath
@@ -43,8 +43,6 @@ HITS = st.integers(1, 6).flatmap(lambda n: st.builds(Hits, st.integers(0, n), st
 CASES = st.lists(HITS, min_size=2, max_size=40)
 VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=4), min_size=2, max_size=20)
 HIT_PAIRS = st.lists(st.builds(HitPair, HITS, HITS), min_size=2, max_size=40)
-LISTS = st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=3)
-VALUE_PAIRS = st.lists(st.builds(ValuePair, LISTS, LISTS), min_size=2, max_size=20)
 FACTORS = st.floats(0.01, 2)
 
 
@@ -69,11 +67,7 @@ def exact_percentile(values: Sequence[float], n: float) -> Fraction:
 
 
 def test_mean_median_and_stdev_of_examples() -> None:
-    values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]
-    assert (mean(values), percentile(values, 50)) == (5, 4.5)
-    assert stdev(values) == pytest.approx(math.sqrt(32 / 7), rel=1e-15)
     assert mean([0.651592972722763] * 53) == 0.651592972722763, "not 0.6515929727227631"
-    assert mean([1e16, 1.0, -1e16]) == pytest.approx(1 / 3)
     assert (stdev([3.5]), stdev([1e9, 1e9 + 1, 1e9 + 2])) == (0, 1)
     assert mean(OPPOSITES) == percentile(OPPOSITES, 50) == 0
     assert mean([LARGEST] * 100_000) == percentile([LARGEST] * 100_000, 50) == LARGEST, "no overflow"
@@ -268,21 +262,6 @@ def test_rounding_is_no_spread(value: float, sizes: list[int]) -> None:
     assert mean_bounds([[value] * size for size in sizes], 0.95) == NOTHING
 
 
-@given(LIST, st.randoms(use_true_random=False))
-def test_statistics_do_not_depend_on_order_of_values(values: list[float], shuffled: random.Random) -> None:
-    other = shuffled.sample(values, len(values))
-    functions: list[Callable[[Sequence[float]], float]] = [mean, stdev, lambda numbers: percentile(numbers, 95)]
-    for function in functions:
-        assert function(other) == function(values)
-
-
-def flips(better: int, worse: int, both: int, neither: int = 0) -> Bounds:
-    """Return the bounds for a pair of single conversations per case that became better, became worse, or stayed."""
-    yes, no = Hits(1, 1), Hits(0, 1)
-    pairs = [(yes, no)] * better + [(no, yes)] * worse + [(yes, yes)] * both + [(no, no)] * neither
-    return PairedRates.of([HitPair(*pair) for pair in pairs]).difference(0.95)
-
-
 @given(HIT_PAIRS, FACTORS)
 def test_bounds_of_a_difference_enclose_it_and_turn_with_it(pairs: list[HitPair], factor: float) -> None:
     lower, upper = PairedRates.of(pairs).difference(0.95, factor=factor)
@@ -291,23 +270,6 @@ def test_bounds_of_a_difference_enclose_it_and_turn_with_it(pairs: list[HitPair]
     lower, upper = PairedRates.of(pairs).difference(0.95)
     turned = [HitPair(pair.base, pair.now) for pair in pairs]
     assert PairedRates.of(turned).difference(0.95) == pytest.approx((-upper, -lower))
-
-
-def test_seven_of_fifty_cases_that_break_are_a_regression_and_two_are_not() -> None:
-    assert flips(better=0, worse=7, both=43).upper < 0
-    assert flips(better=0, worse=2, both=48).upper >= 0
-    assert flips(better=6, worse=7, both=37).upper >= 0
-    # Without the two half cases, ten equal pairs would prove that the rates differ by less than a point.
-    alike = flips(better=0, worse=0, both=8, neither=2)
-    assert alike.lower < -0.05
-    assert alike.upper > 0.05
-
-
-@given(VALUE_PAIRS, FACTORS)
-def test_differences_of_means_and_percentiles_are_numbers(pairs: list[ValuePair], factor: float) -> None:
-    for change in (MeanChange(pairs), PercentileChange(pairs, 50)):
-        bounds = change.excess(0.95, factor=factor)
-        assert bounds.lower <= bounds.upper, "neither is nan"
 
 
 def test_a_paired_mean_sees_what_an_unpaired_one_would_miss_and_a_factor_scales_the_baseline() -> None:

@@ -26,7 +26,8 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI_PROJECT_PATH": "acme/voice-agent", "CI_COMMIT_SHA": SHA, "CI_COMMIT_BRANCH": "main",
             "CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_ID": "2201234567", "CI_JOB_ID": "12345678901",
             "CI_JOB_NAME": "evaluate 1/2", "CI_JOB_URL": "https://gitlab.com/acme/voice-agent/-/jobs/12345678901",
-            "GITLAB_USER_LOGIN": "mona", "CI_PIPELINE_SOURCE": "push",
+            "GITLAB_USER_LOGIN": "mona", "CI_PIPELINE_SOURCE": "push", "CI_CONFIG_PATH": ".gitlab-ci.yml",
+            "CI_PIPELINE_NAME": "Commit 1",
         },
         {
             "CI_COMMIT_BRANCH": "", "CI_COMMIT_SHA": MERGE, "CI_COMMIT_REF_NAME": "refs/merge-requests/42/head",
@@ -97,7 +98,7 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }  # fmt: skip
 # What a later attempt at the same job has instead, and the job of a newer commit.
 LATER: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
+    "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "2"}),
     "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
     "CircleCI": (
         {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
@@ -221,13 +222,6 @@ def test_attempt_leaves_the_runs_of_other_jobs_alone(case: str) -> None:
     assert not again or later.continues(tags_for(read(name), REQUEST, "0c").to_send)
 
 
-def test_pipeline_with_the_commit_in_its_name_supersedes_older_ones() -> None:
-    named = {"CI_CONFIG_PATH": ".gitlab-ci.yml", "CI_PIPELINE_NAME": "Commit 1"}
-    older = tags_for(read("GitLab", named), REQUEST, "0a")
-    newer = {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "Commit 2", "CI_JOB_ID": "12345678999"}
-    assert tags_for(read("GitLab", named | newer), REQUEST, "0b").supersedes(older.to_send)
-
-
 QUEUE = "gh-readonly-queue/main/pr-42-5be3a1b0"
 
 
@@ -327,7 +321,9 @@ def git(*arguments: str) -> None:
 
 
 @pytest.mark.usefixtures("checkout")
-def test_git_is_the_context_of_a_laptop() -> None:
+def test_git_is_the_context_of_a_laptop_and_of_a_job_where_no_variable_has_it() -> None:
+    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
+    assert host_of(PlainHost, environ=environ).context().repository == ""
     assert (read_git().repository, read_git().sha, read_git().is_local) == ("", "", True)
     git("init", "--initial-branch", "topic")
     git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
@@ -338,25 +334,16 @@ def test_git_is_the_context_of_a_laptop() -> None:
     assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
     assert (context.ref, context.branch, context.is_changed) == ("topic", "", False)
     assert len(context.sha) == 40
+    job = host_of(PlainHost, environ=environ).context()
+    assert (job.server_url, job.repository, job.sha) == (context.server_url, context.repository, context.sha)
+    assert (job.branch, job.is_local) == ("main", False)
+    for start, commit in ((context.sha[:12], context.sha), ("0123456789ab", "0123456789ab")):
+        short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": start}  # as in a pull request
+        assert host_of(PlainHost, environ=short).context().sha == commit
     Path("prompt.md").write_text("Good morning")
     assert read_git().is_changed
     git("remote", "set-url", "origin", str(Path.cwd()))
     assert read_git().repository == ""
-
-
-@pytest.mark.usefixtures("checkout")
-def test_repository_and_commit_come_from_git_where_no_variable_has_them() -> None:
-    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
-    assert host_of(PlainHost, environ=environ).context().repository == ""
-    git("init")
-    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
-    git("commit", "--allow-empty", "--message", "Begin")
-    context = host_of(PlainHost, environ=environ).context()
-    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
-    assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
-    for start, commit in ((context.sha[:12], context.sha), ("0123456789ab", "0123456789ab")):
-        short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": start}  # as in a pull request
-        assert host_of(PlainHost, environ=short).context().sha == commit
 
 
 def test_git_is_not_needed_and_no_local_run_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

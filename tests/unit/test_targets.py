@@ -1,12 +1,9 @@
 """Targets of metrics: how Coval shows them, what meets them, and what they read like."""
 
 import math
-import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target, Value
 from coval_gate.coval.resources import read_definition
@@ -47,15 +44,11 @@ SHOWN: list[tuple[Any, Any, Target | None]] = [
     (condition("gte", target_float=0), None, target("gte", 0.0)),
     (condition(" LTE ", target_float=1.5), {}, target("lte", 1.5)),
     (YES | {"target_float": None}, None, one_of("YES")),
-    (condition("bt", target_float=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
     (condition("bt", target_float_upper=3, target_float_lower=1), None, target("bt", 3.0, lower=1.0)),
     (condition("in", target_values=["NO"]), UNSET | YES, one_of("YES")),
-    (None, UNSET | YES, one_of("YES")),
     (YES, condition("bt", target_float_upper=0.9, target_float_lower=0.5), target("bt", 0.9, lower=0.5)),
-    (FOUR, UNSET, target("gte", 4.0)),
     (FOUR, {"comparison_operator": None, "target_float_upper": 3}, target("gte", 4.0)),
     (None, {"comparison_operator": None, "target_float_upper": 3}, None),
-    ({}, None, None),
     (condition(None, target_float=None, target_values=None), UNSET, None),
     (condition(None, target_float=4), None, target("", 4.0)),
     ({"target_values": ["YES"]}, None, target("", None, "YES")),
@@ -83,13 +76,10 @@ def test_target_is_the_threshold_of_the_organization_or_else_the_condition(subte
         (target("nbt", 3, lower=1), [0.999, 3.001], [1.0, 2.0, 3.0]),
         (target("nbt", 1, lower=3), [0.999, 3.001], [1.0, 2.0, 3.0]),
         (one_of("YES"), ["YES", " yes "], ["NO", "UNKNOWN", "YES!", 1.0]),
-        (one_of("YES", "UNKNOWN"), ["UNKNOWN", "unknown"], ["NO"]),
         (one_of("STRASSE"), ["straße"], []),
         (none_of("NO"), ["YES", "UNKNOWN"], ["NO", "no", 0.0]),  # a judge may return 0 instead of NO
-        (none_of("NO", "1"), ["YES"], [0.0]),
         (none_of("1", "2"), [0.0], [1.0]),
         (one_of("0.9"), [0.9, "0.90"], [0.8]),
-        (none_of("0.9"), [0.8, "YES"], [0.9, "9e-1"]),
         (one_of("billing"), [value_set("Billing", "refund")], [value_set("refund"), value_set()]),
         (none_of("billing", "refund"), [value_set("greeting"), value_set()], [value_set("greeting", " REFUND ")]),
         (target("eq", None, "YES", "MAYBE"), ["yes", "maybe"], ["NO"]),
@@ -114,13 +104,10 @@ def test_non_numeric_value_never_meets_numeric_target(operator: str) -> None:
         (target("eq", 4), "exactly 4"),
         (target("neq", -0.0), "not 0"),
         (target("gt", 1234567), "more than 1,234,567"),
-        (target("gte", 0.95), "at least 0.95"),
         (target("lt", 1e-7), "less than 1e-07"),
         (target("lte", 1.5), "at most 1.5"),
-        (target("lte", 1e300), "at most 1e+300"),
         (target("bt", 1, lower=3.5), "between 1 and 3.5"),
         (target("nbt", 3, lower=1), "less than 1 or more than 3"),
-        (one_of("YES"), "YES"),
         (one_of("YES", "MAYBE"), "one of YES, MAYBE"),
         (one_of("YES", "YES"), "YES"),
         (target("eq", None, "YES"), "YES"),
@@ -139,18 +126,15 @@ def test_target_as_text(target: Target, text: str) -> None:
     [
         (target("gte", 4), ""),
         (target("foo", 4), 'has the unknown operator "foo"'),
-        (target("GTE", 4), 'has the unknown operator "GTE"'),
         (target("::error::\n", 4), 'has the unknown operator "::error::"'),
         (target(" ", 4), "has no operator"),
         (target("gt", None, "4"), "lacks the number that its operator gt needs"),
-        (target("eq"), "lacks the number that its operator eq needs"),
         (target("eq", math.nan, "YES"), "has something other than the number that its operator eq needs"),
         (target("lt", math.inf), "has something other than the number that its operator lt needs"),
         (target("bt", 4), "lacks the bounds that its operator bt needs"),
         (target("nbt", 4, lower=-math.inf), "has something other than the bounds that its operator nbt needs"),
         (one_of(), "has no value for its operator in"),
         (none_of(" "), "has no value for its operator nin"),
-        (target("neq", None, ""), "has no value for its operator neq"),
     ],
 )
 def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) -> None:
@@ -158,64 +142,3 @@ def test_invalid_target_has_problem_and_is_never_met(target: Target, text: str) 
     if text:
         with pytest.raises(ValueError, match="target"):
             meets(target, 4.0)
-
-
-numbers = st.floats(allow_nan=False, allow_infinity=False)
-words = st.sampled_from(["YES", "no ", "UNKNOWN", "0.9", "1", "", "é"]) | st.text(max_size=5)
-values: st.SearchStrategy[Value] = numbers | words | st.frozensets(words, max_size=4)
-lists = st.lists(words, min_size=1, max_size=4).filter(lambda texts: any(word.strip() for word in texts))
-comparisons = st.builds(target, st.sampled_from(["eq", "neq", "gt", "gte", "lt", "lte"]), numbers)
-ranges = st.builds(
-    lambda operator, a, b: target(operator, a, lower=b), st.sampled_from(["bt", "nbt"]), numbers, numbers
-)
-memberships = lists.flatmap(
-    lambda texts: st.sampled_from(["in", "nin", "eq", "neq"]).map(lambda operator: target(operator, None, *texts))
-)
-valid_targets = comparisons | ranges | memberships
-any_targets = st.builds(
-    Target,
-    operator=st.sampled_from(["eq", "nin", "bt", ""]) | st.text(max_size=5),
-    upper=st.none() | st.floats(),
-    lower=st.none() | st.floats(),
-    values=st.lists(words, max_size=3).map(tuple),
-)
-
-
-@given(any_targets | valid_targets, values)
-def test_any_target_has_problem_or_decides(target: Target, value: Value) -> None:
-    if text := target_problem(target):
-        assert text.isprintable()
-        assert not text.endswith(".")
-        with pytest.raises(ValueError, match="target"):
-            meets(target, value)
-    else:
-        assert meets(target, value) in (True, False)
-        assert target_text(target).isprintable()
-
-
-LARGEST = sys.float_info.max
-
-
-def is_numeric(value: Value) -> bool:
-    return not isinstance(value, frozenset) and meets(target("bt", LARGEST, lower=-LARGEST), value)
-
-
-OPPOSITES = [("in", "nin"), ("eq", "neq"), ("lt", "gte"), ("lte", "gt"), ("bt", "nbt")]
-
-
-@given(st.sampled_from(OPPOSITES), numbers, numbers, lists, values)
-def test_opposite_targets_never_both_pass_and_one_does_if_they_can_compare(
-    pair: tuple[str, str], upper: float, lower: float, texts: list[str], value: Value
-) -> None:
-    one, other = (target(operator, upper, *texts, lower=lower) for operator in pair)
-    passed = [meets(one, value), meets(other, value)]
-    assert passed != [True, True]
-    assert any(passed) or is_numeric(value) is (pair == ("in", "nin"))
-
-
-@given(valid_targets, st.text(alphabet=" \tAbCé", max_size=5), numbers)
-def test_case_and_surrounding_whitespace_are_ignored_and_a_number_may_be_text(
-    target: Target, text: str, number: float
-) -> None:
-    assert meets(target, text) is meets(target, f" {text.swapcase()}\n")
-    assert meets(target, number) is meets(target, repr(number))

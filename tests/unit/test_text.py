@@ -66,7 +66,6 @@ def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str
     [
         ("exactly 20 characters"[:20], "exactly 20 character"),
         ("The metric is not known", "The metric is not…"),
-        ("The metric, which is", "The metric, which is"),
         ("The metrics, whatever", "The metrics…"),
         ("A supercalifragilistic word", "A supercalifragilis…"),
     ],
@@ -80,9 +79,7 @@ def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
     [
         ("Seconds", "2.7 s"),
         ("percent", "2.7%"),
-        ("turns", "2.7 turns"),
         ("", "2.7"),
-        ("99", "2.7"),
         ("× 1000", "2.7"),
         ("x" * 99, f"2.7 {'x' * 19}…"),
         ("a\n::error::b", "2.7 a ::error::b"),

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.gate.criteria import threshold_text
-from coval_gate.inputs.aggregates import Aggregate, is_blank
+from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.slips import LONGEST, explained
 from coval_gate.inputs.thresholds import (
     OPERATORS,
@@ -30,7 +30,6 @@ Resolved: rate(YES, "not applicable") >= 95%
 Compliance: count(NO) == 0
 """
 
-NUMBERS = st.floats(-1e12, 1e12)
 # What is wrong is an expectation, or advice where the grammar knows better.
 ERROR_MESSAGE = re.compile(r"line \d+: (?:expected|write) .+\n    .*\n +\^")
 
@@ -70,8 +69,6 @@ def test_question_mark_makes_threshold_advisory(written: str) -> None:
         ("Latency", "Latency"),
         ("Latency (p95, in s) - v1.2", "Latency (p95, in s) - v1.2"),
         ("  Größe  der 回答 ", "Größe  der 回答"),
-        ("a1B2c3D4e5F6g7H8i9J0kL", "a1B2c3D4e5F6g7H8i9J0kL"),
-        ("pass_rate", "pass_rate"),
         ("WER < 5%", "WER < 5%"),
         ("'User''s mood'", "User's mood"),
         ('"says ""hello"""', 'says "hello"'),
@@ -87,13 +84,10 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
     ("written", "aggregate"),
     [
         ("avg", Aggregate("avg")),
-        ("mean", Aggregate("avg")),
         ("Median", Aggregate("med")),
         ("MIN", Aggregate("min")),
         ("stdev", Aggregate("stdev")),
         ("p(99.9)", Aggregate("p", percentile=99.9)),
-        ("P ( 0 )", Aggregate("p", percentile=0.0)),
-        ("rate(YES)", Aggregate("rate", values=("YES",))),
         ("rate( YES,NO , maybe so )", Aggregate("rate", values=("YES", "NO", "maybe so"))),
         ("rate(n/a: none, YES, n/a: none)", Aggregate("rate", values=("n/a: none", "YES"))),
         ("""rate("a, b", 'c) d', "#1", "it's", " x ", "a|b", "a;b", "1,000")""",
@@ -103,33 +97,19 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
     ],
 )  # fmt: skip
 def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> None:
-    assert parse_one(f"M: {written} >= 1").aggregate == aggregate
-
-
-def test_aggregate_of_run_has_no_metric() -> None:
-    for name in ("pass_rate", "completed_rate", "failed", "total"):
-        threshold = parse_one(f"{name.upper()} >= 1")
-        assert (threshold.metric, threshold.aggregate) == ("", Aggregate(name))
+    assert parse_one(f"M: {written} >= 1").aggregate == parse_one(f"M: {aggregate} >= 1").aggregate == aggregate
 
 
 BOUNDS: list[tuple[str, Bound]] = [
     ("pass_rate >=95%", Bound(0.95)),
-    ("pass_rate >= 7 %", Bound(0.07)),
     ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
-    ("pass_rate >= 0.95", Bound(0.95)),
     ("pass_rate >= 1", Bound(1)),
     ("pass_rate >= 1e-2", Bound(0.01)),
-    ("pass_rate >= 9.5e1%", Bound(0.95)),
-    ("pass_rate >= 0%", Bound(0)),
-    ("Latency: avg <1.5", Bound(1.5)),
     ("Latency: avg < -3", Bound(-3)),
     ("Latency: avg < +.5", Bound(0.5)),
-    ("Latency: avg < 5.", Bound(5)),
     ("Latency: avg < 1E3", Bound(1000)),
     ("Latency: avg < 1e-400", Bound(0)),
-    ("Latency: avg < 95", Bound(95)),
     ("pass_rate >= baseline", Bound(0.0, "baseline")),
-    ("pass_rate >= Base", Bound(0.0, "base")),
     ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
@@ -163,37 +143,25 @@ def test_blank_lines_and_comments_are_no_thresholds() -> None:
 INVALID = {
     "metric": """\
 avg > 3
-Metric #3: avg > 3
 : avg > 3
 "": avg > 3
-"Latency" avg > 3
 "Latency: avg > 3
 'Latency\\': avg > 3
 """,
     "aggregate": """\
 Latency:
-Latency
-Tone: very friendly: avg > 3
 Tone: "avg" > 3
 Latency: p < 3
-Latency: p() < 3
 Latency: p(101) < 3
-Latency: p(95 < 3
 Resolved: rate() >= 90%
-Resolved: rate(YES,) >= 90%
 Resolved: rate(YES >= 90%
 Resolved: rate(don't know) >= 90%
 Resolved: rate("YES) >= 90%
-Resolved: rate("YES" NO) >= 90%
 Resolved: rate(n/a (other)) >= 90%
 Resolved: count(NO; UNKNOWN) == 0
-Resolved: count(NO,, UNKNOWN) == 0
 Resolved: count(|) == 0
-Resolved: count("") == 0
-Resolved: count(NO, ' ') == 0
 Resolved: count(\u200b) == 0
 Turns: count(1,000) == 0
-Turns: count(NO, -12,000,000.5) == 0
 """,
     "operator": """\
 Latency: p(95)
@@ -202,52 +170,39 @@ Latency: avg(3) < 1.5
     "bound": """\
 Latency: avg <
 Latency: avg < nan
-Latency: avg < -inf
 Latency: avg < fast
 Latency: avg < 1e301
 Latency: avg < "3"
 Compliance: count(NO) < 5%
-Compliance: missing < 5%
 failed <= 5%
 pass_rate >= 1.5
-pass_rate >= 950
 pass_rate >= 101%
-pass_rate >= -0.5
-pass_rate >= -5%
-pass_rate >= 5pp
 Latency: avg < 5pp
 """,
     "baseline": """\
 pass_rate >= baseline - 5
 pass_rate >= baseline -
-pass_rate >= baseline - -5pp
 pass_rate >= baseline ± 5pp
+pass_rate >= baselines
+pass_rate >= baseline - -5pp
 pass_rate >= baseline * 5pp
 pass_rate >= baseline - 100%
 pass_rate >= baseline 5pp
 pass_rate >= 1.1 * baseline
-pass_rate >= 95% - baseline
-pass_rate >= baselines
 Latency: avg < baseline * 0
 Latency: avg < baseline + 5pp
-Latency: avg < baseline + 5 seconds
-Latency: avg < base +
 total >= baseline
 ?
-? ? failed == 0
 - ? failed == 0
 """,
     "end": """\
 pass_rate >= 95% and failed < 3
 Latency: avg < 1e9999
-Latency: avg < 1.5.2
 """,
     "yaml": """\
-* Latency: p(95) < 1.5
 Latency: p(95) < 1.5 # "Tone: friendly": AVG ≥ 4
 Latency: p(95) < 1.5 # pass_rate >= baseline - 5pp
 # What callers notice: Latency: p(95) < 1.5
-# What callers notice # Latency: p(95) < 1.5
 # Latency: p(95) < 1.5 # Resolved: rate(YES) >= 90%
 pass_rate >= 95% Latency: p(95) < 1.5
 """,
@@ -286,7 +241,8 @@ def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
 def test_operator_compares_value_with_bound(operator: str) -> None:
     held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
     threshold = parse_one(f"Latency: avg {operator} 4")
-    assert [value for value in (0, 4, 9) if threshold.holds(value)] == held[operator]
+    assert [value for value in (0, 4, 9, math.nan) if threshold.holds(value)] == held[operator]
+    assert threshold.holds(math.inf) is (operator in (">", ">=", "!="))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +251,6 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
         ("pass_rate >= 90%", 9 / 10),
         ("pass_rate == 7%", 7 / 100),
         ("Latency: avg <= 0.3", 0.1 + 0.2),
-        ("Latency: avg == -0.3", -(0.1 + 0.2)),
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
 )
@@ -321,20 +276,16 @@ def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
     ("written", "improves", "is_relative"),
     [
         ("pass_rate >= baseline - 5pp", False, False),
-        ("pass_rate >= baseline", False, False),
         ("pass_rate >= baseline + 5pp", True, False),
         ("pass_rate > baseline * 1.1", True, False),
-        ("pass_rate > baseline * 0.9", False, False),
         ("pass_rate >= base − 5 %", False, True),
         ("Resolved: rate(YES) >= baseline - 5%", False, True),
-        ("Resolved: rate(NO) <= baseline + 10%", False, True),
         ("Resolved: rate(YES) >= baseline * 95%", False, False),
         ("Resolved: rate(A-B) >= 5%", False, False),
         ("Latency: avg <= baseline * 0.9", True, False),
         ("Latency: avg <= baseline - 0.1", True, False),
         ("Latency: avg <= baseline + 0.1", False, False),
         ("Latency: avg <= baseline + 10%", False, False),
-        ("Latency: avg < 0.1", False, False),
     ],
 )
 def test_bound_against_a_baseline_may_ask_for_improvement_or_be_relative(
@@ -343,36 +294,6 @@ def test_bound_against_a_baseline_may_ask_for_improvement_or_be_relative(
     assert parse_one(written).asks_for_improvement is improves
     for line in (written, f"? {written}  # five"):
         assert threshold_text(parse_one(line)) == written + " (relative)" * is_relative
-
-
-OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
-
-
-def threshold(operator: Operator, bound: float) -> Threshold:
-    return Threshold(metric="M", aggregate=Aggregate("avg"), operator=operator, bound=Bound(bound), line=1, text="")
-
-
-@given(st.sampled_from(OPERATORS), NUMBERS, st.floats())
-@example("!=", 1.0, math.nan)
-@example("==", 1e300, math.inf)
-def test_threshold_or_its_opposite_holds(operator: Operator, bound: float, actual: float) -> None:
-    held = threshold(operator, bound)
-    opposite = threshold(OPPOSITE[operator], bound)
-    if math.isnan(actual):
-        assert not held.holds(actual)
-    else:
-        assert held.holds(actual) != opposite.holds(actual)
-
-
-@given(NUMBERS, NUMBERS, NUMBERS, st.sampled_from(OPERATORS[:4]))
-@example(1.0, 1.0 + 1e-9, 1.0, ">=")
-@example(1.0, math.nextafter(1.0, 2.0), 1.0 - 1e-9, ">=")
-def test_stricter_bound_implies_laxer_bound(a: float, b: float, actual: float, op: Operator) -> None:
-    severe, lenient = OPERATORS[2:4] if op[0] == ">" else OPERATORS[:2]
-    strict, lax = (max(a, b), min(a, b)) if op[0] == ">" else (min(a, b), max(a, b))
-    for value in (actual, a, b, a * (1 + 1e-9), b * (1 - 1e-9)):
-        assert threshold(op, lax).holds(value) or not threshold(op, strict).holds(value)
-        assert threshold(lenient, lax).holds(value) or not threshold(severe, lax).holds(value)
 
 
 # Nearly valid lines find more bugs than random text does.
@@ -406,98 +327,32 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
         assert all(line.text.isprintable() for line in thresholds)
 
 
-@given(st.text("abc#:'\" \t語", max_size=300), st.text("xyz 語", max_size=300))
-def test_caret_is_below_invalid_character(before: str, after: str) -> None:
-    name = re.sub(r"[:#'\"]", "_", before).strip() + "m"
-    error = syntax_error_of(f"{name}: avg @{after}")
-    _, shown, caret = str(error).split("\n")
-    columns = "".join(char * 2 if char == "語" else char for char in shown)
-    assert columns[len(caret) - 1] == "@"
-
-
-def quote(text: str, mark: str) -> str:
-    return mark + text.replace("\\", "\\\\").replace(mark, f"\\{mark}") + mark
-
-
-QUOTABLE = st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=20)
-MARKS = st.sampled_from("\"'")
-ANY_AGGREGATE = st.one_of(
-    st.sampled_from(["avg", "med", "min", "max", "stdev", "missing"]).map(Aggregate),
-    st.floats(1, 100).map(lambda n: Aggregate("p", percentile=n)),
-    st.builds(
-        lambda name, values: Aggregate(name, values=tuple(values)),
-        st.sampled_from(["rate", "count"]),
-        st.lists(QUOTABLE.filter(lambda text: not is_blank(text)), min_size=1, max_size=4, unique=True),
-    ),
-)
-
-
-@given(QUOTABLE.filter(str.strip), MARKS, ANY_AGGREGATE, st.sampled_from(OPERATORS), st.floats(0, 1))
-def test_canonical_text_round_trips(metric: str, mark: str, aggregate: Aggregate, operator: str, number: float) -> None:
-    line = f"{quote(metric, mark)}: {aggregate} {operator} {number!r}"
-    threshold = parse_one(line)
-    assert (threshold.metric, threshold.aggregate) == (metric.strip(), aggregate)
-    assert (threshold.operator, threshold.bound) == (operator, Bound(number))
-    assert str(threshold.aggregate) == str(aggregate)
-
-
-REPEATED = ("\\", '""', "'", "a:", "(", "9", "  ", "9.", "<", "x, ", ": avg(", "failed ", "failed < ")
-
-
-@pytest.mark.long
-def test_long_lines_end() -> None:
-    """With 100,000 repetitions of a token, quadratic time would take minutes."""
-    for start in ("", '"', "M: rate(", "M: avg < "):
-        for piece in REPEATED:
-            with pytest.raises(ThresholdSyntaxError):
-                parse_thresholds(start + piece * 100_000 + "\x00")
-    with pytest.raises(ThresholdSyntaxError):
-        parse_thresholds("# : avg( failed " * 100_000 + "failed < 3")
-    assert parse_thresholds("# " * 100_000 + "failed < 3") == ()
-
-
-UNIT = "remove the unit: a bound has the unit of its metric"
+# Those that newcomers make first are in `mistakes.py`.
 SLIPS = [
-    ("Resolved: YES >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%"),
-    ("Resolved: YES, MAYBE => 90%", "write rate(YES, MAYBE); expected >=, got =>", "Resolved: rate(YES, MAYBE) >= 90%"),
     ("Compliance: NO == 0", "write rate(NO) or count(NO)", ""),
     *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5")
-      for slip in ("p95", "P95", "p_95", "p 95", "p(95%)", "p(0.95)", "p0.95")),
+      for slip in ("P95", "p_95", "p 95", "p(95%)", "p0.95")),
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
     *((f"Latency: {slip} < 1.5", "did you mean avg?", "Latency: avg < 1.5") for slip in ("average", "Averge")),
     ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…) or missing", ""),
     *((f"{slip} >= 95%", "did you mean pass_rate?", "pass_rate >= 95%")
-      for slip in ("pass-rate", "pass rate", "Pass_Rates", "success_rate")),
-    ("Latency p(95) < 1.5", "put a colon after the metric", "Latency: p(95) < 1.5"),
+      for slip in ("pass rate", "Pass_Rates", "success_rate")),
     ("Latency p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
-    ('"Tone: calm" avg > 3', "put a colon after the metric", '"Tone: calm": avg > 3'),
     ("1.5 > Latency: p(95)", "put the bound last", "Latency: p(95) < 1.5"),
-    ("95% <= pass_rate", "put the bound last", "pass_rate >= 95%"),
-    ("Tone: calm: avg > 3", "quote a metric that contains : # or '", '"Tone: calm": avg > 3'),
     ("User's mood: avg > 3", "quote a metric that contains : # or '", '"User\'s mood": avg > 3'),
     ("“Tone: calm”: avg > 3", 'use straight quotes (")', '"Tone: calm": avg > 3'),
-    ("- pass_rate >= 95%", "remove the list marker; quote a metric that begins with one", "pass_rate >= 95%"),
-    ("Latency: >= 4", "say what to compare, as in `Latency: avg >= 4`", ""),
-    ("Latency < 1.5", "say what to compare, as in `Latency: avg < 1.5`", ""),
     ("Resolved >= 90%", "say which values to count, as in `Resolved: rate(YES) >= 90%`", ""),
     ("avg < 1.5", 'expected a metric before avg, as in "Latency: avg …"', ""),
     *((f"Resolved: {slip} >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%")
       for slip in ("rate YES", "rate[YES]", "rate: YES")),
-    ("Resolved: rate >= 90%", "name the values in parentheses, as in rate(YES)", ""),
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
-      for slip, sign in (("=<", "<="), ("<==", "<="),
-                         ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
+      for slip, sign in (("=<", "<="), ("≤", "<="), ("=>", ">="), ("=", "=="), ("<>", "!="))),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
-    ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
     ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
     ("Turns: avg < 1,000", "expected the end of the line after the bound", ""),
-    ("pass_rate >= 95", "write 95% for percent", "pass_rate >= 95%"),
     ("pass_rate >= 95 percent", "write 95% for percent", "pass_rate >= 95%"),
-    ("Latency: avg < 1.5s", UNIT, "Latency: avg < 1.5"),
-    ("Latency: avg < 1500 ms", UNIT, ""),
     ("Latency: avg < 95%", "expected a number without %: avg is in the unit of its metric", ""),
     ("Resolved: rate(YES) == true", "compare with a number, as in `Resolved: rate(YES) >= 90%`", ""),
-    ("Resolved == YES", "compare with a number, as in `Resolved: rate(YES) >= 90%`", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
     *((f"failed < 3{joint}total > 1s", "write one threshold per line, below `thresholds: |`", "")
       for joint in (" ", "; ", ", ", " && ")),
@@ -545,12 +400,7 @@ def test_grammar_accepts_every_correction(parts: list[str]) -> None:
         assert len(parse_thresholds(explanation.correction)) == len(explanation.correction.splitlines())
 
 
-def test_explanation_of_any_line_ends_and_a_long_line_has_none() -> None:
-    """A pattern that backtracks would never end with one of these."""
-    for start in ("", '"', "M: rate(", "M: avg < ", "avg(", "1 < "):
-        for piece in (*REPEATED, "p9", "a "):
-            line = (start + piece * LONGEST)[: LONGEST - 1] + "\x00"
-            explained(syntax_error_of(line).errors[0])
+def test_long_line_has_no_explanation() -> None:
     (error,) = syntax_error_of("Latency: p95 < 1.5".ljust(LONGEST + 1)).errors
     assert explained(error) is error
     assert explained(error._replace(text=error.text[:-1])).correction == "Latency: p(95) < 1.5"

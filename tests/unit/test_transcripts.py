@@ -63,17 +63,13 @@ def test_transcript_is_read_in_every_shape(raw: object) -> None:
     "message",
     [
         said("TOOL", "x"),
-        said("function", "x"),
         said("system", "You are a caller."),
         said("assistant", "look_up(12)", is_tool_call=True),
         {"role": "assistant", "content": None},
-        {"role": "assistant"},
         {"role": None, "content": "x"},
-        {"content": "x"},
         said("assistant", "  \u200b\x07 "),
         said("assistant", {"audio_url": "https://bucket.example/call.wav?signature=s"}),  # type: ignore[arg-type]
         "Hi.",
-        None,
         7,
     ],
 )
@@ -113,7 +109,6 @@ def test_long_transcript_is_cut() -> None:
         [said("user", "a", start_offset=0, end_offset=0), said("user", "b", start_offset=0, end_offset=0)],  # unset
         [said("user", "a", start_time=-2.0, end_time=-1.0)],
         [said("user", "a", start_time="soon", end_time=[1])],
-        [said("user", "a", start_time=True, end_time=None)],
         [said("user", "a", start_offset=1e300, end_offset=float("nan"))],
     ],
 )
@@ -125,7 +120,6 @@ def test_what_is_no_time_is_left_out(messages: list[dict[str, Any]]) -> None:
     ("first", "second"),
     [
         ({"start_time": 1.0, "end_time": 4.0}, {"start_time": 3.0, "end_time": 5.0}),  # one interrupts the other
-        ({"start_time": 1.0, "end_time": 2.0}, {}),
         ({}, {}),  # a chat
         ({"start_offset": 0, "end_offset": 2}, {"start_offset": 600, "end_offset": 900}),  # whole seconds
     ],

@@ -13,7 +13,7 @@ from coval_gate.coval.model import RunResult, Target, Value
 from coval_gate.gate.criteria import Criteria, doubts
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.values import Vocabulary, equals, impossible
+from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import Allowance
@@ -57,8 +57,6 @@ def judge_values(
     [
         (BITS, "M: rate(NO, FALSE) <= 10%",
          'M cannot be "NO" or "FALSE". Its values are numbers (0, 1), so rate(NO, FALSE) cannot be judged.'),
-        (BITS, "M: rate(YES) >= 90%",
-         'M cannot be "YES". Its values are numbers (0, 1), so rate(YES) cannot be judged.'),
         ((*BITS, "unknown "), "M: count(NO, UNKNOWN) <= 1",
          'M cannot be "NO". Its values are numbers (0, 1, unknown), so count(NO, UNKNOWN) cannot be judged.'),
         ((1000.0, 1250.5), 'M: count("1,000") == 0',
@@ -68,8 +66,6 @@ def judge_values(
          "count(HIGH) cannot be judged."),
         (WORDS, "M: count(0) == 0",
          'M cannot be "0". Its values are text (NO, YES), so count(0) cannot be judged.'),
-        (("UNKNOWN", "UNKNOWN"), "M: count(0) == 0",
-         'M cannot be "0". Its values are text (UNKNOWN), so count(0) cannot be judged.'),
     ],
 )  # fmt: skip
 def test_impossible_threshold_is_error_that_shows_values(
@@ -86,15 +82,9 @@ def test_impossible_threshold_is_error_that_shows_values(
         (WORDS, (), "M: count(NOO) == 0",
          '"NOO" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), so count(NOO) cannot '
          "be judged."),
-        (("YES", "yes"), (), "M: rate(FAIL) <= 5%",
-         '"FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
-         'so rate(FAIL) cannot be judged.'),
         (("UNKNOWN",), (), "M: rate(TRUE) <= 5%",
          '"TRUE" (did you mean YES?). Its values are YES, NO or UNKNOWN (this run has UNKNOWN), '
          'so rate(TRUE) cannot be judged.'),
-        (WORDS, (), "M: rate(YES, RESOLVED) >= 50%",
-         '"RESOLVED". Its values are YES, NO or UNKNOWN (this run has NO, YES), '
-         'so rate(YES, RESOLVED) cannot be judged.'),
         (CATEGORIES, (), "M: count(refnd) == 0",
          '"refnd" (did you mean refund?). This run has billing, refund, so count(refnd) cannot be judged.'),
         (TOPICS, (), "M: count(bilings) == 0",
@@ -126,22 +116,16 @@ def test_misspelt_or_undefined_value_is_error_that_shows_values(
         (("YES",), (), "M: count( no ) == 0"),
         (("YES", "UNKNOWN"), (), "M: count(NO, 0) == 0"),
         (("UNKNOWN", "UNKNOWN"), (), "M: count(NO) == 0"),
-        (("YES",), BINARY, "M: count(UNKNOWN) == 0"),
         (("YES", "N/A"), (), "M: count(NO) == 0"),  # two letters away from N/A, but these are all of it
-        (CATEGORIES, (), "M: count(UNKNOWN) == 0"),
         (CATEGORIES, (), "M: count(lawsuit) == 0"),
         (CATEGORIES, (*CATEGORIES, "refunds"), "M: count(refunds) == 0"),
         (CATEGORIES, ("billing",), "M: rate(refund) > 50%"),  # what a simulation has is possible, whatever is defined
         (TOPICS, (), "M: count(lawsuit) == 0"),
         (CODES, (), "M: count(2) == 0"),
         (CODES, (), "M: count(1.0) == 1"),
-        (("resolved",), (), "M: count(unresolved) == 0"),
         (("P1", "P2"), (), "M: count(P3) == 0"),
-        (("A", "B"), (), "M: count(F) == 0"),
         (("grade A", "grade B"), (), "M: count(grade C) == 0"),
-        ((1.0, 5.0), (), "M: count(3) == 0"),
         ((1.0, 2.0), (), "M: count(UNKNOWN) == 0"),
-        ((1.0, 2.0), (), "M: count(NO, 0) == 0"),
         ((1.0, 2.0), (), "M: count(1e3) == 0"),
         ((1.0, "N/A"), (), "M: count(NO) == 0"),
         ((1.0, "YES"), (), "M: count(maybe) == 0"),  # not binary, since it has numbers
@@ -159,12 +143,10 @@ def test_value_that_can_occur_but_does_not_passes(
     ("values", "target", "expected"),
     [
         (WORDS, Target(operator="nin", values=("0", " ")), 'cannot be "0". Its values are text (NO, YES)'),
-        (WORDS, Target(operator="neq", values=("0",)), 'cannot be "0". Its values are text (NO, YES)'),
         (WORDS, Target(operator="in", values=("1",)), 'cannot be "1". Its values are text (NO, YES)'),
         (WORDS, Target(operator="nin", values=("FALSE", "UNKNOWN")), '"FALSE" (did you mean NO?)'),
         (BITS, Target(operator="in", values=("YES", "MAYBE")),
          'cannot be "YES" or "MAYBE". Its values are numbers (0, 1)'),
-        (BITS, Target(operator="nin", values=("NO",)), 'cannot be "NO". Its values are numbers (0, 1)'),
     ],
 )  # fmt: skip
 def test_impossible_target_is_error_that_shows_values(
@@ -180,7 +162,6 @@ def test_impossible_target_is_error_that_shows_values(
 @pytest.mark.parametrize(
     ("values", "target"),
     [
-        (("YES", "UNKNOWN"), Target(operator="nin", values=("NO",))),
         (("YES", "YES"), Target(operator="nin", values=("NO", "NOO"))),
         ((1.0, 2.0), Target(operator="nin", values=("0",))),
         (TOPICS, Target(operator="nin", values=("legal",))),
@@ -202,23 +183,12 @@ def test_value_of_another_variant_or_of_the_baseline_is_possible() -> None:
     assert judge_values(WORDS, "M: rate(NOO) <= baseline + 5pp", baseline=WORDS).verdict is Verdict.ERROR
 
 
-LETTERS = st.text("abcNO", min_size=1, max_size=6)
-
-
-@given(LETTERS, LETTERS, st.integers(0, 3))
-def test_letters_are_those_of_edit_distance(one: str, other: str, most: int) -> None:
-    assert within_letters(one, other, most) is (distance(one, other) <= most)
-    assert within_letters(other, one, most) is (distance(one, other) <= most)
-
-
-def distance(one: str, other: str) -> int:
-    """Return the edit distance as textbooks have it."""
-    row = list(range(len(other) + 1))
-    for number, letter in enumerate(one, start=1):
-        last, row[0] = row[0], number
-        for place, wanted in enumerate(other, start=1):
-            last, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, last + (letter != wanted))
-    return row[-1]
+@pytest.mark.parametrize(
+    ("one", "other", "letters"), [("", "abc", 3), ("NO", "ON", 2), ("refund", "refnd", 1), ("abcd", "bcda", 2)]
+)
+def test_letters_are_those_of_edit_distance(one: str, other: str, letters: int) -> None:
+    for pair in ((one, other), (other, one)):
+        assert [within_letters(*pair, most) for most in range(5)] == [letters <= most for most in range(5)]
 
 
 SEEN = st.sampled_from(["billing", "refund", "needs human", "complaint", "YES", "NO"])
@@ -238,15 +208,6 @@ def test_misspelt_value_never_passes(values: list[str], place: int, typed: str, 
 
 
 NUMBERS = st.floats(-1e9, 1e9)
-TEXTS = st.sampled_from(["YES", "NO", "UNKNOWN", "n/a", "refund"])
-VALUES: st.SearchStrategy[Value] = NUMBERS | TEXTS | st.frozensets(TEXTS | NUMBERS.map("{:g}".format), max_size=3)
-WANTED = TEXTS | NUMBERS.map(repr)
-
-
-@given(st.lists(VALUES, min_size=1, max_size=8), st.lists(WANTED, min_size=1, max_size=3))
-def test_value_that_occurs_can_occur(values: list[Value], wanted: list[str]) -> None:
-    if any(equals(value, text) for value in values for text in wanted if text != "UNKNOWN"):
-        assert impossible(values, wanted) == ()
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["NO", "n/a", "1,000", "nan"]), st.sampled_from("<="))
@@ -284,7 +245,6 @@ UNSEEN = "no simulation has the value {} for M; the values seen are billing, ref
     ("values", "threshold", "expected"),
     [
         (SECONDS, "M: p(95) < 1500", FAR.format("is 1.8")),
-        (SECONDS, "M: avg >= 400", FAR.format("is 1.8")),
         (SECONDS, "M: max < 1500\nM: count(NO) == 0", FAR.format("is 1.8")),
         (SECONDS, "? M: max != 1500", FAR.format("is 1.8")),
         ((-2.0, 1.0), "M: min > -1500", FAR.format("in size is -2")),
@@ -311,11 +271,7 @@ def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: st
         (SECONDS, "M: min > 0.001", {}),  # there must be something
         ((0.0, 0.0), "M: max < 5", {}),  # which has no scale
         (SECONDS, "M: missing < 1500", {}),
-        (WORDS, "M: count(UNKNOWN) == 0", {}),
-        (("YES",), "M: count(NO) == 0", {}),
         (("YES",), "M: count(NO) == 0", {"defined": BINARY}),
-        ((1.0, 2.0), "M: count(3) == 0", {}),
-        ((1.0, 2.0), "M: count(UNKNOWN) == 0", {}),
         (CATEGORIES, "total < 1500", {}),
         (CATEGORIES, "M: count(lawsuit) == 0", {"defined": (*CATEGORIES, "lawsuit")}),
         ((1.0, 300.0), "M: max < 1500", {"mutations": ("", "Slow")}),  # the bound is in the unit of the slow mutation

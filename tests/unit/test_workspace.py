@@ -19,7 +19,6 @@ from hostile import NAMED
 from support import host_of
 
 OUTSIDE_TEXT = "a file outside the workspace"
-IS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
@@ -49,15 +48,12 @@ def files(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("path", "place"),
     [
-        ("junit.xml", "junit.xml"),
         ("reports/junit.xml", "reports/junit.xml"),
         ("./a//b/./c.xml", "a/b/c.xml"),
         ("a/.hidden/..x/...", "a/.hidden/..x/..."),
         ("a b/ü 💬.xml", "a b/ü 💬.xml"),
-        ("~/a", "~/a"),
         ("$HOME/%2e%2e/a", "$HOME/%2e%2e/a"),
         ("a\\..\\b", "a\\..\\b"),
-        ("-rf", "-rf"),
         ("{root}/a/b.xml", "a/b.xml"),
         ("directory/" * 200 + "a", "directory/" * 200 + "a"),
         ("ü" * 127, "ü" * 127),
@@ -146,14 +142,6 @@ def test_file_or_directory_replaced_by_link_after_prepare_is_error(
     assert caught.value.advice
 
 
-def test_directories_removed_after_prepare_are_created_again(workspace: Workspace, root: Path) -> None:
-    place = workspace.prepare("a/b/c.xml")
-    (root / "a" / "b").rmdir()
-    (root / "a").rmdir()
-    workspace.write(place, "text")
-    assert files(root) == ["a/b/c.xml"]
-
-
 @pytest.mark.parametrize("path", ["./prompts//agent.md", "{root}/prompts/agent.md"])
 def test_existing_file_is_read_up_to_a_limit(path: str, workspace: Workspace, root: Path) -> None:
     (root / "prompts").mkdir()
@@ -173,30 +161,13 @@ def test_missing_file_is_error_and_is_not_created(path: str, workspace: Workspac
 
 def test_pipe_is_error_and_does_not_block(workspace: Workspace, root: Path) -> None:
     os.mkfifo(root / "pipe")
-
-    def is_refused(problem: str) -> None:
-        with pytest.raises(ValueError, match=problem):
-            workspace.prepare("pipe")
-        with pytest.raises(RunnerError):
-            workspace.write("pipe", "text")
-
-    is_refused(r'^must be writable; got "pipe"')
+    with pytest.raises(ValueError, match=r'^must be writable; got "pipe"'):
+        workspace.prepare("pipe")
+    with pytest.raises(RunnerError):
+        workspace.write("pipe", "text")
     with pytest.raises(ValueError, match=r'^must be a regular file; got "pipe"'):
         workspace.read("pipe", 1024)
-    reader = os.open(root / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        is_refused("must be a regular file")
-        assert os.read(reader, 10) == b""
-    finally:
-        os.close(reader)
     assert stat.S_ISFIFO((root / "pipe").lstat().st_mode)
-
-
-@pytest.mark.skipif(IS_ROOT, reason="root can write everywhere")
-def test_read_only_directory_is_error(workspace: Workspace, root: Path) -> None:
-    (root / "locked").mkdir(mode=0o500)
-    with pytest.raises(ValueError, match=r'^must be writable; got "locked/a" \(Permission denied\)'):
-        workspace.prepare("locked/a")
 
 
 def test_missing_workspace_is_error(tmp_path: Path) -> None:

@@ -209,13 +209,15 @@ class _Rules(NamedTuple):
 def counting(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that count, whatever their age. `runs` come newest first."""
     since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
-    # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts.
+    # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts,
+    # except one that a person accepted, such as the repetition of a red run.
     newest = {step: run for run in reversed(runs) for step in steps_of(run)}
     red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
     counts = (
         run
         for run in runs
-        if may_be_baseline(run) and not any(workflow_run in red for workflow_run, _ in steps_of(run))
+        if may_be_baseline(run)
+        and (is_marked(run, ACCEPTED) or not any(workflow_run in red for workflow_run, _ in steps_of(run)))
     )
     return [run for run in counts if (run.created or 0.0) >= since]
 
