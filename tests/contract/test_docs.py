@@ -91,14 +91,6 @@ def test_sample_log_is_what_github_shows_of_readme_example() -> None:
     assert shown.strip().endswith(end.strip())
 
 
-def test_sample_comment_has_only_lines_of_golden_file() -> None:
-    comment = (FLAKY / "comment.md").read_text(encoding="utf-8").replace("\u200b", "")  # breaks references
-    golden = normalized_lines(comment)
-    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", section(REPORTS, "Comment"), re.MULTILINE)))
-    assert len(excerpt) > 15
-    assert [line for line in excerpt if line not in golden] == []
-
-
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     """One command draws the same summary: the demo has the persona, and the thresholds of README's example."""
     (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
