@@ -59,18 +59,20 @@ def relay(query, message):
             sent.unlink()
             raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return "502 Bad Gateway", f"{type(error).__name__}; send the message again"
+        return "502 Bad Gateway", f"{getattr(error, 'url', '')} {error!r}; send the message again"
     return "200 OK", "dispatched"
 
 
 def application(environ, start_response):
     message = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), 65536))
     status, words = relay(environ.get("QUERY_STRING", ""), message)
+    environ["wsgi.errors"].write(f"{status}: {words}\n")
     start_response(status, [("Content-Type", "text/plain")])
     return [words.encode()]
 
 
 if __name__ == "__main__":
-    from wsgiref.simple_server import make_server
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+    WSGIRequestHandler.log_message = lambda *_: None  # it would log the token
     make_server("", int(os.environ.get("PORT", "8080")), application).serve_forever()

@@ -61,10 +61,13 @@ def send(tmp_path: Path, coval: Server, github: FakeGitHub, monkeypatch: pytest.
 
     def sent(run_id: Any, query: str = f"token={SECRET}", **more: str) -> tuple[str, str]:
         message = json.dumps({"organization_id": "o", "message": "Run Succeeded", "run_id": run_id} | more).encode()
-        environ = {"QUERY_STRING": query, "CONTENT_LENGTH": str(len(message)), "wsgi.input": io.BytesIO(message)}
+        environ = {"QUERY_STRING": query, "CONTENT_LENGTH": str(len(message))}
+        streams = {"wsgi.input": io.BytesIO(message), "wsgi.errors": (log := io.StringIO())}
         statuses: list[str] = []
-        words = b"".join(relay(environ, lambda status, _: statuses.append(status)))
-        return statuses[0].partition(" ")[0], words.decode()
+        words = b"".join(relay(environ | streams, lambda status, _: statuses.append(status))).decode()
+        assert log.getvalue() == f"{statuses[0]}: {words}\n"
+        assert not [secret for secret in secrets.values() if secret in words]
+        return statuses[0].partition(" ")[0], words
 
     return sent
 
@@ -119,9 +122,10 @@ def test_runs_that_no_judge_waits_for_start_nothing(
 
 
 def test_a_failed_call_is_repeated_with_the_next_message(
-    send: Send, launch: Callable[..., str], github: FakeGitHub
+    send: Send, launch: Callable[..., str], coval: Server, github: FakeGitHub
 ) -> None:
-    assert send("unknown000000000000000") == ("502", f"HTTPError; {AGAIN}")
+    unknown = "unknown000000000000000"
+    assert send(unknown) == ("502", f"{coval.url}/runs/{unknown} <HTTPError 404: 'Not Found'>; {AGAIN}")
     run_id = launch()
     for action in ("503", "403", "drop", "moved http://127.0.0.1:9/elsewhere 302"):
         github.faults = [Fault(f"POST * #1 -> {action}")]
@@ -133,6 +137,6 @@ def test_a_failed_call_is_repeated_with_the_next_message(
 
 def test_key_does_not_follow_a_redirect(send: Send, coval: Server, github: FakeGitHub) -> None:
     coval.faults = FaultScript([f"GET /runs/* -> redirect {github.url}/elsewhere"])
-    assert send("r" * 22) == ("502", f"HTTPError; {AGAIN}")
+    assert send("r" * 22)[0] == "502"
     assert len(coval.requests_seen) == 1
     assert github.requests_seen == []
