@@ -46,13 +46,17 @@ class Issue:
 
 @dataclass
 class _WithIssues(Repository):
-    """`files`: what GitHub says of each change of a pull request, by its number."""
+    """`files`: what GitHub says of each change of a pull request, by its number. `dispatches`: events sent to it."""
 
     issues: dict[int, Issue] = field(default_factory=dict)
+    dispatches: list[dict[str, Any]] = field(default_factory=list)
     files: dict[int, list[dict[str, str]]] = field(default_factory=dict)
 
     def respond(self, call: Call) -> Reply:
         match call.method, call.path.split("/"):
+            case "POST", ["dispatches"] if call.body.get("event_type"):
+                self.dispatches.append(call.body)
+                return Reply(204, b"", {})
             case "GET", ["pulls", number, "files"] if self.pull(number):
                 return page_of(call, self.files.get(int(number), []))
             case "POST", ["issues", number, "comments"] if self._issue(number):

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_packages import nodes
+from coval_gate import __version__
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, entry_of
@@ -85,17 +86,9 @@ def test_sample_log_is_what_github_shows_of_readme_example() -> None:
     log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8").partition("\n--- ")[0]
     marks = {"group": "▾ ", "warning": "Warning: ", "error": "Error: "}
     shown = "\n".join(marks.get(style, "") + line for style, line in shown_lines(log.splitlines()))
-    beginning, end = sample(section(REPORTS, "Log"), "text").split("…\n")
+    beginning, end = sample(section(REPORTS, "Log"), "text").replace(__version__, "X.Y.Z").split("…\n")
     assert shown.startswith(beginning)
     assert shown.strip().endswith(end.strip())
-
-
-def test_sample_comment_has_only_lines_of_golden_file() -> None:
-    comment = (FLAKY / "comment.md").read_text(encoding="utf-8").replace("\u200b", "")  # breaks references
-    golden = normalized_lines(comment)
-    excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", section(REPORTS, "Comment"), re.MULTILINE)))
-    assert len(excerpt) > 15
-    assert [line for line in excerpt if line not in golden] == []
 
 
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
@@ -278,8 +271,7 @@ def test_pipeline_sets_inputs_that_exist_and_its_page_names_variables_that_are_r
     assert parse_thresholds("\n".join(re.findall(r'--threshold "([^"]*)"', command)))
     assert "COVAL_API_KEY" not in command, "the key is in no argument"
     assert "COVAL_API_KEY" in text
-    page = (ROOT / "docs" / ("gitlab.md" if name == "GitLab" else "ci.md")).read_text(encoding="utf-8")
-    about = page if name == "GitLab" else section(page, name)
+    about = section((ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), name)
     assert f"](../examples/ci/{PIPELINES[name]})" in about
     if name != "GitLab":
         read = set(re.findall(r"\w+", str(next(system for system in SYSTEMS if system.name == name))))

@@ -20,7 +20,7 @@ from support import DEFAULTS, KEY, other_value, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENT = (ROOT / "templates" / "run.yml").read_text(encoding="utf-8")
-GUIDE = (ROOT / "docs" / "gitlab.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8").partition("\n## GitLab\n")[2].partition("\n## ")[0]
 HEADER, _, BODY = COMPONENT.partition("\n---\n")
 OWN = {"image", "stage", "job_name", "job_timeout", "allow_failure", "rules"}
 BLOCK = re.compile(r"\$\[\[ inputs\.([a-z_]+) \]\]")
@@ -174,7 +174,7 @@ def test_guide_lists_the_inputs_and_the_variables_of_later_jobs() -> None:
     assert shown == {
         name: "" if name == "rules" else str(SPEC[name]["default"]).replace("False", "false") for name in OWN
     }
-    left_out = GUIDE.partition("## Inputs")[2].partition("The component adds")[0]
+    left_out = GUIDE.partition("### The component's inputs")[2].partition("The component adds")[0]
     assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
     row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
     assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}

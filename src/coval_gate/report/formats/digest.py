@@ -29,7 +29,7 @@ from coval_gate.report.formats.log import (
 )
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 
-IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
+IMAGE: Final = "coval-gate"  # as docs/ci.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 LIMIT: Final = 16 * 1024  # bytes of UTF-8
 MOST_VALUES: Final = 12  # of a simulation
@@ -230,7 +230,7 @@ def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:
 
 
 def docker_command(leg: Leg, ids: Iterable[str]) -> str:
-    """Return a command for the image of docs/where-it-runs.md; empty where there is none that can be read."""
+    """Return a command for the image of docs/ci.md; empty where there is none that can be read."""
     if not leg.repeat.command:
         return ""
     given = leg.repeat.command

@@ -1,0 +1,78 @@
+"""Start judge.yml when Coval reports the end of a run: a WSGI function that needs Python 3.9 and nothing else.
+
+Settings are environment variables. Coval's webhook calls https://YOUR-ADDRESS/?token=RELAY_TOKEN
+"""
+
+import hmac
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import parse_qs
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+TOKEN = os.environ["RELAY_TOKEN"]  # a long random text, which only Coval's webhook knows
+COVAL_KEY = os.environ["COVAL_API_KEY"]  # may read runs
+GITHUB_TOKEN = os.environ["GITHUB_TOKEN"]  # may write contents of this repository only
+REPOSITORY = os.environ["GITHUB_REPOSITORY"]  # OWNER/NAME
+SENT = Path(os.environ["RELAY_FOLDER"])  # keeps an empty file for each run that was dispatched
+COVAL = os.environ.get("COVAL_API_URL", "https://api.coval.dev/v1")
+GITHUB = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+
+
+class NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *_):  # it would hand the key to another server
+        return None
+
+
+def call(url, headers, body=None):
+    data = json.dumps(body).encode() if body else None
+    with build_opener(NoRedirects).open(Request(url, data, headers), timeout=10) as response:
+        return json.loads(response.read() or b"null")
+
+
+def relay(query, message):
+    """Return the status and the words of the response. The message names a run, and nothing else of it is believed."""
+    token = parse_qs(query).get("token", [""])[0]
+    if not TOKEN or not hmac.compare_digest(token.encode(), TOKEN.encode()):
+        return "403 Forbidden", "wrong token"
+    try:
+        run_id = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", json.loads(message)["run_id"])[0]
+    except (ValueError, KeyError, TypeError):
+        return "400 Bad Request", "the message has no run_id"
+    try:
+        run = call(f"{COVAL}/runs/{run_id}", {"X-API-Key": COVAL_KEY})["run"]
+        metadata = run["metadata"].get("customer") or run["metadata"]
+        if metadata.get("github_repository") != REPOSITORY or not metadata.get("judge_later"):
+            return "200 OK", "not a run that waits for judge.yml"
+        if run["status"] not in ("COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"):
+            return "503 Service Unavailable", "the run is not over; send the message again"
+        sent = SENT / run_id
+        try:
+            sent.touch(exist_ok=False)  # one of several messages wins
+        except FileExistsError:
+            return "200 OK", "dispatched already"
+        try:
+            body = {"event_type": "coval-run-ended", "client_payload": {"run_id": run_id}}
+            call(f"{GITHUB}/repos/{REPOSITORY}/dispatches", {"Authorization": f"Bearer {GITHUB_TOKEN}"}, body)
+        except BaseException:
+            sent.unlink()
+            raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return "502 Bad Gateway", f"{getattr(error, 'url', '')} {error!r}; send the message again"
+    return "200 OK", "dispatched"
+
+
+def application(environ, start_response):
+    message = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), 65536))
+    status, words = relay(environ.get("QUERY_STRING", ""), message)
+    environ["wsgi.errors"].write(f"{status}: {words}\n")
+    start_response(status, [("Content-Type", "text/plain")])
+    return [words.encode()]
+
+
+if __name__ == "__main__":
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    WSGIRequestHandler.log_message = lambda *_: None  # it would log the token
+    make_server("", int(os.environ.get("PORT", "8080")), application).serve_forever()
