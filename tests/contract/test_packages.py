@@ -223,6 +223,7 @@ def test_only_main_post_and_init_run_the_schedule() -> None:
         "coval_gate.step.main",
         "coval_gate.step.post",
         "coval_gate.init.command",
+        "coval_gate.init.doctor",
         "coval_gate.attach.command",
     }
 
