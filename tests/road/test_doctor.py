@@ -86,6 +86,11 @@ def test_findings_say_what_follows(
     [
         ({"quirks": Quirks(refuse_tag_filter=True)}, "Filter of lists by tag: Request rejected (HTTP 400)"),
         ({"quirks": Quirks(unknown_status="WARMING_UP"), "launched": True}, "Status of runs: COMPLETED and WARMING UP"),
+        ({"history": False, "faults": ("GET /conversations/simulated * -> 400",)}, "Runs: none yet"),
+        (
+            {"quirks": Quirks(list_identity="metadata")},
+            "What runs show: tags only in a run read alone, metadata in lists",
+        ),
         ({"faults": ("GET /agents * -> 500",)}, "Call for agents:read: Coval unavailable"),
         ({"faults": ("GET /conversations/simulated/*/metrics * -> 404",)}, "Versions of metrics: Not found (HTTP 404)"),
         ({"faults": ("GET /* * -> 503",)}, "The gate cannot work here: Coval unavailable."),

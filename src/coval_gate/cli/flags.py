@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
     "init": "write a first workflow for your CI system",
-    "doctor": "find out what your key may do, and how your workspace in Coval responds; only read",
+    "doctor": "say what your key may do, and how your workspace in Coval responds; it only reads",
     "demo": "try it against a local sandbox, without an account",
 }
 OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags

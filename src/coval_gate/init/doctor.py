@@ -26,8 +26,8 @@ from coval_gate.inputs.naming import WITHHELD
 T = TypeVar("T")
 
 WORKS, WORKS_NOT = 0, 1  # exit codes
-LONGEST: Final = 60.0  # s for all calls
-EACH: Final = 10.0  # s for one call, with its retries
+LONGEST: Final = 120.0  # s for all calls
+EACH: Final = 20.0  # s for one call, with its retries
 MOST_ALONE: Final = 5  # runs that are read alone
 NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run has
 NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
@@ -66,19 +66,12 @@ class Finding(NamedTuple):
     follows: str = ""
 
 
-NOT_TRIED: Final = (
-    Finding(
-        "unknown",
-        "Permission runs:write",
-        "not tried, because only a launch shows it",
-        f'A launch without it ends with "{titles.PERMISSION_MISSING}", and starts nothing.',
-    ),
-    Finding(
-        "unknown",
-        "Permission scheduled-runs:read",
-        "not tried, because it takes the id of a schedule",
-        "Only run_id: schedule:<id> needs it.",
-    ),
+NOT_TRIED: Final = Finding(
+    "unknown",
+    "Permissions not tried",
+    "runs:write, scheduled-runs:read",
+    f'Only a launch shows the first; without it, a launch ends with "{titles.PERMISSION_MISSING}" and starts nothing. '
+    "The second is needed only for run_id: schedule:<id>.",
 )
 
 
@@ -139,8 +132,11 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     lists = (client.list(kind, until=until, go_on=lambda _: False, once=True) for kind, _ in OPTIONAL.values())
     optional = dict(zip(OPTIONAL, (yield from together(lists, clock)), strict=True))
     is_older = client.simulations_path == "/simulations" and not isinstance(simulations, CovalError)
-    needed = {"runs:read": runs, "simulations:read" if is_older else "simulated-conversations:read": simulations}
-    findings = [*_of_permissions(needed, optional), *NOT_TRIED, _of_clock(client, clock)]
+    permission = "simulations:read" if is_older else "simulated-conversations:read"
+    needed = {"runs:read": runs, permission: simulations}
+    if whole is None and isinstance(simulations, CovalError) and _status(simulations) != FORBIDDEN:
+        del needed[permission]  # perhaps Coval rejects the id
+    findings = [*_of_permissions(needed, optional), NOT_TRIED, _of_clock(client, clock)]
     if not alone:
         errors = [one for one in answers if isinstance(one, CovalError)]
         findings += [Finding("fails", "A run read alone", _why(one), _told(one)) for one in errors[:1]]
@@ -199,14 +195,13 @@ def _of_clock(client: Client, clock: Clock) -> Finding:
     if abs(ahead) <= AGREES:
         return Finding("ok", "Date in responses", "yes, and this machine's clock agrees")
     found = f"yes, and this machine's clock is {duration(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"
-    return Finding(
-        "ok", "Date in responses", found, "The gate measures ages by Coval's clock, so this changes nothing."
-    )
+    follows = "The gate measures ages by Coval's clock, so this changes nothing."
+    return Finding("ok", "Date in responses", found, follows)
 
 
 def _of_runs(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[Run]) -> Procedure[list[Finding]]:
     if not runs:
-        follows = "Launch one, and repeat this: only then it shows how Coval lists runs, simulations and values."
+        follows = "Launch one, and run this again: only runs show how Coval lists them, their simulations and values."
         return [Finding("unknown", "Runs", "none yet", follows)]
     tagged = next((one for one in (*runs, *alone) if one.tags and RunFilter(tag=one.tags[0]).can_be_sent), None)
     tag = tagged.tags[0] if tagged else NO_TAG
@@ -214,7 +209,7 @@ def _of_runs(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[
     by_none = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=NO_TAG), until=until))
     findings = [*_of_statuses(runs), _of_identity(runs, alone), _of_filter(tagged, by_tag, by_none)]
     if not any(one.status == COMPLETED for one in runs):
-        findings.append(Finding("unknown", "Results", "no run has completed", "Repeat this after one has."))
+        findings.append(Finding("unknown", "Results", "no run has completed", "Run this again once one has."))
     return findings
 
 
@@ -256,7 +251,8 @@ def _of_identity(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:
             "cannot find its runs: set resume to false, and give runs and baselines by their ids."
         )
         return Finding("unknown", topic, found, follows)
-    follows = f"In each search, the gate reads up to {MOST_READ} of the newest runs alone, and finds no older ones."
+    whose = "To find tags that are not its own" if metadata == "in lists" else "In each search"
+    follows = f"{whose}, the gate reads up to {MOST_READ} of the newest runs alone, and finds no older ones."
     return Finding("limited", topic, found, follows)
 
 
