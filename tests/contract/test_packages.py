@@ -207,6 +207,18 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
     assert users == {"coval_gate.ci.github"}
 
 
+def test_only_main_post_and_init_run_the_schedule() -> None:
+    """All others are procedures, so that any number of legs can run side by side."""
+    users = {name for name, path in GATE.items() if "coval_gate.base.schedule.run" in imports(path)}
+    assert users == {
+        "coval_gate.step.main",
+        "coval_gate.step.post",
+        "coval_gate.init.command",
+        "coval_gate.init.doctor",
+        "coval_gate.attach.command",
+    }
+
+
 @cache
 def words(path: Path) -> tuple[frozenset[str], frozenset[str]]:
     """Return the identifiers and the texts of a file."""

@@ -103,7 +103,7 @@ class Unavailable(CovalError):
 
     `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: the pause
     that the server asks for, in seconds. `is_limit`: Coval runs no more at a time. `too_late`: it was not sent, because
-    a deadline had passed.
+    a deadline had passed. `misread`: the field that is not as documented, in our words, if that was the problem.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class Unavailable(CovalError):
         self.retry_after = retry_after
         self.is_limit = is_limit
         self.too_late = too_late
+        self.misread = ""
 
 
 class LaunchUncertain(CovalError):

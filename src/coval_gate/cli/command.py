@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.inputs.file import ConfigFile
 
 USAGE_ERROR: Final = 2
-WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
+WITHOUT_OUTPUTS: Final = ("", "post", "init", "doctor", "attach")  # the commands
 KILLED: Final = 130  # what a shell shows of a program that Ctrl-C ended
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
@@ -137,6 +137,11 @@ def _init(runtime: Runtime, options: Namespace) -> int:
     init = _module("coval_gate.init.command")
     chosen = init.Options(**{name: getattr(options, name) for name in init.Options._fields})
     code: int = init.init(runtime, chosen, _asker(runtime.environ))
+    return code
+
+
+def _doctor(runtime: Runtime, _: Namespace) -> int:
+    code: int = _module("coval_gate.init.doctor").doctor(runtime)
     return code
 
 
@@ -308,5 +313,10 @@ def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> "tuple[d
     return merged | ({"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}), read
 
 
-OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {"init": _init, "attach": _attach, "post": _post}
+OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {
+    "init": _init,
+    "doctor": _doctor,
+    "attach": _attach,
+    "post": _post,
+}
 """The commands that are no modes of a step."""

@@ -24,12 +24,18 @@ COMMANDS: Final = {
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
     "init": "write a first workflow for your CI system",
+    "doctor": "say what your key may do, and how your workspace in Coval responds; it only reads",
     "demo": "try it against a local sandbox, without an account",
 }
 OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
-CONNECTED: Final = ("post", "init", "attach")  # commands that need a connection, and no more of the inputs but these:
+CONNECTED: Final = (
+    "post",
+    "init",
+    "doctor",
+    "attach",
+)  # commands that need a connection, and no more of the inputs but these:
 MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}}
-LESS: Final = {"attach": ("dashboard_url",)}  # and without these
+LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # and without these
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 OF_KEY: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"

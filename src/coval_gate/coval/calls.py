@@ -148,6 +148,7 @@ class Calls:
             return parse(response.body)
         except ValueError as error:
             problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
+            problem.misread = str(error)
             raise self._noted(request, problem) from None
 
     def _send(self, request: Request, until: float) -> Procedure[Response]:

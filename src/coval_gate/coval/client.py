@@ -244,7 +244,7 @@ class Client(Calls):
         `with_averages`: of metrics; Coval then supports one order only, and no filter by tags.
         """
         more = ("include", "metric_averages") if with_averages else ("order_by", "-create_time")
-        kind = RUN._replace(query=(("filter", str(run_filter)), more))
+        kind = RUN._replace(query=(*((("filter", str(run_filter)),) if any(run_filter) else ()), more))
         until = max(until, self._clock.now())  # the last call of a search may begin late
 
         def reads_on(listed: Sequence[Run]) -> bool:
@@ -281,6 +281,11 @@ class Client(Calls):
         request, parse = _reading(conversation_at(self._simulation_path), simulation_id)
         self._check_time(request, until)
         return self._fetch(request, parse, until)
+
+    @property
+    def simulations_path(self) -> str:
+        """Where `list_simulations` last found them."""
+        return self._simulation_path
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric."""

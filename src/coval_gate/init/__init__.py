@@ -1,1 +1,1 @@
-"""The command `init`: writes a first workflow, with the ids and the thresholds that Coval's data suggest."""
+"""The first steps: `doctor` looks at a workspace, and `init` writes a workflow as Coval's data suggest."""

@@ -5,6 +5,7 @@ No look-up is required: the workflow is written without what the API key may not
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, GateError, InputError
@@ -56,6 +57,14 @@ def init(runtime: Runtime, options: Options, ask: Ask | None = None) -> int:
 
     `ask` shows a question and its answers, and returns one of them; None: nothing is asked.
     """
+    return reported(runtime, partial(_init, runtime, options, None if options.yes else ask))
+
+
+def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[str], str]], int]) -> int:
+    """Return the exit code of `work`; 2 after a GateError, which the log tells.
+
+    `work` gets the log, and what masks the API key, in whatever form Coval repeats it.
+    """
     redact = redactor(*filter(None, [key_in(runtime.environ)])).redact
 
     def log(line: str) -> None:
@@ -63,11 +72,10 @@ def init(runtime: Runtime, options: Options, ask: Ask | None = None) -> int:
         runtime.stdout.flush()
 
     try:
-        _init(runtime, options, None if options.yes else ask, log, redact)
+        return work(log, redact)
     except GateError as error:
         log("\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())]))
         return USAGE
-    return DONE
 
 
 def _init(
@@ -76,8 +84,8 @@ def _init(
     ask: Ask | None,
     log: Callable[[str], None],
     redact: Callable[[str], str],
-) -> None:
-    """`redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
+) -> int:
+    """Raises GateError."""
     workspace = Workspace(top_directory())
     used = [starter for starter in STARTERS if workspace.exists(starter.mark)]
     starter, how = starter_for(options.system, used, origin_host())
@@ -100,6 +108,7 @@ def _init(
         raise InputError([(quoted(path), str(problem))]) from None
     missing = [choice.variable for choice in choices if not choice.id]
     log("\n".join(["", f"Wrote {path}.", *_next_steps(starter, path, missing, text)]))
+    return DONE
 
 
 def _place(starter: Starter, options: Options, workspace: Workspace) -> str:

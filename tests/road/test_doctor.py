@@ -1,0 +1,102 @@
+"""The command `doctor` against the sandbox: what each variant of the API means to a reader, by calls that only read."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coval_gate.init.doctor import doctor
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import IDS, KEY, VirtualClock, runtime
+
+HIDDEN = Quirks(list_identity="neither", run_identity="neither", simulations_api="legacy-only")
+SUMMARY = Quirks(list_identity="neither", blind_tag_filter=True, metric_shape="summary", metric_versions="null")
+OTHER_WORDS = Quirks(ignore_tag_filter=True, error_status="SOME_TIMEOUT")
+FEW = {KEY: ("runs:*", "simulations:read", "metrics:read")}
+
+
+@pytest.fixture
+def run_doctor(clock: VirtualClock) -> Callable[..., tuple[int, str]]:
+    """Return the function that runs `doctor`, and returns its exit code and log."""
+
+    def run(
+        *, behind: float = 0.0, faults: tuple[str, ...] = (), key: str = KEY, launched: bool = False, **world: Any
+    ) -> tuple[int, str]:
+        """`behind`: by how much this machine's clock is, in s. `launched`: a run is in progress."""
+        organization = World(lambda: clock.time() + behind, **{"history": True} | world)
+        if launched:
+            organization.launch(IDS)
+            clock.sleep(12)
+        log = io.StringIO()
+        with Server(organization, faults=faults) as server:
+            environ = {"COVAL_API_KEY": key, "INPUT_API_BASE_URL": server.url}
+            code = doctor(runtime(clock, environ=environ, stdout=log))
+        assert {request.method for request in server.requests_seen} <= {"GET"}
+        assert len(server.requests_seen) <= 30
+        text = log.getvalue()
+        if key:
+            assert key not in text
+        published = text.partition("secrets:\n")[2]
+        secret = [record.run_id for record in organization.runs] + [
+            tag for run in organization.runs for tag in run.tags
+        ]
+        assert not [word for word in [*secret, "sandbox-0", server.url] if word in published]
+        return code, text
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "given"),
+    [
+        ("healthy", 0, {}),
+        ("few-permissions", 0, {"api_keys": FEW}),
+        ("no-simulations", 1, {"api_keys": {KEY: ("runs:read",)}}),
+        ("hidden-tags", 0, {"quirks": HIDDEN}),
+        ("only-summaries", 0, {"quirks": SUMMARY, "behind": 200.0}),
+        ("ignored-filter", 0, {"quirks": OTHER_WORDS, "behind": -7200.0}),
+        ("no-runs", 0, {"history": False}),
+        ("unreadable-list", 1, {"faults": ('GET /runs * -> json {"runs": [{"run_id": "r1", "status": 5}]}',)}),
+        (
+            "unreadable-run",
+            1,
+            {"faults": ('GET /runs/* * -> json {"run": {"run_id": "r1", "status": "COMPLETED", "tags": 1}}',)},
+        ),
+        ("rejected-key", 1, {"key": "coval_sk_of_another_company"}),
+        ("no-key", 2, {"key": ""}),
+    ],
+)
+def test_findings_say_what_follows(
+    name: str,
+    expected: int,
+    given: dict[str, Any],
+    run_doctor: Callable[..., tuple[int, str]],
+    golden: Callable[[str, str], None],
+) -> None:
+    code, text = run_doctor(**given)
+    golden(f"doctor/{name}.txt", text)
+    assert code == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"quirks": Quirks(refuse_tag_filter=True)}, "Filter of lists by tag: Request rejected (HTTP 400)"),
+        ({"quirks": Quirks(unknown_status="WARMING_UP"), "launched": True}, "Status of runs: COMPLETED and WARMING UP"),
+        ({"history": False, "faults": ("GET /conversations/simulated * -> 400",)}, "Runs: none yet"),
+        (
+            {"quirks": Quirks(list_identity="metadata")},
+            "What runs show: tags only in a run read alone, metadata in lists",
+        ),
+        ({"faults": ("GET /agents * -> 500",)}, "Call for agents:read: Coval unavailable"),
+        ({"faults": ("GET /conversations/simulated/*/metrics * -> 404",)}, "Versions of metrics: Not found (HTTP 404)"),
+        ({"faults": ("GET /* * -> 503",)}, "The gate cannot work here: Coval unavailable."),
+    ],
+)
+def test_other_variants(given: dict[str, Any], line: str, run_doctor: Callable[..., tuple[int, str]]) -> None:
+    code, text = run_doctor(**given)
+    assert line in text.splitlines()
+    assert code == ("cannot" in line)
