@@ -101,7 +101,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Any:
         apply(title, directory)
     jobs = [JOB, JOB | {"DRONE_SOURCE_BRANCH": "topic", "DRONE_PULL_REQUEST": "42"}]
     given = {"render": str(ROOT / "scripts" / "render.py"), "folder": str(directory), "steps": STEPS, "hosts": jobs}
-    paths = [directory / "src", ROOT / "src", ROOT / "tests"]
+    paths = [directory / "src", ROOT / "src", ROOT / "tests", ROOT / "scripts"]
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     environ = unmeasured | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-c", USE]
