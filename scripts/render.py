@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.statistics import needed, normal_quantile
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
-from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Input, declared
+from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
@@ -58,12 +58,20 @@ PLAIN_PATH = r"^[A-Za-z0-9_./-]+$"
 
 def action_inputs() -> str:
     """Return the `inputs:` block of action.yml."""
-    entries = [
-        f"  {declaration.name}:\n    description: {quote(described(declaration))}\n"
-        f"    required: false\n    default: {quote(declaration.default)}"
-        for declaration in declared()
-    ]
-    return "\n".join(["inputs:", *entries])
+    blocks = ["inputs:"]
+    for chapter, members in by_chapter(declared()):
+        blocks.append(f"  # {chapter.name}")
+        blocks += [
+            f"  {declaration.name}:\n    description: {quote(described(declaration))}\n"
+            f"    required: false\n    default: {quote(declaration.default)}"
+            for declaration in members
+        ]
+    return "\n".join(blocks)
+
+
+def by_chapter(declarations: Iterable[Input]) -> Iterator[tuple[Group, Iterator[Input]]]:
+    """Yield each chapter, and its inputs."""
+    return itertools.groupby(declarations, key=lambda declaration: declaration.chapter)
 
 
 def action_outputs() -> str:
@@ -74,7 +82,10 @@ def action_outputs() -> str:
 
 def component_inputs() -> str:
     """Return the inputs of GitLab's component that are ours."""
-    return "\n".join(component_input(declaration) for declaration in component_declarations())
+    blocks = []
+    for chapter, members in by_chapter(component_declarations()):
+        blocks += [f"    # {chapter.name}", *map(component_input, members)]
+    return "\n".join(blocks)
 
 
 def component_input(declaration: Input) -> str:
@@ -112,15 +123,15 @@ def component_declarations() -> list[Input]:
 def inputs_tables() -> str:
     """Return a table for each group of inputs."""
     tables = []
-    for group, members in itertools.groupby(declared(), key=lambda declaration: declaration.group):
+    for chapter, members in by_chapter(declared()):
         rows = [
             f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
-            f"{exception(member.modes, group.modes)} |"
+            f"{exception(member.modes, chapter.modes)} |"
             for member in members
         ]
-        where = [] if group.modes == ALL_MODES else [f"Modes: {listed(group.modes)}.", ""]
+        where = [] if chapter.modes == ALL_MODES else [f"Modes: {listed(chapter.modes)}.", ""]
         tables.append(
-            "\n".join([f"## {group.name}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
+            "\n".join([f"## {chapter.name}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
         )
     return "\n\n".join(tables)
 

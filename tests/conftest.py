@@ -94,7 +94,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
     def compare(name: str, text: str) -> None:
         file = GOLDEN / name
-        for now, written in SAID:
+        for now, written in SAID if ".." not in name else ():  # a picture of docs/ says what this copy says
             text = text.replace(now, written)
         if request.config.getoption("--update-golden"):
             file.parent.mkdir(parents=True, exist_ok=True)

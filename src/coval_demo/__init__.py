@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from coval_gate.base.secret import redactor
@@ -35,6 +36,7 @@ SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 WAITING = "Waiting for the run"  # a step with several runs shows them side by side, without a group
+PROGRESS = re.compile(r" *\d+:\d\d ")
 LEGS = re.compile(r"\d+ legs:")
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
@@ -64,6 +66,8 @@ OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
     "own-build": ("the code of this commit, which answers the callers itself", ("agent.py", "stub.py")),
     "broken-build": ("the same with a mistake in the code", ("broken.py",)),
 }
+NONE: Mapping[str, str] = MappingProxyType({})
+NIGHTS = {"nights": "a week of nights on main: a regression, its acceptance, and the nights after"}
 STEPS = {  # by name: what it shows, and its inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
@@ -155,23 +159,33 @@ def run(overrides: dict[str, str], url: str, *, long: bool = False) -> int:
         return run_step(runner, INPUTS | {"api_base_url": url} | overrides, long=long)
 
 
-def run_step(runner: LocalRunner, given: dict[str, str], *, long: bool = False) -> int:
+def run_step(
+    runner: LocalRunner,
+    given: dict[str, str],
+    variables: Mapping[str, str] = NONE,
+    *,
+    long: bool = False,
+    brief: bool = False,
+) -> int:
     """Run the action with these inputs, show what a user sees, and return its exit code.
 
-    Show the log as far as the criteria, the files and the verdict; if `long`, everything.
+    Show the log as far as the criteria, the files and the verdict; if `long`, everything; if `brief`, only criteria and
+    verdict, and the files of a red step. `variables` differ from those of a step in a pull request.
     """
     inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
     began = time.monotonic()
     # An installed package has no entrypoint: there, the command does the same.
     program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
-    environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}"}
+    environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}", **variables}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        log = show_log(process.stdout or (), long=long)
+        log = show_log(process.stdout or (), long=long, brief=brief)
     if long:
         show_results(runner, log)
-    keep_files(runner, inputs)
-    print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
+    if process.returncode or not brief:
+        keep_files(runner, inputs)
+    if not brief:
+        print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
     if verdict := runner.outputs.get("verdict"):
         print(f"{RED if process.returncode else GREEN}Verdict: {verdict}. {runner.outputs['reason']}{PLAIN}")
     return process.returncode
@@ -201,13 +215,14 @@ def _origin(inputs: Mapping[str, str]) -> str:
     return inputs["api_base_url"].removesuffix(API_BASE)
 
 
-def show_log(output: Iterable[str], *, long: bool = False) -> str:
+def show_log(output: Iterable[str], *, long: bool = False, brief: bool = False) -> str:
     """Show the step's log as on GitHub's page, line by line, and return its output.
 
     Unless `long`, leave out what follows the criteria of a step that waited, its annotations and the groups beside
-    them, but not the table of the legs.
+    them, but not the table of the legs. If `brief`, leave out what comes before the criteria, too.
     """
-    print(f"{BOLD}Log{PLAIN}")
+    if not brief:
+        print(f"{BOLD}Log{PLAIN}")
     lines = []
 
     def read() -> Iterator[str]:
@@ -218,8 +233,9 @@ def show_log(output: Iterable[str], *, long: bool = False) -> str:
     waited = hidden = False
     for style, text in shown_lines(read()):
         hidden = (hidden or (not long and waited and bool(style))) and not LEGS.match(text)
+        early = brief and (not waited or PROGRESS.match(text))
         waited |= style == "group" or WAITING in text
-        if not hidden:
+        if not hidden and not early:
             print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
     return "".join(lines)
 
@@ -273,7 +289,7 @@ make demo OPTIONS="--quirk ..." passes options. docs/inputs.md lists the inputs.
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows the sandbox's scenarios")
+    add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows steps and scenarios")
     add("--long", action="store_true", help="show annotations, outputs and summary, too (make demo LONG=1)")
     add("--sandbox", default="", metavar="URL", help="use a running sandbox, such as http://127.0.0.1:8765/v1")
     add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
@@ -286,16 +302,16 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
     names = [declaration.name for declaration in declared()]
     first, _, others = entries.strip().partition(" ")
-    if first in ("list", *OWN_BUILDS, *STEPS):
+    if first in ("list", *NIGHTS, *OWN_BUILDS, *STEPS):
         arguments, entries = [*arguments, first], others
     command_line = parser()
     options = command_line.parse_intermixed_args(arguments)
     if options.inputs == ["list"]:
         return options, None
     step: dict[str, str] = {}
-    options.build = ""
-    if options.inputs and options.inputs[0] in OWN_BUILDS:
-        options.build, *options.inputs = options.inputs
+    options.scene = ""
+    if options.inputs and options.inputs[0] in (*NIGHTS, *OWN_BUILDS):
+        options.scene, *options.inputs = options.inputs
     elif options.inputs and options.inputs[0] in STEPS:
         step, options.inputs = STEPS[options.inputs[0]][1], options.inputs[1:]
     try:
@@ -312,8 +328,8 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     """
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
-        named = {**OWN_BUILDS, **STEPS}
-        steps = "\n".join(f"  {name:<{max(map(len, named))}}  {what}" for name, (what, _) in named.items())
+        named = NIGHTS | {name: what for name, (what, _) in (OWN_BUILDS | STEPS).items()}
+        steps = "\n".join(f"  {name:<{max(map(len, named))}}  {what}" for name, what in named.items())
         print(f"Steps, selected by name, as in make demo INPUTS={next(iter(named))}:\n{steps}\n")
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
         print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
@@ -323,16 +339,23 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     repeated = [
         word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)
     ]
-    if options.build:
-        from coval_demo.own_build import show  # only this needs the Agent SDK
+    if options.scene in OWN_BUILDS:
+        from coval_demo import own_build  # only this needs the Agent SDK
 
-        return show(OWN_BUILDS[options.build][1], overrides, repeated, long=options.long)
+        return own_build.show(OWN_BUILDS[options.scene][1], overrides, repeated, long=options.long)
     with sandbox(["--speed", options.speed, *repeated], options.sandbox) as url:
+        if options.scene in NIGHTS:
+            from coval_demo import nights
+
+            return nights.show(overrides, url, long=options.long)
         if overrides:
             return run(overrides, url, long=options.long)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
         passed = run({}, url, long=options.long)
-        print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}")
-        print(f'{DIM}make demo INPUTS=list shows others; try one: make demo INPUTS="test_set_id=someFail"{PLAIN}\n')
+        print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}\n")
         failed = run({"test_set_id": "failing1"}, url, long=options.long)
+    print(f"\n{BOLD}Next{PLAIN}: open a report.html in a browser, or see more:")
+    command = "make demo INPUTS=" if ACTION.exists() else f"{PROGRAM} "
+    others = {**NIGHTS, "preview": "a preview beside the deployed agent", "list": "all there is to see"}
+    print("\n".join(f"  {command}{name:<9}{what}" for name, what in others.items()))
     return 0 if (passed, failed) == (0, 1) else 3

@@ -88,8 +88,9 @@ class Scenario:
 
     `before`: the values in the runs of the last nights, if any. `conversation`: the shortest and the longest.
     `failed_share`: of simulations that end FAILED. `first_unresolved`: the share that is not resolved in the first run
-    on the test set. `breaks_after`: the run ends this long after its launch, with `end_status`. `stuck_status`: the run
-    never leaves it. `unknown_status`: the status during the first seconds in progress.
+    on the test set. `later`: the values from the run on that has `runs_before` others before it. `breaks_after`: the
+    run ends this long after its launch, with `end_status`. `stuck_status`: the run never leaves it. `unknown_status`:
+    the status during the first seconds in progress.
     """
 
     name: str
@@ -101,6 +102,8 @@ class Scenario:
     failed_share: float = 0.0
     values: Mapping[str, Distribution] = field(default_factory=lambda: GOOD)
     first_unresolved: float = 0.0
+    later: Mapping[str, Distribution] | None = None
+    runs_before: int = 0
     end_status: RunStatus = "COMPLETED"
     breaks_after: float | None = None
     stuck_status: RunStatus | None = None
@@ -210,6 +213,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         conversation=(1.0, 2.3),
         values=WORSE,
         before=MIXED,
+    ),
+    Scenario(
+        "worsening",
+        "worsens1",
+        "30 test cases; some values miss their targets, and from the fourth run on more of them",
+        test_cases=30,
+        queue=2.0,
+        conversation=(0.3, 0.7),
+        values=MIXED,
+        later=WORSE,
+        runs_before=3,
     ),
     Scenario(
         "unchanged",

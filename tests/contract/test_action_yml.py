@@ -49,6 +49,15 @@ def test_action_yml_and_docs_have_all_inputs_and_outputs(action: dict[str, Any])
     assert [name for name, about in OUTPUTS.items() if f"| `{name}` | {about} |" not in outputs] == []
 
 
+def test_nine_essential_inputs_are_first_everywhere(action: dict[str, Any]) -> None:
+    ids = ("agent_id", "persona_id", "test_set_id")
+    essential = ["api_key", *ids, "thresholds", "baseline", "confidence", "comment", "html_path"]
+    assert list(action["inputs"])[:9] == essential
+    chapter = page("inputs.md").partition("\n## Essential\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` ", chapter, re.MULTILINE) == essential
+    assert list(SCHEMA["properties"])[:8] == essential[1:], "no file has the key"
+
+
 def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clock: VirtualClock) -> None:
     table = page("thresholds.md").partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)

@@ -90,7 +90,7 @@ def test_plan_reports_wrong_inputs_and_wrong_ids_together(run_step: RunStep) -> 
     assert is_harmless(server)
     assert not [request for request in server.requests_seen if KEY in request.path]
     (error,) = result.annotations("error")
-    assert result.outputs["reason"].endswith(" 4 more problems: thresholds, test_set_id, agent_id and persona_id.")
+    assert result.outputs["reason"].endswith(" 4 more problems: iteration_count, test_set_id, agent_id and persona_id.")
     assert "\n- agent_id names nonsense, which is not valid: " in error.data
     assert "\n- persona_id names missing000000000000001, which Coval does not have.\n" in error.data
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 from ruamel.yaml import YAML
 
-from coval_demo import OWN_BUILDS, STEPS, main, split_entries
+from coval_demo import NIGHTS, OWN_BUILDS, STEPS, main, split_entries
 from coval_sandbox import catalogue, guide
 from coval_sandbox.__main__ import main as serve
 from coval_sandbox.deterministic import ManualClock, SpeedClock
@@ -232,7 +232,7 @@ def test_command_line_that_runs_nothing(
 def test_list_shows_steps_and_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([], " list ") == 0
     shown = capsys.readouterr().out
-    assert all(f"  {step} " in shown for step in [*STEPS, *OWN_BUILDS])
+    assert all(f"  {step} " in shown for step in [*NIGHTS, *STEPS, *OWN_BUILDS])
     assert all(f"  {scenario.test_set_id}  {scenario.name} " in shown for scenario in SCENARIOS)
 
 
@@ -250,6 +250,18 @@ def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     assert 'Voice</strong> <span class="bad">failure</span>' in html
     assert "<summary>Configuration and provenance</summary>" in html
     assert "&lt;details" not in html
+
+
+def test_nights_show_a_regression_and_its_acceptance(tmp_path: Path) -> None:
+    shown = demo(tmp_path, "--speed", "200", "nights")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    verdicts = ["inconclusive", "passed", "passed", "failed", "failed", "passed", "passed", "passed"]
+    assert re.findall(r"^Verdict: (\w+)", shown.stdout, re.MULTILINE) == verdicts
+    (red,) = re.findall(r"━━ By hand: mode: wait, run_id: (\w+), accept: true", shown.stdout)
+    sixth = shown.stdout.partition("━━ Night 6")[2].partition("━━")[0]
+    assert f"Baseline tag:stable last 3: run {red} of " in sixth
+    assert shown.stdout.count("report.html") == 2  # of the red nights
+    assert not re.search(r"^Log$|IN PROGRESS|Launched run", shown.stdout, re.MULTILINE)
 
 
 @pytest.mark.long

@@ -155,7 +155,7 @@ def _parser_of(command: str, systems: Callable[[], Sequence[str]]) -> _Parser:
         parser.add_argument("run_id", nargs="*", metavar=TAKEN[command], help=_help("run_id"))
     if command == "attach":
         _add_attach(parser)
-    for chapter, members in groupby(_flags_of(command), key=lambda declaration: declaration.group):
+    for chapter, members in groupby(_flags_of(command), key=lambda declaration: declaration.chapter):
         group = parser.add_argument_group(chapter.name)
         for declaration in members:
             _add(group, declaration, MORE.get(command, {}).get(declaration.name, ""))

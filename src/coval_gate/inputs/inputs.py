@@ -37,7 +37,7 @@ CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit
 
 
 class Group(NamedTuple):
-    """A chapter of the inputs, which have an effect in its `modes` unless they say others."""
+    """Inputs on one subject, which have an effect in its `modes` unless they say others."""
 
     name: str
     modes: tuple[str, ...]
@@ -61,7 +61,11 @@ MODE: Final = Group("Mode", ALL_MODES)
 WAITING: Final = Group("Waiting", WAITING_MODES)
 GATE: Final = Group("Gate", WAITING_MODES)
 REPORT: Final = Group("Report", ALL_MODES)
-GROUPS: Final = (CONNECTION, WHAT, MODE, WAITING, GATE, REPORT)
+ESSENTIAL: Final = Group("Essential", ALL_MODES)  # what most steps set, of all groups
+CHAPTERS: Final = (ESSENTIAL, CONNECTION, WHAT, MODE, WAITING, GATE, REPORT)
+ESSENTIAL_INPUTS: Final = frozenset(
+    ("api_key", *LAUNCH_IDS, "thresholds", "baseline", "confidence", "comment", "html_path")
+)
 
 
 class Input(NamedTuple):
@@ -74,6 +78,11 @@ class Input(NamedTuple):
     description: str
     usual_length: int | None
     modes: tuple[str, ...]
+
+    @property
+    def chapter(self) -> Group:
+        """Where lists of inputs show it."""
+        return ESSENTIAL if self.name in ESSENTIAL_INPUTS else self.group
 
     @property
     def default_value(self) -> Any:
@@ -93,6 +102,52 @@ class Inputs(NamedTuple):
     api_key: Secret | None = CONNECTION.input(
         fields.secret(), f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`."
     )
+    agent_id: tuple[str, ...] = WHAT.input(
+        fields.selection(MOST_LEGS),
+        "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
+        "and the gravest of their verdicts decides.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    persona_id: tuple[str, ...] = WHAT.input(
+        fields.selection(MOST_LEGS),
+        "The persona that talks to the agent, or several.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    test_set_id: tuple[str, ...] = WHAT.input(
+        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+    )
+    thresholds: tuple[Threshold, ...] = GATE.input(
+        Field("thresholds", (), read_thresholds),
+        "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
+    )
+    baseline: BaselineSource | None = GATE.input(
+        fields.baseline(),
+        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
+        "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
+        "only `accept` moves it. `branch:<name>` or `branch:<name> last 7`: the newest runs of the branch. `run:<id>`: "
+        "that run. `base`: the agent itself in the same run, for mutations.",
+        modes=RUNNING_MODES,
+    )
+    confidence: float | None = GATE.input(
+        fields.optional(fields.confidence()),
+        "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
+        "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
+        "baseline, that it got worse. Empty: decide as counted.",
+    )
+    comment: str = REPORT.input(
+        fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
+        "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
+        "`pull-requests: write`.",
+        "never",
+        modes=RUNNING_MODES,
+    )
+    html_path: str = REPORT.input(
+        fields.path("HTML report"),
+        "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
+    )
+
     api_base_url: str = CONNECTION.input(
         fields.url("https://api.coval.dev/v1", encrypted=True),
         "Base URL of the Coval API. Must use https, except for a server on the same machine.",
@@ -112,29 +167,12 @@ class Inputs(NamedTuple):
         "Token for `comment`, `commit_status` and `check_run`. Not used for anything else.",
         "${{ github.token }}",
     )
-
     config_path: str = CONNECTION.input(
         fields.path(),
         f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that this step does not set and, "
         "under `legs`, those of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
     )
 
-    agent_id: tuple[str, ...] = WHAT.input(
-        fields.selection(MOST_LEGS),
-        "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
-        "and the gravest of their verdicts decides.",
-        usual_length=22,
-        modes=RUNNING_MODES,
-    )
-    persona_id: tuple[str, ...] = WHAT.input(
-        fields.selection(MOST_LEGS),
-        "The persona that talks to the agent, or several.",
-        usual_length=22,
-        modes=RUNNING_MODES,
-    )
-    test_set_id: tuple[str, ...] = WHAT.input(
-        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
-    )
     base_agent_id: str = WHAT.input(
         fields.identifier(),
         "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
@@ -262,7 +300,6 @@ class Inputs(NamedTuple):
         "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
         "adaptive",
     )
-
     max_queue_time: float | None = WAITING.input(
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
@@ -296,23 +333,11 @@ class Inputs(NamedTuple):
         "180",
     )
 
-    thresholds: tuple[Threshold, ...] = GATE.input(
-        Field("thresholds", (), read_thresholds),
-        "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
-    )
     use_metric_targets: bool = GATE.input(
         fields.flag(),
         "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
         "a threshold on `pass_rate` sets the required share.",
         "false",
-    )
-    baseline: BaselineSource | None = GATE.input(
-        fields.baseline(),
-        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
-        "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
-        "only `accept` moves it. `branch:<name>` or `branch:<name> last 7`: the newest runs of the branch. `run:<id>`: "
-        "that run. `base`: the agent itself in the same run, for mutations.",
-        modes=RUNNING_MODES,
     )
     baseline_max_age: Age = GATE.input(
         fields.age(),
@@ -325,12 +350,6 @@ class Inputs(NamedTuple):
         "compared with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a workflow that a person "
         "starts: on GitHub with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
-    )
-    confidence: float | None = GATE.input(
-        fields.optional(fields.confidence()),
-        "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
-        "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
-        "baseline, that it got worse. Empty: decide as counted.",
     )
     on_inconclusive: str = GATE.input(
         fields.choice("fail", "pass"),
@@ -360,13 +379,6 @@ class Inputs(NamedTuple):
     annotations: bool = REPORT.input(
         fields.flag(), "Show the verdict of a failed step, and its worst simulations, as annotations.", "true"
     )
-    comment: str = REPORT.input(
-        fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
-        "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
-        "`pull-requests: write`.",
-        "never",
-        modes=RUNNING_MODES,
-    )
     commit_status: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "coval"),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
@@ -391,10 +403,6 @@ class Inputs(NamedTuple):
     junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file in the workspace.")
     json_path: str = REPORT.input(
         fields.path("JSON report"), "Write the full result as JSON to this file in the workspace."
-    )
-    html_path: str = REPORT.input(
-        fields.path("HTML report"),
-        "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
     )
     digest_path: str = REPORT.input(
         fields.path("digest for coding agents"),
@@ -462,7 +470,7 @@ def effective() -> tuple[Input, ...]:
 def declared() -> tuple[Input, ...]:
     """Return every input that a user may set, in the order in which docs/inputs.md and action.yml list them."""
     old = (Input(name, *declaration) for name, declaration in OldInputs._field_defaults.items())
-    return tuple(sorted((*effective(), *old), key=lambda declaration: GROUPS.index(declaration.group)))
+    return tuple(sorted((*effective(), *old), key=lambda declaration: CHAPTERS.index(declaration.chapter)))
 
 
 def default_of(name: str) -> Any:

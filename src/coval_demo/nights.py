@@ -1,0 +1,56 @@
+"""Shows a week of nights on main: the first runs become the baseline, the agent gets worse, and a person accepts it."""
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from coval_demo import BOLD, INPUTS, PLAIN, run_step
+from coval_sandbox.history import TAG
+from coval_sandbox.runner import LocalRunner
+
+NIGHTS: Final = (  # what each is to show; the sandbox's agent is worse from the fourth on
+    "the first run finds no baseline, and becomes one",
+    "the second is compared with it, and joins it",
+    "the third completes the baseline, which then stands still",
+    "the agent got slower overnight",
+    "still slower: a baseline never moves to a regression",
+    "the agent as it was accepted",
+    "and as in the night before",
+)
+ACCEPTED_AFTER: Final = 5  # nights
+RUN: Final = {
+    "test_set_id": "worsens1",
+    "baseline": f"tag:{TAG} last 3",
+    "confidence": "95%",
+    "thresholds": "Latency: avg <= baseline * 1.1\nLatency: avg < 2.5",
+}
+
+
+def show(overrides: dict[str, str], url: str, *, long: bool) -> int:
+    """Run the step of each night, accept a run, and return the last step's exit code."""
+    inputs = INPUTS | {"api_base_url": url} | RUN | overrides
+    code = 0
+    for number, what in enumerate(NIGHTS, start=1):
+        print(f"{BOLD}━━ Night {number}: {what}{PLAIN}\n")
+        code, run_id = _step(number, inputs, "schedule", long=long)
+        if number == ACCEPTED_AFTER:
+            print(f"{BOLD}━━ By hand: mode: wait, run_id: {run_id}, accept: true{PLAIN}\n")
+            _step(100, inputs | {"mode": "wait", "run_id": run_id, "accept": "true"}, "workflow_dispatch", long=long)
+    return code
+
+
+def _step(workflow_run: int, inputs: dict[str, str], event: str, *, long: bool) -> tuple[int, str]:
+    """Run a step on main, in a workflow run of its own. Return its exit code and the run's id."""
+    variables = {
+        "GITHUB_EVENT_NAME": event,
+        "GITHUB_HEAD_REF": "",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_REF_NAME": "main",
+        "GITHUB_RUN_ID": str(workflow_run),
+        "GITHUB_WORKFLOW": "Nightly regression",
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        runner = LocalRunner(Path(directory), {"ref": "refs/heads/main"})
+        code = run_step(runner, inputs, variables, long=long, brief=not long)
+        print()
+        return code, runner.outputs.get("run_id", "")
