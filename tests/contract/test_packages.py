@@ -344,7 +344,7 @@ def on(event, arguments):
         os._exit(0)
 
 sys.addaudithook(on)
-runpy.run_path(sys.argv[1], run_name="__main__")
+runpy.run_path(sys.argv.pop(), run_name="__main__")
 """
 
 
