@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             faults=faults,
             host=options.host,
             port=options.port,
+            ca=options.ca,
             relay=options.relay,
             relay_port=options.relay_port,
             relay_ca=options.relay_ca,
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _failure(options: argparse.Namespace, error: OSError) -> str:
     if error.filename is not None:
-        return f"cannot write {error.filename}: {error.strerror}; choose another --relay-ca"
+        return f"cannot write {error.filename}: {error.strerror}; choose another file"
     ports = f"{options.port} or {options.relay_port}" if options.relay else f"{options.port}"
     other = "--port or --relay-port" if options.relay else "--port"
     return f"cannot listen on {options.host}:{ports}: {error.strerror}; choose another {other}"
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=0, help="port; 0, the default, takes any free one")
     add("--bind", "--host", dest="host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--ca", type=Path, metavar="FILE", help="serve https, and write the certificate that clients must trust")
     add("--speed", type=float, default=1.0, help="speed of the clock: at 15, a one-minute run takes 4 s (default: 1)")
     add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
     add("--strict", action="store_true", help="return 404 for ids that are not listed below")

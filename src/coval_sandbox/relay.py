@@ -55,7 +55,7 @@ class Relay:
 
     def start(self) -> None:
         """Raises OSError if the port is taken, or the certificate cannot be written."""
-        context = _tls(self._address[0], self._certificate)
+        context = tls(self._address[0], self._certificate)
         listener = socket.create_server(self._address)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
@@ -122,7 +122,8 @@ def _simulation(request: Request) -> str:
     return match[1] if match else ""
 
 
-def _tls(host: str, certificate: Path) -> ssl.SSLContext:
+def tls(host: str, certificate: Path) -> ssl.SSLContext:
+    """Serve as a new authority says, whose certificate is written to a file."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -49,6 +49,8 @@ class Server:
 
     `requests_seen` lists every request since the start, including faulty ones.
 
+    With `ca`, it serves https, and writes to this file the certificate that clients must trust.
+
     With `relay`, agents' processes can connect to simulations, on `relay_port` (0: any free port). They must trust the
     certificate in the file `relay_ca`: set SSL_CERT_FILE to its path.
     """
@@ -60,6 +62,7 @@ class Server:
         faults: FaultScript | Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        ca: Path | None = None,
         relay: bool = False,
         relay_port: int = 0,
         relay_ca: Path | None = None,
@@ -69,6 +72,7 @@ class Server:
         self.github = GitHub()
         self.requests_seen: list[SeenRequest] = []
         self._address = (host, port)
+        self._ca = ca
         self._has_relay = relay
         self._relay_port = relay_port
         self._relay_ca = relay_ca
@@ -90,7 +94,7 @@ class Server:
 
     @property
     def _origin(self) -> str:
-        return f"http://{self._address[0]}:{self.port}"
+        return f"{'https' if self._ca else 'http'}://{self._address[0]}:{self.port}"
 
     def __enter__(self) -> Self:
         """Raises OSError if a port is taken."""
@@ -121,6 +125,11 @@ class Server:
         stack.callback(self.world.attachments.close)
 
     def _open_api(self, stack: ExitStack) -> None:
+        context = None
+        if self._ca:
+            from .relay import tls  # as above
+
+            context = tls(self._address[0], self._ca)
         listener = socket.create_server(self._address)
         # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -137,6 +146,8 @@ class Server:
             log_config=None,
             log_level="error",
         )
+        config.load()
+        config.ssl = context
         self._server = _Uvicorn(config)
         self._thread = Thread(target=self._server.run, args=([listener],), name="coval-sandbox", daemon=True)
         self._thread.start()

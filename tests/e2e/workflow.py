@@ -21,7 +21,8 @@ from e2e.engine import KEY, Sandbox, docker
 ACT = Path(sys.executable).parent / "act"
 ACTION = "coval-gate"  # the path of the action in the workflows
 ACT_IMAGES = tuple(
-    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@{PIN}")
+    f"act-{re.sub('[^a-z0-9]', '-', f'{uses.lower()}-dockeraction').lstrip('-')}"
+    for uses in (ACTION, f"{GATE}@{PIN}", "./")
 )  # act's names for the action's image
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"

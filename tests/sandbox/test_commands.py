@@ -83,8 +83,9 @@ def test_invalid_option_is_error(tmp_path: Path, subtests: pytest.Subtests, caps
             (["--relay", "--relay-port", port], f"cannot listen on 127.0.0.1:0 or {port}: Address already in use"),
             (
                 ["--relay", "--relay-ca", str(certificate)],
-                f"cannot write {certificate}: No such file or directory; choose another --relay-ca",
+                f"cannot write {certificate}: No such file or directory; choose another file",
             ),
+            (["--ca", str(certificate)], f"cannot write {certificate}: No such file or directory"),
         ):
             with subtests.test(part):
                 with pytest.raises(SystemExit, match="2"):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ def test_requests_are_recorded(session: requests.Session) -> None:
         assert (get.method, get.path, get.json) == ("GET", "/v1/runs/a%2Fb", None)
         assert get.query == {"filter": 'tag="ä"', "page_size": ""}
         assert (post.json, post.headers["x-custom"], post.headers["x-api-key"]) == (BODY, "1", DEFAULT_KEY)
+
+
+def test_https(session: requests.Session, tmp_path: Path) -> None:
+    """Only who trusts the certificate in the file gets an answer."""
+    ca = tmp_path / "ca.pem"
+    with Server(World(ManualClock()), ca=ca) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with pytest.raises(requests.exceptions.SSLError):
+            call(session, server, "GET", "/runs")
+        assert call(session, server, "GET", "/runs", verify=str(ca)).status_code == 200
 
 
 @pytest.mark.parametrize(
