@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from e2e.engine import POST, PYTHON, inspect
+from coval_gate import __version__
+from e2e.engine import POST, PYTHON, docker, inspect
 
 pytestmark = pytest.mark.e2e
 SITE_PACKAGES = "/opt/venv/lib/python3.13/site-packages"
@@ -111,6 +112,13 @@ def test_image_has_what_it_needs_and_nothing_else(contents: Any) -> None:
     assert contents["modules_and_programs"] == [NEEDED, []]
     assert contents["tests_and_caches"] == []
     assert contents["app"] == ["coval-gate", "entrypoint.py", "post_entrypoint.py"]
+
+
+def test_any_user_can_start_the_image_read_only(image: str) -> None:
+    """Root is for GitHub's runner, whose files are root's."""
+    assert docker("run", "--rm", "--network", "none", "--read-only", "--user", "65534:65534", image, "--version") == (
+        f"coval-gate {__version__}\n"
+    )
 
 
 def test_all_modules_can_be_imported(contents: Any) -> None:
