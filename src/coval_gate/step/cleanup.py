@@ -325,7 +325,7 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
         try:
             leg.standing = yield from take_tag(session, trial.run_id, source, sent=trial.sent_tags)
         except CovalError as error:
-            session.warn(not_taken_text(trial.run_id, source.name, error.what, error.advice))
+            session.warn(not_taken_text(trial.run_id, source.name, error.what, _advice(error)))
     if leg.standing:
         session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")
 
@@ -355,6 +355,11 @@ def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     return step.context.pull_request is None and pull_request_of(run) is None
 
 
+def _advice(error: CovalError) -> str:
+    """Return a warning's advice: none about an outage, which the step's error may be about, too."""
+    return "" if isinstance(error, Unavailable) else error.advice
+
+
 def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
     """Warn once of failures. The post step retries transient ones."""
     marks = (mark(_session_of(step, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
@@ -369,4 +374,4 @@ def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
             _session_of(step, leg).log(f"Marked run {trial.run_id}: no later run is compared with it.")
     if problems:
         first = next(iter(problems.values()))
-        step.warn(not_marked_text(list(problems), first.what, first.advice))
+        step.warn(not_marked_text(list(problems), first.what, _advice(first)))
