@@ -12,11 +12,6 @@ def commands(section: str) -> str:
     return "\n".join(_blocks(section, "sh"))
 
 
-def samples(section: str) -> list[str]:
-    """Return all samples of output in a section."""
-    return _blocks(section, "text")
-
-
 def sample(section: str) -> str:
     """Return the only sample of output in a section."""
     (block,) = _blocks(section, "text")

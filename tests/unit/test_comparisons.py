@@ -92,12 +92,10 @@ def test_documentation_shows_a_real_report() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
     _, _, section = page.partition("## Comparisons\n")
     section = section.partition("\n## ")[0]
-    (log,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
-    assert log in "".join(f"{line}\n" for line in check_lines(findings_in(reports()["worse"].legs[0])))
     link = re.compile(r"\[(`\w+`)\]\([^)]*\)")
     shown = link.sub(r"\1", summary(reports()["in doubt"])).replace("|  |", "| |").splitlines()
     quoted = re.findall(r"^> ?(.+)", section, re.MULTILINE)
-    assert len(quoted) > 8
+    assert len(quoted) > 4
     assert set(quoted) <= set(shown)
 
 
