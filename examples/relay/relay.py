@@ -1,8 +1,9 @@
-"""Start judge.yml when Coval reports the end of a run: a WSGI function that needs Python 3.9 and nothing else.
+"""Start judge.yml when Coval reports the end of a run: a WSGI function that needs Python 3.9 on Linux or macOS.
 
 Settings are environment variables. Coval's webhook calls https://YOUR-ADDRESS/?token=RELAY_TOKEN
 """
 
+import fcntl
 import hmac
 import json
 import os
@@ -16,7 +17,7 @@ TOKEN = os.environ["RELAY_TOKEN"].strip()  # a long random text, which only Cova
 COVAL_KEY = os.environ["COVAL_API_KEY"].strip()  # may read runs
 GITHUB_TOKEN = os.environ["GITHUB_TOKEN"].strip()  # may write contents of this repository only
 REPOSITORY = os.environ["GITHUB_REPOSITORY"]  # OWNER/NAME
-SENT = Path(os.environ["RELAY_FOLDER"])  # keeps an empty file for each run that was dispatched
+SENT = Path(os.environ["RELAY_FOLDER"])  # keeps a file for each run; it is not empty once the run was dispatched
 COVAL = os.environ.get("COVAL_API_URL", "https://api.coval.dev/v1")
 GITHUB = os.environ.get("GITHUB_API_URL", "https://api.github.com")
 
@@ -49,17 +50,13 @@ def relay(query, message):
             return "200 OK", "not a run that waits for judge.yml"
         if run["status"].upper() not in ("COMPLETED", "FAILED", "CANCELLED", "CANCELED", "DELETED", "ERROR"):
             return "503 Service Unavailable", "the run is not over; send the message again"
-        sent = SENT / run_id
-        try:
-            sent.touch(exist_ok=False)  # one of several messages wins
-        except FileExistsError:
-            return "200 OK", "dispatched already"
-        try:
+        with (SENT / run_id).open("a") as sent:
+            fcntl.flock(sent, fcntl.LOCK_EX)  # one of several messages is first; the lock ends with the process
+            if os.fstat(sent.fileno()).st_size:
+                return "200 OK", "dispatched already"
             body = {"event_type": "coval-run-ended", "client_payload": {"run_id": run_id}}
             call(f"{GITHUB}/repos/{REPOSITORY}/dispatches", {"Authorization": f"Bearer {GITHUB_TOKEN}"}, body)
-        except BaseException:
-            sent.unlink()
-            raise
+            sent.write("dispatched\n")
     except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # Others than OSError may quote a secret that no header can have, or the whole response.
         what = f"{getattr(error, 'url', '')} {error!r}" if isinstance(error, OSError) else type(error).__name__

@@ -202,6 +202,13 @@ def test_secret_that_no_header_can_have_is_not_shown(send: Send) -> None:
     assert send(env={"COVAL_API_KEY": f"{KEY}…"}) == ("502", f"UnicodeEncodeError; {AGAIN}")
 
 
+def test_run_is_dispatched_after_a_kill(send: Send, launch: Callable[..., str], tmp_path: Path) -> None:
+    """A process that is killed before GitHub's response has locked an empty file."""
+    run_id = launch()
+    (tmp_path / run_id).touch()
+    assert [send(run_id), send(run_id)] == [("200", "dispatched"), ("200", "dispatched already")]
+
+
 def test_silent_client_holds_up_no_other(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
