@@ -5,6 +5,7 @@ No look-up is required: the workflow is written without what the API key may not
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -71,8 +72,9 @@ def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[
 
     def log(line: str) -> None:
         text = "\n".join(map(inert, redact(line).split("\n")))
-        runtime.stdout.write(f"{text}\n")
-        runtime.stdout.flush()
+        with suppress(OSError, ValueError):  # a pipe may be closed, and a disk full
+            runtime.stdout.write(f"{text}\n")
+            runtime.stdout.flush()
 
     try:
         return work(log, redact)
