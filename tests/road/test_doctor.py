@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.init.doctor import doctor
+from coval_gate.init.command import reported
+from coval_gate.init.doctor import Finding, _line, doctor
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -93,10 +94,62 @@ def test_findings_say_what_follows(
         ),
         ({"faults": ("GET /agents * -> 500",)}, "Call for agents:read: Coval unavailable"),
         ({"faults": ("GET /conversations/simulated/*/metrics * -> 404",)}, "Versions of metrics: Not found (HTTP 404)"),
+        (
+            {"history": False, "faults": ("GET /conversations/simulated * -> 503",)},
+            "The gate cannot work here; what fails: Call for simulated-conversations:read.",
+        ),
+        (
+            {
+                "api_keys": {KEY: ("runs:read",)},
+                "history": False,
+                "faults": ("GET /simulations * -> 404",),
+            },
+            "Permission simulated-conversations:read: missing",
+        ),
+        (
+            {"faults": ('GET /runs/* #2- -> json {"run": {"run_id": "r1", "status": 5}}',)},
+            "A run read alone: Unexpected response (status: not a short text), 4 of 5",
+        ),
+        ({"faults": ("GET /runs/* #1-5 -> 429",)}, "The gate can work here, if the key has runs:write."),
+        ({"faults": ("GET /* * -> html 403",)}, "The gate cannot work here: Unexpected response."),
+        (
+            {"quirks": Quirks(error_status="call to Anna failed")},
+            "error_status of completed runs: another text",
+        ),
+        (
+            {"faults": ('GET /conversations/simulated * -> json {"simulations": []}',)},
+            "The gate can work here, within the limits above, if the key has runs:write.",
+        ),
+        (
+            {"faults": ('GET /conversations/simulated/*/metrics * -> json {"metrics": []}',)},
+            "Versions of metrics: no metric of a simulation is listed",
+        ),
         ({"faults": ("GET /* * -> 503",)}, "The gate cannot work here: Coval unavailable."),
     ],
 )
 def test_other_variants(given: dict[str, Any], line: str, run_doctor: Callable[..., tuple[int, str]]) -> None:
     code, text = run_doctor(**given)
     assert line in text.splitlines()
-    assert code == ("cannot" in line)
+    assert code == ("cannot work here" in text)
+
+
+def test_log_that_cannot_be_written_stops_no_command(clock: VirtualClock) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError
+
+    assert doctor(runtime(clock, environ={"COVAL_API_KEY": ""}, stdout=Full())) == 2
+
+
+def test_foreign_text_in_a_wrapped_line_starts_no_command(clock: VirtualClock) -> None:
+    out = io.StringIO()
+    error = " ".join(["::error::forged ##[error]forged"] * 20)
+
+    def work(log: Callable[[str], None], _: object) -> int:
+        log(_line(Finding("limited", "Call for personas:read", "Request rejected", error)))
+        return 0
+
+    assert reported(runtime(clock, stdout=out), work) == 0
+    lines = out.getvalue().splitlines()
+    assert len(lines) > 5
+    assert not [line for line in lines if line.lstrip().startswith("::") or "##[" in line]

@@ -3,15 +3,20 @@
 import io
 import json
 import runpy
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from coval_sandbox.faults import FaultScript
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import REPOSITORY, TOKEN, FakeGitHub, pull_request_on_github
@@ -23,6 +28,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SECRET = "the-long-text-that-only-the-webhook-knows"
 LATER = {"mode": "launch", "metadata": '{"judge_later": true}'}
 AGAIN = "send the message again"
+SECRETS = {"RELAY_TOKEN": SECRET, "COVAL_API_KEY": KEY, "GITHUB_TOKEN": TOKEN}
 Send = Callable[..., tuple[str, str]]
 
 
@@ -52,21 +58,35 @@ def launch(run_step: RunStep, coval: Server, clock: VirtualClock) -> Callable[..
 
 @pytest.fixture
 def send(tmp_path: Path, coval: Server, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> Send:
-    """Send a message to the relay, and return the status and the words of its response."""
+    """Send a message to the relay, and return the status and the words of its response. `env`: of another relay."""
     addresses = {"COVAL_API_URL": coval.url, "GITHUB_API_URL": github.url, "RELAY_FOLDER": str(tmp_path)}
-    secrets = {"RELAY_TOKEN": SECRET, "COVAL_API_KEY": KEY, "GITHUB_TOKEN": TOKEN}
-    for name, value in ({"GITHUB_REPOSITORY": REPOSITORY} | addresses | secrets).items():
-        monkeypatch.setenv(name, value)
-    relay = runpy.run_path(str(EXAMPLES / "relay" / "relay.py"))["application"]
 
-    def sent(run_id: Any, query: str = f"token={SECRET}", **more: str) -> tuple[str, str]:
-        message = json.dumps({"organization_id": "o", "message": "Run Succeeded", "run_id": run_id} | more).encode()
-        environ = {"QUERY_STRING": query, "CONTENT_LENGTH": str(len(message))}
+    def relay_with(env: dict[str, str]) -> Callable[..., Any]:
+        for name, value in ({"GITHUB_REPOSITORY": REPOSITORY} | addresses | SECRETS | env).items():
+            monkeypatch.setenv(name, value)
+        application: Callable[..., Any] = runpy.run_path(str(EXAMPLES / "relay" / "relay.py"))["application"]
+        return application
+
+    usual = relay_with({})
+
+    def sent(
+        run_id: Any = "r" * 22,
+        query: str = f"token={SECRET}",
+        *,
+        raw: bytes = b"",
+        length: str = "",
+        env: dict[str, str] | None = None,
+        **more: str,
+    ) -> tuple[str, str]:
+        relay = relay_with(env) if env else usual
+        content = {"organization_id": "o", "message": "Run Succeeded", "run_id": run_id} | more
+        message = raw or json.dumps(content).encode()
+        environ = {"QUERY_STRING": query, "CONTENT_LENGTH": length or str(len(message))}
         streams = {"wsgi.input": io.BytesIO(message), "wsgi.errors": (log := io.StringIO())}
         statuses: list[str] = []
         words = b"".join(relay(environ | streams, lambda status, _: statuses.append(status))).decode()
         assert log.getvalue() == f"{statuses[0]}: {words}\n"
-        assert not [secret for secret in secrets.values() if secret in words]
+        assert not [secret for secret in SECRETS.values() if secret in words]
         return statuses[0].partition(" ")[0], words
 
     return sent
@@ -136,7 +156,75 @@ def test_a_failed_call_is_repeated_with_the_next_message(
 
 
 def test_key_does_not_follow_a_redirect(send: Send, coval: Server, github: FakeGitHub) -> None:
-    coval.faults = FaultScript([f"GET /runs/* -> redirect {github.url}/elsewhere"])
-    assert send("r" * 22)[0] == "502"
+    coval.faults.add(f"GET /runs/* -> redirect {github.url}/elsewhere")
+    status, words = send()
+    assert (status, "HTTPError 302" in words) == ("502", True)
     assert len(coval.requests_seen) == 1
     assert github.requests_seen == []
+
+
+@pytest.mark.parametrize("given", [{"raw": b"[" * 60_000}, {"raw": b"\xff"}, {"length": "-1"}, {"length": "many"}])
+def test_hostile_message_is_refused(given: dict[str, Any], send: Send, coval: Server) -> None:
+    assert send(**given) == ("400", "the message has no run_id")
+    assert coval.requests_seen == []
+
+
+@pytest.mark.parametrize("action", ["cut 10", "body <html>", "json [1]", 'json {"run": {"metadata": 1}}'])
+def test_unusable_response_of_coval_starts_nothing(
+    action: str, send: Send, launch: Callable[..., str], coval: Server, github: FakeGitHub
+) -> None:
+    run_id = launch()
+    coval.faults.add(f"GET /runs/* -> {action}")
+    status, words = send(run_id)
+    assert (status, words.partition("; ")[2]) == ("502", AGAIN)
+    assert github.requests_seen == []
+
+
+def test_run_without_metadata_is_not_awaited(send: Send, launch: Callable[..., str], coval: Server) -> None:
+    run_id = launch()
+    for content in ("{}", '{"metadata": null}'):
+        coval.faults.add(f'GET /runs/* #1 -> json {{"run": {content}}}')
+        assert send(run_id) == ("200", "not a run that waits for judge.yml")
+
+
+def test_status_in_other_spellings_is_an_end(send: Send, launch: Callable[..., str], coval: Server) -> None:
+    coval.world.quirks = replace(coval.world.quirks, status_spelling="lower", canceled_spelling="CANCELED")
+    assert send(launch()) == ("200", "dispatched")
+
+
+def test_secret_with_a_newline_works(send: Send, launch: Callable[..., str]) -> None:
+    assert send(launch(), env={name: f"{secret}\n" for name, secret in SECRETS.items()}) == ("200", "dispatched")
+
+
+def test_secret_that_no_header_can_have_is_not_shown(send: Send) -> None:
+    """`send` looks for the secrets."""
+    assert send(env={"COVAL_API_KEY": f"{KEY}\n{KEY}"}) == ("502", f"ValueError; {AGAIN}")
+    assert send(env={"COVAL_API_KEY": f"{KEY}…"}) == ("502", f"UnicodeEncodeError; {AGAIN}")
+
+
+def test_run_is_dispatched_after_a_kill(send: Send, launch: Callable[..., str], tmp_path: Path) -> None:
+    """A process that is killed before GitHub's response has locked an empty file."""
+    run_id = launch()
+    (tmp_path / run_id).touch()
+    assert [send(run_id), send(run_id)] == [("200", "dispatched"), ("200", "dispatched already")]
+
+
+def test_silent_client_holds_up_no_other(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = {"GITHUB_REPOSITORY": REPOSITORY, "RELAY_FOLDER": str(tmp_path), "PORT": str(port)} | SECRETS
+    command = [sys.executable, str(EXAMPLES / "relay" / "relay.py")]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as relay:
+        try:
+            silent = None
+            while silent is None:
+                with suppress(ConnectionRefusedError):
+                    silent = socket.create_connection(("127.0.0.1", port))
+            with silent:
+                other = HTTPConnection("127.0.0.1", port, timeout=10)
+                other.request("POST", "/?token=wrong", b"{}")
+                with other.getresponse() as response:
+                    assert response.status == 403
+                other.close()
+        finally:
+            relay.kill()

@@ -273,7 +273,13 @@ class Client(Calls):
             if path == LEGACY or error.status not in (403, 404):
                 raise
             self._simulation_path = LEGACY
-            return (yield from self.list_simulations(run_id, until=until))
+            try:
+                return (yield from self.list_simulations(run_id, until=until))
+            except Rejected as of_older:
+                if error.status != 403 or of_older.status != 404:
+                    raise
+            self._simulation_path, error.advice = path, SIMULATIONS_ADVICE  # there is no older list
+            raise
         return told_apart(tuple({simulation.id: simulation for simulation in listed}.values()))
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:

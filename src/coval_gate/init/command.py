@@ -5,6 +5,7 @@ No look-up is required: the workflow is written without what the API key may not
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,6 +14,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
+from coval_gate.ci.host import inert
 from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
@@ -63,13 +65,16 @@ def init(runtime: Runtime, options: Options, ask: Ask | None = None) -> int:
 def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[str], str]], int]) -> int:
     """Return the exit code of `work`; 2 after a GateError, which the log tells.
 
-    `work` gets the log, and what masks the API key, in whatever form Coval repeats it.
+    `work` gets the log, whose lines may have foreign text, and what masks the API key, in whatever form Coval repeats
+    it.
     """
     redact = redactor(*filter(None, [key_in(runtime.environ)])).redact
 
     def log(line: str) -> None:
-        runtime.stdout.write(f"{redact(line)}\n")
-        runtime.stdout.flush()
+        text = "\n".join(map(inert, redact(line).split("\n")))
+        with suppress(OSError, ValueError):  # a pipe may be closed, and a disk full
+            runtime.stdout.write(f"{text}\n")
+            runtime.stdout.flush()
 
     try:
         return work(log, redact)

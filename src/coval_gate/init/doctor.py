@@ -57,10 +57,13 @@ OPTIONAL: Final[dict[str, tuple[Kind[Identified], str]]] = {  # what each permis
 }
 
 
+Mark = Literal["ok", "limited", "unknown", "fails"]
+
+
 class Finding(NamedTuple):
     """`found` has neither ids nor foreign texts, so that people can publish it. `follows`: what it means for them."""
 
-    mark: Literal["ok", "limited", "unknown", "fails"]
+    mark: Mark
     topic: str
     found: str
     follows: str = ""
@@ -123,6 +126,8 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     until = clock.now() + EACH
     reads = (client.get_run(one.run_id, until=until, once=True) for one in newest[:MOST_ALONE])
     answers = yield from together(reads, clock)
+    if answers and all(isinstance(one, Unavailable) and not one.misread for one in answers):
+        answers = [(yield from _tried(clock, lambda until: client.get_run(newest[0].run_id, until=until)))]
     alone = [one for one in answers if isinstance(one, Run)]
     whole = next((one for one in alone if one.status == COMPLETED), None)
     run_id = whole.run_id if whole else NO_RUN
@@ -134,12 +139,13 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     is_older = client.simulations_path == "/simulations" and not isinstance(simulations, CovalError)
     permission = "simulations:read" if is_older else "simulated-conversations:read"
     needed = {"runs:read": runs, permission: simulations}
-    if whole is None and isinstance(simulations, CovalError) and _status(simulations) != FORBIDDEN:
+    if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN:
         del needed[permission]  # perhaps Coval rejects the id
     findings = [*_of_permissions(needed, optional), NOT_TRIED, _of_clock(client, clock)]
-    if not alone:
-        errors = [one for one in answers if isinstance(one, CovalError)]
-        findings += [Finding("fails", "A run read alone", _why(one), _told(one)) for one in errors[:1]]
+    errors = [one for one in answers if isinstance(one, CovalError)]
+    how_many = f", {len(errors)} of {len(answers)}" if alone else ""
+    mark: Mark = "limited" if alone else "fails"
+    findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", _told(one)) for one in errors[:1]]
     if not isinstance(runs, CovalError):
         findings += yield from _of_runs(client, clock, runs, alone)
     if whole and not isinstance(simulations, CovalError):
@@ -152,7 +158,8 @@ def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> Procedure[T |
 
 
 def _status(answer: object) -> int | None:
-    return answer.status if isinstance(answer, Rejected) else None
+    """None if a proxy may have sent it: it says nothing of the key."""
+    return answer.status if isinstance(answer, Rejected) and answer.by_coval else None
 
 
 def _misread(error: CovalError) -> str:
@@ -221,8 +228,8 @@ def _of_statuses(runs: Sequence[Run]) -> Iterator[Finding]:
         yield Finding(
             "limited", "Status of runs", statuses, "The gate goes on waiting while it does not know a status."
         )
-    errors = {one.error_status.upper() for one in runs if one.status == COMPLETED}
-    if unclear := errors - CLEAN - {FAILED_SOME}:
+    errors = {one.error_status for one in runs if one.status == COMPLETED}
+    if unclear := {error for error in errors if error.upper() not in CLEAN | {FAILED_SOME}}:
         follows = "The verdict of such a run is failed."
         yield Finding("limited", "error_status of completed runs", _words(unclear), follows)
 
@@ -277,7 +284,8 @@ def _of_results(
     client: Client, clock: Clock, whole: Run, simulations: Sequence[Simulation]
 ) -> Procedure[list[Finding]]:
     found = f"{len(simulations)} of the newest completed run, at {client.simulations_path}"
-    findings = [Finding("ok", "Simulations", found), _of_values(whole)]
+    follows = "" if simulations else "A run whose simulations Coval does not list gets no verdict."
+    findings = [Finding("ok" if simulations else "limited", "Simulations", found, follows), _of_values(whole)]
     judged = next((one.id for one in simulations if one.completed), None)
     if judged is None:
         return findings
@@ -285,6 +293,8 @@ def _of_results(
     topic, follows = "Versions of metrics", "Comparisons do not see whether a metric changed."
     if isinstance(outputs, CovalError):
         return [*findings, Finding("limited", topic, _why(outputs), follows)]
+    if not outputs:
+        return [*findings, Finding("unknown", topic, "no metric of a simulation is listed")]
     if any(output.version for output in outputs):
         return [*findings, Finding("ok", topic, "shown")]
     return [*findings, Finding("limited", topic, "not shown", follows)]
