@@ -18,8 +18,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from baselines import comparison_reports
+from coval_gate.base.errors import GateError, RunnerError
+from coval_gate.ci.github import GitHubHost
 from coval_gate.coval.model import Details, Metric, RunResult, TrendRun, Turn
-from coval_gate.gate.judgement import interrupted
+from coval_gate.gate.judgement import errored, interrupted
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
@@ -31,7 +33,7 @@ from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
 from rendering import Step, composed, digest, findings_in, junit, outputs, rows_of, summary
 from reports import example_reports, large_report, simulation, with_leg
-from support import KEY
+from support import KEY, host_of
 
 
 @cache
@@ -71,6 +73,17 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     quoted = "\n".join(part for _, part in re.findall(r"::stop-commands::(\w+)\n(.*?)::\1::\n", step.log, re.DOTALL))
     for part in ("First ", "✗ ", "(1 of 3) (ill)", "passes now: "):  # an error, a criterion, a simulation, a flip
         assert part in quoted
+
+
+def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    """The step tries to write it when it starts, and again at its end."""
+    environ = {"GITHUB_OUTPUT": str(tmp_path)}
+    with pytest.raises(RunnerError) as caught:
+        host_of(GitHubHost, environ=environ).set_outputs({"passed": "false"})
+    for error, warnings in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
+        step = Step(tmp_path, environ).publish(Report(judgement=errored(error)))
+        assert error.what in next(command.data for command in read_log(step.log) if command.name == "error")
+        assert [command.data for command in read_log(step.log) if command.name == "warning"] == warnings
 
 
 @pytest.mark.parametrize("before", [0, 9, 12])
