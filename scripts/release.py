@@ -49,16 +49,18 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
     history = changelog.read_text(encoding="utf-8")
     if UNRELEASED.findall(history) != [version]:
         raise Refused(f"CHANGELOG.md has no heading `## {version} (unreleased)`, or another one that is not released")
-    component = root / "templates" / "run.yml"
-    edited = {  # action.yml comes last, because it says that all is done
+    component, guide = root / "templates" / "run.yml", root / "docs" / "ci.md"
+    texts = {
         component: _replaced(component, "      default: coval-gate:latest\n", f"      default: {image}\n"),
-        action: _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n"),
+        guide: _replaced(guide, "| `image` | `coval-gate:latest` |", f"| `image` | `{image}` |"),
+        changelog: UNRELEASED.sub(rf"## \1 ({today})", history),
     }
-    changelog.write_text(UNRELEASED.sub(rf"## \1 ({today})", history), encoding="utf-8")
+    done = _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     hold(root, __version__=version, IS_RELEASE=True)
     write_pins(root, named)
-    for path, text in edited.items():
-        path.write_text(text, encoding="utf-8")
+    action.write_text(done, encoding="utf-8")  # last, because it says that all is done
     return True
 
 

@@ -145,18 +145,23 @@ def test_owner_and_name_stand_where_people_copy_from_and_nowhere_else(name: str,
 def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     """Upstream's pins do not change from release to release, and `make render` names the owner in what is new."""
     first = git(copy, "rev-parse", "HEAD").strip()
-    make(copy, "adopt", OWNER="acme")
+    make(copy, "adopt", OWNER="acme", NAME="voice-gate")
     commit(copy)
     adopted = git(copy, "rev-parse", "HEAD").strip()
     git(copy, "checkout", "--quiet", "--detach", first)
     for name in ("CHANGELOG.md", "src/coval_gate/__init__.py", "README.md"):
         path = copy / name
         path.write_text(path.read_text(encoding="utf-8").replace(__version__, "9.9.9") + "\n", encoding="utf-8")
+    (copy / "examples" / "new.yml").write_text("- uses: your-org/coval-gate@v0\n", encoding="utf-8")
+    git(copy, "add", "examples/new.yml")
     commit(copy)
     newer = git(copy, "rev-parse", "HEAD").strip()
     git(copy, "reset", "--quiet", "--hard", adopted)
     git(copy, "merge", "--quiet", "--no-edit", newer)
-    assert 'REPOSITORY = "acme/coval-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
+    assert 'REPOSITORY = "acme/voice-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
+    script("pins")["write_pins"](copy)
+    assert changed(copy) == ["examples/new.yml"]
+    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v0\n"
 
 
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
@@ -167,7 +172,7 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
         wanted = wanted.replace("coval-gate.git#v0", f"coval-gate.git#v{__version__}").replace(
             "run@v0", f"run@v{__version__}"
         )
-        special = ("IS_RELEASE = ", "  image: ", "      default: ", f"## {__version__} (")
+        special = ("IS_RELEASE = ", "  image: ", "      default: ", "| `image` | ", f"## {__version__} (")
         assert after in (wanted, before) or after.startswith(special), after
     action = YAML(typ="safe").load((copy / "action.yml").read_text(encoding="utf-8"))
     assert action["runs"] == {
