@@ -160,7 +160,7 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     git(copy, "merge", "--quiet", "--no-edit", newer)
     assert 'REPOSITORY = "acme/voice-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
     script("pins")["write_pins"](copy)
-    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v0\n"
+    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v9\n"
 
 
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
