@@ -6,7 +6,7 @@ LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
 # The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
-unexport INPUTS OWNER NAME VERSION DIGEST REGISTRY
+unexport INPUTS OWNER NAME VERSION DIGEST REGISTRY REPOSITORY
 # Python compiles each module once, and not in each of the processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
@@ -47,6 +47,7 @@ adopt:  ## name the owner of your copy where people copy from, and say how to pu
 release: export RELEASE_VERSION = $(value VERSION)
 release: export RELEASE_DIGEST = $(value DIGEST)
 release: export RELEASE_REGISTRY = $(value REGISTRY)
+release: export RELEASE_REPOSITORY = $(value REPOSITORY)
 release:  ## make this tree a release, whose image has been pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
 	@$(PYTHON) scripts/release.py
 

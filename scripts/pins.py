@@ -39,7 +39,7 @@ def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
     """Return a text in which `now` stands in place of the repository `before`, of its pins and of the version."""
     if now.repository != PLACEHOLDER:
         text = ADVICE.sub("Pin", text)
-    text = re.sub(rf"\b{re.escape(before)}\b", now.repository, text)
+    text = re.sub(rf"(?<![\w-]){re.escape(before)}(?![\w-])", now.repository, text)
     text = re.sub(rf"\b({re.escape(now.repository)}(?:@|\.git#))v\d[\w.]*", rf"\g<1>{now.pin}", text)
     text = re.sub(r"(/coval-gate/run@)v?\d[\w.]*", rf"\g<1>{now.pin}", text)  # GitLab's component
     return re.sub(rf"(\bCoval{SPACE}Gate{SPACE}|/coval-gate:)\d+\.\d+\.\d+", rf"\g<1>{now.version}", text)

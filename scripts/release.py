@@ -23,8 +23,11 @@ class Refused(Exception):
     """Why nothing was changed."""
 
 
-def release(root: Path, version: str, digest: str, registry: str, today: date) -> bool:
-    """Edit the tree at `root`; return False if it is this release already. Raises Refused."""
+def release(root: Path, version: str, digest: str, registry: str, today: date, repository: str = "") -> bool:
+    """Edit the tree at `root`; return False if it is this release already. Raises Refused.
+
+    `repository` is the one that publishes it, if it is known: the tree must name the same.
+    """
     for variable, value, pattern, what in (
         ("VERSION", version, VERSION, "three numbers, such as 0.1.0"),
         ("DIGEST", digest, DIGEST, "the image's digest: sha256: and 64 hexadecimal digits"),
@@ -32,7 +35,11 @@ def release(root: Path, version: str, digest: str, registry: str, today: date) -
     ):
         if not pattern.fullmatch(value):
             raise Refused(f"{variable} must be {what}; got {value[:90]!r}")
-    image = f"{registry}/{identity(root).repository.lower()}:v{version}@{digest}"
+    named = identity(root).repository
+    if repository and repository.lower() != named.lower():
+        owner, _, name = repository.partition("/")
+        raise Refused(f"this tree names {named}, not {repository}: first `make adopt OWNER={owner} NAME={name}`")
+    image = f"{registry}/{named.lower()}:v{version}@{digest}"
     action = root / "action.yml"
     changelog = root / "CHANGELOG.md"
     if f"  image: docker://{image}\n" in action.read_text(encoding="utf-8"):
@@ -42,19 +49,26 @@ def release(root: Path, version: str, digest: str, registry: str, today: date) -
     history = changelog.read_text(encoding="utf-8")
     if UNRELEASED.findall(history) != [version]:
         raise Refused(f"CHANGELOG.md has no heading `## {version} (unreleased)`, or another one that is not released")
-    changelog.write_text(UNRELEASED.sub(rf"## \1 ({today})", history), encoding="utf-8")
-    _replace(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
-    _replace(root / "templates" / "run.yml", "      default: coval-gate:latest\n", f"      default: {image}\n")
+    component, guide = root / "templates" / "run.yml", root / "docs" / "ci.md"
+    texts = {
+        component: _replaced(component, "      default: coval-gate:latest\n", f"      default: {image}\n"),
+        guide: _replaced(guide, "| `image` | `coval-gate:latest` |", f"| `image` | `{image}` |"),
+        changelog: UNRELEASED.sub(rf"## \1 ({today})", history),
+    }
+    done = _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
     hold(root, __version__=version, IS_RELEASE=True)
-    write_pins(root, identity(root).repository)
+    write_pins(root, named)
+    action.write_text(done, encoding="utf-8")  # last, because it says that all is done
     return True
 
 
-def _replace(path: Path, before: str, after: str) -> None:
+def _replaced(path: Path, before: str, after: str) -> str:
     text = path.read_text(encoding="utf-8")
     if text.count(before) != 1:
         raise Refused(f"{path.name} must have the line {before.strip()!r} once")
-    path.write_text(text.replace(before, after), encoding="utf-8")
+    return text.replace(before, after)
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -64,11 +78,11 @@ def _git(root: Path, *arguments: str) -> str:
 
 def main(root: Path = ROOT) -> int:
     """Return the exit code."""
-    version, digest, registry = (
-        os.environ.get(f"RELEASE_{name}", "").strip() for name in ("VERSION", "DIGEST", "REGISTRY")
+    version, digest, registry, repository = (
+        os.environ.get(f"RELEASE_{name}", "").strip() for name in ("VERSION", "DIGEST", "REGISTRY", "REPOSITORY")
     )
     try:
-        changed = release(root, version, digest, registry, datetime.now(UTC).date())
+        changed = release(root, version, digest, registry, datetime.now(UTC).date(), repository)
     except Refused as why:
         print(f"make release: {why}.", file=sys.stderr)
         print("Example: make release VERSION=0.1.0 DIGEST=sha256:… REGISTRY=registry.example", file=sys.stderr)

@@ -27,6 +27,7 @@ SAID = (
     (f"{coval_gate.REPOSITORY}/blob/{coval_gate.SOURCE}/", "your-org/coval-gate/blob/main/"),
     (f"{coval_gate.REPOSITORY}@{coval_gate.PIN}", "your-org/coval-gate@v0"),
     (coval_gate.REPOSITORY, "your-org/coval-gate"),
+    (f"Replace {coval_gate.REPOSITORY.partition('/')[0]} with", "Replace your-org with"),
     (coval_gate.__version__, "X.Y.Z"),
 )
 PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from ruamel.yaml import YAML
 
-from coval_gate import PIN, __version__
+from coval_gate import IS_RELEASE, PIN, REPOSITORY, __version__
 from coval_gate.ci.host import Context
 from coval_gate.inputs.file import OF_WHOLE_STEP, inputs_of_leg, inputs_of_step, read_file
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
@@ -87,7 +87,9 @@ def test_action_yml_meets_marketplace_rules_and_builds_the_dockerfile(action: di
     assert len(action["description"]) < 125
     assert all(action["branding"][name] for name in ("icon", "color"))
     programs = {"entrypoint": "/app/entrypoint.py", "post-entrypoint": "/app/post_entrypoint.py"}
-    assert action["runs"] == {"using": "docker", "image": "Dockerfile", **programs}
+    image = action["runs"]["image"]
+    assert action["runs"] == {"using": "docker", "image": image, **programs}
+    assert image.startswith("docker://") if IS_RELEASE else image == "Dockerfile"
 
 
 def test_dockerfile_loads_modules_that_exist() -> None:
@@ -102,7 +104,7 @@ def test_changelog_and_readme_name_current_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(__version__)}\b", changelog, re.MULTILINE)
-    assert f"coval-gate@{PIN}" in readme
+    assert f"{REPOSITORY}@{PIN}" in readme
 
 
 # The configuration file

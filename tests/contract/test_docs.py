@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_packages import nodes
+from coval_gate import REPOSITORY
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, entry_of
@@ -152,7 +153,7 @@ def test_example_says_its_purpose_and_sets_inputs_that_exist(path: Path) -> None
     assert all(line.startswith("# ") for line in head)
     assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
     jobs = YAML(typ="safe").load(text)["jobs"]
-    steps = [step for job in jobs.values() for step in job["steps"] if "coval-gate@" in step.get("uses", "")]
+    steps = [step for job in jobs.values() for step in job["steps"] if f"{REPOSITORY}@" in step.get("uses", "")]
     assert steps
     assert all(step["with"].keys() <= {declaration.name for declaration in declared()} for step in steps)
 

@@ -145,7 +145,7 @@ def test_thresholds_that_are_no_list_are_lines_as_before(text: str) -> None:
 def test_job_runs_the_steps_and_collects_their_reports() -> None:
     job = interpolated()
     assert (job["script"], job["after_script"]) == (["coval-gate run"], ["coval-gate post"])
-    assert job["image"] == {"name": "coval-gate:latest", "entrypoint": [""]}
+    assert job["image"] == {"name": SPEC["image"]["default"], "entrypoint": [""]}
     assert job["artifacts"]["when"] == "always"
     assert job["artifacts"]["paths"] == [job["variables"]["INPUT_HTML_PATH"].strip()]
     assert job["artifacts"]["reports"] == {

@@ -68,6 +68,9 @@ def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatc
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.chdir(tmp_path / directory)
+        monkeypatch.setattr(
+            "coval_gate.init.command.PLACEHOLDER", REPOSITORY.partition("/")[0]
+        )  # as before `make adopt`
         with Server(world or World(clock.time, history=True), faults=faults) as server:
             log = io.StringIO()
             environ = {"COVAL_API_KEY": key, "INPUT_API_BASE_URL": server.url} | dict(env or {})

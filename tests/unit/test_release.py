@@ -6,10 +6,11 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 from ruamel.yaml import YAML
@@ -23,6 +24,17 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DIGEST: Final = "sha256:" + "5e" * 32
 RELEASE: Final = {"VERSION": __version__, "DIGEST": DIGEST, "REGISTRY": "registry.example:5000"}
 IMAGE: Final = f"registry.example:5000/your-org/coval-gate:v{__version__}@{DIGEST}"
+GH: Final = """\
+#!/bin/sh
+set -eu
+[ -z "${GH_FAILS:-}" ] || exit 1
+release=DIRECTORY/releases/$3
+case $2 in
+    view) [ -e "$release" ] && if grep -qx draft "$release"; then echo true; else echo false; fi ;;
+    create) [ ! -e "$release" ] && { echo "$@"; cat; } >"$release" ;;
+    delete) rm "$release" ;;
+esac
+"""
 STEPS: Final = re.compile(r"([\w.-]+/[\w.-]+)@(v[\w.]+)")
 
 
@@ -94,6 +106,13 @@ def test_name_must_be_one_of_a_repository(name: str, tmp_path: Path, capsys: pyt
     assert "make adopt: NAME must be your copy's name on GitHub" in capsys.readouterr().err
 
 
+def test_name_within_a_longer_one_stays() -> None:
+    pins = script("pins")
+    text = "acme/voice@v0 acme/voice.git#v0 acme/voice/wiki acme/voice-agent x-acme/voice acme/voice."
+    expected = "beta/gate@v0 beta/gate.git#v0 beta/gate/wiki acme/voice-agent x-acme/voice beta/gate."
+    assert pins["pinned"](text, pins["Identity"]("beta/gate", "0.1.0", "v0"), "acme/voice") == expected
+
+
 def test_variables_are_no_commands(copy: Path) -> None:
     text = "$(touch x)`touch x`"
     adopt = make(copy, "adopt", OWNER=text)
@@ -126,18 +145,22 @@ def test_owner_and_name_stand_where_people_copy_from_and_nowhere_else(name: str,
 def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     """Upstream's pins do not change from release to release, and `make render` names the owner in what is new."""
     first = git(copy, "rev-parse", "HEAD").strip()
-    make(copy, "adopt", OWNER="acme")
+    make(copy, "adopt", OWNER="acme", NAME="voice-gate")
     commit(copy)
     adopted = git(copy, "rev-parse", "HEAD").strip()
     git(copy, "checkout", "--quiet", "--detach", first)
     for name in ("CHANGELOG.md", "src/coval_gate/__init__.py", "README.md"):
         path = copy / name
         path.write_text(path.read_text(encoding="utf-8").replace(__version__, "9.9.9") + "\n", encoding="utf-8")
+    (copy / "examples" / "new.yml").write_text("- uses: your-org/coval-gate@v0\n", encoding="utf-8")
+    git(copy, "add", "examples/new.yml")
     commit(copy)
     newer = git(copy, "rev-parse", "HEAD").strip()
     git(copy, "reset", "--quiet", "--hard", adopted)
     git(copy, "merge", "--quiet", "--no-edit", newer)
-    assert 'REPOSITORY = "acme/coval-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
+    assert 'REPOSITORY = "acme/voice-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
+    script("pins")["write_pins"](copy)
+    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v9\n"
 
 
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
@@ -148,7 +171,7 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
         wanted = wanted.replace("coval-gate.git#v0", f"coval-gate.git#v{__version__}").replace(
             "run@v0", f"run@v{__version__}"
         )
-        special = ("IS_RELEASE = ", "  image: ", "      default: ", f"## {__version__} (")
+        special = ("IS_RELEASE = ", "  image: ", "      default: ", "| `image` | ", f"## {__version__} (")
         assert after in (wanted, before) or after.startswith(special), after
     action = YAML(typ="safe").load((copy / "action.yml").read_text(encoding="utf-8"))
     assert action["runs"] == {
@@ -193,6 +216,22 @@ def test_release_without_what_it_needs_changes_nothing(change: dict[str, str], w
     assert changed(copy) == []
 
 
+def test_release_of_a_copy_that_nobody_adopted_is_refused(copy: Path) -> None:
+    """Its action.yml would name an image that belongs to somebody else, or to nobody."""
+    done = make(copy, "release", **RELEASE, REPOSITORY="Acme/voice-gate")
+    assert "first `make adopt OWNER=Acme NAME=voice-gate`" in done.stderr
+    assert (done.returncode, changed(copy)) == (2, [])
+    assert make(copy, "release", **RELEASE, REPOSITORY="Your-Org/coval-gate").returncode == 0
+
+
+def test_release_of_a_tree_without_a_line_to_edit_changes_nothing(copy: Path) -> None:
+    component = copy / "templates" / "run.yml"
+    component.write_text(component.read_text(encoding="utf-8").replace("coval-gate:latest", "ours"), encoding="utf-8")
+    commit(copy)
+    assert "run.yml must have the line" in make(copy, "release", **RELEASE).stderr
+    assert changed(copy) == []
+
+
 def test_release_of_a_dirty_tree_is_refused(copy: Path) -> None:
     (copy / "new.txt").touch()
     done = make(copy, "release", **RELEASE)
@@ -215,61 +254,145 @@ def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
     assert [path for path in named if not path.startswith((*places, *code, *about))] == []
 
 
-def test_releases_follow_each_other_on_their_branch(copy: Path, tmp_path: Path) -> None:
-    """The branch is never forced, the tag of the major version moves, and a version is released once."""
-    origin, programs, dist = (tmp_path / name for name in ("origin.git", "programs", "dist"))
-    git(copy, "clone", "--quiet", "--bare", str(copy), str(origin))
-    programs.mkdir()
-    gh = programs / "gh"
-    gh.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/gh.txt\ncat >>{tmp_path}/gh.txt\n', encoding="utf-8")
+class Origin(NamedTuple):
+    """A bare repository, with a `gh` that records its calls. `releases` holds a file for each release."""
+
+    bare: Path
+    directory: Path
+    releases: Path
+
+
+@pytest.fixture
+def origin(copy: Path, tmp_path: Path) -> Origin:
+    made = Origin(tmp_path / "origin.git", tmp_path, tmp_path / "releases")
+    git(copy, "clone", "--quiet", "--bare", str(copy), str(made.bare))
+    for name in ("programs", "dist", "releases"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dist" / "coval_gate.whl").touch()
+    gh = tmp_path / "programs" / "gh"
+    gh.write_text(GH.replace("DIRECTORY", str(tmp_path)), encoding="utf-8")
     gh.chmod(0o755)
-    first = publish(origin, tmp_path / "first", programs, dist, __version__)
+    return made
+
+
+def test_releases_follow_each_other_on_their_branch(origin: Origin) -> None:
+    """The branch is never forced, the tag of the major version moves, and a version is released once."""
+    first = publish(origin, __version__)
     assert (first.returncode, first.stderr) == (0, "")
     heads = refs(origin)
     assert heads["refs/heads/releases/v0"] == heads[f"refs/tags/v{__version__}"] == heads["refs/tags/v0"]
-    (image,) = re.findall(r"image: (.*)", git(origin, "show", "v0:action.yml"))
+    (image,) = re.findall(r"image: (.*)", git(origin.bare, "show", "v0:action.yml"))
     assert image == f"docker://{IMAGE}"
-    assert "image: Dockerfile" in git(origin, "show", "HEAD:action.yml")
-    called = (tmp_path / "gh.txt").read_text(encoding="utf-8")
-    assert called.startswith(f"release create v{__version__} --verify-tag")
+    assert "image: Dockerfile" in git(origin.bare, "show", "HEAD:action.yml")
+    called = (origin.releases / f"v{__version__}").read_text(encoding="utf-8")
+    assert called.startswith(f"release create v{__version__} --verify-tag --latest=true")
     assert "### Added" in called
     assert f"## {__version__}" not in called
-    assert sorted(path.name for path in dist.iterdir()) == ["SHA256SUMS", "coval_gate.whl"]
+    assert sorted(path.name for path in (origin.directory / "dist").iterdir()) == ["SHA256SUMS", "coval_gate.whl"]
 
-    again = publish(origin, tmp_path / "again", programs, dist, __version__)
-    assert (again.returncode, refs(origin)) == (1, heads)
-    assert f"The tag v{__version__} exists" in again.stderr
-
-    main = tmp_path / "main"
-    git(origin, "clone", "--quiet", str(origin), str(main))
-    changelog = main / "CHANGELOG.md"
-    text = changelog.read_text(encoding="utf-8").replace(
-        f"## {__version__} (unreleased)", f"## {__version__} (2026-12-01)"
-    )
-    changelog.write_text(text.replace("## ", "## 0.99.0 (unreleased)\n\n- Less.\n\n## ", 1), encoding="utf-8")
-    commit(main)
-    git(main, "push", "--quiet", "origin", "HEAD")
-    assert publish(origin, tmp_path / "second", programs, dist, "0.99.0").returncode == 0
+    main = next_version(origin, "0.99.0")
+    assert publish(origin, "0.99.0").returncode == 0
     later = refs(origin)
     assert later[f"refs/tags/v{__version__}"] == heads[f"refs/tags/v{__version__}"]
     assert (
         later["refs/tags/v0.99.0"] == later["refs/tags/v0"] == later["refs/heads/releases/v0"] != heads["refs/tags/v0"]
     )
-    parents = git(origin, "log", "-1", "--format=%P", "v0").split()
-    assert parents == [heads["refs/heads/releases/v0"], git(main, "rev-parse", "HEAD").strip()]
+    parents = git(origin.bare, "log", "-1", "--format=%P", "v0").split()
+    assert parents == [heads["refs/heads/releases/v0"], main]
+    assert "SHA256SUMS" not in (origin.directory / "dist" / "SHA256SUMS").read_text(encoding="utf-8")
+
+    again = publish(origin, __version__, at=main)
+    assert (again.returncode, refs(origin)) == (1, later)
+    assert f"The tag v{__version__} exists" in again.stderr
+    other_image = publish(origin, "0.99.0", digest="sha256:" + "6f" * 32)
+    assert (other_image.returncode, refs(origin)) == (1, later)
 
 
-def publish(origin: Path, clone: Path, programs: Path, dist: Path, version: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.parametrize("left", ["nothing", "draft", "release"])
+def test_release_that_was_interrupted_is_completed(left: str, origin: Origin) -> None:
+    """GitHub runs the failed job again, after the tag has been pushed."""
+    assert publish(origin, __version__, GH_FAILS="1").returncode != 0
+    tag = f"v{__version__}"
+    pushed = refs(origin)
+    assert pushed[f"refs/tags/{tag}"] == pushed["refs/heads/releases/v0"]
+    assert "refs/tags/v0" not in pushed
+    if left != "nothing":
+        (origin.releases / tag).write_text(left, encoding="utf-8")
+    done = publish(origin, __version__)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert refs(origin) == pushed | {"refs/tags/v0": pushed[f"refs/tags/{tag}"]}
+    assert (
+        (origin.releases / tag)
+        .read_text(encoding="utf-8")
+        .startswith("release" if left == "release" else "release create")
+    )
+    assert publish(origin, __version__).returncode == 0
+
+
+def test_smaller_version_leaves_branch_and_tag_of_the_newest(origin: Origin) -> None:
+    first = git(origin.bare, "rev-parse", "HEAD").strip()
+    main = next_version(origin, "0.99.0")
+    assert publish(origin, "0.99.0", at=main).returncode == 0
+    newest = refs(origin)
+    older = publish(origin, __version__, at=first)
+    assert (older.returncode, older.stderr) == (0, "")
+    assert refs(origin).items() - newest.items() == {
+        (f"refs/tags/v{__version__}", refs(origin)[f"refs/tags/v{__version__}"])
+    }
+    assert refs(origin)["refs/tags/v0"] == newest["refs/tags/v0"]
+    assert "--latest=false" in (origin.releases / f"v{__version__}").read_text(encoding="utf-8")
+    assert git(origin.bare, "log", "-1", "--format=%P", f"v{__version__}").split() == [first]
+
+
+def test_next_major_version_has_a_branch_of_its_own(origin: Origin) -> None:
+    assert publish(origin, __version__).returncode == 0
+    before = refs(origin)
+    next_version(origin, "1.0.0")
+    assert publish(origin, "1.0.0").returncode == 0
+    after = refs(origin)
+    assert after["refs/tags/v1"] == after["refs/tags/v1.0.0"] == after["refs/heads/releases/v1"]
+    assert after["refs/tags/v0"] == before["refs/tags/v0"]
+    assert after["refs/heads/releases/v0"] == before["refs/heads/releases/v0"]
+
+
+def test_nothing_is_pushed_if_the_branch_has_moved_meanwhile(origin: Origin) -> None:
+    assert publish(origin, __version__).returncode == 0
+    main = next_version(origin, "0.99.0")
+    before = refs(origin)
+    hook = origin.bare / "hooks" / "pre-receive"  # as if another push had come first
+    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    assert publish(origin, "0.99.0", at=main).returncode != 0
+    assert refs(origin) == before
+    assert not (origin.releases / "v0.99.0").exists()
+
+
+def next_version(origin: Origin, version: str) -> str:
+    """Let main go on to a version, and return its commit."""
+    main = Path(tempfile.mkdtemp(dir=origin.directory)) / "main"
+    git(origin.bare, "clone", "--quiet", str(origin.bare), str(main))
+    changelog = main / "CHANGELOG.md"
+    text = changelog.read_text(encoding="utf-8").replace(" (unreleased)", " (2026-12-01)")
+    changelog.write_text(text.replace("## ", f"## {version} (unreleased)\n\n- Less.\n\n## ", 1), encoding="utf-8")
+    commit(main)
+    git(main, "push", "--quiet", "origin", "HEAD")
+    return git(main, "rev-parse", "HEAD").strip()
+
+
+def publish(
+    origin: Origin, version: str, *, at: str = "HEAD", digest: str = DIGEST, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Do in a new clone what release.yml does once the image has been pushed."""
-    git(origin, "clone", "--quiet", str(origin), str(clone))
-    dist.mkdir(exist_ok=True)
-    (dist / "coval_gate.whl").touch()
+    clone = Path(tempfile.mkdtemp(dir=origin.directory)) / "clone"
+    git(origin.bare, "clone", "--quiet", str(origin.bare), str(clone))
+    git(clone, "checkout", "--quiet", "--detach", at)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environ |= {"PATH": f"{programs}:{os.environ['PATH']}", "REGISTRY": RELEASE["REGISTRY"], "GH_TOKEN": "t"}
-    command = [str(clone / "scripts" / "publish"), version, DIGEST, str(dist)]
+    environ |= {"PATH": f"{origin.directory / 'programs'}:{os.environ['PATH']}", "REGISTRY": RELEASE["REGISTRY"]}
+    environ |= {"GH_TOKEN": "t", "GITHUB_REPOSITORY": "Your-Org/coval-gate", **variables}
+    command = [str(clone / "scripts" / "publish"), version, digest, str(origin.directory / "dist")]
     return subprocess.run(command, capture_output=True, text=True, env=environ)
 
 
-def refs(repository: Path) -> dict[str, str]:
-    listed = git(repository, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+def refs(origin: Origin) -> dict[str, str]:
+    listed = git(origin.bare, "for-each-ref", "--format=%(refname) %(objectname)").splitlines()
     return dict(line.split() for line in listed)
