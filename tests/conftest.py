@@ -26,6 +26,7 @@ GOLDEN = TESTS / "golden"
 SAID = (
     (f"{coval_gate.REPOSITORY}/blob/{coval_gate.SOURCE}/", "your-org/coval-gate/blob/main/"),
     (f"{coval_gate.REPOSITORY}@{coval_gate.PIN}", "your-org/coval-gate@v0"),
+    (f"{coval_gate.REPOSITORY}.git#{coval_gate.PIN}", "your-org/coval-gate.git#v0"),
     (coval_gate.REPOSITORY, "your-org/coval-gate"),
     (f"Replace {coval_gate.REPOSITORY.partition('/')[0]} with", "Replace your-org with"),
     (coval_gate.__version__, "X.Y.Z"),
