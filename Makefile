@@ -40,7 +40,8 @@ plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rat
 	@$(BIN)/python -m coval_planner
 
 adopt: export ADOPT_OWNER = $(value OWNER)
-adopt: export ADOPT_NAME = $(value NAME)
+# Some systems have a variable NAME of their own.
+adopt: export ADOPT_NAME = $(if $(findstring command,$(origin NAME)),$(value NAME))
 adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme NAME=voice-gate
 	@$(PYTHON) scripts/adopt.py
 
