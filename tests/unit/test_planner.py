@@ -22,8 +22,6 @@ from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
-pytestmark = pytest.mark.untraced
-
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
 PLANS = (
     ["Resolved: rate(YES) >= 90%"],
