@@ -244,7 +244,7 @@ def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
     about = (
         "tests/conftest.py",
         "scripts/pins.py",
-        "tests/unit/test_release.py",
+        "tests/contract/test_release.py",
         "src/coval_gate/init/command.py",
         "CHANGELOG.md",
     )
