@@ -25,7 +25,7 @@ RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/cova
 
 FROM ${BASE}
 
-# Nothing installs anything here: whoever gets in finds no installer. (The files stay in the base's own layers.)
+# The action installs nothing, so it needs no installer. (pip stays in the layers of the base.)
 RUN find / -xdev \( -name ensurepip -o -name pip -o -name 'pip-*' -o -name 'pip[0-9]*' \) -prune -exec rm -r {} +
 
 COPY --from=build /opt/venv /opt/venv

@@ -1,6 +1,7 @@
 """Measures the image: its build, its pull as of a release, its start, and the disk space that it adds to its base."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -8,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from os import environ
 from pathlib import Path
 
 from bench.figures import ROOT, Figure
@@ -32,8 +32,7 @@ def measure() -> list[Figure]:
         seconds = time.monotonic() - began
         mb = max(added(TAG))
         # The older builder keeps no layer of an image that is removed, so that the pull brings them all.
-        environ["DOCKER_BUILDKIT"] = "0"
-        build(Path(directory), TAG, "--no-cache")
+        build(Path(directory), TAG, "--no-cache", buildkit="0")
     try:
         pulled = pull_and_start() if shutil.which("docker-registry") else []
     finally:
@@ -108,9 +107,9 @@ def docker_trouble() -> str:
     return version.stderr.strip() or "the engine does not respond" if version.returncode else ""
 
 
-def docker(*arguments: str) -> str:
+def docker(*arguments: str, **environ: str) -> str:
     """Run a docker command, and return its output. Raises RuntimeError with its error output."""
-    done = _run("docker", *arguments)
+    done = _run("docker", *arguments, **environ)
     if done.returncode:
         raise RuntimeError(f"docker {arguments[0]} failed:\n{done.stderr or done.stdout}")
     return done.stdout
@@ -126,9 +125,10 @@ def copy_checkout(directory: Path) -> None:
             shutil.copy(ROOT / name, directory / name)
 
 
-def build(directory: Path, tag: str, *flags: str) -> None:
+def build(directory: Path, tag: str, *flags: str, buildkit: str = "1") -> None:
     """Build the image as GitHub's runner does."""
-    docker("build", *flags, "--tag", tag, "--file", str(directory / "Dockerfile"), str(directory))
+    paths = ("--file", str(directory / "Dockerfile"), str(directory))
+    docker("build", *flags, "--tag", tag, *paths, DOCKER_BUILDKIT=buildkit)
 
 
 def added(tag: str) -> list[float]:
@@ -159,5 +159,5 @@ def _du(tag: str, how: str) -> int:
     return sum(int(line.split()[0]) for line in lines)
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True)
+def _run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environ)

@@ -7,14 +7,13 @@ __version__ = "0.1.0"
 IS_RELEASE = False  # `make release` writes True
 
 TAG = f"v{__version__}"
-PIN = (
-    TAG if IS_RELEASE else TAG.partition(".")[0]
-)  # what people copy: outside a release, the major version's newest one
+# What people copy: main names the tag of the major version, which each release moves.
+PIN = TAG if IS_RELEASE else TAG.partition(".")[0]
 SOURCE = TAG if IS_RELEASE else "main"  # where the docs and the code of this version are
 
 
 def how_to_install(extra: str) -> str:
-    """Return the command. No package index has the package, so that nobody else's may be installed under its name."""
+    """Return a command that needs no package index: anybody could register the name there."""
     source = f"git+https://github.com/{REPOSITORY}@{SOURCE}"
     wheel = f"coval_gate-{__version__}-py3-none-any.whl"
     return f"pip install 'coval-gate[{extra}] @ {source}', or from a wheel: pip install '{wheel}[{extra}]'"

@@ -28,14 +28,10 @@ COMMANDS: Final = {
     "demo": "try it against a local sandbox, without an account",
 }
 OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
-CONNECTED: Final = (
-    "post",
-    "init",
-    "doctor",
-    "attach",
-)  # commands that need a connection, and no more of the inputs but these:
+# Commands that need a connection, and of the other inputs only these.
+CONNECTED: Final = ("post", "init", "doctor", "attach")
 MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}}
-LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # and without these
+LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # inputs of a connection that they ignore
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 OF_KEY: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
