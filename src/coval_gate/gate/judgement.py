@@ -52,7 +52,8 @@ class Judgement(NamedTuple):
 
     `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
     for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
-    `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs.
+    `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs. `slices` is set
+    with `spend: until clear`.
     """
 
     verdict: Verdict | None
@@ -68,6 +69,7 @@ class Judgement(NamedTuple):
     base: Baseline | None = None
     repetition: "Repetition | None" = None
     of_legs: OfLegs | None = None
+    slices: "Slices | None" = None
 
     @property
     def lets_pass(self) -> bool:
@@ -177,6 +179,25 @@ class Repetition(NamedTuple):
     cases: tuple[CaseStability, ...] = ()
     failing: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
+
+
+class Slices(NamedTuple):
+    """The `runs` of a leg's slices so far. `cases`: how many test cases it has called after each slice, up to the cap.
+
+    `is_clear`: every answer is known or out of reach, so the next slice would decide nothing.
+    """
+
+    runs: tuple[SingleRun, ...]
+    cases: tuple[int, ...]
+    is_clear: bool = False
+
+    @property
+    def called(self) -> int:
+        return self.cases[len(self.runs) - 1]
+
+    @property
+    def cap(self) -> int:
+        return self.cases[-1]
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
