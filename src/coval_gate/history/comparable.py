@@ -123,13 +123,17 @@ def _hashed(text: str) -> bytes:
 
 
 class Subject(NamedTuple):
-    """The run that is compared. `request`: of its launch; None if the run was launched elsewhere."""
+    """The run that is compared. `request`: of its launch; None if the run was launched elsewhere.
+
+    `drawn`: the test cases of all slices, of which the run is the first.
+    """
 
     run: Run
     result: RunResult
     request: LaunchRequest | None
     context: Context
     criteria: Criteria
+    drawn: frozenset[str] = frozenset()
 
     @property
     def ids(self) -> dict[str, str]:
@@ -203,7 +207,7 @@ def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
 def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     """Return the ids of the test cases in both runs."""
     ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
-    return frozenset(filter(None, ours & theirs))
+    return frozenset(filter(None, (ours | subject.drawn) & theirs))
 
 
 def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:

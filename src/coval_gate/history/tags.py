@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
-from coval_gate.ci.host import COMMIT, HEADS, MATRIX, PULL_REQUEST, REPOSITORY, Context
+from coval_gate.ci.host import COMMIT, HEADS, MATRIX, PULL_REQUEST, REPOSITORY, SLICE, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
@@ -147,7 +147,7 @@ def is_marked(run: Run, mark: str) -> bool:
 
 
 def may_be_baseline(run: Run) -> bool:
-    return pull_request_of(run) is None and not is_marked(run, FAILED)
+    return pull_request_of(run) is None and not is_marked(run, FAILED) and SLICE not in run.metadata
 
 
 def tags_as_metadata(tags: Iterable[str]) -> dict[str, str]:

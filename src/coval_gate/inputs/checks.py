@@ -14,6 +14,7 @@ from coval_gate.inputs.inputs import (
     LAUNCH_IDS,
     MOST_LEGS,
     NO_FILE,
+    UNTIL_CLEAR,
     FromFile,
     Input,
     Inputs,
@@ -266,6 +267,8 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
             yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
     yield from _gate_contradictions(inputs)
+    if inputs.spend == UNTIL_CLEAR:
+        yield from _spend_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -280,6 +283,26 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
         if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
             yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
+
+
+def _spend_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    name, value = "spend", f"spend: {UNTIL_CLEAR}"
+    if inputs.mode in PAIR:
+        yield Problem(
+            name,
+            f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: whether the next part of the test cases runs is decided "
+            "while the step waits. Use mode run, or leave spend empty.",
+        )
+    if inputs.confidence is None:
+        yield Problem("confidence", f"is required with {value}, such as 95%: it says when an answer is clear.")
+    if inputs.iteration_count > 1:
+        yield Problem("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
+    if inputs.sub_sample_size:
+        yield Problem("sub_sample_size", f"cannot be combined with {value}; max_simulations limits what is drawn.")
+    if inputs.repeat_on_failure:
+        yield Problem("repeat_on_failure", f"cannot be combined with {value}, which runs again only what is in doubt.")
+    if inputs.accept:
+        yield Problem(name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}.")
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:

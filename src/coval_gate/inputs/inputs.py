@@ -33,6 +33,7 @@ LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
 MOST_REPETITIONS: Final = 5
 MOST_TEST_CASES: Final = 100  # in test_case_ids
 MOST_MUTATIONS: Final = 100
+ALL_AT_ONCE, UNTIL_CLEAR = "all at once", "until clear"  # what `spend` may be
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit statuses and check runs
 
 
@@ -210,6 +211,14 @@ class Inputs(NamedTuple):
         "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
         "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
         "`test_case_ids` is set.",
+    )
+    spend: str = WHAT.input(
+        fields.choice(ALL_AT_ONCE, UNTIL_CLEAR),
+        "`until clear`: launch each leg in five runs, one after the other, each with a part of the test cases, and "
+        "stop as soon as every threshold is decided, or cannot be any more. `max_simulations` is then a cap: so many test "
+        "cases are drawn. Requires `confidence` and, unless `test_case_ids` is set, the permission `test-cases:read`.",
+        ALL_AT_ONCE,
+        modes=RUNNING_MODES,
     )
     concurrency: int = WHAT.input(
         fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."

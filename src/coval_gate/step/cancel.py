@@ -18,7 +18,7 @@ from coval_gate.base.text import duration
 from coval_gate.base.times import CANCELLING
 from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.errors import unavailable
-from coval_gate.coval.model import CANCELLED, DELETED, Run
+from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
@@ -209,22 +209,22 @@ class EarlierRuns(NamedTuple):
     tags: Tags
     ids: Mapping[str, str]
 
-    def to_resume(self) -> Procedure[Run | None]:
-        """Return the unfinished run of an earlier attempt at this step. Raises CovalError if one may be hidden."""
+    def to_resume(self, launches: Sequence[Tags]) -> Procedure[list[Run]]:
+        """Return the runs that earlier attempts launched for the first of the `launches`, up to an unfinished one.
+
+        All before that completed; without it, there are none. Raises CovalError if a run may be hidden.
+        """
         if not self.tags.has_earlier_attempt:
-            return None
+            return []
         unfinished = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",
             way_out="To launch without this check, set resume to false.",
         )
-        for run in unfinished.runs:
-            if run.is_over or not self.tags.continues(tags_of(run)):
-                continue
-            if not run.is_ending:
-                return run
-            self.session.log(
-                f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
-            )
+        found = [self._of_earlier_attempt(tags, unfinished.runs) for tags in launches]
+        while found and (found[-1] is None or found[-1].is_over):
+            found.pop()
+        if found and (whole := [run for run in found if run]) and len(whole) == len(found):
+            return whole
         if unknown := _unknown(unfinished):
             raise CovalError(
                 titles.NOT_LAUNCHED,
@@ -232,7 +232,18 @@ class EarlierRuns(NamedTuple):
                 "is from an earlier attempt.",
                 advice="Wait until it is over, or set resume to false to launch another run.",
             )
-        return None
+        return []
+
+    def _of_earlier_attempt(self, tags: Tags, runs: Sequence[Run]) -> Run | None:
+        """Return the newest run of a launch that goes on, or else that completed."""
+        own = [run for run in runs if tags.continues(tags_of(run))]
+        for run in own:
+            if run.is_ending and not run.is_over:
+                self.session.log(
+                    f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
+                )
+        going = (run for run in own if not (run.is_over or run.is_ending))
+        return next(going, next((run for run in own if run.status == COMPLETED), None))
 
     def supersede(self, *, keep: str = "") -> Procedure[None]:
         """Cancel the unfinished runs that this one supersedes, except `keep`. Raises CovalError."""

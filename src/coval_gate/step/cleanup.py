@@ -163,30 +163,35 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
     inputs = leg.inputs
-    repeats = inputs.mode in WAITING_MODES and inputs.api_key is not None and inputs.repeat_on_failure > 0
-    return repeats and inputs.resume and step.context.run_attempt not in ("", "1")
+    may_have = inputs.mode in WAITING_MODES and inputs.api_key is not None
+    return (
+        may_have
+        and bool(inputs.repeat_on_failure or leg.slices)
+        and inputs.resume
+        and step.context.run_attempt not in ("", "1")
+    )
 
 
 def _end_leftovers(session: LegRun) -> Procedure[None]:
-    """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
+    """Cancel the repetitions or slices that an earlier attempt left unfinished and this one did not take over."""
     leg = session.leg
+    what = "slice" if leg.slices else "repetition"
     request, own = request_of(session, 0)
     earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
     try:
         listed = yield from earlier.listed(CANCELLING)
     except CovalError as error:
-        session.warn(f"Could not check for repetitions that an earlier attempt left unfinished: {error.what}")
+        session.warn(f"Could not check for {what}s that an earlier attempt left unfinished: {error.what}")
         return
-    numbers = range(1, leg.inputs.repeat_on_failure + 1)
-    repetitions = [request_of(session, number)[1] for number in numbers]
+    numbers = range(len(leg.slices)) if leg.slices else range(1, leg.inputs.repeat_on_failure + 1)
+    launches = [request_of(session, number)[1] for number in numbers]
     taken = {trial.run_id for trial in leg.trials}
     left = [
         session.step.guard_leftover(leg, run.run_id)  # the post step cancels what fails here
         for run in listed.runs
-        if not (run.is_over or run.run_id in taken)
-        and any(repetition.continues(tags_of(run)) for repetition in repetitions)
+        if not (run.is_over or run.run_id in taken) and any(tags.continues(tags_of(run)) for tags in launches)
     ]
-    why = "a repetition of an earlier attempt, which nothing needs now"
+    why = f"a {what} of an earlier attempt, which nothing needs now"
     ended = yield from earlier.cancel([trial.run_id for trial in left], why)
     for trial in compress(left, ended):
         trial.release()
@@ -196,7 +201,7 @@ def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
     """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
     for trial in trials:
         # A repetition was judged alone, unless the step was cancelled.
-        is_apart = trial.repetition and trial.judgement and judgement.verdict is not Verdict.CANCELLED
+        is_apart = trial.repeats and trial.judgement and judgement.verdict is not Verdict.CANCELLED
         if trial.ended and is_apart:
             judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
@@ -259,7 +264,7 @@ def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
         return True  # another launched it, and may need it
     if trial.is_given_up:
         return False  # its simulations fail, or a signal came while it was being cancelled: how far is not known
-    if trial.repetition and verdict is not Verdict.CANCELLED:
+    if trial.repeats and verdict is not Verdict.CANCELLED:
         return False  # the step has its verdict without it
     if session.leg.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
         return False  # as above
@@ -311,7 +316,7 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
     source, trial = leg.inputs.baseline, leg.first
     session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
     is_of_branch = not (context.is_local or context.of_pull_request or context.pull_request is not None)
-    if source is None or not (leg.inputs.accept or (source.kind == "tag" and is_of_branch)):
+    if leg.slices or source is None or not (leg.inputs.accept or (source.kind == "tag" and is_of_branch)):
         return
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
@@ -341,7 +346,7 @@ def _may_be_baseline(step: Step, trial: Trial) -> bool:
     """Return whether a run completed and may be a baseline: not of a pull request, and not judged again on a laptop."""
     if step.context.is_local and step.inputs.mode == "wait":
         return False
-    if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
+    if trial.is_slice or trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
         return False
     return step.context.pull_request is None and pull_request_of(trial.run) is None
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside, first
@@ -69,14 +70,14 @@ def evaluate_leg(session: LegRun) -> Procedure[None]:
 
 def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
     leg, trial = session.leg, session.leg.first
-    outcome, judgement = yield from _judge_trial(session, trial)
+    outcome, judgement = yield from judge_trial(session, trial)
     leg.judgement = judgement
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
-        trial.judgement = judgement = yield from _explain(session, judgement)
+        trial.judgement = judgement = yield from explain(session, judgement)
     return judgement
 
 
@@ -107,13 +108,13 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     leg = session.leg
     first = leg.first.judgement
     if leg.base:
-        _want(session.step, leg.base, number)
+        want(session.step, leg.base, number)
     try:
         if number < len(leg.trials):
             trial = leg.trials[number]
         else:
-            trial = yield from launch(session, repetition=number)
-        outcome, judgement = yield from _judge_trial(session, trial)
+            trial = yield from launch(session, number=number)
+        outcome, judgement = yield from judge_trial(session, trial)
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
             yield from _log_checks(session, judgement)
@@ -133,13 +134,13 @@ def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgemen
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-    return (yield from _explain(session, judgement))
+    return (yield from explain(session, judgement))
 
 
-def _judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
+def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
     """Follow a run, and judge it alone. If it can be no baseline, the step owes it a mark.
 
-    A repetition is compared with the baseline of the first run. Raises CovalError.
+    A later trial is compared with the baseline of the first run. Raises CovalError.
     """
     leg = session.leg
     outcome = yield from follow_trial(session, trial)
@@ -148,10 +149,10 @@ def _judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judg
     else:
         baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
     base = yield from _base_beside(session, trial, outcome)
-    counted = _in_simulations(leg, outcome)
+    counted = _in_simulations(leg.size_of(trial.number), outcome)
     judgement = yield from beside(partial(judge_outcome, counted, session.criteria, baseline, base, trial.attached))
-    if trial is leg.first:
-        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
+    if not trial.repeats:
+        judgement = judgement._replace(timeout_passes=_timeout_passes(leg, trial, outcome, judgement))
     trial.judgement = judgement
     owe_mark(session.step, trial, judgement)
     return outcome, judgement
@@ -167,16 +168,17 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
         request=trial.request,
         context=session.step.context,
         criteria=session.criteria,
+        drawn=frozenset(chain.from_iterable(session.leg.slices)),
     )
     return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
 
 
-def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
+def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
     """A time-out passes only if something shows how many simulations failed, and nothing ever showed too many.
 
     It cannot pass if a base is missing, or a job has to answer the simulations.
     """
-    trial, allowance = leg.first, leg.inputs.max_failed_simulations
+    allowance = leg.inputs.max_failed_simulations
     if leg.inputs.on_timeout != "pass" or trial.attached is False:
         return False
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
@@ -186,7 +188,7 @@ def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
         for variant in judgement.variants
     ]
     if trial.polls.most_failed:
-        polled = trial.polls.most_failed.in_simulations(leg.planned)
+        polled = trial.polls.most_failed.in_simulations(leg.size_of(trial.number))
         # Progress does not tell variants apart: all failures may be of one.
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:
@@ -203,16 +205,16 @@ def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
     return trial.run is not None and trial.run.shows_failures
 
 
-def _in_simulations(leg: Leg, outcome: Outcome) -> Outcome:
+def _in_simulations(planned: int | None, outcome: Outcome) -> Outcome:
     """Return the outcome with counts of simulations, which its reason shows."""
     if not isinstance(outcome, TimedOut | Aborted) or outcome.run.progress is None:
         return outcome
-    counted = outcome.run.progress.in_simulations(leg.planned)
+    counted = outcome.run.progress.in_simulations(planned)
     outcome = outcome._replace(run=outcome.run._replace(progress=counted))
     return outcome._replace(failed=counted.failed or 0) if isinstance(outcome, Aborted) else outcome
 
 
-def _explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
+def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
     step, leg = session.step, session.leg
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
@@ -225,7 +227,7 @@ def _explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     leg.findings = yield from _log_checks(session, judgement, leg.result)
     run = leg.first.run
     if leg.result and run:
-        if session.inputs.html_path and not judgement.repetition:
+        if session.inputs.html_path and not (judgement.repetition or leg.slices):
             leg.trend = yield from fetch_trend(session, run, leg.result)
         leg.details = yield from fetch_details(
             session,
@@ -284,16 +286,16 @@ def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
     if number < len(base.trials):
         trial = base.trials[number]
     else:
-        trial = yield from (launch(session, repetition=number) if number else launch_first(session))
+        trial = yield from (launch(session, number=number) if number else launch_first(session))
     return (yield from follow_trial(session, trial))
 
 
 def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
     """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
-    step, base, number = session.step, session.leg.base, beside_trial.repetition
+    step, base, number = session.step, session.leg.base, beside_trial.number
     if base is None or not isinstance(of_trial, Completed):
         return None
-    _want(step, base, number)
+    want(step, base, number)
     while len(base.outcomes) <= number and not base.is_done:
         yield step.changed.wait()
     source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
@@ -326,7 +328,7 @@ def _why_no_base(
     return NotFoundReason("not_completed", trial.run_id, status=status)
 
 
-def _want(step: Step, base: Base, number: int) -> None:
+def want(step: Step, base: Base, number: int) -> None:
     if number >= base.wanted:
         base.wanted = number + 1
         step.changed.happen()

@@ -61,7 +61,7 @@ THREE_STEPS: Final = (
 def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
     yield from _refuse_unanswered(session, trial)
-    left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
+    left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
     with session.group(f"Waiting for the run, {duration(left)} at most"):
         try:
             outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))

@@ -25,7 +25,18 @@ from coval_gate.base.errors import (
 )
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
-from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, Context
+from coval_gate.ci.host import (
+    BRANCH,
+    COMMIT,
+    IS_BASE,
+    LEG,
+    MATRIX,
+    PULL_REQUEST,
+    REPETITION,
+    REPOSITORY,
+    SLICE,
+    Context,
+)
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
@@ -45,22 +56,22 @@ DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
 
 
-def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
+def launch(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
 
-    `repetition`: 0 for the first run, 1 for its first repetition. By it, a later attempt resumes the right run. The log
-    names the run, unless its simulations are still to be counted: their number comes first.
+    `number`: as of a trial. By it, a later attempt resumes the right run. The log names the run, unless its simulations
+    are still to be counted: their number comes first.
     """
     step = session.step
-    request, tags = request_of(session, repetition)
-    trial = step.begin_trial(session.leg, request=request, tags=tags, repetition=repetition)
+    request, tags = request_of(session, number)
+    trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
     try:
         yield from Launcher(session, trial).launch_guarded()
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(session.inputs, legs=len(step.legs))
         raise
-    if repetition or step.is_counted_first:
+    if number or step.is_counted_first:
         tell_launch(session, trial)
     return trial
 
@@ -126,7 +137,7 @@ class Launcher(NamedTuple):
         trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
         cancel = inputs.cancel_on_interrupt
         resumes = inputs.resume and not instead and self.trial.tags.has_earlier_attempt
-        earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
+        earlier = (yield from self._to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
             trial.resumed = True
@@ -134,7 +145,7 @@ class Launcher(NamedTuple):
             self.session.step.record_id(earlier.run_id)
         else:
             yield from self._prepare()
-        if inputs.supersede and not (instead or trial.repetition):  # the first run has superseded all older ones
+        if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
             yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
         if earlier:
             return
@@ -160,8 +171,8 @@ class Launcher(NamedTuple):
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
         """
         if gone:
-            listed = yield from self._earlier_runs().to_resume()
-            if listed and listed.run_id == self.trial.run_id:
+            listed = yield from self._earlier_runs().to_resume([self.trial.tags])
+            if any(run.run_id == self.trial.run_id for run in listed):
                 return False
         self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
         self.trial.forget()
@@ -196,16 +207,26 @@ class Launcher(NamedTuple):
         return self.trial.request
 
     def _prepare(self) -> Procedure[None]:
-        """A repetition needs no preparation: its first run was checked, and it is never a baseline."""
+        """A later trial needs no preparation: the first run was checked, and the later one is never a baseline."""
         inputs = self.session.inputs
         names_something = inputs.thresholds or inputs.baseline or inputs.accept
-        if self.trial.repetition or not (names_something or inputs.mode == "launch"):
+        if self.trial.number or not (names_something or inputs.mode == "launch"):
             return
         try:
             self.trial.request = yield from later.lookups.prepare(self.session, self._request)
         except InputError:
             self.trial.release()  # nothing was launched
             raise
+
+    def _to_resume(self) -> Procedure[Run | None]:
+        """Return the run of an earlier attempt. The slices before an unfinished one are not paid for again."""
+        session, leg, number = self.session, self.session.leg, self.trial.number
+        if not leg.slices:
+            return next(iter((yield from self._earlier_runs().to_resume([self.trial.tags]))), None)
+        if number == 0:
+            slices = [request_of(session, place)[1] for place in range(len(leg.slices))]
+            leg.taken_over = yield from self._earlier_runs().to_resume(slices)
+        return leg.taken_over[number] if number < len(leg.taken_over) else None
 
     def _end_other_launches(self) -> Procedure[None]:
         if Duty.CANCEL_OTHERS not in self.trial.duties:
@@ -246,23 +267,28 @@ class Launcher(NamedTuple):
             raise LaunchUncertain(lost.title, what, advice=advice) from None
 
 
-def request_of(session: LegRun, repetition: int) -> tuple[LaunchRequest, Tags]:
+def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
+    """`number`: as of a trial."""
     whole, leg, inputs = session.step.context, session.leg, session.leg.inputs
-    # Repetitions follow failed runs only, so they would bias the branch's baseline.
+    # Repetitions follow failed runs only, so they would bias the branch's baseline. A slice is only a part of a run.
     # Runs of the base agent are none of the branch's.
-    context = whole._replace(branch="") if repetition or leg.is_base else whole
+    context = whole._replace(branch="") if number or leg.slices or leg.is_base else whole
+    if leg.slices:
+        inputs = inputs._replace(test_case_ids=leg.slices[number])
     request = launch_request(inputs, context)
     # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
     name = leg.name if leg.is_listed else "base" if leg.is_base else ""
-    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (number, name))]
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    # A step in mode wait must know the leg, and the repetition's number.
+    # A step in mode wait must know the leg, and the number of a repetition.
     customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
     if leg.is_base:
         customer[IS_BASE] = True
-    if repetition:
-        customer[REPETITION] = repetition
+    if leg.slices:
+        customer[SLICE] = number + 1
+    elif number:
+        customer[REPETITION] = number
         if not leg.is_base and (branch := tags_for(whole, request, nonce, own).branch):
             customer[BRANCH] = branch
     request = request._replace(metadata=request.metadata._replace(customer=customer))

@@ -74,9 +74,9 @@ class Polls(NamedTuple):
 class Trial:
     """What is known of one run so far.
 
-    `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on. `request`: what to launch, with its
-    tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses may still come.
-    `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became known.
+    `number`: 0 for the leg's first run, 1 for its first repetition or second slice, and so on. `request`: what to
+    launch, with its tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses
+    may still come. `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became known.
     `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
     reaches the agent, as far as is known. `is_given_up`: the step ends the run whatever its verdict. `ended`: what
     became of a run that the step stopped waiting for. `slot`: the number of its place in the saved state, if it has
@@ -87,7 +87,8 @@ class Trial:
         self,
         *,
         leg: str = "",
-        repetition: int = 0,
+        number: int = 0,
+        is_slice: bool = False,
         request: LaunchRequest | None = None,
         ids: Mapping[str, str] | None = None,
         tags: Tags = NO_TAGS,
@@ -95,7 +96,8 @@ class Trial:
         save: Callable[[], None] = lambda: None,
     ) -> None:
         self.leg = leg
-        self.repetition = repetition
+        self.number = number
+        self.is_slice: Final = is_slice
         self.request = request
         self.ids: Final = ids or (request.ids if request else {})
         self.tags: Final = tags
@@ -118,6 +120,11 @@ class Trial:
     def key(self) -> str:
         """The tag that only this run has; empty for a run that was launched elsewhere."""
         return self.tags.key
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it repeats the leg's first run, so that the step has a verdict without it."""
+        return self.number > 0 and not self.is_slice
 
     @property
     def is_given(self) -> bool:
@@ -245,8 +252,10 @@ class Leg:
     judgement of a leg that ended in an error, perhaps after its runs were judged. `leftovers`: repetitions of earlier
     attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
     the last runs before the first one. `standing`: what the first run is to later ones, if the step changed that.
-    `planned`: how many simulations each of its runs has, if that is known. `is_listed`: the configuration file lists
-    it. `base`: the leg of the agent that this one is compared with, which others may share.
+    `planned`: how many simulations each of its runs has, or all of its slices at the most, if that is known. `slices`:
+    with `spend: until clear`, the test cases of each. `taken_over`: runs of the first slices, of an earlier attempt.
+    `is_listed`: the configuration file lists it. `base`: the leg of the agent that this one is compared with, which
+    others may share.
     """
 
     is_base = False
@@ -269,6 +278,8 @@ class Leg:
         self.trend: tuple[TrendRun, ...] = ()
         self.standing: Standing | None = None
         self.planned: int | None = None
+        self.slices: tuple[tuple[str, ...], ...] = ()
+        self.taken_over: Sequence[Run] = ()
         self.is_done = False
         self.is_ending = False  # runs that it gave up are being cancelled
 
@@ -276,6 +287,12 @@ class Leg:
     def outcome(self) -> "Judgement | None":
         """The judgement that counts for the step."""
         return self.error or self.judgement
+
+    def size_of(self, number: int) -> int | None:
+        """Return how many simulations the run of the trial with that number has, if that is known."""
+        if not self.slices or self.planned is None:
+            return self.planned
+        return self.planned * len(self.slices[number]) // sum(map(len, self.slices))
 
     def conclude(self, judgement: "Judgement") -> None:
         """Replace the judgement that counts for the step."""
@@ -287,7 +304,7 @@ class Leg:
     def take(self, trials: Sequence[Trial]) -> None:
         self.trials = [*trials]
         for number, trial in enumerate(trials):
-            trial.leg, trial.repetition = self.name, number
+            trial.leg, trial.number = self.name, number
 
     @property
     def first(self) -> Trial:

@@ -9,6 +9,7 @@ error. A tag or a branch that no run has yet is a warning, as on the first night
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from coval_gate import step as later
@@ -258,7 +259,7 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
-def _fingerprint(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
     """Return metadata."""
     reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
     cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
@@ -286,7 +287,8 @@ def _agent_type(session: Session, request: LaunchRequest) -> Procedure[Mapping[s
     return {AGENT_TYPE: agent.model_type} if agent.model_type else {}
 
 
-def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
-    """Return the test cases that the run may have. Raises CovalError."""
+def _cases(session: LegRun, request: LaunchRequest) -> Procedure[list[TestCase]]:
+    """Return the test cases that the run, and the slices after it, may have. Raises CovalError."""
+    own = [*chain.from_iterable(session.leg.slices)] or request.test_case_ids
     cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
-    return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]
+    return [case for case in cases if not own or case.id in own]

@@ -158,7 +158,10 @@ def _evaluate(session: LegRun) -> Procedure[None]:
         return
     if not session.leg.trials:
         yield from _launch_and_show(session)
-    yield from later.evaluate.evaluate_leg(session)
+    if session.leg.slices:
+        yield from later.slices.evaluate_slices(session)
+    else:
+        yield from later.evaluate.evaluate_leg(session)
 
 
 def _launch(session: LegRun) -> Procedure[None]:
@@ -175,7 +178,10 @@ def _launch(session: LegRun) -> Procedure[None]:
 def _launch_and_show(session: LegRun) -> Procedure[None]:
     """Show the step's first launch. How large the run is comes before it in the log."""
     step, inputs = session.step, session.inputs
-    cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
+    drawn = sum(map(len, session.leg.slices))
+    cases = (
+        drawn or len(inputs.test_case_ids) or inputs.sub_sample_size
+    )  # of a whole test set, they are counted too late
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
         for text in later.criteria.undecidable_texts(session.criteria, cases):
             session.warn(text)

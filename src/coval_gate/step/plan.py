@@ -4,7 +4,7 @@ Several runs, or a limit, are counted before anything is spent. A single run wit
 counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing, sizing
 from coval_gate.coval.client import Session
 from coval_gate.coval.resources import TEST_SET, TestSet
-from coval_gate.inputs.inputs import Inputs, Problem, ids_of, noun
+from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, Problem, ids_of, noun
 from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
@@ -39,10 +39,13 @@ def plan_step(step: Step) -> "Procedure[Judgement]":
     cases = _cases_of(looked)
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
+    if inputs.api_key is not None:
+        looked.problems.extend((yield from _problems_of(later.draw.draw_slices(step.session()))))
     total = _total(step)
     _check_limit(step, total, looked)
     lines = [
         *_leg_lines(step, looked),
+        *_slice_lines(step),
         *_threshold_lines(step),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
@@ -121,15 +124,26 @@ def _leg_lines(step: Step, looked: "Looked") -> list[str]:
     legs = step.all_legs
     if not legs:
         return ["Runs: unknown, because the run template was not looked up."]
-    sizes = [_size_text(leg.planned) for leg in legs]
+    sizes = [_size_text(leg) for leg in legs]
     width = max(map(len, sizes))
     lines = [f"  {size:>{width}}  {_what(leg, looked)}" for leg, size in zip(legs, sizes, strict=True)]
     more = len(lines) - MOST_LINES
     return ["Runs:", *lines[:MOST_LINES], *([f"  … {more:,} more"] if more > 0 else [])]
 
 
-def _size_text(size: int | None) -> str:
-    return "unknown size" if size is None else plural(size, "simulation")
+def _size_text(leg: Leg) -> str:
+    if leg.planned is None:
+        return "unknown size"
+    return f"{'at most ' if leg.inputs.spend == UNTIL_CLEAR else ''}{plural(leg.planned, 'simulation')}"
+
+
+def _slice_lines(step: Step) -> Iterator[str]:
+    sizes = {tuple(map(len, leg.slices)): None for leg in step.all_legs if leg.slices}
+    for of_leg in sizes:
+        yield (
+            f"Launched in {plural(len(of_leg), 'slice')} of {in_words([f'{size:,}' for size in of_leg])} test cases: "
+            "each only while an answer is open."
+        )
 
 
 def _what(leg: Leg, looked: "Looked") -> str:
@@ -165,12 +179,20 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *doubts,
+        *_waiting_lines(inputs),
     ]
+
+
+def _waiting_lines(inputs: Inputs) -> Iterator[str]:
+    """Yield which thresholds let each leg run to its last slice."""
+    waiting = [one.text for one in inputs.thresholds if not one.advisory and later.boundaries.waits_for_last(one)]
+    if inputs.spend == UNTIL_CLEAR and waiting:
+        yield f"Slices save nothing: only the last one decides {in_words(waiting, most=MOST_NAMED)}."
 
 
 def _leg_summary(leg: Leg) -> str:
     beside = ", and one of the base agent beside it" if leg.base else ""
-    return f"A run with {_size_text(leg.planned)}{beside} would be launched."
+    return f"A run with {_size_text(leg)}{beside} would be launched."
 
 
 def _summary(step: Step, total: int | None) -> str:
@@ -179,14 +201,15 @@ def _summary(step: Step, total: int | None) -> str:
         return "The runs of the run template would be launched. Nothing was."
     runs, bases = plural(len(step.legs), "run"), len(step.bases)
     beside = f" and {plural(bases, 'run')} of the base agent" if bases else ""
-    size = f"with {plural(total, 'simulation')}" if total is not None else "of unknown size"
-    most = inputs.repeat_on_failure
-    again = f", and as many again for each of at most {plural(most, 'repetition')}" if most else ""
+    most = "at most " if any(leg.slices for leg in step.legs) else ""
+    size = f"with {most}{plural(total, 'simulation')}" if total is not None else "of unknown size"
+    often = inputs.repeat_on_failure
+    again = f", and as many again for each of at most {plural(often, 'repetition')}" if often else ""
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."
 
 
 def plan_sizes(session: StepRun) -> Procedure[None]:
-    """Record how many simulations each leg launches, and say so.
+    """Record how many simulations each leg launches, and say so. Draw the slices of those that have some.
 
     Raises InputError if they are more than max_simulations, or if an unknown size makes the limit impossible to keep.
     """
@@ -201,6 +224,8 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
         session.log(f"Could not count the simulations on test set {id_}. {why}")
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
+    if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
+        yield from later.draw.draw_slices(session)
     if unknown:
         return
     total = sum(leg.planned or 0 for leg in step.all_legs)
@@ -250,7 +275,9 @@ def fits(session: LegRun) -> bool:
 
 
 def _launched(leg: Leg) -> int:
-    """Return how many simulations the leg launched, or will: one that waits for its turn has no trial yet."""
+    """Return how many simulations the leg launched, or may: one that waits for its turn has no trial yet."""
+    if leg.slices:
+        return leg.planned or 0
     wanted = leg.wanted if isinstance(leg, Base) else 1
     return (leg.planned or 0) * max(wanted, len(leg.trials))
 
@@ -273,11 +300,14 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
 def _counted_cases(
     session: StepRun, read: Callable[[str], Procedure[TestSet]]
 ) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
-    """Return the sizes of test sets, and why others are unknown, with advice. Leave out legs that name test cases.
+    """Return the sizes of test sets, and why others are unknown, with advice.
+
+    Leave out legs that name test cases, and those whose slices are drawn.
 
     `read` may raise CovalError.
     """
-    counted = [leg.inputs for leg in session.step.all_legs if not leg.inputs.test_case_ids]
+    legs = [leg.inputs for leg in session.step.all_legs]
+    counted = [inputs for inputs in legs if not inputs.test_case_ids and inputs.spend != UNTIL_CLEAR]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
@@ -304,7 +334,8 @@ def _plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
     most, runs = step.inputs.max_simulations, len(step.all_legs)
     of_bases = sum(base.planned or 0 for base in step.bases)
-    parts = [f"This step launches {plural(total, 'simulation')}"]
+    most_text = "at most " if any(leg.slices for leg in step.legs) else ""
+    parts = [f"This step launches {most_text}{plural(total, 'simulation')}"]
     if runs > 1:
         parts.append(f" in {plural(runs, 'run')}")
     else:

@@ -17,7 +17,7 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
 from coval_gate.ci.host import tolerant
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, judgement_with_units, redacted, result_with_units
 from coval_gate.history.search import Sought, has_tag, search
@@ -84,7 +84,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         planned=leg.planned,
         run_id=first.run_id,
         run_url=step.run_url(first.run_id),
-        run=first.run,
+        run=_polled(leg, trials),
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
@@ -96,6 +96,19 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         agent_type_is_known=bool(first.agent_type),
         names=_names(step, leg, first),
     )
+
+
+def _polled(leg: Leg, trials: Sequence[Trial]) -> Run | None:
+    """Return the first run with its counts of simulations; with slices, those of all."""
+    polled = [(trial.run, leg.size_of(trial.number)) for trial in trials if trial.run]
+    counts = [run.progress.in_simulations(planned) for run, planned in polled if run.progress]
+    if not counts or trials[0].run is None:
+        return trials[0].run if trials else None
+    progress = counts[0]
+    for more in counts[1:] if leg.slices else ():
+        failed = None if progress.failed is None or more.failed is None else progress.failed + more.failed
+        progress = RunProgress(progress.total + more.total, progress.completed + more.completed, failed)
+    return trials[0].run._replace(progress=progress)
 
 
 def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:

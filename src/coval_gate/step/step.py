@@ -20,7 +20,7 @@ from coval_gate.coval.client import Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import FILE, NO_FILE, Problem, key_in, parse_inputs
+from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Problem, key_in, parse_inputs
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
 
@@ -88,7 +88,8 @@ class Step:
     @property
     def is_counted_first(self) -> bool:
         """Whether the simulations are counted before the launch."""
-        return self.inputs.max_simulations is not None or len(self.all_legs) > 1
+        draws = any(leg.inputs.spend == UNTIL_CLEAR for leg in self.legs)
+        return self.inputs.max_simulations is not None or len(self.all_legs) > 1 or draws
 
     @property
     def deadline(self) -> float:
@@ -126,10 +127,11 @@ class Step:
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
     def begin_trial(
-        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, repetition: int = 0
+        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, number: int = 0
     ) -> Trial:
         """The trial is saved as soon as it is guarded."""
-        trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
+        is_slice = bool(leg.slices)
+        trial = Trial(leg=leg.name, number=number, is_slice=is_slice, request=request, tags=tags, save=self.save)
         leg.trials.append(trial)
         return trial
 

@@ -50,8 +50,9 @@ AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 class ProgressLog:
     """Writes a line on news, and once a minute."""
 
-    def __init__(self, session: LegRun) -> None:
+    def __init__(self, session: LegRun, planned: int | None) -> None:
         self._session = session
+        self._planned = planned
         self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
@@ -66,7 +67,7 @@ class ProgressLog:
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
         if run.progress:
-            run = run._replace(progress=run.progress.in_simulations(self._session.leg.planned))
+            run = run._replace(progress=run.progress.in_simulations(self._planned))
         seen = progress_line(run, None)
         is_news = seen != self._last or now - self._written >= HEARTBEAT
         left = None if expected_end is None or run.is_over else expected_end - now
@@ -94,7 +95,8 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
 
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond.
     """
-    client, clock, inputs, progress = session.client, session.clock, session.inputs, ProgressLog(session)
+    client, clock, inputs = session.client, session.clock, session.inputs
+    progress = ProgressLog(session, session.leg.size_of(trial.number))
     began, passes_at = clock.now(), session.deadline
     history: list[Observation] = []
     run: Run | None = None
@@ -258,7 +260,7 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
     """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
     step, leg = session.step, session.leg
     trial.see(run, at=session.clock.now())
-    _check_size(leg, run)
+    _check_size(leg, trial, run)
     if trial.is_given:
         if problems := problems_of(leg, run):
             trial.release()  # no run that the user means
@@ -267,15 +269,16 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
         step.publisher.pages.owe(report_of(step, UNFINISHED))
 
 
-def _check_size(leg: Leg, run: Run) -> None:
+def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
     """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
-    if not leg.inputs.max_simulations or leg.planned is None:
+    planned = leg.size_of(trial.number)
+    if not leg.inputs.max_simulations or planned is None:
         return
-    if run.progress is None or run.progress.total <= leg.planned:
+    if run.progress is None or run.progress.total <= planned:
         return
     raise GateError(
         titles.TOO_MANY_SIMULATIONS,
-        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {planned:,} were planned, and "
         "max_simulations limits them.",
         advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
     )

@@ -201,7 +201,7 @@ def totals_of(leg: LegReport) -> Totals | None:
     """Return the totals; of a leg that was not judged, those of its last poll, with none passed."""
     if leg.judgement.totals or not (leg.run and leg.run.progress):
         return leg.judgement.totals
-    polled = leg.run.progress.in_simulations(leg.planned)
+    polled = leg.run.progress
     return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
 
 

@@ -9,7 +9,7 @@ from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
-from coval_gate.gate.judgement import Judgement, Repetition
+from coval_gate.gate.judgement import Judgement, Repetition, Slices
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.repetition import all_runs_text
 from coval_gate.gate.verdict import (
@@ -197,6 +197,8 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
         return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+    if isinstance(judgement.cause, Completed) and judgement.slices:
+        lines.append(_slices_text(judgement.slices))
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -262,6 +264,29 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
     if count := len(repetition.replaced):
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
+
+
+def _slices_text(slices: Slices) -> str:
+    """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
+    what = f"{slices.called:,} of {plural(slices.cap, 'test case')}, in {plural(len(slices.runs), 'slice')}"
+    if slices.called == slices.cap:
+        return f"Decided after all {what}."
+    if slices.is_clear:
+        return f"Decided after {what}; the others were not called."
+    return f"Stopped after {what}: max_wait_time left too little for the next one."
+
+
+def after_slice_text(judgement: Judgement) -> str:
+    """Return how many test cases were called by now, and how many of the thresholds they decide."""
+    slices = judgement.slices
+    verdicts: dict[object, bool] = {}
+    for check in judgement.checks:
+        if check.threshold and check.decides:
+            is_open = check.verdict is Verdict.INCONCLUSIVE
+            verdicts[check.threshold] = verdicts.get(check.threshold, True) and not is_open
+    called, cap = (slices.called, slices.cap) if slices else (0, 0)
+    decided = f"{sum(verdicts.values()):,} of {plural(len(verdicts), 'threshold')}"
+    return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
 
 
 def _all_well(judgement: Judgement) -> str:

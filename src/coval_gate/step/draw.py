@@ -1,0 +1,121 @@
+"""Draws the slices of legs with `spend: until clear`: five parts of their test cases, each spread over the test set.
+
+The draw depends on the commit and the test set only. So a re-run draws the same, and so do legs that share a base.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Final
+
+from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.text import plural
+from coval_gate.coval.resources import TEST_SET, cases_of
+from coval_gate.history.tags import seed_for
+from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Problem, ids_of
+from coval_gate.step.leg import Leg
+from coval_gate.step.plan import PATIENCE, for_each_case
+from coval_gate.step.step import StepRun
+
+SLICES: Final = 5
+FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
+MOST: Final = SLICES * MOST_TEST_CASES
+PERMISSION: Final = "test-cases:read"
+OTHERWISE: Final = "or leave spend empty to launch them all at once."
+
+
+def draw_slices(session: StepRun) -> Procedure[None]:
+    """Give each leg with `spend: until clear` its slices. The planned sizes of the others count. Raises InputError."""
+    step = session.step
+    legs = [leg for leg in step.all_legs if leg.inputs.spend == UNTIL_CLEAR]
+    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs if not leg.inputs.test_case_ids))
+    read = yield from together(map(partial(_read, session), ids), session.clock, at_once=MOST_AT_ONCE)
+    listed = {id_: cases for id_, cases in zip(ids, read, strict=True) if isinstance(cases, tuple)}
+    if problems := [error for error in read if isinstance(error, InputError)]:
+        raise InputError([pair for error in problems for pair in error.pairs])
+    own = [leg.inputs.test_case_ids or listed[ids_of(leg.inputs)["test_set_id"]] for leg in legs]
+    sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
+    most = step.inputs.max_simulations
+    others = sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
+    cap = MOST + 1 if most is None else _level(sizes, most - others)
+    seed = _seed(session)
+    for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
+        _check(leg, len(cases), cap)
+        leg.slices = slices_of(cases, cap, f"{seed} {ids_of(leg.inputs)['test_set_id']}")
+        leg.planned = each * sum(map(len, leg.slices))
+
+
+def _seed(session: StepRun) -> object:
+    context = session.step.context
+    is_known = context.sha and context.sha_is_known
+    return context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
+
+
+def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
+    """Return the ids of a test set's cases, in Coval's order. Raises InputError."""
+    client, until = session.client, min(session.deadline, session.clock.now() + PATIENCE)
+    try:
+        cases = yield from client.list(cases_of(test_set_id), until=until)
+    except CovalError as error:
+        what = f"the test cases of test set {test_set_id} could not be listed. {error.what}"
+        raise _refused(f"{what} Give the API key the permission {PERMISSION}, set test_case_ids, {OTHERWISE}") from None
+    with suppress(CovalError):
+        if (yield from client.get(TEST_SET, test_set_id, until=until)).has_parameters:
+            what = f"test set {test_set_id} has parameters, which may multiply the conversations of a test case"
+            raise _refused(f"{what}. Set test_case_ids, {OTHERWISE}")
+    return tuple(case.id for case in cases)
+
+
+def _refused(why: str) -> InputError:
+    return InputError([Problem("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
+
+
+def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
+    """Return how many test cases each leg may have at the most, so that all keep to the simulations `left`.
+
+    `sizes`: of each leg, the simulations of a test case, and the number of test cases.
+    """
+    sizes, level = list(sizes), MOST + 1
+    while level and sum(each * min(cases, level) for each, cases in sizes) > left:
+        level -= 1
+    return level
+
+
+def _check(leg: Leg, cases: int, cap: int) -> None:
+    """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
+    which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {ids_of(leg.inputs)['test_set_id']} has"
+    if min(cases, cap) > MOST:
+        limits = (
+            f"{SLICES} slices have at most {MOST:,} test cases, because Coval takes {MOST_TEST_CASES} test_case_ids"
+        )
+        ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
+        raise _refused(f"{which} {cases:,} test cases, but {limits} a run. {ways}")
+    if cases < FEWEST:
+        raise _refused(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
+    if cap < FEWEST:
+        what = f"leaves {plural(cap, 'test case')} to each leg, but spend: {UNTIL_CLEAR} needs {FEWEST}"
+        raise InputError([Problem("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])
+
+
+def slices_of(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], ...]:
+    """Draw `cap` of the test cases, or all, evenly over their order, and deal them out to slices likewise."""
+    count = min(len(cases), cap)
+    drawn = [cases[int((place + _draw(seed)) * len(cases) / count)] for place in range(count)]
+    ends = [round(count * number / SLICES) for number in range(SLICES + 1)]
+    # Each slice has its test cases at equal distances; chance says which slice comes first among five neighbours.
+    turns = sorted(
+        ((place + 0.5) / (end - begin), _draw(seed, number, place), number)
+        for number, (begin, end) in enumerate(pairwise(ends))
+        for place in range(end - begin)
+    )
+    slices: list[list[str]] = [[] for _ in range(SLICES)]
+    for case, (_, _, number) in zip(drawn, turns, strict=True):
+        slices[number].append(case)
+    return tuple(map(tuple, slices))
+
+
+def _draw(*seed: object) -> float:
+    """Return a number from 0 to below 1 that only the seed decides."""
+    return int.from_bytes(hashlib.sha256(repr(seed).encode()).digest()[:6]) / 2**48

@@ -1,0 +1,71 @@
+"""The way of a leg with `spend: until clear`: launch a slice, judge all so far, and go on until the answer is clear.
+
+A slice is a trial, so it is launched once, cancelled, resumed and left to the post step like a first run. One that does
+not complete decides, as a first run would. `step.draw` has drawn the slices.
+"""
+
+from functools import partial
+from itertools import accumulate
+
+from coval_gate.base.schedule import Procedure, beside
+from coval_gate.base.text import duration
+from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
+from coval_gate.gate.slices import judge_slices
+from coval_gate.gate.verdict import Completed, Limit
+from coval_gate.report.wording import after_slice_text
+from coval_gate.step.evaluate import explain, judge_trial, want
+from coval_gate.step.launch import launch
+from coval_gate.step.leg import Trial
+from coval_gate.step.step import LegRun
+
+
+def evaluate_slices(session: LegRun) -> Procedure[None]:
+    """Follow and judge the first slice, which was launched, and launch the others in turn. Raises as `evaluate_leg`."""
+    leg, runs, longest = session.leg, list[SingleRun](), 0.0
+    cases = tuple(accumulate(map(len, leg.slices)))
+    while True:
+        trial = (yield from _launch_next(session, len(runs))) if runs else leg.first
+        outcome, alone = yield from judge_trial(session, trial)
+        runs.append(SingleRun(trial.run_id, alone))
+        if not isinstance(outcome, Completed):
+            leg.judgement, leg.result = alone._replace(slices=Slices(tuple(runs), cases)), None
+            return
+        judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
+        longest = max(longest, session.clock.now() - trial.known_since)
+        if not _goes_on(session, judgement, longest):
+            break
+    judgement = _with_late(judgement, outcome.late)
+    if isinstance(judgement.cause, Completed):
+        leg.result = judgement.cause.result
+    leg.judgement = judgement
+    yield from explain(session, judgement)
+
+
+def _launch_next(session: LegRun, number: int) -> Procedure[Trial]:
+    if session.leg.base:
+        want(session.step, session.leg.base, number)
+    return (yield from launch(session, number=number))
+
+
+def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
+    """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
+    if judgement.slices is None:
+        return False
+    is_clear, left = judgement.slices.is_clear, session.deadline - session.clock.now()
+    goes_on = not is_clear and left >= longest
+    next_ = (
+        "Next slice." if goes_on else "The answer is clear." if judgement.slices.called < judgement.slices.cap else ""
+    )
+    if not (is_clear or goes_on):
+        next_ = (
+            f"A slice took {duration(longest)}, but max_wait_time leaves {duration(max(0.0, left))}: this was the last."
+        )
+    session.log(f"{after_slice_text(judgement)} {next_}".rstrip())
+    return goes_on
+
+
+def _with_late(judgement: Judgement, late: Limit | None) -> Judgement:
+    """Let what is missing be late: `late` is the limit that passed before the data of the last slice were there."""
+    if late is None or not isinstance(judgement.cause, Completed):
+        return judgement
+    return with_checks(judgement._replace(cause=judgement.cause._replace(late=late)), judgement.checks)
