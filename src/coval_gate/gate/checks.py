@@ -15,6 +15,7 @@ from coval_gate.gate.measure import (
     measured_text,
     told_apart,
 )
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
@@ -62,9 +63,10 @@ class Criterion:
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
     how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
-    met nor missed. `confidence`: with which it is decided; None: as counted. `accepted`: it would compare with a
-    baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails. `forbids`: it names
-    values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions decide it together.
+    met nor missed. `confidence`: with which it is decided; None: as counted. `look`: set in slices. `accepted`: it
+    would compare with a baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails.
+    `forbids`: it names values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions
+    decide it together.
     """
 
     __slots__ = ()
@@ -78,6 +80,7 @@ class Criterion:
     threshold: Threshold | None = None
     doubt_passes: bool = False
     confidence: float | None = None
+    look: Look | None = None
     accepted: bool = False
 
     @property
@@ -141,7 +144,8 @@ class Check:
     `several`: the run has other variants, so this one must be named. `metric`: its id. `simulations`: ids of those to
     blame if the verdict is not passed; for a target that only informs, of those that miss it. `runs`: how many runs of
     the step decided it. `run_id`: the run that breaks it or comes closest, if each must meet it alone. `first`: the
-    measure of the first of several runs, if it did not meet the criterion. Only reports need `metric_unit`.
+    measure of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, if
+    the leg is paid for in slices. Only reports need `metric_unit`.
     """
 
     criterion: Criterion
@@ -155,6 +159,7 @@ class Check:
     runs: int = 1
     run_id: str = ""
     first: Measure | None = None
+    after: int = 0
     metric_unit: str = field(default="", compare=False)
 
     def on(self, variant: Variant, metric: Metric | None = None) -> "Check":

@@ -11,11 +11,21 @@ from typing import Final
 from coval_gate.base.text import VALUE_SHOWN, number, one_line, percent, plural, with_unit
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
-from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.aggregates import Aggregation, aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
-from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
+from coval_gate.gate.measure import (
+    Comparison,
+    Interval,
+    Measure,
+    Requirement,
+    Scale,
+    measured_text,
+    on_scale,
+    told_apart,
+)
 from coval_gate.gate.problems import either, seen_text
+from coval_gate.gate.sequential import Boundaries, Look
 from coval_gate.gate.values import Vocabulary, closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
@@ -35,6 +45,7 @@ class ThresholdHolds(Criterion):
     of_values = True
     threshold: Threshold
     confidence: float | None = None
+    look: Look | None = None
     doubt_passes: bool = False
     accepted: bool = False
 
@@ -207,11 +218,32 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     if isinstance(measure, Problem):
         return Check(criterion=criterion, verdict=Verdict.ERROR, problem=measure).on(variant, metric)
     if criterion.confidence and threshold.takes_confidence:
-        measure = replace(measure, interval=aggregation.interval(variant, criterion.confidence))
+        measure = replace(measure, interval=_interval(criterion, aggregation, variant, measure))
     decided = _verdict(threshold, measure)
     # The simulations to blame are searched only for a threshold that does not pass.
     failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
     return Check(criterion=criterion, verdict=decided, measure=measure, simulations=failing).on(variant, metric)
+
+
+def _interval(criterion: ThresholdHolds, aggregation: Aggregation, variant: Variant, measure: Measure) -> Interval:
+    """In slices, each bound is at the error at which it decides as the boundaries do."""
+    confidence, boundaries = criterion.confidence or 0.0, boundaries_of(criterion, measure)
+    if criterion.look is None or boundaries is None:
+        return aggregation.interval(variant, confidence)
+    failing, passing = (
+        aggregation.interval(variant, 1.0 - error) for error in boundaries.errors(criterion.look.number - 1)
+    )
+    lower, upper = (failing, passing) if criterion.threshold.wants_less else (passing, failing)
+    return Interval(lower.lower, upper.upper, confidence, lower.cases)
+
+
+def boundaries_of(criterion: Criterion, measure: Measure) -> Boundaries | None:
+    """Return those of a threshold against a number that slices can decide before the last one, otherwise None."""
+    threshold, look, confidence = criterion.threshold, criterion.look, criterion.confidence
+    if threshold is None or look is None or confidence is None or threshold.waits_for_last:
+        return None
+    share, count = aggregation_of(threshold).demanded_share, measure.total if measure.unit == "share" else measure.count
+    return None if share is None else look.boundaries(share, count, confidence)
 
 
 def _verdict(threshold: Threshold, measure: Measure) -> Verdict:
@@ -240,6 +272,7 @@ class Criteria:
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
     `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
+    `look`: set in slices.
     """
 
     max_failed: Allowance
@@ -254,6 +287,7 @@ class Criteria:
     on_inconclusive: str = ""
     accept: bool = False
     legs: int = 1
+    look: Look | None = None
 
     @classmethod
     def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> "Criteria":
@@ -285,6 +319,7 @@ class Criteria:
         return ThresholdHolds(
             threshold=threshold,
             confidence=self.confidence,
+            look=self.look,
             doubt_passes=policy == "pass",
             accepted=self.accept and threshold.bound.reference == "baseline",
         )

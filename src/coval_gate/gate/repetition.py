@@ -93,7 +93,7 @@ def _variant(judgement: Judgement, check: Check) -> Variant | None:
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
     judgements = [run.judgement for run in runs]
     result, replaced = pool_of([_result(judgement) for judgement in judgements])
-    together = judge(result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
+    together = judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements))
     judgement = with_checks(together, tuple(decide(runs, together, replaced)))
     variants = tuple(chain.from_iterable(own.variants for own in judgements))
     failing = _failing((*judgements, judgement), variants)
@@ -205,7 +205,7 @@ def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseS
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 
 
-def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
+def base_of(judgements: Sequence[Judgement]) -> Baseline | None:
     bases = [judgement.base for judgement in judgements if judgement.base]
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 

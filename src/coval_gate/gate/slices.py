@@ -1,20 +1,117 @@
-"""Judges a leg that is paid for in slices of its test cases, until the answer is clear. Pure and total."""
+"""Judges a leg that is paid for in slices of its test cases, until the answer is clear. Pure and total.
+
+Rates and percentiles against a number are decided by Pocock's boundaries, and comparisons by those of O'Brien and
+Fleming (`sequential`). What is decided stays decided. Everything else needs all test cases, so it waits for the last
+slice.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Literal
 
-from coval_gate.gate.criteria import Criteria
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.checks import Check
+from coval_gate.gate.criteria import Criteria, boundaries_of
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement, SingleRun, Slices
+from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
+from coval_gate.gate.population import FewFailed, MetricHasValues
+from coval_gate.gate.repetition import base_of
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import pooled
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.verdict import Completed, Verdict
+
+FIRST_UNCHANGED: Final = 2  # looks before "unchanged so far" ends a comparison
+State = Literal["open", "settled", "over"]
 
 
 def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int, ...]) -> Judgement:
     """Judge the slices so far together. `runs`: of the first slices, all completed; `cases`: as in `Slices`."""
-    results = [run.judgement.cause.result for run in runs if isinstance(run.judgement.cause, Completed)]
-    simulations = tuple(
-        simulation._replace(run_id=result.run_id) for result in results for simulation in result.simulations
+    look = Look(len(runs), cases)
+    before = judge_slices(runs[:-1], criteria, cases).checks if len(runs) > 1 else ()
+    # Other criteria, which have no threshold, are never decided early.
+    decided = {(check.threshold, check.variant): check for check in before if check.after and check.passed}
+    together = _together([run.judgement for run in runs], replace(criteria, look=look))
+    checks = [decided.get((check.threshold, check.variant)) or _so_far(check, look) for check in together.checks]
+    states = [_state(check, look) for check in checks if check.decides]
+    is_clear = look.is_last or "over" in states or "open" not in states
+    return with_checks(together, checks)._replace(slices=Slices(runs=tuple(runs), cases=cases, is_clear=is_clear))
+
+
+def _together(judgements: Sequence[Judgement], criteria: Criteria) -> Judgement:
+    outcomes = [judgement.cause for judgement in judgements if isinstance(judgement.cause, Completed)]
+    results = [_with_run(outcome.result) for outcome in outcomes]
+    late = next((outcome.late for outcome in outcomes if outcome.late), None)
+    return judge(pooled(results), criteria, baseline=judgements[0].baseline, base=base_of(judgements), late=late)
+
+
+def _with_run(result: RunResult) -> RunResult:
+    return result._replace(
+        simulations=tuple(simulation._replace(run_id=result.run_id) for simulation in result.simulations)
     )
-    judgement = judge(pooled(results)._replace(simulations=simulations), criteria)
-    is_clear = len(runs) == len(cases)
-    return judgement._replace(slices=Slices(runs=tuple(runs), cases=cases, is_clear=is_clear))
+
+
+def _so_far(check: Check, look: Look) -> Check:
+    """Return what a check shows before all test cases were called, and after how many it was decided."""
+    if not look.is_last and _waits(check) and not (check.verdict is Verdict.FAILED and _is_final(check)):
+        verdict = Verdict.INCONCLUSIVE if check.verdict in (Verdict.PASSED, Verdict.FAILED) else check.verdict
+        return replace(check, verdict=verdict)
+    if _is_unchanged(check, look):
+        comparison = replace(check.comparison, trend="unchanged") if check.comparison else None
+        check = replace(check, measure=replace(check.measure, comparison=comparison) if check.measure else None)
+        return replace(check, after=look.called)
+    is_decided = check.threshold is not None and check.verdict in (Verdict.PASSED, Verdict.FAILED)
+    return replace(check, after=look.called) if is_decided else check
+
+
+def _waits(check: Check) -> bool:
+    if check.threshold:
+        return check.threshold.waits_for_last
+    return check.criterion.of_target and check.criterion.user_defined
+
+
+def _is_final(check: Check) -> bool:
+    """Return whether no further simulation can make up for those that miss it."""
+    return check.criterion.forbids or check.criterion.of_target
+
+
+def _is_unchanged(check: Check, look: Look) -> bool:
+    """Return whether a comparison is settled: from the second look on, the value is no worse than the baseline's."""
+    if check.verdict is not Verdict.INCONCLUSIVE or look.number < FIRST_UNCHANGED:
+        return False
+    threshold, measure, compared = check.threshold, check.measure, check.comparison
+    if threshold is None or measure is None or compared is None or threshold.asks_for_improvement:
+        return False
+    is_worse = measure.value > compared.value if threshold.wants_less else measure.value < compared.value
+    return check.criterion.doubt_passes and not threshold.waits_for_last and not is_worse
+
+
+def _state(check: Check, look: Look) -> State:
+    """Return what the next slice could do about a check: `open` needs it, `over` settles the leg, for the worse."""
+    if check.passed or (check.verdict is Verdict.INCONCLUSIVE and check.after):
+        return "settled"
+    if check.verdict is not Verdict.INCONCLUSIVE:
+        return "open" if _may_recover(check, look) else "over"
+    if _waits(check) or (check.comparison and not check.problem) or _may_be_decided(check, look):
+        return "open"
+    return "settled" if check.criterion.doubt_passes else "over"
+
+
+def _may_recover(check: Check, look: Look) -> bool:
+    """Return whether so many simulations may be missing once all test cases were called."""
+    criterion = check.criterion
+    if check.measure is None or not isinstance(criterion, FewFailed | MetricHasValues):
+        return False
+    more = criterion.allowance.of(look.cap) - criterion.allowance.of(look.called)
+    return check.measure.value <= criterion.requirement(check.measure).bound + more
+
+
+def _may_be_decided(check: Check, look: Look) -> bool:
+    """Return whether a later slice is likely enough to decide a threshold against a number."""
+    threshold, measure = check.threshold, check.measure
+    boundaries = boundaries_of(check.criterion, measure) if measure else None
+    if threshold is None or measure is None or boundaries is None:
+        return False
+    misses = len(check.simulations)
+    if measure.unit == "share":  # also those without a value
+        misses = measure.hits if threshold.wants_less else measure.total - measure.hits
+    return boundaries.is_open(look.number - 1, boundaries.counts[look.number - 1] - misses)

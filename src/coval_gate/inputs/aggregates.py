@@ -24,10 +24,11 @@ class Kind(NamedTuple):
 
     `of_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range. `meant_by`:
     invalid names that are corrected to this one. `is_statistical`: it describes the agent beyond this run, which counts
-    and extremes do not; `instead`: a sentence that names an alternative to these. `pools_runs`: a run and its
-    repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is
-    on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
-    `subject`: the beginning of a sentence about it. `figure`: a plain function of the numbers that it is, if it is one.
+    and extremes do not; `instead`: a sentence that names an alternative to these. `is_in_slices`: slices of the test
+    cases can decide it. `pools_runs`: a run and its repetitions are counted together all the same. `compares`: it can
+    refer to a baseline. `is_on_scale`: its bound is on the scale of the values. `limits_gaps`: it limits missing values
+    itself. `is_all`: it counts all simulations. `subject`: the beginning of a sentence about it. `figure`: a plain
+    function of the numbers that it is, if it is one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Kind(NamedTuple):
     meant_by: tuple[str, ...] = ()
     is_statistical: bool = False
     instead: str = OTHERWISE
+    is_in_slices: bool = False
     pools_runs: bool = False
     compares: bool = True
     is_on_scale: bool = False
@@ -65,12 +67,13 @@ KINDS: Final = (
     Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max, meant_by=("maximum",)),
     Kind("stdev", "metric", instead="Use avg or p(N).",
          meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
-    Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True),
-    Kind("rate", "share", takes="values", most=1.0, is_statistical=True, meant_by=("percentage", "share")),
+    Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
+    Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True,
+         meant_by=("percentage", "share")),
     Kind("count", "simulations", takes="values", instead=COUNTED, meant_by=("number",)),
     Kind("missing", "simulations", instead=COUNTED, limits_gaps=True,
          subject="The number of missing values of {metric}"),
-    Kind("pass_rate", "share", of_run=True, most=1.0, is_statistical=True, uses_targets=True,
+    Kind("pass_rate", "share", of_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True,
          meant_by=("passrate", "success_rate")),
     Kind("completed_rate", "share", of_run=True, most=1.0, pools_runs=True, meant_by=("completion_rate",)),
     Kind("failed", "simulations", of_run=True, meant_by=("failures", "failed_simulations")),

@@ -185,6 +185,11 @@ class Threshold(NamedTuple):
         """Whether a confidence can decide it; otherwise it is decided as counted."""
         return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
+    @property
+    def waits_for_last(self) -> bool:
+        """Whether it needs all test cases, so slices of them decide nothing sooner."""
+        return not (self.takes_confidence and self.aggregate.kind.is_in_slices)
+
     def holds(self, actual: float) -> bool:
         """Return whether `actual`, in the bound's unit, meets it; NaN never does. Raises ValueError for a reference.
 

@@ -1,0 +1,184 @@
+"""A leg that is paid for in slices ends as soon as its answer is clear, and no slice makes an error more likely."""
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement, SingleRun
+from coval_gate.gate.sequential import Boundaries, error_at
+from coval_gate.gate.slices import judge_slices
+from coval_gate.gate.statistics import exact_bounds
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
+
+FIFTY = (10, 20, 30, 40, 50)
+RATE = "Resolved: rate(YES) >= 80%"
+
+
+def slice_of(number: int, answers: str) -> RunResult:
+    """Return the run of a slice: a letter for each test case: Y or N, and X for a simulation that did not complete."""
+    simulations = tuple(
+        Simulation(id=f"{number}.{n}", status="FAILED" if one == "X" else "COMPLETED", test_case_id=f"t{number}.{n}")
+        for n, one in enumerate(answers)
+    )
+    given = {one.id: answer for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    resolved = {name: {"Y": "YES", "N": "NO"}[answer] for name, answer in given.items()}
+    latency = {name: {"Y": 1.0, "N": 2.0}[answer] for name, answer in given.items()}
+    metrics = (
+        Metric(id="m1", name="Resolved", values=resolved, target=Target(operator="in", values=("YES",))),
+        Metric(id="m2", name="Latency", values=latency),
+    )
+    return RunResult(run_id=f"r{number}", expected=len(simulations), simulations=simulations, metrics=metrics)
+
+
+def criteria_of(thresholds: str = RATE, max_failed: int = 0, **more: Any) -> Criteria:
+    return Criteria(max_failed=Allowance(max_failed), thresholds=parse_thresholds(thresholds), confidence=0.95, **more)
+
+
+def sliced(slices: Sequence[str], criteria: Criteria, cases: tuple[int, ...] = FIFTY) -> Judgement:
+    results = [slice_of(number, answers) for number, answers in enumerate(slices)]
+    runs = [SingleRun(result.run_id, judge(result, criteria)) for result in results]
+    return judge_slices(runs, criteria, cases)
+
+
+def answers(hits: int, of: int = 10) -> str:
+    return "Y" * hits + "N" * (of - hits)
+
+
+def clear(judgement: Judgement) -> bool:
+    assert judgement.slices
+    return judgement.slices.is_clear
+
+
+@pytest.mark.parametrize("cap", [20, 50, 200, 500])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_errors_at_the_bound_are_as_promised(share: float, cap: int) -> None:
+    ends = Boundaries.of(share, tuple(round(cap * k / 5) for k in range(1, 6)), 0.05).ends(share)
+    assert ends.passed <= 0.05
+    assert ends.failed <= 0.05
+
+
+def test_the_boundaries_of_two_hundred_conversations() -> None:
+    boundaries = Boundaries.of(0.9, (40, 80, 120, 160, 200), 0.05)
+    assert boundaries.passes == (41, 78, 115, 152, 188)
+    assert boundaries.fails == (30, 65, 100, 136, 171)
+    assert [round(boundaries.ends(truth).conversations) for truth in (0.7, 0.8, 0.9, 0.95, 0.99)] == [
+        48, 89, 145, 139, 82,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.9, 1.0])
+def test_bounds_that_are_shown_decide_as_the_boundaries_do(share: float) -> None:
+    counts = (3, 7, 10, 14, 17)
+    boundaries = Boundaries.of(share, counts, 0.05)
+    for look, count in enumerate(counts):
+        failing, passing = boundaries.errors(look)
+        for hits in range(count + 1):
+            lower = exact_bounds(hits, count, 1.0 - passing).lower
+            upper = exact_bounds(hits, count, 1.0 - failing).upper
+            assert (lower >= share) is (hits >= boundaries.passes[look] or share == 0.0)
+            assert (upper < share) is (hits <= boundaries.fails[look])
+
+
+@pytest.mark.parametrize(("error", "constant"), [(0.05, 1.751), (0.025, 2.040)])
+def test_levels_of_looks_are_those_of_o_brien_and_fleming(error: float, constant: float) -> None:
+    for look in range(1, 6):
+        z = NormalDist().inv_cdf(1.0 - error_at(look, 5, error))
+        assert z == pytest.approx(constant * (5 / look) ** 0.5, abs=0.003)
+    assert error_at(1, 1, error) == pytest.approx(error)
+
+
+def test_a_walk_of_looks_errs_as_often_as_allowed() -> None:
+    rng = random.Random(1)
+    crossed = 0
+    for _ in range(4000):
+        walk = 0.0
+        for look in range(1, 6):
+            walk += rng.gauss(0.0, 1.0)
+            if 1.0 - NormalDist().cdf(walk / look**0.5) <= error_at(look, 5, 0.05):
+                crossed += 1
+                break
+    assert 0.04 < crossed / 4000 < 0.06
+
+
+@pytest.mark.parametrize(
+    ("slices", "verdict", "is_clear"),
+    [
+        ([answers(1)], Verdict.FAILED, True),
+        ([answers(9)], Verdict.INCONCLUSIVE, False),
+        ([answers(10)], Verdict.INCONCLUSIVE, False),
+        ([answers(10), answers(10)], Verdict.PASSED, True),
+        ([answers(8)] * 4, Verdict.INCONCLUSIVE, True),  # an answer is out of reach
+        ([answers(9)] * 5, Verdict.INCONCLUSIVE, True),
+    ],
+)
+def test_a_rate_is_decided_as_soon_as_it_is_clear(slices: list[str], verdict: Verdict, is_clear: bool) -> None:
+    judgement = sliced(slices, criteria_of())
+    assert (judgement.verdict, clear(judgement)) == (verdict, is_clear)
+
+
+def test_what_is_decided_stays_decided() -> None:
+    criteria = criteria_of(f"{RATE}\nLatency: avg < 1.9")
+    judgement = sliced([answers(10), answers(10), answers(3), answers(3)], criteria)
+    resolved, latency = (check for check in judgement.checks if check.threshold)
+    assert (resolved.verdict, resolved.after) == (Verdict.PASSED, 20)
+    assert (latency.verdict, latency.after) == (Verdict.INCONCLUSIVE, 0)
+    assert not clear(judgement)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "decided"),
+    [
+        ("Latency: avg < 1.5", False),
+        ("Latency: max < 3", False),
+        ("Resolved: count(NO) < 30", False),
+        ("completed_rate >= 50%", False),
+        ("Latency: p(50) < 1.5", True),
+        ("pass_rate >= 50%", True),
+        ("Resolved: rate(NO) <= 50%", True),
+    ],
+)
+def test_what_needs_all_test_cases_waits_for_the_last_slice(threshold: str, decided: bool) -> None:
+    judgement = sliced([answers(10)] * 4, criteria_of(threshold))
+    assert clear(judgement) is decided
+    assert judgement.verdict is (Verdict.PASSED if decided else Verdict.INCONCLUSIVE)
+    if "avg" not in threshold:
+        assert sliced([answers(10)] * 5, criteria_of(threshold)).verdict is Verdict.PASSED
+
+
+def test_a_value_that_is_forbidden_ends_the_leg() -> None:
+    judgement = sliced([answers(9)], criteria_of("Resolved: count(NO) == 0"))
+    assert (judgement.verdict, clear(judgement)) == (Verdict.FAILED, True)
+
+
+def test_a_target_that_all_must_meet_waits_unless_it_is_missed() -> None:
+    criteria = criteria_of("", use_metric_targets=True)
+    met, missed = sliced([answers(10)], criteria), sliced([answers(9)], criteria)
+    assert (met.verdict, clear(met)) == (Verdict.INCONCLUSIVE, False)
+    assert (missed.verdict, clear(missed)) == (Verdict.FAILED, True)
+
+
+@pytest.mark.parametrize(("failed", "is_clear"), [(1, False), (2, False), (3, True)])
+def test_failed_simulations_end_the_leg_once_they_are_too_many_for_all_test_cases(failed: int, is_clear: bool) -> None:
+    criteria = criteria_of(max_failed=0)
+    criteria = Criteria(max_failed=Allowance(4, percent=True), thresholds=criteria.thresholds, confidence=0.95)
+    judgement = sliced(["X" * failed + "Y" * (10 - failed)], criteria)
+    assert clear(judgement) is is_clear
+    assert judgement.verdict is not Verdict.PASSED
+
+
+def test_the_chance_of_an_answer_looks_at_all_later_slices() -> None:
+    boundaries = Boundaries.of(0.9, (40, 80, 120, 160, 200), 0.05)
+    chances = [boundaries.chance(look, round(0.95 * count)) for look, count in enumerate(boundaries.counts)]
+    assert chances[0] > 0.6
+    assert chances[-1] == 0.0
+    for now, later in pairwise(boundaries.ends(truth).passed for truth in (0.9, 0.95, 0.99)):
+        assert now < later
