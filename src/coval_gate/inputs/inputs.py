@@ -215,8 +215,8 @@ class Inputs(NamedTuple):
     spend: str = WHAT.input(
         fields.choice(ALL_AT_ONCE, UNTIL_CLEAR),
         "`until clear`: launch each leg in five runs, one after the other, each with a part of the test cases, and "
-        "stop as soon as every threshold is decided, or cannot be any more. `max_simulations` is then a cap: so many test "
-        "cases are drawn. Requires `confidence` and, unless `test_case_ids` is set, the permission `test-cases:read`.",
+        "stop as soon as every threshold is decided, or cannot be any more. `max_simulations` is then a cap: so many "
+        "test cases are drawn. Requires `confidence` and, without `test_case_ids`, the permission `test-cases:read`.",
         ALL_AT_ONCE,
         modes=RUNNING_MODES,
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from coval_gate.gate import criteria as criteria
     from coval_gate.gate import judgement as judgement
-    from coval_gate.gate import slices as boundaries
     from coval_gate.history import comparable as comparable
     from coval_gate.inputs import file as file
     from coval_gate.inputs import nodes as nodes
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from coval_gate.step import cancel, cleanup, draw, evaluate, follow, ids, lookups, plan, report, slices
 
 ELSEWHERE: Final = {  # than in this package
-    "boundaries": "gate.slices",
     "comparable": "history.comparable",
     "criteria": "gate.criteria",
     "document": "report.document",

@@ -5,6 +5,7 @@ The draw depends on the commit and the test set only. So a re-run draws the same
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Final

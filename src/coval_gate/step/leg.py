@@ -76,8 +76,8 @@ class Trial:
 
     `number`: 0 for the leg's first run, 1 for its first repetition or second slice, and so on. `request`: what to
     launch, with its tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses
-    may still come. `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became known.
-    `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
+    may still come. `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became
+    known. `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
     reaches the agent, as far as is known. `is_given_up`: the step ends the run whatever its verdict. `ended`: what
     became of a run that the step stopped waiting for. `slot`: the number of its place in the saved state, if it has
     one. `save` hands phase and duties to the post step, and may raise RunnerError.

@@ -185,7 +185,7 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
 
 def _waiting_lines(inputs: Inputs) -> Iterator[str]:
     """Yield which thresholds let each leg run to its last slice."""
-    waiting = [one.text for one in inputs.thresholds if not one.advisory and later.boundaries.waits_for_last(one)]
+    waiting = [one.text for one in inputs.thresholds if not one.advisory and one.waits_for_last]
     if inputs.spend == UNTIL_CLEAR and waiting:
         yield f"Slices save nothing: only the last one decides {in_words(waiting, most=MOST_NAMED)}."
 

@@ -9,9 +9,9 @@ from itertools import accumulate
 
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
-from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
+from coval_gate.gate.judgement import Judgement, SingleRun, Slices
 from coval_gate.gate.slices import judge_slices
-from coval_gate.gate.verdict import Completed, Limit
+from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording import after_slice_text
 from coval_gate.step.evaluate import explain, judge_trial, want
 from coval_gate.step.launch import launch
@@ -34,7 +34,6 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
-    judgement = _with_late(judgement, outcome.late)
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
     leg.judgement = judgement
@@ -62,10 +61,3 @@ def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
         )
     session.log(f"{after_slice_text(judgement)} {next_}".rstrip())
     return goes_on
-
-
-def _with_late(judgement: Judgement, late: Limit | None) -> Judgement:
-    """Let what is missing be late: `late` is the limit that passed before the data of the last slice were there."""
-    if late is None or not isinstance(judgement.cause, Completed):
-        return judgement
-    return with_checks(judgement._replace(cause=judgement.cause._replace(late=late)), judgement.checks)

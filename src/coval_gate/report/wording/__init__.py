@@ -282,8 +282,7 @@ def after_slice_text(judgement: Judgement) -> str:
     verdicts: dict[object, bool] = {}
     for check in judgement.checks:
         if check.threshold and check.decides:
-            is_open = check.verdict is Verdict.INCONCLUSIVE
-            verdicts[check.threshold] = verdicts.get(check.threshold, True) and not is_open
+            verdicts[check.threshold] = verdicts.get(check.threshold, True) and bool(check.after)
     called, cap = (slices.called, slices.cap) if slices else (0, 0)
     decided = f"{sum(verdicts.values()):,} of {plural(len(verdicts), 'threshold')}"
     return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
