@@ -13,9 +13,10 @@ from typing import Final
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import plural
+from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
 from coval_gate.history.tags import seed_for
-from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Problem, ids_of
+from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Problem, ids_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.plan import PATIENCE, for_each_case
 from coval_gate.step.step import StepRun
@@ -24,6 +25,10 @@ SLICES: Final = 5
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
 MOST: Final = SLICES * MOST_TEST_CASES
 PERMISSION: Final = "test-cases:read"
+NO_BASELINE: Final = (
+    f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
+    "branch call all test cases (leave spend empty there), and spend until clear in pull requests."
+)
 OTHERWISE: Final = "or leave spend empty to launch them all at once."
 
 
@@ -41,11 +46,20 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     most = step.inputs.max_simulations
     others = sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
     cap = MOST + 1 if most is None else _level(sizes, most - others)
+    if any(_leaves_no_baseline(leg.inputs, step.context) for leg in legs):
+        session.warn(NO_BASELINE)
     seed = _seed(session)
     for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
         _check(leg, len(cases), cap)
         leg.slices = slices_of(cases, cap, f"{seed} {ids_of(leg.inputs)['test_set_id']}")
         leg.planned = each * sum(map(len, leg.slices))
+
+
+def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
+    """Return whether the leg is compared with runs of its own branch, of which its slices are none."""
+    source, branch = inputs.baseline, context.branch.removeprefix(HEADS)
+    is_own = source is not None and (source.kind == "tag" or (source.kind == "branch" and source.name == branch))
+    return is_own and bool(branch) and not context.of_pull_request
 
 
 def _seed(session: StepRun) -> object:

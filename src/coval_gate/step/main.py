@@ -18,7 +18,15 @@ from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, Context, tolerant, with_unknown_commit
 from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
-from coval_gate.inputs.inputs import LAUNCHING_MODES, Inputs, Problem, key_in, parse_inputs, stray_keys_in, token_in
+from coval_gate.inputs.inputs import (
+    LAUNCHING_MODES,
+    Inputs,
+    Problem,
+    key_in,
+    parse_inputs,
+    stray_keys_in,
+    token_in,
+)
 from coval_gate.report.formats import FILES, load
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.launch import launch_first, tell_launch

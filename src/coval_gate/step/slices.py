@@ -50,14 +50,14 @@ def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
     """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
     if judgement.slices is None:
         return False
-    is_clear, left = judgement.slices.is_clear, session.deadline - session.clock.now()
-    goes_on = not is_clear and left >= longest
-    next_ = (
-        "Next slice." if goes_on else "The answer is clear." if judgement.slices.called < judgement.slices.cap else ""
-    )
-    if not (is_clear or goes_on):
-        next_ = (
-            f"A slice took {duration(longest)}, but max_wait_time leaves {duration(max(0.0, left))}: this was the last."
-        )
-    session.log(f"{after_slice_text(judgement)} {next_}".rstrip())
-    return goes_on
+    so_far = after_slice_text(judgement)
+    if judgement.slices.is_clear:
+        session.log(so_far)
+        return False
+    left = session.deadline - session.clock.now()
+    if left < longest:
+        lacking = f"A slice took {duration(longest)}, but max_wait_time leaves {duration(max(0.0, left))}"
+        session.log(f"{so_far} {lacking}, so this was the last.")
+        return False
+    session.log(f"{so_far} Next slice.")
+    return True

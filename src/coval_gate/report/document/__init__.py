@@ -79,9 +79,10 @@ class Document(Judged):
     untold_reasons: list[Text]
     """The other reasons that the criteria do not say."""
     run_ids: list[Text]
-    """All runs: the first ones of all legs, those of their bases, and then the repetitions."""
+    """All runs: the first ones of all legs, those of their bases, and then the repetitions and further slices."""
     planned_simulations: int | None
-    """How many the step meant to launch, without repetitions; null if Coval does not show the number of test cases."""
+    """How many the step meant to launch, without repetitions, or at the most with `spend: until clear`; null if Coval
+    does not show the number of test cases."""
     failed_simulation_ids: list[Text]
     """The first simulations that did not complete or, where targets count, missed one."""
     forbidden_simulation_ids: list[Text]

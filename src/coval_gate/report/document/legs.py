@@ -10,7 +10,7 @@ from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.history.standing import Standing, standing_text
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
+from coval_gate.inputs.inputs import ALL_AT_ONCE, CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report import MOST_CRITERIA, TRANSCRIPTS_ROOM
 from coval_gate.report.document.base import (
     Judged,
@@ -49,6 +49,7 @@ from coval_gate.report.wording.checks import in_figures, stability, where_text
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
     "sub_sample_seed": "",
+    "spend": ALL_AT_ONCE,
 }
 OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 
@@ -61,6 +62,17 @@ class SingleRunFacts(Model):
     status: Text
     """The last status that Coval reported."""
     verdict: Outcome | None
+
+
+class SlicesFacts(Model):
+    """The slices of a leg that were called, in each of which a part of its test cases had a conversation."""
+
+    called: int
+    """How many test cases they had."""
+    cap: int
+    """How many test cases the leg would have had at the most."""
+    is_clear: bool
+    """Whether every threshold was decided, or could not be any more; false where time ended the leg."""
 
 
 class CaseFacts(Model):
@@ -126,7 +138,10 @@ class Leg(Judged):
     """What is known of its run, and not of the step."""
     repeat: RepeatFacts
     runs: list[SingleRunFacts]
-    """The run and its repetitions (`repeat_on_failure`); everything else is about the runs that count."""
+    """The run and its repetitions (`repeat_on_failure`), or all slices (`spend`); everything else is about the runs
+    that count."""
+    slices: SlicesFacts | None
+    """With `spend: until clear`: how much of the cap was called; null otherwise, and before the first slice ended."""
     failing_cases: list[CaseFacts]
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     failing_cases_text: Text
@@ -198,7 +213,7 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
 
 def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
-    cases = repetition.cases if repetition else ()
+    cases, slices = repetition.cases if repetition else (), judgement.slices
     metrics, metrics_left_out = metrics_of(leg)
     case_name = case_names(leg.details.labels)
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
@@ -212,6 +227,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[SingleRunFacts(**run._asdict()) for run in leg.runs],
+        slices=SlicesFacts(called=slices.called, cap=slices.cap, is_clear=slices.is_clear) if slices else None,
         failing_cases=[
             CaseFacts(
                 test_case_id=case.test_case_id,

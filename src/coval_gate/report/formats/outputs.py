@@ -45,13 +45,13 @@ OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
     "`mode: cancel` the first of `run_id`.",
     "run_ids": "The ids of the run of each leg, then of the runs of the base agent, and then of the repetitions "
-    "(`repeat_on_failure`), as a JSON list; "
+    "(`repeat_on_failure`) or further slices (`spend`), as a JSON list; "
     "after `mode: launch`, what a step with `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
     f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LEG_FIELDS])}.",
-    "planned_simulations": "How many simulations the step meant to launch, without repetitions; empty if Coval does "
-    "not show how many test cases there are.",
+    "planned_simulations": "How many simulations the step meant to launch, without repetitions, or at the most with "
+    "`spend: until clear`; empty if Coval does not show how many test cases there are.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "

@@ -198,7 +198,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Completed) and judgement.slices:
-        lines.append(_slices_text(judgement.slices))
+        lines.append(_slices_text(judgement, judgement.slices))
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -266,14 +266,16 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
 
-def _slices_text(slices: Slices) -> str:
+def _slices_text(judgement: Judgement, slices: Slices) -> str:
     """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
-    what = f"{slices.called:,} of {plural(slices.cap, 'test case')}, in {plural(len(slices.runs), 'slice')}"
+    called, runs = f"{slices.called:,} of {plural(slices.cap, 'test case')}", plural(len(slices.runs), "slice")
     if slices.called == slices.cap:
-        return f"Decided after all {what}."
-    if slices.is_clear:
-        return f"Decided after {what}; the others were not called."
-    return f"Stopped after {what}: max_wait_time left too little for the next one."
+        return f"All {called.partition(' of ')[2]} were called, in {runs}."
+    if not slices.is_clear:
+        return f"Stopped after {called}, in {runs}: max_wait_time left too little for the next one."
+    if judgement.verdict is Verdict.INCONCLUSIVE:
+        return f"Stopped after {called}, in {runs}: the others would hardly have decided it, and were not called."
+    return f"Decided after {called}, in {runs}. The others were not called."
 
 
 def after_slice_text(judgement: Judgement) -> str:
