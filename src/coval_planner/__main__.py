@@ -20,6 +20,8 @@ from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
+from coval_gate.gate.sequential import MOST_CASES as MOST_IN_SLICES
+from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.gate.statistics import MOST, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
@@ -90,6 +92,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None = None, co
         _passing(rate, confidence),
         _failing(rate, confidence, sorted({*COUNTS, count})),
         _outcomes(rate, confidence, shares, count),
+        _spending(rate, confidence, count),
         "\n".join(_enough(rate, confidence, share) for share in shares if share > rate.share),
         CASES,
     ]
@@ -207,6 +210,20 @@ def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int
         cells = (outcomes.passed, outcomes.failed, max(0.0, 1.0 - outcomes.passed - outcomes.failed))
         rows.append((percent(rate.mirrored(share)), *(f"{100 * chance:.0f}%" for chance in cells)))
     return f"With {plural(count, 'conversation')}, it\n\n{_table(*rows)}"
+
+
+def _spending(rate: Rate, confidence: float, count: int) -> str:
+    """Return what slices save: how many conversations a clear answer takes on average; nothing if they are too many."""
+    if count > MOST_IN_SLICES:
+        return ""
+    boundaries = Boundaries.of(rate.share, slices_of(count), round(1.0 - confidence, 9))
+    rows: list[tuple[str, ...]] = [(f"true {rate.name}", "conversations", "saved", "passes", "fails")]
+    for share in TRUTHS:
+        ends = boundaries.ends(share)
+        shares = (1.0 - ends.conversations / count, ends.passed, ends.failed)
+        cells = (f"{ends.conversations:.0f}", *(f"{100 * part:.0f}%" for part in shares))
+        rows.append((percent(rate.mirrored(share)), *cells))
+    return f"With spend: until clear, and {plural(count, 'conversation')} at most, it takes\n\n{_table(*rows)}"
 
 
 def _enough(rate: Rate, confidence: float, share: float) -> str:

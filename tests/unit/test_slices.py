@@ -13,7 +13,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.sequential import Boundaries, error_at
-from coval_gate.gate.slices import judge_slices
+from coval_gate.gate.slices import judge_slices, spending_texts
 from coval_gate.gate.statistics import exact_bounds
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
@@ -182,3 +182,16 @@ def test_the_chance_of_an_answer_looks_at_all_later_slices() -> None:
     assert chances[-1] == 0.0
     for now, later in pairwise(boundaries.ends(truth).passed for truth in (0.9, 0.95, 0.99)):
         assert now < later
+
+
+def test_a_plan_says_what_slices_save_and_what_makes_them_pointless() -> None:
+    thresholds = "Resolved: rate(YES) >= 90%\nRude: rate(YES) <= 10%\nLatency: p(90) < 2\nLatency: avg < 2"
+    assert list(spending_texts(criteria_of(f"{thresholds}\nResolved: rate(YES) >= baseline"), 200)) == [
+        "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing unless something fails.",
+        "Resolved: rate(YES) >= 90% is clear after this many of 200 test cases on average, by its true rate: 48 at "
+        "70%, 89 at 80%, 145 at 90%, 139 at 95% and 82 at 99%.",
+        "Rude: rate(YES) <= 10% is clear after this many of 200 test cases on average, by its true rate: 48 at "
+        "30%, 89 at 20%, 145 at 10%, 139 at 5% and 82 at 1%.",
+        "Latency: p(90) < 2 is clear after this many of 200 test cases on average, by its true share of values that "
+        "meet it: 48 at 70%, 89 at 80%, 145 at 90%, 139 at 95% and 82 at 99%.",
+    ]

@@ -12,12 +12,20 @@ from typing import Final, NamedTuple
 
 from coval_gate.gate.statistics import normal_quantile
 
+SLICES: Final = 5
+MOST_CASES: Final = 500  # in all slices together: Coval takes 100 test_case_ids for a run
+TRUTHS: Final = (0.7, 0.8, 0.9, 0.95, 0.99)  # true rates at which a plan says what slices save
 GRID: Final = 120  # even; intervals of Simpson's rule
 FARTHEST: Final = 6.0  # standard deviations of a sum of steps; what lies beyond is below a billionth
 ROUNDS: Final = 8  # of the secant method, which needs about four
 CLOSE: Final = 1e-9  # standard deviations
 OUT_OF_REACH: Final = 0.1  # chance of an answer; below it, further slices are not worth their price
 MOST_ERROR: Final = 0.49  # of one bound, which must stay on its side of the measured value
+
+
+def slices_of(cap: int) -> tuple[int, ...]:
+    """Return how many test cases are called after each slice, up to the `cap`."""
+    return tuple(sorted({round(cap * number / SLICES) for number in range(1, SLICES + 1)} - {0}))
 
 
 class Look(NamedTuple):

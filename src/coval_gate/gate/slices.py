@@ -5,18 +5,20 @@ Fleming (`sequential`). What is decided stays decided. Everything else needs all
 slice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
+from coval_gate.base.text import in_words, percent
 from coval_gate.coval.model import RunResult
+from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, boundaries_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
 from coval_gate.gate.population import FewFailed, MetricHasValues
 from coval_gate.gate.repetition import base_of
-from coval_gate.gate.sequential import Look
+from coval_gate.gate.sequential import TRUTHS, Boundaries, Look, slices_of
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Completed, Verdict
 
@@ -115,3 +117,25 @@ def _may_be_decided(check: Check, look: Look) -> bool:
     if measure.unit == "share":  # also those without a value
         misses = measure.hits if threshold.wants_less else measure.total - measure.hits
     return boundaries.is_open(look.number - 1, boundaries.counts[look.number - 1] - misses)
+
+
+def spending_texts(criteria: Criteria, cap: int) -> Iterator[str]:
+    """Yield which criteria make slices pointless, and what slices save for the others."""
+    pointless = [threshold.text for threshold in criteria.thresholds if threshold.waits_for_last]
+    if criteria.use_metric_targets and not criteria.sets_pass_rate:
+        pointless.append("use_metric_targets")
+    for text in pointless:
+        yield f"{text} passes only with all test cases, so spend: until clear saves nothing unless something fails."
+    for threshold in criteria.thresholds:
+        share, is_rate = aggregation_of(threshold).demanded_share, threshold.aggregate.is_rate
+        if share is None or threshold.waits_for_last or threshold.bound.reference:
+            continue
+        boundaries = Boundaries.of(share, slices_of(cap), round(1.0 - (criteria.confidence or 0.0), 9))
+        inverse = threshold.wants_less and is_rate
+        calls = [
+            f"{boundaries.ends(truth).conversations:.0f} at {percent(1.0 - truth if inverse else truth)}"
+            for truth in TRUTHS
+        ]
+        by = "true rate" if is_rate else "true share of values that meet it"
+        calls_text = f"{cap:,} test cases on average, by its {by}: {in_words(calls)}."
+        yield f"{threshold.text} is clear after this many of {calls_text}"
