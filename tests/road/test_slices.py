@@ -115,7 +115,7 @@ def test_slices_are_drawn_from_all_of_the_test_set_by_the_commit(run_step: RunSt
 @pytest.mark.parametrize(
     ("given", "cases", "faults", "what"),
     [
-        ({}, 501, (), "501 test cases, but 5 slices have at most 500 test cases"),
+        ({}, 501, (), "501 test cases, but 5 slices have at most 500"),
         ({}, 9, (), "9 test cases, and 5 slices need 10. Leave spend empty."),
         ({"max_simulations": "9"}, 100, (), "max_simulations leaves 9 test cases to each leg, but spend: until clear"),
         (
@@ -320,7 +320,8 @@ def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: Ru
         result = nights.night("unchanged", baseline=baseline, pull_request=True, spend="until clear", **given)
         assert result.outputs["verdict"] in ("passed", "inconclusive"), result.log
         assert result.outputs["baseline_run_id"]
-        assert "not called" in result.log
+        assert "were not called" in result.log
+        assert "only in the baseline" not in result.log
         on_main = nights.night("unchanged", baseline=baseline, spend="until clear", **given)
         (warning,) = [one.data for one in on_main.annotations("warning") if "gives the baseline no runs" in one.data]
         assert "leave spend empty there" in warning
@@ -333,6 +334,7 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     result, server = run_step(world=world_of(clock), **given)
     assert "at most 62 simulations" in result.log
     assert "Launched in 5 slices of 12, 13, 12, 13 and 12 test cases: each only while an answer is open." in result.log
-    assert "Slices save nothing: only the last one decides Latency: avg < 2." in result.log
+    assert "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing" in result.log
+    assert "rate(YES) >= 80% is clear after this many of 62 test cases on average" in result.log
     assert "1 run with at most 62 simulations would be launched. Nothing was." in result.log
     assert launch_count(server) == 0

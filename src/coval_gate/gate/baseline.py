@@ -198,6 +198,8 @@ def _against(
     if isinstance(shared, Problem):
         return shared
     cases, left_out = shared
+    if criterion.look:  # a test case that was not called is not missing
+        left_out = left_out._replace(gone=0)
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")

@@ -4,7 +4,7 @@ The draw depends on the commit and the test set only. So a re-run draws the same
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -12,18 +12,19 @@ from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
-from coval_gate.base.text import plural
+from coval_gate.base.text import in_words, plural
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.sequential import MOST_CASES, SLICES, slices_of
+from coval_gate.gate.slices import spending_texts
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Problem, ids_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.plan import PATIENCE, for_each_case
 from coval_gate.step.step import StepRun
 
-SLICES: Final = 5
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
-MOST: Final = SLICES * MOST_TEST_CASES
 PERMISSION: Final = "test-cases:read"
 NO_BASELINE: Final = (
     f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
@@ -45,13 +46,13 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
     most = step.inputs.max_simulations
     others = sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
-    cap = MOST + 1 if most is None else _level(sizes, most - others)
+    cap = MOST_CASES + 1 if most is None else _level(sizes, most - others)
     if any(_leaves_no_baseline(leg.inputs, step.context) for leg in legs):
         session.warn(NO_BASELINE)
     seed = _seed(session)
     for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
         _check(leg, len(cases), cap)
-        leg.slices = slices_of(cases, cap, f"{seed} {ids_of(leg.inputs)['test_set_id']}")
+        leg.slices = dealt(cases, cap, f"{seed} {ids_of(leg.inputs)['test_set_id']}")
         leg.planned = each * sum(map(len, leg.slices))
 
 
@@ -92,7 +93,7 @@ def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
 
     `sizes`: of each leg, the simulations of a test case, and the number of test cases.
     """
-    sizes, level = list(sizes), MOST + 1
+    sizes, level = list(sizes), MOST_CASES + 1
     while level and sum(each * min(cases, level) for each, cases in sizes) > left:
         level -= 1
     return level
@@ -101,12 +102,10 @@ def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
 def _check(leg: Leg, cases: int, cap: int) -> None:
     """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
     which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {ids_of(leg.inputs)['test_set_id']} has"
-    if min(cases, cap) > MOST:
-        limits = (
-            f"{SLICES} slices have at most {MOST:,} test cases, because Coval takes {MOST_TEST_CASES} test_case_ids"
-        )
+    if min(cases, cap) > MOST_CASES:
+        most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
-        raise _refused(f"{which} {cases:,} test cases, but {limits} a run. {ways}")
+        raise _refused(f"{which} {cases:,} test cases, but {most}. {ways}")
     if cases < FEWEST:
         raise _refused(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
     if cap < FEWEST:
@@ -114,21 +113,28 @@ def _check(leg: Leg, cases: int, cap: int) -> None:
         raise InputError([Problem("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])
 
 
-def slices_of(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], ...]:
+def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], ...]:
     """Draw `cap` of the test cases, or all, evenly over their order, and deal them out to slices likewise."""
     count = min(len(cases), cap)
     drawn = [cases[int((place + _draw(seed)) * len(cases) / count)] for place in range(count)]
-    ends = [round(count * number / SLICES) for number in range(SLICES + 1)]
+    ends = [0, *slices_of(count)]
     # Each slice has its test cases at equal distances; chance says which slice comes first among five neighbours.
     turns = sorted(
         ((place + 0.5) / (end - begin), _draw(seed, number, place), number)
         for number, (begin, end) in enumerate(pairwise(ends))
         for place in range(end - begin)
     )
-    slices: list[list[str]] = [[] for _ in range(SLICES)]
+    slices: list[list[str]] = [[] for _ in range(len(ends) - 1)]
     for case, (_, _, number) in zip(drawn, turns, strict=True):
         slices[number].append(case)
     return tuple(map(tuple, slices))
+
+
+def slice_lines(leg: Leg, criteria: Criteria) -> Iterator[str]:
+    """Yield how a plan's leg is sliced, what that saves, and what makes it pointless."""
+    sizes = in_words([f"{len(cases):,}" for cases in leg.slices])
+    yield f"Launched in {len(leg.slices)} slices of {sizes} test cases: each only while an answer is open."
+    yield from spending_texts(criteria, sum(map(len, leg.slices)))
 
 
 def _draw(*seed: object) -> float:

@@ -4,7 +4,7 @@ Several runs, or a limit, are counted before anything is spent. A single run wit
 counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +45,6 @@ def plan_step(step: Step) -> "Procedure[Judgement]":
     _check_limit(step, total, looked)
     lines = [
         *_leg_lines(step, looked),
-        *_slice_lines(step),
         *_threshold_lines(step),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
@@ -137,15 +136,6 @@ def _size_text(leg: Leg) -> str:
     return f"{'at most ' if leg.inputs.spend == UNTIL_CLEAR else ''}{plural(leg.planned, 'simulation')}"
 
 
-def _slice_lines(step: Step) -> Iterator[str]:
-    sizes = {tuple(map(len, leg.slices)): None for leg in step.all_legs if leg.slices}
-    for of_leg in sizes:
-        yield (
-            f"Launched in {plural(len(of_leg), 'slice')} of {in_words([f'{size:,}' for size in of_leg])} test cases: "
-            "each only while an answer is open."
-        )
-
-
 def _what(leg: Leg, looked: "Looked") -> str:
     parts = []
     for name, id_ in ids_of(leg.inputs).items():
@@ -161,7 +151,7 @@ def _threshold_lines(step: Step) -> list[str]:
     """Return the thresholds as understood, and which of them the smallest run is too small to decide."""
     groups: dict[tuple[object, ...], list[Leg]] = {}
     for leg in step.legs or [Leg(step.inputs)]:
-        groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence), []).append(leg)
+        groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence, leg.inputs.spend), []).append(leg)
     return [line for legs in groups.values() for line in _lines_of_group(step, legs, alone=len(groups) == 1)]
 
 
@@ -179,15 +169,8 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *doubts,
-        *_waiting_lines(inputs),
+        *(later.draw.slice_lines(smallest, criteria) if smallest.slices else ()),
     ]
-
-
-def _waiting_lines(inputs: Inputs) -> Iterator[str]:
-    """Yield which thresholds let each leg run to its last slice."""
-    waiting = [one.text for one in inputs.thresholds if not one.advisory and one.waits_for_last]
-    if inputs.spend == UNTIL_CLEAR and waiting:
-        yield f"Slices save nothing: only the last one decides {in_words(waiting, most=MOST_NAMED)}."
 
 
 def _leg_summary(leg: Leg) -> str:
