@@ -272,7 +272,7 @@ class Criteria:
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
     `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
-    `look`: set in slices.
+    `baseline_runs`: how many at most. `look`: set in slices.
     """
 
     max_failed: Allowance
@@ -288,6 +288,7 @@ class Criteria:
     accept: bool = False
     legs: int = 1
     look: Look | None = None
+    baseline_runs: int = 1
 
     @classmethod
     def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> "Criteria":
@@ -306,6 +307,7 @@ class Criteria:
             on_inconclusive=inputs.on_inconclusive,
             accept=inputs.accept,
             legs=legs,
+            baseline_runs=inputs.baseline.last if inputs.baseline else 1,
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
@@ -377,7 +379,8 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
         text = threshold.text
         if threshold.bound.reference:
             at_once, iterations = family if threshold in guards else 1, criteria.iterations or 1
-            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, family=at_once)
+            runs = criteria.baseline_runs if threshold.bound.reference == "baseline" else 1
+            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, runs=runs, family=at_once)
             what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
             enough = f"; with {least:,}, it can" if least else ""
             never = f"with {few}, {text} can never {what} {confidence}, however {how} the agent is{enough}"
