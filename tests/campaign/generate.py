@@ -26,6 +26,7 @@ from campaign.schedule import (
     Step,
 )
 from campaign.single import LOST_RESPONSES, SAFE_TO_RETRY, single
+from campaign.slices import fits_slices, in_slices
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SCHEDULES, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 
@@ -310,4 +311,5 @@ DIMENSIONS: Final = {
     "baseline": Dimension(14, _fits_earlier, with_baseline),
     "newest": Dimension(8, _fits_earlier, _newest),
     "attach": Dimension(10, _fits_attach, _attached),
+    "slices": Dimension(12, fits_slices, in_slices),
 }

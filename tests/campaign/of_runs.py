@@ -31,6 +31,7 @@ from campaign.facts import (
 from campaign.network import SentRequest
 from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES
 from campaign.simulate import History, ProcessResult
+from campaign.slices import is_sliced, slice_of, trial_and_slice_of
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.plan import RunRecord
 
@@ -49,13 +50,14 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
         step, may_launch = result.step, not result.is_post and result.step.mode in ("run", "launch")
         launches = [sent for sent in result.requests if sent.launched_run and was_prompt(history, sent)]
         # A base's run belongs to all legs that are compared with it.
-        launched = Counter(trial_of(history.runs[sent.launched_run])[: 4 if step.listed else 3] for sent in launches)
-        for trial, count in launched.items():
+        records = [history.runs[sent.launched_run] for sent in launches]
+        launched = Counter((trial_of(record)[: 4 if step.listed else 3], slice_of(record)) for record in records)
+        for (trial, number), count in launched.items():
             if count > (1 + step.repetitions if may_launch else 0):
-                yield f"{step_name(result)} launched {count} runs of {trial}"
+                yield f"{step_name(result)} launched {count} runs of {trial}{f', slice {number}' * bool(number)}"
         tested = [record for record in own_runs(history, result) if record.body["agent_id"] != AGENT_ID]
         bases, informed = {base_of(step, record) for record in tested}, not has_file_fault(result, "output")
-        if has_base(step) and informed and (alone := {trial for trial in launched if trial[0] == AGENT_ID} - bases):
+        if has_base(step) and informed and (alone := {trial for trial, _ in launched if trial[0] == AGENT_ID} - bases):
             yield f"{step_name(result)} launched runs of the base, but none to compare with {alone}"
         if may_launch and not result.launched_runs and result.killed is None:
             resumed = result.run_id and result.run_id in earlier_runs(history, result)
@@ -69,7 +71,8 @@ def rerun_resumes(history: History) -> Iterator[str]:
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
             continue
         before, now = (
-            {trial_of(history.runs[run_id]): history.runs[run_id] for run_id in reversed(run_ids)}  # the first of each
+            # the first of each
+            {trial_and_slice_of(history.runs[run_id]): history.runs[run_id] for run_id in reversed(run_ids)}
             for run_ids in (earlier_runs(history, result), result.launched_runs)
         )
         for trial, first in before.items():
@@ -157,7 +160,7 @@ def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunR
     # After an error, as far as its inputs say so. None will use a run that no process answered.
     is_left = leg.verdict == "error" or (leg.verdict == "timed_out" and not result.step.flag("cancel_on_timeout"))
     is_left &= NOT_ANSWERED not in leg.facts["reason"]
-    repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0]
+    repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0] and not is_sliced(result.step)
     is_over = is_base and _was_seen_to_end(history, result, leg.runs[0])
     return is_left and not (repeats or is_over)
 
@@ -182,20 +185,31 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             yield f"{step_name(result)} resumed a run of another workflow"
         elif not result.step.flag("resume") or result.step.attempt < 2:
             yield f"{step_name(result)} resumed an earlier run, which is not allowed"
-        elif record.finished(began):
+        elif record.finished(began) and not _goes_on_in_slices(history, result, began):
             yield f"{step_name(result)} resumed a run that had ended"
         elif result.verdict == "cancelled" and result.interrupted is None and is_ended(history, record, began):
             yield f"{step_name(result)} stayed with a run that an earlier step had cancelled"
 
 
+def _goes_on_in_slices(history: History, result: ProcessResult, began: float) -> bool:
+    """Return whether a later slice of an earlier attempt was unfinished, which the step takes over, too."""
+    later = [history.runs[run_id] for run_id in result.run_ids[1:] if run_id in earlier_runs(history, result)]
+    return is_sliced(result.step) and any(not record.finished(began) for record in later)
+
+
 def left_repetitions_are_ended(history: History) -> Iterator[str]:
-    """A later attempt ends the repetitions that an earlier one left unfinished, unless it takes them over.
+    """A later attempt ends the repetitions or slices that an earlier one left unfinished, unless it takes them over.
 
     An interrupt that may not cancel the step's own run leaves them alone, too.
     """
     for result in main_results(history):
         step = result.step
-        if not step.repetitions or step.attempt < 2 or not step.flag("resume") or result.killed is not None:
+        if (
+            not (step.repetitions or is_sliced(step))
+            or step.attempt < 2
+            or not step.flag("resume")
+            or result.killed is not None
+        ):
             continue
         if result.interrupted is not None and not (step.flag("cancel_on_interrupt") and result.verdict == "cancelled"):
             continue
@@ -276,7 +290,9 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     timed_out = main.ended - main.began >= float(step.inputs["max_wait_time"]) or main.verdict == "timed_out"
     timed_out |= any(leg.verdict == "timed_out" for leg in legs_of(history, main))
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    second = len(main.launched_runs) > 1 or (step.repetitions and step.attempt > 1 and step.flag("resume"))
+    second = len(main.launched_runs) > 1 or (
+        (step.repetitions or is_sliced(step)) and step.attempt > 1 and step.flag("resume")
+    )
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(

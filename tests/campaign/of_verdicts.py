@@ -42,6 +42,7 @@ from campaign.oracle import (
 )
 from campaign.schedule import BASELINE_GATES
 from campaign.simulate import History, ProcessResult
+from campaign.slices import is_sliced
 from coval_sandbox.catalogue import AGENT_ID
 
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
@@ -137,7 +138,9 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
             continue
         ids = [leg.facts["run_id"] for leg in legs] + [leg.facts["base_run_id"] for leg in legs]
         ids = list(dict.fromkeys(filter(None, ids)))  # legs may share a base
-        if result.run_ids[: len(ids)] != tuple(ids) or (result.run_ids[len(ids) :] and not result.step.repetitions):
+        if result.run_ids[: len(ids)] != tuple(ids) or (
+            result.run_ids[len(ids) :] and not (result.step.repetitions or is_sliced(result.step))
+        ):
             yield f"{step_name(result)} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
         verdicts = [leg.verdict for leg in legs]
         fine = ("passed", "", "inconclusive", "skipped", *late_is_fine(result.step))
@@ -194,7 +197,12 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
     schedule = history.schedule
     for result in main_results(history) if schedule.recoverable and not schedule.process else ():
         record, now = history.runs.get(result.run_id), history.coval_time(result.ended)
-        if record is None or result.verdict != "error" or is_good(record, schedule.gate, schedule.quirks, now):
+        if (
+            record is None
+            or result.verdict != "error"
+            or is_sliced(result.step)
+            or is_good(record, schedule.gate, schedule.quirks, now)
+        ):
             continue
         waited = now - max(record.end_time, history.coval_time(result.began))
         comes = is_good(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
@@ -205,7 +213,8 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
 def last_poll_at_deadline(history: History) -> Iterator[str]:
     """A step whose verdict is timed_out has polled the run at the deadline."""
     for result in main_results(history):
-        record = history.runs.get(result.run_id) if only_leg(history, result) else None
+        own = result.run_ids[-1] if is_sliced(result.step) and result.run_ids else result.run_id
+        record = history.runs.get(own) if only_leg(history, result) else None
         timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
         if record is None or not timed_out:
             continue

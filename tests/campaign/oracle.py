@@ -19,6 +19,8 @@ from campaign.schedule import (
     IMPOSSIBLE_GATES,
     OWN_GATES,
     REPEATED_GATES,
+    SLICED,
+    SLICED_GATES,
     STABLE,
     TOO_FEW,
     UNREADABLE_GATES,
@@ -44,6 +46,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     **dict.fromkeys(("strict", "loose", "word among numbers"), (catalogue.LATENCY,)),
     **dict.fromkeys(("rate", "no doubt", "number among words", "misspelt value"), (catalogue.RESOLVED,)),
     **dict.fromkeys(("forbidden", "forbidden other word"), (catalogue.COMPLIANCE,)),
+    SLICED: (catalogue.RESOLVED,),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
@@ -52,6 +55,7 @@ MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step g
 SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
 FEWEST_CASES: Final = 2  # test cases that can be compared
 MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
+LEAST_RATE: Final = 0.6  # of SLICED
 MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
 
 
@@ -92,7 +96,8 @@ def _without_run(history: History, result: ProcessResult, leg: Leg) -> tuple[str
 
 def _of_ending(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
     """Return the right verdicts of a leg whose run did not complete; else nothing."""
-    record, now = leg.runs[0], history.coval_time(result.ended)
+    record = leg.runs[-1 if history.schedule.gate == SLICED else 0]
+    now = history.coval_time(result.ended)
     if not record.finished(now):
         return ("a verdict on a run that is over",)
     if record.status(now) == "COMPLETED":
@@ -103,6 +108,8 @@ def _of_ending(history: History, result: ProcessResult, leg: Leg) -> tuple[str, 
 def _of_data(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
     """Return the right verdicts of a leg whose run completed."""
     record, step, now = leg.runs[0], result.step, history.coval_time(result.ended)
+    if history.schedule.gate == SLICED:
+        return _of_slices(leg, history.schedule.quirks, now)
     if has_base(step):
         return _beside_base(history, result, leg, now)
     refused = step.accepts and not may_accept(history, result, record)
@@ -112,6 +119,21 @@ def _of_data(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ..
     if refused or not all(has_data(record, gate, history.schedule.quirks, now) for gate in gates):
         return ("error", "failed")
     return ("failed",) if all(map(can_decide, gates)) else ("error",)
+
+
+def _of_slices(leg: Leg, quirks: Quirks, now: float) -> tuple[str, ...]:
+    """Return the right verdicts of a leg in slices. What its conversations have in common must show."""
+    if not all(lacks_nothing(record, SLICED, quirks, now) for record in leg.runs):
+        return ("error", "failed")
+    rate = _rate_of(leg.runs)
+    if rate in (0.0, 1.0):
+        return ("failed",) if rate == 0.0 else ("passed",)
+    return ("passed", "inconclusive") if rate >= LEAST_RATE else ("failed", "inconclusive")
+
+
+def _rate_of(records: Sequence[RunRecord]) -> float:
+    values = [planned.values.get(catalogue.RESOLVED.id) for record in records for planned in record.plan.simulations]
+    return values.count("YES") / len(values)
 
 
 def _cannot_tell(history: History, result: ProcessResult) -> bool:
@@ -145,6 +167,9 @@ def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) 
 def is_good_leg(history: History, step: Step, leg: Leg, now: float) -> bool:
     """Return whether a leg's first run meets its gates, or all of its runs do together."""
     quirks, gates = history.schedule.quirks, gates_of(history, step, leg.runs[0])
+    if history.schedule.gate == SLICED:
+        whole = all(lacks_nothing(record, SLICED, quirks, now) for record in leg.runs)
+        return whole and _rate_of(leg.runs) >= LEAST_RATE
 
     def can_be_compared(run: RunRecord) -> bool:
         return not has_base(step) or is_comparable(run, history.schedule.gate, quirks, now)
@@ -308,7 +333,7 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return any(gate in gates for gates in (GATES, REPEATED_GATES, BASELINE_GATES, OWN_GATES))
+    return any(gate in gates for gates in (GATES, REPEATED_GATES, BASELINE_GATES, OWN_GATES, SLICED_GATES))
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:

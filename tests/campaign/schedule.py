@@ -64,7 +64,17 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
         ("baseline of tags", f"tag:{STABLE} last 2"),
     )
 }
-ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES | BASELINE_GATES
+# Of steps that launch their runs in slices, until the answer is clear.
+SLICED: Final = "sliced"
+SLICED_GATES: Final[dict[str, dict[str, str]]] = {
+    SLICED: {
+        "thresholds": "Resolved: rate(YES) >= 60%",  # which six of ten may show
+        "confidence": "95%",
+        "spend": "until clear",
+        "on_inconclusive": "fail",
+    }
+}
+ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES | BASELINE_GATES | SLICED_GATES
 
 # Thresholds that only one leg of a file has, beside those of its step; no run meets the strict one.
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
