@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import coval_gate
@@ -154,6 +155,15 @@ BREAKS: Final = {
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
     "judge before the tag comes": Break("step.follow:TAG_LAG", _returns(0.0), "attach"),
+    "draw other slices in each attempt": Break(
+        "step.draw:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"
+    ),
+    "take an unfinished slice for the first": Break(
+        "step.cancel:EarlierRuns.to_resume", _yields(lambda runs: runs[-1:]), "slices"
+    ),
+    "call a slice before its turn": Break(
+        "step.slices:judge_trial", lambda original, session, _: original(session, session.leg.first), "slices"
+    ),
     "repeat an API key in the log": Break("base.secret:Redactor.redact", lambda _, __, text: text),
     "leave the commit status as it was": Break("ci.github_pages:CommitStatus.show", _shown_once),
 }

@@ -192,9 +192,9 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
 
 
 def _goes_on_in_slices(history: History, result: ProcessResult, began: float) -> bool:
-    """Return whether a later slice of an earlier attempt was unfinished, which the step takes over, too."""
-    later = [history.runs[run_id] for run_id in result.run_ids[1:] if run_id in earlier_runs(history, result)]
-    return is_sliced(result.step) and any(not record.finished(began) for record in later)
+    """Return whether a later slice of an earlier attempt was unfinished, so that the step takes both over."""
+    slices = [history.runs[run_id] for run_id in earlier_runs(history, result)] if is_sliced(result.step) else []
+    return any(slice_of(record) > 1 and not record.finished(began) for record in slices)
 
 
 def left_repetitions_are_ended(history: History) -> Iterator[str]:

@@ -44,7 +44,9 @@ def in_slices(schedule: Schedule, rng: Random) -> Schedule:
     schedule = schedule.each(lambda step: replace(step.without("max_queue_time").having(**time), signal=None))
     first, *others = schedule.steps
     first = replace(first.calm(), signal=_signal(rng)) if rng.random() < 0.7 or others else first
-    others = [other.having(resume="true") for other in others]
+    if rng.random() < 0.7:  # the first attempt leaves a slice unfinished
+        first = replace(first, post=not others)
+        others = [replace(other.having(resume="true"), pause=rng.choice((1.0, 5.0))) for other in others]
     return replace(
         schedule,
         test_set=rng.choice(SETS),

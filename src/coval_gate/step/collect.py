@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -55,7 +56,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
     began = looked_at = clock.now()
     give_up = min(deadline, began + session.inputs.metrics_grace_time)
     until = max(deadline, began + COLLECTING)
-    looks = Looks(session, until)
+    looks = Looks(session, trial, until)
     pause, late = FIRST_PAUSE, None
     while True:
         look = yield from looks.look(run)
@@ -217,8 +218,10 @@ class Looks:
     `until`: the end of calls that it cannot do without.
     """
 
-    def __init__(self, session: LegRun, until: float) -> None:
+    def __init__(self, session: LegRun, trial: Trial, until: float) -> None:
         self._session = session
+        own = session.leg.slices[trial.number : trial.number + 1]  # of a slice, Coval must list every test case
+        self._cases = sum(map(len, own)) or session.criteria.cases
         self._until = until
         self._definitions: dict[str, MetricDefinition] = {}
         self._announced = frozenset(session.criteria.metric_ids)  # ids that the launch or the agent names
@@ -232,7 +235,7 @@ class Looks:
         criteria, simulations = self._session.criteria, self._simulations
         if simulations is None:
             simulations = yield from self._session.client.list_simulations(run.run_id, until=self._until)
-        people = population(run, simulations, criteria)
+        people = population(run, simulations, replace(criteria, cases=self._cases))
         complete = people.certain and len(simulations) >= people.expected
         has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
         ended = all(simulation.ended for simulation in simulations)
