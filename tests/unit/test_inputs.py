@@ -149,6 +149,29 @@ def test_conflicting_inputs_are_errors(subtests: pytest.Subtests) -> None:
             assert told.startswith(problem)
 
 
+SPEND = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 90%"}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"confidence": ""}, "confidence is required with spend: until clear, such as 95%"),
+        ({"iteration_count": "2"}, "iteration_count must be 1 with spend: until clear"),
+        ({"sub_sample_size": "20"}, "sub_sample_size cannot be combined with spend: until clear"),
+        ({"repeat_on_failure": "1"}, "repeat_on_failure cannot be combined with spend: until clear"),
+        ({"mode": "launch", "thresholds": "", "confidence": "95%"}, "spend cannot be until clear in mode launch"),
+        ({"mode": "wait", "run_id": "r1"}, "spend cannot be until clear in mode wait"),
+        ({"accept": "true", "baseline": "tag:stable"}, "spend must be empty if accept is true"),
+        ({"spend": "until cleared"}, "spend must be one of: all at once, until clear; got"),
+    ],
+)
+def test_slices_exclude_what_contradicts_them(given: dict[str, str], problem: str) -> None:
+    assert any(found.startswith(problem) for found in problems_with(**SPEND | given))
+    for mode in ("run", "plan"):
+        assert inputs_with(**SPEND, mode=mode, max_simulations="50").spend == "until clear"
+    assert inputs_with().spend == "all at once"
+
+
 def test_inputs_that_nearly_conflict_are_valid() -> None:
     assert inputs_with(mode="launch", base_agent_id="b").base_agent_id == "b", "no threshold decides in mode launch"
     assert len(inputs_with(tags=",".join(TAGS)).tags) == 18
