@@ -71,6 +71,17 @@ NIGHTS = {"nights": "a week of nights on main: a regression, its acceptance, and
 STEPS = {  # by name: what it shows, and its inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
+    "until-clear": (
+        "a run of up to 250 test cases in slices, which stops when the answer is clear",
+        {
+            "test_set_id": "large001",
+            "spend": "until clear",
+            "max_simulations": "200",
+            "concurrency": "5",
+            "confidence": "95%",
+            "thresholds": "Resolved: rate(YES) >= 90%\nLatency: p(90) < 2.5  # seconds",
+        },
+    ),
     "legs": (
         "two personas on two test sets, of which one fails",
         {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},
@@ -232,7 +243,8 @@ def show_log(output: Iterable[str], *, long: bool = False, brief: bool = False) 
 
     waited = hidden = False
     for style, text in shown_lines(read()):
-        hidden = (hidden or (not long and waited and bool(style))) and not LEGS.match(text)
+        follows = not long and waited and bool(style) and WAITING not in text
+        hidden = (hidden or follows) and not LEGS.match(text)
         early = brief and (not waited or PROGRESS.match(text))
         waited |= style == "group" or WAITING in text
         if not hidden and not early:

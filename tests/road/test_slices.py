@@ -251,7 +251,10 @@ def test_no_slice_is_begun_that_max_wait_time_would_cut_off(run_step: RunStep, c
     result, server = run_step(world=world_of(clock, OPEN, **SLOW), **UNTIL_CLEAR, max_wait_time="2000")
     assert (result.outputs["verdict"], len(server.world.runs)) == ("inconclusive", 2)
     assert "but max_wait_time leaves" in told(result)[-1]
-    assert "Stopped after 40 of 100 test cases, in 2 slices: max_wait_time left too little" in result.summary
+    why = "max_wait_time left too little for more than 40 of 100 test cases, and these do not decide it"
+    assert result.outputs["reason"] == f"{why} (and 1 more criterion)."
+    assert why in result.summary
+    assert "Stopped after 40 of 100 test cases, in 2 slices. Slices run one after the other" in result.summary
 
 
 def test_slice_that_times_out_is_left_for_a_rerun(run_step: RunStep, clock: VirtualClock) -> None:

@@ -46,7 +46,8 @@ OPTIONAL: Final[dict[str, tuple[Kind[Identified], str]]] = {  # what each permis
     "test-sets:read": (TEST_SET, "max_simulations cannot be used."),
     "test-cases:read": (
         TEST_CASE,
-        "reports show ids of test cases in place of names, and comparisons do not see which test cases changed.",
+        "spend: until clear cannot be used, reports show ids of test cases in place of names, and comparisons do not "
+        "see which test cases changed.",
     ),
     "personas:read": (PERSONA, "comparisons do not see whether the persona changed."),
     "agents:read": (

@@ -209,7 +209,8 @@ class Inputs(NamedTuple):
     max_simulations: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
         "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
-        "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
+        "A repetition that would exceed it is not launched. With `spend: until clear`, it limits how many test cases "
+        "are drawn instead. The API key needs the permission `test-sets:read`, unless "
         "`test_case_ids` is set.",
     )
     spend: str = WHAT.input(
@@ -218,7 +219,7 @@ class Inputs(NamedTuple):
         "stop as soon as every threshold is decided, or cannot be any more. `max_simulations` is then a cap: so many "
         "test cases are drawn. Requires `confidence` and, without `test_case_ids`, the permission `test-cases:read`.",
         ALL_AT_ONCE,
-        modes=RUNNING_MODES,
+        modes=("run",),
     )
     concurrency: int = WHAT.input(
         fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."

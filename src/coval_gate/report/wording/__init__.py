@@ -249,6 +249,8 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
     if judgement.verdict is Verdict.TIMED_OUT and late:
         what = "The run completed, but Coval did not yet have all of its simulations and values"
         return (f"{what} after {_limit_text(late)}.", *missed)
+    if judgement.slices and not judgement.slices.is_clear and judgement.verdict is Verdict.INCONCLUSIVE:
+        return (_out_of_time_reason(judgement.slices), *missed)
     return tuple(missed) or (_all_well(judgement),)
 
 
@@ -272,10 +274,15 @@ def _slices_text(judgement: Judgement, slices: Slices) -> str:
     if slices.called == slices.cap:
         return f"All {called.partition(' of ')[2]} were called, in {runs}."
     if not slices.is_clear:
-        return f"Stopped after {called}, in {runs}: max_wait_time left too little for the next one."
+        return f"Stopped after {called}, in {runs}. Slices run one after the other: raise max_wait_time."
     if judgement.verdict is Verdict.INCONCLUSIVE:
         return f"Stopped after {called}, in {runs}: the others would hardly have decided it, and were not called."
     return f"Decided after {called}, in {runs}. The others were not called."
+
+
+def _out_of_time_reason(slices: Slices) -> str:
+    called = f"{slices.called:,} of {plural(slices.cap, 'test case')}"
+    return f"max_wait_time left too little for more than {called}, and these do not decide it."
 
 
 def after_slice_text(judgement: Judgement) -> str:
