@@ -206,7 +206,7 @@ def _against(
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs(threshold, now, then, metric), left_out)
+    return _measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
 
 
 def _shared(

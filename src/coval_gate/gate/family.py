@@ -11,21 +11,30 @@ from typing import NamedTuple
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Interval, Trend
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
 
 class Pairs:
-    """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted."""
+    """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted.
 
-    def __init__(self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> None:
+    `look`: set in slices. Then each error, and each confidence, is the one of all looks together.
+    """
+
+    def __init__(
+        self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None, look: Look | None = None
+    ) -> None:
         aggregation = aggregation_of(threshold, metric)
         self.threshold, self.metric, self.now, self.then = threshold, metric, now, then
         self.value, self.reference = aggregation.value(now), aggregation.value(then)
-        self.earlier, self._change = self.reference.value, aggregation.change(now, then)
+        self.earlier, self._look = self.reference.value, None if threshold.waits_for_last else look
+        is_early = look is not None and threshold.waits_for_last and not look.is_last
+        self._change = Change() if is_early else aggregation.change(now, then)
 
     @property
     def asks_for_improvement(self) -> bool:
@@ -40,7 +49,8 @@ class Pairs:
         A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
         the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
         """
-        excess = self._change.excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
+        at_look = 1.0 - self._at_look(1.0 - confidence)
+        excess = self._change.excess(at_look, self.threshold.bound.factor, self.threshold.bound.number)
         best, worst = excess if self.threshold.wants_less else reversed(excess)
         if holds and self._meets(worst):
             return Verdict.PASSED
@@ -56,16 +66,21 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        return self._change.shows(error, rises=self.threshold.wants_less)
+        return self._change.shows(self._at_look(error), rises=self.threshold.wants_less)
 
     def is_better(self, error: float) -> bool:
-        return self._change.shows(error, rises=not self.threshold.wants_less)
+        return self._change.shows(self._at_look(error), rises=not self.threshold.wants_less)
 
     def change(self, confidence: float) -> Interval:
-        return Interval(*self._change.shift(confidence), confidence, len(self.now.cases))
+        at_look = 1.0 - self._at_look(1.0 - confidence)
+        return Interval(*self._change.shift(at_look), confidence, len(self.now.cases))
+
+    def _at_look(self, error: float) -> float:
+        """Return the part of an error that this look may spend; outside of slices, all of it."""
+        return self._look.error(error) if self._look else error
 
     def noticeable(self, change: Interval, family: int) -> float | None:
-        if not (math.isfinite(change.lower) or math.isfinite(change.upper)):
+        if self._look or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
         return self._change.noticeable(
