@@ -255,7 +255,6 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         newly_passing=passing,
     )
     if confidence is not None:
-        comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
     else:
         comparison = replace(comparison, trend=_trend(pairs, verdict))
