@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from baselines import baseline_of
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -15,6 +16,7 @@ from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.sequential import Boundaries, error_at
 from coval_gate.gate.slices import judge_slices, spending_texts
 from coval_gate.gate.statistics import exact_bounds
+from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -195,3 +197,53 @@ def test_a_plan_says_what_slices_save_and_what_makes_them_pointless() -> None:
         "Latency: p(90) < 2 is clear after this many of 200 test cases on average, by its true share of values that "
         "meet it: 48 at 70%, 89 at 80%, 145 at 90%, 139 at 95% and 82 at 99%.",
     ]
+
+
+def beside(slices: Sequence[str], earlier: Sequence[str], thresholds: str, **more: Any) -> Judgement:
+    """Judge slices against a baseline of one run with all test cases."""
+    before = pooled([slice_of(number, hits) for number, hits in enumerate(earlier)])._replace(run_id="old")
+    old = before._replace(
+        simulations=tuple(one._replace(id=f"old.{one.id}") for one in before.simulations),
+        metrics=tuple(
+            metric._replace(values={f"old.{id_}": value for id_, value in metric.values.items()})
+            for metric in before.metrics
+        ),
+    )
+    criteria = criteria_of(thresholds, **more)
+    results = [slice_of(number, hits) for number, hits in enumerate(slices)]
+    runs = [SingleRun(result.run_id, judge(result, criteria, baseline=baseline_of(old))) for result in results]
+    return judge_slices(runs, criteria, FIFTY)
+
+
+@pytest.mark.parametrize(
+    ("slices", "thresholds", "verdict", "trend", "is_clear"),
+    [
+        ([answers(9)] * 1, "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
+        ([answers(9)] * 2, "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "unchanged", True),
+        ([answers(8)] * 2, "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
+        ([answers(0)], "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
+        ([answers(2)] * 2, "Resolved: rate(YES) >= baseline - 5pp", Verdict.FAILED, "worse", True),
+        ([answers(9)] * 2, "Resolved: rate(YES) >= baseline + 5pp", Verdict.INCONCLUSIVE, "inconclusive", False),
+        ([answers(9)] * 4, "Latency: avg <= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
+        ([answers(9)] * 4, "Latency: med <= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
+    ],
+)
+def test_comparisons_are_settled_as_soon_as_they_are_clear(
+    slices: list[str], thresholds: str, verdict: Verdict, trend: str, is_clear: bool
+) -> None:
+    judgement = beside(slices, [answers(9)] * 5, thresholds)
+    (check,) = (check for check in judgement.checks if check.threshold)
+    assert check.comparison
+    assert (check.verdict, check.comparison.trend, clear(judgement)) == (verdict, trend, is_clear)
+
+
+def test_unchanged_so_far_is_no_answer_where_doubt_fails() -> None:
+    thresholds = "Resolved: rate(YES) >= baseline"
+    assert not clear(beside([answers(9)] * 2, [answers(9)] * 5, thresholds, on_inconclusive="fail"))
+
+
+def test_all_test_cases_have_a_baseline_slice_by_slice() -> None:
+    judgement = beside([answers(9)] * 3, [answers(9)] * 5, "Resolved: rate(YES) >= baseline")
+    (check,) = (check for check in judgement.checks if check.threshold)
+    assert check.comparison
+    assert check.comparison.cases == 30

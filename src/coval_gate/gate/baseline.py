@@ -208,7 +208,7 @@ def _against(
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs(threshold, now, then, metric), left_out)
+    return _measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
 
 
 def _shared(
@@ -257,7 +257,6 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         newly_passing=passing,
     )
     if confidence is not None:
-        comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
     else:
         comparison = replace(comparison, trend=_trend(pairs, verdict))

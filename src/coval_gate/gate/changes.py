@@ -15,14 +15,13 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import chain
 from typing import ClassVar, Final, NamedTuple
 
 from coval_gate.gate import statistics
-from coval_gate.gate.measure import Interval
 from coval_gate.gate.permutation import HitPair, Permutation
-from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
@@ -80,24 +79,26 @@ class Change:
     has_unit: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self.excess = cache(self._excess)  # verdict, trend and family need the same bounds
+        self.excess = cache(self._excess)  # verdict, family and report need the same bounds
+        self.least, self.most = cache(self._least), cache(self._most)
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
         return NOTHING
 
-    def shift(self, confidence: float) -> Bounds:
-        """Return bounds on the value minus the reference's, in the value's unit."""
-        return self.excess(confidence)
+    def _least(self, confidence: float) -> float:
+        """Return the lower bound on the value minus the reference's, in the value's unit."""
+        return self.excess(confidence).lower
+
+    def _most(self, confidence: float) -> float:
+        return self.excess(confidence).upper
 
     def shows(self, error: float, *, rises: bool) -> bool:
         """Return whether it is shown that the value rose, or fell; for an unchanged one, with at most this chance."""
         lower, upper = self.excess(1.0 - error)
         return lower > 0.0 if rises else upper < 0.0
 
-    def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
-    ) -> float | None:
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before.
 
         They show it with this `confidence`, and it exceeds the `margin` as counted.
@@ -130,14 +131,15 @@ class RateChange(Change):
             return super().shows(error, rises=rises)
         return self._permutation.shows(error, rises=rises)
 
-    def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
-    ) -> float | None:
-        """Each case loses the same share of its hits. The data stay worth the same number of conversations."""
-        rates = self._rates
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
+        """Each case loses the same share of its hits. For bounds, the data stay worth as many conversations."""
+        rates, permutation = self._rates, self._permutation
         if rises:
             rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
         before = rates.base.share
+        if permutation:
+            is_noticed = partial(_is_noticed, permutation, margin, normal_quantile(confidence), rises=rises)
+            return _smallest(is_noticed, before) if before else None
 
         def is_shown(change: float) -> bool:
             return _moved(rates, before - change).difference(confidence).upper < 0.0
@@ -175,15 +177,14 @@ class MeanChange(Change):
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
-        error = self._error(factor)
-        if statistics.all_equal_by_chance(len(self._residuals), error) or not math.isfinite(factor * self.base + error):
+        error, count = self._error(factor), len(self._residuals)
+        is_unclear = count < FEWEST_FOR_MEAN or statistics.all_equal_by_chance(count, error)
+        if is_unclear or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
         return Bounds(difference - reach, difference + reach).less(number)
 
-    def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
-    ) -> float | None:
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         grows = rises and self.now > 0.0 and self.base > 0.0
 
         def error(change: float) -> float:
@@ -229,33 +230,34 @@ class PercentileChange(Change):
         above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
         return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
 
-    def shift(self, confidence: float) -> Bounds:
-        """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
-        unshifted = self.excess(confidence)
-        if not math.isfinite(unshifted.lower):
-            return NOTHING
+    def _least(self, confidence: float) -> float:
+        """Return the largest shift of the reference that the value is shown to be above: as `excess` says of 0."""
         now, base = self._values
-        least, most = now[0] - base[-1], now[-1] - base[0]  # differences between a value now and one of the baseline
+        return self._last_shift(confidence, now[0] - base[-1], now[-1] - base[0], rises=True)
 
-        def is_above(shift: float) -> bool:
-            return self._excess(confidence, 1.0, shift).lower > 0.0
+    def _most(self, confidence: float) -> float:
+        now, base = self._values
+        return -self._last_shift(confidence, base[0] - now[-1], base[-1] - now[0], rises=False)
 
-        def is_below(shift: float) -> bool:
-            return self._excess(confidence, 1.0, -shift).upper < 0.0
+    def _last_shift(self, confidence: float, least: float, most: float, *, rises: bool) -> float:
+        """`least`, `most`: differences between a value now and one of the baseline, upwards if it `rises`."""
 
-        return Bounds(
-            _last(is_above, 0.0, most) if unshifted.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
-            -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
-        )
+        def is_beyond(shift: float) -> bool:
+            lower, upper = self._excess(confidence, 1.0, shift if rises else -shift)
+            return lower > 0.0 if rises else upper < 0.0
 
-    def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
-    ) -> float | None:
+        lower, upper = self.excess(confidence)
+        if not math.isfinite(lower):
+            return -math.inf
+        is_shown = lower > 0.0 if rises else upper < 0.0
+        return _last(is_beyond, 0.0, most) if is_shown else _last(is_beyond, min(least, 0.0), 0.0)
+
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         now, before = values
-        reach = now - before - change.lower if rises else change.upper - (now - before)
+        reach = now - before - self.least(confidence) if rises else self.most(confidence) - (now - before)
         if not math.isfinite(reach):
             return None
-        error = max(reach, 0.0) / normal_quantile(change.confidence)
+        error = max(reach, 0.0) / normal_quantile(confidence)
 
         def grown(change: float) -> float:
             scale = (before + change) / before if rises and before > 0.0 else 1.0
@@ -314,6 +316,12 @@ def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
     if holds(high):
         return high
     return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf
+
+
+def _is_noticed(permutation: Permutation, margin: float, reach: float, change: float, *, rises: bool) -> bool:
+    fall = permutation.fall(change, rises=rises)
+    shown = fall.distance >= reach * math.sqrt(permutation.excess) * fall.of_law + BY_CHANCE * fall.of_sum
+    return shown and change >= margin + BY_CHANCE * fall.counted
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:

@@ -122,11 +122,10 @@ class ThresholdHolds(Criterion):
         clause = f": {change}" if change else ""
         if check.verdict is not Verdict.INCONCLUSIVE:
             return f"{values}{clause}{';' if clause else ','} must be {required}"
-        if compared.by_chance:
-            return f"{values}{clause}; must be {required}"
         few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
         neither = "which neither shows nor rules out" if clause else "are too few to show or rule out"
-        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}"
+        takes = "" if clause else claims.takes_text(check, compared)
+        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}{takes}"
 
     def _required(self, check: Check) -> str:
         """Return what the user wrote after the aggregate, with the bound that it amounts to: ">= base - 5pp (90%)"."""

@@ -6,26 +6,41 @@ Holm's procedure keeps a step from failing because one of many thresholds flips 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import NamedTuple
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Interval, Trend
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
 
-class Pairs:
-    """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted."""
+class Tested(NamedTuple):
+    """Whether a change `is_shown`, and the `error` at which Holm's procedure decided it."""
 
-    def __init__(self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None) -> None:
+    is_shown: bool
+    error: float
+
+
+class Pairs:
+    """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted.
+
+    `look`: set in slices. Then each error, and each confidence, is the one of all looks together.
+    """
+
+    def __init__(
+        self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None, look: Look | None = None
+    ) -> None:
         aggregation = aggregation_of(threshold, metric)
         self.threshold, self.metric, self.now, self.then = threshold, metric, now, then
         self.value, self.reference = aggregation.value(now), aggregation.value(then)
-        self.earlier, self._change = self.reference.value, aggregation.change(now, then)
+        self.earlier, self._look = self.reference.value, None if threshold.waits_for_last else look
+        is_early = look is not None and threshold.waits_for_last and not look.is_last
+        self._change = Change() if is_early else aggregation.change(now, then)
 
     @property
     def asks_for_improvement(self) -> bool:
@@ -40,7 +55,8 @@ class Pairs:
         A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
         the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
         """
-        excess = self._change.excess(confidence, self.threshold.bound.factor, self.threshold.bound.number)
+        at_look = 1.0 - self._at_look(1.0 - confidence)
+        excess = self._change.excess(at_look, self.threshold.bound.factor, self.threshold.bound.number)
         best, worst = excess if self.threshold.wants_less else reversed(excess)
         if holds and self._meets(worst):
             return Verdict.PASSED
@@ -56,22 +72,39 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        return self._change.shows(error, rises=self.threshold.wants_less)
+        return self._change.shows(self._at_look(error), rises=self.threshold.wants_less)
 
     def is_better(self, error: float) -> bool:
-        return self._change.shows(error, rises=not self.threshold.wants_less)
+        return self._change.shows(self._at_look(error), rises=not self.threshold.wants_less)
 
-    def change(self, confidence: float) -> Interval:
-        return Interval(*self._change.shift(confidence), confidence, len(self.now.cases))
+    def change(self, confidence: float, worse: Tested, better: Tested, *, passed: bool) -> Interval:
+        """Return what is shown of the change: each bound at the level that decided whether it moved that way.
 
-    def noticeable(self, change: Interval, family: int) -> float | None:
-        if not (math.isfinite(change.lower) or math.isfinite(change.upper)):
+        What decides may be sharper, so they end at 0 or, where the threshold is passed, at its bound, rather than
+        contradict it.
+        """
+        rise, fall = (worse, better) if self.threshold.wants_less else (better, worse)
+        lower = self._change.least(1.0 - self._at_look(rise.error))
+        upper = self._change.most(1.0 - self._at_look(fall.error))
+        lower = max(lower, 0.0) if rise.is_shown else min(lower, 0.0)
+        upper = min(upper, 0.0) if fall.is_shown else max(upper, 0.0)
+        if passed:
+            most = self.threshold.bound.of(self.earlier) - self.earlier
+            lower, upper = (lower, min(upper, most)) if self.threshold.wants_less else (max(lower, most), upper)
+        return Interval(lower, upper, confidence, len(self.now.cases))
+
+    def _at_look(self, error: float) -> float:
+        """Return the part of an error that this look may spend; outside of slices, all of it."""
+        return self._look.error(error) if self._look else error
+
+    def noticeable(self, confidence: float, family: int) -> float | None:
+        least = strictest(confidence, family)
+        if self._look or not math.isfinite(self._change.excess(least).lower):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
         return self._change.noticeable(
             (self.value.value, self.earlier),
-            change,
-            strictest(change.confidence, family),
+            least,
             0.0 if self.asks_for_improvement else margin,
             rises=self.threshold.wants_less,
         )
@@ -109,51 +142,53 @@ def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Itera
 
 
 class Family(NamedTuple):
-    """A family of thresholds: how many they are in all legs, and the significant changes by the id of their pairs."""
+    """A family of thresholds: how many they are in all legs, and what is shown, by the id of their pairs."""
 
     members: int
-    trends: dict[int, Trend]
+    worse: dict[int, Tested]
+    better: dict[int, Tested]
 
     @classmethod
     def of(cls, members: Sequence[Pairs], error: float, legs: int) -> "Family":
         """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
-        worse = significant([pairs.is_worse for pairs in members], error / legs)
-        better = significant([pairs.is_better for pairs in members], error / legs)
-        trends: dict[int, Trend] = {id(pairs): "worse" for pairs in compress(members, worse)}
-        trends |= {id(pairs): "improved" for pairs in compress(members, better)}
-        return cls(len(members) * legs, trends)
+        ids = [*map(id, members)]
+        worse = holm([pairs.is_worse for pairs in members], error / legs)
+        better = holm([pairs.is_better for pairs in members], error / legs)
+        return cls(len(members) * legs, dict(zip(ids, worse, strict=True)), dict(zip(ids, better, strict=True)))
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
-    measure, trend, verdict = check.measure, family.trends.get(id(pairs)), check.verdict
-    if measure is None or measure.comparison is None or measure.comparison.change is None:
+    measure, verdict = check.measure, check.verdict
+    if measure is None or measure.comparison is None:
         return check
-    if verdict is Verdict.FAILED and trend != "worse" and not pairs.asks_for_improvement:
+    worse, better = family.worse[id(pairs)], family.better[id(pairs)]
+    if pairs.asks_for_improvement:  # its bounds decide it, so they are shown as they are
+        worse, better = worse._replace(error=error), Tested(better.is_shown or verdict is Verdict.PASSED, error)
+    elif verdict is Verdict.FAILED and not worse.is_shown:
         verdict = Verdict.INCONCLUSIVE
-    alone = pairs.is_worse(error) or pairs.is_better(error)
+    trend: Trend = "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
     comparison = replace(
         measure.comparison,
-        trend=trend or ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"),
-        by_chance=family.members if alone and not trend else 0,
-        noticeable=pairs.noticeable(measure.comparison.change, family.members),
+        trend="worse" if worse.is_shown else "improved" if better.is_shown else trend,
+        change=pairs.change(1.0 - error, worse, better, passed=verdict is Verdict.PASSED),
+        noticeable=pairs.noticeable(1.0 - error, family.members),
     )
     return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
 
 
-def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:
-    """Return which changes are significant; all these claims together are wrong in at most the share `error` of steps.
+def holm(changes: Sequence[Callable[[float], bool]], error: float) -> list[Tested]:
+    """Return which changes are shown; all these claims together are wrong in at most the share `error` of steps.
 
-    Each function tests its change at a level; a change significant at one level must be so at every looser one. Holm,
-    "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979): each of the
-    m changes left is tested at error / m, and significant ones are removed, until none is.
+    Each function tests its change at a level; a change shown at one level must be so at every looser one. Holm, "A
+    Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979): each of the m
+    changes left is tested at error / m, and those that are shown are removed, until none is.
     """
-    left = set(range(len(changes)))
-    while left:
-        removed = {index for index in left if changes[index](error / len(left))}
-        if not removed:
-            break
-        left -= removed
-    return [index not in left for index in range(len(changes))]
+    found: dict[int, Tested] = {}
+    while left := [index for index in range(len(changes)) if index not in found]:
+        level = error / len(left)
+        shown = [index for index in left if changes[index](level)]
+        found |= {index: Tested(bool(shown), level) for index in shown or left}
+    return [found[index] for index in range(len(changes))]
 
 
 def strictest(confidence: float, members: int) -> float:
