@@ -331,6 +331,24 @@ def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: Ru
         assert nights.tagged("stable") == tagged
 
 
+def test_test_case_that_changed_is_left_out_in_whichever_slice_it_is_called(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    nights = Nights(run_step, clock)
+    given: dict[str, Any] = {"thresholds": "Resolved: rate(YES) >= baseline - 50pp", "confidence": "95%"}
+    given |= {"baseline": "branch:main", "test_set_id": "unchang1"}
+    nights.night("unchanged", **given)
+    changed = {f"caseunchang1{number:010}" for number in range(16, 31)}
+    for case in changed:
+        nights.world.edits.change(case, input_str="Another question")
+    result = nights.night("unchanged", pull_request=True, spend="until clear", **given)
+    first, *later = slices_in(nights.world)[1:]
+    assert later
+    called = changed & {*first, *chain.from_iterable(later)}
+    assert called - {*first}
+    assert f"{len(called)} with changed contents" in result.summary, result.summary
+
+
 def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, clock: VirtualClock) -> None:
     thresholds = f"{UNTIL_CLEAR['thresholds']}\nLatency: avg < 2"
     given = UNTIL_CLEAR | {"thresholds": thresholds, "mode": "plan", "max_simulations": "62"}

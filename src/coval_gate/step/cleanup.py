@@ -355,7 +355,7 @@ def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     """Return whether the leg's first run goes on without the step, and later runs may be compared with it."""
     inputs, run = leg.inputs, leg.first.run
     by_branch = inputs.baseline is not None and inputs.baseline.kind == "branch"  # no tag is taken without a verdict
-    if inputs.cancel_on_timeout or run is None or run.is_over or not by_branch:
+    if leg.slices or inputs.cancel_on_timeout or run is None or run.is_over or not by_branch:
         return False
     return step.context.pull_request is None and pull_request_of(run) is None
 

@@ -136,7 +136,7 @@ def _base_report(step: Step, base: Leg) -> BaseReport:
 
 
 def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
-    verdict = (trial.judgement or judgement).verdict
+    verdict = None if trial.is_slice else (trial.judgement or judgement).verdict  # a slice alone decides nothing
     status = trial.run.status if trial.run else ""
     return RunReport(id=trial.run_id, url=step.run_url(trial.run_id), status=status, verdict=verdict)
 

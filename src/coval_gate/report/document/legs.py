@@ -62,6 +62,7 @@ class SingleRunFacts(Model):
     status: Text
     """The last status that Coval reported."""
     verdict: Outcome | None
+    """Null for a slice, which decides nothing alone."""
 
 
 class SlicesFacts(Model):
