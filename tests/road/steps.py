@@ -115,6 +115,7 @@ STEPS: dict[str, dict[str, Any]] = {
         "repeat_on_failure": "1",
         "max_wait_time": "90",
     },
+    "until-clear": {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 60%"},
     "gate-mutations": {
         "test_set_id": "flaky001",
         "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
