@@ -17,7 +17,7 @@ from coval_gate.gate.checks import NAMES, Check, Problem
 from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason, Trend
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
 from coval_gate.gate.statistics import FEWEST_CASES
@@ -25,7 +25,7 @@ from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, vari
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
@@ -252,8 +252,6 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     if confidence is not None:
         comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
-    else:
-        comparison = replace(comparison, trend=_trend(pairs, verdict))
     check = replace(
         check,
         criterion=criterion,
@@ -262,17 +260,6 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
     return Compared(check, None if confidence is None else pairs)
-
-
-def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
-    """A change within the threshold's margin, as counted, is unchanged."""
-    threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
-    equal = TOLERANCE * abs(pairs.earlier)
-    better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
-    margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
-    if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
-        return "unchanged"
-    return "improved" if better else "worse"
 
 
 class Before(NamedTuple):

@@ -33,13 +33,13 @@ def words_of(check: Check) -> dict[str, str]:
     measure, compared = check.measure, check.comparison
     if measure is None or compared is None:
         return dict.fromkeys(("earlier_text", "difference_text", "trend_text", "claimed_text", "noticeable_text"), "")
-    trend: str = compared.trend
+    trend: str = compared.trend or ""
     if _fails_by_margin(check, compared):
         trend = f"{trend}, and {BEYOND}"
     claimed, noticeable = change_text(check), ""
     if compared.by_chance:
         claimed += by_chance_text(compared)
-    elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+    elif check.verdict is Verdict.INCONCLUSIVE and trend and trend != "inconclusive":
         claimed += ", inconclusive at the bound"
     if compared.noticeable is not None:
         rises = check.threshold and check.threshold.wants_less
@@ -59,7 +59,12 @@ def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
 
 
 def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
+    """Return the change as counted; of a rate in conversations ("1 of 50 fewer") if both sides have equally many."""
     difference = measure.value - compared.value
+    is_whole = compared.even and compared.total == measure.total
+    if measure.unit == "share" and compared.trend is None and is_whole and measure.hits != compared.hits:
+        more = measure.hits - compared.hits
+        return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
     if measure.unit == "share":
         return f"{_signed(round(100 * difference, 2))}pp"
     if measure.unit != "metric":
@@ -104,7 +109,9 @@ def by_chance_text(compared: Comparison) -> str:
 
 def change_clause(check: Check, compared: Comparison) -> str:
     change = compared.change
-    if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
+    if change is None:
+        return _difference_text(check, check.measure, compared) if check.measure else ""
+    if not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
     both = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
@@ -200,16 +207,19 @@ def claim_text(check: Check) -> str:
 
 def shows_text(checks: Iterable[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
-    intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
-    confidences = {interval.confidence for interval in intervals if interval}
+    confidences = {interval.confidence for interval in map(_interval, measures) if interval}
     if len(confidences) != 1:
         return SHOWS
     return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
 
 
+def _interval(measure: Measure) -> Interval | None:
+    return measure.comparison.change if measure.comparison else measure.interval
+
+
 def notes_title(checks: Sequence[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
+    return shows_text(checks) if any(map(_interval, measures)) else MARGIN
 
 
 def shown_bound_text(check: Check) -> str:

@@ -103,10 +103,10 @@ class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
     `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
-    one; None if nothing is claimed. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in
-    the unit; None if unknown. `by_chance`: how many thresholds of the step are compared, if the change would be
-    significant by itself, otherwise 0. `even`: whether both values are the same if all simulations weigh the same.
-    `newly_failing` and `newly_passing`: ids of test cases.
+    one; None without a confidence, and then there is no `trend`, either. `noticeable`: the smallest change for the
+    worse that 80 % of such steps detect, in the unit; None if unknown. `by_chance`: how many thresholds of the step are
+    compared, if the change would be significant by itself, otherwise 0. `even`: whether both values are the same if all
+    simulations weigh the same. `newly_failing` and `newly_passing`: ids of test cases.
     """
 
     value: float
@@ -116,7 +116,7 @@ class Comparison(Counted):
     pooled: float | None = None
     even: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
-    trend: Trend = "inconclusive"
+    trend: Trend | None = None
     change: Interval | None = None
     noticeable: float | None = None
     by_chance: int = 0

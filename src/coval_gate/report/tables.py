@@ -138,8 +138,9 @@ def _compared_row(columns: int, criterion: Criterion) -> str:
 def _shown(criterion: Criterion) -> str:
     if criterion.problem:
         return "<br>".join(map(escape, filter(None, (criterion.actual_text, criterion.informs_text))))
-    lines = (escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
-    return "<br>".join([f"**{criterion.trend_text}**", *filter(None, lines)])
+    what = f"**{criterion.trend_text}**" if criterion.trend_text else escape(criterion.margin_text)
+    lines = (what, escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
+    return "<br>".join(filter(None, lines))
 
 
 def _noticeable(criterion: Criterion) -> str:
