@@ -262,10 +262,11 @@ def troubled(document: Document) -> Iterator[str | Listing]:
         counts = document.causes_text
         yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
         explained = any(_reasons(simulation) for _, simulation in ill)
-        columns = (("cause",) if counts else (), ("why",) if explained else ())
+        caused = any(simulation.cause_text for _, simulation in ill)
+        columns = (("cause",) if caused else (), ("why",) if explained else ())
         yield from folding(
             ("", "simulation", *columns[0], "missed criteria", *columns[1]),
-            (_simulation(leg, simulation, caused=bool(counts), explained=explained) for leg, simulation in ill),
+            (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -312,7 +313,7 @@ def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explaine
     if simulation.trouble:
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    cause = (simulation.cause or "",) if caused else ()
+    cause = (simulation.cause_text,) if caused else ()
     cells = (*cause, "<br>".join(misses) or "a target", *why)
     return row(MARKS[simulation.verdict], _which(leg, simulation), *cells)
 

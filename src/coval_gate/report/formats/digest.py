@@ -108,9 +108,7 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
         rows = list(members)
         if is_grouped:
-            old = code(leg.old_text, LINE)  # names a branch
-            known = old if cause == "old" else (cause or "cause unknown").capitalize()
-            title = CONTRIBUTE if contributes else known
+            title = CONTRIBUTE if contributes else (cause or "other").capitalize()
             yield f"### {title}: {len(rows):,}"
         shown = []
         for row in rows:
@@ -183,7 +181,7 @@ def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
         "test case": code(row.test_case_id),
         "variant": code(row.variant) if len(leg.variants) > 1 else "",
         "stability": row.stability_text or row.iterations_text,
-        "cause": row.cause or "",
+        "cause": row.cause_text,
     }
     values = "; ".join(_values(leg, row))
     parts = [

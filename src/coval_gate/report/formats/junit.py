@@ -127,7 +127,7 @@ def _simulation(row: SimulationFacts) -> TestCase:
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
         stability = f"the test case is {row.stability_text}" if row.stability_text else ""
-        cause = f"cause: {row.cause}" if row.cause else ""
+        cause = f"cause: {row.cause_text}" if row.cause_text else ""
         lines = [row.trouble, *misses, stability, cause, f"simulation {row.id}"]
         note = " (tolerated)" if row.verdict == "skipped" and not row.contributes else ""
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.

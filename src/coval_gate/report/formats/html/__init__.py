@@ -197,13 +197,17 @@ class Section(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The simulations that are shown, the worst first. `counts`: of each word. `sections`: the same rows by leg."""
+    """The simulations that are shown, the worst first. `counts`: of each word. `caused`: a cause or a history is known.
+
+    `sections`: the same rows by leg.
+    """
 
     columns: list[MetricFacts]
     rows: list[Row]
     total: int
     counts: Mapping[str, int]
     causes: Mapping[str, int]
+    caused: bool
     variants: bool
     groups: bool
     compared: bool
@@ -239,6 +243,7 @@ def table(document: Document) -> Table:
         total=len(pairs),
         counts=Counter(facts.word for _, facts, _ in pairs),
         causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
+        caused=any(facts.cause_text for _, facts, _ in pairs),
         variants=any(facts.variant != AGENT for _, facts, _ in pairs),
         groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),
