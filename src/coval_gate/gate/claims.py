@@ -54,8 +54,8 @@ def words_of(check: Check) -> dict[str, str]:
 
 
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
-    assumed = compared.missing if measure.assumed else 0
-    return measured_text(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
+    lacking = compared.missing if measure.unit == "share" else 0
+    return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
 
 
 def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:

@@ -14,7 +14,16 @@ from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
-from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
+from coval_gate.gate.measure import (
+    Comparison,
+    Measure,
+    Requirement,
+    Scale,
+    measured_text,
+    on_scale,
+    told_apart,
+    tolerated_text,
+)
 from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary, closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
@@ -83,9 +92,12 @@ class ThresholdHolds(Criterion):
     def measured(self, check: Check, measure: Measure) -> str:
         if self.threshold.aggregate.kind.is_all:
             return f"{measure.value:,.0f}"
+        lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
+        if lacking and check.passed and not measure.comparison:
+            return tolerated_text(measure, measure.hits - measure.assumed)
         text = measured_text(measure, Scale(measure.unit, check.metric_unit))
-        if measure.assumed:
-            return f"{text}, {measure.assumed:,} of them without a value"
+        if lacking:
+            return f"{text}, {lacking:,} of them without a value"
         bound = check.requirement.bound if check.requirement else measure.value
         value, _ = told_apart(measure.value, bound, check.scale)
         return text.replace(on_scale(measure.value, check.scale), value, 1)
@@ -164,6 +176,10 @@ class TargetMet(Criterion):
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         return closest_bound(self.target, number)
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        text = tolerated_text(measure, round(measure.value)) if measure.missing and check.passed else ""
+        return self.counted.format(text) if text else super(TargetMet, self).measured(check, measure)
 
     @property
     def text(self) -> str:

@@ -246,6 +246,11 @@ def measured_text(measure: Measure | Comparison, scale: Scale) -> str:
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
 
+def tolerated_text(measure: Measure, hits: int) -> str:
+    """Return hits among the values there are: where missing ones are tolerated, a share that counts them misleads."""
+    return f"{hits:,} of {measure.count:,}, {measure.missing:,} without a value"
+
+
 def on_scale(value: float, scale: Scale, more: int = 0) -> str:
     """`more`: how many digits more than usual."""
     if scale.unit == "share":
