@@ -130,7 +130,7 @@ def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound:
          "avg of Latency is 1.50001, must be <= 1.5.", "1e-05 too high"),
         ("Latency: avg < 1500", Measure(value=1500, unit="metric", count=3),
          "avg of Latency is 1,500, must be < 1,500.", ""),
-        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999pp too low"),
+        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "1pp too low"),
     ],
 )  # fmt: skip
 def test_reason_and_margin_of_missed_threshold(line: str, measure: Measure, reason: str | None, margin: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
-from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
+from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, plural, points, symbol, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
@@ -60,20 +60,21 @@ def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
 
 def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
     """Return the change as counted; of a rate in conversations ("1 of 50 fewer") if both sides have equally many."""
-    difference = measure.value - compared.value
+    change = measure.value - compared.value
+    change = 0.0 if abs(change) < 1e-9 else change
     is_whole = compared.even and compared.total == measure.total
     if measure.unit == "share" and compared.trend is None and is_whole and measure.hits != compared.hits:
         more = measure.hits - compared.hits
         return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
     if measure.unit == "share":
-        return f"{_signed(round(100 * difference, 2))}pp"
+        return _signed(change, points(change))
     if measure.unit != "metric":
-        return _signed(difference)
-    relative = difference / compared.value if compared.value > 0.0 else 0.0
-    change = difference_with_unit(_signed(difference), check.metric_unit)
+        return _signed(change, number(abs(change)))
+    relative = change / compared.value if compared.value > 0.0 else 0.0
+    shown = _signed(change, difference(change, check.metric_unit))
     # Beyond a factor of ten, the values themselves say more.
     is_telling = 0.0005 <= abs(relative) < 10.0
-    return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
+    return shown + (f" ({_signed(relative, percent(float(f'{abs(relative):.2g}')))})" if is_telling else "")
 
 
 def change_text(check: Check) -> str:
@@ -156,14 +157,13 @@ def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: 
 
 def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str:
     shown = _rounded(max(0.0, value), scale.unit, outwards)
-    if scale.unit == "metric":
-        return difference_with_unit(shown, scale.name)
-    return f"{shown.removesuffix('%')}pp" if scale.unit == "share" else shown
+    if scale.unit == "share" or symbol(scale.name) == PERCENT:
+        return f"{shown.removesuffix(PERCENT)}pp"
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
 
 
-def _signed(value: float) -> str:
-    text = number(abs(value)) if abs(value) >= 1e-9 else "0"
-    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+def _signed(value: float, size: str) -> str:
+    return f"{'+' if value > 0 else '-' if value < 0 else ''}{size}"
 
 
 def cases_needed(threshold: Threshold, confidence: float | None) -> int:

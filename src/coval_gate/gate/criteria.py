@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from coval_gate.base.text import VALUE_SHOWN, number, one_line, percent, plural, with_unit
+from coval_gate.base.text import VALUE_SHOWN, amount, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
@@ -393,6 +393,6 @@ def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
+        largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
         values = f"every value of {metric.name} ({largest})"
         yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.text import DIGITS, number, percent, with_unit
+from coval_gate.base.text import DIGITS, amount, percent
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import Operator
@@ -241,8 +241,8 @@ def measured_text(measure: Measure | Comparison, scale: Scale) -> str:
     by_case = "" if measure.pooled is None else " by test case"
     if scale.unit == "share":
         return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
-    value = with_unit(number(measure.value), scale.name)
-    over_all = "" if measure.pooled is None else with_unit(number(measure.pooled), scale.name)
+    value = amount(measure.value, scale.name)
+    over_all = "" if measure.pooled is None else amount(measure.pooled, scale.name)
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
 
@@ -255,8 +255,7 @@ def on_scale(value: float, scale: Scale, more: int = 0) -> str:
     """`more`: how many digits more than usual."""
     if scale.unit == "share":
         return percent(value, 1 + more)
-    shown = number(value, DIGITS + more)
-    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+    return amount(value, scale.name if scale.unit == "metric" else "", DIGITS + more)
 
 
 def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
+from coval_gate.base.text import amount, in_words, number, one_line, plural, value_text
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.document import Document
@@ -170,8 +170,8 @@ def _trend(leg: Leg) -> Iterator[str]:
 
 
 def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
-    average = number(run.averages[metric.id])
-    average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
+    average = amount(run.averages[metric.id], metric.unit)
+    average = code(average, LINE // 2) if metric.unit else average
     return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 

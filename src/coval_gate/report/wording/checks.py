@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from coval_gate.base.text import (
-    difference_with_unit,
+    amount,
+    difference,
     in_words,
     number,
     one_line,
     plural,
+    points,
     shortened,
     value_text,
-    with_unit,
 )
 from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import Check, Criterion
@@ -67,10 +68,10 @@ def margin_text(check: Check) -> str:
     gap = abs(check.margin or 0.0)
     match check.measure.unit:
         case "share":
-            return f"{number(gap * 100)}pp too {'high' if above else 'low'}"
+            return f"{points(gap)} too {'high' if above else 'low'}"
         case "simulations":
-            return f"{gap:,.10g} too {'many' if above else 'few'}"
-    return f"{difference_with_unit(number(gap), check.metric_unit)} too {'high' if above else 'low'}"
+            return f"{number(gap)} too {'many' if above else 'few'}"
+    return f"{difference(gap, check.metric_unit)} too {'high' if above else 'low'}"
 
 
 def note_text(check: Check) -> str:
@@ -127,7 +128,7 @@ def _contribution_text(contribution: Contribution, unit: str) -> str:
     if contribution.before is not None:
         change = "rise" if contribution.rises else "fall"
         which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
-        return f", before {with_unit(number(contribution.before), unit)}: {which} {of}"
+        return f", before {amount(contribution.before, unit)}: {which} {of}"
     end = "highest" if contribution.rises else "lowest"
     return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
