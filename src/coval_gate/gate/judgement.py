@@ -113,9 +113,10 @@ class Judgement(NamedTuple):
         )
 
     @property
-    def is_red_against_baseline(self) -> bool:
-        compares = (check.reference == "baseline" for check in self.missed if check.measure)
-        return not self.lets_pass and any(compares)
+    def red_against_baseline(self) -> tuple[Check, ...]:
+        """The comparisons with the baseline that make the step red, the gravest first."""
+        compares = (check for check in self.missed if check.comparison and check.reference == "baseline")
+        return () if self.lets_pass else tuple(compares)
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
