@@ -14,6 +14,7 @@ from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
+from coval_gate.gate.family import parts
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
 from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary, closest_bound, meets, target_problem, target_text
@@ -239,7 +240,7 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
+    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: how many share the error.
     """
 
     max_failed: Allowance
@@ -336,7 +337,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
     It can never pass or, if it guards against a regression, never fail.
     """
     guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
-    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
+    family = max(1, len(guards)) * (1 + criteria.mutations) * parts(criteria.legs)
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
         text = threshold.text

@@ -98,7 +98,7 @@ class Compared(NamedTuple):
 def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Iterator[Check]:
     """Yield the checks, which report and fail only changes that are significant among so many thresholds.
 
-    Each of the `legs` that the step was to have gets an equal share of the error (Bonferroni), so each decides by
+    Each of the `legs` that the step was to have gets an equal part of the error (Bonferroni), so each decides by
     itself, and one that could not be launched makes it no easier for the others. Guards against regressions are a
     family: an unchanged agent fails one of them, or is called worse by one, in at most the share `error` of steps.
     Other thresholds must not dilute the family, so they are judged among all.
@@ -111,19 +111,23 @@ def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Itera
 
 
 class Family(NamedTuple):
-    """A family of thresholds: how many they are in all legs, and the significant changes by the id of their pairs."""
+    """A family of thresholds: how many they are in all legs, and the significant changes by the id of their pairs.
+
+    `parts`: of the error, each member has at least one of them.
+    """
 
     members: int
+    parts: int
     trends: dict[int, Trend]
 
     @classmethod
     def of(cls, members: Sequence[Pairs], error: float, legs: int) -> "Family":
         """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
-        worse = significant([pairs.is_worse for pairs in members], error / legs)
-        better = significant([pairs.is_better for pairs in members], error / legs)
+        worse = significant([pairs.is_worse for pairs in members], error / parts(legs))
+        better = significant([pairs.is_better for pairs in members], error / parts(legs))
         trends: dict[int, Trend] = {id(pairs): "worse" for pairs in compress(members, worse)}
         trends |= {id(pairs): "improved" for pairs in compress(members, better)}
-        return cls(len(members) * legs, trends)
+        return cls(len(members) * legs, len(members) * parts(legs), trends)
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
@@ -137,9 +141,14 @@ def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Che
         measure.comparison,
         trend=trend or ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"),
         by_chance=family.members if alone and not trend else 0,
-        noticeable=pairs.noticeable(measure.comparison.change, family.members),
+        noticeable=pairs.noticeable(measure.comparison.change, family.parts),
     )
     return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
+
+
+def parts(legs: int) -> int:
+    """Return into how many parts the error goes, one for each leg; of several, half of it is for all legs together."""
+    return 2 * legs if legs > 1 else 1
 
 
 def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:

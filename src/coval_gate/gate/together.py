@@ -1,0 +1,145 @@
+"""Compares all legs of a step at once with what each refers to: a fall of every leg that none shows alone. Pure.
+
+Half of the error of a step is for its legs, half for this: a family of one comparison for each threshold and variant
+that several legs have. The unit is the test case. One that legs share is one unit in all of them, because they find the
+same test cases hard; then each run of it has as many conversations of each leg, so that no leg weighs more before.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from coval_gate.coval.model import COMPLETED, Metric, Simulation
+from coval_gate.gate.baseline import comparisons, measured
+from coval_gate.gate.checks import Check
+from coval_gate.gate.criteria import Criteria, ThresholdHolds
+from coval_gate.gate.family import Compared, Pairs, ruled
+from coval_gate.gate.judgement import Judgement, with_checks
+from coval_gate.gate.measure import LeftOut
+from coval_gate.gate.population import Judged
+from coval_gate.gate.variants import Sample, Variant
+from coval_gate.gate.verdict import Completed, Together, Verdict
+
+JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+NOW: Final = 0  # the judged run among the runs of a test case; the newest of the reference is 1
+
+Key = tuple[object, ...]
+Runs = Mapping[int, Sequence[Simulation]]  # of one test case in one leg
+
+
+def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement | None:
+    """Return the judgement of all legs together; None if nothing is compared in several of them.
+
+    A leg without a verdict on its agent takes no part. Each leg has applied its policy for doubt: here, doubt passes.
+    """
+    by_threshold: dict[Key, dict[int, Pairs]] = defaultdict(dict)
+    for place, (judgement, criteria) in enumerate(legs):
+        for pairs in _guards(judgement, criteria) if judgement else ():
+            by_threshold[_key(pairs)].setdefault(place, pairs)
+    shared = [members for members in by_threshold.values() if len(members) > 1]
+    if not shared:
+        return None
+    taking_part = tuple(sorted({place for members in shared for place in members}))
+    confidence = max(legs[place][1].confidence or 0.0 for place in taking_part)
+    compared = [_compared([*members.values()], confidence) for members in shared]
+    checks = map(_untold_by_legs, ruled(compared, (1.0 - confidence) / 2.0))
+    return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
+
+
+def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
+    """Yield a leg's comparisons that guard against regressions, and decide."""
+    if criteria.confidence is None or judgement.verdict not in JUDGED or not isinstance(judgement.cause, Completed):
+        return
+    result, variants = judgement.cause.result, judgement.variants
+    run = Judged(result, variants, criteria, baseline=judgement.baseline, base=judgement.base)
+    for compared in chain.from_iterable(comparisons(run).values()):
+        if compared.guards and compared.pairs:
+            yield compared.pairs
+
+
+def _key(pairs: Pairs) -> Key:
+    """Return what a threshold and a variant have in common in several legs, whatever names and places they have."""
+    threshold = pairs.threshold
+    metric = pairs.metric.id if pairs.metric else ""
+    return pairs.now.name, metric, threshold.aggregate, threshold.operator, threshold.bound
+
+
+def _compared(members: Sequence[Pairs], confidence: float) -> Compared:
+    first, pairs = members[0], _joined(members)
+    criterion = ThresholdHolds(threshold=first.threshold, confidence=confidence, doubt_passes=True)
+    compared = measured(criterion, pairs, LeftOut())
+    return compared._replace(check=replace(compared.check, runs=len(members)))
+
+
+def _untold_by_legs(check: Check) -> Check:
+    """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
+    measure = check.measure
+    if measure and measure.comparison:
+        comparison = replace(measure.comparison, newly_failing=(), newly_passing=())
+        measure = replace(measure, comparison=comparison)
+    return replace(check, measure=measure, simulations=())
+
+
+def _joined(members: Sequence[Pairs]) -> Pairs:
+    of_case: dict[str, list[Runs]] = defaultdict(list)
+    for pairs in members:
+        for case, runs in _by_case(pairs).items():
+            of_case[case].append(runs)
+    compared = [case for case in map(_beside, of_case.values()) if len(case) > 1]
+    now = [simulation for case in compared for simulation in case[NOW]]
+    then = [simulation for case in compared for age, run in case.items() if age != NOW for simulation in run]
+    metric = members[0].metric
+    return Pairs(
+        members[0].threshold,
+        _variant([pairs.now for pairs in members], now, metric),
+        _variant([pairs.then for pairs in members], then, metric),
+        metric,
+    )
+
+
+def _by_case(pairs: Pairs) -> dict[str, Runs]:
+    """Return the conversations by test case and run. Runs of equal age in all legs have the same id."""
+    ages = {id_: age for age, id_ in enumerate(dict.fromkeys(one.run_id for one in pairs.then.simulations), start=1)}
+    cases: dict[str, dict[int, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
+    for simulation in pairs.now.simulations:
+        cases[simulation.test_case_id][NOW].append(simulation._replace(run_id=str(NOW)))
+    for simulation in pairs.then.simulations:
+        age = ages[simulation.run_id]
+        cases[simulation.test_case_id][age].append(simulation._replace(run_id=str(age)))
+    return {case: dict(runs) for case, runs in cases.items()}
+
+
+def _beside(legs: Sequence[Runs]) -> Runs:
+    """Return the runs of one test case in all legs that have it; of several legs, as many conversations in each run."""
+    if len(legs) == 1:
+        return legs[0]
+    common = sorted(set[int].intersection(*(set(runs) for runs in legs)))
+    fewest = [min(len(runs[at]) for at in common) if common else 0 for runs in legs]
+    return {at: [one for runs, most in zip(legs, fewest, strict=True) for one in runs[at][:most]] for at in common}
+
+
+def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
+    """Return one variant with these simulations of several legs; of metrics, it has the one that is compared."""
+    completed = {done.id for variant in variants for done in variant.completed}
+    samples = [variant.sample(metric) for variant in variants] if metric else []
+    ids = {simulation.id for simulation in simulations}
+    values = {id_: value for sample in samples for id_, value in sample.values.items() if id_ in ids}
+    metrics = [sample.metric for sample in samples]
+    return replace(
+        variants[0],
+        simulations=tuple(simulations),
+        completed=tuple(one for one in simulations if one.id in completed),
+        passing=frozenset[str]().union(*(variant.passing for variant in variants)) & ids,
+        samples=tuple(Sample(metric=_of_all(metrics), values=values, total=len(simulations)) for _ in metrics[:1]),
+        alone=all(variant.alone for variant in variants),
+        unlisted=0,
+        even=True,
+    )
+
+
+def _of_all(metrics: Sequence[Metric]) -> Metric:
+    """Return the metric with the values of all legs, which are possible ones."""
+    values = {id_: value for metric in metrics for id_, value in metric.values.items()}
+    return metrics[0]._replace(values=values, elsewhere=frozenset[str]().union(*(one.texts for one in metrics)))
