@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from statistics import NormalDist
 from typing import Final, NamedTuple, Protocol
 
-from coval_gate.gate.changes import POWER, HitPair, PairedRates
+from coval_gate.gate.changes import POWER, PairedRates
 from coval_gate.gate.claims import MOST_CASES
 from coval_gate.gate.family import strictest
+from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import FEWEST_CASES, Hits, normal_quantile, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 

@@ -248,7 +248,7 @@ CANNOT_FAIL = "fail with 95% confidence, however bad the agent is"
     ("threshold", "others", "mutations", "cases", "can_never"),
     [
         (PERCENTILE, "", 0, 10, f"{CANNOT_FAIL}; with 31, it can"),
-        ("R: rate(YES) >= baseline - 5pp", "", 0, 2, f"{CANNOT_FAIL}; with 3, it can"),
+        ("R: rate(YES) >= baseline - 5pp", "", 0, 3, f"{CANNOT_FAIL}; with 4, it can"),
         ("R: rate(YES) >= baseline + 60pp", "", 0, 5,
          "pass with 95% confidence, however good the agent is; with 10, it can"),
         ("Latency: p(99.99) <= baseline", "", 0, 500, CANNOT_FAIL),
@@ -266,3 +266,9 @@ def test_threshold_that_cannot_be_decided_is_reported(
     criteria = Criteria(max_failed=Allowance(0), thresholds=thresholds, confidence=0.95, mutations=mutations)
     told = f"thresholds, line 1: with {cases} test cases, {threshold} can never {can_never}."
     assert list(undecidable_texts(criteria, cases)) == ([told] if can_never else [])
+
+
+@pytest.mark.parametrize(("runs", "least"), [(1, 4), (3, 2), (7, 2)])
+def test_more_earlier_runs_show_a_fall_of_fewer_test_cases(runs: int, least: int) -> None:
+    """At the strictest, all of 2 cases fall below three runs each: half of 1 in 16."""
+    assert cases_to_compare(parsed("R: rate(YES) >= baseline - 5pp"), 0.95, runs=runs) == least

@@ -128,7 +128,7 @@ def test_words_are_ruled_by_the_family_too(hits: int, trend: str, advisory: str)
 
 @pytest.mark.parametrize(
     ("hits", "legs", "verdict"),
-    [(41, 1, Verdict.FAILED), (41, 10, Verdict.INCONCLUSIVE), (5, 100, Verdict.FAILED)],
+    [(42, 1, Verdict.FAILED), (42, 10, Verdict.INCONCLUSIVE), (5, 100, Verdict.FAILED)],
 )
 def test_legs_are_one_family(hits: int, legs: int, verdict: Verdict) -> None:
     """Alone, a change is evident; in one of ten legs, it may be chance. A large one is evident among a hundred."""

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate import statistics
-from coval_gate.gate.changes import HitPair, MeanChange, PairedRates, PercentileChange, ValuePair
+from coval_gate.gate.changes import MeanChange, PairedRates, PercentileChange, ValuePair
 from coval_gate.gate.family import significant
+from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import (
     ENOUGH_EQUAL,
     NOTHING,

@@ -9,9 +9,10 @@ from typing import ClassVar, Final
 
 from coval_gate.coval.model import Metric
 from coval_gate.gate import statistics
-from coval_gate.gate.changes import Change, HitPair, MeanChange, PairedRates, PercentileChange, RateChange, ValuePair
+from coval_gate.gate.changes import Change, MeanChange, PercentileChange, RateChange, ValuePair
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
+from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.problems import NO_VALUES, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
@@ -82,7 +83,8 @@ class Aggregation:
     def demanded_share(self) -> float | None:
         return None
 
-    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
+    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
+        """Return whether the greatest change from a baseline of so many `runs` shows."""
         raise NotImplementedError
 
     def _wants_more(self, value: float | None) -> bool:
@@ -120,11 +122,16 @@ class _Share(Aggregation):
 
     def change(self, now: Variant, then: Variant) -> RateChange:
         hits, earlier = self.hits(now), self.hits(then)
-        cases = now.by_case.items()
+        of = statistics.hits_of
         return RateChange(
             [
-                HitPair(statistics.hits_of(ids, hits), statistics.hits_of(then.by_case[id_], earlier), id_)
-                for id_, ids in cases
+                HitPair(
+                    of(ids, hits),
+                    of(then.by_case[case], earlier),
+                    case,
+                    {run: of(ids_before, earlier) for run, ids_before in then.by_run[case].items()},
+                )
+                for case, ids in now.by_case.items()
             ]
         )
 
@@ -133,18 +140,21 @@ class _Share(Aggregation):
         bound = self.threshold.bound.number
         return 1.0 - bound if self.threshold.wants_less else bound
 
-    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
+    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
         """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
-        every, none = statistics.Hits(iterations, iterations), statistics.Hits(0, iterations)
-        rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * cases)
+        before, now = (0, 1) if rises else (1, 0)
+        block = statistics.Hits(before * iterations, iterations)
+        base = statistics.Hits(before * iterations * runs, iterations * runs)
+        pair = HitPair(
+            statistics.Hits(now * iterations, iterations), base, "", dict.fromkeys(map(str, range(runs)), block)
+        )
+        change = RateChange([pair] * cases)
         if asks:
-            bound = rates.difference(confidence, threshold.bound.factor)
-            return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
-        change, (before, now) = rates.difference(confidence), (0.0, 1.0) if rises else (1.0, 0.0)
-        is_shown = change.lower > 0.0 if rises else change.upper < 0.0
-        return is_shown and not threshold.against(before).holds(now)
+            bound = change.excess(confidence, threshold.bound.factor, threshold.bound.number)
+            return bound.lower > 0.0 if rises else bound.upper < 0.0
+        return change.shows(1.0 - confidence, rises=rises) and not threshold.against(before).holds(now)
 
 
 class PassRate(_Share):
@@ -307,10 +317,11 @@ class Percentile(Figure):
     def demanded_share(self) -> float:
         return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
 
-    def shows(self, cases: int, iterations: int, confidence: float) -> bool:
+    def shows(self, cases: int, iterations: int, confidence: float, runs: int) -> bool:
         """Return whether a rise of all values far above all earlier ones shows."""
-        low = [[float(place * cases + case) for place in range(iterations)] for case in range(cases)]
-        high = [[value + 2.0 * cases * iterations for value in values] for values in low]
+        before = iterations * runs
+        low = [[float(place * cases + case) for place in range(before)] for case in range(cases)]
+        high = [[value + 2.0 * cases * before for value in values[:iterations]] for values in low]
         return PercentileChange(list(map(ValuePair, high, low)), self.n).excess(confidence).lower > 0.0
 
     def _pooled(self, numbers: Sequence[float]) -> float:

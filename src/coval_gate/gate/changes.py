@@ -21,6 +21,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from coval_gate.gate import statistics
 from coval_gate.gate.measure import Interval
+from coval_gate.gate.permutation import HitPair, Permutation
 from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
@@ -32,12 +33,6 @@ POWER: Final = 0.8  # the usual chance with which an experiment should detect it
 BISECTIONS: Final = 30  # for a noticeable change
 DOUBLINGS: Final = 20  # of a change, until runs detect it
 BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
-
-
-class HitPair(NamedTuple):
-    now: Hits
-    base: Hits
-    case: str = ""
 
 
 class ValuePair(NamedTuple):
@@ -95,6 +90,11 @@ class Change:
         """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
 
+    def shows(self, error: float, *, rises: bool) -> bool:
+        """Return whether it is shown that the value rose, or fell; for an unchanged one, with at most this chance."""
+        lower, upper = self.excess(1.0 - error)
+        return lower > 0.0 if rises else upper < 0.0
+
     def noticeable(
         self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
     ) -> float | None:
@@ -118,8 +118,17 @@ class RateChange(Change):
         super().__init__()
         self._pairs, self._rates = pairs, PairedRates.of(pairs)
 
+    @cached_property
+    def _permutation(self) -> Permutation | None:
+        return Permutation.of(self._pairs)
+
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         return self._rates.difference(confidence, factor).less(number)
+
+    def shows(self, error: float, *, rises: bool) -> bool:
+        if self._permutation is None:
+            return super().shows(error, rises=rises)
+        return self._permutation.shows(error, rises=rises)
 
     def noticeable(
         self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool

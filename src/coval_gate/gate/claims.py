@@ -6,7 +6,7 @@ State each bound as a claim. Readers would take "[a, b]" for a two-sided interva
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
@@ -128,8 +128,9 @@ def _enough(check: Check, compared: Comparison) -> int:
     """Return how many test cases can show the greatest possible change; 0 if these can, or if that is unknown."""
     if check.verdict is not Verdict.INCONCLUSIVE or check.threshold is None:
         return 0
-    iterations = max(1, compared.count // compared.cases)
-    enough = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations)
+    iterations = max(1, check.measure.total // compared.cases) if check.measure else 1
+    runs = max(1, compared.total // (iterations * compared.cases))
+    enough = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations, runs=runs)
     return enough if enough and enough > compared.cases else 0
 
 
@@ -169,19 +170,23 @@ def cases_needed(threshold: Threshold, confidence: float | None) -> int:
 
 @lru_cache(maxsize=1024)  # every report needs the same numbers
 def cases_to_compare(
-    threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
+    threshold: Threshold, confidence: float | None, *, iterations: int = 1, runs: int = 1, family: int = 1
 ) -> int | None:
     """Return how many test cases can show the greatest possible regression, or improvement if one is required.
 
-    Both runs have so many `iterations`; `family` thresholds guard against regressions. None if not even MOST_CASES can;
-    FEWEST_CASES if any number can, or if the spread of the values decides, as for an average.
+    Each run has so many `iterations`, and the baseline so many `runs`; `family` thresholds guard against regressions.
+    None if not even MOST_CASES can; FEWEST_CASES if any number can, or if the spread of the values decides.
     """
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
         return FEWEST_CASES
     to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
-    counts = range(FEWEST_CASES, MOST_CASES + 1)
-    place = bisect_left(counts, True, key=lambda cases: aggregation.shows(cases, iterations, to_show))
+    shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
+    most = FEWEST_CASES  # few do, usually, and many take long
+    while most < MOST_CASES and not shows(most):
+        most = min(2 * most, MOST_CASES)
+    counts = range(FEWEST_CASES, most + 1)
+    place = bisect_left(counts, True, key=shows)
     return counts[place] if place < len(counts) else None
 
 

@@ -241,6 +241,7 @@ class Criteria:
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
     `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: how many share the error.
+    `baseline_runs`: how many at most.
     """
 
     max_failed: Allowance
@@ -255,6 +256,7 @@ class Criteria:
     on_inconclusive: str = ""
     accept: bool = False
     legs: int = 1
+    baseline_runs: int = 1
 
     @classmethod
     def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> "Criteria":
@@ -273,6 +275,7 @@ class Criteria:
             on_inconclusive=inputs.on_inconclusive,
             accept=inputs.accept,
             legs=legs,
+            baseline_runs=inputs.baseline.last if inputs.baseline else 1,
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
@@ -343,7 +346,8 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
         text = threshold.text
         if threshold.bound.reference:
             at_once, iterations = family if threshold in guards else 1, criteria.iterations or 1
-            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, family=at_once)
+            runs = criteria.baseline_runs if threshold.bound.reference == "baseline" else 1
+            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, runs=runs, family=at_once)
             what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
             enough = f"; with {least:,}, it can" if least else ""
             never = f"with {few}, {text} can never {what} {confidence}, however {how} the agent is{enough}"

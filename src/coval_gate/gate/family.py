@@ -56,12 +56,10 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        lower, upper = self._change.excess(1.0 - error)
-        return lower > 0.0 if self.threshold.wants_less else upper < 0.0
+        return self._change.shows(error, rises=self.threshold.wants_less)
 
     def is_better(self, error: float) -> bool:
-        lower, upper = self._change.excess(1.0 - error)
-        return upper < 0.0 if self.threshold.wants_less else lower > 0.0
+        return self._change.shows(error, rises=not self.threshold.wants_less)
 
     def change(self, confidence: float) -> Interval:
         return Interval(*self._change.shift(confidence), confidence, len(self.now.cases))
