@@ -147,8 +147,8 @@ class Document(Judged):
 
 def document_of(report: Report, *, brief: bool = False) -> Document:
     """Return everything that formats show; with `brief`, without the simulations."""
-    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs))
-    together = leg_facts(report, report.together, ()) if report.together else None
+    together = whole(report.together) if report.together else None
+    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs), together=together)
     judgement = report.judgement
     ranks = [()] * len(report.legs) if brief else places_of(report.legs)
     failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
@@ -182,7 +182,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
         inputs=configuration(report.inputs, report.wrong) if report.inputs else {},
         legs=[leg_facts(report, leg, places) for leg, places in zip(report.legs, ranks, strict=True)],
-        together=together,
+        together=leg_facts(report, together, ()) if together else None,
         gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
     )
 

@@ -281,7 +281,7 @@ def _all_well(judgement: Judgement) -> str:
 
 def _none_worse(judgement: Judgement) -> str:
     met = len(judgement.checks)
-    return f"{'The criterion is' if met == 1 else f'All {met:,} criteria are'} met over the test cases of all of them."
+    return f"Their test cases together meet {'the criterion' if met == 1 else f'all {met:,} criteria'}."
 
 
 def _not_completed_reason(run: Run) -> str:
