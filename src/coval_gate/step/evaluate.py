@@ -260,9 +260,9 @@ def _judge_legs(session: StepRun) -> Procedure[Judgement]:
         step.together = Leg(step.inputs, cause.name)
         step.together.judgement, step.together.findings = judgement, findings_of(judgement)
         failing = [] if judgement.lets_pass else [judgement]
-        for leg in [step.legs[place] for place in cause.legs if failing]:
+        for leg in map(step.legs.__getitem__, cause.legs):
             if leg.judgement:
-                leg.judgement = leg.judgement._replace(failed_together=True)
+                leg.judgement = leg.judgement._replace(failed_together=bool(failing))
                 for trial in leg.trials:
                     owe_mark(step, trial, leg.judgement)
     return gravest([*(leg.outcome for leg in step.legs if leg.outcome), *failing])
