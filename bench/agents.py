@@ -169,14 +169,6 @@ def is_red(judgement: Judgement) -> bool:
     return any(check.verdict is Verdict.FAILED for check in checks(judgement))
 
 
-def without_family(judgement: Judgement) -> bool:
-    """Return whether a step would fail if each threshold were the only one."""
-    return any(
-        check.verdict is Verdict.FAILED or (_by_chance(check) and not holds_as_counted(check))
-        for check in checks(judgement)
-    )
-
-
 def is_called(judgement: Judgement, trend: Trend) -> bool:
     """Return whether a step reports this trend for any threshold."""
     compared = (check.measure.comparison for check in checks(judgement) if check.measure)
@@ -205,10 +197,6 @@ def checks(judgement: Judgement) -> list[Check]:
 def criteria(thresholds: str, confidence: float | None) -> Criteria:
     """Return the criteria of a step that has thresholds only."""
     return Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds), confidence=confidence)
-
-
-def _by_chance(check: Check) -> bool:
-    return bool(check.measure and check.measure.comparison and check.measure.comparison.by_chance)
 
 
 def _values(case: Hits | Values) -> Sequence[Value]:

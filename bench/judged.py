@@ -25,7 +25,6 @@ from bench.agents import (
     run,
     runs,
     scores,
-    without_family,
 )
 from bench.experiments import CASES, CONFIDENCE, ICCS, Cell, Experiment, Limit, hits_now, noticed, pair
 from coval_gate.coval.model import RunResult
@@ -77,7 +76,6 @@ def families() -> Iterator[Experiment]:
         yield Experiment(
             (
                 Limit(f"unchanged agent, {name}: red", most, overall=True),
-                Limit("  the same runs without the rule for families", None),
                 Limit("  the same runs without confidence", None),
                 Limit("  the same runs: called worse", 5.0, overall=True),
                 Limit("  the same runs: called improved", 5.0, overall=True),
@@ -87,7 +85,7 @@ def families() -> Iterator[Experiment]:
 
 
 def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
-    """Draw two runs of one agent, and return whether the step is red with all rules, without Holm, and as counted.
+    """Draw two runs of one agent, and return whether the step is red with all rules, and as counted.
 
     Also return whether it calls a change worse, and whether it calls one improved.
     """
@@ -108,7 +106,7 @@ def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
         CONFIDENCE,
     )
     called = is_called(judgement, "worse"), is_called(judgement, "improved")
-    return is_red(judgement), without_family(judgement), as_counted(judgement), *called
+    return is_red(judgement), as_counted(judgement), *called
 
 
 def ten_large_thresholds(rng: Random) -> Callable[[], bool]:

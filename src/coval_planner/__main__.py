@@ -20,7 +20,7 @@ from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
-from coval_gate.gate.statistics import MOST, needed
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner import tables
@@ -120,8 +120,6 @@ def _title(threshold: Threshold, confidence: float) -> str:
 
 def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
     what = "pass" if threshold.asks_for_improvement else "fail"
-    if aggregation_of(threshold).demanded_share is None:
-        return ""
     cases = cases_to_compare(threshold, confidence, family=family)
     if cases is None:
         return f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
@@ -172,7 +170,8 @@ def _without_plan(threshold: Threshold) -> str:
     if threshold.takes_confidence:
         return (
             "How many conversations an average needs depends on how much its values vary, which a run shows:\n"
-            "launch one, and see how far apart its bounds are. Four times as many test cases halve that distance."
+            f"launch one of at least {FEWEST_FOR_MEAN} test cases, and see how far apart its bounds are.\n"
+            "Four times as many test cases halve that distance."
         )
     return (
         "This threshold is decided as counted, with any number of conversations: it is about this run alone.\n"

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from statistics import NormalDist
 from typing import Final, NamedTuple, Protocol
 
-from coval_gate.gate.changes import POWER, PairedRates
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.changes import POWER, RateChange
 from coval_gate.gate.claims import MOST_CASES
 from coval_gate.gate.family import strictest
 from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import FEWEST_CASES, Hits, normal_quantile, t_quantile
+from coval_gate.gate.statistics import FEWEST_CASES, Hits, normal_quantile, share, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 
 RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
@@ -49,7 +50,8 @@ class Step(NamedTuple):
 class Agents(NamedTuple):
     """An agent `before` and `now`: its true rates as shares, or its true means with a standard deviation, `spread`.
 
-    Each test case has `earlier` conversations in the baseline, and `iterations` now.
+    Each test case has `earlier` conversations in the baseline, and `iterations` now. The baseline is several runs if it
+    has a multiple of them.
     """
 
     before: float
@@ -83,6 +85,8 @@ def chance(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: 
     """Return the share of runs with so many test cases that decide a threshold rightly."""
     if threshold.aggregate.is_rate:
         return sum(_decides(threshold, agents, cases, level, rng) for _ in range(RUNS)) / RUNS
+    if cases < aggregation_of(threshold).fewest_cases:
+        return 0.0
     return min(_chance(step, cases) for step in _steps(threshold, agents, level))
 
 
@@ -94,7 +98,8 @@ def _chance(step: Step, cases: int) -> float:
 
 def _estimate(threshold: Threshold, agents: Agents, level: Level) -> int | None:
     cases = max(map(_cases, _steps(threshold, agents, level)))
-    return max(FEWEST_CASES + 1, math.ceil(cases)) if cases <= MOST_CASES else None
+    fewest = max(FEWEST_CASES + 1, aggregation_of(threshold).fewest_cases)
+    return max(fewest, math.ceil(cases)) if cases <= MOST_CASES else None
 
 
 def _cases(step: Step) -> float:
@@ -127,14 +132,15 @@ def _variance(threshold: Threshold, agents: Agents, factor: float) -> float:
 
 
 def _decides(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> bool:
-    rates = PairedRates.of([_drawn(agents, rng) for _ in range(cases)])
+    pairs = [_drawn(agents, rng) for _ in range(cases)]
+    change = RateChange(pairs)
     if _is_regression(threshold, agents):
-        change = rates.difference(level.strictest)
-        is_shown = change.lower > 0.0 if threshold.wants_less else change.upper < 0.0
-        return is_shown and not threshold.against(rates.base.share).holds(rates.now.share)
-    bounds = rates.difference(level.confidence, factor=threshold.bound.factor)
+        now, before = share([pair.now for pair in pairs]), share([pair.base for pair in pairs])
+        is_missed = not threshold.against(before).holds(now)
+        return is_missed and change.shows(1.0 - level.strictest, rises=threshold.wants_less)
+    bounds = change.excess(level.confidence, threshold.bound.factor, threshold.bound.number)
     above = misses(threshold, agents) is threshold.wants_less
-    return bounds.lower > threshold.bound.number if above else bounds.upper < threshold.bound.number
+    return bounds.lower > 0.0 if above else bounds.upper < 0.0
 
 
 def _drawn(agents: Agents, rng: Generator) -> HitPair:
@@ -145,9 +151,11 @@ def _drawn(agents: Agents, rng: Generator) -> HitPair:
         weight = (1.0 - agents.icc) / agents.icc
         rate = rng.betavariate(better * weight, (1.0 - better) * weight)
     shrunk = rate / better if better else 0.0
-    return HitPair(
-        _hits(agents.now * shrunk, agents.iterations, rng), _hits(agents.before * shrunk, agents.earlier, rng)
-    )
+    now = _hits(agents.now * shrunk, agents.iterations, rng)
+    runs, rest = divmod(agents.earlier, agents.iterations)
+    sizes = [agents.earlier] if rest else [agents.iterations] * runs
+    before = {str(run): _hits(agents.before * shrunk, size, rng) for run, size in enumerate(sizes)}
+    return HitPair(now, Hits(sum(block.hits for block in before.values()), agents.earlier), "", before)
 
 
 def _hits(rate: float, size: int, rng: Generator) -> Hits:

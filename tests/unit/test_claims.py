@@ -58,8 +58,9 @@ LACKING = once(*[None] * 4)
         (once(*[1.0] * 59), "Metric: p(95) < 1.5", Verdict.PASSED),
         (once(*[1.0] * 3, *[2.0] * 17), "Metric: med < 1.5", Verdict.FAILED),
         (once(*[1.0] * 8, *[2.0] * 12), "Metric: med < 1.5", Verdict.INCONCLUSIVE),
-        (once(1.0, 1.1, 0.9, 1.05, 0.95), "Metric: avg < 1.5", Verdict.PASSED),
-        (once(1.0, 2.1, 0.9, 1.9, 1.5), "Metric: avg < 1.6", Verdict.INCONCLUSIVE),
+        (once(*[1.0, 1.1, 0.9, 1.05] * 5), "Metric: avg < 1.5", Verdict.PASSED),
+        (once(*[1.0, 1.1, 0.9, 1.05] * 4), "Metric: avg < 1.5", Verdict.INCONCLUSIVE),  # too few for an average
+        (once(*[1.0, 2.1, 0.9, 1.9, 1.5] * 4), "Metric: avg < 1.6", Verdict.INCONCLUSIVE),
         (once(*[5.0] * 29), "Metric: avg >= 4", Verdict.INCONCLUSIVE),  # so few equal scores may be luck
         (once(*[5.0] * 30), "Metric: avg >= 4", Verdict.PASSED),
         *((once(1.0, 2.0), f"Metric: {line}", Verdict.PASSED) for line in ("min > 0.5", "max < 3", "stdev < 0.8")),

@@ -106,7 +106,7 @@ def test_a_regression_that_is_not_evident_itself_does_not_fail() -> None:
     before = {f"case{n:03}": [float(n)] for n in range(29)}
     now = {case: [value + 10.0] for case, (value,) in before.items()}
     judgement = compared(now, before, "Resolved: avg <= baseline * 1.1")
-    assert (only(judgement).verdict, comparison(judgement).by_chance) == (Verdict.INCONCLUSIVE, 0)
+    assert (only(judgement).verdict, comparison(judgement).trend) == (Verdict.INCONCLUSIVE, "inconclusive")
 
 
 @pytest.mark.parametrize("advisory", ["", "? "])
@@ -119,8 +119,7 @@ def test_words_are_ruled_by_the_family_too(hits: int, trend: str, advisory: str)
         comparison_of(checks_of(compared(yes(hits, 50), yes(44, 50), lines))[0])
         for lines in (line, f"{line}\n{others}")
     )
-    assert (alone.trend, alone.by_chance) == (trend, 0)
-    assert (among.trend, among.by_chance) == ("unchanged", 10)
+    assert (alone.trend, among.trend) == (trend, "unchanged")
     assert among.noticeable
     assert alone.noticeable
     assert among.noticeable >= alone.noticeable
@@ -134,7 +133,7 @@ def test_legs_are_one_family(hits: int, legs: int, verdict: Verdict) -> None:
     """Alone, a change is evident; in one of ten legs, it may be chance. A large one is evident among a hundred."""
     judgement = compared(yes(hits, 50), yes(48, 50), EVEN, legs=legs)
     assert only(judgement).verdict is verdict
-    assert comparison(judgement).by_chance == (legs if verdict is Verdict.INCONCLUSIVE else 0)
+    assert comparison(judgement).trend == ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "worse")
 
 
 def test_advisory_threshold_does_not_dilute_the_family() -> None:

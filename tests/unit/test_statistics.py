@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate import statistics
 from coval_gate.gate.changes import MeanChange, PairedRates, PercentileChange, ValuePair
-from coval_gate.gate.family import significant
+from coval_gate.gate.family import holm
 from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import (
     ENOUGH_EQUAL,
+    FEWEST_FOR_MEAN,
     NOTHING,
     Bounds,
     Hits,
@@ -43,6 +44,7 @@ LEVELS = st.floats(0.6, 0.999)
 HITS = st.integers(1, 6).flatmap(lambda n: st.builds(Hits, st.integers(0, n), st.just(n)))
 CASES = st.lists(HITS, min_size=2, max_size=40)
 VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=4), min_size=2, max_size=20)
+MANY_VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=3), min_size=FEWEST_FOR_MEAN, max_size=25)
 HIT_PAIRS = st.lists(st.builds(HitPair, HITS, HITS), min_size=2, max_size=40)
 FACTORS = st.floats(0.01, 2)
 
@@ -232,7 +234,7 @@ def test_each_bound_of_a_percentile_is_one_that_the_share_supports(cases: list[l
     assert share_up_to(cases, upper).lower >= n / 100 or upper == math.inf
 
 
-@given(VALUES, LEVELS)
+@given(MANY_VALUES, LEVELS)
 def test_bounds_of_a_mean_enclose_it(cases: list[list[float]], level: float) -> None:
     lower, upper = mean_bounds(cases, level)
     tolerance = 1e-9 * max(abs(value) for case in cases for value in case)
@@ -241,24 +243,33 @@ def test_bounds_of_a_mean_enclose_it(cases: list[list[float]], level: float) -> 
 
 def test_bounds_of_a_mean_are_those_of_students_t_and_lean_towards_a_long_tail() -> None:
     assert pooled_mean([[1.0], [4.0, 4.0, 4.0]]) == 3.25, "cases count by their conversations"
-    reach = 2.1318 * math.sqrt(0.5)
-    assert mean_bounds([[1.0], [2.0], [3.0], [4.0], [5.0]], 0.95) == pytest.approx((3 - reach, 3 + reach), abs=1e-3)
-    tail = [[1.0], [1.1], [1.2], [1.3], [6.0]]
+    reach = 1.7291 * math.sqrt(35 / 20)
+    even = [[float(value)] for value in range(1, 21)]
+    assert mean_bounds(even, 0.95) == pytest.approx((10.5 - reach, 10.5 + reach), abs=1e-3)
+    tail = [[1.0 + value / 10] for value in range(19)] + [[20.0]]
     bounds = mean_bounds(tail, 0.95)
     assert bounds.upper - pooled_mean(tail) > pooled_mean(tail) - bounds.lower
     rng = random.Random(5)
-    single: Sequence[list[float]] = [[rng.gauss(3, 1)] for _ in range(12)]
+    single: Sequence[list[float]] = [[rng.gauss(3, 1)] for _ in range(20)]
     assert mean_bounds([case * 5 for case in single], 0.95) == pytest.approx(mean_bounds(single, 0.95))
+
+
+def test_fewer_than_twenty_cases_claim_nothing_of_a_mean() -> None:
+    """A few cases, most of them alike, do not show how far the others may be."""
+    pairs = [ValuePair([2.0 + case % 3], [1.0 + case % 5]) for case in range(FEWEST_FOR_MEAN)]
+    now = [pair.now for pair in pairs]
+    assert (mean_bounds(now[1:], 0.95), MeanChange(pairs[1:]).excess(0.95)) == (NOTHING, NOTHING)
+    assert all(map(math.isfinite, (*mean_bounds(now, 0.95), *MeanChange(pairs).excess(0.95))))
 
 
 def test_equal_values_prove_that_there_is_no_spread_only_in_many_cases() -> None:
     assert mean_bounds([[5.0]] * (ENOUGH_EQUAL - 1), 0.95) == NOTHING
     assert mean_bounds([[5.0]] * ENOUGH_EQUAL, 0.95) == Bounds(5, 5)
-    assert mean_bounds([[0.3, -0.1, -0.2]] * 10, 0.95) == NOTHING, "values that cancel out in each case"
+    assert mean_bounds([[0.3, -0.1, -0.2]] * 29, 0.95) == NOTHING, "values that cancel out in each case"
 
 
 @pytest.mark.parametrize("value", [0.1, 0.7, 1.1, 4.35])
-@given(sizes=st.lists(st.integers(1, 9), min_size=2, max_size=ENOUGH_EQUAL - 1))
+@given(sizes=st.lists(st.integers(1, 9), min_size=FEWEST_FOR_MEAN, max_size=ENOUGH_EQUAL - 1))
 def test_rounding_is_no_spread(value: float, sizes: list[int]) -> None:
     assert mean_bounds([[value] * size for size in sizes], 0.95) == NOTHING
 
@@ -285,7 +296,7 @@ def test_a_paired_mean_sees_what_an_unpaired_one_would_miss_and_a_factor_scales_
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1, 0.7])
-@given(sizes=st.lists(st.integers(1, 5), min_size=2, max_size=ENOUGH_EQUAL - 1), rng=st.randoms())
+@given(sizes=st.lists(st.integers(1, 5), min_size=FEWEST_FOR_MEAN, max_size=ENOUGH_EQUAL - 1), rng=st.randoms())
 def test_few_cases_that_all_change_alike_claim_nothing(factor: float, sizes: list[int], rng: random.Random) -> None:
     """Rounding leaves a tiny spread, which does not count."""
     levels = [(rng.uniform(0.1, 5), size) for size in sizes]
@@ -307,8 +318,11 @@ def test_a_percentile_needs_enough_values_on_both_sides() -> None:
 @given(st.lists(st.floats(0, 0.1), max_size=12))
 def test_holm_goes_from_the_clearest_change_to_the_next_one(p_values: list[float]) -> None:
     changes = [lambda level, p=p: p <= level for p in p_values]
-    real = significant(changes, 0.05)
+    found = holm(changes, 0.05)
     ascending = sorted(p_values)
-    steps = [p <= 0.05 / (len(ascending) - tested) for tested, p in enumerate(ascending)]
+    steps = [p <= 0.05 / (len(ascending) - before) for before, p in enumerate(ascending)]
     stop = steps.index(False) if False in steps else len(steps)
-    assert sorted(p for p, is_real in zip(p_values, real, strict=True) if is_real) == ascending[:stop]
+    assert sorted(p for p, change in zip(p_values, found, strict=True) if change.is_shown) == ascending[:stop]
+    for p, (is_shown, error) in zip(p_values, found, strict=True):
+        assert is_shown is (p <= error)
+        assert is_shown or error == 0.05 / (len(ascending) - stop)

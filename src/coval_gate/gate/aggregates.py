@@ -23,10 +23,11 @@ class Aggregation:
 
     By default, it describes one run, and nothing shows how it changed. `needs_equal_counts`: the number of simulations
     alone moves it, so it compares only between equal numbers of them. `demanded_share`: of conversations that must be
-    as the threshold wants; None if the spread of values decides.
+    as the threshold wants; None if the spread of values decides. `fewest_cases`: that show anything.
     """
 
     needs_equal_counts: ClassVar[bool] = True
+    fewest_cases: ClassVar[int] = statistics.FEWEST_CASES
 
     def __init__(self, threshold: Threshold, metric: Metric | None) -> None:
         self.threshold, self.aggregate, self.metric = threshold, threshold.aggregate, metric
@@ -282,6 +283,7 @@ class Average(Figure):
     """The mean. All numbers contribute to it, so no simulation is to blame by itself."""
 
     needs_equal_counts = False
+    fewest_cases = statistics.FEWEST_FOR_MEAN
 
     def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         yield from ()

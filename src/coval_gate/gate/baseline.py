@@ -80,7 +80,7 @@ class Counterpart(NamedTuple):
 def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
     criteria, compared = run.criteria, comparisons(run)
-    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
     return {threshold: tuple(islice(checks, len(members))) for threshold, members in compared.items()}
 
 
@@ -260,7 +260,6 @@ def measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Comp
         newly_passing=passing,
     )
     if confidence is not None:
-        comparison = replace(comparison, change=pairs.change(confidence))
         verdict = pairs.verdict(check.passed, confidence)
     else:
         comparison = replace(comparison, trend=_trend(pairs, verdict))

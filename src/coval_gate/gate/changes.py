@@ -15,14 +15,13 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import chain
 from typing import ClassVar, Final, NamedTuple
 
 from coval_gate.gate import statistics
-from coval_gate.gate.measure import Interval
 from coval_gate.gate.permutation import HitPair, Permutation
-from coval_gate.gate.statistics import NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
@@ -80,13 +79,13 @@ class Change:
     has_unit: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self.excess = cache(self._excess)  # verdict, trend and family need the same bounds
+        self.excess, self.shift = cache(self._excess), cache(self._shift)  # verdict and family need the same bounds
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
         return NOTHING
 
-    def shift(self, confidence: float) -> Bounds:
+    def _shift(self, confidence: float) -> Bounds:
         """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
 
@@ -96,11 +95,11 @@ class Change:
         return lower > 0.0 if rises else upper < 0.0
 
     def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
     ) -> float | None:
         """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before.
 
-        They show it with this `confidence`, and it exceeds the `margin` as counted.
+        They show it with the `strictest` confidence, and it exceeds the `margin` as counted.
         """
         return None
 
@@ -131,20 +130,23 @@ class RateChange(Change):
         return self._permutation.shows(error, rises=rises)
 
     def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
     ) -> float | None:
-        """Each case loses the same share of its hits. The data stay worth the same number of conversations."""
-        rates = self._rates
+        """Each case loses the same share of its hits. For bounds, the data stay worth as many conversations."""
+        rates, permutation = self._rates, self._permutation
         if rises:
             rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
         before = rates.base.share
+        if permutation:
+            is_noticed = partial(_is_noticed, permutation, margin, normal_quantile(strictest), rises=rises)
+            return _smallest(is_noticed, before) if before else None
 
         def is_shown(change: float) -> bool:
-            return _moved(rates, before - change).difference(confidence).upper < 0.0
+            return _moved(rates, before - change).difference(strictest).upper < 0.0
 
         def error(change: float) -> float:
             moved = _moved(rates, before - change)
-            now, base = _spread(moved.now, confidence), _spread(moved.base, confidence)
+            now, base = _spread(moved.now, strictest), _spread(moved.base, strictest)
             return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
 
         shown = _smallest(is_shown, before)
@@ -175,21 +177,22 @@ class MeanChange(Change):
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
-        error = self._error(factor)
-        if statistics.all_equal_by_chance(len(self._residuals), error) or not math.isfinite(factor * self.base + error):
+        error, count = self._error(factor), len(self._residuals)
+        is_unclear = count < FEWEST_FOR_MEAN or statistics.all_equal_by_chance(count, error)
+        if is_unclear or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
         return Bounds(difference - reach, difference + reach).less(number)
 
     def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
     ) -> float | None:
         grows = rises and self.now > 0.0 and self.base > 0.0
 
         def error(change: float) -> float:
             return self._error(scale=max(1.0, (self.base + change) / self.now) if grows else 1.0)
 
-        return _noticeable(error, self._quantile(confidence), margin)
+        return _noticeable(error, self._quantile(strictest), margin)
 
     def _quantile(self, confidence: float) -> float:
         return statistics.t_quantile(confidence, len(self._residuals) - 1)
@@ -229,7 +232,7 @@ class PercentileChange(Change):
         above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
         return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
 
-    def shift(self, confidence: float) -> Bounds:
+    def _shift(self, confidence: float) -> Bounds:
         """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
         unshifted = self.excess(confidence)
         if not math.isfinite(unshifted.lower):
@@ -249,19 +252,19 @@ class PercentileChange(Change):
         )
 
     def noticeable(
-        self, values: tuple[float, float], change: Interval, confidence: float, margin: float, *, rises: bool
+        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
     ) -> float | None:
-        now, before = values
-        reach = now - before - change.lower if rises else change.upper - (now - before)
+        (now, before), shift = values, self.shift(confidence)
+        reach = now - before - shift.lower if rises else shift.upper - (now - before)
         if not math.isfinite(reach):
             return None
-        error = max(reach, 0.0) / normal_quantile(change.confidence)
+        error = max(reach, 0.0) / normal_quantile(confidence)
 
         def grown(change: float) -> float:
             scale = (before + change) / before if rises and before > 0.0 else 1.0
             return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
 
-        return _noticeable(grown, normal_quantile(confidence), margin)
+        return _noticeable(grown, normal_quantile(strictest), margin)
 
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:
@@ -314,6 +317,12 @@ def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
     if holds(high):
         return high
     return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf
+
+
+def _is_noticed(permutation: Permutation, margin: float, reach: float, change: float, *, rises: bool) -> bool:
+    fall = permutation.fall(change, rises=rises)
+    shown = fall.distance >= reach * math.sqrt(permutation.excess) * fall.of_law + BY_CHANCE * fall.of_sum
+    return shown and change >= margin + BY_CHANCE * fall.counted
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:

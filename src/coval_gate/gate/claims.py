@@ -25,6 +25,7 @@ OTHERS: Final = "Other criteria"  # those that compare with nothing, after those
 AS_COUNTED: Final = "as counted"
 SHOWS: Final = "what it shows"
 MARGIN: Final = "margin"
+SHOWN: Final = ("worse", "improved")  # trends
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
@@ -37,9 +38,7 @@ def words_of(check: Check) -> dict[str, str]:
     if _fails_by_margin(check, compared):
         trend = f"{trend}, and {BEYOND}"
     claimed, noticeable = change_text(check), ""
-    if compared.by_chance:
-        claimed += by_chance_text(compared)
-    elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+    if check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
         claimed += ", inconclusive at the bound"
     if compared.noticeable is not None:
         rises = check.threshold and check.threshold.wants_less
@@ -79,15 +78,16 @@ def change_text(check: Check) -> str:
     compared, scale = check.comparison, check.scale
     if compared is None or compared.change is None:
         return ""
-    doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
+    doubtful = check.verdict is Verdict.INCONCLUSIVE
     lower, upper = compared.change.lower, compared.change.upper
     if not (math.isfinite(lower) or math.isfinite(upper)):
-        return "too few test cases to tell"
+        return f"too few test cases to tell{takes_text(check, compared)}"
     if lower == upper == 0.0:
         return "the same"
-    if upper < 0.0:
+    is_shown = compared.trend in SHOWN  # then 0 is a bound of one direction
+    if upper < 0.0 or (is_shown and upper == 0.0):
         return _one_direction(-upper, -lower, "lower", scale, both=doubtful)
-    if lower > 0.0:
+    if lower > 0.0 or (is_shown and lower == 0.0):
         return _one_direction(lower, upper, "higher", scale, both=doubtful)
     least = f"{_amount(-lower, scale, math.ceil)} lower" if lower < 0.0 and math.isfinite(lower) else ""
     most = f"{_amount(upper, scale, math.ceil)} higher" if upper > 0.0 and math.isfinite(upper) else ""
@@ -98,19 +98,14 @@ def change_text(check: Check) -> str:
     return "not lower" if lower == 0.0 else "not higher"
 
 
-def by_chance_text(compared: Comparison) -> str:
-    return f", but one of {compared.by_chance:,} thresholds may show that by chance"
-
-
 def change_clause(check: Check, compared: Comparison) -> str:
     change = compared.change
     if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
-    both = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
+    is_shown = compared.trend in SHOWN
+    both = not is_shown and all(map(math.isfinite, (change.lower, change.upper)))
     claim = f"{change_text(check)} ({_confidence_text(change, both=both)}){beyond}"
-    if compared.by_chance:
-        return claim + by_chance_text(compared)
     enough = _enough(check, compared)
     return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
 
@@ -122,6 +117,11 @@ def _fails_by_margin(check: Check, compared: Comparison) -> bool:
         return False
     has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
     return has_margin and compared.trend == "worse" and not threshold.asks_for_improvement
+
+
+def takes_text(check: Check, compared: Comparison) -> str:
+    enough = _enough(check, compared)
+    return f"; it takes {enough:,}" if enough else ""
 
 
 def _enough(check: Check, compared: Comparison) -> int:
@@ -161,10 +161,13 @@ def _signed(value: float) -> str:
 
 
 def cases_needed(threshold: Threshold, confidence: float | None) -> int:
-    """Return how many test cases show that a perfect agent meets it; 0 if one can, or the spread of values decides."""
+    """Return how many test cases show that a perfect agent meets it, whatever the spread of values; 0 if one can."""
     if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
-    share = aggregation_of(threshold).demanded_share
+    aggregation = aggregation_of(threshold)
+    share = aggregation.demanded_share
+    if share is None:
+        return aggregation.fewest_cases
     return (needed(share, 0, confidence) or 0) if share else 0
 
 
@@ -175,11 +178,13 @@ def cases_to_compare(
     """Return how many test cases can show the greatest possible regression, or improvement if one is required.
 
     Each run has so many `iterations`, and the baseline so many `runs`; `family` thresholds guard against regressions.
-    None if not even MOST_CASES can; FEWEST_CASES if any number can, or if the spread of the values decides.
+    None if not even MOST_CASES can; FEWEST_CASES if any number can. Of an average, the spread of the values decides.
     """
     aggregation = aggregation_of(threshold)
-    if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
+    if confidence is None or not threshold.takes_confidence:
         return FEWEST_CASES
+    if aggregation.demanded_share is None:
+        return aggregation.fewest_cases
     to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
     shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
     most = FEWEST_CASES  # few do, usually, and many take long
@@ -234,7 +239,9 @@ def inconclusive_clause(check: Check) -> str:
         return ": one test case does not show how test cases differ"
     ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
     if not ends:
-        return f": {interval.cases:,} test cases are too few to show anything"
+        fewest = aggregation_of(check.threshold).fewest_cases if check.threshold else 0
+        takes = f"; it takes {fewest:,}" if fewest > interval.cases else ""
+        return f": {interval.cases:,} test cases are too few to show anything{takes}"
     claim = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
     enough = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
     if enough <= interval.cases:

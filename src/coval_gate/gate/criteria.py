@@ -14,7 +14,6 @@ from coval_gate.gate import claims
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
-from coval_gate.gate.family import parts
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
 from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary, closest_bound, meets, target_problem, target_text
@@ -112,11 +111,10 @@ class ThresholdHolds(Criterion):
         clause = f": {change}" if change else ""
         if check.verdict is not Verdict.INCONCLUSIVE:
             return f"{values}{clause}{';' if clause else ','} must be {required}"
-        if compared.by_chance:
-            return f"{values}{clause}; must be {required}"
         few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
         neither = "which neither shows nor rules out" if clause else "are too few to show or rule out"
-        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}"
+        takes = "" if clause else claims.takes_text(check, compared)
+        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}{takes}"
 
     def _required(self, check: Check) -> str:
         """Return what the user wrote after the aggregate, with the bound that it amounts to: ">= base - 5pp (90%)"."""
@@ -240,7 +238,8 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: how many share the error.
+    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: of the step, also those
+    that are not launched.
     `baseline_runs`: how many at most.
     """
 
@@ -294,6 +293,11 @@ class Criteria:
         )
 
     @property
+    def parts(self) -> int:
+        """Into how many parts the error goes, one for each leg. Of several legs, half is for all of them together."""
+        return 2 * self.legs if self.legs > 1 else 1
+
+    @property
     def needs_targets(self) -> bool:
         return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in self.thresholds)
 
@@ -340,7 +344,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
     It can never pass or, if it guards against a regression, never fail.
     """
     guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
-    family = max(1, len(guards)) * (1 + criteria.mutations) * parts(criteria.legs)
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
         text = threshold.text

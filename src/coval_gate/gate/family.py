@@ -6,7 +6,6 @@ Holm's procedure keeps a step from failing because one of many thresholds flips 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import compress
 from typing import NamedTuple
 
 from coval_gate.coval.model import Metric
@@ -16,6 +15,13 @@ from coval_gate.gate.measure import Interval, Trend
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
+
+
+class Tested(NamedTuple):
+    """Whether a change `is_shown`, and the `error` at which Holm's procedure decided it."""
+
+    is_shown: bool
+    error: float
 
 
 class Pairs:
@@ -61,17 +67,30 @@ class Pairs:
     def is_better(self, error: float) -> bool:
         return self._change.shows(error, rises=not self.threshold.wants_less)
 
-    def change(self, confidence: float) -> Interval:
-        return Interval(*self._change.shift(confidence), confidence, len(self.now.cases))
+    def change(self, confidence: float, worse: Tested, better: Tested, *, passed: bool) -> Interval:
+        """Return what is shown of the change: each bound at the level that decided whether it moved that way.
 
-    def noticeable(self, change: Interval, family: int) -> float | None:
-        if not (math.isfinite(change.lower) or math.isfinite(change.upper)):
+        What decides may be sharper, so they end at 0 or, where the threshold is passed, at its bound, rather than
+        contradict it.
+        """
+        rise, fall = (worse, better) if self.threshold.wants_less else (better, worse)
+        lower, upper = self._change.shift(1.0 - rise.error).lower, self._change.shift(1.0 - fall.error).upper
+        lower = max(lower, 0.0) if rise.is_shown else min(lower, 0.0)
+        upper = min(upper, 0.0) if fall.is_shown else max(upper, 0.0)
+        if passed:
+            most = self.threshold.bound.of(self.earlier) - self.earlier
+            lower, upper = (lower, min(upper, most)) if self.threshold.wants_less else (max(lower, most), upper)
+        return Interval(lower, upper, confidence, len(self.now.cases))
+
+    def noticeable(self, confidence: float, family: int) -> float | None:
+        shift = self._change.shift(confidence)
+        if not (math.isfinite(shift.lower) or math.isfinite(shift.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
         return self._change.noticeable(
             (self.value.value, self.earlier),
-            change,
-            strictest(change.confidence, family),
+            confidence,
+            strictest(confidence, family),
             0.0 if self.asks_for_improvement else margin,
             rises=self.threshold.wants_less,
         )
@@ -93,76 +112,68 @@ class Compared(NamedTuple):
         return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
 
 
-def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Iterator[Check]:
+def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iterator[Check]:
     """Yield the checks, which report and fail only changes that are significant among so many thresholds.
 
-    Each of the `legs` that the step was to have gets an equal part of the error (Bonferroni), so each decides by
-    itself, and one that could not be launched makes it no easier for the others. Guards against regressions are a
-    family: an unchanged agent fails one of them, or is called worse by one, in at most the share `error` of steps.
-    Other thresholds must not dilute the family, so they are judged among all.
+    They have one of so many equal `parts` of the error (Bonferroni), so each leg decides by itself. Guards against
+    regressions are a family: an unchanged agent fails one of them, or is called worse by one, in at most that part of
+    steps. Other thresholds must not dilute the family, so they are judged among all.
     """
-    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, legs)
-    everything = Family.of([member.pairs for member in compared if member.pairs], error, legs)
+    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, parts)
+    everything = Family.of([member.pairs for member in compared if member.pairs], error, parts)
     for member in compared:
         family = guards if member.guards else everything
         yield _with_trend(member.check, member.pairs, family, error) if member.pairs else member.check
 
 
 class Family(NamedTuple):
-    """A family of thresholds: how many they are in all legs, and the significant changes by the id of their pairs.
-
-    `parts`: of the error, each member has at least one of them.
-    """
+    """A family of thresholds: how many have an equal part of the error, and what is shown, by the id of their pairs."""
 
     members: int
-    parts: int
-    trends: dict[int, Trend]
+    worse: dict[int, Tested]
+    better: dict[int, Tested]
 
     @classmethod
-    def of(cls, members: Sequence[Pairs], error: float, legs: int) -> "Family":
-        """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
-        worse = significant([pairs.is_worse for pairs in members], error / parts(legs))
-        better = significant([pairs.is_better for pairs in members], error / parts(legs))
-        trends: dict[int, Trend] = {id(pairs): "worse" for pairs in compress(members, worse)}
-        trends |= {id(pairs): "improved" for pairs in compress(members, better)}
-        return cls(len(members) * legs, len(members) * parts(legs), trends)
+    def of(cls, members: Sequence[Pairs], error: float, parts: int) -> "Family":
+        """Return the family of these thresholds; its claims are wrong in at most its part of the `error` of steps."""
+        ids = [*map(id, members)]
+        worse = holm([pairs.is_worse for pairs in members], error / parts)
+        better = holm([pairs.is_better for pairs in members], error / parts)
+        return cls(len(members) * parts, dict(zip(ids, worse, strict=True)), dict(zip(ids, better, strict=True)))
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
-    measure, trend, verdict = check.measure, family.trends.get(id(pairs)), check.verdict
-    if measure is None or measure.comparison is None or measure.comparison.change is None:
+    measure, verdict = check.measure, check.verdict
+    if measure is None or measure.comparison is None:
         return check
-    if verdict is Verdict.FAILED and trend != "worse" and not pairs.asks_for_improvement:
+    worse, better = family.worse[id(pairs)], family.better[id(pairs)]
+    if pairs.asks_for_improvement:  # its bounds decide it, so they are shown as they are
+        worse, better = worse._replace(error=error), Tested(better.is_shown or verdict is Verdict.PASSED, error)
+    elif verdict is Verdict.FAILED and not worse.is_shown:
         verdict = Verdict.INCONCLUSIVE
-    alone = pairs.is_worse(error) or pairs.is_better(error)
+    trend: Trend = "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
     comparison = replace(
         measure.comparison,
-        trend=trend or ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"),
-        by_chance=family.members if alone and not trend else 0,
-        noticeable=pairs.noticeable(measure.comparison.change, family.parts),
+        trend="worse" if worse.is_shown else "improved" if better.is_shown else trend,
+        change=pairs.change(1.0 - error, worse, better, passed=verdict is Verdict.PASSED),
+        noticeable=pairs.noticeable(1.0 - error, family.members),
     )
     return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
 
 
-def parts(legs: int) -> int:
-    """Return into how many parts the error goes, one for each leg; of several, half of it is for all legs together."""
-    return 2 * legs if legs > 1 else 1
+def holm(changes: Sequence[Callable[[float], bool]], error: float) -> list[Tested]:
+    """Return which changes are shown; all these claims together are wrong in at most the share `error` of steps.
 
-
-def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:
-    """Return which changes are significant; all these claims together are wrong in at most the share `error` of steps.
-
-    Each function tests its change at a level; a change significant at one level must be so at every looser one. Holm,
-    "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979): each of the
-    m changes left is tested at error / m, and significant ones are removed, until none is.
+    Each function tests its change at a level; a change shown at one level must be so at every looser one. Holm, "A
+    Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979): each of the m
+    changes left is tested at error / m, and those that are shown are removed, until none is.
     """
-    left = set(range(len(changes)))
-    while left:
-        removed = {index for index in left if changes[index](error / len(left))}
-        if not removed:
-            break
-        left -= removed
-    return [index not in left for index in range(len(changes))]
+    found: dict[int, Tested] = {}
+    while left := [index for index in range(len(changes)) if index not in found]:
+        level = error / len(left)
+        shown = [index for index in left if changes[index](level)]
+        found |= {index: Tested(bool(shown), level) for index in shown or left}
+    return [found[index] for index in range(len(changes))]
 
 
 def strictest(confidence: float, members: int) -> float:

@@ -103,10 +103,9 @@ class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
     `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
-    one; None if nothing is claimed. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in
-    the unit; None if unknown. `by_chance`: how many thresholds of the step are compared, if the change would be
-    significant by itself, otherwise 0. `even`: whether both values are the same if all simulations weigh the same.
-    `newly_failing` and `newly_passing`: ids of test cases.
+    one, which hold together with those of the step's other thresholds; None if nothing is claimed. `noticeable`: the
+    smallest change for the worse that 80 % of such steps detect, in the unit; None if unknown. `even`: whether both
+    values are the same if all simulations weigh the same. `newly_failing` and `newly_passing`: ids of test cases.
     """
 
     value: float
@@ -119,7 +118,6 @@ class Comparison(Counted):
     trend: Trend = "inconclusive"
     change: Interval | None = None
     noticeable: float | None = None
-    by_chance: int = 0
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
 

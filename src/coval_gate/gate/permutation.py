@@ -10,6 +10,7 @@ they show it themselves, and widen the test.
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import chain
 from statistics import NormalDist
 from types import MappingProxyType
@@ -38,23 +39,35 @@ class HitPair(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Hits of the judged run, and of each run before, of `most` possible ones, which is the same for all cases."""
+    """Hits of the judged run, and of each run before; each conversation counts `scale` times."""
 
     now: int
     before: Mapping[str, int]
-    most: int
+    scale: int
 
     @property
-    def share(self) -> float:
-        """The weight of the runs before: their number as a share of all runs."""
-        return len(self.before) / (len(self.before) + 1)
+    def hits(self) -> tuple[int, ...]:
+        return self.now, *self.before.values()
+
+
+class Fall(NamedTuple):
+    """How far a fall takes the sum below the middle of its law, and the standard errors that decide if it is noticed.
+
+    `of_law`: of the sum if nothing changed; `of_sum`: of that distance; `counted`: of the change of the rate.
+    """
+
+    distance: float
+    of_law: float
+    of_sum: float
+    counted: float
 
 
 class Permutation:
     """The chances, if nothing changed, of `fewer` and of `more` hits than there are; a tie counts half (mid-p)."""
 
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.cases, self.excess = cases, excess_variance([case.before for case in cases])
+    def __init__(self, cases: Sequence[Case], most: int) -> None:
+        """`most`: the possible hits of a case."""
+        self._cases, self._most, self.excess = cases, most, excess_variance([case.before for case in cases])
         below, at, above = _tails(cases)
         self.fewer, self.more = (_widened(tail + at / 2.0, self.excess) for tail in (below, above))
 
@@ -66,10 +79,54 @@ class Permutation:
         """
         most = math.lcm(*{pair.now.size for pair in pairs})
         sizes_differ = any(block.size != pair.now.size for pair in pairs for block in pair.blocks.values())
-        return None if sizes_differ or most * len(pairs) > MOST_SUMS else cls([*_scaled(pairs, most)])
+        return None if sizes_differ or most * len(pairs) > MOST_SUMS else cls([*_scaled(pairs, most)], most)
 
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + ROUNDING
+
+    def fall(self, change: float, *, rises: bool) -> Fall:
+        """Return what a fall, or rise, of the rate by `change` does, if each hit before, or miss, is lost as often.
+
+        A law of k + 1 runs has the middle at the mean of them, and the variance of a draw of one of them.
+        """
+        kinds = self._rising if rises else self._falling
+        total = sum(kind.hits * count for kind, count in kinds.items())
+        possible = self._most * len(self._cases)
+        kept = max(0.0, 1.0 - change * possible / total)
+        distance = of_law = of_sum = counted = 0.0
+        for kind, count in kinds.items():
+            runs, lost = kind.runs, (1.0 - kept) * kind.hits
+            share, now = runs / (runs + 1), kept * kept * kind.variance + kept * lost * kind.scale
+            distance += count * share * lost
+            of_law += count * share * ((runs * kind.variance + now) / (runs + 1) + lost * lost / (runs + 1))
+            of_sum += count * share * share * (now + kind.variance / runs)
+            counted += count * (now + kind.variance / runs) / possible**2
+        return Fall(distance, math.sqrt(of_law), math.sqrt(of_sum), math.sqrt(counted))
+
+    @cached_property
+    def _falling(self) -> Counter["_Kind"]:
+        return Counter(map(_Kind.of, self._cases))
+
+    @cached_property
+    def _rising(self) -> Counter["_Kind"]:
+        counts: Counter[_Kind] = Counter()
+        for kind, count in self._falling.items():
+            counts[kind._replace(hits=self._most - kind.hits)] += count
+        return counts
+
+
+class _Kind(NamedTuple):
+    """Cases with as many `runs` before, mean `hits` of them, and `variance` of all runs."""
+
+    runs: int
+    hits: float
+    variance: float
+    scale: int
+
+    @classmethod
+    def of(cls, case: Case) -> "_Kind":
+        runs, hits = len(case.before), case.hits
+        return cls(runs, sum(case.before.values()) / runs, _squares(hits) / (len(hits) * runs), case.scale)
 
 
 def excess_variance(cases: Iterable[Mapping[str, int]]) -> float:
@@ -95,15 +152,14 @@ def _squares(values: Iterable[int]) -> int:
 def _scaled(pairs: Iterable[HitPair], most: int) -> Iterator[Case]:
     for pair in pairs:
         scale = most // pair.now.size
-        yield Case(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, most)
+        yield Case(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, scale)
 
 
 def _tails(cases: Iterable[Case]) -> tuple[float, float, float]:
     """Return the chances that the sum of the hits is below the observed one, at it, and above it."""
     law, place = [1.0], 0  # of the sum above the least one considered; where the observed sum is
     for case in cases:
-        hits = (case.now, *case.before.values())
-        least = min(hits)
+        hits, least = case.hits, min(case.hits)
         if least == max(hits):
             continue
         law = _convolved(law, Counter(value - least for value in hits), len(hits))

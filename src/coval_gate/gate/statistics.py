@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 Values = Sequence[float]  # of one test case, one for each of its conversations
 
 FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases differ
+FEWEST_FOR_MEAN: Final = 20  # cases; the bounds of a mean of fewer values of two kinds are too often wrong
 ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
 MOST: Final = 100_000  # conversations that a plan considers
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
@@ -301,7 +302,7 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
     slower, no interval for a mean holds with up to 100 cases; one for a median or `p(90)` does.
     """
     count = len(cases)
-    if count < FEWEST_CASES:
+    if count < FEWEST_FOR_MEAN:
         return NOTHING
     centre, scale = pooled_mean(cases), count / sum(map(len, cases))
     # How far each case moves the mean, scaled by the number of cases.

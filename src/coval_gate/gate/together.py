@@ -44,7 +44,7 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
     taking_part = tuple(sorted({place for members in shared for place in members}))
     confidence = max(legs[place][1].confidence or 0.0 for place in taking_part)
     compared = [_compared([*members.values()], confidence) for members in shared]
-    checks = map(_untold_by_legs, ruled(compared, (1.0 - confidence) / 2.0))
+    checks = map(_untold_by_legs, ruled(compared, 1.0 - confidence, parts=2))
     return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
 
 

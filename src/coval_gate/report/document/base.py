@@ -25,7 +25,7 @@ CauseWord = Literal["new", "old", "flaky"]  # in the order of reports
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations
-SCHEMA_VERSION: Final = "5.0"
+SCHEMA_VERSION: Final = "6.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 

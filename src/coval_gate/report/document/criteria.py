@@ -134,9 +134,6 @@ class Criterion(Model):
     """A share; null where the change was decided as counted."""
     trend: Trend | None
     """What the change amounts to: with a confidence, only what is evident given the number of thresholds."""
-    by_chance: int
-    """The number of thresholds, if the change would be evident alone, but one of so many thresholds may show it by
-    chance; otherwise 0."""
     noticeable_change: float | None
     """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and given the
     number of thresholds; null where it is unknown."""
@@ -266,7 +263,6 @@ def _comparison(check: Check) -> dict[str, Any]:
         "change_upper": _finite(change.upper) if change else None,
         "change_confidence": change.confidence if change else None,
         "trend": compared.trend if compared else None,
-        "by_chance": compared.by_chance if compared else 0,
         "noticeable_change": compared.noticeable if compared else None,
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
