@@ -89,7 +89,9 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
             of_case[case].append(runs)
     compared = [case for case in map(_beside, of_case.values()) if len(case) > 1]
     now = [simulation for case in compared for simulation in case[NOW]]
-    then = [simulation for case in compared for age, run in case.items() if age != NOW for simulation in run]
+    # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
+    ages = [(str(age), run) for case in compared for age, run in case.items() if age != NOW]
+    then = [simulation._replace(run_id=age) for age, run in ages for simulation in run]
     metric = members[0].metric
     return Pairs(
         members[0].threshold,
@@ -100,15 +102,19 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
 
 
 def _by_case(pairs: Pairs) -> dict[str, Runs]:
-    """Return the conversations by test case and run. Runs of equal age in all legs have the same id."""
-    ages = {id_: age for age, id_ in enumerate(dict.fromkeys(one.run_id for one in pairs.then.simulations), start=1)}
-    cases: dict[str, dict[int, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
-    for simulation in pairs.now.simulations:
-        cases[simulation.test_case_id][NOW].append(simulation._replace(run_id=str(NOW)))
-    for simulation in pairs.then.simulations:
-        age = ages[simulation.run_id]
-        cases[simulation.test_case_id][age].append(simulation._replace(run_id=str(age)))
-    return {case: dict(runs) for case, runs in cases.items()}
+    """Return the conversations of each test case by run: the judged one, and those before, the newest first."""
+    now, then = _by_run(pairs.now), _by_run(pairs.then)
+    return {
+        case: {NOW: [*chain.from_iterable(runs.values())], **dict(enumerate(then[case].values(), start=NOW + 1))}
+        for case, runs in now.items()
+    }
+
+
+def _by_run(variant: Variant) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
+    cases: dict[str, dict[str, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
+    for simulation in variant.simulations:
+        cases[simulation.test_case_id][simulation.run_id].append(simulation)
+    return cases
 
 
 def _beside(legs: Sequence[Runs]) -> Runs:
