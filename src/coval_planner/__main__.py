@@ -123,7 +123,8 @@ def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
     cases = cases_to_compare(threshold, confidence, family=family)
     if cases is None:
         return f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
-    return f"With fewer than {plural(cases, 'test case')}, it can never {what}."
+    runs = " and one run in the baseline" if threshold.aggregate.is_rate and not threshold.asks_for_improvement else ""
+    return f"With fewer than {plural(cases, 'test case')}{runs}, it can never {what}."
 
 
 def _noticed(threshold: Threshold, confidence: float, change: Change, count: int) -> tuple[str, ...]:

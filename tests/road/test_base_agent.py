@@ -16,7 +16,7 @@ from road.legs import legs_of
 from road.nights import RunStep
 from support import VirtualClock
 
-THRESHOLDS = "Latency: avg <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
+THRESHOLDS = "Latency: med <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
 BESIDE = {
     "agent_id": PREVIEW_ID,
     "base_agent_id": AGENT_ID,
@@ -126,7 +126,7 @@ def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: Vi
     assert result.outputs["verdict"] == "error"
     failed = json.loads(result.outputs["failed_criteria"])
     assert [(criterion["criterion"], criterion["verdict"]) for criterion in failed] == [
-        ("Latency: avg <= base * 1.3", "error"),
+        ("Latency: med <= base * 1.3", "error"),
         ("Resolved: rate(YES) >= base - 5pp", "error"),
         ("Compliance: count(NO) == 0", "failed"),
     ]

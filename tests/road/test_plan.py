@@ -51,9 +51,13 @@ def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
     runs = [line for line in result.log.splitlines() if line.startswith("  30 simulations  ")]
     assert [line.split()[2:4] for line in runs] == [["agent", "Front"]] * 2 + [["base", "agent"]] * 2
     assert f"({PREVIEW_ID})" in runs[0]
-    shown = result.log.partition("Thresholds, decided with 95% confidence:\n")[2].splitlines()[:4]
+    shown = result.log.partition("Thresholds, decided with 95% confidence:\n")[2].splitlines()[:6]
     assert shown[:3] == ["  Latency: avg <= base * 1.1", "  Resolved: rate(YES) >= 99%", "  ? Latency: avg < 3"]
-    assert shown[3].startswith("thresholds, line 2: 10 test cases can never show Resolved: rate(YES) >= 99%")
+    assert shown[3].startswith("thresholds, line 1: with 10 test cases, Latency: avg <= base * 1.1 can never fail")
+    assert shown[4].startswith("thresholds, line 2: 10 test cases can never show Resolved: rate(YES) >= 99%")
+    assert shown[5].endswith(
+        "10 test cases can never show Latency: avg < 3 with 95% confidence, however good the agent is; 20 can."
+    )
     legs = json.loads(result.outputs["legs"])
     assert {leg["reason"] for leg in legs} == {
         "A run with 30 simulations, and one of the base agent beside it would be launched."

@@ -79,27 +79,29 @@ class Change:
     has_unit: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self.excess, self.shift = cache(self._excess), cache(self._shift)  # verdict and family need the same bounds
+        self.excess = cache(self._excess)  # verdict, family and report need the same bounds
+        self.least, self.most = cache(self._least), cache(self._most)
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
         return NOTHING
 
-    def _shift(self, confidence: float) -> Bounds:
-        """Return bounds on the value minus the reference's, in the value's unit."""
-        return self.excess(confidence)
+    def _least(self, confidence: float) -> float:
+        """Return the lower bound on the value minus the reference's, in the value's unit."""
+        return self.excess(confidence).lower
+
+    def _most(self, confidence: float) -> float:
+        return self.excess(confidence).upper
 
     def shows(self, error: float, *, rises: bool) -> bool:
         """Return whether it is shown that the value rose, or fell; for an unchanged one, with at most this chance."""
         lower, upper = self.excess(1.0 - error)
         return lower > 0.0 if rises else upper < 0.0
 
-    def noticeable(
-        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
-    ) -> float | None:
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before.
 
-        They show it with the `strictest` confidence, and it exceeds the `margin` as counted.
+        They show it with this `confidence`, and it exceeds the `margin` as counted.
         """
         return None
 
@@ -129,24 +131,22 @@ class RateChange(Change):
             return super().shows(error, rises=rises)
         return self._permutation.shows(error, rises=rises)
 
-    def noticeable(
-        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
-    ) -> float | None:
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         """Each case loses the same share of its hits. For bounds, the data stay worth as many conversations."""
         rates, permutation = self._rates, self._permutation
         if rises:
             rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
         before = rates.base.share
         if permutation:
-            is_noticed = partial(_is_noticed, permutation, margin, normal_quantile(strictest), rises=rises)
+            is_noticed = partial(_is_noticed, permutation, margin, normal_quantile(confidence), rises=rises)
             return _smallest(is_noticed, before) if before else None
 
         def is_shown(change: float) -> bool:
-            return _moved(rates, before - change).difference(strictest).upper < 0.0
+            return _moved(rates, before - change).difference(confidence).upper < 0.0
 
         def error(change: float) -> float:
             moved = _moved(rates, before - change)
-            now, base = _spread(moved.now, strictest), _spread(moved.base, strictest)
+            now, base = _spread(moved.now, confidence), _spread(moved.base, confidence)
             return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
 
         shown = _smallest(is_shown, before)
@@ -184,15 +184,13 @@ class MeanChange(Change):
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
         return Bounds(difference - reach, difference + reach).less(number)
 
-    def noticeable(
-        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
-    ) -> float | None:
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         grows = rises and self.now > 0.0 and self.base > 0.0
 
         def error(change: float) -> float:
             return self._error(scale=max(1.0, (self.base + change) / self.now) if grows else 1.0)
 
-        return _noticeable(error, self._quantile(strictest), margin)
+        return _noticeable(error, self._quantile(confidence), margin)
 
     def _quantile(self, confidence: float) -> float:
         return statistics.t_quantile(confidence, len(self._residuals) - 1)
@@ -232,30 +230,31 @@ class PercentileChange(Change):
         above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
         return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
 
-    def _shift(self, confidence: float) -> Bounds:
-        """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
-        unshifted = self.excess(confidence)
-        if not math.isfinite(unshifted.lower):
-            return NOTHING
+    def _least(self, confidence: float) -> float:
+        """Return the largest shift of the reference that the value is shown to be above: as `excess` says of 0."""
         now, base = self._values
-        least, most = now[0] - base[-1], now[-1] - base[0]  # differences between a value now and one of the baseline
+        return self._last_shift(confidence, now[0] - base[-1], now[-1] - base[0], rises=True)
 
-        def is_above(shift: float) -> bool:
-            return self._excess(confidence, 1.0, shift).lower > 0.0
+    def _most(self, confidence: float) -> float:
+        now, base = self._values
+        return -self._last_shift(confidence, base[0] - now[-1], base[-1] - now[0], rises=False)
 
-        def is_below(shift: float) -> bool:
-            return self._excess(confidence, 1.0, -shift).upper < 0.0
+    def _last_shift(self, confidence: float, least: float, most: float, *, rises: bool) -> float:
+        """`least`, `most`: differences between a value now and one of the baseline, upwards if it `rises`."""
 
-        return Bounds(
-            _last(is_above, 0.0, most) if unshifted.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
-            -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
-        )
+        def is_beyond(shift: float) -> bool:
+            lower, upper = self._excess(confidence, 1.0, shift if rises else -shift)
+            return lower > 0.0 if rises else upper < 0.0
 
-    def noticeable(
-        self, values: tuple[float, float], confidence: float, strictest: float, margin: float, *, rises: bool
-    ) -> float | None:
-        (now, before), shift = values, self.shift(confidence)
-        reach = now - before - shift.lower if rises else shift.upper - (now - before)
+        lower, upper = self.excess(confidence)
+        if not math.isfinite(lower):
+            return -math.inf
+        is_shown = lower > 0.0 if rises else upper < 0.0
+        return _last(is_beyond, 0.0, most) if is_shown else _last(is_beyond, min(least, 0.0), 0.0)
+
+    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
+        now, before = values
+        reach = now - before - self.least(confidence) if rises else self.most(confidence) - (now - before)
         if not math.isfinite(reach):
             return None
         error = max(reach, 0.0) / normal_quantile(confidence)
@@ -264,7 +263,7 @@ class PercentileChange(Change):
             scale = (before + change) / before if rises and before > 0.0 else 1.0
             return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
 
-        return _noticeable(grown, normal_quantile(strictest), margin)
+        return _noticeable(grown, normal_quantile(confidence), margin)
 
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:

@@ -74,7 +74,7 @@ class Pairs:
         contradict it.
         """
         rise, fall = (worse, better) if self.threshold.wants_less else (better, worse)
-        lower, upper = self._change.shift(1.0 - rise.error).lower, self._change.shift(1.0 - fall.error).upper
+        lower, upper = self._change.least(1.0 - rise.error), self._change.most(1.0 - fall.error)
         lower = max(lower, 0.0) if rise.is_shown else min(lower, 0.0)
         upper = min(upper, 0.0) if fall.is_shown else max(upper, 0.0)
         if passed:
@@ -83,14 +83,13 @@ class Pairs:
         return Interval(lower, upper, confidence, len(self.now.cases))
 
     def noticeable(self, confidence: float, family: int) -> float | None:
-        shift = self._change.shift(confidence)
-        if not (math.isfinite(shift.lower) or math.isfinite(shift.upper)):
+        least = strictest(confidence, family)
+        if not math.isfinite(self._change.excess(least).lower):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
         return self._change.noticeable(
             (self.value.value, self.earlier),
-            confidence,
-            strictest(confidence, family),
+            least,
             0.0 if self.asks_for_improvement else margin,
             rises=self.threshold.wants_less,
         )
