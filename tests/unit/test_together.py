@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from baselines import RATE, Cases, baseline_of, both, judged, numbers, run_of, yes
+from baselines import DEPLOYED, RATE, Cases, baseline_of, both, judged, numbers, run_of, yes
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.together import compare_legs
@@ -64,6 +64,9 @@ STAYS = (yes(19, 20), yes(19, 20))
         pytest.param(apart(*STAYS, 8), "passed", "unchanged", id="unchanged"),
         pytest.param([*apart(*STAYS, 8)[1:], *apart(*FALLS, 1)], "passed", "unchanged", id="one a little worse"),
         pytest.param(apart(FALLS[1], FALLS[0], 8), "passed", "improved", id="all a little better"),
+        pytest.param(
+            apart(*FALLS, 3, "completed_rate >= baseline - 5pp"), "passed", "unchanged", id="a rate without a metric"
+        ),
         pytest.param(
             apart(numbers(1, 20, slower=1.3), numbers(1, 20), 3, "Resolved: avg <= baseline * 1.1"),
             "failed",
@@ -143,6 +146,18 @@ def test_leg_with_more_earlier_runs_weighs_no_more_in_a_shared_test_case() -> No
     assert check.measure
     assert check.comparison
     assert (check.measure.value, check.comparison.value, check.comparison.count) == (0.75, 0.75, 80)
+
+
+def test_legs_that_share_a_base_agent_each_have_its_conversations() -> None:
+    line = "Resolved: rate(YES) >= base - 5pp"
+    base = baseline_of(run_of("base", yes(20, 20)), source=DEPLOYED)
+    thresholds = tuple(one._replace(bound=one.bound._replace(reference="base_agent")) for one in parse_thresholds(line))
+    criteria = Criteria(max_failed=Allowance(0), thresholds=thresholds, confidence=0.95, legs=2)
+    legs = [(judged(run_of(name, yes(15, 20)), None, line, base=base, legs=2), criteria) for name in "ab"]
+    (check,) = found(legs).checks
+    assert check.measure
+    assert check.comparison
+    assert (check.verdict, check.measure.total, check.comparison.count) == (Verdict.FAILED, 40, 40)
 
 
 def test_half_of_the_error_is_for_all_legs_together() -> None:

@@ -84,8 +84,8 @@ def _untold_by_legs(check: Check) -> Check:
 
 def _joined(members: Sequence[Pairs]) -> Pairs:
     of_case: dict[str, list[Runs]] = defaultdict(list)
-    for pairs in members:
-        for case, runs in _by_case(pairs).items():
+    for place, pairs in enumerate(members):
+        for case, runs in _by_case(pairs, place).items():
             of_case[case].append(runs)
     compared = [case for case in map(_beside, of_case.values()) if len(case) > 1]
     now = [simulation for case in compared for simulation in case[NOW]]
@@ -101,20 +101,25 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
     )
 
 
-def _by_case(pairs: Pairs) -> dict[str, Runs]:
+def _by_case(pairs: Pairs, place: int) -> dict[str, Runs]:
     """Return the conversations of each test case by run: the judged one, and those before, the newest first."""
-    now, then = _by_run(pairs.now), _by_run(pairs.then)
+    now, then = _by_run(pairs.now, place), _by_run(pairs.then, place)
     return {
         case: {NOW: [*chain.from_iterable(runs.values())], **dict(enumerate(then[case].values(), start=NOW + 1))}
         for case, runs in now.items()
     }
 
 
-def _by_run(variant: Variant) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
+def _by_run(variant: Variant, place: int) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
     cases: dict[str, dict[str, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
     for simulation in variant.simulations:
-        cases[simulation.test_case_id][simulation.run_id].append(simulation)
+        cases[simulation.test_case_id][simulation.run_id].append(simulation._replace(id=_in_leg(place, simulation.id)))
     return cases
+
+
+def _in_leg(place: int, id_: str) -> str:
+    """Return the id of a simulation in a leg: legs may share the run of a base agent."""
+    return f"{place} {id_}"
 
 
 def _beside(legs: Sequence[Runs]) -> Runs:
@@ -128,16 +133,18 @@ def _beside(legs: Sequence[Runs]) -> Runs:
 
 def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
     """Return one variant with these simulations of several legs; of metrics, it has the one that is compared."""
-    completed = {done.id for variant in variants for done in variant.completed}
     samples = [variant.sample(metric) for variant in variants] if metric else []
-    ids = {simulation.id for simulation in simulations}
-    values = {id_: value for sample in samples for id_, value in sample.values.items() if id_ in ids}
     metrics = [sample.metric for sample in samples]
+    ids = {simulation.id for simulation in simulations}
+    found = [(_in_leg(place, id_), value) for place, own in enumerate(samples) for id_, value in own.values.items()]
+    completed = {_in_leg(place, done.id) for place, variant in enumerate(variants) for done in variant.completed}
+    passing = (_in_leg(place, id_) for place, variant in enumerate(variants) for id_ in variant.passing)
+    values = {id_: value for id_, value in found if id_ in ids}
     return replace(
         variants[0],
         simulations=tuple(simulations),
         completed=tuple(one for one in simulations if one.id in completed),
-        passing=frozenset[str]().union(*(variant.passing for variant in variants)) & ids,
+        passing=frozenset(ids.intersection(passing)),
         samples=tuple(Sample(metric=_of_all(metrics), values=values, total=len(simulations)) for _ in metrics[:1]),
         alone=all(variant.alone for variant in variants),
         unlisted=0,
