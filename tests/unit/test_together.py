@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from baselines import DEPLOYED, RATE, Cases, baseline_of, both, judged, numbers, run_of, yes
+from coval_gate.coval.model import Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.together import compare_legs
@@ -32,8 +33,9 @@ def leg(
     criteria = Criteria(
         max_failed=Allowance(100, percent=True), thresholds=parse_thresholds(lines), confidence=confidence, legs=2
     )
-    runs = [run_of(f"{name}{place}", cases) for place, cases in enumerate(before)]
-    result = run_of(f"{name} now", now)
+    target = Target(operator="in", values=("YES",)) if "pass_rate" in lines else None
+    runs = [run_of(f"{name}{place}", cases, target=target) for place, cases in enumerate(before)]
+    result = run_of(f"{name} now", now, target=target)
     if mutated:
         result = both(result, run_of(f"{name} now", now, mutation="Calmer"))
         runs = [
@@ -64,9 +66,7 @@ STAYS = (yes(19, 20), yes(19, 20))
         pytest.param(apart(*STAYS, 8), "passed", "unchanged", id="unchanged"),
         pytest.param([*apart(*STAYS, 8)[1:], *apart(*FALLS, 1)], "passed", "unchanged", id="one a little worse"),
         pytest.param(apart(FALLS[1], FALLS[0], 8), "passed", "improved", id="all a little better"),
-        pytest.param(
-            apart(*FALLS, 3, "completed_rate >= baseline - 5pp"), "passed", "unchanged", id="a rate without a metric"
-        ),
+        pytest.param(apart(*FALLS, 8, "pass_rate >= baseline - 5pp"), "failed", "worse", id="rate without a metric"),
         pytest.param(
             apart(numbers(1, 20, slower=1.3), numbers(1, 20), 3, "Resolved: avg <= baseline * 1.1"),
             "failed",
