@@ -77,14 +77,19 @@ class Counterpart(NamedTuple):
 
 def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
+    criteria, compared = run.criteria, comparisons(run)
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
+    return {threshold: tuple(islice(checks, len(members))) for threshold, members in compared.items()}
+
+
+def comparisons(run: Judged) -> dict[Threshold, tuple[Compared, ...]]:
+    """Return each threshold with a reference on each variant by itself, whatever the others show."""
     criteria, references = run.criteria, References(run.result, run.variants, run.baseline, run.base)
-    compared = {
+    return {
         criterion.threshold: tuple(_of_threshold(criterion, run, references))
         for criterion in map(criteria.of_threshold, criteria.thresholds)
         if run.variants and criterion.threshold.bound.reference and not criterion.accepted
     }
-    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
-    return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
 def _of_threshold(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
@@ -204,7 +209,7 @@ def _against(
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
+    return measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
 
 
 def _shared(
@@ -231,7 +236,7 @@ def _shared(
     return frozenset(shared), left_out
 
 
-def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
+def measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
     threshold = criterion.threshold
     confidence = criterion.confidence if threshold.takes_confidence else None
     as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)

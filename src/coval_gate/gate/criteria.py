@@ -278,8 +278,8 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
-    `baseline_runs`: how many at most. `look`: set in slices.
+    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: of the step, also those that are
+    not launched. `baseline_runs`: how many at most. `look`: set in slices.
     """
 
     max_failed: Allowance
@@ -334,6 +334,11 @@ class Criteria:
         )
 
     @property
+    def parts(self) -> int:
+        """Into how many parts the error goes, one for each leg. Of several legs, half is for all of them together."""
+        return 2 * self.legs if self.legs > 1 else 1
+
+    @property
     def needs_targets(self) -> bool:
         return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in self.thresholds)
 
@@ -380,7 +385,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
     It can never pass or, if it guards against a regression, never fail.
     """
     guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
-    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
         text = threshold.text

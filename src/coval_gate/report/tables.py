@@ -50,7 +50,7 @@ def leg_table(document: Document) -> Iterator[Listing]:
             )
             for leg in document.ranked
         )
-        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.legs))
+        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.judged))
 
 
 def _completed(completed: int, total: int | None) -> str:

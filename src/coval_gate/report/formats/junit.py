@@ -79,7 +79,7 @@ def _suites(document: Document) -> Iterator[TestSuite]:
             made.add_property(_distinct(_xml(fact), properties), _xml(value))
         return made
 
-    for leg in document.legs:
+    for leg in document.judged:
         for name, members in _simulations(leg):
             yield suite(leg.named(name), members)
         if len(document.legs) > 1:

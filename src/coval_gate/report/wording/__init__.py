@@ -29,6 +29,7 @@ from coval_gate.gate.verdict import (
     Skipped,
     StepInterrupted,
     TimedOut,
+    Together,
     Unanswered,
     Unfinished,
     Verdict,
@@ -110,7 +111,7 @@ def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
     if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
         return titles.RUN_NOT_ANSWERED
     match judgement.cause:
-        case Completed():
+        case Completed() | Together():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
         case NotCompleted():
             return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
@@ -138,7 +139,7 @@ def _nouns(judgement: Judgement) -> tuple[str, str]:
     match judgement.cause:
         case RunsCancelled():
             return "more run", ""
-        case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
+        case Completed() | Together() if judgement.verdict is not Verdict.TIMED_OUT:
             return "more criterion", "more criteria"
     return "more reason", ""
 
@@ -160,6 +161,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
     match judgement.cause:
         case Completed(late=late):
             return _completed_reasons(judgement, late)
+        case Together():
+            return tuple(dict.fromkeys(map(check_reason, judgement.missed))) or (_none_worse(judgement),)
         case NotCompleted(run=run):
             return (_not_completed_reason(run),)
         case Aborted(run=run, failed=failed, error=error):
@@ -279,6 +282,11 @@ def _all_well(judgement: Judgement) -> str:
     return f"{simulations} completed{f'; {all_met} met' if met else ''}."
 
 
+def _none_worse(judgement: Judgement) -> str:
+    met = len(judgement.checks)
+    return f"Their test cases together meet {'the criterion' if met == 1 else f'all {met:,} criteria'}."
+
+
 def _not_completed_reason(run: Run) -> str:
     why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
     words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
@@ -324,13 +332,13 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     is_shown = any(check.comparison and check.comparison.change for check in failed)
     counted = COUNTED.format(words_of(failed[0])["difference_text"]) if failed else IN_DOUBT
     fix = "Fix the agent." if is_shown else counted
-    own = judgement.baseline.acceptable if judgement.baseline else ""
-    if not own:
+    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
+    if not (own or (legs and legs.acceptable)):
         return f"{fix} If the change is wanted, {ACCEPT} on its branch."
     base = judgement.base.runs if judgement.base else ()
-    run_ids = judgement.of_legs.run_ids if judgement.of_legs else (own, *(other.run.run_id for other in base))
+    run_ids = legs.run_ids if legs else (own, *(other.run.run_id for other in base))
     return (
         f"{fix} If the change is wanted, accept it: start the workflow by hand with mode: wait, "
         f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
-        f"Later runs are then compared with {'these' if judgement.of_legs else 'this one'}."
+        f"Later runs are then compared with {'these' if legs else 'this one'}."
     )
