@@ -107,7 +107,7 @@ class SimulationFacts(Model):
     """Whether it misses nothing by itself, and contributes much to an average that misses its bound."""
     explains: bool
     """Whether it fails, or contributes to an average that fails."""
-    change: Literal["", "worse", "tolerated", "better"]
+    change: Literal["", "fails", "tolerated", "passes"]
     """How its test case changed since the baseline: it fails now, which a criterion may tolerate, or passes now."""
     trouble: Text
     """Why it did not complete; empty if it did."""
@@ -306,9 +306,9 @@ def _changes(findings: Findings) -> dict[tuple[str, str], str]:
     for check in sorted(checks, key=lambda check: not check.passed):
         if compared := check.comparison:
             for case in compared.newly_passing:
-                changes.setdefault((check.variant, case), "better")
-            worse = "tolerated" if check.passed else "worse"
-            changes |= {(check.variant, case): worse for case in compared.newly_failing}
+                changes.setdefault((check.variant, case), "passes")
+            fails = "tolerated" if check.passed else "fails"
+            changes |= {(check.variant, case): fails for case in compared.newly_failing}
     return changes
 
 

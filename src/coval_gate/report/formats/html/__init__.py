@@ -50,7 +50,7 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
 OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
 NAME: Final = 200  # characters of a name
 OF_CASE: Final = "its test case fails now"
-FLIPS: Final = {"worse": "fails now", "tolerated": "fails now, tolerated", "better": "passes now", "": ""}
+FLIPS: Final = {"fails": "fails now", "tolerated": "fails now, tolerated", "passes": "passes now", "": ""}
 
 
 def render(document: Document) -> str:
@@ -119,7 +119,7 @@ class Row:
     @property
     def flip(self) -> str:
         """The change in words. A test case fails where most of its simulations do, so that one of them may pass."""
-        is_of_case = self.facts.change == "worse" and self.facts.verdict == "passed"
+        is_of_case = self.facts.change == "fails" and self.facts.verdict == "passed"
         return OF_CASE if is_of_case else FLIPS[self.facts.change]
 
     @property
