@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from coval_gate.base.errors import GateError
 from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Target, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
+from coval_gate.gate.judgement import Judgement, OfLegs, errored, judgement_with_units, result_with_units
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
+from coval_gate.gate.together import compare_legs
+from coval_gate.gate.verdict import Together
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -116,10 +119,12 @@ def report_on(
     confidence: float | None = 0.95,
     on_inconclusive: str = "",
     base: Baseline | None = None,
+    legs: int = 1,
 ) -> Report:
     """Return the report of a step with one run, and with another one of a `base` agent."""
     baseline = baseline and baseline._replace(acceptable=now.run_id)
-    judgement = judged(now, baseline, thresholds, confidence=confidence, on_inconclusive=on_inconclusive, base=base)
+    how: dict[str, Any] = {"confidence": confidence, "on_inconclusive": on_inconclusive, "legs": legs}
+    judgement = judged(now, baseline, thresholds, base=base, **how)
     leg = LegReport(
         judgement=judgement,
         run_id=now.run_id,
@@ -260,3 +265,45 @@ def problem_of(judgement: Judgement) -> str:
     """Return the kind of what kept the only threshold from being decided."""
     problem = only(judgement).problem
     return problem.kind if problem else ""
+
+
+def together_report(now: int = 16) -> Report:
+    """Return the report of a step with four legs. Three fall from 19 to so many of 20 cases, and one has no run."""
+    personas = ("calm", "angry", "hurried")
+    reports = [
+        report_on(own(name, now, "now"), baseline_of(earlier(f"{name} old", 2, own(name, 19, "old"))), RATE, legs=4)
+        for name in personas
+    ]
+    legs = tuple(
+        report.legs[0]._replace(name=name, run_id=f"run-{name}", run_url=f"{DASHBOARD}/runs/run-{name}")
+        for name, report in zip(personas, reports, strict=True)
+    )
+    refused = errored(GateError("Not launched", "Coval refused the launch.", advice="Check the persona."))
+    return reports[0]._replace(
+        judgement=refused._replace(of_legs=OfLegs(4, "unknown", tuple(leg.run_id for leg in legs), others=0)),
+        legs=(*legs, LegReport(judgement=refused, name="unknown")),
+        together=beside(legs, 4),
+    )
+
+
+def decided_together() -> Report:
+    """Return the same without the leg that has no run, so that all together decide."""
+    report = together_report()
+    legs, together = report.legs[:3], beside(report.legs[:3], 3)
+    of_legs = OfLegs(3, together.name, tuple(leg.run_id for leg in legs), acceptable=True)
+    return report._replace(judgement=together.judgement._replace(of_legs=of_legs), legs=legs, together=together)
+
+
+def own(leg: str, hits: int, run_id: str) -> RunResult:
+    """Return a run of twenty test cases that only this leg has."""
+    return run_of(f"{leg}-{run_id}", {f"{leg}-{case}": values for case, values in yes(hits, 20).items()})
+
+
+def beside(legs: Sequence[LegReport], total: int) -> LegReport:
+    """Return the comparison of these legs, and of others without a judgement, together."""
+    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(RATE), confidence=0.95, legs=total)
+    others: list[Judgement | None] = [None] * (total - len(legs))
+    judgement = compare_legs([(judgement, criteria) for judgement in (*(leg.judgement for leg in legs), *others)])
+    assert judgement
+    assert isinstance(judgement.cause, Together)
+    return LegReport(judgement=judgement, name=judgement.cause.name)

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any, Final
 
-from baselines import baseline_of, comparison_reports, report_on, run_of
+from baselines import baseline_of, comparison_reports, decided_together, report_on, run_of, together_report
 from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.host import Context
@@ -237,6 +237,8 @@ def table() -> dict[str, Report]:
         "repeated": repeated(example_reports()["failed, two criteria"]),
         "two legs": in_two_legs(example_reports()["failed, mutation"], "v1.2", "v1·2"),
         "three legs": legs_report(),
+        "together": decided_together(),
+        "together, with an error": together_report(),
     }
 
 

@@ -103,12 +103,6 @@ STEPS: dict[str, dict[str, Any]] = {
         "thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(NO) == 0",
         "repeat_on_failure": "2",
     },
-    "repeated-in-doubt": {
-        "test_set_id": "flaky002",
-        "thresholds": "Resolved: rate(YES) >= 95%",
-        "confidence": "60%",
-        "repeat_on_failure": "1",
-    },
     "repeated-without-time": {
         "test_set_id": "flaky002",
         "thresholds": example_thresholds(),

@@ -139,6 +139,7 @@ def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: Vi
 def test_repetition_repeats_both(run_step: RunStep) -> None:
     given = BESIDE | {
         "agent_id": SLOW_PREVIEW_ID,
+        "confidence": "",
         "repeat_on_failure": "1",
         "thresholds": THRESHOLDS.replace("1.3", "1.1"),
     }

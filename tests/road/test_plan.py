@@ -38,15 +38,13 @@ def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
         persona_id=PERSONAS,
         iteration_count="3",
         confidence="95%",
-        repeat_on_failure="1",
         thresholds="Latency: avg <= base * 1.1\nResolved: rate(YES) >= 99%\n? Latency: avg < 3",
     )
     assert is_harmless(server)
     assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "PLANNED")
     assert result.outputs["planned_simulations"] == "120"
     assert result.outputs["reason"] == (
-        "2 runs and 2 runs of the base agent with 120 simulations would be launched, and as many again for each of at "
-        "most 1 repetition. Nothing was."
+        "2 runs and 2 runs of the base agent with 120 simulations would be launched. Nothing was."
     )
     runs = [line for line in result.log.splitlines() if line.startswith("  30 simulations  ")]
     assert [line.split()[2:4] for line in runs] == [["agent", "Front"]] * 2 + [["base", "agent"]] * 2
@@ -62,6 +60,13 @@ def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
     assert {leg["reason"] for leg in legs} == {
         "A run with 30 simulations, and one of the base agent beside it would be launched."
     }
+
+
+def test_plan_counts_repetitions(run_step: RunStep) -> None:
+    result, _ = run_step(mode="plan", repeat_on_failure="1", thresholds="Resolved: rate(YES) >= 50%")
+    assert result.outputs["reason"].endswith(
+        "launched, and as many again for each of at most 1 repetition. Nothing was."
+    )
 
 
 def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:

@@ -119,7 +119,7 @@ def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound:
         ("Latency: p(95) < 1.5", Measure(value=2.7, unit="metric", count=10),
          "p(95) of Latency is 2.7, must be < 1.5.", "1.2 too high"),
         ("Resolved: rate(YES) >= 90%", Measure(value=0.4, unit="share", count=8, missing=2),
-         "rate(YES) of Resolved is 40% (4 of 10), must be >= 90%.", "50pp too low"),
+         "rate(YES) of Resolved is 40% (4 of 10), 2 of them without a value, must be >= 90%.", "50pp too low"),
         ("Resolved: rate(NO) < 7%", Measure(value=0.3, unit="share", count=8, missing=2, assumed=2),
          "rate(NO) of Resolved is 30% (3 of 10), 2 of them without a value, must be < 7%.", "23pp too high"),
         ("Compliance: count(NO) == 0", Measure(value=1, unit="simulations", count=1),
@@ -130,7 +130,7 @@ def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound:
          "avg of Latency is 1.50001, must be <= 1.5.", "1e-05 too high"),
         ("Latency: avg < 1500", Measure(value=1500, unit="metric", count=3),
          "avg of Latency is 1,500, must be < 1,500.", ""),
-        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999pp too low"),
+        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "1pp too low"),
     ],
 )  # fmt: skip
 def test_reason_and_margin_of_missed_threshold(line: str, measure: Measure, reason: str | None, margin: str) -> None:

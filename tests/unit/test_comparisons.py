@@ -17,6 +17,7 @@ from baselines import (
     RATE,
     baseline_of,
     comparison_reports,
+    decided_together,
     earlier,
     of_pull_request,
     report_on,
@@ -64,6 +65,7 @@ def test_summary_log_and_commit_status_show_comparisons(
     golden: Callable[[str, str], None], subtests: pytest.Subtests
 ) -> None:
     golden("compared/legs.md", summary(of_pull_request(legs_report())))
+    golden("compared/together.md", summary(of_pull_request(decided_together())))
     for name, report in reports().items():
         with subtests.test(name):
             golden(f"compared/{file_of(name)}.md", summary(report))

@@ -21,8 +21,9 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
+from coval_gate.gate.causes import Before, Record, new_failures
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import MOST_CONTRIBUTORS, Cause, findings_of
+from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.verdict import Verdict
@@ -135,7 +136,6 @@ def test_each_simulation_to_look_at_says_why(
             assert row.verdict not in (Verdict.FAILED, Verdict.ERROR)
 
 
-FLAKY, OLD, NEW = Cause
 FIXED, COMPARED = "Resolved: rate(YES) >= 90%", "Resolved: rate(YES) >= baseline"
 FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
 BROKEN: Cases = {**FINE, "a": ["NO"]}
@@ -147,9 +147,10 @@ def ended(result: RunResult, **statuses: str) -> RunResult:
     return result._replace(simulations=tuple(simulations))
 
 
-def causes(report: Report) -> dict[str, str | None]:
+def causes(report: Report) -> dict[str, str]:
     """Return the cause of each simulation that did not pass, by its test case and place, in the order of the rows."""
-    return {row.simulation.id.partition("..")[2]: row.cause for row in rows_of(report) if row.is_to_look_at}
+    (leg,) = composed(report).legs
+    return {row.id.partition("..")[2]: row.cause_text for row in leg.simulations if row.is_to_look_at}
 
 
 def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any) -> Report:
@@ -163,37 +164,71 @@ def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any
     ("now", "then", "expected"),
     [
         pytest.param({"a": ["NO"], "b": ["NO"], "c": ["YES"], "d": ["NO"]}, {"a": ["NO"], "b": ["YES"], "c": ["YES"]},
-                     {"b.0": NEW, "d.0": None, "a.0": OLD}, id="of a fixed bound, and the baseline lacks d"),
-        pytest.param({"a": ["NO"], "b": ["NO"]}, None, {"a.0": None, "b.0": None}, id="no baseline"),
-        pytest.param({case: ["NO"] for case in "abc"},
+                     {"b.0": "new, passed 1 of 1 before", "d.0": "", "a.0": "failed 1 of 1 before"},
+                     id="of a fixed bound, and the baseline lacks d"),
+        pytest.param({"a": ["NO"], "b": ["NO"]}, None, {"a.0": "", "b.0": ""}, id="no baseline"),
+        pytest.param({**FINE, "a": ["NO"]},
                      {"a": ["YES", "YES", "NO"], "b": ["YES", "NO"], "c": ["YES", "NO", "NO"]},
-                     {"a.0": NEW, "b.0": OLD, "c.0": OLD}, id="passed if most of its conversations did"),
-        pytest.param(BROKEN, {**FINE, "a": [None]}, {"a.0": None}, id="no value in the baseline"),
-        pytest.param({**FINE, "a": ["NO", "NO"]}, FINE, {"a.0": NEW, "a.1": NEW}, id="two of one test case"),
-        pytest.param({"a": ["NO", "YES"]}, {"a": ["NO"]}, {"a.0": FLAKY}, id="flaky before old"),
+                     {"a.0": "failed 1 of 3 before"}, id="others failed as often before, and the agent fell nowhere"),
+        pytest.param(BROKEN, {**FINE, "a": [None]}, {"a.0": ""}, id="no value in the baseline"),
+        pytest.param({**FINE, "a": ["NO", "NO"]}, FINE, dict.fromkeys(("a.0", "a.1"), "new, passed 1 of 1 before"),
+                     id="two of one test case"),
+        pytest.param({"a": ["NO", "YES"]}, {"a": ["NO"]}, {"a.0": "flaky, failed 1 of 1 before"}, id="flaky"),
         pytest.param({"a": ["NO", "YES"], "b": ["NO", "NO"], "c": ["NO", "YES", "NO"], "d": ["NO", "YES", "YES"]}, None,
-                     {**dict.fromkeys(("b.0", "b.1", "c.0", "c.2")), "a.0": FLAKY, "d.0": FLAKY},
+                     {**dict.fromkeys(("b.0", "b.1", "c.0", "c.2"), ""), "a.0": "flaky", "d.0": "flaky"},
                      id="most others of its variant pass"),
     ],
 )  # fmt: skip
-def test_cause_of_each_failure(now: Cases, then: Cases | None, expected: dict[str, str | None]) -> None:
+def test_cause_of_each_failure(now: Cases, then: Cases | None, expected: dict[str, str]) -> None:
     assert causes(against(now, then)) == expected
+
+
+def of(*records: tuple[int, int]) -> dict[str, Record]:
+    return {f"case{place:02}": Record(*record) for place, record in enumerate(records)}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "new"),
+    [
+        pytest.param([(3, 3)] * 20, [(0, 3)] * 2 + [(3, 3)] * 18, [0, 1], id="two of twenty broke"),
+        pytest.param([(3, 3)] * 20, [(2, 3)] * 2 + [(3, 3)] * 18, [], id="two failed once, as agents do now and then"),
+        pytest.param([(0, 3)] + [(3, 3)] * 19, [(0, 3)] * 3 + [(3, 3)] * 17, [1, 2], id="one always failed"),
+        pytest.param([(3, 3)] * 20, [(0, 3)] * 20, [*range(20)], id="everything broke"),
+        pytest.param([(0, 3)] * 20, [(0, 3)] * 20, [], id="everything was broken"),
+        pytest.param([(0, 3)] + [(3, 3)] * 19, [(0, 3)] * 20, [*range(1, 20)], id="all but one broke"),
+        pytest.param([(1, 1)] * 18 + [(0, 1)] * 2, [(0, 1)] * 2 + [(1, 1)] * 18, [], id="others fail: nothing fell"),
+        pytest.param([(9, 9)] * 18 + [(4, 9)] * 2, [(1, 1)] * 17 + [(0, 1)] * 3, [17], id="of three, one never failed"),
+        pytest.param([(9, 9)], [(0, 1)], [], id="a single test case shows no fall"),
+    ],
+)
+def test_failure_is_new_if_that_is_more_likely_than_chance(
+    before: list[tuple[int, int]], now: list[tuple[int, int]], new: list[int]
+) -> None:
+    then = {case: Before(record, None) for case, record in of(*before).items()}
+    assert sorted(new_failures(then, of(*now))) == [f"case{place:02}" for place in new]
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"changed_persona": True}, {"changed_metrics": frozenset({"m"})}, {"changed_cases": frozenset({"a"})}],
 )
-def test_what_cannot_be_compared_is_neither_old_nor_new(changes: dict[str, Any]) -> None:
-    assert causes(against(BROKEN, FINE, **changes)) == {"a.0": None}
+def test_what_cannot_be_compared_has_no_history(changes: dict[str, Any]) -> None:
+    assert causes(against(BROKEN, FINE, **changes)) == {"a.0": ""}
 
 
 @pytest.mark.parametrize(
     ("answer", "seconds", "cause"),
-    [("NO", 9.0, OLD), ("YES", 1.0, NEW), ("NO", 1.0, NEW), ("YES", 9.0, NEW), ("NO", None, None), (None, 1.0, NEW)],
+    [
+        ("NO", 9.0, "failed 1 of 1 before"),
+        ("YES", 1.0, "new, passed 1 of 1 before"),
+        ("NO", 1.0, "new, passed 1 of 1 before"),
+        ("YES", 9.0, "new, passed 1 of 1 before"),
+        ("NO", None, "failed 1 of 1 before"),
+        (None, 1.0, "new, passed 1 of 1 before"),
+    ],
 )
-def test_failure_is_old_only_if_all_that_it_misses_is(
-    answer: str | None, seconds: float | None, cause: str | None
+def test_of_several_criteria_the_one_that_was_met_most_often_counts(
+    answer: str | None, seconds: float | None, cause: str
 ) -> None:
     """Of two metrics that it misses, the baseline may lack one, or a value of one."""
 
@@ -206,44 +241,46 @@ def test_failure_is_old_only_if_all_that_it_misses_is(
     assert causes(report_on(run("now", "NO", 9.0), baseline_of(run("old", answer, seconds)), lines)) == {"a.0": cause}
 
 
-def test_conversation_that_did_not_complete_has_the_cause_of_what_it_misses() -> None:
+def test_conversation_that_did_not_complete_has_the_history_of_what_it_misses() -> None:
     now = ended(run_of("now", {**FINE, "b": [None]}), b="FAILED", c="CANCELLED")
     lines = f"{FIXED}\nfailed == 0\n? {COMPARED}"
-    assert causes(report_on(now, None, lines, confidence=None)) == {"b.0": None, "c.0": None}
+    assert causes(report_on(now, None, lines, confidence=None)) == {"b.0": "", "c.0": ""}
+    # A dropped call shows nothing of the test case, so it is not new.
     then = baseline_of(ended(run_of("old", FINE), c="FAILED"))
-    assert causes(report_on(now, then, lines, confidence=None)) == {"b.0": NEW, "c.0": None}
+    expected = {"b.0": "passed 1 of 1 before", "c.0": "failed 1 of 1 before"}
+    assert causes(report_on(now, then, lines, confidence=None)) == expected
 
 
 def test_reference_is_named() -> None:
-    """As the branch and the agent itself are in golden files."""
+    """As the agent itself is in golden files."""
     now, then, lines = run_of("now", BROKEN), run_of("old", BROKEN), f"{FIXED}\n? {COMPARED}"
     tagged = baseline_of(then, source=BaselineSource(kind="tag", name="stable"))
-    assert "look at: 1 also fails in the baseline\n" in summary(report_on(now, tagged, lines))
+    assert "look at: 1 failed before\n" in summary(report_on(now, tagged, lines))
     line, base = "Resolved: rate(YES) >= base", baseline_of(then, source=DEPLOYED)
     assert [row.cause for row in rows_of(report_on(now, None, line, base=base)) if row.cause] == []
     beside = report_on(run_of("now", {**BROKEN, "b": ["NO"]}), None, line, base=base)
-    assert "look at: 1 new · 1 also fails with the base agent\n" in summary(beside)
+    assert "look at: 1 new · 1 failed with the base agent\n" in summary(beside)
 
 
-COUNTS = "1 new · 1 also fails on main · 1 flaky"
+COUNTS = "1 new · 1 failed before · 1 flaky"
 
 
 def test_rows_are_grouped_by_cause_in_every_format() -> None:
     now: Cases = {"new": ["NO"], "none": ["NO"], "old": ["NO"], "flaky": ["NO", "YES"]}
     report = against(now, {"new": ["YES"], "old": ["NO"], "flaky": ["YES"]})
-    order = ["new.0", "none.0", "old.0", "flaky.0"]
-    assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY), strict=True)]
+    words = ("new, passed 1 of 1 before", "", "failed 1 of 1 before", "flaky, passed 1 of 1 before")
+    assert [*causes(report).items()] == [*zip(("new.0", "none.0", "old.0", "flaky.0"), words, strict=True)]
     text = summary(report)
     assert f"#### 4 simulations to look at: {COUNTS}\n" in text
     assert closing(report).simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
     suite, gate = ET.fromstring(junit(report))
     messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
-    assert messages == ["new", "missed", "old", "flaky"]
+    assert messages == [word or "missed" for word in words]
     assert {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}["causes"] == COUNTS
     heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
-    assert heads == ["### New: 1", "### Cause unknown: 1", "### `Also fail on main`: 1", "### Flaky: 1"]
+    assert heads == ["### New: 1", "### Other: 2", "### Flaky: 1"]
     page = html(report)
-    for part in ('<th scope="col">cause</th>', 'data-c="new"', 'data-token="c:new"', COUNTS):
+    for part in ('<th scope="col">cause</th>', 'data-c="new"', 'data-token="c:new"', COUNTS, words[2]):
         assert part in page
 
 

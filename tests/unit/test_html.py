@@ -87,7 +87,7 @@ def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
     (leg,) = composed(comparison_reports()["worse"]).legs
     changes = {row.name: row.change for row in leg.simulations if row.change}
     assert {*changes} == {name for criterion in leg.criteria for name in criterion.newly_failing_cases}
-    assert {*changes.values()} == {"worse"}
+    assert {*changes.values()} == {"fails"}
     baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(20, 20))))
     tolerated = report_on(run_of("now", yes(19, 20)), baseline, "Resolved: rate(YES) >= baseline - 50pp")
     (row,) = (row for row in table_of(tolerated).rows if row.facts.change)

@@ -138,6 +138,10 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
     (ACCEPT | {"tags": ",".join(TAGS)}, "tags must be at most 17 if accept is true: an accepted run gets one"),
     ({"tags": "nightly, coval-gate/accepted"}, f'tags {RESERVED}"coval-gate/accepted".'),
     ({"metadata": '{"tags": ["Coval-Gate/Failed"]}'}, f'metadata {RESERVED}"Coval-Gate/Failed".'),
+    (
+        RULE | {"repeat_on_failure": "1", "confidence": "95%"},
+        "repeat_on_failure cannot be combined with confidence: with",
+    ),
     ({"max_failed_simulation": "x"}, "max_failed_simulation is not an input; did you mean max_failed_simulations?"),
 ]
 

@@ -27,7 +27,7 @@ from coval_gate.gate.verdict import Aborted, Cancellation, Completed, Limit, Not
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
 from coval_gate.report.wording import advice, doubt_lines, reason, reasons, title
-from coval_gate.report.wording.checks import check_reason
+from coval_gate.report.wording.checks import actual_text, check_reason
 from rendering import check_lines
 
 NONE = Allowance(0)
@@ -215,12 +215,26 @@ def test_miss_that_missing_values_cause_names_them() -> None:
         ("R: rate(NO) == 20%", "40% (2 of 5), 1 of them without a value, must be == 20%", ("s4",)),
         ("R: rate(NO) != 40%", "40% (2 of 5), 1 of them without a value, must be != 40%", ("s4",)),
         ("R: rate(NO) <= 10%", "40% (2 of 5), 1 of them without a value, must be <= 10%", ("s0", "s4")),
-        ("R: rate(NO) != 20%", "20% (1 of 5), must be != 20%", ("s0",)),
-        ("R: rate(YES) == 100%", "60% (3 of 5), must be == 100%", ("s0", "s4")),
+        ("R: rate(NO) != 20%", "20% (1 of 5), 1 of them without a value, must be != 20%", ("s0",)),
+        ("R: rate(YES) == 100%", "60% (3 of 5), 1 of them without a value, must be == 100%", ("s0", "s4")),
     ):
         judgement = judge_result(result, line, max_failed=Allowance(1))
         assert text in reason(judgement)
         assert judgement.failing_simulations == blamed
+
+
+def test_missing_values_that_are_tolerated_are_shown_as_no_misses() -> None:
+    """The rate counts them as misses all the same."""
+    late = run_result({"R": ["YES"] * 24 + [None] * 26})
+    target = with_targets(late, R=Target(operator="in", values=("YES",)))
+    judgement = judge_result(target, "R: rate(YES) >= 40%", max_failed=Allowance(26), use_metric_targets=True)
+    shown = {actual_text(check) for check in judgement.checks if check.metric}
+    assert (judgement.verdict, shown) == (
+        Verdict.PASSED,
+        {"24 of 24, 26 without a value", "met on 24 of 24, 26 without a value"},
+    )
+    missed = judge_result(late, "R: rate(YES) >= 90%", max_failed=Allowance(26))
+    assert "is 48% (24 of 50), 26 of them without a value, must be >= 90%" in reason(missed)
 
 
 def test_target_without_values_is_error_for_any_allowance() -> None:

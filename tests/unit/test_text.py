@@ -3,12 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import (
+    amount,
+    difference,
     drawn_symbol,
     duration,
     in_words,
     most_similar,
     one_line,
     plural,
+    points,
     shortened_at_word,
     stopwatch,
     with_unit,
@@ -72,6 +75,25 @@ def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str
 )
 def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
     assert shortened_at_word(text, 20) == expected
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (amount(2.588, "seconds"), "2.59 s"),
+        (amount(1234.6, "ms"), "1,235 ms"),
+        (amount(3.333, "percent"), "3.3%"),
+        (amount(99.97, "%"), "99.97%"),  # not all of it
+        (difference(-3.333, "%"), "3.3pp"),
+        (difference(-0.1234, "s"), "0.123 s"),
+        (points(-7 / 15), "46.7pp"),
+        (points(1 / 30), "3.3pp"),
+        (points(0.0), "0pp"),
+        (points(0.0001), "0.01pp"),  # not nothing
+    ],
+)
+def test_numbers_are_rounded_as_people_say_them(shown: str, text: str) -> None:
+    assert shown == text
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,18 @@ def percent(share: float, decimals: int = 1) -> str:
     return _plain(share * 100, max(4, decimals) if is_near_end else decimals) + "%"
 
 
+def points(share: float) -> str:
+    """Format the size of a difference of shares in percentage points: "46.7pp"."""
+    return f"{percent(abs(share)).removesuffix(PERCENT)}pp"
+
+
+def amount(value: float, unit: str, digits: int = DIGITS) -> str:
+    """Format a value with its unit: "2.59 s", and percentages as `percent` does."""
+    if symbol(unit) == PERCENT:
+        return percent(value / 100, digits - DIGITS + 1)
+    return with_unit(number(value, digits), unit)
+
+
 def _plain(value: float, decimals: int) -> str:
     text = f"{value + 0.0:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if decimals else text
@@ -201,9 +213,9 @@ def with_unit(amount: str, unit: str) -> str:
     return f"{amount}{'' if sign == PERCENT else ' '}{sign}" if sign else amount
 
 
-def difference_with_unit(amount: str, unit: str) -> str:
-    """Return a formatted difference of two numbers; pp, as users write percentage points, for two percentages."""
-    return f"{amount}pp" if symbol(unit) == PERCENT else with_unit(amount, unit)
+def difference(value: float, unit: str) -> str:
+    """Return the size of a difference of two numbers; pp, as users write percentage points, for two percentages."""
+    return points(value / 100) if symbol(unit) == PERCENT else amount(abs(value), unit)
 
 
 def named_with_unit(name: str, unit: str) -> str:
@@ -213,5 +225,5 @@ def named_with_unit(name: str, unit: str) -> str:
 
 def value_text(value: float | str | Iterable[str], unit: str = "") -> str:
     if isinstance(value, float):
-        return with_unit(number(value), unit)
+        return amount(value, unit)
     return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)

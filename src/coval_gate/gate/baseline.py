@@ -12,20 +12,18 @@ from typing import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, Check, Problem
 from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
-from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason, Trend
+from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
 from coval_gate.gate.statistics import FEWEST_CASES
-from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
+from coval_gate.gate.variants import Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
@@ -79,14 +77,19 @@ class Counterpart(NamedTuple):
 
 def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
+    criteria, compared = run.criteria, comparisons(run)
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
+    return {threshold: tuple(islice(checks, len(members))) for threshold, members in compared.items()}
+
+
+def comparisons(run: Judged) -> dict[Threshold, tuple[Compared, ...]]:
+    """Return each threshold with a reference on each variant by itself, whatever the others show."""
     criteria, references = run.criteria, References(run.result, run.variants, run.baseline, run.base)
-    compared = {
+    return {
         criterion.threshold: tuple(_of_threshold(criterion, run, references))
         for criterion in map(criteria.of_threshold, criteria.thresholds)
         if run.variants and criterion.threshold.bound.reference and not criterion.accepted
     }
-    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
-    return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
 def _of_threshold(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
@@ -208,7 +211,7 @@ def _against(
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
         return problems.UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
-    return _measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
+    return measured(criterion, Pairs(threshold, now, then, metric, criterion.look), left_out)
 
 
 def _shared(
@@ -235,7 +238,7 @@ def _shared(
     return frozenset(shared), left_out
 
 
-def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
+def measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
     threshold = criterion.threshold
     confidence = criterion.confidence if threshold.takes_confidence else None
     as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
@@ -258,8 +261,6 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     )
     if confidence is not None:
         verdict = pairs.verdict(check.passed, confidence)
-    else:
-        comparison = replace(comparison, trend=_trend(pairs, verdict))
     check = replace(
         check,
         criterion=criterion,
@@ -268,78 +269,3 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
     return Compared(check, None if confidence is None else pairs)
-
-
-def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
-    """A change within the threshold's margin, as counted, is unchanged."""
-    threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
-    equal = TOLERANCE * abs(pairs.earlier)
-    better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
-    margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
-    if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
-        return "unchanged"
-    return "improved" if better else "worse"
-
-
-class Before(NamedTuple):
-    """`missed` mostly; `mean` of its numbers, None without; `share` of its conversations that met the criterion."""
-
-    missed: bool
-    mean: float | None
-    share: float
-
-
-class Earlier:
-    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
-
-    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
-    reference; empty without one.
-    """
-
-    def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
-        self._result = result
-        self._references = References(result, variants, judgement.baseline, judgement.base)
-        self.kind = _reference_of(judgement)
-
-    def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
-        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
-        if not self.kind or check.problem is not None:
-            return {}
-        metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
-        then = self._then(check, variant, metric)
-        sample = then.find_sample(metric.id) if then and metric else None
-        if then is None or (metric and (sample is None or sample.metric.summary is not None)):
-            return {}
-        missing = frozenset(check.criterion.missing_it(then, sample, check.measure))
-        completed = frozenset(simulation.id for simulation in then.completed)
-        usable = completed & sample.values.keys() if sample else completed
-        return {
-            case: _before([simulation for simulation in ids if simulation in usable], missing, sample)
-            for case, ids in then.by_case.items()
-            if case and not usable.isdisjoint(ids)
-        }
-
-    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
-        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
-        if self.kind == "base" and variant.name == BASE:
-            return None
-        aggregate = check.threshold.aggregate if check.threshold else None
-        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
-        found = self._references.of(self.kind, variant, needed)
-        return found.variant if isinstance(found, Counterpart) else None
-
-
-def _reference_of(judgement: Judgement) -> Reference:
-    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
-    if judgement.baseline and judgement.baseline.runs:
-        return "baseline"
-    if judgement.base and judgement.base.runs:
-        return "base_agent"
-    return "base" if any(check.reference == "base" for check in judgement.checks) else ""
-
-
-def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
-    share = sum(simulation not in missing for simulation in ids) / len(ids)
-    values = [sample.values[simulation] for simulation in ids] if sample else []
-    numbers = [value for value in values if isinstance(value, float)]
-    return Before(missed=share <= HALF, mean=sum(numbers) / len(numbers) if numbers else None, share=share)

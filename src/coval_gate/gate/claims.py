@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
-from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
+from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, plural, points, symbol, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
@@ -34,12 +34,15 @@ def words_of(check: Check) -> dict[str, str]:
     measure, compared = check.measure, check.comparison
     if measure is None or compared is None:
         return dict.fromkeys(("earlier_text", "difference_text", "trend_text", "claimed_text", "noticeable_text"), "")
-    trend: str = compared.trend
+    trend: str = compared.trend or ""
     if _fails_by_margin(check, compared):
         trend = f"{trend}, and {BEYOND}"
     claimed, noticeable = change_text(check), ""
-    if check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+    if check.verdict is Verdict.INCONCLUSIVE and check.after:
+        trend += " so far"
+    elif check.verdict is Verdict.INCONCLUSIVE and trend and trend != "inconclusive":
         claimed += ", inconclusive at the bound"
+    claimed += _after_text(check)
     if compared.noticeable is not None:
         rises = check.threshold and check.threshold.wants_less
         noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
@@ -52,22 +55,34 @@ def words_of(check: Check) -> dict[str, str]:
     }
 
 
+def _after_text(check: Check) -> str:
+    """Return after how many test cases a threshold was settled in slices; empty if that took all of them."""
+    look = check.criterion.look
+    return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""
+
+
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
-    assumed = compared.missing if measure.assumed else 0
-    return measured_text(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
+    lacking = compared.missing if measure.unit == "share" else 0
+    return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
 
 
 def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
-    difference = measure.value - compared.value
+    """Return the change as counted; of a rate in conversations ("1 of 50 fewer") if both sides have equally many."""
+    change = measure.value - compared.value
+    change = 0.0 if abs(change) < 1e-9 else change
+    is_whole = compared.even and compared.total == measure.total
+    if measure.unit == "share" and compared.trend is None and is_whole and measure.hits != compared.hits:
+        more = measure.hits - compared.hits
+        return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
     if measure.unit == "share":
-        return f"{_signed(round(100 * difference, 2))}pp"
+        return _signed(change, points(change))
     if measure.unit != "metric":
-        return _signed(difference)
-    relative = difference / compared.value if compared.value > 0.0 else 0.0
-    change = difference_with_unit(_signed(difference), check.metric_unit)
+        return _signed(change, number(abs(change)))
+    relative = change / compared.value if compared.value > 0.0 else 0.0
+    shown = _signed(change, difference(change, check.metric_unit))
     # Beyond a factor of ten, the values themselves say more.
     is_telling = 0.0005 <= abs(relative) < 10.0
-    return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
+    return shown + (f" ({_signed(relative, percent(float(f'{abs(relative):.2g}')))})" if is_telling else "")
 
 
 def change_text(check: Check) -> str:
@@ -100,7 +115,9 @@ def change_text(check: Check) -> str:
 
 def change_clause(check: Check, compared: Comparison) -> str:
     change = compared.change
-    if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
+    if change is None:
+        return _difference_text(check, check.measure, compared) if check.measure else ""
+    if not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
     is_shown = compared.trend in SHOWN
@@ -150,14 +167,13 @@ def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: 
 
 def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str:
     shown = _rounded(max(0.0, value), scale.unit, outwards)
-    if scale.unit == "metric":
-        return difference_with_unit(shown, scale.name)
-    return f"{shown.removesuffix('%')}pp" if scale.unit == "share" else shown
+    if scale.unit == "share" or symbol(scale.name) == PERCENT:
+        return f"{shown.removesuffix(PERCENT)}pp"
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
 
 
-def _signed(value: float) -> str:
-    text = number(abs(value)) if abs(value) >= 1e-9 else "0"
-    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+def _signed(value: float, size: str) -> str:
+    return f"{'+' if value > 0 else '-' if value < 0 else ''}{size}"
 
 
 def cases_needed(threshold: Threshold, confidence: float | None) -> int:
@@ -200,26 +216,30 @@ def claim_text(check: Check) -> str:
     if threshold is None or measure is None or check.criterion.confidence is None:
         return ""
     if measure.comparison:
-        return change_text(check) or AS_COUNTED
+        return (change_text(check) or AS_COUNTED) + _after_text(check)
     if (interval := measure.interval) is None:
         return AS_COUNTED
     both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
     is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
-    return _bounds_text(interval, check.scale, lower=both or is_least, upper=both or not is_least)
+    bounds = _bounds_text(interval, check.scale, lower=both or is_least, upper=both or not is_least)
+    return bounds + _after_text(check)
 
 
 def shows_text(checks: Iterable[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
-    intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
-    confidences = {interval.confidence for interval in intervals if interval}
+    confidences = {interval.confidence for interval in map(_interval, measures) if interval}
     if len(confidences) != 1:
         return SHOWS
     return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
 
 
+def _interval(measure: Measure) -> Interval | None:
+    return measure.comparison.change if measure.comparison else measure.interval
+
+
 def notes_title(checks: Sequence[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
+    return shows_text(checks) if any(map(_interval, measures)) else MARGIN
 
 
 def shown_bound_text(check: Check) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from coval_gate.base.text import VALUE_SHOWN, number, one_line, percent, plural, with_unit
+from coval_gate.base.text import VALUE_SHOWN, amount, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import Aggregation, aggregation_of
@@ -23,6 +23,7 @@ from coval_gate.gate.measure import (
     measured_text,
     on_scale,
     told_apart,
+    tolerated_text,
 )
 from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.sequential import Boundaries, Look
@@ -94,9 +95,12 @@ class ThresholdHolds(Criterion):
     def measured(self, check: Check, measure: Measure) -> str:
         if self.threshold.aggregate.kind.is_all:
             return f"{measure.value:,.0f}"
+        lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
+        if lacking and check.passed and not measure.comparison:
+            return tolerated_text(measure, measure.hits - measure.assumed)
         text = measured_text(measure, Scale(measure.unit, check.metric_unit))
-        if measure.assumed:
-            return f"{text}, {measure.assumed:,} of them without a value"
+        if lacking:
+            return f"{text}, {lacking:,} of them without a value"
         bound = check.requirement.bound if check.requirement else measure.value
         value, _ = told_apart(measure.value, bound, check.scale)
         return text.replace(on_scale(measure.value, check.scale), value, 1)
@@ -174,6 +178,10 @@ class TargetMet(Criterion):
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         return closest_bound(self.target, number)
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        text = tolerated_text(measure, round(measure.value)) if measure.missing and check.passed else ""
+        return self.counted.format(text) if text else super(TargetMet, self).measured(check, measure)
 
     @property
     def text(self) -> str:
@@ -270,8 +278,8 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
-    `baseline_runs`: how many at most. `look`: set in slices.
+    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: of the step, also those that are
+    not launched. `baseline_runs`: how many at most. `look`: set in slices.
     """
 
     max_failed: Allowance
@@ -326,6 +334,11 @@ class Criteria:
         )
 
     @property
+    def parts(self) -> int:
+        """Into how many parts the error goes, one for each leg. Of several legs, half is for all of them together."""
+        return 2 * self.legs if self.legs > 1 else 1
+
+    @property
     def needs_targets(self) -> bool:
         return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in self.thresholds)
 
@@ -372,7 +385,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
     It can never pass or, if it guards against a regression, never fail.
     """
     guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
-    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
         text = threshold.text
@@ -414,6 +427,6 @@ def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
+        largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
         values = f"every value of {metric.name} ({largest})"
         yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

@@ -126,35 +126,34 @@ class Compared(NamedTuple):
         return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
 
 
-def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Iterator[Check]:
+def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iterator[Check]:
     """Yield the checks, which report and fail only changes that are significant among so many thresholds.
 
-    Each of the `legs` that the step was to have gets an equal share of the error (Bonferroni), so each decides by
-    itself, and one that could not be launched makes it no easier for the others. Guards against regressions are a
-    family: an unchanged agent fails one of them, or is called worse by one, in at most the share `error` of steps.
-    Other thresholds must not dilute the family, so they are judged among all.
+    They have one of so many equal `parts` of the error (Bonferroni), so each leg decides by itself. Guards against
+    regressions are a family: an unchanged agent fails one of them, or is called worse by one, in at most that part of
+    steps. Other thresholds must not dilute the family, so they are judged among all.
     """
-    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, legs)
-    everything = Family.of([member.pairs for member in compared if member.pairs], error, legs)
+    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, parts)
+    everything = Family.of([member.pairs for member in compared if member.pairs], error, parts)
     for member in compared:
         family = guards if member.guards else everything
         yield _with_trend(member.check, member.pairs, family, error) if member.pairs else member.check
 
 
 class Family(NamedTuple):
-    """A family of thresholds: how many they are in all legs, and what is shown, by the id of their pairs."""
+    """A family of thresholds: how many have an equal part of the error, and what is shown, by the id of their pairs."""
 
     members: int
     worse: dict[int, Tested]
     better: dict[int, Tested]
 
     @classmethod
-    def of(cls, members: Sequence[Pairs], error: float, legs: int) -> "Family":
-        """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
+    def of(cls, members: Sequence[Pairs], error: float, parts: int) -> "Family":
+        """Return the family of these thresholds; its claims are wrong in at most its part of the `error` of steps."""
         ids = [*map(id, members)]
-        worse = holm([pairs.is_worse for pairs in members], error / legs)
-        better = holm([pairs.is_better for pairs in members], error / legs)
-        return cls(len(members) * legs, dict(zip(ids, worse, strict=True)), dict(zip(ids, better, strict=True)))
+        worse = holm([pairs.is_worse for pairs in members], error / parts)
+        better = holm([pairs.is_better for pairs in members], error / parts)
+        return cls(len(members) * parts, dict(zip(ids, worse, strict=True)), dict(zip(ids, better, strict=True)))
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:

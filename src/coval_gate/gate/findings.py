@@ -6,11 +6,11 @@ Findings are computed once. All formats, and the requests for details, read them
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.baseline import Before, Earlier
+from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier, History, Record, new_failures, records_of
+from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
@@ -23,29 +23,6 @@ MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more
 TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
-
-
-class Cause(StrEnum):
-    """Why a simulation did not do well; where several fit, the first one here."""
-
-    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
-    OLD = "old"  # whatever it misses, its test case mostly missed in the baseline, too
-    NEW = "new"  # it misses something that its test case mostly met in the baseline
-
-
-SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
-
-
-def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
-    """`passing` of the `others`, the other conversations of its test case, do well. `before`: as in `_Blame`.
-
-    None if something may be new.
-    """
-    if passing > MOST_PASS * others:
-        return Cause.FLAKY
-    if False in before:
-        return Cause.NEW
-    return Cause.OLD if before and None not in before else None
 
 
 class Contribution(NamedTuple):
@@ -77,9 +54,10 @@ class SimulationFinding:
     tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
     many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
     step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `contributes`: it
-    misses nothing by itself, so it is `skipped`, but contributes much to an average that misses its bound. `rank`:
-    within group and cause, the worst first: whether it completed, how far it misses all criteria together, and how many
-    these are.
+    misses nothing by itself, so it is `skipped`, but contributes much to an average that misses its bound. `before`:
+    how often its test case met, in the reference, what it misses: of several criteria the one that it met most often.
+    `rank`: within group and cause, the worst first: whether it completed, how far it misses all criteria together, and
+    how many these are.
     """
 
     simulation: Simulation
@@ -91,6 +69,7 @@ class SimulationFinding:
     stability: CaseStability | None = None
     failed_alone: bool = False
     cause: Cause | None = None
+    before: Record | None = None
     contributes: bool = False
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
@@ -102,8 +81,13 @@ class SimulationFinding:
         return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 3, Verdict.PASSED: 4}.get(self.verdict, 0)
 
     @property
-    def order(self) -> tuple[int, int, tuple[bool, float, int]]:
-        return self.group, SHOWN_FIRST.index(self.cause), self.rank
+    def failed_before(self) -> bool:
+        """Whether its test case mostly failed in the reference, too."""
+        return self.cause is None and self.before is not None and self.before.share <= HALF
+
+    @property
+    def order(self) -> tuple[int, tuple[int, bool], tuple[bool, float, int]]:
+        return self.group, (SHOWN_FIRST.index(self.cause), self.failed_before), self.rank
 
     @property
     def is_to_look_at(self) -> bool:
@@ -195,20 +179,24 @@ def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Basel
 class _Blame:
     """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
 
-    `verdict`: None if no criterion decides. `before`: whether its test case missed each in the baseline, too; None if
-    unknown. `contributed`: how many it misses only as a part of an average.
+    `verdict`: None if no criterion decides. `history`: by the criterion that its test case met most often before, the
+    first of several; None if unknown. `contributed`: how many it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
-    before: list[bool | None] = field(default_factory=list)
+    history: History | None = None
     contributed: int = 0
 
     def decide(self, verdict: Verdict) -> None:
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
+
+    def remember(self, history: History) -> None:
+        if self.history is None or history.record.share > self.history.record.share:
+            self.history = history
 
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
@@ -231,8 +219,10 @@ def _simulations(
     for place, row in enumerate(findings):
         id_, case = row.simulation.id, row.simulation.test_case_id
         if id_ not in well:
-            alike = passing[row.simulation.conversation] if case else 0
-            findings[place] = replace(row, cause=cause_of(alike, row.of - 1, blame.get(id_, _NO_BLAME).before))
+            alike, history = passing[row.simulation.conversation] if case else 0, blame.get(id_, _NO_BLAME).history
+            cause = Cause.NEW if history and history.is_new else None
+            cause = Cause.FLAKY if alike > MOST_PASS * (row.of - 1) else cause
+            findings[place] = replace(row, cause=cause, before=history.record if history else None)
     return tuple(sorted(findings, key=lambda row: row.order))
 
 
@@ -287,6 +277,7 @@ def _blame(
         sample = variant.find_sample(check.metric) if variant else None
         values = sample.values if sample else {}
         before = earlier.by_case(check, variant) if variant else {}
+        new = new_failures(before, records_of(check, variant)) if variant and before else frozenset()
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
         for simulation_id, distance in misses(check, sample):
@@ -295,8 +286,9 @@ def _blame(
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
-            then = before.get(cases.get(simulation_id, ""))
-            blamed.before.append(then.missed if then else None)
+            case = cases.get(simulation_id, "")
+            if then := before.get(case):
+                blamed.remember(History(then.record, case in new))
             blamed.add(Miss(check, value), _worsened(check, sample, value, then) if then else distance)
         if variant and sample and decides:
             for simulation_id, miss, distance in _contributions(check, variant, sample, before, cases):
@@ -308,7 +300,7 @@ def _worsened(check: Check, sample: Sample | None, value: Value | None, before: 
     """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
     bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
     if sample is None or bound is None or not isinstance(value, float) or before.mean is None:
-        return WHOLE * before.share
+        return WHOLE * before.record.share
     change = value - before.mean if value > bound else before.mean - value
     return change / (abs(bound) or sample.magnitude)
 

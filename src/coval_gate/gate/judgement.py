@@ -29,6 +29,7 @@ from coval_gate.gate.verdict import (
     Skipped,
     StepInterrupted,
     TimedOut,
+    Together,
     Unanswered,
     Unfinished,
     Verdict,
@@ -36,15 +37,17 @@ from coval_gate.gate.verdict import (
 
 
 class OfLegs(NamedTuple):
-    """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
+    """`decisive`: the leg whose judgement decides, or all together; empty where something else does, such as a signal.
 
     `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
+    `acceptable`: a person may accept these runs.
     """
 
     total: int
     decisive: str
     run_ids: tuple[str, ...] = ()
     others: int = 0
+    acceptable: bool = False
 
 
 class Judgement(NamedTuple):
@@ -53,7 +56,7 @@ class Judgement(NamedTuple):
     `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
     for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
     `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs. `slices` is set
-    with `spend: until clear`.
+    with `spend: until clear`. `failed_together`: the comparison of all legs failed, in which this leg took part.
     """
 
     verdict: Verdict | None
@@ -70,6 +73,7 @@ class Judgement(NamedTuple):
     repetition: "Repetition | None" = None
     of_legs: OfLegs | None = None
     slices: "Slices | None" = None
+    failed_together: bool = False
 
     @property
     def lets_pass(self) -> bool:
@@ -84,7 +88,7 @@ class Judgement(NamedTuple):
 
     @property
     def is_of_step(self) -> bool:
-        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
+        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered | Together)
 
     @property
     def is_unanswered(self) -> bool:
@@ -106,16 +110,21 @@ class Judgement(NamedTuple):
 
         An absolute threshold bars no run. It judges every run anyway, and would leave a baseline of the lucky ones.
         """
-        return isinstance(self.cause, Unanswered) or any(
-            check.verdict is Verdict.ERROR
-            or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.of_values))
-            for check in self.missed
+        return (
+            self.failed_together
+            or isinstance(self.cause, Unanswered)
+            or any(
+                check.verdict is Verdict.ERROR
+                or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.of_values))
+                for check in self.missed
+            )
         )
 
     @property
-    def is_red_against_baseline(self) -> bool:
-        compares = (check.reference == "baseline" for check in self.missed if check.measure)
-        return not self.lets_pass and any(compares)
+    def red_against_baseline(self) -> tuple[Check, ...]:
+        """The comparisons with the baseline that make the step red, the gravest first."""
+        compares = (check for check in self.missed if check.comparison and check.reference == "baseline")
+        return () if self.lets_pass else tuple(compares)
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
@@ -208,14 +217,15 @@ LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
     """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
-    if not isinstance(judgement.cause, Completed):
+    if not isinstance(judgement.cause, Completed | Together):
         return judgement
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
     passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
-    if verdict is Verdict.ERROR and judgement.cause.late and not any(map(_is_of_set_up, deciding)):
+    late = isinstance(judgement.cause, Completed) and judgement.cause.late
+    if verdict is Verdict.ERROR and late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     if passes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.text import DIGITS, number, percent, with_unit
+from coval_gate.base.text import DIGITS, amount, percent
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import Operator
@@ -103,9 +103,10 @@ class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
     `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
-    one, which hold together with those of the step's other thresholds; None if nothing is claimed. `noticeable`: the
-    smallest change for the worse that 80 % of such steps detect, in the unit; None if unknown. `even`: whether both
-    values are the same if all simulations weigh the same. `newly_failing` and `newly_passing`: ids of test cases.
+    one, which hold together with those of the step's other thresholds; None without a confidence, and then there is no
+    `trend`, either. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in the unit; None
+    if unknown. `even`: whether both values are the same if all simulations weigh the same. `newly_failing` and
+    `newly_passing`: ids of test cases.
     """
 
     value: float
@@ -115,7 +116,7 @@ class Comparison(Counted):
     pooled: float | None = None
     even: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
-    trend: Trend = "inconclusive"
+    trend: Trend | None = None
     change: Interval | None = None
     noticeable: float | None = None
     newly_failing: tuple[str, ...] = ()
@@ -239,17 +240,21 @@ def measured_text(measure: Measure | Comparison, scale: Scale) -> str:
     by_case = "" if measure.pooled is None else " by test case"
     if scale.unit == "share":
         return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
-    value = with_unit(number(measure.value), scale.name)
-    over_all = "" if measure.pooled is None else with_unit(number(measure.pooled), scale.name)
+    value = amount(measure.value, scale.name)
+    over_all = "" if measure.pooled is None else amount(measure.pooled, scale.name)
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
+
+
+def tolerated_text(measure: Measure, hits: int) -> str:
+    """Return hits among the values there are: where missing ones are tolerated, a share that counts them misleads."""
+    return f"{hits:,} of {measure.count:,}, {measure.missing:,} without a value"
 
 
 def on_scale(value: float, scale: Scale, more: int = 0) -> str:
     """`more`: how many digits more than usual."""
     if scale.unit == "share":
         return percent(value, 1 + more)
-    shown = number(value, DIGITS + more)
-    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+    return amount(value, scale.name if scale.unit == "metric" else "", DIGITS + more)
 
 
 def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from coval_gate.gate.statistics import Hits
 
 MOST_SUMS: Final = 2_000  # of the hits of all cases; beyond it, approximations are as good, and faster
 FEWEST_RUNS: Final = 3  # that show how much runs vary
+BY_CHANCE: Final = 0.1  # of baselines whose runs may vary so much by chance
 ROUNDING: Final = 1e-12  # of a sum of probabilities
 NEGLIGIBLE: Final = 1e-16  # the chance of a sum
 NORMAL: Final = NormalDist()
@@ -130,9 +131,11 @@ class _Kind(NamedTuple):
 
 
 def excess_variance(cases: Iterable[Mapping[str, int]]) -> float:
-    """Return how many times as much the totals of runs vary as the runs of each case explain; at least 1.
+    """Return how many times as much the totals of runs vary as the runs of each case, and chance, explain; at least 1.
 
-    `cases`: hits by run. Only cases that all of the runs have count.
+    `cases`: hits by run. Only cases that all of the runs have count. Few runs vary a lot by chance, which would hide
+    what one of ten thresholds shows: so the ratio of variances is divided by the one that chance exceeds in a tenth of
+    baselines, a chi-square over its degrees of freedom (Wilson and Hilferty, PNAS 17, 1931).
     """
     cases = [*cases]
     runs = dict.fromkeys(chain.from_iterable(cases))
@@ -140,7 +143,9 @@ def excess_variance(cases: Iterable[Mapping[str, int]]) -> float:
     within = sum(_squares(case.values()) for case in common)
     if len(runs) < FEWEST_RUNS or not within:
         return 1.0
-    return max(1.0, _squares([sum(case[run] for case in common) for run in runs]) / within)
+    ratio = _squares([sum(case[run] for case in common) for run in runs]) / within
+    spread = 2.0 / (9.0 * (len(runs) - 1))
+    return max(1.0, ratio / (1.0 - spread + NORMAL.inv_cdf(1.0 - BY_CHANCE) * math.sqrt(spread)) ** 3)
 
 
 def _squares(values: Iterable[int]) -> int:

@@ -34,7 +34,7 @@ WHY_NO_BASELINE: Final[Mapping[tuple[SourceKind | Literal[""], NotFoundKind], st
     ),
     ("", "failed"): (
         "every run that matches {source} failed a comparison or lacks data, most recently {run_id}; "
-        f"fix the agent, or {START_OVER}"
+        f"when the agent is as it should be, {START_OVER}"
     ),
     ("", "not_over"): (
         "run {run_id} had not ended when max_wait_time was over (status {status}); "

@@ -79,7 +79,7 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     if sample and sample.metric.summary is not None:
         return True  # summaries cannot be pooled
     is_bounded = threshold.aggregate.is_rate and (threshold.wants_less or threshold.wants_more)
-    if not is_bounded or measure.interval or check.reference:
+    if not is_bounded or check.reference:
         return False
     missed = measure.hits if threshold.wants_less else measure.total - measure.hits
     least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)

@@ -124,4 +124,27 @@ class Unanswered(NamedTuple):
     run: Run
 
 
-Cause = Outcome | Unanswered | Launched | Planned | StepInterrupted | Unfinished | Skipped | RunsCancelled | Errored
+class Together(NamedTuple):
+    """Several legs of a step were compared at once. `legs`: the places of those that took part, of `total`."""
+
+    legs: tuple[int, ...]
+    total: int
+
+    @property
+    def name(self) -> str:
+        every = len(self.legs) == self.total
+        return f"{'all legs' if every else f'{len(self.legs):,} of {self.total:,} legs'} together"
+
+
+Cause = (
+    Outcome
+    | Unanswered
+    | Together
+    | Launched
+    | Planned
+    | StepInterrupted
+    | Unfinished
+    | Skipped
+    | RunsCancelled
+    | Errored
+)

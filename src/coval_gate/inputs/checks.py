@@ -309,6 +309,12 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
             yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    if inputs.repeat_on_failure and inputs.confidence is not None:
+        yield Problem(
+            "repeat_on_failure",
+            "cannot be combined with confidence: with one, what is in doubt is run again, not what is red. Set "
+            "spend: until clear in its place, or leave one of the two out.",
+        )
     compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
     if with_baseline and inputs.baseline is None:

@@ -76,13 +76,19 @@ class Report(NamedTuple):
     """The end of a step, which began at `began` (ISO 8601, UTC).
 
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
-    wrong afterwards. `legs`: empty if the step had no run. `wrong`: the texts of inputs that are not valid.
+    wrong afterwards. `legs`: empty if the step had no run. `together`: all of them in one comparison, which has no run.
+    `wrong`: the texts of inputs that are not valid.
     """
 
     judgement: Judgement
     legs: tuple[LegReport, ...] = ()
+    together: LegReport | None = None
     context: Context = Context()
     inputs: Inputs | None = None
     wrong: Mapping[str, str] = MappingProxyType({})
     began: str = ""
     seconds: float = 0.0
+
+    @property
+    def judged(self) -> tuple[LegReport, ...]:
+        return (*self.legs, *([self.together] if self.together else []))

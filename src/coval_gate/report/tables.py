@@ -50,7 +50,7 @@ def leg_table(document: Document) -> Iterator[Listing]:
             )
             for leg in document.ranked
         )
-        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.legs))
+        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.judged))
 
 
 def _completed(completed: int, total: int | None) -> str:
@@ -138,8 +138,9 @@ def _compared_row(columns: int, criterion: Criterion) -> str:
 def _shown(criterion: Criterion) -> str:
     if criterion.problem:
         return "<br>".join(map(escape, filter(None, (criterion.actual_text, criterion.informs_text))))
-    lines = (escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
-    return "<br>".join([f"**{criterion.trend_text}**", *filter(None, lines)])
+    what = f"**{criterion.trend_text}**" if criterion.trend_text else escape(criterion.margin_text)
+    lines = (what, escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
+    return "<br>".join(filter(None, lines))
 
 
 def _noticeable(criterion: Criterion) -> str:
@@ -261,10 +262,11 @@ def troubled(document: Document) -> Iterator[str | Listing]:
         counts = document.causes_text
         yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
         explained = any(_reasons(simulation) for _, simulation in ill)
-        columns = (("cause",) if counts else (), ("why",) if explained else ())
+        caused = any(simulation.cause_text for _, simulation in ill)
+        columns = (("cause",) if caused else (), ("why",) if explained else ())
         yield from folding(
             ("", "simulation", *columns[0], "missed criteria", *columns[1]),
-            (_simulation(leg, simulation, caused=bool(counts), explained=explained) for leg, simulation in ill),
+            (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -311,7 +313,7 @@ def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explaine
     if simulation.trouble:
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    cause = (simulation.cause or "",) if caused else ()
+    cause = (simulation.cause_text,) if caused else ()
     cells = (*cause, "<br>".join(misses) or "a target", *why)
     return row(MARKS[simulation.verdict], _which(leg, simulation), *cells)
 

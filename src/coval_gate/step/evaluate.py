@@ -30,7 +30,8 @@ from coval_gate.gate.repetition import (
     judge_together,
     repeats,
 )
-from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
+from coval_gate.gate.together import compare_legs
+from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut, Together
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.fields import BaselineSource
@@ -45,7 +46,7 @@ from coval_gate.step.launch import launch, launch_first
 from coval_gate.step.leg import Base, Leg, Trial
 from coval_gate.step.plan import fits
 from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
-from coval_gate.step.step import LegRun, Step
+from coval_gate.step.step import LegRun, Step, StepRun
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:
@@ -220,7 +221,8 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
     if len(outcomes) == len(step.legs) and not step.inputs.accept:
-        step.publisher.write_verdict(report_of(step, gravest(outcomes)))
+        of_step = yield from _judge_legs(session)
+        step.publisher.write_verdict(report_of(step, of_step))
     if leg.result:
         leg.result, judgement = yield from with_units(session, leg.result, judgement)
     leg.judgement = judgement
@@ -236,6 +238,36 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
             test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
         )
     return judgement
+
+
+def conclude_legs(session: StepRun) -> Procedure[Judgement]:
+    """Return the step's judgement when all legs have ended."""
+    judgement = yield from _judge_legs(session)
+    if (together := session.step.together) and together.findings:
+        session.labelled(together.name).log(*check_lines(*listed(together.findings)))
+    return judgement
+
+
+def _judge_legs(session: StepRun) -> Procedure[Judgement]:
+    """Compare all legs together. If that fails, none of the runs that took part is a baseline.
+
+    Otherwise, the legs alone decide: each applied its policy for doubt.
+    """
+    step = session.step
+    legs = [(None if leg.error else leg.judgement, session.of(leg).criteria) for leg in step.legs]
+    judgement = (yield from beside(partial(compare_legs, legs))) if len(legs) > 1 else None
+    failing = []
+    if judgement and isinstance(cause := judgement.cause, Together):
+        judgement = judgement_with_units(judgement, session.client.shown.units)
+        step.together = Leg(step.inputs, cause.name)
+        step.together.judgement, step.together.findings = judgement, findings_of(judgement)
+        failing = [] if judgement.lets_pass else [judgement]
+        for leg in map(step.legs.__getitem__, cause.legs):
+            if leg.judgement:
+                leg.judgement = leg.judgement._replace(failed_together=bool(failing))
+                for trial in leg.trials:
+                    owe_mark(step, trial, leg.judgement)
+    return gravest([*(leg.outcome for leg in step.legs if leg.outcome), *failing])
 
 
 def _log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:

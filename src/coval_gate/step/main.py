@@ -133,7 +133,7 @@ def evaluate_legs(session: StepRun) -> "Procedure[Judgement]":
     else:
         yield from _prepare(session)
     yield from _side_by_side(session, session.step.all_legs, _evaluate)
-    return _gravest(session.step)
+    return (yield from later.evaluate.conclude_legs(session))
 
 
 def launch(session: StepRun) -> "Procedure[Judgement]":

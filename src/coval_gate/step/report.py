@@ -38,7 +38,7 @@ MOST_NAMES: Final = 24  # agents, personas and test sets of which names are look
 
 def report_of(step: Step, judgement: Judgement) -> Report:
     """`judgement` is the step's."""
-    several, decisive = len(step.legs) > 1, next((leg for leg in step.legs if leg.outcome is judgement), None)
+    several, decisive = len(step.legs) > 1, next((leg for leg in step.judged if leg.outcome is judgement), None)
     shown = [leg for leg in step.legs if several or any(trial.run_id for trial in leg.trials)]
     own = [leg.outcome if several or decisive else _without_later_trouble(leg.outcome, judgement) for leg in shown]
     # A secret in a text can be recognised only before a format escapes it.
@@ -49,12 +49,16 @@ def report_of(step: Step, judgement: Judgement) -> Report:
     )
     if several:
         run_ids = tuple(leg.first.run_id for leg in step.all_legs if leg.trials)
-        failing = sum(not leg.judgement.lets_pass for leg in legs)
-        name, others = (decisive.name, max(0, failing - 1)) if decisive else ("", 0)
-        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others))
+        by_all = decisive is not None and decisive is step.together
+        failing = sum(not leg.judgement.lets_pass for leg in legs) - (not by_all)
+        name, others = (decisive.name, max(0, failing)) if decisive else ("", 0)
+        baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
+        acceptable = any(baseline.acceptable for baseline in baselines)
+        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others, acceptable))
     return Report(
         judgement=judgement,
         legs=legs,
+        together=_together(step.together),
         context=step.context,
         inputs=step.inputs,
         wrong=step.wrong,
@@ -109,6 +113,12 @@ def _polled(leg: Leg, trials: Sequence[Trial]) -> Run | None:
         failed = None if progress.failed is None or more.failed is None else progress.failed + more.failed
         progress = RunProgress(progress.total + more.total, progress.completed + more.completed, failed)
     return trials[0].run._replace(progress=progress)
+
+
+def _together(leg: Leg | None) -> LegReport | None:
+    if leg is None or leg.judgement is None:
+        return None
+    return LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
 
 
 def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:

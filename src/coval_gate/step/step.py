@@ -46,6 +46,7 @@ class Step:
         self.inputs, _ = parse_inputs({})
         self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
         self.legs: list[Leg] = []
+        self.together: Leg | None = None  # all legs in one comparison, which has no trials
         self.unplaced = Leg(self.inputs)  # holds given runs whose legs Coval has not shown
         self.template: RunTemplate | None = None
         self.shown = Shown()
@@ -80,6 +81,11 @@ class Step:
     def all_legs(self) -> list[Leg]:
         """The tested legs, and then the bases."""
         return [*self.legs, *self.bases]
+
+    @property
+    def judged(self) -> list[Leg]:
+        """The tested legs and, once they are compared together, all of them."""
+        return [*self.legs, *([self.together] if self.together else [])]
 
     @property
     def trials(self) -> list[Trial]:
@@ -120,7 +126,7 @@ class Step:
 
     def is_of_leg(self, judgement: "Judgement") -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
-        return any(leg.outcome is judgement for leg in self.legs)
+        return any(leg.outcome is judgement for leg in self.judged)
 
     def judgement_of(self, leg: Leg, judgement: "Judgement") -> "Judgement":
         """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""

@@ -88,7 +88,8 @@ class Document(Judged):
     forbidden_simulation_ids: list[Text]
     """The first simulations with a value that `count(…) == 0` forbids."""
     decided_by: Text
-    """The leg that decides; empty with one leg, and where something else does, such as a signal."""
+    """The leg that decides, or `together` by its name; empty with one leg, and where something else does, such as a
+    signal."""
     failing_legs_left_out: int
     """How many legs fail beside it."""
     links: list[Link]
@@ -101,13 +102,23 @@ class Document(Judged):
     """The inputs that differ from their defaults, as given; of JSON objects only the keys. No secrets."""
     legs: list[Leg]
     """One for each run; empty where the step ended before it had one."""
+    together: Leg | None
+    """All legs in one comparison, as a leg without a run; null where nothing is compared in several of them. It fails
+    the step if the agents are worse over all test cases of all legs, even where no leg shows that alone."""
     gravest_first: list[int]
     """The places of the legs in `legs`, the gravest first."""
 
     @property
+    def judged(self) -> list[Leg]:
+        """The legs, and all of them together if they are compared so."""
+        return [*self.legs, *([self.together] if self.together else [])]
+
+    @property
     def ranked(self) -> list[Leg]:
-        """The legs, the gravest first."""
-        return [self.legs[place] for place in self.gravest_first]
+        """The same, the gravest leg first; all together on top if that fails."""
+        legs, together = [self.legs[place] for place in self.gravest_first], self.judged[len(self.legs) :]
+        fails = any(not one.passes for one in together)
+        return [*together, *legs] if fails else [*legs, *together]
 
     @property
     def evaluation(self) -> str:
@@ -137,13 +148,14 @@ class Document(Judged):
 
 def document_of(report: Report, *, brief: bool = False) -> Document:
     """Return everything that formats show; with `brief`, without the simulations."""
-    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs))
+    together = whole(report.together) if report.together else None
+    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs), together=together)
     judgement = report.judgement
     ranks = [()] * len(report.legs) if brief else places_of(report.legs)
     failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
     forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
     run_ids = _run_ids(report.legs)
-    judged = judged_facts(judgement, report.legs, named=True)
+    judged = judged_facts(judgement, report.judged, named=True)
     return Document(
         schema_version=SCHEMA_VERSION,
         passed=judgement.verdict is Verdict.PASSED,
@@ -171,6 +183,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
         inputs=configuration(report.inputs, report.wrong) if report.inputs else {},
         legs=[leg_facts(report, leg, places) for leg, places in zip(report.legs, ranks, strict=True)],
+        together=leg_facts(report, together, ()) if together else None,
         gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
     )
 

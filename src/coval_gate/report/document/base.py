@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
 
 Stability = Literal["flaky", "consistent"]
-CauseWord = Literal["new", "old", "flaky"]  # in the order of reports
+CauseWord = Literal["new", "flaky"]  # in the order of reports
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations

@@ -133,16 +133,17 @@ class Criterion(Model):
     change_confidence: float | None
     """A share; null where the change was decided as counted."""
     trend: Trend | None
-    """What the change amounts to: with a confidence, only what is evident given the number of thresholds."""
+    """What the change amounts to, as far as that is evident given the number of thresholds; null without a confidence:
+    a change as counted may be chance."""
     noticeable_change: float | None
     """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and given the
     number of thresholds; null where it is unknown."""
     earlier_text: Text
     """What was measured in the reference."""
     difference_text: Text
-    """The change, such as "-4pp"."""
+    """The change, such as "-4pp"; without a confidence, of a rate over equally many simulations, "1 of 50 fewer"."""
     trend_text: Text
-    """What the change amounts to, and whether it exceeds the margin."""
+    """What the change amounts to, and whether it exceeds the margin; empty without a confidence."""
     claimed_text: Text
     """What is claimed of the change, such as "at least 3pp lower"; empty without a confidence."""
     noticeable_text: Text
@@ -184,8 +185,8 @@ class Criterion(Model):
 
     @property
     def shown_text(self) -> str:
-        """What the comparison shows: "worse: at least 23pp lower"."""
-        return ": ".join(filter(None, (self.trend_text, self.claimed_text)))
+        """What the comparison shows: "worse: at least 23pp lower"; without a confidence, by how much it is missed."""
+        return ": ".join(filter(None, (self.trend_text, self.claimed_text))) or self.margin_text
 
     @property
     def would_show_text(self) -> str:

@@ -44,7 +44,7 @@ from coval_gate.report.document.provenance import (
 from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
 from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
-from coval_gate.report.wording.checks import in_figures, stability, where_text
+from coval_gate.report.wording.checks import in_figures, stability
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
@@ -181,8 +181,6 @@ class Leg(Judged):
     """All; if there are too many, only the first."""
     metrics_left_out: int
     """How many more there are."""
-    old_text: Text
-    """The title of simulations with the cause old, such as "Also fail on main"."""
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
 
@@ -258,7 +256,6 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         trend=[TrendRunFacts(url=run_page(leg, run), **run._asdict()) for run in leg.trend],
         metrics=metrics,
         metrics_left_out=metrics_left_out,
-        old_text=f"Also fail {where_text(leg)}",
         simulations=simulations_of(leg, places, case_name, TRANSCRIPTS_ROOM // max(1, transcripts)),
     )
 

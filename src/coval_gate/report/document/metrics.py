@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from coval_gate.base.text import drawn_symbol, number, with_unit
+from coval_gate.base.text import amount, drawn_symbol
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate import statistics
 from coval_gate.gate.checks import NAMES, Check
@@ -201,7 +201,7 @@ def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
         of_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
         bounds += [("target", bound) for bound in of_target]
     for kind, bound in bounds:
-        yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
+        yield BoundFacts(of=kind, value=bound, text=f"{kind} {amount(bound, metric.unit)}")
 
 
 def _on_scale(check: Check) -> Requirement | None:
@@ -269,7 +269,7 @@ def _sides(bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
     """Return on which side of the bound the values are, and which of them are orange."""
     if bound is None:
         return ""
-    within, beyond = (words.format(with_unit(number(bound.value), unit)) for words in SIDES[bound.operator])
+    within, beyond = (words.format(amount(bound.value, unit)) for words in SIDES[bound.operator])
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
 
 

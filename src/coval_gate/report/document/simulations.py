@@ -23,7 +23,7 @@ from coval_gate.report import (
 )
 from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
 from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import here_text, mention, stability, stability_text
+from coval_gate.report.wording.checks import cause_text, here_text, mention, stability, stability_text
 
 T = TypeVar("T")
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
@@ -93,14 +93,21 @@ class SimulationFacts(Model):
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
     tolerated, or it is one of the few that contribute the most to an average that misses its bound."""
     cause: Annotated[CauseWord, MayGrow()] | None
-    """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; old: its test
-    case missed the same in the baseline; new: it did not. Null where it passed, only contributes, or nothing shows the
-    cause, as without a baseline. More words may follow."""
+    """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; new: that its
+    test case broke since the baseline is more likely than chance. Null where it passed, only contributes, or nothing
+    shows the cause, as without a baseline. More words may follow."""
+    passed_before: int | None
+    """How many conversations of its test case in the baseline met what it misses, of several criteria the one that they
+    met most often; null where that is unknown."""
+    total_before: int | None
+    """How many conversations that was out of."""
+    cause_text: Text
+    """The cause, and what the history of its test case shows, such as "new, passed 9 of 9 before"."""
     contributes: bool
     """Whether it misses nothing by itself, and contributes much to an average that misses its bound."""
     explains: bool
     """Whether it fails, or contributes to an average that fails."""
-    change: Literal["", "worse", "tolerated", "better"]
+    change: Literal["", "fails", "tolerated", "passes"]
     """How its test case changed since the baseline: it fails now, which a criterion may tolerate, or passes now."""
     trouble: Text
     """Why it did not complete; empty if it did."""
@@ -144,7 +151,7 @@ class SimulationFacts(Model):
         return self.verdict != "passed"
 
     def with_cause(self, text: str) -> str:
-        return f"{self.cause}: {text}" if self.cause else text
+        return f"{self.cause_text}: {text}" if self.cause_text else text
 
     def title_of(self, miss: MissFacts) -> str:
         """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
@@ -217,6 +224,9 @@ class _Simulations:
             failed_alone=row.failed_alone,
             verdict=row.verdict.value,
             cause=row.cause.value if row.cause else None,
+            passed_before=row.before.hits if row.before else None,
+            total_before=row.before.total if row.before else None,
+            cause_text=cause_text(row, leg),
             contributes=row.contributes,
             explains=row.explains_failure,
             change=self._changes.get(simulation.conversation, ""),
@@ -296,9 +306,9 @@ def _changes(findings: Findings) -> dict[tuple[str, str], str]:
     for check in sorted(checks, key=lambda check: not check.passed):
         if compared := check.comparison:
             for case in compared.newly_passing:
-                changes.setdefault((check.variant, case), "better")
-            worse = "tolerated" if check.passed else "worse"
-            changes |= {(check.variant, case): worse for case in compared.newly_failing}
+                changes.setdefault((check.variant, case), "passes")
+            fails = "tolerated" if check.passed else "fails"
+            changes |= {(check.variant, case): fails for case in compared.newly_failing}
     return changes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
+from coval_gate.base.text import amount, in_words, number, one_line, plural, value_text
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.document import Document
@@ -108,9 +108,7 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
         rows = list(members)
         if is_grouped:
-            old = code(leg.old_text, LINE)  # names a branch
-            known = old if cause == "old" else (cause or "cause unknown").capitalize()
-            title = CONTRIBUTE if contributes else known
+            title = CONTRIBUTE if contributes else (cause or "other").capitalize()
             yield f"### {title}: {len(rows):,}"
         shown = []
         for row in rows:
@@ -172,8 +170,8 @@ def _trend(leg: Leg) -> Iterator[str]:
 
 
 def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
-    average = number(run.averages[metric.id])
-    average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
+    average = amount(run.averages[metric.id], metric.unit)
+    average = code(average, LINE // 2) if metric.unit else average
     return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
@@ -183,7 +181,7 @@ def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
         "test case": code(row.test_case_id),
         "variant": code(row.variant) if len(leg.variants) > 1 else "",
         "stability": row.stability_text or row.iterations_text,
-        "cause": row.cause or "",
+        "cause": row.cause_text,
     }
     values = "; ".join(_values(leg, row))
     parts = [

@@ -79,7 +79,7 @@ def _suites(document: Document) -> Iterator[TestSuite]:
             made.add_property(_distinct(_xml(fact), properties), _xml(value))
         return made
 
-    for leg in document.legs:
+    for leg in document.judged:
         for name, members in _simulations(leg):
             yield suite(leg.named(name), members)
         if len(document.legs) > 1:
@@ -127,7 +127,7 @@ def _simulation(row: SimulationFacts) -> TestCase:
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
         stability = f"the test case is {row.stability_text}" if row.stability_text else ""
-        cause = f"cause: {row.cause}" if row.cause else ""
+        cause = f"cause: {row.cause_text}" if row.cause_text else ""
         lines = [row.trouble, *misses, stability, cause, f"simulation {row.id}"]
         note = " (tolerated)" if row.verdict == "skipped" and not row.contributes else ""
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
@@ -209,15 +209,15 @@ def _evaluation(judged: Document | Leg) -> TestCase:
 
 
 def _compared(criterion: Criterion) -> str:
-    if criterion.trend is None:
+    if not criterion.earlier_text:
         return ""
     lines = (
         f"{criterion.compared_with}: {criterion.earlier_text}",
         f"change: {criterion.difference_text}",
         criterion.shown_text,
-        *([criterion.would_show_text] if criterion.would_show_text else []),
+        criterion.would_show_text,
     )
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> Failure | Error | Skipped:
@@ -266,12 +266,13 @@ def _numbers_of(criterion: Criterion) -> Iterator[tuple[str, str]]:
     if criterion.bound is not None:
         yield "required", f"{criterion.operator} {_shown(criterion.bound)}"
         yield "margin", _shown(criterion.margin)
-    if criterion.trend:
+    if criterion.earlier_text:
         yield "baseline", _shown(criterion.baseline_value)
         yield "change", _shown(criterion.change)
         if criterion.change_confidence is not None:
             yield from _bounds("change, ", criterion.change_lower, criterion.change_upper, criterion.change_confidence)
-        yield "trend", criterion.trend
+        if criterion.trend:
+            yield "trend", criterion.trend
         yield "shared test cases", str(criterion.shared_test_cases)
     if criterion.confidence is not None:
         yield from _bounds("", criterion.lower, criterion.upper, criterion.confidence)

@@ -237,8 +237,8 @@ def _annotation_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
     yield from miss_lines(row)
     if row.stability_text:
         yield f"The test case is {row.stability_text}."
-    if row.cause:
-        yield f"Cause: {row.cause}"
+    if row.cause_text:
+        yield f"Cause: {row.cause_text}"
 
 
 def _name(leg: Leg, row: SimulationFacts) -> str:

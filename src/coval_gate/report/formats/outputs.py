@@ -66,7 +66,7 @@ OUTPUTS: Final = {
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
-    f"their leg. As many as fit in {MOST_OUTPUT // 1024} KiB.",
+    f"their leg, or of all legs together. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
     f"{MOST_LISTED:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
@@ -104,7 +104,7 @@ def render(
         "completed_simulations": _number(document.completed_simulations),
         "failed_simulations": json.dumps(document.failed_simulation_ids) if is_judged else "",
         "pass_rate": "" if document.pass_rate is None else f"{document.pass_rate:.6g}",
-        "failed_criteria": _failed_criteria(legs) if is_judged else "",
+        "failed_criteria": _failed_criteria(document.judged) if is_judged else "",
         "metric_failures": json.dumps(document.forbidden_simulation_ids),
         "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
         "baseline_run_id": _baseline_run_id(legs[0]) if legs else "",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from coval_gate.base.text import one_line, shortened, visible
+from coval_gate.base.text import PERCENT, one_line, percent, shortened, visible
 from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, Figure, PageText
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
@@ -115,7 +115,7 @@ def _lines(text: str) -> str:
 
 def _figures(document: Document) -> Iterator[Figure]:
     if document.pass_rate is not None:
-        yield Figure("Pass rate", round(100 * document.pass_rate, 2), "percentage")
+        yield Figure("Pass rate", float(percent(document.pass_rate).removesuffix(PERCENT)), "percentage")
         yield Figure("Simulations", document.total_simulations or 0)
         yield Figure("Completed", document.completed_simulations or 0)
         yield Figure("Did not pass", document.unpassed_simulations or 0)

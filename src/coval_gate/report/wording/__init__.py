@@ -7,6 +7,7 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
+from coval_gate.gate.claims import words_of
 from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition, Slices
@@ -28,6 +29,7 @@ from coval_gate.gate.verdict import (
     Skipped,
     StepInterrupted,
     TimedOut,
+    Together,
     Unanswered,
     Unfinished,
     Verdict,
@@ -71,6 +73,8 @@ ATTACH: Final = (
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
+COUNTED: Final = "This is a change as counted ({}), and may be chance: the input confidence tells the two apart."
+IN_DOUBT: Final = "Whether the agent changed is in doubt."
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 OUTCOMES: Final = {
     "cancelled": "the run was cancelled",
@@ -107,7 +111,7 @@ def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
     if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
         return titles.RUN_NOT_ANSWERED
     match judgement.cause:
-        case Completed():
+        case Completed() | Together():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
         case NotCompleted():
             return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
@@ -135,7 +139,7 @@ def _nouns(judgement: Judgement) -> tuple[str, str]:
     match judgement.cause:
         case RunsCancelled():
             return "more run", ""
-        case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
+        case Completed() | Together() if judgement.verdict is not Verdict.TIMED_OUT:
             return "more criterion", "more criteria"
     return "more reason", ""
 
@@ -157,6 +161,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
     match judgement.cause:
         case Completed(late=late):
             return _completed_reasons(judgement, late)
+        case Together():
+            return tuple(dict.fromkeys(map(check_reason, judgement.missed))) or (_none_worse(judgement),)
         case NotCompleted(run=run):
             return (_not_completed_reason(run),)
         case Aborted(run=run, failed=failed, error=error):
@@ -203,8 +209,8 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
-    if judgement.is_red_against_baseline:
-        lines.append(_fix_or_accept(judgement))
+    if red := judgement.red_against_baseline:
+        lines.append(_fix_or_accept(judgement, red))
     return "\n".join((*lines, *doubts))
 
 
@@ -309,6 +315,11 @@ def _all_well(judgement: Judgement) -> str:
     return f"{simulations} completed{f'; {all_met} met' if met else ''}."
 
 
+def _none_worse(judgement: Judgement) -> str:
+    met = len(judgement.checks)
+    return f"Their test cases together meet {'the criterion' if met == 1 else f'all {met:,} criteria'}."
+
+
 def _not_completed_reason(run: Run) -> str:
     why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
     words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
@@ -348,14 +359,19 @@ def _left_text(judgement: Judgement) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _fix_or_accept(judgement: Judgement) -> str:
-    own = judgement.baseline.acceptable if judgement.baseline else ""
-    if not own:
-        return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
+def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
+    """Only a confidence shows that the agent changed: without one, say what was counted."""
+    failed = [check for check in red if check.verdict is Verdict.FAILED]
+    is_shown = any(check.comparison and check.comparison.change for check in failed)
+    counted = COUNTED.format(words_of(failed[0])["difference_text"]) if failed else IN_DOUBT
+    fix = "Fix the agent." if is_shown else counted
+    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
+    if not (own or (legs and legs.acceptable)):
+        return f"{fix} If the change is wanted, {ACCEPT} on its branch."
     base = judgement.base.runs if judgement.base else ()
-    run_ids = judgement.of_legs.run_ids if judgement.of_legs else (own, *(other.run.run_id for other in base))
+    run_ids = legs.run_ids if legs else (own, *(other.run.run_id for other in base))
     return (
-        "Fix the agent, or accept the change: start the workflow by hand with mode: wait, "
+        f"{fix} If the change is wanted, accept it: start the workflow by hand with mode: wait, "
         f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
-        f"Later runs are then compared with {'these' if judgement.of_legs else 'this one'}."
+        f"Later runs are then compared with {'these' if legs else 'this one'}."
     )

@@ -5,19 +5,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from coval_gate.base.text import (
-    difference_with_unit,
+    amount,
+    difference,
     in_words,
     number,
     one_line,
     plural,
+    points,
     shortened,
     value_text,
-    with_unit,
 )
 from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.findings import SHOWN_FIRST, Cause, Contribution, Miss, SimulationFinding
+from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.measure import Baseline, Comparison, LeftOut, Unchecked, told_apart
 from coval_gate.gate.problems import dated_text, left_out_text
@@ -27,15 +28,14 @@ from coval_gate.report.model import LegReport
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
-NAME: Final = 60  # characters of a branch
-IN_BASELINE: Final = "in the baseline"
+BEFORE: Final = "before"
 RUNS_SHOWN: Final = 3
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
     "metrics": "the metrics",
 }
-WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}
+WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}  # in place of BEFORE
 
 
 def mention(criterion: Criterion) -> str:
@@ -68,10 +68,10 @@ def margin_text(check: Check) -> str:
     gap = abs(check.margin or 0.0)
     match check.measure.unit:
         case "share":
-            return f"{number(gap * 100)}pp too {'high' if above else 'low'}"
+            return f"{points(gap)} too {'high' if above else 'low'}"
         case "simulations":
-            return f"{gap:,.10g} too {'many' if above else 'few'}"
-    return f"{difference_with_unit(number(gap), check.metric_unit)} too {'high' if above else 'low'}"
+            return f"{number(gap)} too {'many' if above else 'few'}"
+    return f"{difference(gap, check.metric_unit)} too {'high' if above else 'low'}"
 
 
 def note_text(check: Check) -> str:
@@ -128,39 +128,38 @@ def _contribution_text(contribution: Contribution, unit: str) -> str:
     if contribution.before is not None:
         change = "rise" if contribution.rises else "fall"
         which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
-        return f", before {with_unit(number(contribution.before), unit)}: {which} {of}"
+        return f", before {amount(contribution.before, unit)}: {which} {of}"
     end = "highest" if contribution.rises else "lowest"
     return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
 
-def where_text(leg: LegReport) -> str:
-    """Return where an old failure also occurs: "on main", "with the base agent", "in the baseline"."""
-    baseline = leg.judgement.baseline
-    if leg.findings.reference == "baseline" and baseline and baseline.source.kind == "branch":
-        return f"on {one_line(baseline.source.name, NAME)}"
-    return WITH_BASE.get(leg.findings.reference, IN_BASELINE)
+def cause_text(row: SimulationFinding, leg: LegReport) -> str:
+    """Return the cause, and what the history of the test case shows: "new, passed 9 of 9 before"."""
+    parts = [row.cause.value] if row.cause else []
+    if before := row.before:
+        failed = before.total - before.hits
+        did = f"failed {failed:,}" if failed else f"passed {before.hits:,}"
+        parts.append(f"{did} of {before.total:,} {_when(leg)}")
+    return ", ".join(parts)
+
+
+def _when(leg: LegReport) -> str:
+    return WITH_BASE.get(leg.findings.reference, BEFORE)
 
 
 def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
-    """Return "2 new · 1 flaky"; empty if no cause is known. A test case counts once, for its first cause as shown."""
-    causes: dict[tuple[int, str, str], list[Cause | None]] = {}
-    legs: dict[int, LegReport] = {}
-    for row, leg in rows:
-        simulation = row.simulation
-        if row.cause:
+    """Return "2 new · 3 failed before · 1 flaky"; empty if nothing is known.
+
+    A test case counts once, for its first simulation as shown.
+    """
+    cases: dict[tuple[int, str, str], tuple[SimulationFinding, LegReport]] = {}
+    for row, leg in sorted(rows, key=lambda pair: pair[0].order[1]):
+        if row.cause or row.failed_before:
+            simulation = row.simulation
             key = (id(leg), simulation.mutation, simulation.test_case_id or simulation.id)
-            causes.setdefault(key, []).append(row.cause)
-            legs[id(leg)] = leg
-    counts = Counter(min(of_case, key=SHOWN_FIRST.index) for of_case in causes.values())
-    wheres = {where_text(leg) for leg in legs.values() if leg.findings.reference}
-    where = wheres.pop() if len(wheres) == 1 else IN_BASELINE
-    return " · ".join(cause_count(cause, counts[cause], where) for cause in SHOWN_FIRST if cause and counts[cause])
-
-
-def cause_count(cause: Cause, count: int, where: str) -> str:
-    if cause is Cause.OLD:
-        return f"{count:,} also {'fails' if count == 1 else 'fail'} {where}"
-    return f"{count:,} {cause.value}"
+            cases.setdefault(key, (row, leg))
+    words = Counter(row.cause.value if row.cause else f"failed {_when(leg)}" for row, leg in cases.values())
+    return " · ".join(f"{count:,} {word}" for word, count in words.items())
 
 
 def stability(case: CaseStability) -> Literal["flaky", "consistent"]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, value_text, with_unit
+from coval_gate.base.text import amount, named_with_unit, number, one_line, percent, plural, value_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report import (
     LONGEST_TEXT,
@@ -50,7 +50,7 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
 OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
 NAME: Final = 200  # characters of a name
 OF_CASE: Final = "its test case fails now"
-FLIPS: Final = {"worse": "fails now", "tolerated": "fails now, tolerated", "better": "passes now", "": ""}
+FLIPS: Final = {"fails": "fails now", "tolerated": "fails now, tolerated", "passes": "passes now", "": ""}
 
 
 def render(document: Document) -> str:
@@ -72,7 +72,7 @@ def render(document: Document) -> str:
 def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
-    environment.filters |= {"with_unit": with_unit, "named_with_unit": named_with_unit, "count": "{:,}".format}
+    environment.filters |= {"amount": amount, "named_with_unit": named_with_unit, "count": "{:,}".format}
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "trend_of": trend_of, "plural": plural}
     environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "MOST_TABLE_CRITERIA": MOST_TABLE_CRITERIA}
     environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "WIDTH": WIDTH}
@@ -119,7 +119,7 @@ class Row:
     @property
     def flip(self) -> str:
         """The change in words. A test case fails where most of its simulations do, so that one of them may pass."""
-        is_of_case = self.facts.change == "worse" and self.facts.verdict == "passed"
+        is_of_case = self.facts.change == "fails" and self.facts.verdict == "passed"
         return OF_CASE if is_of_case else FLIPS[self.facts.change]
 
     @property
@@ -197,13 +197,17 @@ class Section(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The simulations that are shown, the worst first. `counts`: of each word. `sections`: the same rows by leg."""
+    """The simulations that are shown, the worst first. `counts`: of each word. `caused`: a cause or a history is known.
+
+    `sections`: the same rows by leg.
+    """
 
     columns: list[MetricFacts]
     rows: list[Row]
     total: int
     counts: Mapping[str, int]
     causes: Mapping[str, int]
+    caused: bool
     variants: bool
     groups: bool
     compared: bool
@@ -239,6 +243,7 @@ def table(document: Document) -> Table:
         total=len(pairs),
         counts=Counter(facts.word for _, facts, _ in pairs),
         causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
+        caused=any(facts.cause_text for _, facts, _ in pairs),
         variants=any(facts.variant != AGENT for _, facts, _ in pairs),
         groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from coval_gate.base.text import day_text, number, percent, plural, with_unit
+from coval_gate.base.text import amount, day_text, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion
@@ -113,7 +113,7 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
         for place, share in enumerate(shares)
         if share
     )
-    reach = f"from {number(sample.least)} to {with_unit(number(sample.greatest), unit)}"
+    reach = f"from {number(sample.least)} to {amount(sample.greatest, unit)}"
     return Histogram(
         bars=bars,
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
@@ -144,7 +144,7 @@ def _point(run: TrendRunFacts, mean: float, unit: str) -> Point:
 
 
 def _words(run: str, value: float, failed: bool, unit: str) -> str:
-    return f"{run}: {with_unit(number(value), unit)}{', failed' if failed else ''}"
+    return f"{run}: {amount(value, unit)}{', failed' if failed else ''}"
 
 
 def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line | None:
@@ -163,8 +163,8 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
     return Line(
         dots=dots,
         points=" ".join(f"{dot.x:g},{dot.y:g}" for dot in dots),
-        low=with_unit(number(min(numbers)), unit),
-        high=with_unit(number(max(numbers)), unit),
+        low=amount(min(numbers), unit),
+        high=amount(max(numbers), unit),
         left=left,
         ticks=tuple(Mark(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
         first=first,

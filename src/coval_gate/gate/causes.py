@@ -1,0 +1,156 @@
+"""What the history of a failing test case shows, and whether its failure is new. Pure and total.
+
+What is counted is a fact: "passed 9 of 9 before". That a failure is new is a claim, because agents that did not change
+fail now and then, too. So it is made only if it is more likely than not.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from coval_gate.coval.model import BASE, Metric, RunResult
+from coval_gate.gate.baseline import Counterpart, References, metrics_about
+from coval_gate.gate.changes import HALF
+from coval_gate.gate.checks import Check
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.variants import Variant
+from coval_gate.inputs.thresholds import Reference
+
+BROKEN_FAILS: Final = 0.95  # of the conversations of a test case that broke
+DISCOUNT: Final = 0.5  # standard errors of the fall that may be chance
+
+
+class Cause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here."""
+
+    FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
+    NEW = "new"  # that its test case broke is more likely than that it fails now and then
+
+
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.FLAKY)
+
+
+class Record(NamedTuple):
+    """How many conversations of a test case met a criterion: `hits` of `total`, at least one."""
+
+    hits: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.total
+
+
+class History(NamedTuple):
+    """How often its test case met a criterion in the reference, and whether that it misses it now is new."""
+
+    record: Record
+    is_new: bool
+
+
+class Before(NamedTuple):
+    """A test case in the reference: its `record`, and the `mean` of its numbers, None without."""
+
+    record: Record
+    mean: float | None
+
+
+def new_failures(earlier: Mapping[str, Before], now: Mapping[str, Record]) -> frozenset[str]:
+    """Return the ids of the test cases whose failure is more likely new than not.
+
+    `fallen` is the share of test cases that broke, as far as the mean fall of the rates shows it. A test case that did
+    not break still has its own rate of hits, whose prior is worth one conversation at the mean rate before: Beta(p,
+    1 - p). That rate counts half a hit in one conversation more, or Beta would have a parameter of 0 where all passed.
+    """
+    before = {case: then.record for case, then in earlier.items() if case in now}
+    fallen = _fallen([then.share - now[case].share for case, then in before.items()])
+    if not fallen:
+        return frozenset()
+    usual = (math.fsum(then.share for then in before.values()) + HALF) / (len(before) + 1.0)
+    return frozenset(case for case, then in before.items() if _is_new(then, now[case], fallen, usual))
+
+
+def _fallen(falls: Sequence[float]) -> float:
+    """Return the mean fall, less the part of its standard error that chance may explain; at least 0."""
+    count = len(falls)
+    if count < 2:
+        return 0.0
+    mean = math.fsum(falls) / count
+    spread = math.sqrt(math.fsum((fall - mean) ** 2 for fall in falls) / (count - 1))
+    return max(0.0, mean - DISCOUNT * spread / math.sqrt(count))
+
+
+def _is_new(then: Record, now: Record, fallen: float, usual: float) -> bool:
+    """A test case that mostly failed before is not new, however far the agent fell."""
+    misses = now.total - now.hits
+    broke = BROKEN_FAILS**misses * (1.0 - BROKEN_FAILS) ** now.hits
+    same = _beta_binomial(misses, now.hits, 1.0 - usual + then.total - then.hits, usual + then.hits)
+    return misses > 0 and then.share > HALF and fallen * broke >= (1.0 - fallen) * same
+
+
+def _beta_binomial(misses: int, hits: int, more: float, less: float) -> float:
+    """Return the probability of so many misses if their rate is distributed like Beta(more, less)."""
+
+    def log_beta(one: float, other: float) -> float:
+        return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
+
+    return math.comb(misses + hits, misses) * math.exp(log_beta(misses + more, hits + less) - log_beta(more, less))
+
+
+class Earlier:
+    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
+
+    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
+    reference; empty without one.
+    """
+
+    def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
+        self._result = result
+        self._references = References(result, variants, judgement.baseline, judgement.base)
+        self.kind = _reference_of(judgement)
+
+    def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
+        if not self.kind or check.problem is not None:
+            return {}
+        metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
+        then = self._then(check, variant, metric)
+        if then is None:
+            return {}
+        sample = then.find_sample(metric.id) if metric else None
+        numbers = then.numbers(metric) if sample else {}
+        means = {case: math.fsum(values) / len(values) for case, values in numbers.items()}
+        return {case: Before(record, means.get(case)) for case, record in records_of(check, then).items()}
+
+    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
+        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
+        if self.kind == "base" and variant.name == BASE:
+            return None
+        aggregate = check.threshold.aggregate if check.threshold else None
+        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
+        found = self._references.of(self.kind, variant, needed)
+        return found.variant if isinstance(found, Counterpart) else None
+
+
+def records_of(check: Check, variant: Variant) -> dict[str, Record]:
+    """Return how often each test case met a criterion; conversations without the metric's value are left out."""
+    sample = variant.find_sample(check.metric) if check.metric else None
+    if check.metric and (sample is None or sample.metric.summary is not None):
+        return {}
+    missing = frozenset(check.criterion.missing_it(variant, sample, check.measure))
+    usable = {
+        case: [simulation for simulation in ids if sample is None or simulation in sample.values]
+        for case, ids in variant.by_case.items()
+        if case
+    }
+    return {case: Record(len(ids) - len(missing.intersection(ids)), len(ids)) for case, ids in usable.items() if ids}
+
+
+def _reference_of(judgement: Judgement) -> Reference:
+    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
+    if judgement.baseline and judgement.baseline.runs:
+        return "baseline"
+    if judgement.base and judgement.base.runs:
+        return "base_agent"
+    return "base" if any(check.reference == "base" for check in judgement.checks) else ""

@@ -1,0 +1,158 @@
+"""Compares all legs of a step at once with what each refers to: a fall of every leg that none shows alone. Pure.
+
+Half of the error of a step is for its legs, half for this: a family of one comparison for each threshold and variant
+that several legs have. The unit is the test case. One that legs share is one unit in all of them, because they find the
+same test cases hard; then each run of it has as many conversations of each leg, so that no leg weighs more before.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from coval_gate.coval.model import COMPLETED, Metric, Simulation
+from coval_gate.gate.baseline import comparisons, measured
+from coval_gate.gate.checks import Check
+from coval_gate.gate.criteria import Criteria, ThresholdHolds
+from coval_gate.gate.family import Compared, Pairs, ruled
+from coval_gate.gate.judgement import Judgement, with_checks
+from coval_gate.gate.measure import LeftOut
+from coval_gate.gate.population import Judged
+from coval_gate.gate.variants import Sample, Variant
+from coval_gate.gate.verdict import Completed, Together, Verdict
+
+JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+NOW: Final = 0  # the judged run among the runs of a test case; the newest of the reference is 1
+
+Key = tuple[object, ...]
+Runs = Mapping[int, Sequence[Simulation]]  # of one test case in one leg
+
+
+def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement | None:
+    """Return the judgement of all legs together; None if nothing is compared in several of them.
+
+    A leg without a verdict on its agent takes no part. Each leg has applied its policy for doubt: here, doubt passes.
+    """
+    by_threshold: dict[Key, dict[int, Pairs]] = defaultdict(dict)
+    for place, (judgement, criteria) in enumerate(legs):
+        for pairs in _guards(judgement, criteria) if judgement else ():
+            by_threshold[_key(pairs)].setdefault(place, pairs)
+    shared = [members for members in by_threshold.values() if len(members) > 1]
+    if not shared:
+        return None
+    taking_part = tuple(sorted({place for members in shared for place in members}))
+    confidence = max(legs[place][1].confidence or 0.0 for place in taking_part)
+    compared = [_compared([*members.values()], confidence) for members in shared]
+    checks = map(_untold_by_legs, ruled(compared, 1.0 - confidence, parts=2))
+    return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
+
+
+def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
+    """Yield a leg's comparisons that guard against regressions, and decide."""
+    if criteria.confidence is None or judgement.verdict not in JUDGED or not isinstance(judgement.cause, Completed):
+        return
+    result, variants = judgement.cause.result, judgement.variants
+    run = Judged(result, variants, criteria, baseline=judgement.baseline, base=judgement.base)
+    for compared in chain.from_iterable(comparisons(run).values()):
+        if compared.guards and compared.pairs:
+            yield compared.pairs
+
+
+def _key(pairs: Pairs) -> Key:
+    """Return what a threshold and a variant have in common in several legs, whatever names and places they have."""
+    threshold = pairs.threshold
+    metric = pairs.metric.id if pairs.metric else ""
+    return pairs.now.name, metric, threshold.aggregate, threshold.operator, threshold.bound
+
+
+def _compared(members: Sequence[Pairs], confidence: float) -> Compared:
+    first, pairs = members[0], _joined(members)
+    criterion = ThresholdHolds(threshold=first.threshold, confidence=confidence, doubt_passes=True)
+    compared = measured(criterion, pairs, LeftOut())
+    return compared._replace(check=replace(compared.check, runs=len(members)))
+
+
+def _untold_by_legs(check: Check) -> Check:
+    """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
+    measure = check.measure
+    if measure and measure.comparison:
+        comparison = replace(measure.comparison, newly_failing=(), newly_passing=())
+        measure = replace(measure, comparison=comparison)
+    return replace(check, measure=measure, simulations=())
+
+
+def _joined(members: Sequence[Pairs]) -> Pairs:
+    of_case: dict[str, list[Runs]] = defaultdict(list)
+    for place, pairs in enumerate(members):
+        for case, runs in _by_case(pairs, place).items():
+            of_case[case].append(runs)
+    compared = [case for case in map(_beside, of_case.values()) if len(case) > 1]
+    now = [simulation for case in compared for simulation in case[NOW]]
+    # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
+    ages = [(str(age), run) for case in compared for age, run in case.items() if age != NOW]
+    then = [simulation._replace(run_id=age) for age, run in ages for simulation in run]
+    metric = members[0].metric
+    return Pairs(
+        members[0].threshold,
+        _variant([pairs.now for pairs in members], now, metric),
+        _variant([pairs.then for pairs in members], then, metric),
+        metric,
+    )
+
+
+def _by_case(pairs: Pairs, place: int) -> dict[str, Runs]:
+    """Return the conversations of each test case by run: the judged one, and those before, the newest first."""
+    now, then = _by_run(pairs.now, place), _by_run(pairs.then, place)
+    return {
+        case: {NOW: [*chain.from_iterable(runs.values())], **dict(enumerate(then[case].values(), start=NOW + 1))}
+        for case, runs in now.items()
+    }
+
+
+def _by_run(variant: Variant, place: int) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
+    cases: dict[str, dict[str, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
+    for simulation in variant.simulations:
+        cases[simulation.test_case_id][simulation.run_id].append(simulation._replace(id=_in_leg(place, simulation.id)))
+    return cases
+
+
+def _in_leg(place: int, id_: str) -> str:
+    """Return the id of a simulation in a leg: legs may share the run of a base agent."""
+    return f"{place} {id_}"
+
+
+def _beside(legs: Sequence[Runs]) -> Runs:
+    """Return the runs of one test case in all legs that have it; of several legs, as many conversations in each run."""
+    if len(legs) == 1:
+        return legs[0]
+    common = sorted(set[int].intersection(*(set(runs) for runs in legs)))
+    fewest = [min(len(runs[at]) for at in common) if common else 0 for runs in legs]
+    return {at: [one for runs, most in zip(legs, fewest, strict=True) for one in runs[at][:most]] for at in common}
+
+
+def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
+    """Return one variant with these simulations of several legs; of metrics, it has the one that is compared."""
+    samples = [variant.sample(metric) for variant in variants] if metric else []
+    metrics = [sample.metric for sample in samples]
+    ids = {simulation.id for simulation in simulations}
+    found = [(_in_leg(place, id_), value) for place, own in enumerate(samples) for id_, value in own.values.items()]
+    completed = {_in_leg(place, done.id) for place, variant in enumerate(variants) for done in variant.completed}
+    passing = (_in_leg(place, id_) for place, variant in enumerate(variants) for id_ in variant.passing)
+    values = {id_: value for id_, value in found if id_ in ids}
+    return replace(
+        variants[0],
+        simulations=tuple(simulations),
+        completed=tuple(one for one in simulations if one.id in completed),
+        passing=frozenset(ids.intersection(passing)),
+        samples=tuple(Sample(metric=_of_all(metrics), values=values, total=len(simulations)) for _ in metrics[:1]),
+        alone=all(variant.alone for variant in variants),
+        unlisted=0,
+        even=True,
+    )
+
+
+def _of_all(metrics: Sequence[Metric]) -> Metric:
+    """Return the metric with the values of all legs, which are possible ones."""
+    values = {id_: value for metric in metrics for id_, value in metric.values.items()}
+    return metrics[0]._replace(values=values, elsewhere=frozenset[str]().union(*(one.texts for one in metrics)))
