@@ -162,7 +162,7 @@ SPEND = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: r
         ({"confidence": ""}, "confidence is required with spend: until clear, such as 95%"),
         ({"iteration_count": "2"}, "iteration_count must be 1 with spend: until clear"),
         ({"sub_sample_size": "20"}, "sub_sample_size cannot be combined with spend: until clear"),
-        ({"repeat_on_failure": "1"}, "repeat_on_failure cannot be combined with spend: until clear"),
+        ({"repeat_on_failure": "1"}, "repeat_on_failure cannot be combined with confidence"),
         ({"mode": "launch", "thresholds": "", "confidence": "95%"}, "spend cannot be until clear in mode launch"),
         ({"mode": "wait", "run_id": "r1"}, "spend cannot be until clear in mode wait"),
         ({"accept": "true", "baseline": "tag:stable"}, "spend must be empty if accept is true"),

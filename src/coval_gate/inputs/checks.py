@@ -299,8 +299,6 @@ def _spend_contradictions(inputs: Inputs) -> Iterator[Problem]:
         yield Problem("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
     if inputs.sub_sample_size:
         yield Problem("sub_sample_size", f"cannot be combined with {value}; max_simulations limits what is drawn.")
-    if inputs.repeat_on_failure:
-        yield Problem("repeat_on_failure", f"cannot be combined with {value}, which runs again only what is in doubt.")
     if inputs.accept:
         yield Problem(name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}.")
 
@@ -309,7 +307,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
             yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
-    if inputs.repeat_on_failure and inputs.confidence is not None:
+    if inputs.repeat_on_failure and (inputs.confidence is not None or inputs.spend == UNTIL_CLEAR):
         yield Problem(
             "repeat_on_failure",
             "cannot be combined with confidence: with one, what is in doubt is run again, not what is red. Set "
