@@ -12,10 +12,12 @@ import pytest
 
 from coval_gate.history.tags import BRANCH
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, RESOLVED
+from coval_sandbox.runner import read_entries
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
 from road.legs import NEWER, RERUN, file_of_legs, launch_count, legs_of, run_post_step, run_statuses
 from road.nights import ON_MAIN, PUSH, Nights, RunStep, prolong
+from road.test_reports import Killed, kill
 from support import StepResult, VirtualClock
 
 UNTIL_CLEAR = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 80%"}
@@ -116,6 +118,7 @@ def test_slices_are_drawn_from_all_of_the_test_set_by_the_commit(run_step: RunSt
     ("given", "cases", "faults", "what"),
     [
         ({}, 501, (), "501 test cases, but 5 slices have at most 500"),
+        ({}, 0, (), "names passing1, which has no test cases that the API key can see"),
         ({}, 9, (), "9 test cases, and 5 slices need 10. Leave spend empty."),
         ({"max_simulations": "9"}, 100, (), "max_simulations leaves 9 test cases to each leg, but spend: until clear"),
         (
@@ -203,24 +206,24 @@ def test_newer_step_supersedes_the_slice_that_goes_on(run_step: RunStep, clock: 
     assert f"Cancelled run {world.runs[2].run_id}: superseded by this run." in newer.log
 
 
-def test_post_step_cancels_the_slice_that_a_killed_step_left(run_step: RunStep, clock: VirtualClock) -> None:
+def test_post_step_cancels_the_slice_that_a_killed_rerun_had_yet_to_reach(
+    run_step: RunStep, clock: VirtualClock, tmp_path: Path
+) -> None:
     result, world = left_slice(run_step, clock)
-    state = {
-        "legs_1": json.dumps(
-            [
-                {
-                    "leg": "",
-                    "key": "",
-                    "run_id": world.runs[2].run_id,
-                    "ids": {},
-                    "phase": "launched",
-                    "duties": ["cancel"],
-                }
-            ]
-        )
-    }
-    run_post_step(replace(result, state=result.state | state), world)
+    clock.at(clock.now() + 1, kill)
+    with pytest.raises(Killed):  # while it looks at the first slice
+        run_step("GET /conversations/simulated -> 503", world=world, env=RERUN, **UNTIL_CLEAR)
+    state = read_entries((tmp_path / "state").read_text(encoding="utf-8"))
+    run_post_step(replace(result, state=state), world)
     assert run_statuses(world) == ["COMPLETED", "COMPLETED", "CANCELLED"]
+
+
+def test_signal_cancels_the_slice_that_a_rerun_had_yet_to_reach(run_step: RunStep, clock: VirtualClock) -> None:
+    _, world = left_slice(run_step, clock)
+    clock.at(clock.now() + 1, clock.interrupt)
+    again, _ = run_step("GET /conversations/simulated -> 503", world=world, env=RERUN, **UNTIL_CLEAR)
+    assert (again.outputs["verdict"], run_statuses(world)[2:]) == ("cancelled", ["CANCELLED"])
+    assert again.saved_runs == [] or not any(run["duties"] for run in again.saved_runs)
 
 
 @pytest.mark.parametrize("fault", ["POST /runs #3 -> reset-after", "POST /runs #3 -> 502"])

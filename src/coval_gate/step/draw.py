@@ -102,6 +102,9 @@ def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
 def _check(leg: Leg, cases: int, cap: int) -> None:
     """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
     which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {ids_of(leg.inputs)['test_set_id']} has"
+    if not cases:
+        what = f"names {ids_of(leg.inputs)['test_set_id']}, which has no test cases that the API key can see"
+        raise InputError([Problem("test_set_id", f"{what}. Check the id.")])
     if min(cases, cap) > MOST_CASES:
         most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"

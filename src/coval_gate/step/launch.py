@@ -142,6 +142,8 @@ class Launcher(NamedTuple):
             trial.identify(earlier.run_id, at=clock.now())
             trial.resumed = True
             trial.guard(cancel=cancel)
+            if until_now := self.session.leg.leftovers.get(earlier.run_id):
+                until_now.release()
             self.session.step.record_id(earlier.run_id)
         else:
             yield from self._prepare()
@@ -226,6 +228,9 @@ class Launcher(NamedTuple):
         if number == 0:
             slices = [request_of(session, place)[1] for place in range(len(leg.slices))]
             leg.taken_over = yield from self._earlier_runs().to_resume(slices)
+            for run in leg.taken_over[1:] if session.inputs.cancel_on_interrupt else ():
+                if not run.is_over:  # its turn comes when those before it were judged
+                    session.step.guard_leftover(leg, run.run_id)
         return leg.taken_over[number] if number < len(leg.taken_over) else None
 
     def _end_other_launches(self) -> Procedure[None]:
