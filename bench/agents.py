@@ -207,8 +207,7 @@ def is_red(judgement: Judgement) -> bool:
 
 def is_called(judgement: Judgement, trend: Trend) -> bool:
     """Return whether a step reports this trend for any threshold."""
-    compared = (check.measure.comparison for check in checks(judgement) if check.measure)
-    return any(comparison.trend == trend for comparison in compared if comparison)
+    return any(check.comparison is not None and check.comparison.trend == trend for check in checks(judgement))
 
 
 def checks(judgement: Judgement) -> list[Check]:

@@ -5,6 +5,7 @@ Many thresholds, regressions, test sets that grow, calls that fail, margins and 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from random import Random
@@ -30,10 +31,10 @@ from bench.agents import (
 )
 from bench.experiments import CASES, CONFIDENCE, ICCS, Cell, Experiment, Limit, hits_now, noticed, pair
 from coval_gate.coval.model import RunResult
-from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.statistics import Hits, normal_quantile
+from coval_gate.gate.together import compare_legs
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Completed
 
@@ -90,9 +91,7 @@ def families() -> Iterator[Experiment]:
             times,
         )
     cells = (partial(called_as_counted, cases) for cases in (20, 100))
-    yield red(
-        "unchanged agent, ten without margins, without confidence: called worse or improved", 5.0, *cells, times=0.1
-    )
+    yield red("  ten without margins or confidence: called worse or improved", 5.0, *cells, times=0.1)
     names = "agent that got worse, ten thresholds: a bound shows more than that", "  a bound shows less than that"
     yield pair(names, (5.0, 5.0), tuple(partial(changed, cases) for cases in CASES), times=0.25)
 
@@ -122,7 +121,7 @@ def changed(cases: int, rng: Random) -> tuple[bool, bool]:
     judgement = decide(MARGINS, _two_runs(cases, rng, drop, slower, worse), CONFIDENCE)
     wrong = {True: False, False: False}
     for check, truth in zip(checks(judgement), truths, strict=True):
-        change = check.measure.comparison.change if check.measure and check.measure.comparison else None
+        change = check.comparison.change if check.comparison else None
         if change:
             wrong[truth > 0.0] |= change.lower > truth + 1e-9
             wrong[truth < 0.0] |= change.upper < truth - 1e-9
@@ -210,13 +209,8 @@ def comparisons() -> Iterator[Experiment]:
     # Calls that fail as often as before, and more often
     some = product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
     cells = (partial(lacking, Size(cases, *iterations), share, share) for cases, iterations, share in some)
-    yield red(
-        "unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red",
-        5.0,
-        *cells,
-        overall=True,
-        times=0.5,
-    )
+    name = "unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red"
+    yield red(name, 5.0, *cells, overall=True, times=0.5)
     cell = partial(lacking, Size(100, 3, 3), 0.02, 0.1)
     yield noticed("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3", 80.0, cell)
     # Margins: the change is significant, and beyond the margin as counted.
@@ -307,15 +301,39 @@ def named(size: Size, family: int, rng: Random) -> tuple[bool]:
     """Draw two unchanged runs, and two with the change that their report names; return whether it is noticed."""
     thresholds = "\n".join([f"{RATE} - 5pp", *ALIKE[: family - 1]])
     first = checks(decide(thresholds, {"Resolved": rates(rng, size, 0.95, ICC)}, CONFIDENCE))[0]
-    change = _noticeable(first)
+    change = first.comparison.noticeable if first.comparison else None
     if change is None:
         return (False,)
     metrics: dict[str, Pairs] = {"Resolved": rates(rng, size, 0.95, ICC, now=max(0.0, 0.95 - change))}
     return (is_red(decide(thresholds, metrics, CONFIDENCE)),)
 
 
-def _noticeable(check: Check) -> float | None:
-    return check.measure.comparison.noticeable if check.measure and check.measure.comparison else None
+# All legs of a step together
+
+LEGS: Final = 20
+
+
+def legs() -> Iterator[Experiment]:
+    """Yield what steps with many legs notice: a fall of all of them, and of one."""
+    cell = partial(of_legs, " - 5pp", 20, LEGS, 0.85)
+    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.2)
+    for margin, least, most in (("", 23, 5.0), (" - 5pp", None, 2.0)):
+        cell = partial(of_legs, margin, 50, 1, 0.8)
+        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.25)
+        name = f"unchanged rate, `>= baseline{margin}`, {LEGS} legs of 20 cases: red"
+        yield red(name, most, partial(of_legs, margin, 20, 0, 0.95), times=0.25)
+
+
+def of_legs(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
+    """Return whether a leg, or all legs together, are red if the rate of so many of them falls from 95 % to `now`."""
+    required = replace(criteria(f"{RATE}{margin}", CONFIDENCE), legs=LEGS)
+    judged = []
+    for place in range(LEGS):
+        pairs = rates(rng, Size(cases, 1, 1), 0.95, ICC, now=now if place < bad else 0.95)
+        result, baseline = runs({"Resolved": pairs}, first=cases * place)
+        judged.append((judge(result, required, baseline=baseline), required))
+    every = compare_legs(judged)
+    return (any(is_red(judgement) for judgement in (every, *(leg for leg, _ in judged)) if judgement),)
 
 
 # What is said of the cases that fail

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from bench.exact import permutations, slices
 from bench.experiments import Cell, Experiment, Limit, one_run, two_runs
-from bench.judged import causes, comparisons, families, power, repetition
+from bench.judged import causes, comparisons, families, legs, power, repetition
 from bench.nights import histories
 
 RUNS: Final = 2000  # of each cell
@@ -52,6 +52,7 @@ def experiments() -> Iterator[Experiment]:
     yield from power()
     yield from comparisons()
     yield from histories()
+    yield from legs()
     yield from causes()
     yield from repetition()
     yield from slices()
