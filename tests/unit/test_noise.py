@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from bench.agents import Size
+from bench.exact import red_otherwise
 from bench.experiments import Cell, latency_error, percentile_change, rate_change, rate_error
 from bench.judged import (
     MEAN,
@@ -17,7 +18,9 @@ from bench.judged import (
     moved_latency,
     moved_rate,
     named,
+    of_legs,
     repeated,
+    says_new,
     unchanged,
 )
 from bench.noise import percentages
@@ -54,6 +57,12 @@ def most(percent: float, runs: int) -> float:
         pytest.param(partial(moved_latency, MEAN, Size(50, 1, 1), 0.3, 1.3), (-85,), 200, id="higher mean is noticed"),
         pytest.param(partial(repeated, 0.3), (-94,), 1000, id="regression is noticed after a repetition"),
         pytest.param(partial(moved_rate, Size(50, 1, 1), 0.3, 0.95, 0.8), (-70,), 100, id="rate beyond its margin"),
+        pytest.param(
+            partial(moved_rate, Size(20, 3, 3, 3), 0.3, 0.95, 0.8), (-92,), 100, id="rate, three earlier runs"
+        ),
+        pytest.param(partial(red_otherwise, Size(20, 3, 3), 0.8), (0,), 100, id="block permutation"),
+        pytest.param(partial(of_legs, " - 5pp", 20, 20, 0.85), (-95,), 20, id="fall of all legs is noticed"),
+        pytest.param(partial(says_new, Size(50, 1, 1), 0.95), (20,), 100, id="unchanged failures are rarely new"),
         pytest.param(partial(named, Size(50, 1, 1), 1), (-70,), 100, id="change that a report names is noticed"),
     ],
 )
