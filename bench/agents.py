@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, product
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation, Value
 from coval_gate.gate.changes import ValuePair
@@ -33,16 +33,28 @@ SCORE_SPREAD: Final = 0.7  # standard deviation before rounding
 
 
 class Size(NamedTuple):
-    """The number of cases of a run, and of conversations of each case before (`base`) and now."""
+    """The number of cases of a run, and of conversations of each case in a run of the baseline (`base`) and now.
+
+    `runs`: how many runs the baseline pools.
+    """
 
     cases: int
     base: int
     now: int
+    runs: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.cases} cases, {self.runs}x{self.base}/{self.now}"
+
+    @property
+    def before(self) -> int:
+        """The conversations of each case in all runs of the baseline."""
+        return self.base * self.runs
 
 
 def rates(rng: Random, size: Size, truth: float, icc: float, *, now: float | None = None) -> list[HitPair]:
     """Return pairs of an agent with the rate `truth` before, and the rate `now` (the same if None)."""
-    outcomes, cumulated = _outcomes(size.base, size.now, truth, truth if now is None else now, icc)
+    outcomes, cumulated = _outcomes(size.before, size.now, truth, truth if now is None else now, icc)
     return rng.choices(outcomes, cum_weights=cumulated, k=size.cases)
 
 
@@ -53,7 +65,7 @@ def latencies(rng: Random, size: Size, sigma: float, icc: float, *, slower: floa
         case = rng.gauss(0.0, sigma * math.sqrt(icc))
         within = sigma * math.sqrt(1.0 - icc)
         now = [slower * math.exp(case + rng.gauss(0.0, within)) for _ in range(size.now)]
-        pairs.append(ValuePair(now, [math.exp(case + rng.gauss(0.0, within)) for _ in range(size.base)]))
+        pairs.append(ValuePair(now, [math.exp(case + rng.gauss(0.0, within)) for _ in range(size.before)]))
     return pairs
 
 
@@ -64,7 +76,7 @@ def scores(rng: Random, size: Size, centre: float, icc: float, *, worse: float =
         case = rng.gauss(0.0, SCORE_SPREAD * math.sqrt(icc))
         within = SCORE_SPREAD * math.sqrt(1.0 - icc)
         now = [_score(centre - worse + case + rng.gauss(0.0, within)) for _ in range(size.now)]
-        pairs.append(ValuePair(now, [_score(centre + case + rng.gauss(0.0, within)) for _ in range(size.base)]))
+        pairs.append(ValuePair(now, [_score(centre + case + rng.gauss(0.0, within)) for _ in range(size.before)]))
     return pairs
 
 
@@ -125,19 +137,38 @@ def _log_beta(a: float, b: float) -> float:
 # Runs, and what the gate's judge says of them
 
 
-def decide(thresholds: str, metrics: Mapping[str, Pairs], confidence: float | None) -> Judgement:
-    """Judge the later run of pairs against the earlier one. `metrics`: by name, all over the same cases."""
-    now, baseline = runs(metrics)
+def decide(
+    thresholds: str, metrics: Mapping[str, Pairs], confidence: float | None, earlier: int = 1, rng: Random | None = None
+) -> Judgement:
+    """Judge the later run of pairs against so many earlier ones. `metrics`: by name, all over the same cases."""
+    now, baseline = runs(metrics, earlier, rng)
     return judge(now, criteria(thresholds, confidence), baseline=baseline)
 
 
-def runs(metrics: Mapping[str, Pairs]) -> tuple[RunResult, Baseline]:
-    """Return the later run of pairs, and the earlier one as its baseline."""
-    now, earlier = (
-        run(side, {name: [getattr(pair, side) for pair in pairs] for name, pairs in metrics.items()})
-        for side in ("now", "base")
+def runs(
+    metrics: Mapping[str, Pairs], earlier: int = 1, rng: Random | None = None, first: int = 0
+) -> tuple[RunResult, Baseline]:
+    """Return the later run of pairs, and the earlier ones as its baseline; `rng` deals the conversations to several."""
+    before = {name: [dealt(pair.base, earlier, rng) for pair in pairs] for name, pairs in metrics.items()}
+    return (
+        run("now", {name: [pair.now for pair in pairs] for name, pairs in metrics.items()}, first),
+        baseline_of(
+            [
+                run(f"base{place}", {name: [case[place] for case in cases] for name, cases in before.items()}, first)
+                for place in range(earlier)
+            ]
+        ),
     )
-    return now, baseline_of([earlier])
+
+
+def dealt(case: Hits | Values, runs: int, rng: Random | None) -> Sequence[Any]:
+    """Distribute the conversations of a case over so many runs."""
+    if runs == 1 or rng is None:
+        return [case]
+    if not isinstance(case, Hits):
+        return [case[place::runs] for place in range(runs)]
+    hits = rng.sample([1] * case.hits + [0] * (case.size - case.hits), case.size)
+    return [Hits(sum(hits[place::runs]), case.size // runs) for place in range(runs)]
 
 
 def baseline_of(earlier: Sequence[RunResult]) -> Baseline:
@@ -146,10 +177,15 @@ def baseline_of(earlier: Sequence[RunResult]) -> Baseline:
     return Baseline(source=SOURCE, runs=tuple(runs))
 
 
-def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]]) -> RunResult:
-    """Return a run in which the conversations of each case, in order, have these values of the `metrics`."""
+def hits_by_run(pairs: Sequence[HitPair], size: Size, rng: Random) -> list[list[int]]:
+    """Return the hits of each test case in each run, the judged one last."""
+    return [[*(run.hits for run in dealt(pair.base, size.runs, rng)), pair.now.hits] for pair in pairs]
+
+
+def run(run_id: str, metrics: Mapping[str, Sequence[Hits] | Sequence[Values]], first: int = 0) -> RunResult:
+    """Return a run in which the conversations of each case, from the `first`, have these values of the `metrics`."""
     drawn = {name: [_values(case) for case in cases] for name, cases in metrics.items()}
-    simulations = _simulations(run_id, tuple(map(len, next(iter(drawn.values())))))
+    simulations = _simulations(run_id, tuple(map(len, next(iter(drawn.values())))), first)
     measured = tuple(
         Metric(
             id=name,
@@ -171,21 +207,7 @@ def is_red(judgement: Judgement) -> bool:
 
 def is_called(judgement: Judgement, trend: Trend) -> bool:
     """Return whether a step reports this trend for any threshold."""
-    compared = (check.measure.comparison for check in checks(judgement) if check.measure)
-    return any(comparison.trend == trend for comparison in compared if comparison)
-
-
-def as_counted(judgement: Judgement) -> bool:
-    """Return whether a step would fail without confidence."""
-    return not all(holds_as_counted(check) for check in checks(judgement))
-
-
-def holds_as_counted(check: Check) -> bool:
-    """Return whether the values meet a threshold as counted."""
-    criterion, measure = check.criterion, check.measure
-    if measure is None or measure.comparison is None or not isinstance(criterion, ThresholdHolds):
-        raise ValueError(f"nothing was compared: {check.problem}")
-    return criterion.threshold.against(measure.comparison.value).holds(measure.value)
+    return any(check.comparison is not None and check.comparison.trend == trend for check in checks(judgement))
 
 
 def checks(judgement: Judgement) -> list[Check]:
@@ -206,9 +228,14 @@ def _values(case: Hits | Values) -> Sequence[Value]:
 
 
 @lru_cache
-def _simulations(run_id: str, sizes: tuple[int, ...]) -> tuple[Simulation, ...]:
+def _simulations(run_id: str, sizes: tuple[int, ...], first: int) -> tuple[Simulation, ...]:
     return tuple(
-        Simulation(id=f"{run_id}.{case}.{number}", status=COMPLETED, test_case_id=f"case{case:04}")
-        for case, size in enumerate(sizes)
+        Simulation(id=f"{run_id}.{case}.{number}", status=COMPLETED, test_case_id=case_id(case))
+        for case, size in enumerate(sizes, first)
         for number in range(size)
     )
+
+
+def case_id(place: int) -> str:
+    """Return the id of the test case at this place, from 0."""
+    return f"case{place:04}"

@@ -1,10 +1,11 @@
 """Experiments for `bench/noise.py` on steps that the gate's own judge decides, as in the action.
 
-Many thresholds, regressions, test sets that grow, calls that fail, margins, slow declines and repetition.
+Many thresholds, regressions, test sets that grow, calls that fail, margins and repetition.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from random import Random
@@ -13,14 +14,16 @@ from typing import Any, Final
 from bench.agents import (
     Pairs,
     Size,
-    as_counted,
     baseline_of,
+    case_id,
     checks,
     criteria,
+    dealt,
     decide,
     is_called,
     is_red,
     latencies,
+    mean_score,
     rates,
     run,
     runs,
@@ -28,10 +31,12 @@ from bench.agents import (
 )
 from bench.experiments import CASES, CONFIDENCE, ICCS, Cell, Experiment, Limit, hits_now, noticed, pair
 from coval_gate.coval.model import RunResult
-from coval_gate.gate.checks import Check
+from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
-from coval_gate.gate.statistics import Hits, Values
+from coval_gate.gate.statistics import Hits, normal_quantile
+from coval_gate.gate.together import compare_legs
 from coval_gate.gate.variants import pooled
+from coval_gate.gate.verdict import Completed
 
 ICC: Final = 0.3
 RATE: Final = "Resolved: rate(YES) >= baseline"
@@ -71,42 +76,69 @@ LARGE: Final = """
 
 
 def families() -> Iterator[Experiment]:
-    """Yield how often a step is red although nothing changed."""
-    for margins, name, most in ((True, "ten thresholds, eight with margins", 2.0), (False, "ten without margins", 5.0)):
+    """Yield how often a step is red although nothing changed, and how often what it says of a change is wrong."""
+    for margins, name, most, times in (
+        (True, "ten thresholds, eight with margins", 2.0, 1),
+        (False, "ten without margins", 5.0, 0.5),
+    ):
         yield Experiment(
             (
                 Limit(f"unchanged agent, {name}: red", most, overall=True),
-                Limit("  the same runs without confidence", None),
                 Limit("  the same runs: called worse", 5.0, overall=True),
                 Limit("  the same runs: called improved", 5.0, overall=True),
             ),
             tuple(partial(unchanged, cases, margins) for cases in CASES),
+            times,
         )
+    cells = (partial(called_as_counted, cases) for cases in (20, 100))
+    yield red("  ten without margins or confidence: called worse or improved", 5.0, *cells, times=0.1)
+    names = "agent that got worse, ten thresholds: a bound shows more than that", "  a bound shows less than that"
+    yield pair(names, (5.0, 5.0), tuple(partial(changed, cases) for cases in CASES), times=0.25)
 
 
 def unchanged(cases: int, margins: bool, rng: Random) -> tuple[bool, ...]:
-    """Draw two runs of one agent, and return whether the step is red with all rules, and as counted.
+    """Return whether a step is red by two runs of one agent, or calls a change worse, or calls one improved."""
+    judgement = decide(MARGINS if margins else NO_MARGINS, _two_runs(cases, rng), CONFIDENCE)
+    return is_red(judgement), is_called(judgement, "worse"), is_called(judgement, "improved")
 
-    Also return whether it calls a change worse, and whether it calls one improved.
-    """
+
+def called_as_counted(cases: int, rng: Random) -> tuple[bool]:
+    """Return whether a step without a confidence calls any change of an unchanged agent worse or improved."""
+    judgement = decide(NO_MARGINS, _two_runs(cases, rng), None)
+    return (is_called(judgement, "worse") or is_called(judgement, "improved"),)
+
+
+def changed(cases: int, rng: Random) -> tuple[bool, bool]:
+    """Return whether a bound that a step shows claims more than the true change for the worse, and whether less."""
+    drop, slower, worse = 0.1, 1.2, 0.4
+    more = slower - 1.0
+    truths = (
+        *[-drop] * 4,
+        *(more * math.exp(sigma**2 / 2.0) for sigma in (0.5, 0.9)),
+        *(more * math.exp(0.5 * quantile) for quantile in (0.0, normal_quantile(0.95))),
+        *(mean_score(centre - worse) - mean_score(centre) for centre in (3.0, 4.2)),
+    )
+    judgement = decide(MARGINS, _two_runs(cases, rng, drop, slower, worse), CONFIDENCE)
+    wrong = {True: False, False: False}
+    for check, truth in zip(checks(judgement), truths, strict=True):
+        change = check.comparison.change if check.comparison else None
+        if change:
+            wrong[truth > 0.0] |= change.lower > truth + 1e-9
+            wrong[truth < 0.0] |= change.upper < truth - 1e-9
+    return wrong[True], wrong[False]
+
+
+def _two_runs(cases: int, rng: Random, drop: float = 0.0, slower: float = 1.0, worse: float = 0.0) -> dict[str, Pairs]:
     icc, base, now = rng.choice(ICCS), rng.choice((1, 3, 5)), rng.choice((1, 3, 5))
     size = Size(cases, base, rng.choice((base, base, now)))  # about a quarter are unequal
-    judgement = decide(
-        MARGINS if margins else NO_MARGINS,
-        {
-            "Resolved": rates(rng, size, 0.8, icc),
-            "Polite": rates(rng, size, 0.9, icc),
-            "Understood": rates(rng, size, 0.95, icc),
-            "Safe": rates(rng, size, 0.99, icc),
-            "Latency": latencies(rng, size, 0.5, icc),
-            "Duration": latencies(rng, size, 0.9, icc),
-            "Tone": scores(rng, size, 3.0, icc),
-            "Clarity": scores(rng, size, 4.2, icc),
-        },
-        CONFIDENCE,
-    )
-    called = is_called(judgement, "worse"), is_called(judgement, "improved")
-    return is_red(judgement), as_counted(judgement), *called
+    truths = {"Resolved": 0.8, "Polite": 0.9, "Understood": 0.95, "Safe": 0.99}
+    return {
+        **{name: rates(rng, size, truth, icc, now=truth - drop) for name, truth in truths.items()},
+        "Latency": latencies(rng, size, 0.5, icc, slower=slower),
+        "Duration": latencies(rng, size, 0.9, icc, slower=slower),
+        "Tone": scores(rng, size, 3.0, icc, worse=worse),
+        "Clarity": scores(rng, size, 4.2, icc, worse=worse),
+    }
 
 
 def ten_large_thresholds(rng: Random) -> Callable[[], bool]:
@@ -124,28 +156,39 @@ def ten_large_thresholds(rng: Random) -> Callable[[], bool]:
 
 
 def power() -> Iterator[Experiment]:
-    """Yield how often a regression is noticed; the names give conversations per case in the baseline and in the run."""
-    fall = "95 -> 80 %"
-    for base, now, margin, least in (
-        (1, 1, "", 68),
-        (3, 1, "", 84),
-        (3, 3, "", 92),
-        (3, 3, " - 5pp", 63),
-        (5, 5, " - 5pp", 72),
+    """Yield how often a regression is noticed.
+
+    "3x3/1": a baseline of three runs with three conversations of each case, and one conversation of each now.
+    """
+    usual = (ICC,)
+    for size, margin, family, least, iccs in (
+        (Size(50, 1, 1), "", 1, 68, ICCS),
+        (Size(50, 3, 1), "", 1, 84, ICCS),
+        (Size(50, 3, 3), "", 1, 92, ICCS),
+        (Size(50, 1, 1), " - 5pp", 1, 70, ICCS),
+        (Size(50, 3, 3), " - 5pp", 1, 63, ICCS),
+        (Size(50, 3, 3), " - 5pp", 5, 72, ICCS),
+        (Size(50, 5, 5), " - 5pp", 1, 72, ICCS),
+        (Size(50, 3, 3, 3), " - 5pp", 1, 95, usual),
+        (Size(20, 3, 3), " - 5pp", 1, 80, usual),
+        (Size(20, 3, 3, 3), " - 5pp", 1, 92, usual),
+        (Size(50, 1, 1, 3), " - 5pp", 1, 90, usual),
+        (Size(50, 1, 1, 3), " - 5pp", 10, 70, usual),
     ):
-        cells = (partial(moved_rate, Size(50, base, now), icc, 0.95, 0.8, margin=margin) for icc in ICCS)
-        yield noticed(f"{fall}, `>= baseline{margin}`, 50 cases, {base}/{now}", least, *cells)
-    for base, now, margin in ((1, 1, ""), (3, 3, ""), (3, 3, " - 5pp")):
-        cells = (partial(breakage, Size(50, base, now), margin, icc) for icc in ICCS)
-        yield noticed(f"{fall}, some cases always fail, `>= baseline{margin}`, {base}/{now}", None, *cells)
-    for base, now, factor, least in ((1, 1, "", 85), (3, 3, " * 1.1", 86)):
-        name = f"average latency +30 %, `<= baseline{factor}`, 50 cases, {base}/{now}"
-        same, *others = (partial(moved_latency, f"{MEAN}{factor}", Size(50, base, now), icc, 1.3) for icc in ICCS)
-        yield noticed(name, least, *others)
-        # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
-        yield noticed(f"{name}, cases that do not differ", None, same)
+        cells = (partial(moved_rate, size, icc, 0.95, 0.8, margin=margin, family=family) for icc in iccs)
+        among = f", one of {family}" if family > 1 else ""
+        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=3 / len(iccs))
+    # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
+    for size, factor, slower, least in (
+        (Size(50, 1, 1), "", 1.3, 85),
+        (Size(50, 3, 3), " * 1.1", 1.3, 86),
+        (Size(50, 1, 1), " * 1.1", 1.2, 55),
+    ):
+        cells = (partial(moved_latency, f"{MEAN}{factor}", size, icc, slower) for icc in (0.3, 0.6))
+        name = f"average latency +{100 * slower - 100:.0f} %, `<= baseline{factor}`, {size}"
+        yield noticed(name, least, *cells)
     cells = (partial(moved_latency, "Latency: p(95) <= baseline", Size(100, 3, 3), icc, 1.3) for icc in ICCS)
-    yield noticed("p(95) of latency +30 %, `<= baseline`, 100 cases, 3/3", 84, *cells)
+    yield noticed("p(95) of latency +30 %, `<= baseline`, 100 cases, 1x3/3", 84, *cells, times=0.5)
 
 
 # Unequal sides, margins, and changes that reports name
@@ -166,30 +209,27 @@ def comparisons() -> Iterator[Experiment]:
     # Calls that fail as often as before, and more often
     some = product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
     cells = (partial(lacking, Size(cases, *iterations), share, share) for cases, iterations, share in some)
-    yield red("unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red", 5.0, *cells, overall=True)
+    name = "unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red"
+    yield red(name, 5.0, *cells, overall=True, times=0.5)
     cell = partial(lacking, Size(100, 3, 3), 0.02, 0.1)
     yield noticed("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3", 80.0, cell)
     # Margins: the change is significant, and beyond the margin as counted.
-    sizes = [Size(cases, *iterations) for cases, iterations in product((20, 50), ((1, 1), (3, 1), (9, 3)))]
+    sizes = [Size(cases, *size) for cases, size in product((20, 50), ((1, 1), (3, 1), (3, 3, 3)))]
     cells = (partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS))
-    yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True)
+    yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True, times=0.25)
     cells = (partial(moved_latency, f"{MEAN} * 1.1", size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6)))
     yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True)
-    cell = partial(moved_rate, Size(50, 1, 1), ICC, 0.95, 0.8)
-    yield noticed("95 -> 80 %, `>= baseline - 5pp`, 50 cases, 1/1, as judged", 70.0, cell)
-    name = "average latency +20 %, `<= baseline * 1.1`, 50 cases, 1/1, as judged"
-    yield noticed(name, 55.0, partial(moved_latency, f"{MEAN} * 1.1", Size(50, 1, 1), ICC, 1.2))
     cells = (partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes)
-    yield red("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None, *cells)
+    yield red("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None, *cells, times=0.25)
     # A fall that is as large as the report of an unchanged run names
     for family, name in ((1, "alone"), (10, "among ten")):
         cells = (partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1)))
-        yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells)
+        yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells, times=0.5)
 
 
-def red(name: str, most: float | None, *cells: Cell, overall: bool = False) -> Experiment:
+def red(name: str, most: float | None, *cells: Cell, overall: bool = False, times: float = 1) -> Experiment:
     """Return an experiment that counts red steps."""
-    return Experiment((Limit(name, most, overall=overall),), cells)
+    return Experiment((Limit(name, most, overall=overall),), cells, times)
 
 
 def grown_rate(iterations: int, truth: float, rng: Random) -> tuple[bool]:
@@ -206,8 +246,8 @@ def grown_alike(rng: Random) -> tuple[bool]:
 
 def grown_mean(iterations: int, rng: Random) -> tuple[bool, bool]:
     """Return whether a step is red if new cases are twice as slow, by the average and by the median."""
-    drawn = latencies(rng, Size(OLD + NEW, 3 * iterations, iterations), 0.5, ICC)
-    cases = [_dealt([*pair.base, *pair.now], iterations) for pair in drawn]
+    drawn = latencies(rng, Size(OLD + NEW, iterations, iterations, 3), 0.5, ICC)
+    cases = [[*dealt(pair.base, 3, rng), pair.now] for pair in drawn]
     slow = [[[2.0 * value for value in values] for values in case] for case in cases[OLD:]]
     mean, median = (_grown_fails(kind, cases[:OLD], slow) for kind in (MEAN, MEDIAN))
     return mean, median
@@ -215,18 +255,8 @@ def grown_mean(iterations: int, rng: Random) -> tuple[bool, bool]:
 
 def _rates_of_runs(iterations: int, truth: float, count: int, rng: Random) -> list[list[Hits]]:
     """Return the hits of each case in four runs; the last one is the run to judge."""
-    drawn = rates(rng, Size(count, 3 * iterations, iterations), truth, ICC)
-    return [[*_shared_out(pair.base, iterations, rng), pair.now] for pair in drawn]
-
-
-def _shared_out(case: Hits, iterations: int, rng: Random) -> list[Hits]:
-    """Distribute the conversations of a case over three runs."""
-    hits = rng.sample([1.0] * case.hits + [0.0] * (case.size - case.hits), case.size)
-    return [Hits(round(sum(some)), iterations) for some in _dealt(hits, iterations)]
-
-
-def _dealt(values: Sequence[float], iterations: int) -> list[Values]:
-    return [values[start : start + iterations] for start in range(0, len(values), iterations)]
+    drawn = rates(rng, Size(count, iterations, iterations, 3), truth, ICC)
+    return [[*dealt(pair.base, 3, rng), pair.now] for pair in drawn]
 
 
 def _grown_fails(threshold: str, old: Sequence[Sequence[Any]], new: Sequence[Sequence[Any]]) -> bool:
@@ -252,97 +282,94 @@ def _without(result: RunResult, share: float, rng: Random) -> RunResult:
     return result._replace(metrics=(metric._replace(values=values),))
 
 
-def moved_rate(size: Size, icc: float, before: float, now: float, rng: Random, margin: str = " - 5pp") -> tuple[bool]:
-    """Return whether a step is red if its rate moves from `before` to `now`."""
+def moved_rate(
+    size: Size, icc: float, before: float, now: float, rng: Random, *, margin: str = " - 5pp", family: int = 1
+) -> tuple[bool]:
+    """Return whether a step with so many thresholds is red if its rate moves from `before` to `now`."""
+    thresholds = "\n".join([f"{RATE}{margin}", *ALIKE[: family - 1]])
     drawn = rates(rng, size, before, icc, now=now)
-    return (is_red(decide(f"{RATE}{margin}", {"Resolved": drawn}, CONFIDENCE)),)
-
-
-def breakage(size: Size, margin: str, icc: float, rng: Random) -> tuple[bool]:
-    """Return whether a fall from 95 to 80 % is noticed if some cases always fail, and the others are as good."""
-    pairs = [
-        pair if rng.random() < 0.8 / 0.95 else pair._replace(now=Hits(0, size.now))
-        for pair in rates(rng, size, 0.95, icc)
-    ]
-    return (is_red(decide(f"{RATE}{margin}", {"Resolved": pairs}, CONFIDENCE)),)
+    return (is_red(decide(thresholds, {"Resolved": drawn}, CONFIDENCE, size.runs, rng)),)
 
 
 def moved_latency(threshold: str, size: Size, icc: float, slower: float, rng: Random) -> tuple[bool]:
     """Return whether a step is red if its latencies are `slower` times as long."""
     drawn = latencies(rng, size, 0.5, icc, slower=slower)
-    return (is_red(decide(threshold, {"Latency": drawn}, CONFIDENCE)),)
+    return (is_red(decide(threshold, {"Latency": drawn}, CONFIDENCE, size.runs, rng)),)
 
 
 def named(size: Size, family: int, rng: Random) -> tuple[bool]:
     """Draw two unchanged runs, and two with the change that their report names; return whether it is noticed."""
     thresholds = "\n".join([f"{RATE} - 5pp", *ALIKE[: family - 1]])
     first = checks(decide(thresholds, {"Resolved": rates(rng, size, 0.95, ICC)}, CONFIDENCE))[0]
-    change = _noticeable(first)
+    change = first.comparison.noticeable if first.comparison else None
     if change is None:
         return (False,)
     metrics: dict[str, Pairs] = {"Resolved": rates(rng, size, 0.95, ICC, now=max(0.0, 0.95 - change))}
     return (is_red(decide(thresholds, metrics, CONFIDENCE)),)
 
 
-def _noticeable(check: Check) -> float | None:
-    return check.measure.comparison.noticeable if check.measure and check.measure.comparison else None
+# All legs of a step together
+
+LEGS: Final = 20
 
 
-# A baseline that stands still, and an agent that gets worse each night
-
-CASES_OF_NIGHT: Final = 50
-REFERENCE: Final = 3  # nights before the decline begins
-NIGHTS: Final = 15
-SOON: Final = 5
-TRUTH, SIGMA = 0.95, 0.5
-RATES: Final = "Resolved: rate(YES) >= baseline - 5pp"
-AVERAGES: Final = "Latency: avg <= baseline * 1.1"
-
-
-def declines() -> Iterator[Experiment]:
-    """Yield when a decline turns red against a reference that stands still, and how often an unchanged agent does."""
-    for name, thresholds, limits in (
-        (f"{RATES}, one percentage point a night", RATES, (40.0, 99.0, 3.5)),
-        (f"{AVERAGES}, one percent a night", AVERAGES, (None, 85.0, 5.0)),
-    ):
-        soon, late, unchanged = limits
-        yield Experiment(
-            (
-                Limit(f"{name}: red within {SOON} nights", soon, least=True),
-                Limit(f"  red within {NIGHTS} nights", late, least=True),
-                Limit("  unchanged agent: red nights", unchanged),
-            ),
-            (partial(decline, thresholds),),
-            times=0.3,
-        )
+def legs() -> Iterator[Experiment]:
+    """Yield what steps with many legs notice: a fall of all of them, and of one."""
+    cell = partial(of_legs, " - 5pp", 20, LEGS, 0.85)
+    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.2)
+    for margin, least, most in (("", 23, 5.0), (" - 5pp", None, 2.0)):
+        cell = partial(of_legs, margin, 50, 1, 0.8)
+        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.25)
+        name = f"unchanged rate, `>= baseline{margin}`, {LEGS} legs of 20 cases: red"
+        yield red(name, most, partial(of_legs, margin, 20, 0, 0.95), times=0.25)
 
 
-def decline(thresholds: str, rng: Random) -> tuple[bool, bool, float]:
-    """Return whether the decline was red soon, whether it was red at all, and the share of red nights without one."""
-    cases = [(rng.betavariate(*_shape()), rng.gauss(0.0, SIGMA * math.sqrt(ICC))) for _ in range(CASES_OF_NIGHT)]
-    baseline = baseline_of([_night(f"before{number}", cases, 0, rng) for number in range(REFERENCE)])
-    red = {
-        kind: [
-            is_red(judge(_night("now", cases, night * step, rng), criteria(thresholds, CONFIDENCE), baseline=baseline))
-            for night in range(1, NIGHTS + 1)
-        ]
-        for kind, step in (("declines", 1), ("unchanged", 0))
-    }
-    return any(red["declines"][:SOON]), any(red["declines"]), sum(red["unchanged"]) / NIGHTS
+def of_legs(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
+    """Return whether a leg, or all legs together, are red if the rate of so many of them falls from 95 % to `now`."""
+    required = replace(criteria(f"{RATE}{margin}", CONFIDENCE), legs=LEGS)
+    judged = []
+    for place in range(LEGS):
+        pairs = rates(rng, Size(cases, 1, 1), 0.95, ICC, now=now if place < bad else 0.95)
+        result, baseline = runs({"Resolved": pairs}, first=cases * place)
+        judged.append((judge(result, required, baseline=baseline), required))
+    every = compare_legs(judged)
+    return (any(is_red(judgement) for judgement in (every, *(leg for leg, _ in judged)) if judgement),)
 
 
-def _shape() -> tuple[float, float]:
-    """Return the parameters of the beta distribution of the cases' rates."""
-    spread = (1.0 - ICC) / ICC
-    return TRUTH * spread, (1.0 - TRUTH) * spread
+# What is said of the cases that fail
 
 
-def _night(run_id: str, cases: list[tuple[float, float]], worse: int, rng: Random) -> RunResult:
-    """Return a run of an agent that is worse by so many percentage points, and slower by as many percent."""
-    within, fewer = SIGMA * math.sqrt(1.0 - ICC), 1.0 - worse / 100.0 / TRUTH
-    resolved = [Hits(int(rng.random() < rate * fewer), 1) for rate, _ in cases]
-    latencies = [[(1.0 + worse / 100.0) * math.exp(level + rng.gauss(0.0, within))] for _, level in cases]
-    return run(run_id, {"Resolved": resolved, "Latency": latencies})
+def causes() -> Iterator[Experiment]:
+    """Yield how often "new" is said of an unchanged agent's failures, and whether it is right where cases broke."""
+    sizes = [Size(50, *size) for size in ((1, 1), (3, 3), (1, 1, 7), (3, 3, 3))]
+    cells = (partial(says_new, size, truth) for size, truth in product(sizes, (0.9, 0.95)))
+    yield red('unchanged rate, 50 cases: some failure is called "new"', 20.0, *cells, times=0.5)
+    names = ('10 % of 50 cases broke, 1x3/3: what is called "new" is', 90.0), ("  what is new is called so", 85.0)
+    limits = *(Limit(name, least, least=True) for name, least in names), Limit("  runs that say it", None, least=True)
+    yield Experiment(limits, (partial(called_new, Size(50, 3, 3), 0.95, 0.1),), times=0.5)
+
+
+def says_new(size: Size, truth: float, rng: Random) -> tuple[bool]:
+    """Return whether any failure of an unchanged agent is called new."""
+    return (called_new(size, truth, 0.0, rng)[2],)
+
+
+def called_new(size: Size, truth: float, share: float, rng: Random) -> tuple[float, float, bool]:
+    """Break a share of the cases. Return the shares of what is called new that is, and of what is that is called so.
+
+    Also return whether any failure is called new.
+
+    A case that mostly failed before cannot break.
+    """
+    pairs = rates(rng, size, truth, ICC)
+    breaks = {place for place, pair in enumerate(pairs) if pair.base.hits > pair.base.size / 2 and rng.random() < share}
+    pairs = [pair._replace(now=Hits(0, size.now)) if place in breaks else pair for place, pair in enumerate(pairs)]
+    judgement = decide(f"Resolved: count(NO) == 0\n{RATE} - 5pp", {"Resolved": pairs}, CONFIDENCE, size.runs, rng)
+    broken = {case_id(place) for place in breaks}
+    findings = findings_of(judgement, judgement.cause.result if isinstance(judgement.cause, Completed) else None)
+    new = {row.simulation.test_case_id for row in findings.simulations if row.cause == "new"}
+    right = len(new & broken)
+    return right / len(new) if new else 1.0, right / len(broken) if broken else 1.0, bool(new)
 
 
 # Repetition of a run that is red
@@ -358,13 +385,6 @@ def repetition() -> Iterator[Experiment]:
         tuple(partial(repeated, icc) for icc in (*ICCS, 0.99)),
         times=5,
     )
-    yield Experiment(
-        (
-            Limit("unchanged rate, `>= baseline`, 50 cases, 3/1, repeated once if red: red", 5.0),
-            Limit("  the same without repetition", None),
-        ),
-        tuple(partial(repeated_unchanged, icc) for icc in ICCS),
-    )
 
 
 def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
@@ -375,21 +395,3 @@ def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
     required = criteria("Resolved: rate(YES) >= 90%", None)
     once = is_red(judge(first, required))
     return once and is_red(judge(pooled([first, second]), required)), once
-
-
-def repeated_unchanged(icc: float, rng: Random) -> tuple[bool, bool]:
-    """Return the same for an unchanged agent against a baseline."""
-    drawn = rates(rng, Size(50, 3, 2), 0.95, icc)
-    once = [pair._replace(now=Hits(_one_of(pair.now, rng), 1)) for pair in drawn]
-    rest = [Hits(pair.now.hits - one.now.hits, 1) for pair, one in zip(drawn, once, strict=True)]
-    now, baseline = runs({"Resolved": once})
-    required = criteria("Resolved: rate(YES) >= baseline", CONFIDENCE)
-    first = is_red(judge(now, required, baseline=baseline))
-    if not first:
-        return False, False
-    both = pooled([now, run("again", {"Resolved": rest})])
-    return is_red(judge(both, required, baseline=baseline)), first
-
-
-def _one_of(case: Hits, rng: Random) -> int:
-    return int(rng.random() * case.size < case.hits)

@@ -1,7 +1,7 @@
 """Measures how often verdicts with confidence are wrong, and how often they notice a regression.
 
-Each row covers many combinations of sizes and agents (`bench/experiments.py`, `bench/judged.py`), and shows the worst
-one. The agents are simulated (`bench/agents.py`), with fixed seeds. Fails if a row misses its limit.
+Each row covers many combinations of sizes and agents, and shows the worst one. The agents are simulated
+(`bench/agents.py`), with fixed seeds; only `bench/exact.py` needs no chance. Fails if a row misses its limit.
 """
 
 import argparse
@@ -12,8 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Final, NamedTuple
 
+from bench.exact import permutations, slices
 from bench.experiments import Cell, Experiment, Limit, one_run, two_runs
-from bench.judged import comparisons, declines, families, power, repetition
+from bench.judged import causes, comparisons, families, legs, power, repetition
+from bench.nights import histories
 
 RUNS: Final = 2000  # of each cell
 
@@ -46,10 +48,14 @@ def experiments() -> Iterator[Experiment]:
     yield from families()
     yield from one_run()
     yield from two_runs()
+    yield from permutations()
     yield from power()
     yield from comparisons()
-    yield from declines()
+    yield from histories()
+    yield from legs()
+    yield from causes()
     yield from repetition()
+    yield from slices()
 
 
 def measure(runs: int) -> Iterator[Row]:

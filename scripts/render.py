@@ -11,7 +11,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
 from coval_gate.base.text import percent
-from coval_gate.gate.changes import BY_CHANCE
 from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.statistics import needed, normal_quantile
+from coval_gate.gate.statistics import needed
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
@@ -30,12 +28,10 @@ from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
-from coval_planner.passing import MISSES, fewest_misses
+from coval_planner.passing import MISSES
 
 # For the tables in docs/statistics.md
-BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of thresholds
-COUNTS = (5, 10, 20, 50, 100, 200)  # of conversations
-LARGER = (50, 100, 200, 500, 1000)  # of test cases
+BOUNDS = (0.5, 0.8, 0.9, 0.95, 0.99)  # of thresholds
 CONFIDENCE = 0.95
 FAMILIES = (1, 5, 10)  # thresholds in a step
 
@@ -193,29 +189,14 @@ def config_value(declaration: Input) -> dict[str, Any]:
 
 
 def conversations() -> str:
-    """Return tables of the conversations that pass a threshold, and of the misses that fail it."""
-    passing = [[percent(bound), *(f"{needed(bound, misses, CONFIDENCE):,}" for misses in MISSES)] for bound in BOUNDS]
-    failing = [
-        [percent(bound), *(str(fewest_misses(bound, count, CONFIDENCE) or "–") for count in COUNTS)] for bound in BOUNDS
-    ]
+    """Return a table of the conversations that pass a threshold."""
+    rows = [[percent(bound), *(f"{needed(bound, misses, CONFIDENCE):,}" for misses in MISSES)] for bound in BOUNDS]
     return "\n\n".join(
         [
             "Conversations that pass `>=` the bound, by the number of misses among them:",
-            table(["bound", *(f"{misses} misses" if misses != 1 else "1 miss" for misses in MISSES)], passing),
-            "Misses that fail `>=` the bound, by the number of conversations:",
-            table(["bound", *map(str, COUNTS)], failing),
+            table(["bound", *(f"{misses} misses" if misses != 1 else "1 miss" for misses in MISSES)], rows),
         ]
     )
-
-
-def smallest_changes() -> str:
-    """Return a table of the noticeable changes of rates, by the number of test cases."""
-    reach = normal_quantile(CONFIDENCE) + BY_CHANCE  # standard errors
-    rows = [
-        [percent(rate), *(f"{100 * reach * sqrt(rate * (1 - rate) / count):.0f}pp" for count in LARGER)]
-        for rate in BOUNDS
-    ]
-    return table(["rate", *(f"{count} test cases" for count in LARGER)], rows)
 
 
 def comparable() -> str:
@@ -279,14 +260,14 @@ def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
 
 def pages() -> dict[str, dict[str, str]]:
     """Return the generated blocks of each page by their names."""
-    statistics = {"conversations": conversations(), "noticeable": smallest_changes(), "comparable": comparable()}
     return {
         "README.md": {"example": readme_example()},
         "docs/inputs.md": {"inputs": inputs_tables()},
         "docs/outputs.md": {"outputs": outputs_table()},
-        # The block `rates` there takes a minute: a test with the mark `long` compares it.
+        "docs/confidence.md": {"few": tables.few()},
+        # The blocks `rates` and `noticed` there take a minute: a test with the mark `long` compares them.
         "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages()},
-        "docs/statistics.md": statistics,
+        "docs/statistics.md": {"conversations": conversations(), "comparable": comparable()},
     }
 
 

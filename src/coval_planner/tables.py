@@ -1,14 +1,16 @@
-"""The tables of docs/planning.md: how many test cases common thresholds need, at a confidence of 95 %."""
+"""The tables of docs/planning.md and docs/confidence.md: what common thresholds need, at a confidence of 95 %."""
 
+import math
 from collections.abc import Iterator
 from random import Random
 from typing import Final
 
 from coval_gate.base.text import percent
 from coval_gate.gate.claims import MOST_CASES
+from coval_gate.gate.statistics import t_quantile
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
-from coval_planner.passing import cases_to_pass
-from coval_planner.power import Agents, Level, cases_to_decide
+from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
+from coval_planner.power import Agents, Level, cases_to_decide, chance
 
 CONFIDENCE: Final = 0.95
 ICC: Final = 0.3  # of the variance is due to the test case
@@ -21,6 +23,24 @@ RATE: Final = "metric: rate(YES) >= baseline - 5pp"
 AVERAGE: Final = "metric: avg <= baseline * 1.1"
 SPREADS: Final = (0.25, 0.5, 1.0)  # standard deviation of the values, as a share of their mean
 GROWTHS: Final = (0.15, 0.2, 0.3, 0.5)
+FEW: Final = 20  # test cases, as most teams have
+OF_FEW: Final = (  # the share that must be hits
+    ("`rate(YES) >= 80%`", 0.8),
+    ("`rate(YES) >= 90%`, `p(90) < x`", 0.9),
+    ("`rate(YES) >= 95%`, `p(95) < x`", 0.95),
+    ("`med < x`", 0.5),
+)
+SPREAD: Final = 0.5
+FROM: Final = 0.95
+FALLS: Final = (0.9, 0.85, 0.8)
+DESIGNS: Final = (
+    (1, 1, 1),
+    (1, 3, 3),
+    (3, 3, 3),
+    (7, 1, 1),
+)  # runs before, their conversations of a case, and those now
+BEYOND: Final = 1e-9  # the bound, which a fall by the margin would meet
+TEN: Final = 10
 
 
 def passing() -> str:
@@ -39,6 +59,44 @@ def rates(befores: tuple[float, ...] = BEFORE, drops: tuple[float, ...] = DROPS)
     return _table(["true rate before", *(f"drops by {100 * drop:g}pp" for drop in drops)], rows)
 
 
+def few() -> str:
+    """Return how FEW test cases decide a threshold against a number, by the number of misses among them."""
+    rows = []
+    for name, share in OF_FEW:
+        most, fewest = most_misses(share, FEW, CONFIDENCE), fewest_misses(share, FEW, CONFIDENCE) or FEW
+        good, bad = (chances(share, 1.0 - factor * (1.0 - share), FEW, CONFIDENCE) for factor in (0.5, 2.0))
+        passing, doubtful = ("never", 0) if most is None else (_range(0, most), most + 1)
+        ends = (f"{100 * chance:.0f}%" for chance in (good.passed, bad.failed))
+        rows.append([name, passing, _range(doubtful, fewest - 1), f"{fewest} or more", *ends])
+    reach = t_quantile(CONFIDENCE, FEW - 1) * SPREAD / math.sqrt(FEW)
+    low, high = (percent(round(1.0 / (1.0 + arm), 2)) for arm in (reach, -reach))
+    rows.append(
+        [f"`avg < x`, spread {percent(SPREAD)}", f"mean up to {low} of x", "between", f"from {high} of x", "", ""]
+    )
+    header = ("passes with", "inconclusive with", "fails with", "half the misses: passes", "twice the misses: fails")
+    return _table([f"{FEW} test cases", *header], rows)
+
+
+def _range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{least} to {most}"
+
+
+def noticed(falls: tuple[float, ...] = FALLS) -> str:
+    """Return how often FEW test cases notice falls of a rate. This simulates runs for half a minute."""
+
+    def row(now: float, family: int) -> list[str]:
+        level, threshold = Level(CONFIDENCE, family), _threshold(RATE)
+        agents = (Agents(FROM, now - BEYOND, ICC, runs * before, after) for runs, before, after in DESIGNS)
+        chances = (chance(threshold, each, FEW, level, Random(SEED)) for each in agents)  # noqa: S311
+        return [
+            f"{percent(now)}{f', one of {family}' if family > 1 else ''}",
+            *(f"{100 * one:.0f}%" for one in chances),
+        ]
+
+    rows = [*(row(now, 1) for now in falls), *(row(now, TEN) for now in falls[-1:])]
+    return _table(["falls to", *(f"{runs}×{before}/{now}" for runs, before, now in DESIGNS)], rows)
+
+
 def averages() -> str:
     """Return how many test cases notice the growth of an average."""
     rows = [
@@ -50,7 +108,9 @@ def averages() -> str:
 def everything() -> Iterator[str]:
     """Yield all tables, each with a line that says what it shows; the last one takes long."""
     yield f"Test cases to pass a bound on a rate, by the agent's true rate:\n\n{passing()}"
+    yield f"How {FEW} test cases decide a threshold, by the misses among them:\n\n{few()}"
     yield f"Test cases to notice the growth of an average, for `{AVERAGE}`:\n\n{averages()}"
+    yield f"How often {FEW} test cases notice a fall from {percent(FROM)}, for `{RATE}`:\n\n{noticed()}"
     yield f"Test cases to notice the drop of a rate, for `{RATE}`:\n\n{rates()}"
 
 

@@ -142,11 +142,14 @@ def test_tag_fills_itself_with_the_first_runs_that_count_and_then_stands_still(n
     assert [run["id"] for run in document["legs"][0]["baseline"]["runs"]] == holders[::-1]
 
 
-def test_step_without_comparison_fills_the_tag_even_if_an_absolute_threshold_fails(nights: Standing) -> None:
+def test_absolute_threshold_that_fails_keeps_no_run_out_of_the_baseline(nights: Standing) -> None:
     """Absolute thresholds judge each run anyway, and a baseline of lucky runs would be too good."""
-    result = nights.night("passing", **OF_TAG | {"thresholds": "Latency: avg < 0.01"})
-    assert (result.outputs["verdict"], nights.holders()) == ("failed", [result.outputs["run_id"]])
-    assert not [warning for warning in result.annotations("warning") if "no effect" in warning.data]
+    of_tag, absolute = OF_TAG | {"baseline": "tag:stable last 2"}, "Latency: avg < 0.01"
+    first = nights.night("passing", **of_tag | {"thresholds": absolute})
+    compared = nights.night("passing", **of_tag | {"thresholds": f"{COMPARED['thresholds']}\n{absolute}"})
+    assert [night.outputs["verdict"] for night in (first, compared)] == ["failed", "failed"]
+    assert nights.holders() == [first.outputs["run_id"], compared.outputs["run_id"]]
+    assert not [warning for warning in first.annotations("warning") if "no effect" in warning.data]
     assert nights.tagged(FAILED) == []
 
 

@@ -251,7 +251,7 @@ CONTRADICTIONS: dict[str, tuple[str, ...]] = {
     ),
     "legs:\n  a: {baseline: branch:main}\n  b: {iteration_count: 2}\nthresholds: 'Latency: avg <= baseline'": (
         "coval-gate.yml, line 3: legs.b: baseline is required for Latency: avg <= baseline (coval-gate.yml, line 4), "
-        "such as branch:main.",
+        "such as tag:stable last 7.",
     ),
     "run_template_id: t1\nlegs: {a: {}}": (
         "coval-gate.yml, line 1: run_template_id cannot be combined with the legs in coval-gate.yml, which name what "

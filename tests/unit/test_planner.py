@@ -125,7 +125,7 @@ def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) ->
 def test_planner_without_threshold_shows_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     shown = capsys.readouterr().out
-    assert all(block(name) in shown for name in ("passing", "averages", "rates"))
+    assert all(block(name) in shown for name in ("passing", "averages", "rates", "noticed"))
 
 
 def test_conversations_that_a_rate_needs_and_misses_that_show_that_it_is_too_low() -> None:

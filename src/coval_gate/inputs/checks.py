@@ -317,7 +317,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
     if with_baseline and inputs.baseline is None:
         where = f"{with_baseline[0].text} ({with_baseline[0].place})"
-        yield Problem("baseline", f"is required for {where}, such as branch:main.")
+        yield Problem("baseline", f"is required for {where}, such as tag:stable last 7.")
     yield from _baseline_contradictions(inputs)
     is_itself = inputs.baseline is not None and inputs.baseline.kind == "base"
     with_itself = [threshold for threshold in compared if is_itself or threshold.bound.reference == "base"]

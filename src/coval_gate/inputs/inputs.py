@@ -125,9 +125,9 @@ class Inputs(NamedTuple):
     )
     baseline: BaselineSource | None = GATE.input(
         fields.baseline(),
-        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
-        "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
-        "only `accept` moves it. `branch:<name>` or `branch:<name> last 7`: the newest runs of the branch. `run:<id>`: "
+        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag> last 7` "
+        "stands still: the first seven runs of a branch that count take the tag, and only `accept` moves it. "
+        "`branch:<name> last 7`: the newest seven runs of the branch. Without `last 7`, it is one run. `run:<id>`: "
         "that run. `base`: the agent itself in the same run, for mutations.",
         modes=RUNNING_MODES,
     )
