@@ -237,6 +237,16 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
     assert (check.verdict, check.comparison.trend, clear(judgement)) == (verdict, trend, is_clear)
 
 
+def test_a_slice_that_shares_no_test_case_with_the_baseline_leaves_the_answer_open() -> None:
+    criteria = criteria_of("Resolved: rate(YES) >= baseline")
+    results = [slice_of(number, answers(9)) for number in range(2)]
+    runs = [
+        SingleRun(one.run_id, judge(one, criteria, baseline=baseline_of(slice_of(1, answers(9))))) for one in results
+    ]
+    first, both = judge_slices(runs[:1], criteria, FIFTY), judge_slices(runs, criteria, FIFTY)
+    assert (first.verdict, clear(first), clear(both)) == (Verdict.INCONCLUSIVE, False, True)
+
+
 def test_unchanged_so_far_is_no_answer_where_doubt_fails() -> None:
     thresholds = "Resolved: rate(YES) >= baseline"
     assert not clear(beside([answers(9)] * 2, [answers(9)] * 5, thresholds, on_inconclusive="fail"))

@@ -17,6 +17,7 @@ from coval_gate.gate.criteria import Criteria, boundaries_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
 from coval_gate.gate.population import FewFailed, MetricHasValues
+from coval_gate.gate.problems import TOO_FEW_SHARED
 from coval_gate.gate.repetition import base_of
 from coval_gate.gate.sequential import TRUTHS, Boundaries, Look, slices_of
 from coval_gate.gate.variants import pooled
@@ -93,7 +94,9 @@ def _state(check: Check, look: Look) -> State:
         return "settled"
     if check.verdict is not Verdict.INCONCLUSIVE:
         return "open" if _may_recover(check, look) else "over"
-    if _waits(check) or (check.comparison and not check.problem) or _may_be_decided(check, look):
+    # In the first slices, few test cases may be shared with the baseline.
+    is_comparable = check.problem.kind == TOO_FEW_SHARED.kind if check.problem else check.comparison is not None
+    if _waits(check) or is_comparable or _may_be_decided(check, look):
         return "open"
     return "settled" if check.criterion.doubt_passes else "over"
 
