@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from statistics import mean, stdev
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.step.main import main
 from coval_sandbox import catalogue
 from coval_sandbox.runner import LocalRunner
-from coval_sandbox.scenarios import BY_NAME, GOOD, yes_no
+from coval_sandbox.scenarios import BY_NAME, GOOD, Choices
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
 
@@ -43,6 +44,14 @@ INPUTS: Final = {
 }
 
 
+class Independent(Choices):
+    """Values of which no test case makes one more likely."""
+
+    def at(self, _luck: float, random: Random) -> str:
+        """Return a value."""
+        return super().at(random.gauss(), random)
+
+
 class Cost(NamedTuple):
     """Conversations of a step, and its minutes."""
 
@@ -59,7 +68,7 @@ def step(truth: float, seed: int, **inputs: str) -> Cost:
         test_cases=CAP,
         queue=60.0,
         conversation=(60.0, 180.0),
-        values={**GOOD, catalogue.RESOLVED.id: yes_no(truth, 1.0 - truth)},
+        values={**GOOD, catalogue.RESOLVED.id: Independent((("YES", truth), ("NO", 1.0 - truth)))},
     )
     with tempfile.TemporaryDirectory() as directory, Server(world) as server:
         runner = LocalRunner(Path(directory))
