@@ -19,9 +19,8 @@ from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
 from coval_gate.base.text import percent
-from coval_gate.gate.changes import BY_CHANCE
 from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.statistics import needed, normal_quantile
+from coval_gate.gate.statistics import SHORTFALL, needed, normal_quantile
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
@@ -210,7 +209,7 @@ def conversations() -> str:
 
 def smallest_changes() -> str:
     """Return a table of the noticeable changes of rates, by the number of test cases."""
-    reach = normal_quantile(CONFIDENCE) + BY_CHANCE  # standard errors
+    reach = normal_quantile(CONFIDENCE) + SHORTFALL  # standard errors
     rows = [
         [percent(rate), *(f"{100 * reach * sqrt(rate * (1 - rate) / count):.0f}pp" for count in LARGER)]
         for rate in BOUNDS

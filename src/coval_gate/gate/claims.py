@@ -11,11 +11,10 @@ from typing import Final
 
 from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, plural, points, symbol, with_unit
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
 from coval_gate.gate.family import strictest
 from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit, measured_text
-from coval_gate.gate.statistics import FEWEST_CASES, needed
+from coval_gate.gate.statistics import FEWEST_CASES, POWER, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
 

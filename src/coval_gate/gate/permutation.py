@@ -16,7 +16,7 @@ from statistics import NormalDist
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import Hits
+from coval_gate.gate.statistics import SHORTFALL, Hits
 
 MOST_SUMS: Final = 2_000  # of the hits of all cases; beyond it, approximations are as good, and faster
 FEWEST_RUNS: Final = 3  # that show how much runs vary
@@ -51,18 +51,6 @@ class Case(NamedTuple):
         return self.now, *self.before.values()
 
 
-class Fall(NamedTuple):
-    """How far a fall takes the sum below the middle of its law, and the standard errors that decide if it is noticed.
-
-    `of_law`: of the sum if nothing changed; `of_sum`: of that distance; `counted`: of the change of the rate.
-    """
-
-    distance: float
-    of_law: float
-    of_sum: float
-    counted: float
-
-
 class Permutation:
     """The chances, if nothing changed, of `fewer` and of `more` hits than there are; a tie counts half (mid-p)."""
 
@@ -85,35 +73,30 @@ class Permutation:
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + ROUNDING
 
-    def fall(self, change: float, *, rises: bool) -> Fall:
-        """Return what a fall, or rise, of the rate by `change` does, if each hit before, or miss, is lost as often.
+    def notices(self, change: float, margin: float, reach: float, *, rises: bool) -> bool:
+        """Return whether the share POWER of runs notices a fall, or rise, of the rate by `change`.
 
-        A law of k + 1 runs has the middle at the mean of them, and the variance of a draw of one of them.
+        Each hit before, or miss, is lost as often. A fall is noticed if it shows, at `reach` standard errors, and is
+        beyond the `margin` as counted. A law of k + 1 runs has the middle at the mean of them, and the variance of a
+        draw of one of them.
         """
-        kinds = self._rising if rises else self._falling
-        total = sum(kind.hits * count for kind, count in kinds.items())
+        kinds = [(kind, self._most - kind.hits if rises else kind.hits, count) for kind, count in self._kinds.items()]
         possible = self._most * len(self._cases)
-        kept = max(0.0, 1.0 - change * possible / total)
-        distance = of_law = of_sum = counted = 0.0
-        for kind, count in kinds.items():
-            runs, lost = kind.runs, (1.0 - kept) * kind.hits
+        kept = max(0.0, 1.0 - change * possible / sum(hits * count for _, hits, count in kinds))
+        distance = of_law = of_distance = of_change = 0.0  # how far the sum falls below the middle; variances
+        for kind, hits, count in kinds:
+            runs, lost = kind.runs, (1.0 - kept) * hits
             share, now = runs / (runs + 1), kept * kept * kind.variance + kept * lost * kind.scale
             distance += count * share * lost
             of_law += count * share * ((runs * kind.variance + now) / (runs + 1) + lost * lost / (runs + 1))
-            of_sum += count * share * share * (now + kind.variance / runs)
-            counted += count * (now + kind.variance / runs) / possible**2
-        return Fall(distance, math.sqrt(of_law), math.sqrt(of_sum), math.sqrt(counted))
+            of_distance += count * share * share * (now + kind.variance / runs)
+            of_change += count * (now + kind.variance / runs) / possible**2
+        is_shown = distance >= reach * math.sqrt(self.excess * of_law) + SHORTFALL * math.sqrt(of_distance)
+        return is_shown and change >= margin + SHORTFALL * math.sqrt(of_change)
 
     @cached_property
-    def _falling(self) -> Counter["_Kind"]:
+    def _kinds(self) -> Counter["_Kind"]:
         return Counter(map(_Kind.of, self._cases))
-
-    @cached_property
-    def _rising(self) -> Counter["_Kind"]:
-        counts: Counter[_Kind] = Counter()
-        for kind, count in self._falling.items():
-            counts[kind._replace(hits=self._most - kind.hits)] += count
-        return counts
 
 
 class _Kind(NamedTuple):
