@@ -21,7 +21,7 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.causes import Before, Record, new_failures
+from coval_gate.gate.causes import Record, new_failures
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.judge import judge
@@ -204,8 +204,7 @@ def of(*records: tuple[int, int]) -> dict[str, Record]:
 def test_failure_is_new_if_that_is_more_likely_than_chance(
     before: list[tuple[int, int]], now: list[tuple[int, int]], new: list[int]
 ) -> None:
-    then = {case: Before(record, None) for case, record in of(*before).items()}
-    assert sorted(new_failures(then, of(*now))) == [f"case{place:02}" for place in new]
+    assert sorted(new_failures(of(*before), of(*now))) == [f"case{place:02}" for place in new]
 
 
 @pytest.mark.parametrize(

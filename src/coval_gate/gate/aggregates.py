@@ -67,10 +67,6 @@ class Aggregation:
         """Return the ids to blame. `value`: of this variant, or another that must meet the same; None if unknown."""
         return ()
 
-    def contributing(self, variant: Variant) -> Mapping[str, float]:
-        """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
-        return {}
-
     def obstacle(self, sample: Sample) -> Problem | None:
         if not sample.count:
             return NO_VALUES.of(metric=sample.metric.name)
@@ -287,10 +283,6 @@ class Average(Figure):
 
     def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         yield from ()
-
-    def contributing(self, variant: Variant) -> dict[str, float]:
-        values = variant.sample(self.metric).values
-        return {id_: number for id_, number in values.items() if isinstance(number, float)}
 
     def change(self, now: Variant, then: Variant) -> MeanChange:
         return MeanChange(self._pairs(now, then))

@@ -42,31 +42,26 @@ class Record(NamedTuple):
         return self.hits / self.total
 
 
-class History(NamedTuple):
-    """How often its test case met a criterion in the reference, and whether that it misses it now is new."""
-
-    record: Record
-    is_new: bool
-
-
 class Before(NamedTuple):
-    """A test case in the reference: its `record`, and the `mean` of its numbers, None without."""
+    """A test case in the reference: its `record` by a criterion, and the `mean` of its numbers, None without.
+
+    `is_new`: if it fails now, that is new.
+    """
 
     record: Record
-    mean: float | None
+    mean: float | None = None
+    is_new: bool = False
 
 
-def new_failures(earlier: Mapping[str, Before], now: Mapping[str, Record]) -> frozenset[str]:
+def new_failures(earlier: Mapping[str, Record], now: Mapping[str, Record]) -> frozenset[str]:
     """Return the ids of the test cases whose failure is more likely new than not.
 
     `fallen` is the share of test cases that broke, as far as the mean fall of the rates shows it. A test case that did
     not break still has its own rate of hits, whose prior is worth one conversation at the mean rate before: Beta(p,
     1 - p). That rate counts half a hit in one conversation more, or Beta would have a parameter of 0 where all passed.
     """
-    before = {case: then.record for case, then in earlier.items() if case in now}
+    before = {case: then for case, then in earlier.items() if case in now}
     fallen = _fallen([then.share - now[case].share for case, then in before.items()])
-    if not fallen:
-        return frozenset()
     usual = (math.fsum(then.share for then in before.values()) + HALF) / (len(before) + 1.0)
     return frozenset(case for case, then in before.items() if _is_new(then, now[case], fallen, usual))
 
@@ -121,7 +116,9 @@ class Earlier:
         sample = then.find_sample(metric.id) if metric else None
         numbers = then.numbers(metric) if sample else {}
         means = {case: math.fsum(values) / len(values) for case, values in numbers.items()}
-        return {case: Before(record, means.get(case)) for case, record in records_of(check, then).items()}
+        records = records_of(check, then)
+        new = new_failures(records, records_of(check, variant))
+        return {case: Before(record, means.get(case), case in new) for case, record in records.items()}
 
     def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
         """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""

@@ -110,10 +110,6 @@ class Criterion:
         """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
         return ()
 
-    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
-        return {}
-
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
         return None

@@ -4,7 +4,7 @@
 is met; a threshold is as the user wrote it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -75,9 +75,6 @@ class ThresholdHolds(Criterion):
         number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
         value = measure.value if measure else None
         return aggregation_of(number, sample.metric if sample else None).missing_it(variant, value)
-
-    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        return aggregation_of(self.threshold, sample.metric).contributing(variant) if sample else {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":

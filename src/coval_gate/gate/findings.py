@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier, History, Record, new_failures, records_of
+from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier, Record
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
 from coval_gate.gate.judgement import CaseStability, Judgement
@@ -179,24 +179,24 @@ def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Basel
 class _Blame:
     """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
 
-    `verdict`: None if no criterion decides. `history`: by the criterion that its test case met most often before, the
-    first of several; None if unknown. `contributed`: how many it misses only as a part of an average.
+    `verdict`: None if no criterion decides. `before`: by the criterion that its test case met most often, the first of
+    several; None if unknown. `contributed`: how many it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
-    history: History | None = None
+    before: Before | None = None
     contributed: int = 0
 
     def decide(self, verdict: Verdict) -> None:
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
-    def remember(self, history: History) -> None:
-        if self.history is None or history.record.share > self.history.record.share:
-            self.history = history
+    def remember(self, before: Before) -> None:
+        if self.before is None or before.record.share > self.before.record.share:
+            self.before = before
 
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
@@ -219,10 +219,10 @@ def _simulations(
     for place, row in enumerate(findings):
         id_, case = row.simulation.id, row.simulation.test_case_id
         if id_ not in well:
-            alike, history = passing[row.simulation.conversation] if case else 0, blame.get(id_, _NO_BLAME).history
-            cause = Cause.NEW if history and history.is_new else None
+            alike, before = passing[row.simulation.conversation] if case else 0, blame.get(id_, _NO_BLAME).before
+            cause = Cause.NEW if before and before.is_new else None
             cause = Cause.FLAKY if alike > MOST_PASS * (row.of - 1) else cause
-            findings[place] = replace(row, cause=cause, before=history.record if history else None)
+            findings[place] = replace(row, cause=cause, before=before.record if before else None)
     return tuple(sorted(findings, key=lambda row: row.order))
 
 
@@ -277,7 +277,6 @@ def _blame(
         sample = variant.find_sample(check.metric) if variant else None
         values = sample.values if sample else {}
         before = earlier.by_case(check, variant) if variant else {}
-        new = new_failures(before, records_of(check, variant)) if variant and before else frozenset()
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
         for simulation_id, distance in misses(check, sample):
@@ -286,12 +285,11 @@ def _blame(
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
-            case = cases.get(simulation_id, "")
-            if then := before.get(case):
-                blamed.remember(History(then.record, case in new))
+            if then := before.get(cases.get(simulation_id, "")):
+                blamed.remember(then)
             blamed.add(Miss(check, value), _worsened(check, sample, value, then) if then else distance)
-        if variant and sample and decides:
-            for simulation_id, miss, distance in _contributions(check, variant, sample, before, cases):
+        if sample and decides:
+            for simulation_id, miss, distance in _contributions(check, sample, before, cases):
                 blame[simulation_id].add(miss, distance)
     return blame
 
@@ -306,17 +304,17 @@ def _worsened(check: Check, sample: Sample | None, value: Value | None, before: 
 
 
 def _contributions(
-    check: Check, variant: Variant, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
+    check: Check, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
     """Yield the simulations that move an average beyond its bound the most, and how far each is off.
 
     They changed the most for the worse, each against its own test case in the baseline; if none did, they are the
     furthest beyond the bound.
     """
-    numbers = check.criterion.contributing(variant, sample)
     requirement, measure = check.requirement, check.measure
-    if not numbers or requirement is None or measure is None:
+    if check.threshold is None or check.threshold.aggregate.name != "avg" or requirement is None or measure is None:
         return
+    numbers = {simulation: number for simulation, number in sample.values.items() if isinstance(number, float)}
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
     unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or sample.magnitude)
