@@ -27,10 +27,7 @@ from coval_gate.inputs.thresholds import Reference, Threshold
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
-    """Return a result without the changed cases, and with the metrics and targets of the judged run.
-
-    Each simulation says which run it is from.
-    """
+    """Return a result without the changed cases, and with the metrics and targets of the judged run."""
     metrics = tuple(
         same._replace(
             id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
@@ -39,9 +36,7 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
         if (same := same_metric(own, run.result, metric))
     )
     simulations = tuple(
-        simulation._replace(run_id=run.result.run_id)
-        for simulation in run.result.simulations
-        if simulation.test_case_id not in run.changed_cases
+        simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
     )
     return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
 

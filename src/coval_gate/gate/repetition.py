@@ -14,7 +14,7 @@ from itertools import chain
 from operator import or_
 from typing import Final
 
-from coval_gate.coval.model import RunResult, Simulation
+from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -157,16 +157,15 @@ def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
     completed = [Counter(one.conversation for one in result.simulations if one.completed) for result in results]
     most = reduce(or_, completed)
     left_out: set[str] = set()
-    kept: list[Simulation] = []
     for result, own in zip(results, completed, strict=True):
         spare = most - own
         for simulation in result.simulations:
-            if simulation.completed or not simulation.test_case_id or not spare[simulation.conversation]:
-                kept.append(simulation._replace(run_id=result.run_id))
-            else:
+            if not simulation.completed and simulation.test_case_id and spare[simulation.conversation]:
                 spare[simulation.conversation] -= 1
                 left_out.add(simulation.id)
-    return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
+    pool = pooled(results)
+    kept = tuple(simulation for simulation in pool.simulations if simulation.id not in left_out)
+    return pool._replace(expected=len(kept), simulations=kept), frozenset(left_out)
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:

@@ -180,7 +180,10 @@ def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
 
 
 def pooled(results: Sequence[RunResult]) -> RunResult:
-    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged."""
+    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged.
+
+    Each simulation says which run it is from.
+    """
     metrics: dict[str, Metric] = {}
     for metric in chain.from_iterable(result.metrics for result in results):
         merged = metrics.setdefault(metric.id, metric)
@@ -194,7 +197,7 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
     return results[0]._replace(
         expected=sum(result.expected for result in results),
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
-        simulations=tuple(simulation for result in results for simulation in result.simulations),
+        simulations=tuple(one._replace(run_id=result.run_id) for result in results for one in result.simulations),
         metrics=tuple(metrics.values()),
         absent_metrics=tuple(dict.fromkeys(metric for result in results for metric in result.absent_metrics)),
         settled=all(result.settled for result in results),
