@@ -21,11 +21,12 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.causes import Record, new_failures
+from coval_gate.gate.causes import new_failures
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
+from coval_gate.gate.statistics import Hits
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -183,8 +184,8 @@ def test_cause_of_each_failure(now: Cases, then: Cases | None, expected: dict[st
     assert causes(against(now, then)) == expected
 
 
-def of(*records: tuple[int, int]) -> dict[str, Record]:
-    return {f"case{place:02}": Record(*record) for place, record in enumerate(records)}
+def of(*records: tuple[int, int]) -> dict[str, Hits]:
+    return {f"case{place:02}": Hits(*record) for place, record in enumerate(records)}
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def _against(
         if variant.sample(metric).metric.summary is not None:
             return problems.ONLY_SUMMARY.of(metric=metric.name)
         if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
-            return problems.UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
+            return problems.UNUSABLE_BASELINE.of(why=unusable.beside.format(reference=NAMES[kind], metric=metric.name))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
         return shared

@@ -47,8 +47,7 @@ class PairedRates(NamedTuple):
     @classmethod
     def of(cls, pairs: Sequence[HitPair]) -> "PairedRates":
         now, base = (
-            statistics.even_rate([pair.now for pair in pairs]),
-            statistics.even_rate([pair.base for pair in pairs]),
+            statistics.even_rate(side) for side in ([pair.now for pair in pairs], [pair.base for pair in pairs])
         )
         return cls(now, base, _correlation(pairs))
 
@@ -150,8 +149,7 @@ class RateChange(Change):
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         def passes(case: Hits) -> bool:
-            share = case.hits / case.size
-            return share < HALF if wants_less else share > HALF
+            return case.share < HALF if wants_less else case.share > HALF
 
         passing = {pair.case: (passes(pair.base), passes(pair.now)) for pair in self._pairs}
         failing = tuple(case for case, (before, now) in passing.items() if before and not now)
@@ -278,7 +276,7 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     hopeless before is added, and half a case of the reverse: more of both if cases differ in size, as in a growing test
     set, because they then differ in how certain they are, which looks like correlation.
     """
-    weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
+    weighted = [(1.0, pair.now.share, pair.base.share) for pair in pairs]
     ((_, usual),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
     opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * (len(pairs) - usual))
     weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]

@@ -19,7 +19,7 @@ from coval_gate.gate.sequential import Look
 from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Reference, Threshold
+from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
@@ -54,9 +54,6 @@ class Problem:
         reference = NAMES[check.reference]
         return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
 
-    def in_reference(self, reference: str, metric: str) -> str:
-        return self.beside.format(reference=reference, metric=metric)
-
 
 class Criterion:
     """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
@@ -65,8 +62,6 @@ class Criterion:
     how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
     met nor missed. `confidence`: with which it is decided; None: as counted. `look`: set in slices. `accepted`: it
     would compare with a baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails.
-    `forbids`: it names values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions
-    decide it together.
     """
 
     __slots__ = ()
@@ -89,14 +84,6 @@ class Criterion:
 
     @property
     def advisory(self) -> bool:
-        return False
-
-    @property
-    def forbids(self) -> bool:
-        return False
-
-    @property
-    def is_sampled(self) -> bool:
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
@@ -179,6 +166,14 @@ class Check:
     @property
     def threshold(self) -> Threshold | None:
         return self.criterion.threshold
+
+    @property
+    def forbids(self) -> bool:
+        """Whether it names values that no simulation may have."""
+        threshold = self.threshold
+        if threshold is None or threshold.aggregate.name != "count" or not self.decides:
+            return False
+        return threshold.operator in ("==", "<=") and threshold.bound == Bound(0.0)
 
     @property
     def comparison(self) -> Comparison | None:

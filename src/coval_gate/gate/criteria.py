@@ -54,15 +54,6 @@ class ThresholdHolds(Criterion):
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
 
-    @property
-    def forbids(self) -> bool:
-        is_count = self.threshold.aggregate.name == "count" and not self.advisory
-        return is_count and self.threshold.operator in ("==", "<=") and self.threshold.bound == Bound(0.0)
-
-    @property
-    def is_sampled(self) -> bool:
-        return self.threshold.takes_confidence or self.threshold.aggregate.kind.pools_runs
-
     def requirement(self, measure: Measure) -> Requirement | None:
         if self.threshold.bound.reference and measure.comparison is None:
             return None
@@ -157,10 +148,6 @@ class TargetMet(Criterion):
     @property
     def user_defined(self) -> bool:
         return self.decides
-
-    @property
-    def is_sampled(self) -> bool:
-        return not self.decides
 
     def requirement(self, measure: Measure) -> Requirement | None:
         return Requirement(">=", measure.count) if self.decides else None

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier, Record
+from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
+from coval_gate.gate.statistics import Hits
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
@@ -69,7 +70,7 @@ class SimulationFinding:
     stability: CaseStability | None = None
     failed_alone: bool = False
     cause: Cause | None = None
-    before: Record | None = None
+    before: Hits | None = None
     contributes: bool = False
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
@@ -149,8 +150,9 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
+    simulations = _simulations(judgement, result, variants, earlier) if result and earlier else ()
     return Findings(
-        simulations=_simulations(judgement, result, variants, earlier) if result and earlier else (),
+        simulations=tuple(sorted(simulations, key=lambda row: row.order)),
         checks=checks,
         groups=tuple(sorted((group for group in groups if group.checks), key=lambda group: not group.missed)),
         failing=len({case for comparison in checks.comparisons for case in comparison.newly_failing}),
@@ -211,52 +213,50 @@ _NO_BLAME: Final = _Blame()
 
 def _simulations(
     judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
-) -> tuple[SimulationFinding, ...]:
+) -> Iterator[SimulationFinding]:
     blame = _blame(judgement.checks, result, variants, earlier)
-    findings = [*_without_cause(judgement, result, blame)]
-    well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
-    passing = Counter(row.simulation.conversation for row in findings if row.simulation.id in well)
-    for place, row in enumerate(findings):
-        id_, case = row.simulation.id, row.simulation.test_case_id
-        if id_ not in well:
-            alike, before = passing[row.simulation.conversation] if case else 0, blame.get(id_, _NO_BLAME).before
-            cause = Cause.NEW if before and before.is_new else None
-            cause = Cause.FLAKY if alike > MOST_PASS * (row.of - 1) else cause
-            findings[place] = replace(row, cause=cause, before=before.record if before else None)
-    return tuple(sorted(findings, key=lambda row: row.order))
-
-
-def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
     repetition = judgement.repetition
-    cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
-    failing = set(judgement.failing_simulations)
-    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    stability = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
+    verdicts = _verdicts(judgement, result, blame)
+    passing = Counter(one.conversation for one in result.simulations if verdicts[one.id] is Verdict.PASSED)
     iterations = Counter(simulation.conversation for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for simulation in result.simulations:
-        key = simulation.conversation
+        key, blamed, verdict = simulation.conversation, blame.get(simulation.id, _NO_BLAME), verdicts[simulation.id]
         seen[key] += 1
-        blamed = blame.get(simulation.id, _NO_BLAME)
-        verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
-        contributes = verdict is Verdict.PASSED and 0 < blamed.contributed == blamed.count
+        iteration, of, alike = (seen[key], iterations[key], passing[key]) if simulation.test_case_id else (1, 1, 0)
+        did_well = verdict is Verdict.PASSED
+        before = None if did_well else blamed.before
+        cause = Cause.NEW if before and before.is_new else None
+        contributes = did_well and 0 < blamed.contributed == blamed.count
         yield SimulationFinding(
             simulation=simulation,
             verdict=Verdict.SKIPPED if contributes else verdict,
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
-            iteration=seen[key] if simulation.test_case_id else 1,
-            of=iterations[key] if simulation.test_case_id else 1,
-            stability=cases.get(key),
+            iteration=iteration,
+            of=of,
+            stability=stability.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
+            cause=Cause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
+            before=before.record if before else None,
             contributes=contributes,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
 
 
-def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
-    if not simulation.completed:
-        return Verdict.ERROR if counts else Verdict.SKIPPED
-    return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)
+def _verdicts(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> dict[str, Verdict]:
+    """Return the verdict on each simulation, as if none only contributed to an average."""
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+
+    def verdict(simulation: Simulation) -> Verdict:
+        if not simulation.completed:
+            return Verdict.ERROR if simulation.id in failing else Verdict.SKIPPED
+        tolerated = Verdict.SKIPPED if simulation.id in unpassed else Verdict.PASSED
+        return blame.get(simulation.id, _NO_BLAME).verdict or tolerated
+
+    return {simulation.id: verdict(simulation) for simulation in result.simulations}
 
 
 def _blame(

@@ -68,7 +68,7 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
     if isinstance(check.criterion, FewFailed):
         return False
-    if not check.criterion.is_sampled:
+    if not _is_sampled(check.criterion):
         return True
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
     alone, variant = _variant(first, check), _variant(judgement, check)
@@ -84,6 +84,13 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     missed = measure.hits if threshold.wants_less else measure.total - measure.hits
     least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
     return not threshold.holds(least if threshold.wants_less else 1.0 - least)
+
+
+def _is_sampled(criterion: Criterion) -> bool:
+    """Return whether all conversations of a run and its repetitions decide it together."""
+    if (threshold := criterion.threshold) is None:
+        return criterion.of_target and not criterion.user_defined
+    return threshold.takes_confidence or threshold.aggregate.kind.pools_runs
 
 
 def _variant(judgement: Judgement, check: Check) -> Variant | None:
@@ -112,7 +119,7 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
-        if common and common.criterion.is_sampled and common.verdict is not Verdict.ERROR:
+        if common and _is_sampled(common.criterion) and common.verdict is not Verdict.ERROR:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
             own = [checks[place] for checks in alone if place in checks]

@@ -66,7 +66,7 @@ def _waits(check: Check) -> bool:
 
 def _is_final(check: Check) -> bool:
     """Return whether no further simulation can make up for those that miss it."""
-    return check.criterion.forbids or check.criterion.of_target
+    return check.forbids or check.criterion.of_target
 
 
 def _is_unchanged(check: Check, look: Look) -> bool:

@@ -137,9 +137,9 @@ def cause_text(row: SimulationFinding, leg: LegReport) -> str:
     """Return the cause, and what the history of the test case shows: "new, passed 9 of 9 before"."""
     parts = [row.cause.value] if row.cause else []
     if before := row.before:
-        failed = before.total - before.hits
+        failed = before.size - before.hits
         did = f"failed {failed:,}" if failed else f"passed {before.hits:,}"
-        parts.append(f"{did} of {before.total:,} {_when(leg)}")
+        parts.append(f"{did} of {before.size:,} {_when(leg)}")
     return ", ".join(parts)
 
 
