@@ -234,7 +234,7 @@ class Missing(Aggregation):
 
 
 class Figure(Aggregation):
-    """A plain function of numbers, or another aggregate of them. Those that miss the bound are to blame."""
+    """The smallest or largest number, or another aggregate of numbers. Those that miss the bound are to blame."""
 
     def value(self, variant: Variant) -> Weighed:
         pooled = self._pooled(variant.sample(self.metric).numbers)
@@ -262,10 +262,7 @@ class Figure(Aggregation):
         return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
 
     def _pooled(self, numbers: Sequence[float]) -> float:
-        figure = self.aggregate.kind.figure
-        if figure is None:
-            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
-        return figure(numbers)
+        return numbers[0 if self.aggregate.name == "min" else -1]
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
@@ -345,9 +342,11 @@ class Spread(Figure):
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
 
 
-CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figures
+CLASSES: Final[Mapping[str, type[Aggregation]]] = {
     "avg": Average,
     "med": Percentile,
+    "min": Figure,
+    "max": Figure,
     "stdev": Spread,
     "p": Percentile,
     "rate": Rate,
@@ -361,7 +360,7 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figu
 
 
 def aggregation_of(threshold: Threshold, metric: Metric | None = None) -> Aggregation:
-    return CLASSES.get(threshold.aggregate.name, Figure)(threshold, metric)
+    return CLASSES[threshold.aggregate.name](threshold, metric)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:

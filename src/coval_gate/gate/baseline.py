@@ -41,11 +41,12 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
     return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
 
 
-def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
+def metrics_about(aggregate: Aggregate | None, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
     """Return the metrics that a threshold depends on: its own, or all with a target if its aggregate uses targets."""
     if metric:
         return (metric,)
-    return [other for other in own.metrics if other.target is not None] if aggregate.kind.uses_targets else ()
+    uses_targets = aggregate is not None and aggregate.kind.uses_targets
+    return [other for other in own.metrics if other.target is not None] if uses_targets else ()
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:

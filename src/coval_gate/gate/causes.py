@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from coval_gate.coval.model import BASE, Metric, RunResult
+from coval_gate.coval.model import BASE, RunResult
 from coval_gate.gate.baseline import Counterpart, References, metrics_about
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import Check
@@ -88,31 +88,27 @@ class Earlier:
         self.kind = _reference_of(judgement)
 
     def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
-        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
-        if not self.kind or check.problem is not None:
+        """Return how each test case did in the reference, by a criterion, without those of which that is unknown.
+
+        Only runs in which the criterion's metrics are comparable count.
+        """
+        if not self.kind or check.problem is not None or (self.kind == "base" and variant.name == BASE):
             return {}
         metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
-        then = self._then(check, variant, metric)
-        if then is None:
+        aggregate = check.threshold.aggregate if check.threshold else None
+        found = self._references.of(self.kind, variant, metrics_about(aggregate, metric, self._result))
+        if not isinstance(found, Counterpart):
             return {}
+        then = found.variant
         sample = then.find_sample(metric.id) if metric else None
         numbers = then.numbers(metric) if sample else {}
         means = {case: math.fsum(values) / len(values) for case, values in numbers.items()}
-        records = records_of(check, then)
-        new = new_failures(records, records_of(check, variant))
+        records = _records(check, then)
+        new = new_failures(records, _records(check, variant))
         return {case: Before(record, means.get(case), case in new) for case, record in records.items()}
 
-    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
-        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
-        if self.kind == "base" and variant.name == BASE:
-            return None
-        aggregate = check.threshold.aggregate if check.threshold else None
-        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
-        found = self._references.of(self.kind, variant, needed)
-        return found.variant if isinstance(found, Counterpart) else None
 
-
-def records_of(check: Check, variant: Variant) -> dict[str, Hits]:
+def _records(check: Check, variant: Variant) -> dict[str, Hits]:
     """Return how often each test case met a criterion; conversations without the metric's value are left out."""
     sample = variant.find_sample(check.metric) if check.metric else None
     if check.metric and (sample is None or sample.metric.summary is not None):

@@ -80,37 +80,28 @@ class Permutation:
         beyond the `margin` as counted. A law of k + 1 runs has the middle at the mean of them, and the variance of a
         draw of one of them.
         """
-        kinds = [(kind, self._most - kind.hits if rises else kind.hits, count) for kind, count in self._kinds.items()]
         possible = self._most * len(self._cases)
-        kept = max(0.0, 1.0 - change * possible / sum(hits * count for _, hits, count in kinds))
+        hits = sum(mean * count for (_, mean, _, _), count in self._kinds.items())
+        kept = max(0.0, 1.0 - change * possible / (possible - hits if rises else hits))
         distance = of_law = of_distance = of_change = 0.0  # how far the sum falls below the middle; variances
-        for kind, hits, count in kinds:
-            runs, lost = kind.runs, (1.0 - kept) * hits
-            share, now = runs / (runs + 1), kept * kept * kind.variance + kept * lost * kind.scale
+        for (runs, mean, variance, scale), count in self._kinds.items():
+            lost = (1.0 - kept) * (self._most - mean if rises else mean)
+            share, now = runs / (runs + 1), kept * kept * variance + kept * lost * scale
             distance += count * share * lost
-            of_law += count * share * ((runs * kind.variance + now) / (runs + 1) + lost * lost / (runs + 1))
-            of_distance += count * share * share * (now + kind.variance / runs)
-            of_change += count * (now + kind.variance / runs) / possible**2
+            of_law += count * share * ((runs * variance + now) / (runs + 1) + lost * lost / (runs + 1))
+            of_distance += count * share * share * (now + variance / runs)
+            of_change += count * (now + variance / runs) / possible**2
         is_shown = distance >= reach * math.sqrt(self.excess * of_law) + SHORTFALL * math.sqrt(of_distance)
         return is_shown and change >= margin + SHORTFALL * math.sqrt(of_change)
 
     @cached_property
-    def _kinds(self) -> Counter["_Kind"]:
-        return Counter(map(_Kind.of, self._cases))
-
-
-class _Kind(NamedTuple):
-    """Cases with as many `runs` before, mean `hits` of them, and `variance` of all runs."""
-
-    runs: int
-    hits: float
-    variance: float
-    scale: int
-
-    @classmethod
-    def of(cls, case: Case) -> "_Kind":
-        runs, hits = len(case.before), case.hits
-        return cls(runs, sum(case.before.values()) / runs, _squares(hits) / (len(hits) * runs), case.scale)
+    def _kinds(self) -> Counter[tuple[int, float, float, int]]:
+        """Count the cases by their runs before, the mean hits of these, the variance of all runs, and the scale."""
+        kinds: Counter[tuple[int, float, float, int]] = Counter()
+        for case in self._cases:
+            runs = len(case.before)
+            kinds[runs, sum(case.before.values()) / runs, _squares(case.hits) / (runs * (runs + 1)), case.scale] += 1
+        return kinds
 
 
 def excess_variance(cases: Iterable[Mapping[str, int]]) -> float:

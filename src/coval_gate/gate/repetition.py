@@ -6,7 +6,7 @@ good luck would replace bad luck, but never the other way round. A dropped call 
 counts as failed only if no run completed it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import reduce
@@ -197,16 +197,14 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
 
 def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
     """Sort consistent failures first, and leave out simulations with an unknown test case."""
-    total: Counter[tuple[str, str]] = Counter()
-    failed: Counter[tuple[str, str]] = Counter()
+    of_case: dict[tuple[str, str], list[str]] = defaultdict(list)
     for variant in variants:
         for case, ids in variant.by_case.items():
-            total[case, variant.name] += len(ids)
-            failed[case, variant.name] += sum(simulation in failing for simulation in ids)
+            of_case[case, variant.name] += ids
     cases = [
-        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
-        for (case, variant), count in total.items()
-        if case and failed[case, variant]
+        CaseStability(test_case_id=case, variant=variant, failed=failed, total=len(ids))
+        for (case, variant), ids in of_case.items()
+        if case and (failed := sum(simulation in failing for simulation in ids))
     ]
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 
