@@ -1,6 +1,6 @@
 """A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,13 +16,11 @@ from coval_gate.gate.measure import (
     told_apart,
 )
 from coval_gate.gate.sequential import Look
-from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
-WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,22 +198,6 @@ class Check:
         if self.passed:
             return max(0.0, distance)
         return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
-
-
-def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:
-    """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
-
-    A distance is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count
-    as 1.
-    """
-    for simulation in check.simulations:
-        value = sample.values.get(simulation) if sample else None
-        number = comparable(value) if isinstance(value, str) else value
-        bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
-        if sample is None or bound is None or not isinstance(number, float):
-            yield simulation, WHOLE
-        else:
-            yield simulation, abs(number - bound) / (abs(bound) or sample.magnitude)
 
 
 def bound_text(check: Check) -> str:

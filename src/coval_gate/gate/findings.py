@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier
 from coval_gate.gate.changes import HALF
-from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
+from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
 from coval_gate.gate.statistics import Hits
+from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
@@ -279,7 +280,7 @@ def _blame(
         before = earlier.by_case(check, variant) if variant else {}
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
-        for simulation_id, distance in misses(check, sample):
+        for simulation_id in check.simulations:
             blamed, value = blame[simulation_id], values.get(simulation_id)
             if decides and (value is not None or not check.criterion.of_target):
                 blamed.decide(check.verdict)
@@ -287,20 +288,25 @@ def _blame(
                 continue
             if then := before.get(cases.get(simulation_id, "")):
                 blamed.remember(then)
-            blamed.add(Miss(check, value), _worsened(check, sample, value, then) if then else distance)
+            blamed.add(Miss(check, value), miss_distance(check, sample, value, then))
         if sample and decides:
             for simulation_id, miss, distance in _contributions(check, sample, before, cases):
                 blame[simulation_id].add(miss, distance)
     return blame
 
 
-def _worsened(check: Check, sample: Sample | None, value: Value | None, before: Before) -> float:
-    """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
-    bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
-    if sample is None or bound is None or not isinstance(value, float) or before.mean is None:
-        return WHOLE * before.record.share
-    change = value - before.mean if value > bound else before.mean - value
-    return change / (abs(bound) or sample.magnitude)
+def miss_distance(check: Check, sample: Sample | None, value: Value | None, before: Before | None) -> float:
+    """Return how far a value misses a criterion or, if the past of its test case is known, how much worse it became.
+
+    It is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count as 1 or,
+    if the past is known, as the share of earlier conversations that met the criterion.
+    """
+    number = comparable(value) if isinstance(value, str) else value
+    bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
+    if sample is None or bound is None or not isinstance(number, float) or (before and before.mean is None):
+        return before.record.share if before else 1.0
+    reached = bound if before is None or before.mean is None else before.mean
+    return (number - reached if number > bound else reached - number) / (abs(bound) or sample.magnitude)
 
 
 def _contributions(

@@ -97,7 +97,11 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
 
 
 def _values(run: Judged) -> Iterator[Check]:
-    yield from _named_metrics(run)
+    for reference in run.criteria.references:
+        if problem := _not_one(reference, run.result):
+            yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
+        else:
+            yield from gaps(reference, run)
     for name in run.result.absent_metrics:
         yield Check(
             criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
@@ -135,14 +139,6 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
         concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
         is_failure = check.verdict is Verdict.ERROR and concerns_silent
         yield replace(check, verdict=Verdict.FAILED) if is_failure else check
-
-
-def _named_metrics(run: Judged) -> Iterator[Check]:
-    for reference in run.criteria.references:
-        if problem := _not_one(reference, run.result):
-            yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
-        else:
-            yield from gaps(reference, run)
 
 
 def gaps(reference: str, run: Judged) -> Iterator[Check]:

@@ -210,8 +210,6 @@ class Slices(NamedTuple):
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
-
-
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 

@@ -225,15 +225,12 @@ def _variant(
     ids = dict.fromkeys(done.id for done in completed)
     total = len(simulations) + unlisted
     samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
-    passing = set(ids)
-    for sample in samples:
-        if sample.metric.target is not None:
-            passing &= _meeting(sample)
+    met = (_meeting(sample) for sample in samples if sample.metric.target is not None)
     return Variant(
         name=name,
         simulations=simulations,
         completed=completed,
-        passing=frozenset(passing),
+        passing=frozenset(ids).intersection(*met),
         samples=samples,
         alone=alone,
         unlisted=unlisted,
