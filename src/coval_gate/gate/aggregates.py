@@ -142,12 +142,9 @@ class _Share(Aggregation):
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
         before, now = (0, 1) if rises else (1, 0)
-        block = statistics.Hits(before * iterations, iterations)
-        base = statistics.Hits(before * iterations * runs, iterations * runs)
-        pair = HitPair(
-            statistics.Hits(now * iterations, iterations), base, "", dict.fromkeys(map(str, range(runs)), block)
-        )
-        change = RateChange([pair] * cases)
+        hit, block = (statistics.Hits(share * iterations, iterations) for share in (now, before))
+        base = statistics.Hits(block.hits * runs, block.size * runs)
+        change = RateChange([HitPair(hit, base, "", dict.fromkeys(map(str, range(runs)), block))] * cases)
         if asks:
             bound = change.excess(confidence, threshold.bound.factor, threshold.bound.number)
             return bound.lower > 0.0 if rises else bound.upper < 0.0

@@ -4,7 +4,7 @@
 is met; a threshold is as the user wrote it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -185,13 +185,6 @@ class TargetMet(Criterion):
 def threshold_text(threshold: Threshold) -> str:
     """Mark where a rate's percentage is relative, not points."""
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
-
-
-def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check a threshold on each variant; nothing if its metric is in doubt, which another check reports."""
-    for metric in subjects(criterion.threshold, result):
-        for variant in variants:
-            yield check_variant(criterion, variant, metric)
 
 
 def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ...]:

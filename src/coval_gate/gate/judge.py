@@ -14,7 +14,7 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED,
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem
-from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
+from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
@@ -122,7 +122,8 @@ def _thresholds(run: Judged) -> Iterator[Check]:
         elif threshold in compared:
             yield from compared[threshold]
         else:
-            yield from evaluate(criterion, run.result, run.variants)
+            for metric in subjects(threshold, run.result):
+                yield from (check_variant(criterion, variant, metric) for variant in run.variants)
 
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:

@@ -9,7 +9,7 @@ they show it themselves, and widen the test.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import NormalDist
@@ -46,6 +46,11 @@ class Case(NamedTuple):
     before: Mapping[str, int]
     scale: int
 
+    @classmethod
+    def of(cls, pair: HitPair, most: int) -> "Case":
+        scale = most // pair.now.size
+        return cls(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, scale)
+
     @property
     def hits(self) -> tuple[int, ...]:
         return self.now, *self.before.values()
@@ -68,7 +73,11 @@ class Permutation:
         """
         most = math.lcm(*{pair.now.size for pair in pairs})
         sizes_differ = any(block.size != pair.now.size for pair in pairs for block in pair.blocks.values())
-        return None if sizes_differ or most * len(pairs) > MOST_SUMS else cls([*_scaled(pairs, most)], most)
+        return (
+            None
+            if sizes_differ or most * len(pairs) > MOST_SUMS
+            else cls([Case.of(pair, most) for pair in pairs], most)
+        )
 
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + ROUNDING
@@ -126,12 +135,6 @@ def _squares(values: Iterable[int]) -> int:
     """Return the sum of squares around the mean, times how many values there are: exact for whole numbers."""
     values = [*values]
     return len(values) * sum(value * value for value in values) - sum(values) ** 2
-
-
-def _scaled(pairs: Iterable[HitPair], most: int) -> Iterator[Case]:
-    for pair in pairs:
-        scale = most // pair.now.size
-        yield Case(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, scale)
 
 
 def _tails(cases: Iterable[Case]) -> tuple[float, float, float]:

@@ -8,13 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from coval_gate.base.text import one_line, plural, shortened_at_word
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import flips_title
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Totals, sum_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import MOST_CRITERIA, wording
 from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import counts_text
+from coval_gate.report.wording.checks import counts_text, flips_title
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
