@@ -241,7 +241,10 @@ class PercentileChange(Change):
         if not math.isfinite(lower):
             return -math.inf
         is_shown = lower > 0.0 if rises else upper < 0.0
-        return _last(is_beyond, 0.0, most) if is_shown else _last(is_beyond, min(least, 0.0), 0.0)
+        low, high = (0.0, most) if is_shown else (min(least, 0.0), 0.0)
+        if is_beyond(high):
+            return high
+        return bisected(is_beyond, low, high, STEPS)[0] if is_beyond(low) else -math.inf
 
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:
@@ -287,13 +290,6 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     xx = math.fsum(weight * (now - x) ** 2 for weight, now, _ in weighted)
     yy = math.fsum(weight * (base - y) ** 2 for weight, _, base in weighted)
     return max(0.0, xy / math.sqrt(xx * yy))
-
-
-def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return the largest number from `low` to `high` that `holds`, given that none above it does; -inf if none does."""
-    if holds(high):
-        return high
-    return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:

@@ -214,8 +214,8 @@ def claim_text(check: Check) -> str:
     upper = interval.upper if both or not is_least else math.inf
     least = _rounded_with_unit(lower, check.scale, math.floor) if math.isfinite(lower) else ""
     most = _rounded_with_unit(upper, check.scale, math.ceil) if math.isfinite(upper) else ""
-    one = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-    return (f"between {least} and {most}" if least and most else one) + _after_text(check)
+    bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
+    return (f"between {least} and {most}" if least and most else bounds) + _after_text(check)
 
 
 def shown_bound_text(check: Check) -> str:

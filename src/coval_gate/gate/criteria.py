@@ -134,7 +134,7 @@ class ThresholdHolds(Criterion):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMet(Criterion):
-    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
+    """`metric` meets its target in Coval: on every simulation or, if not `user_defined`, as `pass_rate` says."""
 
     kind = "target_met"
     counted = "met on {}"
@@ -143,17 +143,13 @@ class TargetMet(Criterion):
     informs = "a threshold on pass_rate decides how many simulations may miss a target"
     metric: str
     target: Target
-    decides: bool = True
-
-    @property
-    def user_defined(self) -> bool:
-        return self.decides
+    user_defined: bool = True
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        return Requirement(">=", measure.count) if self.decides else None
+        return Requirement(">=", measure.count) if self.user_defined else None
 
     def can_fail(self, measure: Measure) -> bool:
-        return self.decides
+        return self.user_defined
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         values = sample.values if sample else {}

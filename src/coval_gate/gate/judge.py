@@ -206,7 +206,7 @@ def _targets(run: Judged) -> Iterator[Check]:
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
-    criterion = TargetMet(metric=metric.name, target=target, decides=decides)
+    criterion = TargetMet(metric=metric.name, target=target, user_defined=decides)
     sample = variant.sample(metric)
     wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):
