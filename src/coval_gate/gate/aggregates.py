@@ -231,7 +231,7 @@ class Missing(Aggregation):
 
 
 class Figure(Aggregation):
-    """The smallest or largest number, or another aggregate of numbers. Those that miss the bound are to blame."""
+    """A plain function of numbers, or another aggregate of them. Those that miss the bound are to blame."""
 
     def value(self, variant: Variant) -> Weighed:
         pooled = self._pooled(variant.sample(self.metric).numbers)
@@ -259,7 +259,10 @@ class Figure(Aggregation):
         return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(self.metric).items()]
 
     def _pooled(self, numbers: Sequence[float]) -> float:
-        return numbers[0 if self.aggregate.name == "min" else -1]
+        figure = self.aggregate.kind.figure
+        if figure is None:
+            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
+        return figure(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
@@ -339,11 +342,9 @@ class Spread(Figure):
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
 
 
-CLASSES: Final[Mapping[str, type[Aggregation]]] = {
+CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figures
     "avg": Average,
     "med": Percentile,
-    "min": Figure,
-    "max": Figure,
     "stdev": Spread,
     "p": Percentile,
     "rate": Rate,
@@ -357,7 +358,7 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {
 
 
 def aggregation_of(threshold: Threshold, metric: Metric | None = None) -> Aggregation:
-    return CLASSES[threshold.aggregate.name](threshold, metric)
+    return CLASSES.get(threshold.aggregate.name, Figure)(threshold, metric)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:

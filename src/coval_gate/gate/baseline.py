@@ -218,7 +218,7 @@ def _shared(
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:
-        shared = shared & earlier.cases_with(metric) & variant.cases_with(metric)
+        shared = shared & earlier.numbers(metric).keys() & variant.numbers(metric).keys()
     changed = reference.changed & now
     left_out = LeftOut(
         new=len(now - then - changed),

@@ -67,6 +67,7 @@ class Criterion:
     of_values: bool = False
     of_target: bool = False
     of_run: bool = False
+    user_defined: bool = False
     sentence: str = ""
     counted: str = "{}"
     informs: str = ""
@@ -75,10 +76,6 @@ class Criterion:
     confidence: float | None = None
     look: Look | None = None
     accepted: bool = False
-
-    @property
-    def user_defined(self) -> bool:
-        return False
 
     @property
     def advisory(self) -> bool:

@@ -144,10 +144,6 @@ class Variant:
         values = self.sample(metric).values
         return [simulation.id for simulation in self.simulations if simulation.id not in values]
 
-    def cases_with(self, metric: Metric) -> frozenset[str]:
-        values = self.sample(metric).values
-        return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
-
     def numbers(self, metric: Metric | None) -> dict[str, list[float]]:
         values = self.sample(metric).values
         return {

@@ -6,6 +6,7 @@ plain figure of the numbers. A value that would otherwise read as several is in 
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from coval_gate.base.text import folded, quoted
@@ -26,7 +27,8 @@ class Kind(NamedTuple):
     and extremes do not; `instead`: a sentence that names an alternative to these. `is_in_slices`: slices of the test
     cases can decide it. `pools_runs`: a run and its repetitions are counted together all the same. `compares`: it can
     refer to a baseline. `is_on_scale`: its bound is on the scale of the values. `limits_gaps`: it limits missing values
-    itself. `is_all`: it counts all simulations. `subject`: the beginning of a sentence about it.
+    itself. `is_all`: it counts all simulations. `subject`: the beginning of a sentence about it. `figure`: a plain
+    function of the numbers that it is, if it is one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Kind(NamedTuple):
     limits_gaps: bool = False
     is_all: bool = False
     subject: str = "{aggregate} of {metric}"
+    figure: Callable[[Sequence[float]], float] | None = None
 
     @property
     def written(self) -> str:
@@ -60,8 +63,8 @@ KINDS: Final = (
     Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",),
          meant_by=("average", "avrg")),
     Kind("med", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("median",)),
-    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", meant_by=("minimum",)),
-    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", meant_by=("maximum",)),
+    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", figure=min, meant_by=("minimum",)),
+    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max, meant_by=("maximum",)),
     Kind("stdev", "metric", instead="Use avg or p(N).",
          meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
