@@ -275,7 +275,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         replace(missed, variant=mutation, several=True, metric=second.id, simulations=("mutant",)),
         replace(
             missed,
-            criterion=replace(target, decides=False),
+            criterion=replace(target, user_defined=False),
             verdict=Verdict.PASSED,
             metric=third.id,
             simulations=("below",),

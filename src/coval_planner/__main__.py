@@ -17,12 +17,11 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
-from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.sequential import MOST_CASES as MOST_IN_SLICES
 from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
-from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST, needed
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST, POWER, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner import tables

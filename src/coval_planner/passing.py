@@ -4,8 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from coval_gate.gate.changes import POWER
-from coval_gate.gate.statistics import FEWEST_CASES, MOST, Bounds, beta_cdf, exact_bounds, needed
+from coval_gate.gate.statistics import FEWEST_CASES, MOST, POWER, Bounds, beta_cdf, exact_bounds, needed
 
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 

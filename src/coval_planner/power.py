@@ -10,11 +10,11 @@ from statistics import NormalDist
 from typing import Final, NamedTuple, Protocol
 
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import POWER, RateChange
+from coval_gate.gate.changes import RateChange
 from coval_gate.gate.claims import MOST_CASES
 from coval_gate.gate.family import strictest
 from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import FEWEST_CASES, Hits, normal_quantile, share, t_quantile
+from coval_gate.gate.statistics import FEWEST_CASES, POWER, Hits, normal_quantile, share, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 
 RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points

@@ -11,8 +11,9 @@ from baselines import only
 from coval_gate.coval.model import LARGEST, Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.aggregates import CLASSES
-from coval_gate.gate.checks import Check, Criterion, misses
+from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.criteria import Criteria, TargetMet, ThresholdHolds
+from coval_gate.gate.findings import miss_distance
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.population import FewFailed
@@ -150,9 +151,8 @@ def distance(criterion: Criterion, value: Value | None, *others: Value) -> float
     check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))
     values = {f"other {place}": other for place, other in enumerate(others)}
     values = values if value is None else values | {"s": value}
-    ((simulation, found),) = misses(check, Sample(metric=Metric(id="m", name="M"), values=values, total=len(values)))
-    assert simulation == "s"
-    return found
+    sample = Sample(metric=Metric(id="m", name="M"), values=values, total=len(values))
+    return miss_distance(check, sample, value, None)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,12 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.causes import Before, Record, new_failures
+from coval_gate.gate.causes import new_failures
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
+from coval_gate.gate.statistics import Hits
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -183,8 +184,8 @@ def test_cause_of_each_failure(now: Cases, then: Cases | None, expected: dict[st
     assert causes(against(now, then)) == expected
 
 
-def of(*records: tuple[int, int]) -> dict[str, Record]:
-    return {f"case{place:02}": Record(*record) for place, record in enumerate(records)}
+def of(*records: tuple[int, int]) -> dict[str, Hits]:
+    return {f"case{place:02}": Hits(*record) for place, record in enumerate(records)}
 
 
 @pytest.mark.parametrize(
@@ -204,8 +205,7 @@ def of(*records: tuple[int, int]) -> dict[str, Record]:
 def test_failure_is_new_if_that_is_more_likely_than_chance(
     before: list[tuple[int, int]], now: list[tuple[int, int]], new: list[int]
 ) -> None:
-    then = {case: Before(record, None) for case, record in of(*before).items()}
-    assert sorted(new_failures(then, of(*now))) == [f"case{place:02}" for place in new]
+    assert sorted(new_failures(of(*before), of(*now))) == [f"case{place:02}" for place in new]
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,6 @@ class Aggregation:
         """Return the ids to blame. `value`: of this variant, or another that must meet the same; None if unknown."""
         return ()
 
-    def contributing(self, variant: Variant) -> Mapping[str, float]:
-        """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
-        return {}
-
     def obstacle(self, sample: Sample) -> Problem | None:
         if not sample.count:
             return NO_VALUES.of(metric=sample.metric.name)
@@ -146,12 +142,9 @@ class _Share(Aggregation):
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
         before, now = (0, 1) if rises else (1, 0)
-        block = statistics.Hits(before * iterations, iterations)
-        base = statistics.Hits(before * iterations * runs, iterations * runs)
-        pair = HitPair(
-            statistics.Hits(now * iterations, iterations), base, "", dict.fromkeys(map(str, range(runs)), block)
-        )
-        change = RateChange([pair] * cases)
+        hit, block = (statistics.Hits(share * iterations, iterations) for share in (now, before))
+        base = statistics.Hits(block.hits * runs, block.size * runs)
+        change = RateChange([HitPair(hit, base, "", dict.fromkeys(map(str, range(runs)), block))] * cases)
         if asks:
             bound = change.excess(confidence, threshold.bound.factor, threshold.bound.number)
             return bound.lower > 0.0 if rises else bound.upper < 0.0
@@ -287,10 +280,6 @@ class Average(Figure):
 
     def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         yield from ()
-
-    def contributing(self, variant: Variant) -> dict[str, float]:
-        values = variant.sample(self.metric).values
-        return {id_: number for id_, number in values.items() if isinstance(number, float)}
 
     def change(self, now: Variant, then: Variant) -> MeanChange:
         return MeanChange(self._pairs(now, then))

@@ -27,10 +27,7 @@ from coval_gate.inputs.thresholds import Reference, Threshold
 
 
 def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
-    """Return a result without the changed cases, and with the metrics and targets of the judged run.
-
-    Each simulation says which run it is from.
-    """
+    """Return a result without the changed cases, and with the metrics and targets of the judged run."""
     metrics = tuple(
         same._replace(
             id=metric.id, name=metric.name, target=metric.target, defined=metric.defined, elsewhere=metric.texts
@@ -39,18 +36,17 @@ def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
         if (same := same_metric(own, run.result, metric))
     )
     simulations = tuple(
-        simulation._replace(run_id=run.result.run_id)
-        for simulation in run.result.simulations
-        if simulation.test_case_id not in run.changed_cases
+        simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
     )
     return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
 
 
-def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
+def metrics_about(aggregate: Aggregate | None, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
     """Return the metrics that a threshold depends on: its own, or all with a target if its aggregate uses targets."""
     if metric:
         return (metric,)
-    return [other for other in own.metrics if other.target is not None] if aggregate.kind.uses_targets else ()
+    uses_targets = aggregate is not None and aggregate.kind.uses_targets
+    return [other for other in own.metrics if other.target is not None] if uses_targets else ()
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
@@ -201,7 +197,7 @@ def _against(
         if variant.sample(metric).metric.summary is not None:
             return problems.ONLY_SUMMARY.of(metric=metric.name)
         if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
-            return problems.UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
+            return problems.UNUSABLE_BASELINE.of(why=unusable.beside.format(reference=NAMES[kind], metric=metric.name))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
         return shared
@@ -224,7 +220,7 @@ def _shared(
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:
-        shared = shared & earlier.cases_with(metric) & variant.cases_with(metric)
+        shared = shared & earlier.numbers(metric).keys() & variant.numbers(metric).keys()
     changed = reference.changed & now
     left_out = LeftOut(
         new=len(now - then - changed),

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from coval_gate.coval.model import BASE, Metric, RunResult
+from coval_gate.coval.model import BASE, RunResult
 from coval_gate.gate.baseline import Counterpart, References, metrics_about
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.statistics import Hits, beta_binomial, mean, stdev
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.thresholds import Reference
 
@@ -31,39 +32,25 @@ class Cause(StrEnum):
 SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.FLAKY)
 
 
-class Record(NamedTuple):
-    """How many conversations of a test case met a criterion: `hits` of `total`, at least one."""
-
-    hits: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        return self.hits / self.total
-
-
-class History(NamedTuple):
-    """How often its test case met a criterion in the reference, and whether that it misses it now is new."""
-
-    record: Record
-    is_new: bool
-
-
 class Before(NamedTuple):
-    """A test case in the reference: its `record`, and the `mean` of its numbers, None without."""
+    """A test case in the reference: its `record` by a criterion, and the `mean` of its numbers, None without.
 
-    record: Record
-    mean: float | None
+    `is_new`: if it fails now, that is new.
+    """
+
+    record: Hits
+    mean: float | None = None
+    is_new: bool = False
 
 
-def new_failures(earlier: Mapping[str, Before], now: Mapping[str, Record]) -> frozenset[str]:
+def new_failures(earlier: Mapping[str, Hits], now: Mapping[str, Hits]) -> frozenset[str]:
     """Return the ids of the test cases whose failure is more likely new than not.
 
     `fallen` is the share of test cases that broke, as far as the mean fall of the rates shows it. A test case that did
     not break still has its own rate of hits, whose prior is worth one conversation at the mean rate before: Beta(p,
     1 - p). That rate counts half a hit in one conversation more, or Beta would have a parameter of 0 where all passed.
     """
-    before = {case: then.record for case, then in earlier.items() if case in now}
+    before = {case: then for case, then in earlier.items() if case in now}
     fallen = _fallen([then.share - now[case].share for case, then in before.items()])
     if not fallen:
         return frozenset()
@@ -76,26 +63,16 @@ def _fallen(falls: Sequence[float]) -> float:
     count = len(falls)
     if count < 2:
         return 0.0
-    mean = math.fsum(falls) / count
-    spread = math.sqrt(math.fsum((fall - mean) ** 2 for fall in falls) / (count - 1))
-    return max(0.0, mean - DISCOUNT * spread / math.sqrt(count))
+    ordered = sorted(falls)
+    return max(0.0, mean(ordered) - DISCOUNT * stdev(ordered) / math.sqrt(count))
 
 
-def _is_new(then: Record, now: Record, fallen: float, usual: float) -> bool:
+def _is_new(then: Hits, now: Hits, fallen: float, usual: float) -> bool:
     """A test case that mostly failed before is not new, however far the agent fell."""
-    misses = now.total - now.hits
+    misses = now.size - now.hits
     broke = BROKEN_FAILS**misses * (1.0 - BROKEN_FAILS) ** now.hits
-    same = _beta_binomial(misses, now.hits, 1.0 - usual + then.total - then.hits, usual + then.hits)
+    same = [*beta_binomial(now.size, usual + then.hits, 1.0 - usual + then.size - then.hits)][now.hits]
     return misses > 0 and then.share > HALF and fallen * broke >= (1.0 - fallen) * same
-
-
-def _beta_binomial(misses: int, hits: int, more: float, less: float) -> float:
-    """Return the probability of so many misses if their rate is distributed like Beta(more, less)."""
-
-    def log_beta(one: float, other: float) -> float:
-        return math.lgamma(one) + math.lgamma(other) - math.lgamma(one + other)
-
-    return math.comb(misses + hits, misses) * math.exp(log_beta(misses + more, hits + less) - log_beta(more, less))
 
 
 class Earlier:
@@ -111,29 +88,27 @@ class Earlier:
         self.kind = _reference_of(judgement)
 
     def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
-        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
-        if not self.kind or check.problem is not None:
+        """Return how each test case did in the reference, by a criterion, without those of which that is unknown.
+
+        Only runs in which the criterion's metrics are comparable count.
+        """
+        if not self.kind or check.problem is not None or (self.kind == "base" and variant.name == BASE):
             return {}
         metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
-        then = self._then(check, variant, metric)
-        if then is None:
+        aggregate = check.threshold.aggregate if check.threshold else None
+        found = self._references.of(self.kind, variant, metrics_about(aggregate, metric, self._result))
+        if not isinstance(found, Counterpart):
             return {}
+        then = found.variant
         sample = then.find_sample(metric.id) if metric else None
         numbers = then.numbers(metric) if sample else {}
         means = {case: math.fsum(values) / len(values) for case, values in numbers.items()}
-        return {case: Before(record, means.get(case)) for case, record in records_of(check, then).items()}
-
-    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
-        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
-        if self.kind == "base" and variant.name == BASE:
-            return None
-        aggregate = check.threshold.aggregate if check.threshold else None
-        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
-        found = self._references.of(self.kind, variant, needed)
-        return found.variant if isinstance(found, Counterpart) else None
+        records = _records(check, then)
+        new = new_failures(records, _records(check, variant))
+        return {case: Before(record, means.get(case), case in new) for case, record in records.items()}
 
 
-def records_of(check: Check, variant: Variant) -> dict[str, Record]:
+def _records(check: Check, variant: Variant) -> dict[str, Hits]:
     """Return how often each test case met a criterion; conversations without the metric's value are left out."""
     sample = variant.find_sample(check.metric) if check.metric else None
     if check.metric and (sample is None or sample.metric.summary is not None):
@@ -144,7 +119,7 @@ def records_of(check: Check, variant: Variant) -> dict[str, Record]:
         for case, ids in variant.by_case.items()
         if case
     }
-    return {case: Record(len(ids) - len(missing.intersection(ids)), len(ids)) for case, ids in usable.items() if ids}
+    return {case: Hits(len(ids) - len(missing.intersection(ids)), len(ids)) for case, ids in usable.items() if ids}
 
 
 def _reference_of(judgement: Judgement) -> Reference:

@@ -21,17 +21,15 @@ from typing import ClassVar, Final, NamedTuple
 
 from coval_gate.gate import statistics
 from coval_gate.gate.permutation import HitPair, Permutation
-from coval_gate.gate.statistics import FEWEST_FOR_MEAN, NOTHING, Bounds, CaseRate, Hits, Values, normal_quantile
+from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, CaseRate, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
 MOST_UNEVEN: Final = 1.0
 STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
-POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
 BISECTIONS: Final = 30  # for a noticeable change
 DOUBLINGS: Final = 20  # of a change, until runs detect it
-BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 
 
 class ValuePair(NamedTuple):
@@ -49,8 +47,7 @@ class PairedRates(NamedTuple):
     @classmethod
     def of(cls, pairs: Sequence[HitPair]) -> "PairedRates":
         now, base = (
-            statistics.even_rate([pair.now for pair in pairs]),
-            statistics.even_rate([pair.base for pair in pairs]),
+            statistics.even_rate(side) for side in ([pair.now for pair in pairs], [pair.base for pair in pairs])
         )
         return cls(now, base, _correlation(pairs))
 
@@ -103,7 +100,17 @@ class Change:
 
         They show it with this `confidence`, and it exceeds the `margin` as counted.
         """
-        return None
+        now, before = values
+        reach = now - before - self.least(confidence) if rises else self.most(confidence) - (now - before)
+        if not math.isfinite(reach):
+            return None
+        error = max(reach, 0.0) / normal_quantile(confidence)
+
+        def grown(change: float) -> float:
+            scale = (before + change) / before if rises and before > 0.0 else 1.0
+            return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
+
+        return _noticeable(grown, normal_quantile(confidence), margin)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return (), ()
@@ -132,33 +139,17 @@ class RateChange(Change):
         return self._permutation.shows(error, rises=rises)
 
     def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
-        """Each case loses the same share of its hits. For bounds, the data stay worth as many conversations."""
-        rates, permutation = self._rates, self._permutation
-        if rises:
-            rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
-        before = rates.base.share
-        if permutation:
-            is_noticed = partial(_is_noticed, permutation, margin, normal_quantile(confidence), rises=rises)
-            return _smallest(is_noticed, before) if before else None
-
-        def is_shown(change: float) -> bool:
-            return _moved(rates, before - change).difference(confidence).upper < 0.0
-
-        def error(change: float) -> float:
-            moved = _moved(rates, before - change)
-            now, base = _spread(moved.now, confidence), _spread(moved.base, confidence)
-            return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
-
-        shown = _smallest(is_shown, before)
-        if shown is None:
-            return None
-        least = max(shown, margin)
-        return _smallest(lambda change: change - BY_CHANCE * error(change) >= least, before)
+        now, before = values
+        most = 1.0 - before if rises else before
+        if self._permutation is None:  # the spread of a rate does not grow with it
+            found = super().noticeable((now - before, 0.0), confidence, margin, rises=rises)
+            return found if found is not None and found <= most else None
+        is_noticed = partial(self._permutation.notices, margin=margin, reach=normal_quantile(confidence), rises=rises)
+        return _smallest(is_noticed, most) if most else None
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         def passes(case: Hits) -> bool:
-            share = case.hits / case.size
-            return share < HALF if wants_less else share > HALF
+            return case.share < HALF if wants_less else case.share > HALF
 
         passing = {pair.case: (passes(pair.base), passes(pair.now)) for pair in self._pairs}
         failing = tuple(case for case, (before, now) in passing.items() if before and not now)
@@ -178,7 +169,7 @@ class MeanChange(Change):
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
         error, count = self._error(factor), len(self._residuals)
-        is_unclear = count < FEWEST_FOR_MEAN or statistics.all_equal_by_chance(count, error)
+        is_unclear = count < statistics.FEWEST_FOR_MEAN or statistics.all_equal_by_chance(count, error)
         if is_unclear or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
@@ -250,20 +241,10 @@ class PercentileChange(Change):
         if not math.isfinite(lower):
             return -math.inf
         is_shown = lower > 0.0 if rises else upper < 0.0
-        return _last(is_beyond, 0.0, most) if is_shown else _last(is_beyond, min(least, 0.0), 0.0)
-
-    def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
-        now, before = values
-        reach = now - before - self.least(confidence) if rises else self.most(confidence) - (now - before)
-        if not math.isfinite(reach):
-            return None
-        error = max(reach, 0.0) / normal_quantile(confidence)
-
-        def grown(change: float) -> float:
-            scale = (before + change) / before if rises and before > 0.0 else 1.0
-            return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
-
-        return _noticeable(grown, normal_quantile(confidence), margin)
+        low, high = (0.0, most) if is_shown else (min(least, 0.0), 0.0)
+        if is_beyond(high):
+            return high
+        return bisected(is_beyond, low, high, STEPS)[0] if is_beyond(low) else -math.inf
 
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:
@@ -298,7 +279,7 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     hopeless before is added, and half a case of the reverse: more of both if cases differ in size, as in a growing test
     set, because they then differ in how certain they are, which looks like correlation.
     """
-    weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
+    weighted = [(1.0, pair.now.share, pair.base.share) for pair in pairs]
     ((_, usual),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
     opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * (len(pairs) - usual))
     weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
@@ -311,27 +292,14 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     return max(0.0, xy / math.sqrt(xx * yy))
 
 
-def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Return the largest number from `low` to `high` that `holds`, given that none above it does; -inf if none does."""
-    if holds(high):
-        return high
-    return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf
-
-
-def _is_noticed(permutation: Permutation, margin: float, reach: float, change: float, *, rises: bool) -> bool:
-    fall = permutation.fall(change, rises=rises)
-    shown = fall.distance >= reach * math.sqrt(permutation.excess) * fall.of_law + BY_CHANCE * fall.of_sum
-    return shown and change >= margin + BY_CHANCE * fall.counted
-
-
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:
     """Find the smallest change of `reach` errors: its `error` grows with it, because larger latencies vary more."""
 
     def is_noticed(change: float) -> bool:
         spread = error(change)
-        return change >= max(reach * spread, margin) + BY_CHANCE * spread
+        return change >= max(reach * spread, margin) + SHORTFALL * spread
 
-    first = (reach + BY_CHANCE) * error(0.0) + margin
+    first = (reach + SHORTFALL) * error(0.0) + margin
     tried = (first * 2.0**power for power in range(DOUBLINGS))
     return next((_smallest(is_noticed, most) for most in tried if is_noticed(most)), None)
 
@@ -347,22 +315,3 @@ def bisected(holds: Callable[[float], bool], low: float, high: float, steps: int
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low, high
-
-
-def _moved(rates: PairedRates, share: float) -> PairedRates:
-    """Return the rates as if the rate now had another share, because each case lost hits in proportion."""
-    now, spread = rates.now, share * (1.0 - share)
-    if not 0.0 < now.share < 1.0:
-        return rates._replace(now=now._replace(share=share))
-    grown = spread / (now.share * (1.0 - now.share))
-    correlation = rates.correlation * min(1.0, share / now.share) / math.sqrt(grown) if grown else 0.0
-    moved = now._replace(share=share, variance=now.variance * grown)
-    return rates._replace(now=moved, correlation=min(rates.correlation, correlation))
-
-
-def _spread(rate: CaseRate, confidence: float) -> float:
-    return math.sqrt(rate.share * (1.0 - rate.share) / statistics.effective_size(rate, confidence))
-
-
-def _reverse(rate: CaseRate) -> CaseRate:
-    return rate._replace(share=1.0 - rate.share)

@@ -1,6 +1,6 @@
 """A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,13 +16,11 @@ from coval_gate.gate.measure import (
     told_apart,
 )
 from coval_gate.gate.sequential import Look
-from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Reference, Threshold
+from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
-WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +52,6 @@ class Problem:
         reference = NAMES[check.reference]
         return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
 
-    def in_reference(self, reference: str, metric: str) -> str:
-        return self.beside.format(reference=reference, metric=metric)
-
 
 class Criterion:
     """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
@@ -65,8 +60,6 @@ class Criterion:
     how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
     met nor missed. `confidence`: with which it is decided; None: as counted. `look`: set in slices. `accepted`: it
     would compare with a baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails.
-    `forbids`: it names values that no simulation may have. `is_sampled`: all conversations of a run and its repetitions
-    decide it together.
     """
 
     __slots__ = ()
@@ -74,6 +67,7 @@ class Criterion:
     of_values: bool = False
     of_target: bool = False
     of_run: bool = False
+    user_defined: bool = False
     sentence: str = ""
     counted: str = "{}"
     informs: str = ""
@@ -84,19 +78,7 @@ class Criterion:
     accepted: bool = False
 
     @property
-    def user_defined(self) -> bool:
-        return False
-
-    @property
     def advisory(self) -> bool:
-        return False
-
-    @property
-    def forbids(self) -> bool:
-        return False
-
-    @property
-    def is_sampled(self) -> bool:
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
@@ -109,10 +91,6 @@ class Criterion:
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
         return ()
-
-    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
-        return {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
@@ -185,6 +163,14 @@ class Check:
         return self.criterion.threshold
 
     @property
+    def forbids(self) -> bool:
+        """Whether it names values that no simulation may have."""
+        threshold = self.threshold
+        if threshold is None or threshold.aggregate.name != "count" or not self.decides:
+            return False
+        return threshold.operator in ("==", "<=") and threshold.bound == Bound(0.0)
+
+    @property
     def comparison(self) -> Comparison | None:
         return self.measure.comparison if self.measure else None
 
@@ -209,22 +195,6 @@ class Check:
         if self.passed:
             return max(0.0, distance)
         return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
-
-
-def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:
-    """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
-
-    A distance is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count
-    as 1.
-    """
-    for simulation in check.simulations:
-        value = sample.values.get(simulation) if sample else None
-        number = comparable(value) if isinstance(value, str) else value
-        bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
-        if sample is None or bound is None or not isinstance(number, float):
-            yield simulation, WHOLE
-        else:
-            yield simulation, abs(number - bound) / (abs(bound) or sample.magnitude)
 
 
 def bound_text(check: Check) -> str:

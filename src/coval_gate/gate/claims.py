@@ -5,13 +5,12 @@ State each bound as a claim. Readers would take "[a, b]" for a two-sided interva
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final
 
-from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, plural, points, symbol, with_unit
+from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, points, symbol, with_unit
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
 from coval_gate.gate.family import strictest
 from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit, measured_text
@@ -20,11 +19,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
 
 BEYOND: Final = "the measured change exceeds the margin"
-CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
-OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
 AS_COUNTED: Final = "as counted"
-SHOWS: Final = "what it shows"
-MARGIN: Final = "margin"
 SHOWN: Final = ("worse", "improved")  # trends
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
@@ -151,12 +146,6 @@ def _enough(check: Check, compared: Comparison) -> int:
     return enough if enough and enough > compared.cases else 0
 
 
-def flips_title(failing: int, passing: int) -> str:
-    counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
-    told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
-    return f"Test cases that flipped: {', '.join(told)}"
-
-
 def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
     small = _amount(least, scale, math.floor)
     if both and math.isfinite(most):
@@ -221,25 +210,12 @@ def claim_text(check: Check) -> str:
         return AS_COUNTED
     both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
     is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
-    bounds = _bounds_text(interval, check.scale, lower=both or is_least, upper=both or not is_least)
-    return bounds + _after_text(check)
-
-
-def shows_text(checks: Iterable[Check]) -> str:
-    measures = [check.measure for check in checks if check.measure]
-    confidences = {interval.confidence for interval in map(_interval, measures) if interval}
-    if len(confidences) != 1:
-        return SHOWS
-    return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
-
-
-def _interval(measure: Measure) -> Interval | None:
-    return measure.comparison.change if measure.comparison else measure.interval
-
-
-def notes_title(checks: Sequence[Check]) -> str:
-    measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(map(_interval, measures)) else MARGIN
+    lower = interval.lower if both or is_least else -math.inf
+    upper = interval.upper if both or not is_least else math.inf
+    least = _rounded_with_unit(lower, check.scale, math.floor) if math.isfinite(lower) else ""
+    most = _rounded_with_unit(upper, check.scale, math.ceil) if math.isfinite(upper) else ""
+    bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
+    return (f"between {least} and {most}" if least and most else bounds) + _after_text(check)
 
 
 def shown_bound_text(check: Check) -> str:
@@ -267,14 +243,6 @@ def inconclusive_clause(check: Check) -> str:
     if enough <= interval.cases:
         return claim
     return f"{claim}; {interval.cases:,} test cases can never show it, {enough:,} can"
-
-
-def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:
-    least = _rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
-    most = _rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
-    if least and most:
-        return f"between {least} and {most}"
-    return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
 
 
 def _confidence_text(interval: Interval, *, both: bool) -> str:

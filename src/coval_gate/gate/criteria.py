@@ -4,7 +4,7 @@
 is met; a threshold is as the user wrote it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -54,15 +54,6 @@ class ThresholdHolds(Criterion):
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
 
-    @property
-    def forbids(self) -> bool:
-        is_count = self.threshold.aggregate.name == "count" and not self.advisory
-        return is_count and self.threshold.operator in ("==", "<=") and self.threshold.bound == Bound(0.0)
-
-    @property
-    def is_sampled(self) -> bool:
-        return self.threshold.takes_confidence or self.threshold.aggregate.kind.pools_runs
-
     def requirement(self, measure: Measure) -> Requirement | None:
         if self.threshold.bound.reference and measure.comparison is None:
             return None
@@ -75,9 +66,6 @@ class ThresholdHolds(Criterion):
         number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
         value = measure.value if measure else None
         return aggregation_of(number, sample.metric if sample else None).missing_it(variant, value)
-
-    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        return aggregation_of(self.threshold, sample.metric).contributing(variant) if sample else {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
@@ -146,7 +134,7 @@ class ThresholdHolds(Criterion):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetMet(Criterion):
-    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
+    """`metric` meets its target in Coval: on every simulation or, if not `user_defined`, as `pass_rate` says."""
 
     kind = "target_met"
     counted = "met on {}"
@@ -155,21 +143,13 @@ class TargetMet(Criterion):
     informs = "a threshold on pass_rate decides how many simulations may miss a target"
     metric: str
     target: Target
-    decides: bool = True
-
-    @property
-    def user_defined(self) -> bool:
-        return self.decides
-
-    @property
-    def is_sampled(self) -> bool:
-        return not self.decides
+    user_defined: bool = True
 
     def requirement(self, measure: Measure) -> Requirement | None:
-        return Requirement(">=", measure.count) if self.decides else None
+        return Requirement(">=", measure.count) if self.user_defined else None
 
     def can_fail(self, measure: Measure) -> bool:
-        return self.decides
+        return self.user_defined
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         values = sample.values if sample else {}
@@ -201,13 +181,6 @@ class TargetMet(Criterion):
 def threshold_text(threshold: Threshold) -> str:
     """Mark where a rate's percentage is relative, not points."""
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
-
-
-def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check a threshold on each variant; nothing if its metric is in doubt, which another check reports."""
-    for metric in subjects(criterion.threshold, result):
-        for variant in variants:
-            yield check_variant(criterion, variant, metric)
 
 
 def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ...]:

@@ -97,17 +97,12 @@ class Pairs:
         """Return the part of an error that this look may spend; outside of slices, all of it."""
         return self._look.error(error) if self._look else error
 
-    def noticeable(self, confidence: float, family: int) -> float | None:
-        least = strictest(confidence, family)
-        if self._look or not math.isfinite(self._change.excess(least).lower):
+    def noticeable(self, confidence: float) -> float | None:
+        if self._look or not math.isfinite(self._change.excess(confidence).lower):
             return None
-        margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        return self._change.noticeable(
-            (self.value.value, self.earlier),
-            least,
-            0.0 if self.asks_for_improvement else margin,
-            rises=self.threshold.wants_less,
-        )
+        margin = 0.0 if self.asks_for_improvement else abs(self.threshold.bound.of(self.earlier) - self.earlier)
+        values, rises = (self.value.value, self.earlier), self.threshold.wants_less
+        return self._change.noticeable(values, confidence, margin, rises=rises)
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""
@@ -133,34 +128,27 @@ def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iter
     regressions are a family: an unchanged agent fails one of them, or is called worse by one, in at most that part of
     steps. Other thresholds must not dilute the family, so they are judged among all.
     """
-    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, parts)
-    everything = Family.of([member.pairs for member in compared if member.pairs], error, parts)
+    everything = [member.pairs for member in compared if member.pairs]
+    guards = [member.pairs for member in compared if member.pairs and member.guards]
+    of_pairs = _tested(everything, error / parts) | _tested(guards, error / parts)
     for member in compared:
-        family = guards if member.guards else everything
-        yield _with_trend(member.check, member.pairs, family, error) if member.pairs else member.check
+        pairs = member.pairs
+        yield _with_trend(member.check, pairs, *of_pairs[id(pairs)], error) if pairs else member.check
 
 
-class Family(NamedTuple):
-    """A family of thresholds: how many have an equal part of the error, and what is shown, by the id of their pairs."""
-
-    members: int
-    worse: dict[int, Tested]
-    better: dict[int, Tested]
-
-    @classmethod
-    def of(cls, members: Sequence[Pairs], error: float, parts: int) -> "Family":
-        """Return the family of these thresholds; its claims are wrong in at most its part of the `error` of steps."""
-        ids = [*map(id, members)]
-        worse = holm([pairs.is_worse for pairs in members], error / parts)
-        better = holm([pairs.is_better for pairs in members], error / parts)
-        return cls(len(members) * parts, dict(zip(ids, worse, strict=True)), dict(zip(ids, better, strict=True)))
+def _tested(family: Sequence[Pairs], error: float) -> dict[int, tuple[Tested, Tested, float]]:
+    """Return whether each is worse, and better, by the id of the pairs, and the error at the strictest level."""
+    worse = holm([pairs.is_worse for pairs in family], error)
+    better = holm([pairs.is_better for pairs in family], error)
+    tests = zip(family, worse, better, strict=True)
+    return {id(pairs): (one, other, error / len(family)) for pairs, one, other in tests}
 
 
-def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:
+def _with_trend(check: Check, pairs: Pairs, worse: Tested, better: Tested, least: float, error: float) -> Check:
+    """`least`: the error at the strictest of Holm's levels."""
     measure, verdict = check.measure, check.verdict
     if measure is None or measure.comparison is None:
         return check
-    worse, better = family.worse[id(pairs)], family.better[id(pairs)]
     if pairs.asks_for_improvement:  # its bounds decide it, so they are shown as they are
         worse, better = worse._replace(error=error), Tested(better.is_shown or verdict is Verdict.PASSED, error)
     elif verdict is Verdict.FAILED and not worse.is_shown:
@@ -170,7 +158,7 @@ def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Che
         measure.comparison,
         trend="worse" if worse.is_shown else "improved" if better.is_shown else trend,
         change=pairs.change(1.0 - error, worse, better, passed=verdict is Verdict.PASSED),
-        noticeable=pairs.noticeable(1.0 - error, family.members),
+        noticeable=pairs.noticeable(1.0 - least),
     )
     return replace(check, verdict=verdict, measure=replace(measure, comparison=comparison))
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier, History, Record, new_failures, records_of
+from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier
 from coval_gate.gate.changes import HALF
-from coval_gate.gate.checks import NAMES, WHOLE, Check, misses
+from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
+from coval_gate.gate.statistics import Hits
+from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
@@ -69,7 +71,7 @@ class SimulationFinding:
     stability: CaseStability | None = None
     failed_alone: bool = False
     cause: Cause | None = None
-    before: Record | None = None
+    before: Hits | None = None
     contributes: bool = False
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
@@ -149,8 +151,9 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
+    simulations = _simulations(judgement, result, variants, earlier) if result and earlier else ()
     return Findings(
-        simulations=_simulations(judgement, result, variants, earlier) if result and earlier else (),
+        simulations=tuple(sorted(simulations, key=lambda row: row.order)),
         checks=checks,
         groups=tuple(sorted((group for group in groups if group.checks), key=lambda group: not group.missed)),
         failing=len({case for comparison in checks.comparisons for case in comparison.newly_failing}),
@@ -179,24 +182,24 @@ def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Basel
 class _Blame:
     """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
 
-    `verdict`: None if no criterion decides. `history`: by the criterion that its test case met most often before, the
-    first of several; None if unknown. `contributed`: how many it misses only as a part of an average.
+    `verdict`: None if no criterion decides. `before`: by the criterion that its test case met most often, the first of
+    several; None if unknown. `contributed`: how many it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
-    history: History | None = None
+    before: Before | None = None
     contributed: int = 0
 
     def decide(self, verdict: Verdict) -> None:
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
-    def remember(self, history: History) -> None:
-        if self.history is None or history.record.share > self.history.record.share:
-            self.history = history
+    def remember(self, before: Before) -> None:
+        if self.before is None or before.record.share > self.before.record.share:
+            self.before = before
 
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
@@ -211,52 +214,50 @@ _NO_BLAME: Final = _Blame()
 
 def _simulations(
     judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
-) -> tuple[SimulationFinding, ...]:
+) -> Iterator[SimulationFinding]:
     blame = _blame(judgement.checks, result, variants, earlier)
-    findings = [*_without_cause(judgement, result, blame)]
-    well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
-    passing = Counter(row.simulation.conversation for row in findings if row.simulation.id in well)
-    for place, row in enumerate(findings):
-        id_, case = row.simulation.id, row.simulation.test_case_id
-        if id_ not in well:
-            alike, history = passing[row.simulation.conversation] if case else 0, blame.get(id_, _NO_BLAME).history
-            cause = Cause.NEW if history and history.is_new else None
-            cause = Cause.FLAKY if alike > MOST_PASS * (row.of - 1) else cause
-            findings[place] = replace(row, cause=cause, before=history.record if history else None)
-    return tuple(sorted(findings, key=lambda row: row.order))
-
-
-def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
     repetition = judgement.repetition
-    cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
-    failing = set(judgement.failing_simulations)
-    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    stability = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
+    verdicts = _verdicts(judgement, result, blame)
+    passing = Counter(one.conversation for one in result.simulations if verdicts[one.id] is Verdict.PASSED)
     iterations = Counter(simulation.conversation for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
     for simulation in result.simulations:
-        key = simulation.conversation
+        key, blamed, verdict = simulation.conversation, blame.get(simulation.id, _NO_BLAME), verdicts[simulation.id]
         seen[key] += 1
-        blamed = blame.get(simulation.id, _NO_BLAME)
-        verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
-        contributes = verdict is Verdict.PASSED and 0 < blamed.contributed == blamed.count
+        iteration, of, alike = (seen[key], iterations[key], passing[key]) if simulation.test_case_id else (1, 1, 0)
+        did_well = verdict is Verdict.PASSED
+        before = None if did_well else blamed.before
+        cause = Cause.NEW if before and before.is_new else None
+        contributes = did_well and 0 < blamed.contributed == blamed.count
         yield SimulationFinding(
             simulation=simulation,
             verdict=Verdict.SKIPPED if contributes else verdict,
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
-            iteration=seen[key] if simulation.test_case_id else 1,
-            of=iterations[key] if simulation.test_case_id else 1,
-            stability=cases.get(key),
+            iteration=iteration,
+            of=of,
+            stability=stability.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
+            cause=Cause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
+            before=before.record if before else None,
             contributes=contributes,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
 
 
-def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
-    if not simulation.completed:
-        return Verdict.ERROR if counts else Verdict.SKIPPED
-    return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)
+def _verdicts(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> dict[str, Verdict]:
+    """Return the verdict on each simulation, as if none only contributed to an average."""
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+
+    def verdict(simulation: Simulation) -> Verdict:
+        if not simulation.completed:
+            return Verdict.ERROR if simulation.id in failing else Verdict.SKIPPED
+        tolerated = Verdict.SKIPPED if simulation.id in unpassed else Verdict.PASSED
+        return blame.get(simulation.id, _NO_BLAME).verdict or tolerated
+
+    return {simulation.id: verdict(simulation) for simulation in result.simulations}
 
 
 def _blame(
@@ -277,46 +278,49 @@ def _blame(
         sample = variant.find_sample(check.metric) if variant else None
         values = sample.values if sample else {}
         before = earlier.by_case(check, variant) if variant else {}
-        new = new_failures(before, records_of(check, variant)) if variant and before else frozenset()
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
-        for simulation_id, distance in misses(check, sample):
+        for simulation_id in check.simulations:
             blamed, value = blame[simulation_id], values.get(simulation_id)
             if decides and (value is not None or not check.criterion.of_target):
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
-            case = cases.get(simulation_id, "")
-            if then := before.get(case):
-                blamed.remember(History(then.record, case in new))
-            blamed.add(Miss(check, value), _worsened(check, sample, value, then) if then else distance)
-        if variant and sample and decides:
-            for simulation_id, miss, distance in _contributions(check, variant, sample, before, cases):
+            if then := before.get(cases.get(simulation_id, "")):
+                blamed.remember(then)
+            blamed.add(Miss(check, value), miss_distance(check, sample, value, then))
+        if sample and decides:
+            for simulation_id, miss, distance in _contributions(check, sample, before, cases):
                 blame[simulation_id].add(miss, distance)
     return blame
 
 
-def _worsened(check: Check, sample: Sample | None, value: Value | None, before: Before) -> float:
-    """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
-    bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
-    if sample is None or bound is None or not isinstance(value, float) or before.mean is None:
-        return WHOLE * before.record.share
-    change = value - before.mean if value > bound else before.mean - value
-    return change / (abs(bound) or sample.magnitude)
+def miss_distance(check: Check, sample: Sample | None, value: Value | None, before: Before | None) -> float:
+    """Return how far a value misses a criterion or, if the past of its test case is known, how much worse it became.
+
+    It is relative to the bound, or to the largest number if that is 0. A wrong text and a missing value count as 1 or,
+    if the past is known, as the share of earlier conversations that met the criterion.
+    """
+    number = comparable(value) if isinstance(value, str) else value
+    bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
+    if sample is None or bound is None or not isinstance(number, float) or (before and before.mean is None):
+        return before.record.share if before else 1.0
+    reached = bound if before is None or before.mean is None else before.mean
+    return (number - reached if number > bound else reached - number) / (abs(bound) or sample.magnitude)
 
 
 def _contributions(
-    check: Check, variant: Variant, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
+    check: Check, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
     """Yield the simulations that move an average beyond its bound the most, and how far each is off.
 
     They changed the most for the worse, each against its own test case in the baseline; if none did, they are the
     furthest beyond the bound.
     """
-    numbers = check.criterion.contributing(variant, sample)
     requirement, measure = check.requirement, check.measure
-    if not numbers or requirement is None or measure is None:
+    if check.threshold is None or check.threshold.aggregate.name != "avg" or requirement is None or measure is None:
         return
+    numbers = {simulation: number for simulation, number in sample.values.items() if isinstance(number, float)}
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
     unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or sample.magnitude)

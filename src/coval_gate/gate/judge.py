@@ -14,7 +14,7 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED,
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem
-from coval_gate.gate.criteria import Criteria, TargetMet, evaluate
+from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
@@ -97,7 +97,11 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
 
 
 def _values(run: Judged) -> Iterator[Check]:
-    yield from _named_metrics(run)
+    for reference in run.criteria.references:
+        if problem := _not_one(reference, run.result):
+            yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
+        else:
+            yield from gaps(reference, run)
     for name in run.result.absent_metrics:
         yield Check(
             criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
@@ -118,7 +122,8 @@ def _thresholds(run: Judged) -> Iterator[Check]:
         elif threshold in compared:
             yield from compared[threshold]
         else:
-            yield from evaluate(criterion, run.result, run.variants)
+            for metric in subjects(threshold, run.result):
+                yield from (check_variant(criterion, variant, metric) for variant in run.variants)
 
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
@@ -135,14 +140,6 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
         concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
         is_failure = check.verdict is Verdict.ERROR and concerns_silent
         yield replace(check, verdict=Verdict.FAILED) if is_failure else check
-
-
-def _named_metrics(run: Judged) -> Iterator[Check]:
-    for reference in run.criteria.references:
-        if problem := _not_one(reference, run.result):
-            yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
-        else:
-            yield from gaps(reference, run)
 
 
 def gaps(reference: str, run: Judged) -> Iterator[Check]:
@@ -209,7 +206,7 @@ def _targets(run: Judged) -> Iterator[Check]:
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
-    criterion = TargetMet(metric=metric.name, target=target, decides=decides)
+    criterion = TargetMet(metric=metric.name, target=target, user_defined=decides)
     sample = variant.sample(metric)
     wanted = named_values(target)
     if not sample.count or not sample.can_be_any_of(wanted):

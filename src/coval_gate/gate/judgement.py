@@ -135,7 +135,7 @@ class Judgement(NamedTuple):
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        checks = (check for check in self.checks if check.criterion.forbids)
+        checks = (check for check in self.checks if check.forbids)
         return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
 
     @property
@@ -210,8 +210,6 @@ class Slices(NamedTuple):
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
-
-
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 

@@ -1,7 +1,6 @@
 """Measured values, their requirements, and the earlier runs beside them: numbers with their units. Pure."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, Literal, NamedTuple
@@ -204,17 +203,6 @@ class Baseline(NamedTuple):
     missing: NotFoundReason | None = None
     fewer_than_asked: int = 0
     acceptable: str = ""
-
-
-def sum_of(totals: Sequence[Totals]) -> Totals | None:
-    if not totals:
-        return None
-    return Totals(
-        total=sum(one.total for one in totals),
-        completed=sum(one.completed for one in totals),
-        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
-        unlisted=sum(one.unlisted for one in totals),
-    )
 
 
 def margin(value: float, requirement: Requirement) -> float:

@@ -9,14 +9,14 @@ they show it themselves, and widen the test.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from statistics import NormalDist
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import Hits
+from coval_gate.gate.statistics import SHORTFALL, Hits
 
 MOST_SUMS: Final = 2_000  # of the hits of all cases; beyond it, approximations are as good, and faster
 FEWEST_RUNS: Final = 3  # that show how much runs vary
@@ -46,21 +46,14 @@ class Case(NamedTuple):
     before: Mapping[str, int]
     scale: int
 
+    @classmethod
+    def of(cls, pair: HitPair, most: int) -> "Case":
+        scale = most // pair.now.size
+        return cls(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, scale)
+
     @property
     def hits(self) -> tuple[int, ...]:
         return self.now, *self.before.values()
-
-
-class Fall(NamedTuple):
-    """How far a fall takes the sum below the middle of its law, and the standard errors that decide if it is noticed.
-
-    `of_law`: of the sum if nothing changed; `of_sum`: of that distance; `counted`: of the change of the rate.
-    """
-
-    distance: float
-    of_law: float
-    of_sum: float
-    counted: float
 
 
 class Permutation:
@@ -80,54 +73,44 @@ class Permutation:
         """
         most = math.lcm(*{pair.now.size for pair in pairs})
         sizes_differ = any(block.size != pair.now.size for pair in pairs for block in pair.blocks.values())
-        return None if sizes_differ or most * len(pairs) > MOST_SUMS else cls([*_scaled(pairs, most)], most)
+        return (
+            None
+            if sizes_differ or most * len(pairs) > MOST_SUMS
+            else cls([Case.of(pair, most) for pair in pairs], most)
+        )
 
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + ROUNDING
 
-    def fall(self, change: float, *, rises: bool) -> Fall:
-        """Return what a fall, or rise, of the rate by `change` does, if each hit before, or miss, is lost as often.
+    def notices(self, change: float, margin: float, reach: float, *, rises: bool) -> bool:
+        """Return whether the share POWER of runs notices a fall, or rise, of the rate by `change`.
 
-        A law of k + 1 runs has the middle at the mean of them, and the variance of a draw of one of them.
+        Each hit before, or miss, is lost as often. A fall is noticed if it shows, at `reach` standard errors, and is
+        beyond the `margin` as counted. A law of k + 1 runs has the middle at the mean of them, and the variance of a
+        draw of one of them.
         """
-        kinds = self._rising if rises else self._falling
-        total = sum(kind.hits * count for kind, count in kinds.items())
         possible = self._most * len(self._cases)
-        kept = max(0.0, 1.0 - change * possible / total)
-        distance = of_law = of_sum = counted = 0.0
-        for kind, count in kinds.items():
-            runs, lost = kind.runs, (1.0 - kept) * kind.hits
-            share, now = runs / (runs + 1), kept * kept * kind.variance + kept * lost * kind.scale
+        hits = sum(mean * count for (_, mean, _, _), count in self._kinds.items())
+        kept = max(0.0, 1.0 - change * possible / (possible - hits if rises else hits))
+        distance = of_law = of_distance = of_change = 0.0  # how far the sum falls below the middle; variances
+        for (runs, mean, variance, scale), count in self._kinds.items():
+            lost = (1.0 - kept) * (self._most - mean if rises else mean)
+            share, now = runs / (runs + 1), kept * kept * variance + kept * lost * scale
             distance += count * share * lost
-            of_law += count * share * ((runs * kind.variance + now) / (runs + 1) + lost * lost / (runs + 1))
-            of_sum += count * share * share * (now + kind.variance / runs)
-            counted += count * (now + kind.variance / runs) / possible**2
-        return Fall(distance, math.sqrt(of_law), math.sqrt(of_sum), math.sqrt(counted))
+            of_law += count * share * ((runs * variance + now) / (runs + 1) + lost * lost / (runs + 1))
+            of_distance += count * share * share * (now + variance / runs)
+            of_change += count * (now + variance / runs) / possible**2
+        is_shown = distance >= reach * math.sqrt(self.excess * of_law) + SHORTFALL * math.sqrt(of_distance)
+        return is_shown and change >= margin + SHORTFALL * math.sqrt(of_change)
 
     @cached_property
-    def _falling(self) -> Counter["_Kind"]:
-        return Counter(map(_Kind.of, self._cases))
-
-    @cached_property
-    def _rising(self) -> Counter["_Kind"]:
-        counts: Counter[_Kind] = Counter()
-        for kind, count in self._falling.items():
-            counts[kind._replace(hits=self._most - kind.hits)] += count
-        return counts
-
-
-class _Kind(NamedTuple):
-    """Cases with as many `runs` before, mean `hits` of them, and `variance` of all runs."""
-
-    runs: int
-    hits: float
-    variance: float
-    scale: int
-
-    @classmethod
-    def of(cls, case: Case) -> "_Kind":
-        runs, hits = len(case.before), case.hits
-        return cls(runs, sum(case.before.values()) / runs, _squares(hits) / (len(hits) * runs), case.scale)
+    def _kinds(self) -> Counter[tuple[int, float, float, int]]:
+        """Count the cases by their runs before, the mean hits of these, the variance of all runs, and the scale."""
+        kinds: Counter[tuple[int, float, float, int]] = Counter()
+        for case in self._cases:
+            runs = len(case.before)
+            kinds[runs, sum(case.before.values()) / runs, _squares(case.hits) / (runs * (runs + 1)), case.scale] += 1
+        return kinds
 
 
 def excess_variance(cases: Iterable[Mapping[str, int]]) -> float:
@@ -152,12 +135,6 @@ def _squares(values: Iterable[int]) -> int:
     """Return the sum of squares around the mean, times how many values there are: exact for whole numbers."""
     values = [*values]
     return len(values) * sum(value * value for value in values) - sum(values) ** 2
-
-
-def _scaled(pairs: Iterable[HitPair], most: int) -> Iterator[Case]:
-    for pair in pairs:
-        scale = most // pair.now.size
-        yield Case(pair.now.hits * scale, {run: block.hits * scale for run, block in pair.blocks.items()}, scale)
 
 
 def _tails(cases: Iterable[Case]) -> tuple[float, float, float]:

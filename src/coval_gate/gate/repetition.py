@@ -6,7 +6,7 @@ good luck would replace bad luck, but never the other way round. A dropped call 
 counts as failed only if no run completed it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import reduce
@@ -14,7 +14,7 @@ from itertools import chain
 from operator import or_
 from typing import Final
 
-from coval_gate.coval.model import RunResult, Simulation
+from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -68,7 +68,7 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
     if isinstance(check.criterion, FewFailed):
         return False
-    if not check.criterion.is_sampled:
+    if not _is_sampled(check.criterion):
         return True
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
     alone, variant = _variant(first, check), _variant(judgement, check)
@@ -84,6 +84,13 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     missed = measure.hits if threshold.wants_less else measure.total - measure.hits
     least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
     return not threshold.holds(least if threshold.wants_less else 1.0 - least)
+
+
+def _is_sampled(criterion: Criterion) -> bool:
+    """Return whether all conversations of a run and its repetitions decide it together."""
+    if (threshold := criterion.threshold) is None:
+        return criterion.of_target and not criterion.user_defined
+    return threshold.takes_confidence or threshold.aggregate.kind.pools_runs
 
 
 def _variant(judgement: Judgement, check: Check) -> Variant | None:
@@ -112,7 +119,7 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
-        if common and common.criterion.is_sampled and common.verdict is not Verdict.ERROR:
+        if common and _is_sampled(common.criterion) and common.verdict is not Verdict.ERROR:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
             own = [checks[place] for checks in alone if place in checks]
@@ -157,16 +164,15 @@ def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
     completed = [Counter(one.conversation for one in result.simulations if one.completed) for result in results]
     most = reduce(or_, completed)
     left_out: set[str] = set()
-    kept: list[Simulation] = []
     for result, own in zip(results, completed, strict=True):
         spare = most - own
         for simulation in result.simulations:
-            if simulation.completed or not simulation.test_case_id or not spare[simulation.conversation]:
-                kept.append(simulation._replace(run_id=result.run_id))
-            else:
+            if not simulation.completed and simulation.test_case_id and spare[simulation.conversation]:
                 spare[simulation.conversation] -= 1
                 left_out.add(simulation.id)
-    return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
+    pool = pooled(results)
+    kept = tuple(simulation for simulation in pool.simulations if simulation.id not in left_out)
+    return pool._replace(expected=len(kept), simulations=kept), frozenset(left_out)
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
@@ -191,16 +197,14 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
 
 def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
     """Sort consistent failures first, and leave out simulations with an unknown test case."""
-    total: Counter[tuple[str, str]] = Counter()
-    failed: Counter[tuple[str, str]] = Counter()
+    of_case: dict[tuple[str, str], list[str]] = defaultdict(list)
     for variant in variants:
         for case, ids in variant.by_case.items():
-            total[case, variant.name] += len(ids)
-            failed[case, variant.name] += sum(simulation in failing for simulation in ids)
+            of_case[case, variant.name] += ids
     cases = [
-        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
-        for (case, variant), count in total.items()
-        if case and failed[case, variant]
+        CaseStability(test_case_id=case, variant=variant, failed=failed, total=len(ids))
+        for (case, variant), ids in of_case.items()
+        if case and (failed := sum(simulation in failing for simulation in ids))
     ]
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 

@@ -4,13 +4,14 @@ A look at each of several slices gives chance several tries. So each look may sp
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import normal_quantile
+from coval_gate.gate.statistics import beta_binomial, normal_quantile
 
 SLICES: Final = 5
 MOST_CASES: Final = 500  # in all slices together: Coval takes 100 test_case_ids for a run
@@ -100,22 +101,16 @@ class Boundaries(NamedTuple):
 
     def chance(self, look: int, hits: int) -> float:
         """Return the chance that a later look decides, from the `hits` so far: beta-binomial, by Jeffreys' prior."""
-        laws = {hits: 1.0}
-        decided = 0.0
+        undecided = {hits: 1.0}
         for now, after in pairwise(range(look, len(self.counts))):
             count, more = self.counts[now], self.counts[after] - self.counts[now]
-            reached: dict[int, float] = {}
-            for before, chance in laws.items():
-                for gained, share in enumerate(_beta_binomial(more, before + 0.5, count - before + 0.5)):
-                    reached[before + gained] = reached.get(before + gained, 0.0) + chance * share
-            open_, decided_now = {}, 0.0
-            for total, chance in reached.items():
-                if self.fails[after] < total < self.passes[after]:
-                    open_[total] = chance
-                else:
-                    decided_now += chance
-            laws, decided = open_, decided + decided_now
-        return decided
+            reached: dict[int, float] = defaultdict(float)
+            for before, chance in undecided.items():
+                for gained, share in enumerate(beta_binomial(more, before + 0.5, count - before + 0.5)):
+                    reached[before + gained] += chance * share
+            fails, passes = self.fails[after], self.passes[after]
+            undecided = {total: chance for total, chance in reached.items() if fails < total < passes}
+        return 1.0 - sum(undecided.values())
 
     def is_open(self, look: int, hits: int) -> bool:
         """Return whether the next slice is worth its price: nothing is decided, and an answer is within reach."""
@@ -161,13 +156,6 @@ def _sum_of(law: Sequence[float], other: Sequence[float]) -> list[float]:
 
 def _binomial(count: int, share: float) -> list[float]:
     return [math.comb(count, hits) * share**hits * (1.0 - share) ** (count - hits) for hits in range(count + 1)]
-
-
-def _beta_binomial(count: int, a: float, b: float) -> Iterator[float]:
-    chance = math.exp(math.lgamma(b + count) - math.lgamma(b) + math.lgamma(a + b) - math.lgamma(a + b + count))
-    for hits in range(count + 1):
-        yield chance
-        chance *= (count - hits) / (hits + 1) * (a + hits) / (b + count - hits - 1)
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from coval_gate.base.text import in_words, percent
-from coval_gate.coval.model import RunResult
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, boundaries_of
@@ -42,15 +41,9 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
 
 def _together(judgements: Sequence[Judgement], criteria: Criteria) -> Judgement:
     outcomes = [judgement.cause for judgement in judgements if isinstance(judgement.cause, Completed)]
-    results = [_with_run(outcome.result) for outcome in outcomes]
+    result = pooled([outcome.result for outcome in outcomes])
     late = next((outcome.late for outcome in outcomes if outcome.late), None)
-    return judge(pooled(results), criteria, baseline=judgements[0].baseline, base=base_of(judgements), late=late)
-
-
-def _with_run(result: RunResult) -> RunResult:
-    return result._replace(
-        simulations=tuple(simulation._replace(run_id=result.run_id) for simulation in result.simulations)
-    )
+    return judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements), late=late)
 
 
 def _so_far(check: Check, look: Look) -> Check:
@@ -74,7 +67,7 @@ def _waits(check: Check) -> bool:
 
 def _is_final(check: Check) -> bool:
     """Return whether no further simulation can make up for those that miss it."""
-    return check.criterion.forbids or check.criterion.of_target
+    return check.forbids or check.criterion.of_target
 
 
 def _is_unchanged(check: Check, look: Look) -> bool:

@@ -13,7 +13,7 @@ these methods and no others: `docs/statistics.md`.
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -28,6 +28,8 @@ ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
 MOST: Final = 100_000  # conversations that a plan considers
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 normal_quantile: Final = NormalDist().inv_cdf  # of a standard normal variable
+POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
+SHORTFALL: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 _TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction
 _ROUNDS: Final = 10_000  # of a continued fraction, which takes about sqrt(max(a, b)) of them
 _PRECISION: Final = 1e-15  # relative; a series or a search stops there
@@ -66,6 +68,14 @@ def beta_quantile(p: float, a: float, b: float) -> float:
             return following
         x = following
     return x
+
+
+def beta_binomial(count: int, a: float, b: float) -> Iterator[float]:
+    """Yield the chance of each number of hits, from 0 to `count`, if their rate is distributed like Beta(a, b)."""
+    chance = math.exp(math.lgamma(b + count) - math.lgamma(b) + math.lgamma(a + b) - math.lgamma(a + b + count))
+    for hits in range(count + 1):
+        yield chance
+        chance *= (count - hits) / (hits + 1) * (a + hits) / (b + count - hits - 1)
 
 
 @lru_cache(maxsize=256)  # the thresholds of a step need the same few again and again
@@ -180,6 +190,10 @@ class Hits(NamedTuple):
     hits: int
     size: int
 
+    @property
+    def share(self) -> float:
+        return self.hits / self.size
+
 
 NOTHING: Final = Bounds(-math.inf, math.inf)
 
@@ -255,7 +269,7 @@ def even_rate(cases: Sequence[Hits]) -> CaseRate:
     if len({case.size for case in cases}) == 1:
         return pooled_rate(cases)
     count = len(cases)
-    rates = [case.hits / case.size for case in cases]
+    rates = [case.share for case in cases]
     rate = math.fsum(rates) / count
     variance = math.fsum((case_rate - rate) ** 2 for case_rate in rates) / (count * (count - 1))
     return CaseRate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))

@@ -137,13 +137,12 @@ def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], met
     metrics = [sample.metric for sample in samples]
     ids = {simulation.id for simulation in simulations}
     found = [(_in_leg(place, id_), value) for place, own in enumerate(samples) for id_, value in own.values.items()]
-    completed = {_in_leg(place, done.id) for place, variant in enumerate(variants) for done in variant.completed}
     passing = (_in_leg(place, id_) for place, variant in enumerate(variants) for id_ in variant.passing)
     values = {id_: value for id_, value in found if id_ in ids}
     return replace(
         variants[0],
         simulations=tuple(simulations),
-        completed=tuple(one for one in simulations if one.id in completed),
+        completed=tuple(simulation for simulation in simulations if simulation.completed),
         passing=frozenset(ids.intersection(passing)),
         samples=tuple(Sample(metric=_of_all(metrics), values=values, total=len(simulations)) for _ in metrics[:1]),
         alone=all(variant.alone for variant in variants),

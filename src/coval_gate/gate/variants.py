@@ -144,10 +144,6 @@ class Variant:
         values = self.sample(metric).values
         return [simulation.id for simulation in self.simulations if simulation.id not in values]
 
-    def cases_with(self, metric: Metric) -> frozenset[str]:
-        values = self.sample(metric).values
-        return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
-
     def numbers(self, metric: Metric | None) -> dict[str, list[float]]:
         values = self.sample(metric).values
         return {
@@ -180,7 +176,10 @@ def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
 
 
 def pooled(results: Sequence[RunResult]) -> RunResult:
-    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged."""
+    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged.
+
+    Each simulation says which run it is from.
+    """
     metrics: dict[str, Metric] = {}
     for metric in chain.from_iterable(result.metrics for result in results):
         merged = metrics.setdefault(metric.id, metric)
@@ -194,7 +193,7 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
     return results[0]._replace(
         expected=sum(result.expected for result in results),
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
-        simulations=tuple(simulation for result in results for simulation in result.simulations),
+        simulations=tuple(one._replace(run_id=result.run_id) for result in results for one in result.simulations),
         metrics=tuple(metrics.values()),
         absent_metrics=tuple(dict.fromkeys(metric for result in results for metric in result.absent_metrics)),
         settled=all(result.settled for result in results),
@@ -222,15 +221,12 @@ def _variant(
     ids = dict.fromkeys(done.id for done in completed)
     total = len(simulations) + unlisted
     samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
-    passing = set(ids)
-    for sample in samples:
-        if sample.metric.target is not None:
-            passing &= _meeting(sample)
+    met = (_meeting(sample) for sample in samples if sample.metric.target is not None)
     return Variant(
         name=name,
         simulations=simulations,
         completed=completed,
-        passing=frozenset(passing),
+        passing=frozenset(ids).intersection(*met),
         samples=samples,
         alone=alone,
         unlisted=unlisted,

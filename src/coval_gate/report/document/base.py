@@ -8,13 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from coval_gate.base.text import one_line, plural, shortened_at_word
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import flips_title
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Totals, sum_of
+from coval_gate.gate.measure import Totals
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import MOST_CRITERIA, wording
 from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import counts_text
+from coval_gate.report.wording.checks import counts_text, flips_title
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -170,7 +169,7 @@ class Judged(Model):
 def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
     """Return what a judgement of legs says, in fields of Judged. `named`: what is missed is a criterion."""
     reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
-    totals = sum_of([totals for leg in legs if (totals := totals_of(leg))])
+    totals = _sum_of([totals for leg in legs if (totals := totals_of(leg))])
     judged = totals if any(leg.judgement.totals for leg in legs) else None
     failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
     rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
@@ -195,6 +194,17 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
         "causes_text": counts_text(rows),
         "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.explains_failure),
     }
+
+
+def _sum_of(totals: Sequence[Totals]) -> Totals | None:
+    if not totals:
+        return None
+    return Totals(
+        total=sum(one.total for one in totals),
+        completed=sum(one.completed for one in totals),
+        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
+        unlisted=sum(one.unlisted for one in totals),
+    )
 
 
 def totals_of(leg: LegReport) -> Totals | None:

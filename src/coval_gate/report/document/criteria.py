@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
+from coval_gate.base.text import percent
 from coval_gate.gate.checks import NAMES, Check, bound_text
-from coval_gate.gate.claims import CHANCE, claim_text, words_of
+from coval_gate.gate.claims import claim_text, words_of
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.measure import Trend, Unit
+from coval_gate.gate.statistics import POWER
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
 from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
@@ -21,6 +23,7 @@ from coval_gate.report.wording.checks import (
     shown_verdict,
 )
 
+CHANCE: Final = percent(POWER)  # of runs that show a noticeable change
 NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
 

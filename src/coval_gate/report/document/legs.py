@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import notes_title
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
@@ -44,7 +43,7 @@ from coval_gate.report.document.provenance import (
 from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
 from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
-from coval_gate.report.wording.checks import in_figures, stability
+from coval_gate.report.wording.checks import in_figures, notes_title, stability
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",

@@ -1,10 +1,9 @@
 """What criteria compare with: the baseline or the base of a leg, and the criteria grouped by it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.gate.checks import NAMES
-from coval_gate.gate.claims import OTHERS, notes_title, shows_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
@@ -13,7 +12,9 @@ from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
 from coval_gate.report.document.criteria import Criterion, criteria_of
 from coval_gate.report.document.provenance import called, run_page
 from coval_gate.report.model import BASE_AGENT, LegReport
-from coval_gate.report.wording.checks import baseline_text, shared_text
+from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text, shows_text
+
+OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
 
 
 class BaselineRunFacts(Model):

@@ -225,7 +225,7 @@ class _Simulations:
             verdict=row.verdict.value,
             cause=row.cause.value if row.cause else None,
             passed_before=row.before.hits if row.before else None,
-            total_before=row.before.total if row.before else None,
+            total_before=row.before.size if row.before else None,
             cause_text=cause_text(row, leg),
             contributes=row.contributes,
             explains=row.explains_failure,

@@ -10,6 +10,7 @@ from coval_gate.base.text import (
     in_words,
     number,
     one_line,
+    percent,
     plural,
     points,
     shortened,
@@ -20,7 +21,7 @@ from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
-from coval_gate.gate.measure import Baseline, Comparison, LeftOut, Unchecked, told_apart
+from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Unchecked, told_apart
 from coval_gate.gate.problems import dated_text, left_out_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import LONGEST_MENTION
@@ -30,6 +31,8 @@ INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
 BEFORE: Final = "before"
 RUNS_SHOWN: Final = 3
+SHOWS: Final = "what it shows"
+MARGIN: Final = "margin"
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
@@ -137,9 +140,9 @@ def cause_text(row: SimulationFinding, leg: LegReport) -> str:
     """Return the cause, and what the history of the test case shows: "new, passed 9 of 9 before"."""
     parts = [row.cause.value] if row.cause else []
     if before := row.before:
-        failed = before.total - before.hits
+        failed = before.size - before.hits
         did = f"failed {failed:,}" if failed else f"passed {before.hits:,}"
-        parts.append(f"{did} of {before.total:,} {_when(leg)}")
+        parts.append(f"{did} of {before.size:,} {_when(leg)}")
     return ", ".join(parts)
 
 
@@ -214,3 +217,26 @@ def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
     runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
     fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
     return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"
+
+
+def shows_text(checks: Iterable[Check]) -> str:
+    measures = [check.measure for check in checks if check.measure]
+    confidences = {interval.confidence for interval in map(_interval, measures) if interval}
+    if len(confidences) != 1:
+        return SHOWS
+    return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
+
+
+def _interval(measure: Measure) -> Interval | None:
+    return measure.comparison.change if measure.comparison else measure.interval
+
+
+def notes_title(checks: Sequence[Check]) -> str:
+    measures = [check.measure for check in checks if check.measure]
+    return shows_text(checks) if any(map(_interval, measures)) else MARGIN
+
+
+def flips_title(failing: int, passing: int) -> str:
+    counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
+    told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
+    return f"Test cases that flipped: {', '.join(told)}"
