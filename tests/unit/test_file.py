@@ -183,6 +183,9 @@ MISTAKES: dict[str, str] = {
     f"legs:\n  {LONG}: {{}}": f'line 2: legs: the name "{LONG[:59]}…" must have at most 200 characters.',
     'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a" must be a text of printable characters.',
     "legs:\n  base: {}": 'line 2: legs: the name "base" is kept for the base agent; choose another one.',
+    "legs:\n  all legs together: {}": (
+        'line 2: legs: the name "all legs together" is kept for the comparison of all legs; choose another one.'
+    ),
     "legs:\n  ? [a, b]\n  : {}": "line 2: legs has a key that is not a text.",
     f"{LEG}persona_idd: x": "line 3: legs.a.persona_idd is not an input; did you mean persona_id?",
     f"{LEG}tags:": 'line 3: legs.a.tags has no value; write one, or "" for none.',

@@ -157,6 +157,34 @@ def test_what_several_runs_show_is_red_although_bounds_of_the_change_would_inclu
     assert (only(judgement).verdict, shown(only(judgement))[1]) == (Verdict.FAILED, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "threshold", "verdict"),
+    [
+        (yes(17, 20), yes(20, 20), EVEN, Verdict.PASSED),
+        (yes(17, 20), yes(20, 20), f"{EVEN} + 5pp", Verdict.INCONCLUSIVE),
+        (yes(2, 2), yes(0, 2), f"{EVEN} + 5pp", Verdict.FAILED),
+    ],
+)
+def test_what_is_shown_settles_what_the_bounds_leave_open(
+    was: Cases, now: Cases, threshold: str, verdict: Verdict
+) -> None:
+    before = baseline_of(*(run_of(f"old{n}", was) for n in range(3)))
+    judgement = judged(run_of("now", now), before, threshold)
+    trend = comparison(judgement).trend
+    assert (only(judgement).verdict, trend) == (verdict, "worse" if verdict is Verdict.FAILED else "improved")
+
+
+def test_a_rate_that_rose_as_counted_is_not_called_worse() -> None:
+    """Test cases of seven runs got worse, and more of one run got better; the permutation weighs the first more."""
+
+    def cases(old: int, new: int) -> Cases:
+        return yes(old, 40) | {f"new.{case}": values for case, values in yes(new, 40).items()}
+
+    before = baseline_of(run_of("old0", cases(40, 23)), *(run_of(f"old{n}", yes(40, 40)) for n in range(1, 7)))
+    judgement = judged(run_of("now", cases(24, 40)), before, EVEN)
+    assert (comparison(judgement).trend, comparison(judgement).value) == ("inconclusive", 0.7875)
+
+
 def test_advisory_threshold_does_not_dilute_the_family() -> None:
     lines = "\n".join([EVEN] + ["? Resolved: rate(NO, YES) >= baseline - 90%"] * 9)
     assert compared(yes(40, 50), yes(44, 50), lines, confidence=0.9).verdict is Verdict.FAILED

@@ -93,6 +93,14 @@ class Pairs:
             lower, upper = (lower, min(upper, most)) if self.threshold.wants_less else (max(lower, most), upper)
         return Interval(lower, upper, confidence, len(self.now.cases))
 
+    def is_settled(self, worse: Tested, better: Tested) -> bool:
+        """Return whether what is shown decides a threshold that the bounds, which may be blunter, leave open.
+
+        What got better is no regression, and what got worse is not the improvement that was required.
+        """
+        holds = self.threshold.against(self.earlier).holds(self.value.value)
+        return not holds and worse.is_shown if self.asks_for_improvement else holds and better.is_shown
+
     def _at_look(self, error: float) -> float:
         """Return the part of an error that this look may spend; outside of slices, all of it."""
         return self._look.error(error) if self._look else error
@@ -153,6 +161,9 @@ def _with_trend(check: Check, pairs: Pairs, worse: Tested, better: Tested, least
         worse, better = worse._replace(error=error), Tested(better.is_shown or verdict is Verdict.PASSED, error)
     elif verdict is Verdict.FAILED and not worse.is_shown:
         verdict = Verdict.INCONCLUSIVE
+    if verdict is Verdict.INCONCLUSIVE and pairs.is_settled(worse, better):
+        verdict = Verdict.FAILED if pairs.asks_for_improvement else Verdict.PASSED
+        check = replace(check, simulations=() if verdict is Verdict.PASSED else check.simulations)
     trend: Trend = "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
     comparison = replace(
         measure.comparison,

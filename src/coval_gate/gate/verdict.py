@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from coval_gate.coval.model import Run, RunResult
+from coval_gate.inputs.naming import TOGETHER
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -133,7 +134,7 @@ class Together(NamedTuple):
     @property
     def name(self) -> str:
         every = len(self.legs) == self.total
-        return f"{'all legs' if every else f'{len(self.legs):,} of {self.total:,} legs'} together"
+        return f"{'all' if every else f'{len(self.legs):,} of {self.total:,}'} {TOGETHER}"
 
 
 Cause = (

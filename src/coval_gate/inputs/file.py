@@ -37,7 +37,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
-from coval_gate.inputs.naming import NAME_SHOWN, input_meant
+from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER, input_meant
 from coval_gate.inputs.nodes import Mistake, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
@@ -300,7 +300,8 @@ def _wrong_name(name: str) -> str:
     if len(name) > LONGEST_NAME:
         return f"must have at most {LONGEST_NAME} characters."
     is_of_base = name == OF_BASE or name.startswith(f"{OF_BASE} · ")
-    return "is kept for the base agent; choose another one." if is_of_base else ""
+    kept_for = "the base agent" if is_of_base else "the comparison of all legs" if name.endswith(TOGETHER) else ""
+    return f"is kept for {kept_for}; choose another one." if kept_for else ""
 
 
 def _text_of(declaration: Input, node: yaml.Node) -> str:

@@ -18,6 +18,7 @@ OF_WORKFLOW: Final = "start the workflow by hand"  # advice about a workflow fil
 SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
 LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
+TOGETHER: Final = "legs together"  # the end of the name that reports give to the comparison of all legs
 PREFIX: Final = "INPUT_"
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
 OTHER_NAMES: Final = {  # names that other actions use
