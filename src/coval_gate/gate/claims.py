@@ -99,8 +99,9 @@ def change_text(check: Check) -> str:
         return _one_direction(-upper, -lower, "lower", scale, both=doubtful)
     if lower > 0.0 or (is_shown and lower == 0.0):
         return _one_direction(lower, upper, "higher", scale, both=doubtful)
-    least = f"{_amount(-lower, scale, math.ceil)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{_amount(upper, scale, math.ceil)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    largest = max(abs(end) for end in (lower, upper) if math.isfinite(end))
+    least = f"{_amount(-lower, scale, math.ceil, largest)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, scale, math.ceil, largest)} higher" if upper > 0.0 and math.isfinite(upper) else ""
     if least and most:
         return f"between {least} and {most}"
     if least or most:
@@ -154,8 +155,8 @@ def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: 
     return word if is_zero else f"at least {small} {word}"
 
 
-def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str:
-    shown = _rounded(max(0.0, value), scale.unit, outwards)
+def _amount(value: float, scale: Scale, outwards: Callable[[float], int], beside: float = 0.0) -> str:
+    shown = _rounded(max(0.0, value), scale.unit, outwards, beside)
     if scale.unit == "share" or symbol(scale.name) == PERCENT:
         return f"{shown.removesuffix(PERCENT)}pp"
     return with_unit(shown, scale.name) if scale.unit == "metric" else shown
@@ -254,13 +255,16 @@ def _rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], i
     return with_unit(shown, scale.name) if scale.unit == "metric" else shown
 
 
-def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
-    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value."""
+def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int], beside: float = 0.0) -> str:
+    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value.
+
+    It has no more decimals than a larger number `beside` it.
+    """
     if unit == "share":
         return percent(outwards(bound * 1000) / 1000)
     if not bound:
         return number(bound)
-    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    decimals = DIGITS - 1 - math.floor(math.log10(max(abs(bound), beside)))
     if abs(bound) < 1e9:  # then the whole part is written in full
         decimals = max(0, decimals)
     if decimals < 0:
