@@ -105,17 +105,11 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
 
 
 def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
-    """Launch the repetition unless the user names its run. An error becomes its judgement. Raises Interrupted."""
+    """Judge the repetition alone. An error becomes its judgement. Raises Interrupted."""
     leg = session.leg
     first = leg.first.judgement
-    if leg.base:
-        want(session.step, leg.base, number)
     try:
-        if number < len(leg.trials):
-            trial = leg.trials[number]
-        else:
-            trial = yield from launch(session, number=number)
-        outcome, judgement = yield from judge_trial(session, trial)
+        outcome, judgement = yield from judge_trial(session, (yield from find_trial(session, number)))
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
             yield from _log_checks(session, judgement)
@@ -125,6 +119,16 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     trial = leg.trials[number]  # there is one, even if its launch failed
     trial.judgement = judgement
     return SingleRun(run_id=trial.run_id, judgement=judgement)
+
+
+def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
+    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
+    leg = session.leg
+    if leg.base:
+        want(session.step, leg.base, number)
+    if number < len(leg.trials):
+        return leg.trials[number]
+    return (yield from launch(session, number=number) if number else launch_first(session))
 
 
 def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
@@ -300,7 +304,7 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
+            outcome = yield from first((_run_again(session, len(base.outcomes)), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -312,14 +316,8 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
     yield from clean_up_base(session)
 
 
-def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
-    """Launch the next run, unless the user names it, and follow it. Raises GateError."""
-    number = len(base.outcomes)
-    if number < len(base.trials):
-        trial = base.trials[number]
-    else:
-        trial = yield from (launch(session, number=number) if number else launch_first(session))
-    return (yield from follow_trial(session, trial))
+def _run_again(session: LegRun, number: int) -> Procedure[Outcome]:
+    return (yield from follow_trial(session, (yield from find_trial(session, number))))
 
 
 def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
@@ -371,7 +369,6 @@ def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
     with suppress(GateError):
         criteria = session.criteria
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
-        judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
-        judgement = yield from beside(judging)
+        judgement = yield from beside(partial(judge_outcome, outcome, replace(criteria, thresholds=absolute)))
         session.log("By itself, which decides nothing:")
         yield from _log_checks(session, judgement)

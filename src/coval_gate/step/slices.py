@@ -13,9 +13,7 @@ from coval_gate.gate.judgement import Judgement, SingleRun, Slices
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording import after_slice_text
-from coval_gate.step.evaluate import explain, judge_trial, want
-from coval_gate.step.launch import launch
-from coval_gate.step.leg import Trial
+from coval_gate.step.evaluate import explain, find_trial, judge_trial
 from coval_gate.step.step import LegRun
 
 
@@ -24,7 +22,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
     leg, runs, longest = session.leg, list[SingleRun](), 0.0
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
-        trial = (yield from _launch_next(session, len(runs))) if runs else leg.first
+        trial = yield from find_trial(session, len(runs))
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
@@ -38,12 +36,6 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         leg.result = judgement.cause.result
     leg.judgement = judgement
     yield from explain(session, judgement)
-
-
-def _launch_next(session: LegRun, number: int) -> Procedure[Trial]:
-    if session.leg.base:
-        want(session.step, session.leg.base, number)
-    return (yield from launch(session, number=number))
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
