@@ -22,6 +22,7 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
+from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.leg import Duty, Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
@@ -74,10 +75,11 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
         pause = min(LONGEST_PAUSE, pause * 2)
 
 
-def cancel_runs(
-    session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
-) -> Procedure[list[Cancellation | CovalError]]:
-    """Cancel runs side by side, and pass each outcome to `report` at once. Each run gets its share of the time left."""
+def cancel_runs(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Cancel all runs side by side, then raise the first error. Each gets its share of the time left.
+
+    The log says at once what became of each.
+    """
     left = len(run_ids)
 
     def cancel_one(run_id: str) -> Procedure[Cancellation]:
@@ -89,12 +91,12 @@ def cancel_runs(
             unknown_until = min(now + UNKNOWN_TIME, until)
             ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
         except CovalError as error:
-            report(run_id, error)
+            session.log(f"Run {run_id}: {error.what}")
             raise
-        report(run_id, ended)
+        session.log(run_cancellation_text(ended))
         return ended
 
-    return (yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))
+    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))
 
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:

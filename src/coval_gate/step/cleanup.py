@@ -38,19 +38,11 @@ LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs 
 
 def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
     """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
-    step = session.step
-
-    def report(run_id: str, ended: Cancellation | CovalError) -> None:
-        text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
-        session.log(text)
-
     for run_id in run_ids:
-        step.begin_trial(session.leg).run_id = run_id
-    step.record_id(run_ids[0])
-    cancelling = cancel_runs(session, run_ids, report=report)
-    ended = all_or_first_error((yield from cancelling))
-    unknown = [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]
-    if unknown:
+        session.step.begin_trial(session.leg).run_id = run_id
+    session.step.record_id(run_ids[0])
+    ended = yield from cancel_runs(session, run_ids)
+    if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
         others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
         raise GateError(
             titles.RUN_NOT_FOUND,
@@ -93,9 +85,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             elif leg is step.unplaced and trial.ended and trial.ended.outcome != "left":
                 session.log(run_cancellation_text(trial.ended))
     judgement = _with_cancellations(step, judgement)
-    launched = [
-        trial for trial in step.trials if trial.run_id or (trial.ended and trial.ended.outcome != "not_launched")
-    ]
+    launched = any(trial.run_id or (trial.ended and trial.ended.outcome != "not_launched") for trial in step.trials)
     if hurried and inputs.mode != "cancel" and not launched:
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
@@ -131,9 +121,9 @@ def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
 
 def _verdict_of_base(step: Step, base: Leg) -> Verdict:
     """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
-    tested = [leg for leg in step.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
-    left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
-    return left[0] if left and left[0] else Verdict.PASSED
+    tested = [leg for leg in step.legs if leg.base is base and leg.trials and not leg.first.is_over]
+    verdicts = [leg.outcome.verdict for leg in tested if leg.outcome]
+    return next((verdict for verdict in verdicts if verdict in LEFT), Verdict.PASSED)
 
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
@@ -143,12 +133,11 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
         _conclude_interrupted(step, judgement)
         return judgement
     for leg, own in [(leg, step.judgement_of(leg, judgement)) for leg in step.legs]:
+        ended = _with_ends(concluded if own is judgement else own, leg.trials)
         if own is judgement:
-            own = concluded = _with_ends(concluded, leg.trials)
-        else:
-            own = _with_ends(own, leg.trials)
+            concluded = ended
         if is_of_leg:
-            leg.conclude(own)
+            leg.conclude(ended)
     return concluded
 
 
@@ -162,14 +151,9 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    inputs = leg.inputs
-    may_have = inputs.mode in WAITING_MODES and inputs.api_key is not None
-    return (
-        may_have
-        and bool(inputs.repeat_on_failure or leg.slices)
-        and inputs.resume
-        and step.context.run_attempt not in ("", "1")
-    )
+    inputs, is_re_run = leg.inputs, step.context.run_attempt not in ("", "1")
+    goes_on = bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES
+    return is_re_run and goes_on and inputs.resume and inputs.api_key is not None
 
 
 def _end_leftovers(session: LegRun) -> Procedure[None]:
