@@ -167,12 +167,8 @@ def _has_ended(
     """Every simulation without a value must show that none will come. If all lack one, the sample stands for them."""
     shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
     is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
-    return is_known and all(output is not None and _ended_without_value(output) for output in shown)
-
-
-def _ended_without_value(output: MetricOutput) -> bool:
-    """If an output has a value, the run will show it later."""
-    return output.status in ENDED and output.value is None
+    # If an output has a value, the run will show it later.
+    return is_known and all(output and output.status in ENDED and output.value is None for output in shown)
 
 
 class Look(NamedTuple):

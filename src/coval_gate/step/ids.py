@@ -9,6 +9,7 @@ each agent has its own. A step with one agent leaves that to Coval, and is launc
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
@@ -286,13 +287,11 @@ def _usual_lengths() -> dict[str, int | None]:
 def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, Names()
-    try:
+    with suppress(CovalError):
         if kind := KINDS.get(name):
             listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
-    except CovalError:
-        return {}
     return names
 
 

@@ -67,7 +67,8 @@ class Polls(NamedTuple):
     def then(self, run: Run, *, at: float) -> "Polls":
         """Return the same with a poll `at` that time on the clock."""
         over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
-        most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
+        progresses = filter(None, (self.most_failed, run.progress))
+        most_failed = max(progresses, key=lambda progress: progress.failed or 0, default=None)
         return Polls(run, over_since, most_failed)
 
 
@@ -199,10 +200,6 @@ class Trial:
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.duties = phase, self.duties & MAY_OWE[phase]
-
-
-def _failed(progress: RunProgress) -> int:
-    return progress.failed or 0
 
 
 def state_name(slot: int) -> str:

@@ -148,7 +148,7 @@ def launch(session: StepRun) -> "Procedure[Judgement]":
         yield from _side_by_side(session, resumed, later.follow.confirm)
     for leg in launched:
         leg.judgement = later.judgement.LAUNCH
-    return _gravest(step)
+    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
 def cancel(session: StepRun) -> "Procedure[Judgement]":
@@ -186,10 +186,8 @@ def _launch(session: LegRun) -> Procedure[None]:
 def _launch_and_show(session: LegRun) -> Procedure[None]:
     """Show the step's first launch. How large the run is comes before it in the log."""
     step, inputs = session.step, session.inputs
-    drawn = sum(map(len, session.leg.slices))
-    cases = (
-        drawn or len(inputs.test_case_ids) or inputs.sub_sample_size
-    )  # of a whole test set, they are counted too late
+    # Those of a whole test set are counted too late.
+    cases = sum(map(len, session.leg.slices)) or len(inputs.test_case_ids) or inputs.sub_sample_size
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
         for text in later.criteria.undecidable_texts(session.criteria, cases):
             session.warn(text)
@@ -221,10 +219,6 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from later.ids.check_mutations(session)
     if step.is_counted_first:
         yield from later.plan.plan_sizes(session)
-
-
-def _gravest(step: Step) -> "Judgement":
-    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
 def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:

@@ -315,28 +315,22 @@ def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
 
 def _plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
-    most, runs = step.inputs.max_simulations, len(step.all_legs)
-    of_bases = sum(base.planned or 0 for base in step.bases)
-    most_text = "at most " if any(leg.slices for leg in step.legs) else ""
-    parts = [f"This step launches {most_text}{plural(total, 'simulation')}"]
-    if runs > 1:
-        parts.append(f" in {plural(runs, 'run')}")
-    else:
-        parts.append(_names_text(step))
-    if of_bases:
-        parts.append(f", {of_bases:,} of them of the base agent")
-    parts.append(".")
+    runs, most = len(step.all_legs), "at most " if any(leg.slices for leg in step.legs) else ""
+    where = f" in {plural(runs, 'run')}" if runs > 1 else _names_text(step)
+    text = f"This step launches {most}{plural(total, 'simulation')}{where}"
+    if of_bases := sum(base.planned or 0 for base in step.bases):
+        text += f", {of_bases:,} of them of the base agent"
     if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
-        parts.append(f" Repetitions of runs that fail may add up to {again:,}.")
-    if most:
-        parts.append(f" At most {most:,} are allowed.")
-    return "".join(parts)
+        text += f". Repetitions of runs that fail may add up to {again:,}"
+    if step.inputs.max_simulations:
+        text += f". At most {step.inputs.max_simulations:,} are allowed"
+    return f"{text}."
 
 
 def _names_text(step: Step) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(step.legs[0].inputs)
-    names = {kind: step.name_of(kind, id_) for kind, id_ in ids.items()}
+    names = {kind: step.shown.name_of(kind, id_) for kind, id_ in ids.items()}
     named = [f"{noun(kind)} {one_line(name, LONGEST_NAME)}" for kind, name in names.items() if name]
     return f" ({', '.join(named)})" if named else ""
 

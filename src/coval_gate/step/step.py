@@ -189,10 +189,6 @@ class Step:
         self.save()
         self.changed.happen()
 
-    def name_of(self, kind: str, id_: str) -> str | None:
-        """Return None if no response has shown the name."""
-        return self.shown.name_of(kind, id_)
-
     def run_url(self, run_id: str) -> str:
         """Return an empty text for no run."""
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
