@@ -175,7 +175,7 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
         criteria=session.criteria,
         drawn=frozenset(chain.from_iterable(session.leg.slices)),
     )
-    return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
+    return (yield from baseline_of(session, subject, over_since=trial.over_since))
 
 
 def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
@@ -192,8 +192,8 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
         (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
         for variant in judgement.variants
     ]
-    if trial.polls.most_failed:
-        polled = trial.polls.most_failed.in_simulations(leg.size_of(trial.number))
+    if trial.most_failed:
+        polled = trial.most_failed.in_simulations(leg.size_of(trial.number))
         # Progress does not tell variants apart: all failures may be of one.
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:

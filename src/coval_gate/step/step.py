@@ -143,7 +143,8 @@ class Step:
 
     def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
         """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
-        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
+        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, save=self.save))
+        trial.run_id = run_id
         trial.guard(cancel=True)
         return trial
 
