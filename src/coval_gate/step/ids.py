@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
@@ -64,11 +64,8 @@ def expand(step: Step) -> Procedure[Inputs]:
     template_id = inputs.run_template_id
     try:
         template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
-    except Rejected as error:
-        if error.status == NOT_FOUND:
-            text = f"names {template_id}, which Coval does not have."
-            raise InputError([Problem("run_template_id", text)]) from None
-        raise
+    except NotFound:
+        raise InputError([Problem("run_template_id", f"names {template_id}, which Coval does not have.")]) from None
     step.inputs = inputs = expanded(inputs, template)
     step.template = template
     session.log(f"Using run template {template_id}{f' ({template.name})' if template.name else ''}.")

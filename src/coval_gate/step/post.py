@@ -100,7 +100,6 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
 
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
-    """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if step.inputs.api_key is None:
         _warn_of_undone(step, trials)
         return

@@ -5,7 +5,7 @@ names of agents, personas and test sets. It fetches each once, and only what no 
 fails, reports show less.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -120,16 +120,17 @@ def _together(leg: Leg | None) -> LegReport | None:
     return LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
 
 
-def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
-    """Return the ids of agent, persona and test set of a run. Those that it does not show are the leg's."""
-    return {name: (trial.run and trial.run.ids[name]) or id_ for name, id_ in ids_of(leg.inputs).items()}
+def _named(leg: Leg, trial: Trial) -> dict[str, tuple[str, str]]:
+    """Return what the report of a run names, by kind and id. An id that the run does not show is the leg's."""
+    named = {kind: (kind, (trial.run and trial.run.ids[kind]) or id_) for kind, id_ in ids_of(leg.inputs).items()}
+    if leg.base:
+        named[BASE_AGENT] = "agent_id", ids_of(leg.base.inputs)["agent_id"]
+    return named
 
 
 def _names(step: Step, leg: Leg, first: Trial) -> dict[str, str]:
-    named = {name: step.shown.name_of(name, id_) for name, id_ in _ids_shown(leg, first).items()}
-    if leg.base:
-        named[BASE_AGENT] = step.shown.name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
-    return {name: step.host.redact(text) for name, text in named.items() if text}
+    names = {key: step.shown.name_of(*named) for key, named in _named(leg, first).items()}
+    return {key: step.host.redact(name) for key, name in names.items() if name}
 
 
 def _base_report(step: Step, base: Leg) -> BaseReport:
@@ -294,15 +295,9 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
 def _find_names(step: Step) -> Procedure[None]:
     session = _briefly(step.session(), NAMING)
     client, until = session.client, session.deadline
-    wanted = [named for leg in step.legs if leg.trials for named in _wanted(leg)]
+    wanted = [named for leg in step.legs if leg.trials for named in _named(leg, leg.first).values()]
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
     unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
     calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
     yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
-
-
-def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
-    yield from _ids_shown(leg, leg.first).items()
-    if leg.base:
-        yield "agent_id", ids_of(leg.base.inputs)["agent_id"]
