@@ -264,8 +264,7 @@ def _launched(leg: Leg) -> int:
 
 def for_each_case(inputs: Inputs) -> int:
     """Return how many simulations each test case has: those of the agent and of its mutations."""
-    mutations = set(inputs.mutation_ids)
-    return inputs.iteration_count * (1 + len(mutations))
+    return inputs.iteration_count * (1 + len(set(inputs.mutation_ids)))
 
 
 def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:

@@ -1,4 +1,4 @@
-"""The record of a step: its context, its inputs, and its legs.
+"""The record of a step, which the main and the post step share: its context, its inputs, and its legs.
 
 Everything is written down at once: a step may be killed at any time.
 """
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """The record of a step, which the main and the post step share."""
-
     def __init__(self, runtime: Runtime, read: "ConfigFile | None" = None) -> None:
         self.runtime = runtime
         self.read = read  # the configuration file, once it was read
@@ -112,7 +110,6 @@ class Step:
         return self._interrupted is not None or self.publisher.is_interrupted
 
     def hurry(self) -> None:
-        """Note that the step received a signal, and will be killed."""
         self._interrupted = Times.of_interrupted(self.clock.now())
 
     def session(self, times: Times | None = None) -> "StepRun":
