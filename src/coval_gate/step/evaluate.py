@@ -74,7 +74,6 @@ def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
     outcome, judgement = yield from judge_trial(session, trial)
     leg.judgement = judgement
     if isinstance(outcome, Completed):
-        leg.result = outcome.result
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
@@ -133,11 +132,7 @@ def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
 
 def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
     """Judge all runs together, and explain the judgement. Raises RunnerError."""
-    leg = session.leg
     judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
-    leg.judgement = judgement  # together with the result that it is about: reports show both
-    if isinstance(judgement.cause, Completed):
-        leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
     return (yield from explain(session, judgement))
 
@@ -220,8 +215,11 @@ def _in_simulations(planned: int | None, outcome: Outcome) -> Outcome:
 
 
 def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
-    """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
+    """Make it the leg's: write outputs, log checks, fetch details. Return it with units. Raises RunnerError."""
     step, leg = session.step, session.leg
+    leg.judgement = judgement  # together with the result that it is about: reports show both
+    if isinstance(judgement.cause, Completed):
+        leg.result = judgement.cause.result
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
     if len(outcomes) == len(step.legs) and not step.inputs.accept:

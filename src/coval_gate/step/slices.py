@@ -32,18 +32,13 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
-    if isinstance(judgement.cause, Completed):
-        leg.result = judgement.cause.result
-    leg.judgement = judgement
     yield from explain(session, judgement)
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
     """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
-    if judgement.slices is None:
-        return False
     so_far = after_slice_text(judgement)
-    if judgement.slices.is_clear:
+    if judgement.slices is None or judgement.slices.is_clear:
         session.log(so_far)
         return False
     left = session.deadline - session.clock.now()
