@@ -216,8 +216,6 @@ class EarlierRuns(NamedTuple):
 
         All before that completed; without it, there are none. Raises CovalError if a run may be hidden.
         """
-        if not self.tags.has_earlier_attempt:
-            return []
         unfinished = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",
             way_out="To launch without this check, set resume to false.",
