@@ -1,5 +1,6 @@
 """Ends legs: cancels or leaves runs that go on after the verdict, and gives judged ones their standing."""
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -7,7 +8,7 @@ from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
 from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
 from coval_gate.coval.client import Session
@@ -26,12 +27,13 @@ from coval_gate.history.standing import (
 from coval_gate.history.tags import FAILED, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.cancel import EarlierRuns, cancel_runs, cancel_trial, end_other_launches, find_launched
+from coval_gate.step.cancel import EarlierRuns, cancel_run, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.launch import request_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
 
+UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
@@ -41,7 +43,7 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
     for run_id in run_ids:
         session.step.begin_trial(session.leg).run_id = run_id
     session.step.record_id(run_ids[0])
-    ended = yield from cancel_runs(session, run_ids)
+    ended = yield from _cancel_all(session, run_ids)
     if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
         others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
         raise GateError(
@@ -50,6 +52,27 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
             advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
         )
     return ended
+
+
+def _cancel_all(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Cancel runs side by side, each in its share of the time left. The log says at once what became of each."""
+    left = len(run_ids)
+
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+        nonlocal left
+        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
+        now = session.clock.now()
+        until = now + max(0.0, session.deadline - now) / rounds
+        try:
+            unknown_until = min(now + UNKNOWN_TIME, until)
+            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
+        except CovalError as error:
+            session.log(f"Run {run_id}: {error.what}")
+            raise
+        session.log(run_cancellation_text(ended))
+        return ended
+
+    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))
 
 
 def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:

@@ -24,7 +24,7 @@ from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.model import CANCELLED, COMPLETED, ENDED, SKIPPED, Metric, Run, RunResult, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
@@ -40,7 +40,6 @@ EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Cov
 UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
-ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
 
 Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0  # s between two looks
