@@ -22,7 +22,7 @@ QUEUED: Final = frozenset({PENDING, "IN QUEUE", "QUEUED"})
 RUNNING: Final = frozenset({"IN PROGRESS", "RUNNING"})
 ENDING: Final = frozenset({"CANCELLING", "CANCELING", "DELETING", "STOPPING", "TERMINATING", "ABORTING"})
 TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, DELETED, ERROR})
-ENDED: Final = TERMINAL | {SKIPPED}  # of a simulation
+ENDED: Final = TERMINAL | {SKIPPED}  # of a simulation, and of a metric output
 API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's defaults are not sent
 
 

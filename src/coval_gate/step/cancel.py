@@ -27,7 +27,6 @@ from coval_gate.step.leg import Duty, Trial
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries, or searches
-UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
@@ -72,29 +71,6 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
             report_retry(error, min(pause, until - clock.now()))
         yield Wait(max(0.0, min(pause, until - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 2)
-
-
-def cancel_runs(
-    session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
-) -> Procedure[list[Cancellation | CovalError]]:
-    """Cancel runs side by side, and pass each outcome to `report` at once. Each run gets its share of the time left."""
-    left = len(run_ids)
-
-    def cancel_one(run_id: str) -> Procedure[Cancellation]:
-        nonlocal left
-        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
-        now = session.clock.now()
-        until = now + max(0.0, session.deadline - now) / rounds
-        try:
-            unknown_until = min(now + UNKNOWN_TIME, until)
-            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
-        except CovalError as error:
-            report(run_id, error)
-            raise
-        report(run_id, ended)
-        return ended
-
-    return (yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))
 
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:
@@ -214,8 +190,6 @@ class EarlierRuns(NamedTuple):
 
         All before that completed; without it, there are none. Raises CovalError if a run may be hidden.
         """
-        if not self.tags.has_earlier_attempt:
-            return []
         unfinished = yield from self._unfinished(
             "Could not check for a run from an earlier attempt",
             way_out="To launch without this check, set resume to false.",

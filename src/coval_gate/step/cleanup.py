@@ -1,5 +1,6 @@
 """Ends legs: cancels or leaves runs that go on after the verdict, and gives judged ones their standing."""
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -7,7 +8,7 @@ from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
 from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
 from coval_gate.coval.client import Session
@@ -26,31 +27,24 @@ from coval_gate.history.standing import (
 from coval_gate.history.tags import FAILED, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.cancel import EarlierRuns, cancel_runs, cancel_trial, end_other_launches, find_launched
+from coval_gate.step.cancel import EarlierRuns, cancel_run, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.launch import request_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
 
+UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
 
 def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
     """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
-    step = session.step
-
-    def report(run_id: str, ended: Cancellation | CovalError) -> None:
-        text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
-        session.log(text)
-
     for run_id in run_ids:
-        step.begin_trial(session.leg).run_id = run_id
-    step.record_id(run_ids[0])
-    cancelling = cancel_runs(session, run_ids, report=report)
-    ended = all_or_first_error((yield from cancelling))
-    unknown = [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]
-    if unknown:
+        session.step.begin_trial(session.leg).run_id = run_id
+    session.step.record_id(run_ids[0])
+    ended = yield from _cancel_all(session, run_ids)
+    if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
         others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
         raise GateError(
             titles.RUN_NOT_FOUND,
@@ -58,6 +52,27 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
             advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
         )
     return ended
+
+
+def _cancel_all(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Cancel runs side by side, each in its share of the time left. The log says at once what became of each."""
+    left = len(run_ids)
+
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+        nonlocal left
+        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
+        now = session.clock.now()
+        until = now + max(0.0, session.deadline - now) / rounds
+        try:
+            unknown_until = min(now + UNKNOWN_TIME, until)
+            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
+        except CovalError as error:
+            session.log(f"Run {run_id}: {error.what}")
+            raise
+        session.log(run_cancellation_text(ended))
+        return ended
+
+    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))
 
 
 def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
@@ -93,9 +108,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
             elif leg is step.unplaced and trial.ended and trial.ended.outcome != "left":
                 session.log(run_cancellation_text(trial.ended))
     judgement = _with_cancellations(step, judgement)
-    launched = [
-        trial for trial in step.trials if trial.run_id or (trial.ended and trial.ended.outcome != "not_launched")
-    ]
+    launched = any(trial.run_id or (trial.ended and trial.ended.outcome != "not_launched") for trial in step.trials)
     if hurried and inputs.mode != "cancel" and not launched:
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
@@ -131,9 +144,9 @@ def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
 
 def _verdict_of_base(step: Step, base: Leg) -> Verdict:
     """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
-    tested = [leg for leg in step.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
-    left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
-    return left[0] if left and left[0] else Verdict.PASSED
+    tested = [leg for leg in step.legs if leg.base is base and leg.trials and not leg.first.is_over]
+    verdicts = [leg.outcome.verdict for leg in tested if leg.outcome]
+    return next((verdict for verdict in verdicts if verdict in LEFT), Verdict.PASSED)
 
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
@@ -143,12 +156,11 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
         _conclude_interrupted(step, judgement)
         return judgement
     for leg, own in [(leg, step.judgement_of(leg, judgement)) for leg in step.legs]:
+        ended = _with_ends(concluded if own is judgement else own, leg.trials)
         if own is judgement:
-            own = concluded = _with_ends(concluded, leg.trials)
-        else:
-            own = _with_ends(own, leg.trials)
+            concluded = ended
         if is_of_leg:
-            leg.conclude(own)
+            leg.conclude(ended)
     return concluded
 
 
@@ -162,14 +174,9 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    inputs = leg.inputs
-    may_have = inputs.mode in WAITING_MODES and inputs.api_key is not None
-    return (
-        may_have
-        and bool(inputs.repeat_on_failure or leg.slices)
-        and inputs.resume
-        and step.context.run_attempt not in ("", "1")
-    )
+    inputs, is_re_run = leg.inputs, step.context.run_attempt not in ("", "1")
+    goes_on = bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES
+    return is_re_run and goes_on and inputs.resume and inputs.api_key is not None
 
 
 def _end_leftovers(session: LegRun) -> Procedure[None]:

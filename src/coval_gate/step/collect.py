@@ -24,7 +24,7 @@ from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.model import CANCELLED, COMPLETED, ENDED, SKIPPED, Metric, Run, RunResult, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
@@ -40,7 +40,6 @@ EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Cov
 UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
-ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
 
 Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0  # s between two looks
@@ -65,7 +64,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
         result, since = look.result, looks.unchanged_since(look)
         settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
         missing = yield from looks.missing(run, look, unchanged=max(0.0, looked_at - since))
-        if not any(missing):
+        if missing is None:
             break
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
         if looked_at >= last:
@@ -73,7 +72,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
             result = result._replace(settled=not missing.is_open)
             break
         if pause == FIRST_PAUSE:
-            session.log(missing_text(missing))
+            session.log(f"The run completed; waiting for {missing.what}.")
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
         yield Wait(max(0.0, next_look - clock.now()))
         pause = min(LONGEST_PAUSE, pause * 1.5)
@@ -90,7 +89,7 @@ def most_common_error(session: Session, run_id: str) -> Procedure[str]:
     with suppress(CovalError):
         simulations = yield from session.client.list_simulations(run_id, until=until)
         errors = Counter(one_line(simulation.error) for simulation in simulations if simulation.error)
-        return max(errors, key=lambda text: errors[text], default="")
+        return next((text for text, _ in errors.most_common(1)), "")
     return ""
 
 
@@ -167,12 +166,8 @@ def _has_ended(
     """Every simulation without a value must show that none will come. If all lack one, the sample stands for them."""
     shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
     is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
-    return is_known and all(output is not None and _ended_without_value(output) for output in shown)
-
-
-def _ended_without_value(output: MetricOutput) -> bool:
-    """If an output has a value, the run will show it later."""
-    return output.status in ENDED and output.value is None
+    # If an output has a value, the run will show it later.
+    return is_known and all(output and output.status in ENDED and output.value is None for output in shown)
 
 
 class Look(NamedTuple):
@@ -188,28 +183,12 @@ class Look(NamedTuple):
     needed: tuple[Metric, ...]
 
 
-class MissingData(NamedTuple):
-    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+class Missing(NamedTuple):
+    """`may_never_come`: simulations may show that it will not. `is_open`: more may come than the run lists."""
 
-    simulations: int = 0
-    metric: str = ""
-    values: int = 0
-    test_cases: int = 0
+    what: str
+    may_never_come: bool = False
     is_open: bool = False
-
-
-def missing_text(missing: MissingData) -> str:
-    if missing.simulations:
-        what = plural(missing.simulations, "simulation")
-    elif missing.metric:
-        what = f"the metric {one_line(missing.metric, 80)}"
-    elif missing.values:
-        what = f"{plural(missing.values, 'value')} of metrics"
-    elif missing.test_cases:
-        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
-    else:
-        what = "further simulations and metrics, because Coval does not say how many there are"
-    return f"The run completed; waiting for {what}."
 
 
 class Looks:
@@ -305,13 +284,13 @@ class Looks:
             self._last, self._since = look.result, self._session.clock.now()
         return self._since
 
-    def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[MissingData]:
+    def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Missing | None]:
         """Return what is still missing. `unchanged`: seconds for which the data stayed the same."""
         criteria = self._session.criteria
-        missing = _missing_data(look, criteria, unchanged=unchanged)
-        if unchanged >= SETTLING and (missing.metric or missing.values):
+        missing = _missing(look, criteria, Never(), unchanged=unchanged)
+        if unchanged >= SETTLING and missing and missing.may_never_come:
             never = yield from self._never(run, look, unchanged=unchanged)
-            missing = _missing_data(look, criteria, unchanged=unchanged, never=never)
+            missing = _missing(look, criteria, never, unchanged=unchanged)
         return missing
 
     def _never(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Never]:
@@ -324,29 +303,31 @@ class Looks:
         return never._replace(no_more_metrics=False) if session.criteria.persona_metrics else never
 
 
-def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
-    """Return the data that the criteria need, and that may still come."""
+def _missing(look: Look, criteria: Criteria, never: Never, *, unchanged: float) -> Missing | None:
+    """Return the first data that the criteria need, and that may still come."""
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
-        return MissingData()
+        return None
     running = sum(not simulation.ended for simulation in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
-        return MissingData(simulations=absent + running)
-    if look.lacking and not never.no_more_metrics:
-        return MissingData(metric=look.lacking[0])
-    if result.absent_metrics:
-        return MissingData(metric=result.absent_metrics[0])
+        return Missing(plural(absent + running, "simulation"))
+    lacking = look.lacking if not never.no_more_metrics else ()
+    if metric := next(iter((*lacking, *result.absent_metrics)), ""):
+        return Missing(f"the metric {one_line(metric, 80)}", may_never_come=True)
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
     by_metric = {metric.id: metric.values for metric in look.needed if metric.id not in never.values_of}
-    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
-        return MissingData(values=lacking)
+    if values := sum(simulation_id not in own for own in by_metric.values() for simulation_id in completed):
+        return Missing(f"{plural(values, 'value')} of metrics", may_never_come=True)
     if criteria.needs_targets and not result.metrics:
-        return MissingData(metric="with a target")
+        return Missing("the metric with a target", may_never_come=True)
     unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
     if unnamed and criteria.needs_test_cases:
-        return MissingData(test_cases=unnamed)
-    return MissingData(is_open=not look.certain and unchanged < SETTLING)
+        return Missing(f"the test cases of {plural(unnamed, 'simulation')}")
+    if look.certain or unchanged >= SETTLING:
+        return None
+    what = "further simulations and metrics, because Coval does not say how many there are"
+    return Missing(what, is_open=True)
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:

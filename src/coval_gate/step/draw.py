@@ -4,14 +4,14 @@ The draw depends on the commit and the test set only. So a re-run draws the same
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
@@ -35,25 +35,27 @@ OTHERWISE: Final = "or leave spend empty to launch them all at once."
 
 def draw_slices(session: StepRun) -> Procedure[None]:
     """Give each leg with `spend: until clear` its slices. The planned sizes of the others count. Raises InputError."""
-    step = session.step
+    step, context = session.step, session.step.context
     legs = [leg for leg in step.all_legs if leg.inputs.spend == UNTIL_CLEAR]
-    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs if not leg.inputs.test_case_ids))
+    ids = list(dict.fromkeys(_test_set_id(leg) for leg in legs if not leg.inputs.test_case_ids))
     read = yield from together(map(partial(_read, session), ids), session.clock, at_once=MOST_AT_ONCE)
-    listed = {id_: cases for id_, cases in zip(ids, read, strict=True) if isinstance(cases, tuple)}
-    if problems := [error for error in read if isinstance(error, InputError)]:
-        raise InputError([pair for error in problems for pair in error.pairs])
-    own = [leg.inputs.test_case_ids or listed[ids_of(leg.inputs)["test_set_id"]] for leg in legs]
+    listed = dict(zip(ids, all_or_first_error(read), strict=True))
+    own = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
     sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
-    most = step.inputs.max_simulations
-    others = sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
+    most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
     cap = MOST_CASES + 1 if most is None else _level(sizes, most - others)
-    if any(_leaves_no_baseline(leg.inputs, step.context) for leg in legs):
+    if any(_leaves_no_baseline(leg.inputs, context) for leg in legs):
         session.warn(NO_BASELINE)
-    seed = _seed(session)
+    is_known = context.sha and context.sha_is_known
+    seed = context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
     for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
         _check(leg, len(cases), cap)
-        leg.slices = dealt(cases, cap, f"{seed} {ids_of(leg.inputs)['test_set_id']}")
+        leg.slices = dealt(cases, cap, f"{seed} {_test_set_id(leg)}")
         leg.planned = each * sum(map(len, leg.slices))
+
+
+def _test_set_id(leg: Leg) -> str:
+    return ids_of(leg.inputs)["test_set_id"]
 
 
 def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
@@ -61,12 +63,6 @@ def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
     source, branch = inputs.baseline, context.branch.removeprefix(HEADS)
     is_own = source is not None and (source.kind == "tag" or (source.kind == "branch" and source.name == branch))
     return is_own and bool(branch) and not context.of_pull_request
-
-
-def _seed(session: StepRun) -> object:
-    context = session.step.context
-    is_known = context.sha and context.sha_is_known
-    return context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
 
 
 def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
@@ -88,12 +84,12 @@ def _refused(why: str) -> InputError:
     return InputError([Problem("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
 
 
-def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
+def _level(sizes: Sequence[tuple[int, int]], left: int) -> int:
     """Return how many test cases each leg may have at the most, so that all keep to the simulations `left`.
 
     `sizes`: of each leg, the simulations of a test case, and the number of test cases.
     """
-    sizes, level = list(sizes), MOST_CASES + 1
+    level = MOST_CASES + 1
     while level and sum(each * min(cases, level) for each, cases in sizes) > left:
         level -= 1
     return level
@@ -101,10 +97,10 @@ def _level(sizes: Iterable[tuple[int, int]], left: int) -> int:
 
 def _check(leg: Leg, cases: int, cap: int) -> None:
     """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
-    which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {ids_of(leg.inputs)['test_set_id']} has"
+    which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {_test_set_id(leg)} has"
     if not cases:
-        what = f"names {ids_of(leg.inputs)['test_set_id']}, which has no test cases that the API key can see"
-        raise InputError([Problem("test_set_id", f"{what}. Check the id.")])
+        what = f"names {_test_set_id(leg)}, which has no test cases that the API key can see. Check the id."
+        raise InputError([Problem("test_set_id", what)])
     if min(cases, cap) > MOST_CASES:
         most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
@@ -127,7 +123,7 @@ def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], .
         for number, (begin, end) in enumerate(pairwise(ends))
         for place in range(end - begin)
     )
-    slices: list[list[str]] = [[] for _ in range(len(ends) - 1)]
+    slices: list[list[str]] = [[] for _ in ends[1:]]
     for case, (_, _, number) in zip(drawn, turns, strict=True):
         slices[number].append(case)
     return tuple(map(tuple, slices))

@@ -74,7 +74,6 @@ def _evaluate_first(session: LegRun) -> Procedure[Judgement]:
     outcome, judgement = yield from judge_trial(session, trial)
     leg.judgement = judgement
     if isinstance(outcome, Completed):
-        leg.result = outcome.result
         if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
             for counted in filter(None, (leg, leg.base)):
                 counted.planned = counted.planned or len(outcome.result.simulations)
@@ -105,17 +104,11 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
 
 
 def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
-    """Launch the repetition unless the user names its run. An error becomes its judgement. Raises Interrupted."""
+    """Judge the repetition alone. An error becomes its judgement. Raises Interrupted."""
     leg = session.leg
     first = leg.first.judgement
-    if leg.base:
-        want(session.step, leg.base, number)
     try:
-        if number < len(leg.trials):
-            trial = leg.trials[number]
-        else:
-            trial = yield from launch(session, number=number)
-        outcome, judgement = yield from judge_trial(session, trial)
+        outcome, judgement = yield from judge_trial(session, (yield from find_trial(session, number)))
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
             yield from _log_checks(session, judgement)
@@ -127,13 +120,19 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
+def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
+    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
+    leg = session.leg
+    if leg.base:
+        want(session.step, leg.base, number)
+    if number < len(leg.trials):
+        return leg.trials[number]
+    return (yield from launch(session, number=number) if number else launch_first(session))
+
+
 def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
     """Judge all runs together, and explain the judgement. Raises RunnerError."""
-    leg = session.leg
     judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
-    leg.judgement = judgement  # together with the result that it is about: reports show both
-    if isinstance(judgement.cause, Completed):
-        leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
     return (yield from explain(session, judgement))
 
@@ -171,7 +170,7 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
         criteria=session.criteria,
         drawn=frozenset(chain.from_iterable(session.leg.slices)),
     )
-    return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
+    return (yield from baseline_of(session, subject, over_since=trial.over_since))
 
 
 def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
@@ -188,8 +187,8 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
         (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
         for variant in judgement.variants
     ]
-    if trial.polls.most_failed:
-        polled = trial.polls.most_failed.in_simulations(leg.size_of(trial.number))
+    if trial.most_failed:
+        polled = trial.most_failed.in_simulations(leg.size_of(trial.number))
         # Progress does not tell variants apart: all failures may be of one.
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:
@@ -216,8 +215,11 @@ def _in_simulations(planned: int | None, outcome: Outcome) -> Outcome:
 
 
 def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
-    """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
+    """Make it the leg's: write outputs, log checks, fetch details. Return it with units. Raises RunnerError."""
     step, leg = session.step, session.leg
+    leg.judgement = judgement  # together with the result that it is about: reports show both
+    if isinstance(judgement.cause, Completed):
+        leg.result = judgement.cause.result
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
     if len(outcomes) == len(step.legs) and not step.inputs.accept:
@@ -300,7 +302,7 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
+            outcome = yield from first((_run_again(session, len(base.outcomes)), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -312,14 +314,8 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
     yield from clean_up_base(session)
 
 
-def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
-    """Launch the next run, unless the user names it, and follow it. Raises GateError."""
-    number = len(base.outcomes)
-    if number < len(base.trials):
-        trial = base.trials[number]
-    else:
-        trial = yield from (launch(session, number=number) if number else launch_first(session))
-    return (yield from follow_trial(session, trial))
+def _run_again(session: LegRun, number: int) -> Procedure[Outcome]:
+    return (yield from follow_trial(session, (yield from find_trial(session, number))))
 
 
 def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
@@ -371,7 +367,6 @@ def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
     with suppress(GateError):
         criteria = session.criteria
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
-        judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
-        judgement = yield from beside(judging)
+        judgement = yield from beside(partial(judge_outcome, outcome, replace(criteria, thresholds=absolute)))
         session.log("By itself, which decides nothing:")
         yield from _log_checks(session, judgement)

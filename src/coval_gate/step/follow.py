@@ -28,7 +28,7 @@ from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
-from coval_gate.step.launch import Launcher
+from coval_gate.step.launch import Launcher, tell_launch
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import announce
 from coval_gate.step.step import LegRun, Step, StepRun
@@ -131,7 +131,7 @@ def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> 
 def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
     if not (yield from Launcher(session, trial).launch_instead(gone=gone)):
         return False
-    session.log(f"Launched run {trial.run_id}: {session.step.run_url(trial.run_id)}")
+    tell_launch(session, trial)
     yield from announce(session.step)
     return True
 

@@ -9,10 +9,11 @@ each agent has its own. A step with one agent leaves that to Coval, and is launc
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
@@ -63,11 +64,8 @@ def expand(step: Step) -> Procedure[Inputs]:
     template_id = inputs.run_template_id
     try:
         template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
-    except Rejected as error:
-        if error.status == NOT_FOUND:
-            text = f"names {template_id}, which Coval does not have."
-            raise InputError([Problem("run_template_id", text)]) from None
-        raise
+    except NotFound:
+        raise InputError([Problem("run_template_id", f"names {template_id}, which Coval does not have.")]) from None
     step.inputs = inputs = expanded(inputs, template)
     step.template = template
     session.log(f"Using run template {template_id}{f' ({template.name})' if template.name else ''}.")
@@ -286,13 +284,11 @@ def _usual_lengths() -> dict[str, int | None]:
 def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, Names()
-    try:
+    with suppress(CovalError):
         if kind := KINDS.get(name):
             listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
-    except CovalError:
-        return {}
     return names
 
 

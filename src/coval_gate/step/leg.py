@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from itertools import compress, product
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
-from coval_gate.base.text import json_in
 from coval_gate.coval.client import Launch
 from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
 from coval_gate.gate.verdict import Cancellation, Outcome
@@ -54,33 +53,18 @@ MAY_OWE: Final = {
 }
 
 
-class Polls(NamedTuple):
-    """What polls showed of a run: the last one, and when one first showed that the run is over, on the clock.
-
-    `most_failed`: of all polls, the progress with the most failed simulations.
-    """
-
-    run: Run | None = None
-    over_since: float | None = None
-    most_failed: RunProgress | None = None
-
-    def then(self, run: Run, *, at: float) -> "Polls":
-        """Return the same with a poll `at` that time on the clock."""
-        over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
-        most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
-        return Polls(run, over_since, most_failed)
-
-
 class Trial:
     """What is known of one run so far.
 
     `number`: 0 for the leg's first run, 1 for its first repetition or second slice, and so on. `request`: what to
     launch, with its tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses
     may still come. `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became
-    known. `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
-    reaches the agent, as far as is known. `is_given_up`: the step ends the run whatever its verdict. `ended`: what
-    became of a run that the step stopped waiting for. `slot`: the number of its place in the saved state, if it has
-    one. `save` hands phase and duties to the post step, and may raise RunnerError.
+    known. `run`: as the last poll showed it. `over_since`, on the clock: when a poll first showed that it is over.
+    `most_failed`: of all polls, the progress with the most failed simulations. `judgement` is about this run alone.
+    `attached`: whether a job answered its simulations; None if Coval itself reaches the agent, as far as is known.
+    `is_given_up`: the step ends the run whatever its verdict. `ended`: what became of a run that the step stopped
+    waiting for. `slot`: the number of its place in the saved state, if it has one. `save` hands phase and duties to the
+    post step, and may raise RunnerError.
     """
 
     def __init__(
@@ -92,7 +76,6 @@ class Trial:
         request: LaunchRequest | None = None,
         ids: Mapping[str, str] | None = None,
         tags: Tags = NO_TAGS,
-        run_id: str = "",
         save: Callable[[], None] = lambda: None,
     ) -> None:
         self.leg = leg
@@ -104,10 +87,12 @@ class Trial:
         self.launches: list[Launch] = []
         self.phase = Phase.PLANNED
         self.duties = frozenset[Duty]()
-        self.run_id = run_id
+        self.run_id = ""
         self.known_since = 0.0
         self.resumed = False
-        self.polls = Polls()
+        self.run: Run | None = None
+        self.over_since: float | None = None
+        self.most_failed: RunProgress | None = None
         self.judgement: Judgement | None = None
         self.attached: bool | None = None
         self.agent_type = ""  # empty: unknown
@@ -146,11 +131,6 @@ class Trial:
         return self.phase in (Phase.LAUNCHED, Phase.FOLLOWED)
 
     @property
-    def run(self) -> Run | None:
-        """The run as the last poll showed it."""
-        return self.polls.run
-
-    @property
     def is_over(self) -> bool:
         return self.run is not None and self.run.is_over
 
@@ -161,12 +141,16 @@ class Trial:
 
     def forget(self) -> None:
         """Forget a run that another one replaces."""
-        self.run_id, self.resumed, self.polls = "", False, Polls()
+        self.run_id, self.resumed, self.run = "", False, None
+        self.over_since = self.most_failed = None
         self.phase, self.duties = Phase.LAUNCHED, self.duties & MAY_OWE[Phase.LAUNCHED]
 
     def see(self, run: Run, *, at: float) -> None:
         """Record what a poll showed `at` that time on the clock."""
-        self.polls = self.polls.then(run, at=at)
+        self.run = run
+        self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
+        progresses = filter(None, (self.most_failed, run.progress))
+        self.most_failed = max(progresses, key=lambda progress: progress.failed or 0, default=None)
         if self.phase is Phase.LAUNCHED:
             self.phase = Phase.FOLLOWED
 
@@ -201,10 +185,6 @@ class Trial:
         self.phase, self.duties = phase, self.duties & MAY_OWE[phase]
 
 
-def _failed(progress: RunProgress) -> int:
-    return progress.failed or 0
-
-
 def state_name(slot: int) -> str:
     """Each run has a state of its own: else each change would save those of all others again."""
     return f"{LEGS}_{slot}" if slot else LEGS
@@ -224,23 +204,19 @@ def write_state(trial: Trial) -> str:
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
     """Return nothing if it cannot be read. The trials' ids become known `now`."""
-    entries = json_in(text)
-    trials = [_restored(entry, now) for entry in entries] if isinstance(entries, list) else []
-    return () if None in trials else tuple(filter(None, trials))
-
-
-def _restored(entry: Any, now: float) -> Trial | None:
     try:
-        texts = {name: entry[name] for name in ("leg", "key", "run_id")}
-        ids, phase, duties = entry["ids"], Phase(entry["phase"]), frozenset(map(Duty, entry["duties"]))
-        is_read = all(isinstance(text, str) for text in (*texts.values(), *ids.values()))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-    if not is_read:
-        return None
-    trial = Trial(leg=texts["leg"], ids=ids, tags=Tags(texts["key"]))
-    trial.phase, trial.duties = phase, duties
-    trial.identify(texts["run_id"], at=now)
+        return tuple(_restored(entry, now) for entry in json.loads(text))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return ()
+
+
+def _restored(entry: Any, now: float) -> Trial:
+    leg, key, run_id, ids = entry["leg"], entry["key"], entry["run_id"], entry["ids"]
+    if not all(isinstance(text, str) for text in (leg, key, run_id, *ids.values())):
+        raise TypeError("these are texts")
+    trial = Trial(leg=leg, ids=ids, tags=Tags(key))
+    trial.phase, trial.duties = Phase(entry["phase"]), frozenset(map(Duty, entry["duties"]))
+    trial.identify(run_id, at=now)
     return trial
 
 
@@ -315,13 +291,15 @@ class Leg:
 class Base(Leg):
     """The leg of an agent that others are compared with. Its run is compared with no other, and never a baseline.
 
-    `outcomes` are those of its trials, or what went wrong. `wanted`: how many trials it is to have.
+    `name`: empty if the step has only one. `outcomes` are those of its trials, or what went wrong. `wanted`: how many
+    trials it is to have.
     """
 
     is_base = True
 
-    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
-        super().__init__(inputs, name, key)
+    def __init__(self, inputs: Inputs, name: str, key: str) -> None:
+        inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
+        super().__init__(inputs, _named("base", name), _named("base", key))
         self.outcomes: list[Outcome | GateError] = []
         self.wanted = 1
 
@@ -342,7 +320,7 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
             if base_agent_id := given.inputs.base_agent_id:
                 of_base = (base_agent_id, *ids[1:])
                 name = _named(given.name, *compress(ids[1:], differing[1:]))
-                own = base_of(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
+                own = Base(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
                 runs = _what_runs(own.inputs)
                 base = next((base for others, base in bases if others == runs), own)
                 bases.append((runs, base))
@@ -350,12 +328,6 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
             key = name if given.name else _named(*ids)
             legs.append(Leg(_of_ids(given.inputs, ids), name, key, is_listed=bool(given.name), base=base))
     return legs
-
-
-def base_of(inputs: Inputs, name: str = "", key: str = "") -> Base:
-    """`name`: if the step has several bases."""
-    inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
-    return Base(inputs, _named("base", name), _named("base", key))
 
 
 def _named(*parts: str) -> str:

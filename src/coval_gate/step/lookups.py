@@ -260,7 +260,6 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
 
 
 def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
-    """Return metadata."""
     reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
     cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
     read = {"test cases": cases, "persona": persona}

@@ -93,13 +93,15 @@ def reach_judgement(step: Step) -> "Procedure[Judgement]":
         until = announcing(step.clock.now(), step.deadline)
         step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
         return (yield from MODES[inputs.mode](step.session()))
-    except GateError as error:
-        problem = error
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
-        step.report_bug()
-        problem = InternalError(error)
+        return later.judgement.errored(_problem(error, step.report_bug))
 
-    return later.judgement.errored(problem)
+
+def _problem(error: Exception, report_bug: Callable[[], None]) -> GateError:
+    if isinstance(error, GateError):
+        return error
+    report_bug()
+    return InternalError(error)
 
 
 def _whole_inputs(step: Step) -> Procedure[Inputs]:
@@ -142,13 +144,12 @@ def launch(session: StepRun) -> "Procedure[Judgement]":
     yield from _side_by_side(session, step.all_legs, _launch)
     for leg in step.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
-    launched = [leg for leg in step.legs if not leg.error]
-    bases = [base for base in step.bases if base.trials and not base.error]
-    if resumed := [leg for leg in (*launched, *bases) if leg.first.resumed]:
+    if resumed := [leg for leg in step.all_legs if leg.trials and not leg.error and leg.first.resumed]:
         yield from _side_by_side(session, resumed, later.follow.confirm)
-    for leg in launched:
-        leg.judgement = later.judgement.LAUNCH
-    return _gravest(step)
+    for leg in step.legs:
+        if not leg.error:
+            leg.judgement = later.judgement.LAUNCH
+    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
 def cancel(session: StepRun) -> "Procedure[Judgement]":
@@ -186,10 +187,8 @@ def _launch(session: LegRun) -> Procedure[None]:
 def _launch_and_show(session: LegRun) -> Procedure[None]:
     """Show the step's first launch. How large the run is comes before it in the log."""
     step, inputs = session.step, session.inputs
-    drawn = sum(map(len, session.leg.slices))
-    cases = (
-        drawn or len(inputs.test_case_ids) or inputs.sub_sample_size
-    )  # of a whole test set, they are counted too late
+    # Those of a whole test set are counted too late.
+    cases = sum(map(len, session.leg.slices)) or len(inputs.test_case_ids) or inputs.sub_sample_size
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
         for text in later.criteria.undecidable_texts(session.criteria, cases):
             session.warn(text)
@@ -223,10 +222,6 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from later.plan.plan_sizes(session)
 
 
-def _gravest(step: Step) -> "Judgement":
-    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
-
-
 def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:
     """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(session.of(leg), work) for leg in legs]
@@ -235,15 +230,10 @@ def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Proced
 
 def _with_own_error(session: LegRun, work: "Work") -> Procedure[None]:
     step, leg = session.step, session.leg
-    problem: GateError | None = None
     try:
         yield from work(session)
-    except GateError as error:
-        problem = error
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
-        session.report_bug()
-        problem = InternalError(error)
-    if problem:
+        problem = _problem(error, session.report_bug)
         leg.error = later.judgement.errored(problem)
         if session.label:
             session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())

@@ -83,7 +83,6 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: "Report", *, until: float) -> Procedure[None]:
-        """Show on the commit's pages that the run is in progress."""
         self.owe(report._replace(judgement=later.judgement.UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)

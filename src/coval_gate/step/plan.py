@@ -4,8 +4,7 @@ Several runs, or a limit, are counted before anything is spent. A single run wit
 counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from coval_gate import step as later
@@ -13,7 +12,6 @@ from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing, sizing
-from coval_gate.coval.client import Session
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, Problem, ids_of, noun
 from coval_gate.step.leg import Base, Leg
@@ -52,7 +50,9 @@ def plan_step(step: Step) -> "Procedure[Judgement]":
     if looked.problems:
         raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
-        leg.judgement, leg.is_done = later.judgement.planned(_leg_summary(leg)), True
+        beside = ", and one of the base agent beside it" if leg.base else ""
+        leg.judgement = later.judgement.planned(f"A run with {_size_text(leg)}{beside} would be launched.")
+        leg.is_done = True
     return later.judgement.planned(_summary(step, total))
 
 
@@ -173,11 +173,6 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     ]
 
 
-def _leg_summary(leg: Leg) -> str:
-    beside = ", and one of the base agent beside it" if leg.base else ""
-    return f"A run with {_size_text(leg)}{beside} would be launched."
-
-
 def _summary(step: Step, total: int | None) -> str:
     inputs = step.inputs
     if not step.legs:
@@ -198,7 +193,10 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     """
     step = session.step
     most = session.inputs.max_simulations
-    cases, unknown = yield from _counted_cases(session, partial(_test_set, session))
+    now, deadline = session.clock.now(), session.deadline
+    # Where a limit needs the sizes, a hiccup of Coval may not end the step.
+    until = min(deadline, now + PATIENCE) if most else preparing(now, deadline)
+    cases, unknown = yield from _counted_cases(session, until)
     if unknown:
         id_, (why, advice) = next(iter(unknown.items()))
         if most:
@@ -233,8 +231,7 @@ def _look_up_size(session: StepRun) -> Procedure[None]:
     until = sizing(session.clock.now(), session.deadline)
     if until is None:
         return
-    read = partial(session.client.get, TEST_SET, until=until, once=True)
-    cases, _ = yield from _counted_cases(session, read)
+    cases, _ = yield from _counted_cases(session, until, once=True)
     (leg,) = session.step.legs
     leg.planned = size_of(leg.inputs, cases)
 
@@ -267,8 +264,7 @@ def _launched(leg: Leg) -> int:
 
 def for_each_case(inputs: Inputs) -> int:
     """Return how many simulations each test case has: those of the agent and of its mutations."""
-    mutations = set(inputs.mutation_ids)
-    return inputs.iteration_count * (1 + len(mutations))
+    return inputs.iteration_count * (1 + len(set(inputs.mutation_ids)))
 
 
 def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
@@ -281,18 +277,17 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
 
 
 def _counted_cases(
-    session: StepRun, read: Callable[[str], Procedure[TestSet]]
+    session: StepRun, until: float, *, once: bool = False
 ) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
     """Return the sizes of test sets, and why others are unknown, with advice.
 
     Leave out legs that name test cases, and those whose slices are drawn.
-
-    `read` may raise CovalError.
     """
     legs = [leg.inputs for leg in session.step.all_legs]
     counted = [inputs for inputs in legs if not inputs.test_case_ids and inputs.spend != UNTIL_CLEAR]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
-    test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
+    calls = (session.client.get(TEST_SET, id_, until=until, once=once) for id_ in ids)
+    test_sets = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
     for id_, test_set in zip(ids, test_sets, strict=True):
         if isinstance(test_set, CovalError):
@@ -306,37 +301,24 @@ def _counted_cases(
     return cases, unknown
 
 
-def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
-    """Return a test set. Where a limit needs its size, a hiccup of Coval may not end the step. Raises CovalError."""
-    now, deadline = session.clock.now(), session.deadline
-    until = min(deadline, now + PATIENCE) if session.inputs.max_simulations else preparing(now, deadline)
-    return session.client.get(TEST_SET, id_, until=until)
-
-
 def _plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
-    most, runs = step.inputs.max_simulations, len(step.all_legs)
-    of_bases = sum(base.planned or 0 for base in step.bases)
-    most_text = "at most " if any(leg.slices for leg in step.legs) else ""
-    parts = [f"This step launches {most_text}{plural(total, 'simulation')}"]
-    if runs > 1:
-        parts.append(f" in {plural(runs, 'run')}")
-    else:
-        parts.append(_names_text(step))
-    if of_bases:
-        parts.append(f", {of_bases:,} of them of the base agent")
-    parts.append(".")
+    runs, most = len(step.all_legs), "at most " if any(leg.slices for leg in step.legs) else ""
+    where = f" in {plural(runs, 'run')}" if runs > 1 else _names_text(step)
+    text = f"This step launches {most}{plural(total, 'simulation')}{where}"
+    if of_bases := sum(base.planned or 0 for base in step.bases):
+        text += f", {of_bases:,} of them of the base agent"
     if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
-        parts.append(f" Repetitions of runs that fail may add up to {again:,}.")
-    if most:
-        parts.append(f" At most {most:,} are allowed.")
-    return "".join(parts)
+        text += f". Repetitions of runs that fail may add up to {again:,}"
+    if step.inputs.max_simulations:
+        text += f". At most {step.inputs.max_simulations:,} are allowed"
+    return f"{text}."
 
 
 def _names_text(step: Step) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(step.legs[0].inputs)
-    names = {kind: step.name_of(kind, id_) for kind, id_ in ids.items()}
+    names = {kind: step.shown.name_of(kind, id_) for kind, id_ in ids.items()}
     named = [f"{noun(kind)} {one_line(name, LONGEST_NAME)}" for kind, name in names.items() if name]
     return f" ({', '.join(named)})" if named else ""
 

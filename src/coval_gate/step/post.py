@@ -56,17 +56,9 @@ def finish(step: Step) -> Procedure[None]:
     step.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)
-    hurried = bool(left) and (yield from _attempt(step, _end_runs(step, left)))
+    hurried = bool(left) and (yield from _attempt(step, _finish_trials(step, left)))
     if is_open:
         yield from _attempt(step, _close(step, hurried=hurried))
-
-
-def _end_runs(step: Step, left: list[Trial]) -> Procedure[None]:
-    """Save what is left to do, for a host that keeps the state until all is done."""
-    yield from _finish_trials(step, left)
-    if step.inputs.api_key is not None:  # else nothing was done
-        with suppress(RunnerError):
-            step.save()
 
 
 def _attempt(step: Step, work: Procedure[None]) -> Procedure[bool]:
@@ -97,20 +89,17 @@ def _close(step: Step, *, hurried: bool) -> Procedure[None]:
 
 
 def _find_commit_of_run(step: Step) -> Procedure[None]:
-    inputs, context = step.inputs, step.context
+    inputs = step.inputs
     if inputs.api_key is None or not inputs.run_id.ids:
         return
     now = step.clock.now()
     client = step.session(Times.of_post_step(now)).client
-    try:
+    with suppress(CovalError):
         run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
-    except CovalError:
-        return
-    step.context = with_provenance(context, run_named)
+        step.context = with_provenance(step.context, run_named)
 
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
-    """Cancel the runs that the main step left unfinished, and mark those that failed."""
     if step.inputs.api_key is None:
         _warn_of_undone(step, trials)
         return
@@ -118,6 +107,8 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
     legs = {leg.name: leg for leg in step.legs}
     yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
+    with suppress(RunnerError):  # a host may keep the state until all is done
+        step.save()
 
 
 def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:

@@ -84,8 +84,6 @@ class Rendering:
 
 
 class Publisher:
-    """Renders a report in every format, and writes or shows each in its place."""
-
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
         self._workspace = host.workspace
@@ -172,11 +170,12 @@ class Publisher:
     def _write(self, published: Published) -> Procedure[Published]:
         """If anything cannot be written, the verdict is an error; the first error counts."""
         written = published
-        files = [partial(self._write_file, file) for file in FILES]
-        writers: list[Callable[[Published], Procedure[Published]]] = [self._write_first, *files]
-        for write in writers:
+        for file in (None, *FILES):  # the outputs come first
             try:
-                written = yield from write(written)
+                if file is None:
+                    self._write_verdict(written)
+                else:
+                    written = yield from self._write_file(file, written)
             except NotRendered:
                 break
             except GateError as error:
@@ -196,11 +195,6 @@ class Publisher:
             return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:
             self._host.annotate("warning", NAME, error.what)
-        return published
-
-    def _write_first(self, published: Published) -> Procedure[Published]:
-        yield from ()
-        self._write_verdict(published)
         return published
 
     def _write_file(self, file: File, published: Published) -> Procedure[Published]:

@@ -5,10 +5,9 @@ names of agents, personas and test sets. It fetches each once, and only what no 
 fails, reports show less.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Final
 
 from coval_gate.base.clock import Interrupted
@@ -121,16 +120,17 @@ def _together(leg: Leg | None) -> LegReport | None:
     return LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
 
 
-def _ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
-    """Return the ids of agent, persona and test set of a run. Those that it does not show are the leg's."""
-    return {name: (trial.run and trial.run.ids[name]) or id_ for name, id_ in ids_of(leg.inputs).items()}
+def _named(leg: Leg, trial: Trial) -> dict[str, tuple[str, str]]:
+    """Return what the report of a run names, by kind and id. An id that the run does not show is the leg's."""
+    named = {kind: (kind, (trial.run and trial.run.ids[kind]) or id_) for kind, id_ in ids_of(leg.inputs).items()}
+    if leg.base:
+        named[BASE_AGENT] = "agent_id", ids_of(leg.base.inputs)["agent_id"]
+    return named
 
 
 def _names(step: Step, leg: Leg, first: Trial) -> dict[str, str]:
-    named = {name: step.name_of(name, id_) for name, id_ in _ids_shown(leg, first).items()}
-    if leg.base:
-        named[BASE_AGENT] = step.name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
-    return {name: step.host.redact(text) for name, text in named.items() if text}
+    names = {key: step.shown.name_of(*named) for key, named in _named(leg, first).items()}
+    return {key: step.host.redact(name) for key, name in names.items() if name}
 
 
 def _base_report(step: Step, base: Leg) -> BaseReport:
@@ -231,8 +231,8 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
 
     Agent, persona and test set are the same. They have averages of the metrics of the `result`.
     """
-    began = _created(run)
-    if began is None or not all(run.ids.values()):
+    began = run.created
+    if began is None or not 0 <= began < END_OF_DATES or not all(run.ids.values()):
         return ()
     sought = Sought(
         run.ids,
@@ -250,7 +250,7 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
     return tuple(
         TrendRun(
             run_id=other.run_id,
-            created=_iso(other),
+            created=_iso(other.created or 0.0),
             averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
             is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
             failed=is_marked(other, FAILED),
@@ -259,16 +259,9 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
     )
 
 
-def _created(run: Run) -> float | None:
-    """Return seconds since the epoch; None if the run does not show them, or if they are beyond dates."""
-    created = run.created
-    return created if created is not None and 0 <= created < END_OF_DATES else None
-
-
-def _iso(run: Run) -> str:
-    """Return when a run was created as ISO 8601, in UTC. Coval's own text is foreign."""
-    created = datetime.fromtimestamp(_created(run) or 0.0, UTC)
-    return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _iso(created: float) -> str:
+    """Return seconds since the epoch as ISO 8601, in UTC. Coval's own text is foreign."""
+    return datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
@@ -302,15 +295,9 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
 def _find_names(step: Step) -> Procedure[None]:
     session = _briefly(step.session(), NAMING)
     client, until = session.client, session.deadline
-    wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
+    wanted = [named for leg in step.legs if leg.trials for named in _named(leg, leg.first).values()]
     # The agents of all legs first: they matter most, and only so many are looked up.
-    by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
+    by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
     unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
     calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
     yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
-
-
-def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
-    yield from _ids_shown(leg, leg.first).items()
-    if leg.base:
-        yield "agent_id", ids_of(leg.base.inputs)["agent_id"]

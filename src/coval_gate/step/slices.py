@@ -13,9 +13,7 @@ from coval_gate.gate.judgement import Judgement, SingleRun, Slices
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording import after_slice_text
-from coval_gate.step.evaluate import explain, judge_trial, want
-from coval_gate.step.launch import launch
-from coval_gate.step.leg import Trial
+from coval_gate.step.evaluate import explain, find_trial, judge_trial
 from coval_gate.step.step import LegRun
 
 
@@ -24,7 +22,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
     leg, runs, longest = session.leg, list[SingleRun](), 0.0
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
-        trial = (yield from _launch_next(session, len(runs))) if runs else leg.first
+        trial = yield from find_trial(session, len(runs))
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
@@ -34,24 +32,13 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
-    if isinstance(judgement.cause, Completed):
-        leg.result = judgement.cause.result
-    leg.judgement = judgement
     yield from explain(session, judgement)
-
-
-def _launch_next(session: LegRun, number: int) -> Procedure[Trial]:
-    if session.leg.base:
-        want(session.step, session.leg.base, number)
-    return (yield from launch(session, number=number))
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
     """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
-    if judgement.slices is None:
-        return False
     so_far = after_slice_text(judgement)
-    if judgement.slices.is_clear:
+    if judgement.slices is None or judgement.slices.is_clear:
         session.log(so_far)
         return False
     left = session.deadline - session.clock.now()

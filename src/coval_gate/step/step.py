@@ -1,4 +1,4 @@
-"""The record of a step: its context, its inputs, and its legs.
+"""The record of a step, which the main and the post step share: its context, its inputs, and its legs.
 
 Everything is written down at once: a step may be killed at any time.
 """
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """The record of a step, which the main and the post step share."""
-
     def __init__(self, runtime: Runtime, read: "ConfigFile | None" = None) -> None:
         self.runtime = runtime
         self.read = read  # the configuration file, once it was read
@@ -112,7 +110,6 @@ class Step:
         return self._interrupted is not None or self.publisher.is_interrupted
 
     def hurry(self) -> None:
-        """Note that the step received a signal, and will be killed."""
         self._interrupted = Times.of_interrupted(self.clock.now())
 
     def session(self, times: Times | None = None) -> "StepRun":
@@ -143,7 +140,8 @@ class Step:
 
     def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
         """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
-        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
+        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, save=self.save))
+        trial.run_id = run_id
         trial.guard(cancel=True)
         return trial
 
@@ -188,10 +186,6 @@ class Step:
         self.host.set_outputs({"run_id": own, "run_url": self.run_url(own), "run_ids": json.dumps(ids)})
         self.save()
         self.changed.happen()
-
-    def name_of(self, kind: str, id_: str) -> str | None:
-        """Return None if no response has shown the name."""
-        return self.shown.name_of(kind, id_)
 
     def run_url(self, run_id: str) -> str:
         """Return an empty text for no run."""

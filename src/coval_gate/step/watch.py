@@ -13,8 +13,7 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
@@ -104,7 +103,8 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
     while True:
         run = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
         now = clock.now()
-        history.append(_observation(run, now))
+        done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
+        history.append(Observation(now, not run.is_queued, done, total))
         see(session, trial, run)
         progress.add(run, expected_end(history))
         if run.is_over:
@@ -201,20 +201,12 @@ def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
     """If a request hangs, cut it off when the `limit` passes, and retry until the deadline."""
     client, deadline = session.client, session.deadline
     if session.clock.now() < limit < deadline:
-        try:
+        with suppress(Unavailable):  # logged, and retried
             return (yield from client.get_run(run_id, until=limit))
-        except Unavailable:
-            pass  # logged, and retried
     return (yield from client.get_run(run_id, until=deadline))
 
 
-def _observation(run: Run, now: float) -> "Observation":
-    done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
-    return Observation(now, not run.is_queued, done, total)
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     at: float  # seconds on the caller's monotonic clock
     running: bool  # False while the run is queued
     done: int | None = None  # conversations completed or failed; None if the API reports no progress
