@@ -77,6 +77,8 @@ def _is_unchanged(check: Check, look: Look) -> bool:
     threshold, measure, compared = check.threshold, check.measure, check.comparison
     if threshold is None or measure is None or compared is None or threshold.asks_for_improvement:
         return False
+    if compared.cases < look.cases[FIRST_UNCHANGED - 1]:  # the baseline has too few of those that were called
+        return False
     is_worse = measure.value > compared.value if threshold.wants_less else measure.value < compared.value
     return check.criterion.doubt_passes and not threshold.waits_for_last and not is_worse
 

@@ -132,7 +132,7 @@ def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], .
 def slice_lines(leg: Leg, criteria: Criteria) -> Iterator[str]:
     """Yield how a plan's leg is sliced, what that saves, and what makes it pointless."""
     sizes = in_words([f"{len(cases):,}" for cases in leg.slices])
-    yield f"Launched in {len(leg.slices)} slices of {sizes} test cases: each only while an answer is open."
+    yield f"Slices of {sizes} test cases: each is launched only while an answer is open."
     yield from spending_texts(criteria, sum(map(len, leg.slices)))
 
 
