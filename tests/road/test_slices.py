@@ -269,6 +269,32 @@ def test_slice_that_times_out_is_left_for_a_rerun(run_step: RunStep, clock: Virt
     assert (again.outputs["total_simulations"], len(world.runs)) == ("100", 5), again.log
 
 
+def test_rejected_launch_of_a_later_slice_says_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step("POST /runs #2 -> 400", world=world_of(clock, OPEN), **UNTIL_CLEAR)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("error", "20"), result.log
+    assert "If test cases were removed since the step drew its slices, re-run the job" in result.log
+
+
+def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step(world=world_of(clock), **UNTIL_CLEAR | {"thresholds": "? Resolved: rate(YES) >= 80%"})
+    assert result.outputs["total_simulations"] == "20"
+    assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
+
+
+@pytest.mark.parametrize(("most", "exit_code"), [("5", 1), ("9", 0)])
+def test_time_out_counts_the_failures_of_all_slices(
+    most: str, exit_code: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = world_of(clock, OPEN, failed_share=0.2)
+    clock.at(clock.now() + 6, lambda: prolong(world, seconds=900))
+    result, _ = run_step(
+        world=world, **UNTIL_CLEAR, max_failed_simulations=most, max_wait_time="300", on_timeout="pass", bare=True
+    )
+    assert (result.outputs["verdict"], result.exit_code) == ("timed_out", exit_code), result.log
+    assert "Raise max_wait_time, and re-run the job." in result.log
+    assert "mode wait" not in result.log, "it would judge one slice alone"
+
+
 def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, clock: VirtualClock) -> None:
     given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
     beside, server = run_step(

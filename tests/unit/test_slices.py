@@ -20,6 +20,7 @@ from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.wording import advice, after_slice_text
 
 FIFTY = (10, 20, 30, 40, 50)
 RATE = "Resolved: rate(YES) >= 80%"
@@ -235,6 +236,10 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
     (check,) = (check for check in judgement.checks if check.threshold)
     assert check.comparison
     assert (check.verdict, check.comparison.trend, clear(judgement)) == (verdict, trend, is_clear)
+    decided = "0 of 1 threshold decided, 1 unchanged so far." if trend == "unchanged" else "threshold decided."
+    assert after_slice_text(judgement).endswith(decided)
+    why = "in 2 slices: unchanged so far, so the others were not called."
+    assert (why in advice(judgement)) == (trend == "unchanged")
 
 
 def test_a_slice_that_shares_no_test_case_with_the_baseline_leaves_the_answer_open() -> None:

@@ -6,7 +6,9 @@ not complete decides, as a first run would. `step.draw` has drawn the slices.
 
 from functools import partial
 from itertools import accumulate
+from typing import Final
 
+from coval_gate.base.errors import Rejected
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices
@@ -17,6 +19,8 @@ from coval_gate.step.evaluate import explain, judge_trial, want
 from coval_gate.step.launch import launch
 from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
+
+CHANGED: Final = "If test cases were removed since the step drew its slices, re-run the job: it draws them anew."
 
 
 def evaluate_slices(session: LegRun) -> Procedure[None]:
@@ -31,6 +35,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
             leg.judgement, leg.result = alone._replace(slices=Slices(tuple(runs), cases)), None
             return
         judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
+        judgement = judgement._replace(timeout_passes=alone.timeout_passes)
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
@@ -43,7 +48,11 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
 def _launch_next(session: LegRun, number: int) -> Procedure[Trial]:
     if session.leg.base:
         want(session.step, session.leg.base, number)
-    return (yield from launch(session, number=number))
+    try:
+        return (yield from launch(session, number=number))
+    except Rejected as error:
+        error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
+        raise
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:

@@ -282,7 +282,10 @@ def _slices_text(judgement: Judgement, slices: Slices) -> str:
     if not slices.is_clear:
         return f"Stopped after {called}, in {runs}. Slices run one after the other: raise max_wait_time."
     if judgement.verdict is Verdict.INCONCLUSIVE:
-        return f"Stopped after {called}, in {runs}: the others would hardly have decided it, and were not called."
+        doubtful = [check for check in judgement.missed if check.verdict is Verdict.INCONCLUSIVE]
+        is_unchanged = all(check.after for check in doubtful)
+        why = "unchanged so far, so the others" if is_unchanged else "the others would hardly have decided it, and"
+        return f"Stopped after {called}, in {runs}: {why} were not called."
     return f"Decided after {called}, in {runs}. The others were not called."
 
 
@@ -294,13 +297,16 @@ def _out_of_time_reason(slices: Slices) -> str:
 def after_slice_text(judgement: Judgement) -> str:
     """Return how many test cases were called by now, and how many of the thresholds they decide."""
     slices = judgement.slices
-    verdicts: dict[object, bool] = {}
+    checks: dict[object, list[Check]] = {}
     for check in judgement.checks:
         if check.threshold and check.decides:
-            verdicts[check.threshold] = verdicts.get(check.threshold, True) and bool(check.after)
+            checks.setdefault(check.threshold, []).append(check)
+    settled = [own for own in checks.values() if all(check.after for check in own)]
+    unchanged = sum(any(check.verdict is Verdict.INCONCLUSIVE for check in own) for own in settled)
     called, cap = (slices.called, slices.cap) if slices else (0, 0)
-    decided = f"{sum(verdicts.values()):,} of {plural(len(verdicts), 'threshold')}"
-    return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
+    decided = f": {len(settled) - unchanged:,} of {plural(len(checks), 'threshold')} decided" if checks else ""
+    so_far = f", {unchanged:,} unchanged so far" if unchanged else ""
+    return f"After {called:,} of {plural(cap, 'test case')}{decided}{so_far}."
 
 
 def _all_well(judgement: Judgement) -> str:
@@ -345,6 +351,8 @@ def _time_out_advice(judgement: Judgement) -> str:
         limit = judgement.cause.late
     if limit is None:
         return ""
+    if judgement.slices:  # mode wait would judge one slice alone
+        return f"Raise {limit.name}, and re-run the job."
     cancellation = judgement.cancellation
     continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
     run = "the output run_ids" if judgement.of_legs else "its run_id"
