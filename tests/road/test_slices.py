@@ -295,6 +295,16 @@ def test_time_out_counts_the_failures_of_all_slices(
     assert "mode wait" not in result.log, "it would judge one slice alone"
 
 
+def test_slice_whose_base_has_no_run_says_why_it_cannot_be_compared(run_step: RunStep, clock: VirtualClock) -> None:
+    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
+    result, server = run_step(
+        "POST /runs #4 -> 403", world=world_of(clock, (0.9,)), **given, agent_id=PREVIEW_ID, base_agent_id=AGENT_ID
+    )
+    assert [record.request.agent_id for record in server.world.runs] == [PREVIEW_ID, AGENT_ID, PREVIEW_ID]
+    assert result.outputs["verdict"] == "error"
+    assert "Nothing can be compared with the base, because POST /runs returned 403" in result.outputs["reason"]
+
+
 def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, clock: VirtualClock) -> None:
     given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
     beside, server = run_step(
@@ -386,5 +396,5 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     assert "Launched in 5 slices of 12, 13, 12, 13 and 12 test cases: each only while an answer is open." in result.log
     assert "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing" in result.log
     assert "rate(YES) >= 80% is clear after this many of 62 test cases on average" in result.log
-    assert "1 run with at most 62 simulations would be launched. Nothing was." in result.log
+    assert "At most 5 runs with at most 62 simulations would be launched. Nothing was." in result.log
     assert launch_count(server) == 0
