@@ -348,6 +348,20 @@ def test_each_leg_has_its_own_slices_beside_one_that_runs_at_once(
     assert len(re.findall(r"slow.* After \d\d of 60 test cases", result.log)) == len(sizes) - 1
 
 
+@pytest.mark.parametrize(("shares", "text"), [(ALWAYS, ""), ((0.0,), "large001: Decided after 50 of 250 test cases")])
+def test_what_is_said_of_slices_names_its_leg(
+    shares: Sequence[float], text: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = Resolving(clock, shares)
+    world.scenario = None
+    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= 50%", "test_set_id": "large001,passing1"}
+    result, _ = run_step(world=world, **given)
+    (legs_passed,) = {legs_of(result)[name]["verdict"] == "passed" for name in ("large001", "passing1")}
+    assert legs_passed == (not text), result.log
+    said = [line for line in result.summary.splitlines() if "Decided after" in line]
+    assert [line[: len(text)] for line in said] == ([text] if text else []), said
+
+
 def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Nights(run_step, clock)
     given: dict[str, Any] = {

@@ -203,8 +203,15 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
         return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
-    if isinstance(judgement.cause, Completed) and judgement.slices:
-        lines.append(_slices_text(judgement, judgement.slices))
+    legs = judgement.of_legs
+    # Where all legs pass, none of them speaks for the others.
+    if (
+        isinstance(judgement.cause, Completed)
+        and judgement.slices
+        and not (legs and judgement.verdict is Verdict.PASSED)
+    ):
+        of_leg = f"{legs.decisive}: " if legs and legs.decisive else ""
+        lines.append(f"{of_leg}{_slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
