@@ -248,6 +248,7 @@ def test_slice_without_data_decides_as_a_first_run_would(
         clock.at(clock.now() + 6, lambda: break_(world))
     result, _ = run_step(*filter(None, [fault]), world=world, **UNTIL_CLEAR)
     assert (result.outputs["verdict"], len(told(result))) == (verdict, 1), result.log
+    assert ("It was slice 2 of 5." in result.summary) == (verdict != "error"), "an error names its call"
 
 
 def test_no_slice_is_begun_that_max_wait_time_would_cut_off(run_step: RunStep, clock: VirtualClock) -> None:

@@ -197,12 +197,14 @@ def _aborted_reason(run: Run, failed: int, error: str) -> str:
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
+    slice_ = _slice_text(judgement)
     if judgement.verdict is Verdict.TIMED_OUT:
-        return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
+        return " ".join(filter(None, (slice_, _left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
-        return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
-    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+        return "\n".join(filter(None, (slice_, _left_text(judgement), own, *doubts)))
+    lines = [slice_] if slice_ else []
+    lines += [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     legs = judgement.of_legs
     # Where all legs pass, none of them speaks for the others.
     if (
@@ -279,6 +281,14 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
     if count := len(repetition.replaced):
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
+
+
+def _slice_text(judgement: Judgement) -> str:
+    """Return which slice it was that did not complete; empty if all did."""
+    slices = judgement.slices
+    if slices is None or isinstance(judgement.cause, Completed):
+        return ""
+    return f"It was slice {len(slices.runs)} of {len(slices.cases)}."
 
 
 def _slices_text(judgement: Judgement, slices: Slices) -> str:
