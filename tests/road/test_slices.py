@@ -248,6 +248,7 @@ def test_slice_without_data_decides_as_a_first_run_would(
         clock.at(clock.now() + 6, lambda: break_(world))
     result, _ = run_step(*filter(None, [fault]), world=world, **UNTIL_CLEAR)
     assert (result.outputs["verdict"], len(told(result))) == (verdict, 1), result.log
+    assert ("It was slice 2 of 5." in result.summary) == (verdict != "error"), "an error names its call"
 
 
 def test_no_slice_is_begun_that_max_wait_time_would_cut_off(run_step: RunStep, clock: VirtualClock) -> None:
@@ -267,6 +268,42 @@ def test_slice_that_times_out_is_left_for_a_rerun(run_step: RunStep, clock: Virt
     assert (result.outputs["verdict"], run_statuses(world)) == ("timed_out", ["COMPLETED", "IN PROGRESS"])
     again, _ = run_step(world=world, env=RERUN, **UNTIL_CLEAR)
     assert (again.outputs["total_simulations"], len(world.runs)) == ("100", 5), again.log
+
+
+def test_rejected_launch_of_a_later_slice_says_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step("POST /runs #2 -> 400", world=world_of(clock, OPEN), **UNTIL_CLEAR)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("error", "20"), result.log
+    assert "If test cases were removed since the step drew its slices, re-run the job" in result.log
+
+
+def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step(world=world_of(clock), **UNTIL_CLEAR | {"thresholds": "? Resolved: rate(YES) >= 80%"})
+    assert result.outputs["total_simulations"] == "20"
+    assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
+
+
+@pytest.mark.parametrize(("most", "exit_code"), [("5", 1), ("9", 0)])
+def test_time_out_counts_the_failures_of_all_slices(
+    most: str, exit_code: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = world_of(clock, OPEN, failed_share=0.2)
+    clock.at(clock.now() + 6, lambda: prolong(world, seconds=900))
+    result, _ = run_step(
+        world=world, **UNTIL_CLEAR, max_failed_simulations=most, max_wait_time="300", on_timeout="pass", bare=True
+    )
+    assert (result.outputs["verdict"], result.exit_code) == ("timed_out", exit_code), result.log
+    assert "Raise max_wait_time, and re-run the job." in result.log
+    assert "mode wait" not in result.log, "it would judge one slice alone"
+
+
+def test_slice_whose_base_has_no_run_says_why_it_cannot_be_compared(run_step: RunStep, clock: VirtualClock) -> None:
+    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
+    result, server = run_step(
+        "POST /runs #4 -> 403", world=world_of(clock, (0.9,)), **given, agent_id=PREVIEW_ID, base_agent_id=AGENT_ID
+    )
+    assert [record.request.agent_id for record in server.world.runs] == [PREVIEW_ID, AGENT_ID, PREVIEW_ID]
+    assert result.outputs["verdict"] == "error"
+    assert "Nothing can be compared with the base, because POST /runs returned 403" in result.outputs["reason"]
 
 
 def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, clock: VirtualClock) -> None:
@@ -310,6 +347,20 @@ def test_each_leg_has_its_own_slices_beside_one_that_runs_at_once(
     assert sorted(sizes)[:2] == [10, 12]
     assert {*sizes} == {10, 12}
     assert len(re.findall(r"slow.* After \d\d of 60 test cases", result.log)) == len(sizes) - 1
+
+
+@pytest.mark.parametrize(("shares", "text"), [(ALWAYS, ""), ((0.0,), "large001: Decided after 50 of 250 test cases")])
+def test_what_is_said_of_slices_names_its_leg(
+    shares: Sequence[float], text: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = Resolving(clock, shares)
+    world.scenario = None
+    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= 50%", "test_set_id": "large001,passing1"}
+    result, _ = run_step(world=world, **given)
+    (legs_passed,) = {legs_of(result)[name]["verdict"] == "passed" for name in ("large001", "passing1")}
+    assert legs_passed == (not text), result.log
+    said = [line for line in result.summary.splitlines() if "Decided after" in line]
+    assert [line[: len(text)] for line in said] == ([text] if text else []), said
 
 
 def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
@@ -360,5 +411,5 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     assert "Slices of 12, 13, 12, 13 and 12 test cases: each is launched only while an answer is open." in result.log
     assert "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing" in result.log
     assert "rate(YES) >= 80% is clear after this many of 62 test cases on average" in result.log
-    assert "1 run with at most 62 simulations would be launched. Nothing was." in result.log
+    assert "At most 5 runs with at most 62 simulations would be launched. Nothing was." in result.log
     assert launch_count(server) == 0

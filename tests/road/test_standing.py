@@ -267,7 +267,10 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
     launch = {"mode": "launch", "thresholds": "", "baseline": "", "tags": "mine"}
     of_pull_request = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
     elsewhere = nights.world.launch({**IDS, "metadata": {"tags": ["mine"]}})
+    sliced = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 5%", "baseline": ""}
+    part = nights.night("passing", **sliced).outputs["run_id"]
     for run_id, why in (
+        (part, "it is a slice (spend: until clear), which has only a part of the test cases."),
         (of_pull_request, "it tests a pull request"),
         (elsewhere["run"]["run_id"], "no CI job launched"),
     ):

@@ -20,6 +20,7 @@ from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.wording import advice, after_slice_text
 
 FIFTY = (10, 20, 30, 40, 50)
 RATE = "Resolved: rate(YES) >= 80%"
@@ -235,16 +236,20 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
     (check,) = (check for check in judgement.checks if check.threshold)
     assert check.comparison
     assert (check.verdict, check.comparison.trend, clear(judgement)) == (verdict, trend, is_clear)
+    decided = "0 of 1 threshold decided, 1 unchanged so far." if trend == "unchanged" else "threshold decided."
+    assert after_slice_text(judgement).endswith(decided)
+    why = "in 2 slices: unchanged so far, so the others were not called."
+    assert (why in advice(judgement)) == (trend == "unchanged")
 
 
-def test_a_slice_that_shares_no_test_case_with_the_baseline_leaves_the_answer_open() -> None:
+def test_slices_that_share_too_few_test_cases_with_the_baseline_leave_the_answer_open() -> None:
     criteria = criteria_of("Resolved: rate(YES) >= baseline")
     results = [slice_of(number, answers(9)) for number in range(2)]
     runs = [
         SingleRun(one.run_id, judge(one, criteria, baseline=baseline_of(slice_of(1, answers(9))))) for one in results
     ]
     first, both = judge_slices(runs[:1], criteria, FIFTY), judge_slices(runs, criteria, FIFTY)
-    assert (first.verdict, clear(first), clear(both)) == (Verdict.INCONCLUSIVE, False, True)
+    assert (first.verdict, clear(first), clear(both)) == (Verdict.INCONCLUSIVE, False, False)
 
 
 def test_unchanged_so_far_is_no_answer_where_doubt_fails() -> None:

@@ -211,6 +211,8 @@ def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseS
 
 def base_of(judgements: Sequence[Judgement]) -> Baseline | None:
     bases = [judgement.base for judgement in judgements if judgement.base]
+    if lacking := next((base for base in bases if base.missing), None):
+        return lacking
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 
 

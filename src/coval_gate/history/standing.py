@@ -12,7 +12,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import in_words, one_line, plural
-from coval_gate.ci.host import BRANCH, Context
+from coval_gate.ci.host import BRANCH, SLICE, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.baseline import counting
@@ -28,6 +28,7 @@ from coval_gate.history.tags import (
     retag,
 )
 from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.inputs import UNTIL_CLEAR
 
 MOST_NAMED: Final = 3  # runs
 
@@ -93,6 +94,8 @@ def _check(run: Run, branch: str, source: BaselineSource) -> None:
     own = branch_tag_of(run) or run.metadata.get(BRANCH)
     if pull_request_of(run) is not None:
         why = "it tests a pull request, and only runs of branches are compared with."
+    elif SLICE in run.metadata:
+        why = f"it is a slice (spend: {UNTIL_CLEAR}), which has only a part of the test cases."
     elif own and branch in ("", own):
         return
     else:

@@ -190,6 +190,10 @@ def _without_confidence(inputs: Inputs) -> Iterator[str]:
     if inputs.confidence is not None and not any(threshold.takes_confidence for threshold in inputs.thresholds):
         takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
         yield f"confidence has no effect: there is no {takers}."
+    if inputs.spend == UNTIL_CLEAR and not (
+        inputs.use_metric_targets or any(not threshold.advisory for threshold in inputs.thresholds)
+    ):
+        yield f"spend: {UNTIL_CLEAR} stops after the first slice: there is no threshold that decides."
 
 
 def _doubt(threshold: Threshold) -> str:

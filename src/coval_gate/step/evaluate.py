@@ -176,7 +176,7 @@ def _find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | No
 def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgement) -> bool:
     """A time-out passes only if something shows how many simulations failed, and nothing ever showed too many.
 
-    It cannot pass if a base is missing, or a job has to answer the simulations.
+    It cannot pass if a base is missing, or a job has to answer the simulations. Slices before this one count as well.
     """
     allowance = leg.inputs.max_failed_simulations
     if leg.inputs.on_timeout != "pass" or trial.attached is False:
@@ -193,7 +193,10 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:
             return False  # none can have completed
-    if any(failed > allowance.of(total) for failed, total in shown):
+    slices = [other.judgement.variants for other in leg.trials[: trial.number] if other.judgement]
+    before = [max(((variant.failed, variant.total) for variant in variants), default=(0, 0)) for variants in slices]
+    failed_before, total_before = (sum(counts) for counts in zip((0, 0), *before, strict=True))
+    if any(failed_before + failed > allowance.of(total_before + total) for failed, total in shown):
         return False
     if trial.run is not None and (trial.run.error or not trial.run.is_clean):
         return False

@@ -50,9 +50,7 @@ def plan_step(step: Step) -> "Procedure[Judgement]":
     if looked.problems:
         raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
-        beside = ", and one of the base agent beside it" if leg.base else ""
-        leg.judgement = later.judgement.planned(f"A run with {_size_text(leg)}{beside} would be launched.")
-        leg.is_done = True
+        leg.judgement, leg.is_done = later.judgement.planned(_leg_summary(leg)), True
     return later.judgement.planned(_summary(step, total))
 
 
@@ -173,13 +171,23 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     ]
 
 
+def _leg_summary(leg: Leg) -> str:
+    beside = f", and one of the base agent beside {'each' if leg.slices else 'it'}" if leg.base else ""
+    runs = f"At most {_runs_text([leg])}" if leg.slices else "A run"
+    return f"{runs} with {_size_text(leg)}{beside} would be launched."
+
+
+def _runs_text(legs: Sequence[Leg]) -> str:
+    return plural(sum(len(leg.slices) or 1 for leg in legs), "run")
+
+
 def _summary(step: Step, total: int | None) -> str:
     inputs = step.inputs
     if not step.legs:
         return "The runs of the run template would be launched. Nothing was."
-    runs, bases = plural(len(step.legs), "run"), len(step.bases)
-    beside = f" and {plural(bases, 'run')} of the base agent" if bases else ""
     most = "at most " if any(leg.slices for leg in step.legs) else ""
+    runs = f"{most.capitalize()}{_runs_text(step.legs)}"
+    beside = f" and {_runs_text(step.bases)} of the base agent" if step.bases else ""
     size = f"with {most}{plural(total, 'simulation')}" if total is not None else "of unknown size"
     often = inputs.repeat_on_failure
     again = f", and as many again for each of at most {plural(often, 'repetition')}" if often else ""
@@ -303,8 +311,8 @@ def _counted_cases(
 
 def _plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
-    runs, most = len(step.all_legs), "at most " if any(leg.slices for leg in step.legs) else ""
-    where = f" in {plural(runs, 'run')}" if runs > 1 else _names_text(step)
+    most = "at most " if any(leg.slices for leg in step.legs) else ""
+    where = f" in {most}{_runs_text(step.all_legs)}" if len(step.all_legs) > 1 else _names_text(step)
     text = f"This step launches {most}{plural(total, 'simulation')}{where}"
     if of_bases := sum(base.planned or 0 for base in step.bases):
         text += f", {of_bases:,} of them of the base agent"

@@ -6,7 +6,9 @@ not complete decides, as a first run would. `step.draw` has drawn the slices.
 
 from functools import partial
 from itertools import accumulate
+from typing import Final
 
+from coval_gate.base.errors import Rejected
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices
@@ -14,7 +16,10 @@ from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording import after_slice_text
 from coval_gate.step.evaluate import explain, find_trial, judge_trial
+from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
+
+CHANGED: Final = "If test cases were removed since the step drew its slices, re-run the job: it draws them anew."
 
 
 def evaluate_slices(session: LegRun) -> Procedure[None]:
@@ -22,17 +27,27 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
     leg, runs, longest = session.leg, list[SingleRun](), 0.0
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
-        trial = yield from find_trial(session, len(runs))
+        trial = yield from _find_slice(session, len(runs))
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
             leg.judgement, leg.result = alone._replace(slices=Slices(tuple(runs), cases)), None
             return
         judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
+        judgement = judgement._replace(timeout_passes=alone.timeout_passes)
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
     yield from explain(session, judgement)
+
+
+def _find_slice(session: LegRun, number: int) -> Procedure[Trial]:
+    try:
+        return (yield from find_trial(session, number))
+    except Rejected as error:
+        if number:
+            error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
+        raise
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:

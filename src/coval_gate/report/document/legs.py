@@ -141,7 +141,8 @@ class Leg(Judged):
     """The run and its repetitions (`repeat_on_failure`), or all slices (`spend`); everything else is about the runs
     that count."""
     slices: SlicesFacts | None
-    """With `spend: until clear`: how much of the cap was called; null otherwise, and before the first slice ended."""
+    """With `spend: until clear`: how much of the cap was called; null otherwise, before the first slice ended, and
+    where an error or a signal ended the leg."""
     failing_cases: list[CaseFacts]
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     failing_cases_text: Text

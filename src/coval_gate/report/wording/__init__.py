@@ -197,14 +197,23 @@ def _aborted_reason(run: Run, failed: int, error: str) -> str:
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
+    slice_ = _slice_text(judgement)
     if judgement.verdict is Verdict.TIMED_OUT:
-        return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
+        return " ".join(filter(None, (slice_, _left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
-        return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
-    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
-    if isinstance(judgement.cause, Completed) and judgement.slices:
-        lines.append(_slices_text(judgement, judgement.slices))
+        return "\n".join(filter(None, (slice_, _left_text(judgement), own, *doubts)))
+    lines = [slice_] if slice_ else []
+    lines += [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
+    legs = judgement.of_legs
+    # Where all legs pass, none of them speaks for the others.
+    if (
+        isinstance(judgement.cause, Completed)
+        and judgement.slices
+        and not (legs and judgement.verdict is Verdict.PASSED)
+    ):
+        of_leg = f"{legs.decisive}: " if legs and legs.decisive else ""
+        lines.append(f"{of_leg}{_slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -274,6 +283,14 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
 
+def _slice_text(judgement: Judgement) -> str:
+    """Return which slice it was that did not complete; empty if all did."""
+    slices = judgement.slices
+    if slices is None or isinstance(judgement.cause, Completed):
+        return ""
+    return f"It was slice {len(slices.runs)} of {len(slices.cases)}."
+
+
 def _slices_text(judgement: Judgement, slices: Slices) -> str:
     """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
     called, runs = f"{slices.called:,} of {plural(slices.cap, 'test case')}", plural(len(slices.runs), "slice")
@@ -282,7 +299,10 @@ def _slices_text(judgement: Judgement, slices: Slices) -> str:
     if not slices.is_clear:
         return f"Stopped after {called}, in {runs}. Slices run one after the other: raise max_wait_time."
     if judgement.verdict is Verdict.INCONCLUSIVE:
-        return f"Stopped after {called}, in {runs}: the others would hardly have decided it, and were not called."
+        doubtful = [check for check in judgement.missed if check.verdict is Verdict.INCONCLUSIVE]
+        is_unchanged = all(check.after for check in doubtful)
+        why = "unchanged so far, so the others" if is_unchanged else "the others would hardly have decided it, and"
+        return f"Stopped after {called}, in {runs}: {why} were not called."
     return f"Decided after {called}, in {runs}. The others were not called."
 
 
@@ -294,13 +314,16 @@ def _out_of_time_reason(slices: Slices) -> str:
 def after_slice_text(judgement: Judgement) -> str:
     """Return how many test cases were called by now, and how many of the thresholds they decide."""
     slices = judgement.slices
-    verdicts: dict[object, bool] = {}
+    checks: dict[object, list[Check]] = {}
     for check in judgement.checks:
         if check.threshold and check.decides:
-            verdicts[check.threshold] = verdicts.get(check.threshold, True) and bool(check.after)
+            checks.setdefault(check.threshold, []).append(check)
+    settled = [own for own in checks.values() if all(check.after for check in own)]
+    unchanged = sum(any(check.verdict is Verdict.INCONCLUSIVE for check in own) for own in settled)
     called, cap = (slices.called, slices.cap) if slices else (0, 0)
-    decided = f"{sum(verdicts.values()):,} of {plural(len(verdicts), 'threshold')}"
-    return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
+    decided = f": {len(settled) - unchanged:,} of {plural(len(checks), 'threshold')} decided" if checks else ""
+    so_far = f", {unchanged:,} unchanged so far" if unchanged else ""
+    return f"After {called:,} of {plural(cap, 'test case')}{decided}{so_far}."
 
 
 def _all_well(judgement: Judgement) -> str:
@@ -345,6 +368,8 @@ def _time_out_advice(judgement: Judgement) -> str:
         limit = judgement.cause.late
     if limit is None:
         return ""
+    if judgement.slices:  # mode wait would judge one slice alone
+        return f"Raise {limit.name}, and re-run the job."
     cancellation = judgement.cancellation
     continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
     run = "the output run_ids" if judgement.of_legs else "its run_id"
