@@ -58,9 +58,9 @@ class Agent(NamedTuple):
 def histories() -> Iterator[Experiment]:
     """Yield what a tag of seven nights notices, how often it is red for nothing, and which nights a baseline keeps."""
     for cases, thresholds, step, (gradual, sudden, night, twice) in (
-        (50, RATES, "one percentage point", (99.0, 95.0, 2.0, 1.0)),
-        (20, RATES, "one percentage point", (None, None, 2.0, 1.0)),
-        (50, AVERAGES, "one percent", (85.0, None, 3.5, 1.0)),
+        (50, RATES, "one percentage point", (99.0, 95.0, 3.5, 8.0)),
+        (20, RATES, "one percentage point", (None, None, 4.0, 8.0)),
+        (50, AVERAGES, "one percent", (85.0, None, 4.0, 8.0)),
     ):
         yield Experiment(
             (
