@@ -8,7 +8,6 @@ from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import words_of
-from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition, Slices
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
@@ -35,7 +34,7 @@ from coval_gate.gate.verdict import (
     Verdict,
 )
 from coval_gate.inputs.naming import missing_key_reason
-from coval_gate.report.wording.checks import check_reason
+from coval_gate.report.wording.checks import check_reason, doubts
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
