@@ -21,11 +21,8 @@ from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.repetition import (
-    again_text,
-    all_runs_text,
     beyond_saving,
     has_failed,
-    in_vain_text,
     is_usable,
     judge_together,
     repeats,
@@ -38,7 +35,7 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.wording import reason
+from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base, owe_mark
 from coval_gate.step.follow import follow_trial
@@ -88,7 +85,8 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
     if number > most:
         return False
     if lost := beyond_saving(judgement, left=most - number + 1):
-        session.log(in_vain_text(check_reason(lost)))
+        why = check_reason(lost)
+        session.log(f"The run failed, and is not repeated, because a repetition cannot change this: {why}")
         return False
     left = session.deadline - session.clock.now()
     if left < took:
@@ -99,7 +97,7 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
         return False
     if not fits(session):
         return False
-    session.log(again_text(reason(judgement), number, most))
+    session.log(f"The run failed: {reason(judgement).rstrip('.')}. Repeating it, {number} of at most {most}.")
     return True
 
 

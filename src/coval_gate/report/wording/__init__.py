@@ -7,11 +7,10 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import words_of
+from coval_gate.gate.claims import difference_text
 from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition, Slices
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
-from coval_gate.gate.repetition import all_runs_text
 from coval_gate.gate.verdict import (
     LAUNCHED,
     PLANNED,
@@ -302,6 +301,10 @@ def after_slice_text(judgement: Judgement) -> str:
     return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
 
 
+def all_runs_text(runs: int) -> str:
+    return "both runs" if runs == 2 else f"all {runs} runs"
+
+
 def _all_well(judgement: Judgement) -> str:
     if judgement.passed_flaky and judgement.repetition:
         both = all_runs_text(len(judgement.repetition.runs))
@@ -362,7 +365,7 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     """Only a confidence shows that the agent changed: without one, say what was counted."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
-    counted = COUNTED.format(words_of(failed[0])["difference_text"]) if failed else IN_DOUBT
+    counted = COUNTED.format(difference_text(failed[0])) if failed else IN_DOUBT
     fix = "Fix the agent." if is_shown else counted
     own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
     if not (own or (legs and legs.acceptable)):
