@@ -292,8 +292,7 @@ class Criteria:
         Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an
         improvement.
         """
-        guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
-        policy = self.on_inconclusive or ("pass" if guards else "fail")
+        policy = self.on_inconclusive or ("pass" if threshold.guards else "fail")
         return ThresholdHolds(
             threshold=threshold,
             confidence=self.confidence,
@@ -353,7 +352,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
 
     It can never pass or, if it guards against a regression, never fail.
     """
-    guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
+    guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
     family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
@@ -371,8 +370,3 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
             never = f"{few} can never show {text} {confidence}, however good the agent is{enough}"
         if least is None or least > cases:
             yield f"{threshold.place}: {never}."
-
-
-def _is_guard(threshold: Threshold) -> bool:
-    compares = threshold.bound.reference and threshold.takes_confidence
-    return bool(compares) and not threshold.asks_for_improvement and not threshold.advisory
