@@ -5,7 +5,6 @@ left to the post step like the first run. The base agent runs beside the tested 
 their agent share a base. It runs again as often as one of them does, and ends with the last.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -61,7 +60,9 @@ def evaluate_leg(session: LegRun) -> Procedure[None]:
             leg.judgement = with_unusable(judgement, runs[0], run)
             return
         runs.append(run)
-        judgement = yield from _judge_all(session, runs)
+        judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
+        session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
+        judgement = yield from explain(session, judgement)
     for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
         session.warn(f"Run {trial.run_id} was not judged: it repeats run {leg.first.run_id}, which did not fail.")
 
@@ -126,13 +127,6 @@ def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
     if number < len(leg.trials):
         return leg.trials[number]
     return (yield from launch(session, number=number) if number else launch_first(session))
-
-
-def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
-    """Judge all runs together, and explain the judgement. Raises RunnerError."""
-    judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
-    session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-    return (yield from explain(session, judgement))
 
 
 def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
