@@ -1,4 +1,4 @@
-"""A judgement in English: heading, title, reasons, advice. `checks` words single checks."""
+"""A judgement in English: heading, title, reasons, advice. `checks` words single checks, `slices` a leg in slices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
@@ -9,7 +9,7 @@ from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import difference_text
 from coval_gate.gate.findings import lacks_baseline
-from coval_gate.gate.judgement import Judgement, Repetition, Slices
+from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.verdict import (
     LAUNCHED,
@@ -34,6 +34,7 @@ from coval_gate.gate.verdict import (
 )
 from coval_gate.inputs.naming import missing_key_reason
 from coval_gate.report.wording.checks import check_reason, doubts
+from coval_gate.report.wording.slices import out_of_time_reason, slices_text
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
@@ -202,7 +203,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Completed) and judgement.slices:
-        lines.append(_slices_text(judgement, judgement.slices))
+        lines.append(slices_text(judgement, judgement.slices))
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -254,7 +255,7 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
         what = "The run completed, but Coval did not yet have all of its simulations and values"
         return (f"{what} after {_limit_text(late)}.", *missed)
     if judgement.slices and not judgement.slices.is_clear and judgement.verdict is Verdict.INCONCLUSIVE:
-        return (_out_of_time_reason(judgement.slices), *missed)
+        return (out_of_time_reason(judgement.slices), *missed)
     return tuple(missed) or (_all_well(judgement),)
 
 
@@ -270,35 +271,6 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
     if count := len(repetition.replaced):
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
-
-
-def _slices_text(judgement: Judgement, slices: Slices) -> str:
-    """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
-    called, runs = f"{slices.called:,} of {plural(slices.cap, 'test case')}", plural(len(slices.runs), "slice")
-    if slices.called == slices.cap:
-        return f"All {called.partition(' of ')[2]} were called, in {runs}."
-    if not slices.is_clear:
-        return f"Stopped after {called}, in {runs}. Slices run one after the other: raise max_wait_time."
-    if judgement.verdict is Verdict.INCONCLUSIVE:
-        return f"Stopped after {called}, in {runs}: the others would hardly have decided it, and were not called."
-    return f"Decided after {called}, in {runs}. The others were not called."
-
-
-def _out_of_time_reason(slices: Slices) -> str:
-    called = f"{slices.called:,} of {plural(slices.cap, 'test case')}"
-    return f"max_wait_time left too little for more than {called}, and these do not decide it."
-
-
-def after_slice_text(judgement: Judgement) -> str:
-    """Return how many test cases were called by now, and how many of the thresholds they decide."""
-    slices = judgement.slices
-    verdicts: dict[object, bool] = {}
-    for check in judgement.checks:
-        if check.threshold and check.decides:
-            verdicts[check.threshold] = verdicts.get(check.threshold, True) and bool(check.after)
-    called, cap = (slices.called, slices.cap) if slices else (0, 0)
-    decided = f"{sum(verdicts.values()):,} of {plural(len(verdicts), 'threshold')}"
-    return f"After {called:,} of {plural(cap, 'test case')}: {decided} decided."
 
 
 def all_runs_text(runs: int) -> str:
