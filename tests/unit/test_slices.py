@@ -14,13 +14,14 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.sequential import Boundaries, error_at
-from coval_gate.gate.slices import judge_slices, spending_texts
+from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.statistics import exact_bounds
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording import advice, after_slice_text
+from coval_gate.report.wording import advice
+from coval_gate.report.wording.slices import after_slice_text, spending_texts
 
 FIFTY = (10, 20, 30, 40, 50)
 RATE = "Resolved: rate(YES) >= 80%"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from baselines import baseline_of, run_of
 from coval_gate.base.text import within_letters
 from coval_gate.coval.model import RunResult, Target, Value
-from coval_gate.gate.criteria import Criteria, doubts
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.values import Vocabulary
@@ -19,7 +19,7 @@ from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import advice, doubt_lines, reason, title
-from coval_gate.report.wording.checks import actual_text
+from coval_gate.report.wording.checks import actual_text, doubts
 
 BITS, SECONDS = (0.0, 1.0, 1.0), (0.9, 1.2, 1.8)
 BINARY, WORDS = ("YES", "NO", "UNKNOWN"), ("YES", "NO", "YES")

@@ -24,33 +24,7 @@ SHOWN: Final = ("worse", "improved")  # trends
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
-def words_of(check: Check) -> dict[str, str]:
-    """Return what a comparison says in few words, as in the document's criterion; all of it empty without one."""
-    measure, compared = check.measure, check.comparison
-    if measure is None or compared is None:
-        return dict.fromkeys(("earlier_text", "difference_text", "trend_text", "claimed_text", "noticeable_text"), "")
-    trend: str = compared.trend or ""
-    if _fails_by_margin(check, compared):
-        trend = f"{trend}, and {BEYOND}"
-    claimed, noticeable = change_text(check), ""
-    if check.verdict is Verdict.INCONCLUSIVE and check.after:
-        trend += " so far"
-    elif check.verdict is Verdict.INCONCLUSIVE and trend and trend != "inconclusive":
-        claimed += ", inconclusive at the bound"
-    claimed += _after_text(check)
-    if compared.noticeable is not None:
-        rises = check.threshold and check.threshold.wants_less
-        noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
-    return {
-        "earlier_text": earlier_text(check, measure, compared),
-        "difference_text": _difference_text(check, measure, compared),
-        "trend_text": trend,
-        "claimed_text": claimed,
-        "noticeable_text": noticeable,
-    }
-
-
-def _after_text(check: Check) -> str:
+def after_text(check: Check) -> str:
     """Return after how many test cases a threshold was settled in slices; empty if that took all of them."""
     look = check.criterion.look
     return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""
@@ -61,8 +35,11 @@ def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
     return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
 
 
-def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
+def difference_text(check: Check) -> str:
     """Return the change as counted; of a rate in conversations ("1 of 50 fewer") if both sides have equally many."""
+    measure, compared = check.measure, check.comparison
+    if measure is None or compared is None:
+        return ""
     change = measure.value - compared.value
     change = 0.0 if abs(change) < 1e-9 else change
     is_whole = compared.even and compared.total == measure.total
@@ -100,8 +77,8 @@ def change_text(check: Check) -> str:
     if lower > 0.0 or (is_shown and lower == 0.0):
         return _one_direction(lower, upper, "higher", scale, both=doubtful)
     largest = max(abs(end) for end in (lower, upper) if math.isfinite(end))
-    least = f"{_amount(-lower, scale, math.ceil, largest)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{_amount(upper, scale, math.ceil, largest)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    least = f"{size_text(-lower, scale, math.ceil, largest)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{size_text(upper, scale, math.ceil, largest)} higher" if upper > 0.0 and math.isfinite(upper) else ""
     if least and most:
         return f"between {least} and {most}"
     if least or most:
@@ -112,10 +89,10 @@ def change_text(check: Check) -> str:
 def change_clause(check: Check, compared: Comparison) -> str:
     change = compared.change
     if change is None:
-        return _difference_text(check, check.measure, compared) if check.measure else ""
+        return difference_text(check)
     if not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
-    beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
+    beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
     is_shown = compared.trend in SHOWN
     both = not is_shown and all(map(math.isfinite, (change.lower, change.upper)))
     claim = f"{change_text(check)} ({_confidence_text(change, both=both)}){beyond}"
@@ -123,7 +100,7 @@ def change_clause(check: Check, compared: Comparison) -> str:
     return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
 
 
-def _fails_by_margin(check: Check, compared: Comparison) -> bool:
+def fails_by_margin(check: Check, compared: Comparison) -> bool:
     """Return whether a check fails by its margin: only that the change is for the worse is evident, not how much."""
     threshold = check.threshold
     if check.verdict is not Verdict.FAILED or compared.change is None or threshold is None:
@@ -148,14 +125,14 @@ def _enough(check: Check, compared: Comparison) -> int:
 
 
 def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
-    small = _amount(least, scale, math.floor)
+    small = size_text(least, scale, math.floor)
     if both and math.isfinite(most):
-        return f"between {small} and {_amount(most, scale, math.ceil)} {word}"
+        return f"between {small} and {size_text(most, scale, math.ceil)} {word}"
     is_zero = not set(_rounded(least, scale.unit, math.floor)) & set("123456789")
     return word if is_zero else f"at least {small} {word}"
 
 
-def _amount(value: float, scale: Scale, outwards: Callable[[float], int], beside: float = 0.0) -> str:
+def size_text(value: float, scale: Scale, outwards: Callable[[float], int], beside: float = 0.0) -> str:
     shown = _rounded(max(0.0, value), scale.unit, outwards, beside)
     if scale.unit == "share" or symbol(scale.name) == PERCENT:
         return f"{shown.removesuffix(PERCENT)}pp"
@@ -206,7 +183,7 @@ def claim_text(check: Check) -> str:
     if threshold is None or measure is None or check.criterion.confidence is None:
         return ""
     if measure.comparison:
-        return (change_text(check) or AS_COUNTED) + _after_text(check)
+        return (change_text(check) or AS_COUNTED) + after_text(check)
     if (interval := measure.interval) is None:
         return AS_COUNTED
     both = check.verdict not in (Verdict.PASSED, Verdict.FAILED)
@@ -216,7 +193,7 @@ def claim_text(check: Check) -> str:
     least = _rounded_with_unit(lower, check.scale, math.floor) if math.isfinite(lower) else ""
     most = _rounded_with_unit(upper, check.scale, math.ceil) if math.isfinite(upper) else ""
     bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-    return (f"between {least} and {most}" if least and most else bounds) + _after_text(check)
+    return (f"between {least} and {most}" if least and most else bounds) + after_text(check)
 
 
 def shown_bound_text(check: Check) -> str:

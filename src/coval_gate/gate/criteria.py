@@ -6,9 +6,8 @@ is met; a threshold is as the user wrote it.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
 
-from coval_gate.base.text import VALUE_SHOWN, amount, one_line, percent, plural
+from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import Aggregation, aggregation_of
@@ -25,16 +24,13 @@ from coval_gate.gate.measure import (
     told_apart,
     tolerated_text,
 )
-from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.sequential import Boundaries, Look
-from coval_gate.gate.values import Vocabulary, closest_bound, meets, target_problem, target_text
+from coval_gate.gate.values import closest_bound, meets, target_problem, target_text
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.thresholds import Bound, Threshold
-
-FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,8 +292,7 @@ class Criteria:
         Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an
         improvement.
         """
-        guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
-        policy = self.on_inconclusive or ("pass" if guards else "fail")
+        policy = self.on_inconclusive or ("pass" if threshold.guards else "fail")
         return ThresholdHolds(
             threshold=threshold,
             confidence=self.confidence,
@@ -357,7 +352,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
 
     It can never pass or, if it guards against a regression, never fail.
     """
-    guards = [threshold for threshold in criteria.thresholds if _is_guard(threshold)]
+    guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
     family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
@@ -375,31 +370,3 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
             never = f"{few} can never show {text} {confidence}, however good the agent is{enough}"
         if least is None or least > cases:
             yield f"{threshold.place}: {never}."
-
-
-def _is_guard(threshold: Threshold) -> bool:
-    compares = threshold.bound.reference and threshold.takes_confidence
-    return bool(compares) and not threshold.asks_for_improvement and not threshold.advisory
-
-
-def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
-    metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
-    measured = [check for check in checks if check.measure and check.metric in metrics]
-    named = {check.threshold: (metrics[check.metric], check.metric_unit) for check in measured if check.threshold}
-    return tuple(doubt for threshold, (metric, unit) in named.items() for doubt in _doubts(threshold, metric, unit))
-
-
-def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
-    """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
-    where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
-    vocabulary = Vocabulary.of(metric) if wanted else None
-    if vocabulary and (unseen := vocabulary.unseen(wanted)):
-        seen = seen_text(vocabulary.seen)
-        others = f"; the values seen are {seen}" if seen else ""
-        yield f"{where}: no simulation has the value {either(unseen)} for {metric.name}{others}. Is it spelt correctly?"
-    farthest = max(metric.numbers, key=abs, default=0.0)
-    is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
-    if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
-        values = f"every value of {metric.name} ({largest})"
-        yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

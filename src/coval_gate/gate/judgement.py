@@ -8,6 +8,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Baseline, Totals
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
@@ -191,22 +192,13 @@ class Repetition(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """The `runs` of a leg's slices so far. `cases`: how many test cases it has called after each slice, up to the cap.
+    """The slices of a leg up to a `look`.
 
     `is_clear`: every answer is known or out of reach, so the next slice would decide nothing.
     """
 
-    runs: tuple[SingleRun, ...]
-    cases: tuple[int, ...]
+    look: Look
     is_clear: bool = False
-
-    @property
-    def called(self) -> int:
-        return self.cases[len(self.runs) - 1]
-
-    @property
-    def cap(self) -> int:
-        return self.cases[-1]
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())

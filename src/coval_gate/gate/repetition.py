@@ -220,15 +220,3 @@ def _result(judgement: Judgement) -> RunResult:
     if not isinstance(judgement.cause, Completed):
         raise TypeError("only a run that completed has results")
     return judgement.cause.result
-
-
-def all_runs_text(runs: int) -> str:
-    return "both runs" if runs == 2 else f"all {runs} runs"
-
-
-def again_text(why: str, number: int, most: int) -> str:
-    return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
-
-
-def in_vain_text(why: str) -> str:
-    return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"

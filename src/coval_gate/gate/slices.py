@@ -5,12 +5,10 @@ Fleming (`sequential`). What is decided stays decided. Everything else needs all
 slice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from coval_gate.base.text import in_words, percent
-from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, boundaries_of
 from coval_gate.gate.judge import judge
@@ -18,7 +16,7 @@ from coval_gate.gate.judgement import Judgement, SingleRun, Slices, with_checks
 from coval_gate.gate.population import FewFailed, MetricHasValues
 from coval_gate.gate.problems import TOO_FEW_SHARED
 from coval_gate.gate.repetition import base_of
-from coval_gate.gate.sequential import TRUTHS, Boundaries, Look, slices_of
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Completed, Verdict
 
@@ -27,7 +25,7 @@ State = Literal["open", "settled", "over"]
 
 
 def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int, ...]) -> Judgement:
-    """Judge the slices so far together. `runs`: of the first slices, all completed; `cases`: as in `Slices`."""
+    """Judge the slices so far together. `runs`: of the first slices, all completed; `cases`: as in `Look`."""
     look = Look(len(runs), cases)
     before = judge_slices(runs[:-1], criteria, cases).checks if len(runs) > 1 else ()
     # Other criteria, which have no threshold, are never decided early.
@@ -36,7 +34,7 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     checks = [decided.get((check.threshold, check.variant)) or _so_far(check, look) for check in together.checks]
     states = [_state(check, look) for check in checks if check.decides]
     is_clear = look.is_last or "over" in states or "open" not in states
-    return with_checks(together, checks)._replace(slices=Slices(runs=tuple(runs), cases=cases, is_clear=is_clear))
+    return with_checks(together, checks)._replace(slices=Slices(look, is_clear))
 
 
 def _together(judgements: Sequence[Judgement], criteria: Criteria) -> Judgement:
@@ -48,7 +46,9 @@ def _together(judgements: Sequence[Judgement], criteria: Criteria) -> Judgement:
 
 def _so_far(check: Check, look: Look) -> Check:
     """Return what a check shows before all test cases were called, and after how many it was decided."""
-    if not look.is_last and _waits(check) and not (check.verdict is Verdict.FAILED and _is_final(check)):
+    # No further simulation makes up for those that miss a target, or have a forbidden value.
+    is_final = check.verdict is Verdict.FAILED and (check.forbids or check.criterion.of_target)
+    if not look.is_last and _waits(check) and not is_final:
         verdict = Verdict.INCONCLUSIVE if check.verdict in (Verdict.PASSED, Verdict.FAILED) else check.verdict
         return replace(check, verdict=verdict)
     if _is_unchanged(check, look):
@@ -63,11 +63,6 @@ def _waits(check: Check) -> bool:
     if check.threshold:
         return check.threshold.waits_for_last
     return check.criterion.of_target and check.criterion.user_defined
-
-
-def _is_final(check: Check) -> bool:
-    """Return whether no further simulation can make up for those that miss it."""
-    return check.forbids or check.criterion.of_target
 
 
 def _is_unchanged(check: Check, look: Look) -> bool:
@@ -115,25 +110,3 @@ def _may_be_decided(check: Check, look: Look) -> bool:
     if measure.unit == "share":  # also those without a value
         misses = measure.hits if threshold.wants_less else measure.total - measure.hits
     return boundaries.is_open(look.number - 1, boundaries.counts[look.number - 1] - misses)
-
-
-def spending_texts(criteria: Criteria, cap: int) -> Iterator[str]:
-    """Yield which criteria make slices pointless, and what slices save for the others."""
-    pointless = [threshold.text for threshold in criteria.thresholds if threshold.waits_for_last]
-    if criteria.use_metric_targets and not criteria.sets_pass_rate:
-        pointless.append("use_metric_targets")
-    for text in pointless:
-        yield f"{text} passes only with all test cases, so spend: until clear saves nothing unless something fails."
-    for threshold in criteria.thresholds:
-        share, is_rate = aggregation_of(threshold).demanded_share, threshold.aggregate.is_rate
-        if share is None or threshold.waits_for_last or threshold.bound.reference:
-            continue
-        boundaries = Boundaries.of(share, slices_of(cap), round(1.0 - (criteria.confidence or 0.0), 9))
-        inverse = threshold.wants_less and is_rate
-        calls = [
-            f"{boundaries.ends(truth).conversations:.0f} at {percent(1.0 - truth if inverse else truth)}"
-            for truth in TRUTHS
-        ]
-        by = "true rate" if is_rate else "true share of values that meet it"
-        calls_text = f"{cap:,} test cases on average, by its {by}: {in_words(calls)}."
-        yield f"{threshold.text} is clear after this many of {calls_text}"

@@ -172,6 +172,11 @@ class Threshold(NamedTuple):
         return stricter[0] if self.wants_less else stricter[1] if self.wants_more else any(stricter)
 
     @property
+    def guards(self) -> bool:
+        """Whether it guards against a regression, rather than ask for an improvement."""
+        return bool(self.bound.reference) and not self.asks_for_improvement
+
+    @property
     def is_relative_rate(self) -> bool:
         """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
         return self.aggregate.is_rate and self.bound.factor != 1.0 and re.search(RELATIVE, self.text) is not None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coval_gate.inputs import file as file
     from coval_gate.inputs import nodes as nodes
     from coval_gate.report import document as document
+    from coval_gate.report import wording as wording
     from coval_gate.step import cancel, cleanup, draw, evaluate, follow, ids, lookups, plan, report, slices
 
 ELSEWHERE: Final = {  # than in this package
@@ -23,6 +24,7 @@ ELSEWHERE: Final = {  # than in this package
     "file": "inputs.file",
     "judgement": "gate.judgement",
     "nodes": "inputs.nodes",
+    "wording": "report.wording",
 }
 
 

@@ -4,7 +4,7 @@ The draw depends on the commit and the test set only. So a re-run draws the same
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -12,12 +12,10 @@ from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
-from coval_gate.base.text import in_words, plural
+from coval_gate.base.text import plural
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
-from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.sequential import MOST_CASES, SLICES, slices_of
-from coval_gate.gate.slices import spending_texts
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Problem, ids_of
 from coval_gate.step.leg import Leg
@@ -127,13 +125,6 @@ def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], .
     for case, (_, _, number) in zip(drawn, turns, strict=True):
         slices[number].append(case)
     return tuple(map(tuple, slices))
-
-
-def slice_lines(leg: Leg, criteria: Criteria) -> Iterator[str]:
-    """Yield how a plan's leg is sliced, what that saves, and what makes it pointless."""
-    sizes = in_words([f"{len(cases):,}" for cases in leg.slices])
-    yield f"Slices of {sizes} test cases: each is launched only while an answer is open."
-    yield from spending_texts(criteria, sum(map(len, leg.slices)))
 
 
 def _draw(*seed: object) -> float:

@@ -5,7 +5,6 @@ left to the post step like the first run. The base agent runs beside the tested 
 their agent share a base. It runs again as often as one of them does, and ends with the last.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,11 +20,8 @@ from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.repetition import (
-    again_text,
-    all_runs_text,
     beyond_saving,
     has_failed,
-    in_vain_text,
     is_usable,
     judge_together,
     repeats,
@@ -38,7 +34,7 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.wording import reason
+from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base, owe_mark
 from coval_gate.step.follow import follow_trial
@@ -64,7 +60,9 @@ def evaluate_leg(session: LegRun) -> Procedure[None]:
             leg.judgement = with_unusable(judgement, runs[0], run)
             return
         runs.append(run)
-        judgement = yield from _judge_all(session, runs)
+        judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
+        session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
+        judgement = yield from explain(session, judgement)
     for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
         session.warn(f"Run {trial.run_id} was not judged: it repeats run {leg.first.run_id}, which did not fail.")
 
@@ -88,7 +86,8 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
     if number > most:
         return False
     if lost := beyond_saving(judgement, left=most - number + 1):
-        session.log(in_vain_text(check_reason(lost)))
+        why = check_reason(lost)
+        session.log(f"The run failed, and is not repeated, because a repetition cannot change this: {why}")
         return False
     left = session.deadline - session.clock.now()
     if left < took:
@@ -99,7 +98,7 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
         return False
     if not fits(session):
         return False
-    session.log(again_text(reason(judgement), number, most))
+    session.log(f"The run failed: {reason(judgement).rstrip('.')}. Repeating it, {number} of at most {most}.")
     return True
 
 
@@ -128,13 +127,6 @@ def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
     if number < len(leg.trials):
         return leg.trials[number]
     return (yield from launch(session, number=number) if number else launch_first(session))
-
-
-def _judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
-    """Judge all runs together, and explain the judgement. Raises RunnerError."""
-    judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
-    session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-    return (yield from explain(session, judgement))
 
 
 def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:

@@ -102,11 +102,6 @@ class Trial:
         self.save: Final = save
 
     @property
-    def key(self) -> str:
-        """The tag that only this run has; empty for a run that was launched elsewhere."""
-        return self.tags.key
-
-    @property
     def repeats(self) -> bool:
         """Whether it repeats the leg's first run, so that the step has a verdict without it."""
         return self.number > 0 and not self.is_slice
@@ -114,7 +109,7 @@ class Trial:
     @property
     def is_given(self) -> bool:
         """Whether the run was launched elsewhere."""
-        return not self.key
+        return not self.tags.key
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
@@ -193,7 +188,7 @@ def state_name(slot: int) -> str:
 def write_state(trial: Trial) -> str:
     state = {
         "leg": trial.leg,
-        "key": trial.key,
+        "key": trial.tags.key,
         "run_id": trial.run_id,
         "ids": dict(trial.ids),
         "phase": trial.phase,

@@ -167,7 +167,7 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *doubts,
-        *(later.draw.slice_lines(smallest, criteria) if smallest.slices else ()),
+        *(later.wording.slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
     ]
 
 

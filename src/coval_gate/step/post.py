@@ -132,7 +132,7 @@ def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
         yield from end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
             undone = ""
-            sent = (trial.key,) if trial.key else ()
+            sent = (trial.tags.key,) if trial.tags.key else ()
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
     except CovalError as error:

@@ -12,9 +12,10 @@ from coval_gate.base.errors import Rejected
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
 from coval_gate.gate.judgement import Judgement, SingleRun, Slices
+from coval_gate.gate.sequential import Look
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
-from coval_gate.report.wording import after_slice_text
+from coval_gate.report.wording.slices import after_slice_text
 from coval_gate.step.evaluate import explain, find_trial, judge_trial
 from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
@@ -31,7 +32,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
-            leg.judgement, leg.result = alone._replace(slices=Slices(tuple(runs), cases)), None
+            leg.judgement, leg.result = alone._replace(slices=Slices(Look(len(runs), cases))), None
             return
         judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
         judgement = judgement._replace(timeout_passes=alone.timeout_passes)

@@ -6,10 +6,20 @@ from typing import Any, Final, Literal
 
 from coval_gate.base.text import percent
 from coval_gate.gate.checks import NAMES, Check, bound_text
-from coval_gate.gate.claims import claim_text, words_of
+from coval_gate.gate.claims import (
+    BEYOND,
+    after_text,
+    change_text,
+    claim_text,
+    difference_text,
+    earlier_text,
+    fails_by_margin,
+    size_text,
+)
 from coval_gate.gate.findings import Findings
-from coval_gate.gate.measure import Trend, Unit
+from coval_gate.gate.measure import Comparison, Trend, Unit
 from coval_gate.gate.statistics import POWER
+from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
 from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
@@ -270,8 +280,36 @@ def _comparison(check: Check) -> dict[str, Any]:
         "noticeable_change": compared.noticeable if compared else None,
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
-        **words_of(check),
+        "earlier_text": earlier_text(check, measure, compared) if measure and compared else "",
+        "difference_text": difference_text(check),
+        "trend_text": _trend_text(check, compared) if compared else "",
+        "claimed_text": _claimed_text(check, compared) if compared else "",
+        "noticeable_text": _noticeable_text(check, compared) if compared else "",
     }
+
+
+def _trend_text(check: Check, compared: Comparison) -> str:
+    trend = compared.trend or ""
+    beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
+    return f"{trend}{beyond}{' so far' if _is_unclear_so_far(check) else ''}"
+
+
+def _claimed_text(check: Check, compared: Comparison) -> str:
+    is_at_bound = check.verdict is Verdict.INCONCLUSIVE and compared.trend not in (None, "inconclusive")
+    at_bound = ", inconclusive at the bound" if is_at_bound and not _is_unclear_so_far(check) else ""
+    return f"{change_text(check)}{at_bound}{after_text(check)}"
+
+
+def _is_unclear_so_far(check: Check) -> bool:
+    """Return whether slices settled it although it is inconclusive."""
+    return check.verdict is Verdict.INCONCLUSIVE and check.after > 0
+
+
+def _noticeable_text(check: Check, compared: Comparison) -> str:
+    if compared.noticeable is None:
+        return ""
+    rises = check.threshold and check.threshold.wants_less
+    return f"a {'rise' if rises else 'drop'} of {size_text(compared.noticeable, check.scale, math.ceil)}"
 
 
 def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:

@@ -226,7 +226,9 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[SingleRunFacts(**run._asdict()) for run in leg.runs],
-        slices=SlicesFacts(called=slices.called, cap=slices.cap, is_clear=slices.is_clear) if slices else None,
+        slices=SlicesFacts(called=slices.look.called, cap=slices.look.cap, is_clear=slices.is_clear)
+        if slices
+        else None,
         failing_cases=[
             CaseFacts(
                 test_case_id=case.test_case_id,

@@ -1,4 +1,4 @@
-"""A judgement in English: heading, title, reasons, advice. `checks` words single checks."""
+"""A judgement in English: heading, title, reasons, advice. `checks` words single checks, `slices` a leg in slices."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, assert_never
@@ -7,12 +7,10 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import words_of
-from coval_gate.gate.criteria import doubts
+from coval_gate.gate.claims import difference_text
 from coval_gate.gate.findings import lacks_baseline
-from coval_gate.gate.judgement import Judgement, Repetition, Slices
+from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
-from coval_gate.gate.repetition import all_runs_text
 from coval_gate.gate.verdict import (
     LAUNCHED,
     PLANNED,
@@ -35,7 +33,8 @@ from coval_gate.gate.verdict import (
     Verdict,
 )
 from coval_gate.inputs.naming import missing_key_reason
-from coval_gate.report.wording.checks import check_reason
+from coval_gate.report.wording.checks import check_reason, doubts
+from coval_gate.report.wording.slices import out_of_time_reason, slice_text, slices_text
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
@@ -197,7 +196,7 @@ def _aborted_reason(run: Run, failed: int, error: str) -> str:
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
-    slice_ = _slice_text(judgement)
+    slice_ = slice_text(judgement)
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (slice_, _left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
@@ -213,7 +212,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         and not (legs and judgement.verdict is Verdict.PASSED)
     ):
         of_leg = f"{legs.decisive}: " if legs and legs.decisive else ""
-        lines.append(f"{of_leg}{_slices_text(judgement, judgement.slices)}")
+        lines.append(f"{of_leg}{slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -265,7 +264,7 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
         what = "The run completed, but Coval did not yet have all of its simulations and values"
         return (f"{what} after {_limit_text(late)}.", *missed)
     if judgement.slices and not judgement.slices.is_clear and judgement.verdict is Verdict.INCONCLUSIVE:
-        return (_out_of_time_reason(judgement.slices), *missed)
+        return (out_of_time_reason(judgement.slices), *missed)
     return tuple(missed) or (_all_well(judgement),)
 
 
@@ -283,47 +282,8 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
 
-def _slice_text(judgement: Judgement) -> str:
-    """Return which slice it was that did not complete; empty if all did."""
-    slices = judgement.slices
-    if slices is None or isinstance(judgement.cause, Completed):
-        return ""
-    return f"It was slice {len(slices.runs)} of {len(slices.cases)}."
-
-
-def _slices_text(judgement: Judgement, slices: Slices) -> str:
-    """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
-    called, runs = f"{slices.called:,} of {plural(slices.cap, 'test case')}", plural(len(slices.runs), "slice")
-    if slices.called == slices.cap:
-        return f"All {called.partition(' of ')[2]} were called, in {runs}."
-    if not slices.is_clear:
-        return f"Stopped after {called}, in {runs}. Slices run one after the other: raise max_wait_time."
-    if judgement.verdict is Verdict.INCONCLUSIVE:
-        doubtful = [check for check in judgement.missed if check.verdict is Verdict.INCONCLUSIVE]
-        is_unchanged = all(check.after for check in doubtful)
-        why = "unchanged so far, so the others" if is_unchanged else "the others would hardly have decided it, and"
-        return f"Stopped after {called}, in {runs}: {why} were not called."
-    return f"Decided after {called}, in {runs}. The others were not called."
-
-
-def _out_of_time_reason(slices: Slices) -> str:
-    called = f"{slices.called:,} of {plural(slices.cap, 'test case')}"
-    return f"max_wait_time left too little for more than {called}, and these do not decide it."
-
-
-def after_slice_text(judgement: Judgement) -> str:
-    """Return how many test cases were called by now, and how many of the thresholds they decide."""
-    slices = judgement.slices
-    checks: dict[object, list[Check]] = {}
-    for check in judgement.checks:
-        if check.threshold and check.decides:
-            checks.setdefault(check.threshold, []).append(check)
-    settled = [own for own in checks.values() if all(check.after for check in own)]
-    unchanged = sum(any(check.verdict is Verdict.INCONCLUSIVE for check in own) for own in settled)
-    called, cap = (slices.called, slices.cap) if slices else (0, 0)
-    decided = f": {len(settled) - unchanged:,} of {plural(len(checks), 'threshold')} decided" if checks else ""
-    so_far = f", {unchanged:,} unchanged so far" if unchanged else ""
-    return f"After {called:,} of {plural(cap, 'test case')}{decided}{so_far}."
+def all_runs_text(runs: int) -> str:
+    return "both runs" if runs == 2 else f"all {runs} runs"
 
 
 def _all_well(judgement: Judgement) -> str:
@@ -388,7 +348,7 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     """Only a confidence shows that the agent changed: without one, say what was counted."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
-    counted = COUNTED.format(words_of(failed[0])["difference_text"]) if failed else IN_DOUBT
+    counted = COUNTED.format(difference_text(failed[0])) if failed else IN_DOUBT
     fix = "Fix the agent." if is_shown else counted
     own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
     if not (own or (legs and legs.acceptable)):

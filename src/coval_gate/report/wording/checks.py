@@ -1,7 +1,7 @@
-"""A check in English: the criterion, what was measured, the margin, why it did not pass; and the causes of misses."""
+"""A check in English: the criterion, what was measured, the margin, why it did not pass, and what is doubtful."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from coval_gate.base.text import (
@@ -16,14 +16,18 @@ from coval_gate.base.text import (
     shortened,
     value_text,
 )
-from coval_gate.coval.model import Run, Value
+from coval_gate.coval.model import Metric, Run, Value
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
+from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Unchecked, told_apart
-from coval_gate.gate.problems import dated_text, left_out_text
+from coval_gate.gate.problems import dated_text, either, left_out_text, seen_text
+from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import Threshold
 from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.model import LegReport
 
@@ -33,6 +37,7 @@ BEFORE: Final = "before"
 RUNS_SHOWN: Final = 3
 SHOWS: Final = "what it shows"
 MARGIN: Final = "margin"
+FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
@@ -240,3 +245,26 @@ def flips_title(failing: int, passing: int) -> str:
     counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
     told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
     return f"Test cases that flipped: {', '.join(told)}"
+
+
+def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
+    metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
+    measured = [check for check in checks if check.measure and check.metric in metrics]
+    named = {check.threshold: (metrics[check.metric], check.metric_unit) for check in measured if check.threshold}
+    return tuple(doubt for threshold, (metric, unit) in named.items() for doubt in _doubts(threshold, metric, unit))
+
+
+def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
+    """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
+    where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
+    vocabulary = Vocabulary.of(metric) if wanted else None
+    if vocabulary and (unseen := vocabulary.unseen(wanted)):
+        seen = seen_text(vocabulary.seen)
+        others = f"; the values seen are {seen}" if seen else ""
+        yield f"{where}: no simulation has the value {either(unseen)} for {metric.name}{others}. Is it spelt correctly?"
+    farthest = max(metric.numbers, key=abs, default=0.0)
+    is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
+    if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
+        largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
+        values = f"every value of {metric.name} ({largest})"
+        yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"
