@@ -58,9 +58,9 @@ class Agent(NamedTuple):
 def histories() -> Iterator[Experiment]:
     """Yield what a tag of seven nights notices, how often it is red for nothing, and which nights a baseline keeps."""
     for cases, thresholds, step, (gradual, sudden, night, twice) in (
-        (50, RATES, "one percentage point", (99.0, 95.0, 3.5, 8.0)),
-        (20, RATES, "one percentage point", (None, None, 4.0, 8.0)),
-        (50, AVERAGES, "one percent", (85.0, None, 4.0, 8.0)),
+        (50, RATES, "one percentage point", (99.0, 95.0, 5.0, 10.0)),
+        (20, RATES, "one percentage point", (None, None, 5.0, 10.0)),
+        (50, AVERAGES, "one percent", (85.0, None, 5.0, 10.0)),
     ):
         yield Experiment(
             (
