@@ -1,8 +1,7 @@
 """Judges a leg that is paid for in slices of its test cases, until the answer is clear. Pure and total.
 
 Rates and percentiles against a number are decided by Pocock's boundaries, and comparisons by those of O'Brien and
-Fleming (`sequential`). What is decided stays decided. Everything else needs all test cases, so it waits for the last
-slice.
+Fleming (`sequential`). What is decided stays decided. Everything else waits for the last slice.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Completed, Verdict
 
-FIRST_UNCHANGED: Final = 2  # looks before "unchanged so far" ends a comparison
+FIRST_UNCHANGED: Final = 2  # slices; with fewer shared test cases, "unchanged so far" ends no comparison
 State = Literal["open", "settled", "over"]
 
 
@@ -67,12 +66,12 @@ def _waits(check: Check) -> bool:
 
 def _is_unchanged(check: Check, look: Look) -> bool:
     """Return whether a comparison is settled: from the second look on, the value is no worse than the baseline's."""
-    if check.verdict is not Verdict.INCONCLUSIVE or look.number < FIRST_UNCHANGED:
+    if check.verdict is not Verdict.INCONCLUSIVE:
         return False
     threshold, measure, compared = check.threshold, check.measure, check.comparison
     if threshold is None or measure is None or compared is None or threshold.asks_for_improvement:
         return False
-    if compared.cases < look.cases[FIRST_UNCHANGED - 1]:  # the baseline has too few of those that were called
+    if compared.cases < look.cases[FIRST_UNCHANGED - 1]:  # too early, or the baseline has too few of those called
         return False
     is_worse = measure.value > compared.value if threshold.wants_less else measure.value < compared.value
     return check.criterion.doubt_passes and not threshold.waits_for_last and not is_worse
