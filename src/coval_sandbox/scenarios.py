@@ -236,9 +236,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-_BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
+BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
 
 
 def for_test_set(test_set_id: str) -> Scenario:
     """An unknown id gives the passing scenario."""
-    return _BY_TEST_SET.get(test_set_id, PASSING)
+    return BY_TEST_SET.get(test_set_id, PASSING)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from coval_sandbox import catalogue
 from coval_sandbox.github import BOT
 from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.scenarios import BY_TEST_SET, PASSING
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
@@ -391,11 +393,15 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
     assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
-def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
+def test_nightly_keeps_one_issue(
+    example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
-    The runs that lack nothing take the tag, too, as long as fewer than seven have it.
+    The runs that lack nothing take the tag, too, as long as fewer than seven have it. An average needs 20 test cases to
+    pass with a confidence.
     """
+    monkeypatch.setitem(BY_TEST_SET, "passing1", replace(PASSING, test_cases=30))
     title = "Nightly regression of the voice agent"
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
