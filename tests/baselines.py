@@ -8,7 +8,7 @@ from typing import Any
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
-from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Target, Value
+from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Summary, Target, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -47,6 +47,32 @@ def run_of(
                 values[simulation_id] = value
     metric = Metric(id=metric_id, name=name, values=values, target=target)
     return RunResult(run_id=run_id, expected=len(simulations), simulations=tuple(simulations), metrics=(metric,))
+
+
+def answered(
+    run_id: str,
+    answers: str,
+    cases: Sequence[str],
+    *,
+    target: Target | None = None,
+    summary: Summary | None = None,
+) -> RunResult:
+    """Return a run with a letter for each conversation, of these test cases.
+
+    Y and N are answers, and X is a simulation that did not complete. Latency is 1 for Y and 2 for N.
+    """
+    simulations = tuple(
+        Simulation(id=f"{run_id}.{n}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=case)
+        for n, (answer, case) in enumerate(zip(answers, cases, strict=True))
+    )
+    given = {one.id: answer for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
+    resolved = {id_: {"Y": "YES", "N": "NO"}[answer] for id_, answer in given.items()}
+    latency = {id_: {"Y": 1.0, "N": 2.0}[answer] for id_, answer in given.items()}
+    metrics = (
+        Metric(id="m1", name="Resolved", values=resolved, target=target),
+        Metric(id="m2", name="Latency", values={} if summary else latency, summary=summary),
+    )
+    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=metrics)
 
 
 def both(one: RunResult, other: RunResult) -> RunResult:

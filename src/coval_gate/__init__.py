@@ -13,7 +13,7 @@ SOURCE = TAG if IS_RELEASE else "main"  # where the docs and the code of this ve
 
 
 def how_to_install(extra: str) -> str:
-    """Return a command that needs no package index: anybody could register the name there."""
+    """Return a command that needs no package index, where a stranger could take the name."""
     source = f"git+https://github.com/{REPOSITORY}@{SOURCE}"
     wheel = f"coval_gate-{__version__}-py3-none-any.whl"
     return f"pip install 'coval-gate[{extra}] @ {source}', or from a wheel: pip install '{wheel}[{extra}]'"

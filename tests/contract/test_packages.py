@@ -230,7 +230,7 @@ def test_installation_by_name_is_seen(command: str) -> None:
 
 
 def test_nothing_is_installed_by_a_name_that_anyone_may_take() -> None:
-    """No package index has coval-gate yet: whoever registers the name could run code beside the API key."""
+    """The name is still free on the package index: a stranger who takes it could run code beside the API key."""
     command = ["git", "ls-files", "-z", "--", ".", ":!tests/*.py", ":!*.png"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [ROOT / name for name in listed.split("\0") if name]

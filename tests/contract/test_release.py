@@ -217,7 +217,7 @@ def test_release_without_what_it_needs_changes_nothing(change: dict[str, str], w
 
 
 def test_release_of_a_copy_that_nobody_adopted_is_refused(copy: Path) -> None:
-    """Its action.yml would name an image that belongs to somebody else, or to nobody."""
+    """Its action.yml would name an image of another owner, or one that does not exist."""
     done = make(copy, "release", **RELEASE, REPOSITORY="Acme/voice-gate")
     assert "first `make adopt OWNER=Acme NAME=voice-gate`" in done.stderr
     assert (done.returncode, changed(copy)) == (2, [])

@@ -1,4 +1,4 @@
-"""The workflow that has the action test itself, as it is, but for what only GitHub's runner does."""
+"""selftest.yml runs under act as it is; the cases that only GitHub's runner can do are left out."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from e2e.workflow import RUNNER, Environment, run_workflow
 pytestmark = pytest.mark.e2e
 WORKFLOW = Path(__file__).resolve().parents[2] / ".github" / "workflows" / "selftest.yml"
 SELFTEST_RUNNER = "coval-gate-e2e-selftest"
-# The runner has what the job installs, but for the gate itself.
+# The runner has what the job installs, except the gate itself.
 DOCKERFILE = f"""
 FROM {RUNNER}
 COPY pyproject.toml /

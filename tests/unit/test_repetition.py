@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import checks_of, only
+from baselines import answered, checks_of, only
 from coval_gate.base.errors import CovalError
-from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Summary, Target
+from coval_gate.coval.model import Run, RunResult, Summary, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import CaseStability, Judgement, SingleRun, errored, redacted, with_unusable
@@ -26,22 +26,8 @@ NONE, ANY = Allowance(0), Allowance(100, percent=True)
 
 
 def result_of(run_id: str, answers: str, *, target: Target | None = None, summary: Summary | None = None) -> RunResult:
-    """Return the results of a run: a letter for each of the test cases, which begin again after CASES.
-
-    Y and N are answers, and X is a simulation that did not complete. Latency is 1 for Y and 2 for N.
-    """
-    simulations = tuple(
-        Simulation(id=f"{run_id}.{n}", status="FAILED" if answer == "X" else "COMPLETED", test_case_id=f"t{n % CASES}")
-        for n, answer in enumerate(answers)
-    )
-    given = {one.id: answer for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
-    resolved = {name: {"Y": "YES", "N": "NO"}[answer] for name, answer in given.items()}
-    latency = {name: {"Y": 1.0, "N": 2.0}[answer] for name, answer in given.items()}
-    metrics = (
-        Metric(id="m1", name="Resolved", values=resolved, target=target),
-        Metric(id="m2", name="Latency", values={} if summary else latency, summary=summary),
-    )
-    return RunResult(run_id=run_id, expected=len(simulations), simulations=simulations, metrics=metrics)
+    """Return the results of a run, as `answered`; the test cases begin again after CASES."""
+    return answered(run_id, answers, [f"t{n % CASES}" for n in range(len(answers))], target=target, summary=summary)
 
 
 def criteria_of(thresholds: str = "", max_failed: Allowance = NONE, **more: Any) -> Criteria:

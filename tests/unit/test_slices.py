@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from baselines import baseline_of
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from baselines import answered, baseline_of
+from coval_gate.coval.model import RunResult, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun
@@ -28,19 +28,8 @@ RATE = "Resolved: rate(YES) >= 80%"
 
 
 def slice_of(number: int, answers: str) -> RunResult:
-    """Return the run of a slice: a letter for each test case: Y or N, and X for a simulation that did not complete."""
-    simulations = tuple(
-        Simulation(id=f"{number}.{n}", status="FAILED" if one == "X" else "COMPLETED", test_case_id=f"t{number}.{n}")
-        for n, one in enumerate(answers)
-    )
-    given = {one.id: answer for one, answer in zip(simulations, answers, strict=True) if answer != "X"}
-    resolved = {name: {"Y": "YES", "N": "NO"}[answer] for name, answer in given.items()}
-    latency = {name: {"Y": 1.0, "N": 2.0}[answer] for name, answer in given.items()}
-    metrics = (
-        Metric(id="m1", name="Resolved", values=resolved, target=Target(operator="in", values=("YES",))),
-        Metric(id="m2", name="Latency", values=latency),
-    )
-    return RunResult(run_id=f"r{number}", expected=len(simulations), simulations=simulations, metrics=metrics)
+    cases = [f"t{number}.{n}" for n in range(len(answers))]
+    return answered(f"r{number}", answers, cases, target=Target(operator="in", values=("YES",)))
 
 
 def criteria_of(thresholds: str = RATE, max_failed: int = 0, **more: Any) -> Criteria:

@@ -231,16 +231,7 @@ class _Simulations:
             explains=row.explains_failure,
             change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            misses=[
-                MissFacts(
-                    criterion=self._criteria.get(_key(miss.check)),
-                    text=mention(miss.check.criterion),
-                    metric_id=miss.check.metric,
-                    here=here_text(miss),
-                    verdict=_verdict(miss).value,
-                )
-                for miss in misses
-            ],
+            misses=[self._miss(miss) for miss in misses],
             misses_left_out=row.more_misses + len(row.misses) - len(misses),
             error=simulation.error,
             url=self._page(simulation),
@@ -259,6 +250,15 @@ class _Simulations:
             seconds=turns[-1].end if turns else None,
             turns=shown,
             turns_left_out=len(turns) - len(shown),
+        )
+
+    def _miss(self, miss: Miss) -> MissFacts:
+        return MissFacts(
+            criterion=self._criteria.get(_key(miss.check)),
+            text=mention(miss.check.criterion),
+            metric_id=miss.check.metric,
+            here=here_text(miss),
+            verdict=_verdict(miss).value,
         )
 
     def _page(self, simulation: Simulation) -> str:
