@@ -413,3 +413,14 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     assert "rate(YES) >= 80% is clear after this many of 62 test cases on average" in result.log
     assert "At most 5 runs with at most 62 simulations would be launched. Nothing was." in result.log
     assert launch_count(server) == 0
+
+
+def test_slice_is_no_point_of_a_trend(run_step: RunStep, clock: VirtualClock) -> None:
+    """A pull request has no branch of its own, so its trend is that of all runs with the same ids."""
+    world, reports = world_of(clock), {"html_path": "reports/coval.html", "json_path": "reports/coval.json"}
+    run_step(world=world, **UNTIL_CLEAR)
+    run_step(world=world, env=NEWER)
+    result, _ = run_step(world=world, **reports, env=NEWER)
+    (leg,) = json.loads(result.json)["legs"]
+    _, whole, _ = (record.run_id for record in world.runs)
+    assert [run["run_id"] for run in leg["trend"]] == [whole]
