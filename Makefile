@@ -52,9 +52,10 @@ release: export RELEASE_REPOSITORY = $(value REPOSITORY)
 release:  ## make this tree a release, whose image has been pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
 	@$(PYTHON) scripts/release.py
 
-package: setup  ## build wheel and source into dist/, the same bytes for the same commit
+package: setup  ## build wheel, source and locked requirements into dist/, the same bytes for the same commit
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --no-build-isolation
+	$(BIN)/python scripts/locks.py dist
 
 quick: setup  ## run the unit tests
 	$(BIN)/python -m pytest -m 'not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS) tests/unit

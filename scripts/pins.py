@@ -27,12 +27,13 @@ class Identity(NamedTuple):
     repository: str
     version: str
     pin: str
+    source: str
 
 
 def identity(root: Path = ROOT) -> Identity:
     """Read it from the tree at `root`."""
     said = runpy.run_path(str(root / HOLDER))
-    return Identity(said["REPOSITORY"], said["__version__"], said["PIN"])
+    return Identity(said["REPOSITORY"], said["__version__"], said["PIN"], said["SOURCE"])
 
 
 def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
@@ -41,6 +42,11 @@ def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
         text = ADVICE.sub("Pin", text)
     text = re.sub(rf"(?<![\w-]){re.escape(before)}(?![\w-])", now.repository, text)
     text = re.sub(rf"\b({re.escape(now.repository)}(?:@|\.git#))v\d[\w.]*", rf"\g<1>{now.pin}", text)
+    text = re.sub(rf"({re.escape(now.repository)}@)main\b", rf"\g<1>{now.source}", text)
+    assets = f"download/{now.source}" if now.source != "main" else "latest/download"
+    text = re.sub(
+        rf"({re.escape(now.repository)}/releases/)(?:latest/download|download/v[\d.]+)", rf"\g<1>{assets}", text
+    )
     text = re.sub(r"(/coval-gate/run@)v?\d[\w.]*", rf"\g<1>{now.pin}", text)  # GitLab's component
     return re.sub(rf"(\bCoval{SPACE}Gate{SPACE}|/coval-gate:)\d+\.\d+\.\d+", rf"\g<1>{now.version}", text)
 

@@ -16,6 +16,7 @@ from pins import ROOT, hold, identity, write_pins
 VERSION: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 HOST: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?")
+IMAGE_INPUT: Final = '      description: "The image of Coval Gate."'  # of GitLab's component; required until a release
 UNRELEASED: Final = re.compile(r"^## (\S+) \(unreleased\)$", re.MULTILINE)
 
 
@@ -51,8 +52,8 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
         raise Refused(f"CHANGELOG.md has no heading `## {version} (unreleased)`, or another one that is not released")
     component, guide = root / "templates" / "run.yml", root / "docs" / "ci.md"
     texts = {
-        component: _replaced(component, "      default: coval-gate:latest\n", f"      default: {image}\n"),
-        guide: _replaced(guide, "| `image` | `coval-gate:latest` |", f"| `image` | `{image}` |"),
+        component: _replaced(component, f"{IMAGE_INPUT}\n", f"{IMAGE_INPUT}\n      default: {image}\n"),
+        guide: _replaced(guide, "| `image` | required |", f"| `image` | `{image}` |"),
         changelog: UNRELEASED.sub(rf"## \1 ({today})", history),
     }
     done = _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")

@@ -121,8 +121,8 @@ def inputs_tables() -> str:
     tables = []
     for chapter, members in by_chapter(declared()):
         rows = [
-            f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
-            f"{exception(member.modes, chapter.modes)} |"
+            f"| `{member.name}` | {member.field.name} | {default(member)} | "
+            f"{cell(member.description + exception(member.modes, chapter.modes))} |"
             for member in members
         ]
         where = [] if chapter.modes == ALL_MODES else [f"Modes: {listed(chapter.modes)}.", ""]
@@ -134,7 +134,14 @@ def inputs_tables() -> str:
 
 def outputs_table() -> str:
     """Return the table of outputs."""
-    return "\n".join(["| output | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in OUTPUTS.items())])
+    return "\n".join(
+        ["| output | |", "|---|---|", *(f"| `{name}` | {cell(about)} |" for name, about in OUTPUTS.items())]
+    )
+
+
+def cell(text: str) -> str:
+    """Return a text for a table in Markdown, where `|` ends a cell even in code."""
+    return text.replace("|", r"\|")
 
 
 def readme_example() -> str:

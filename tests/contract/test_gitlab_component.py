@@ -23,6 +23,7 @@ COMPONENT = (ROOT / "templates" / "run.yml").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8").partition("\n## GitLab\n")[2].partition("\n## ")[0]
 HEADER, _, BODY = COMPONENT.partition("\n---\n")
 OWN = {"image", "stage", "job_name", "job_timeout", "allow_failure", "rules"}
+IMAGE = "registry.example/your-group/coval-gate:0.1.0"  # required, except in a release
 BLOCK = re.compile(r"\$\[\[ inputs\.([a-z_]+) \]\]")
 HOSTILE = ["true", "1", "1.50", "null", "~", ">= 95%: x", "| a", "- a", "# a", "a #b", "'", '"', '"a": \'b', "[a",
            "{a: b}", "!reference [x]", "*a", "&a", "%a", "@a", "`a`", "---", "a: b", "$[[ inputs.image ]]", "\\n",
@@ -41,7 +42,7 @@ def interpolated(**given: Any) -> dict[str, Any]:
     Texts are inserted as they are, and all else as JSON; then the whole is parsed as YAML. Sources: GitLab's
     `Interpolation::TextTemplate` and `Interpolation::Inputs`.
     """
-    values = {name: entry["default"] for name, entry in SPEC.items()} | given
+    values = {"image": IMAGE} | {name: entry["default"] for name, entry in SPEC.items() if "default" in entry} | given
     for name, value in values.items():
         entry = SPEC[name]
         kind = {"boolean": bool, "array": list}.get(entry.get("type", ""), str)
@@ -145,7 +146,7 @@ def test_thresholds_that_are_no_list_are_lines_as_before(text: str) -> None:
 def test_job_runs_the_steps_and_collects_their_reports() -> None:
     job = interpolated()
     assert (job["script"], job["after_script"]) == (["coval-gate run"], ["coval-gate post"])
-    assert job["image"] == {"name": SPEC["image"]["default"], "entrypoint": [""]}
+    assert job["image"] == {"name": SPEC["image"].get("default", IMAGE), "entrypoint": [""]}
     assert job["artifacts"]["when"] == "always"
     assert job["artifacts"]["paths"] == [job["variables"]["INPUT_HTML_PATH"].strip()]
     assert job["artifacts"]["reports"] == {
@@ -170,10 +171,10 @@ def test_guide_has_valid_inputs(given: dict[str, Any]) -> None:
 
 
 def test_guide_lists_the_inputs_and_the_variables_of_later_jobs() -> None:
-    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`([^`]*)`|merge requests) \|", GUIDE, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`([^`]*)`|merge requests|required) \|", GUIDE, re.MULTILINE)
     shown = {name: default for name, default in rows if name in OWN}
     assert shown == {
-        name: "" if name == "rules" else str(SPEC[name]["default"]).replace("False", "false") for name in OWN
+        name: "" if name == "rules" else str(SPEC[name].get("default", "")).replace("False", "false") for name in OWN
     }
     left_out = GUIDE.partition("### The component's inputs")[2].partition("The component adds")[0]
     assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()

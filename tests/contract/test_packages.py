@@ -235,7 +235,7 @@ def test_nothing_is_installed_by_a_name_that_anyone_may_take() -> None:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [ROOT / name for name in listed.split("\0") if name]
     texts = {str(file): file.read_text(encoding="utf-8") for file in files if file.is_file()}
-    assert sum("coval-gate @ git+https://" in text for text in texts.values()) > 5
+    assert sum("--require-hashes" in text for text in texts.values()) > 5
     assert {name: found for name, text in texts.items() if (found := installed_by_name(text))} == {}
     assert all(installed_by_name(how_to_install(extra)) == [] for extra in ("demo", "attach"))
 

@@ -87,11 +87,11 @@ def changed(directory: Path) -> list[str]:
     return git(directory, "diff", "--name-only").splitlines()
 
 
-def replaced(directory: Path) -> list[tuple[str, str]]:
-    """Return each line that differs from the commit, as it was and as it is."""
-    lines = git(directory, "diff", "--unified=0").splitlines()
-    removed, added = ([line[1:] for line in lines if re.match(rf"[{sign}](?![{sign}])", line)] for sign in ("-", "+"))
-    return list(zip(removed, added, strict=True))
+def replaced(directory: Path, *, added: str = "") -> list[tuple[str, str]]:
+    """Return each line that differs from the commit, as it was and as it is, without the one that was `added`."""
+    lines = [line for line in git(directory, "diff", "--unified=0").splitlines() if line != f"+{added}"]
+    old, new = ([line[1:] for line in lines if re.match(rf"[{sign}](?![{sign}])", line)] for sign in ("-", "+"))
+    return list(zip(old, new, strict=True))
 
 
 @pytest.mark.parametrize("owner", ["", "your-org", "-acme", "acme/x", "a--b", "x" * 40, "acme;id", "é"])
@@ -110,7 +110,7 @@ def test_name_within_a_longer_one_stays() -> None:
     pins = script("pins")
     text = "acme/voice@v0 acme/voice.git#v0 acme/voice/wiki acme/voice-agent x-acme/voice acme/voice."
     expected = "beta/gate@v0 beta/gate.git#v0 beta/gate/wiki acme/voice-agent x-acme/voice beta/gate."
-    assert pins["pinned"](text, pins["Identity"]("beta/gate", "0.1.0", "v0"), "acme/voice") == expected
+    assert pins["pinned"](text, pins["Identity"]("beta/gate", "0.1.0", "v0", "main"), "acme/voice") == expected
 
 
 def test_variables_are_no_commands(copy: Path) -> None:
@@ -166,12 +166,14 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     done = make(copy, "release", **RELEASE)
     assert (done.returncode, done.stderr) == (0, "")
-    for before, after in replaced(copy):
+    for before, after in replaced(copy, added=f"      default: {IMAGE}"):
         wanted = before.replace("your-org/coval-gate@v0", f"your-org/coval-gate@v{__version__}")
         wanted = wanted.replace("coval-gate.git#v0", f"coval-gate.git#v{__version__}").replace(
             "run@v0", f"run@v{__version__}"
         )
-        special = ("IS_RELEASE = ", "  image: ", "      default: ", "| `image` | ", f"## {__version__} (")
+        wanted = wanted.replace("coval-gate@main", f"coval-gate@v{__version__}")
+        wanted = wanted.replace("/latest/download/", f"/download/v{__version__}/")
+        special = ("IS_RELEASE = ", "  image: ", "| `image` | ", f"## {__version__} (")
         assert after in (wanted, before) or after.startswith(special), after
     action = YAML(typ="safe").load((copy / "action.yml").read_text(encoding="utf-8"))
     assert action["runs"] == {
@@ -226,7 +228,7 @@ def test_release_of_a_copy_that_nobody_adopted_is_refused(copy: Path) -> None:
 
 def test_release_of_a_tree_without_a_line_to_edit_changes_nothing(copy: Path) -> None:
     component = copy / "templates" / "run.yml"
-    component.write_text(component.read_text(encoding="utf-8").replace("coval-gate:latest", "ours"), encoding="utf-8")
+    component.write_text(component.read_text(encoding="utf-8").replace("The image of", "An image of"), encoding="utf-8")
     commit(copy)
     assert "run.yml must have the line" in make(copy, "release", **RELEASE).stderr
     assert changed(copy) == []

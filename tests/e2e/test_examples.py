@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coval_gate import PIN
+from coval_gate import IS_RELEASE, PIN
 from coval_gate import REPOSITORY as GATE
 from coval_gate.ci.host import Context
 from coval_gate.history.tags import branch_tag
@@ -79,15 +79,16 @@ RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh j
 ENV GH_CONFIG_DIR=/etc/gh
 """
 
-# The runner of a job that installs the command from its repository: git finds that here, and Coval's SDK is installed.
+# The runner of a job that installs the command from a release, whose files are here; Coval's SDK is installed.
+ASSETS = f"https://github.com/{GATE}/releases/{f'download/{PIN}' if IS_RELEASE else 'latest/download'}/"
+RELEASE = "/opt/release/"
 OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
 OWN_BUILD_DOCKERFILE = f"""
 COPY . /opt/coval-gate
-RUN cd /opt/coval-gate && git init -q && git add --all --force \\
-    && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag {PIN} \\
-    && git config --system url.file:///opt/coval-gate.insteadOf https://github.com/{GATE} \\
-    && git config --system safe.directory '*' \\
-    && python -m pip install -q '.[attach]' && python -m pip uninstall -qy coval-gate
+RUN cd /opt/coval-gate && python -m pip wheel -q --no-deps --wheel-dir {RELEASE} . \\
+    && python scripts/locks.py {RELEASE} && sed -i 's|https://github.com/.*/|file://{RELEASE}|' {RELEASE}*.txt \\
+    && python -m pip install -q --no-deps --require-hashes --requirement {RELEASE}coval-gate-attach.txt \\
+    && python -m pip uninstall -qy coval-gate
 """
 AGENT = """
 import array, math
@@ -120,7 +121,9 @@ def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
         defaults = {"event": "pull_request", "payload": EVENT, "token": TOKEN}
         defaults |= {"api_url": github.url} if github else {}
         environment = Environment(**defaults | given)
-        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, None, sandbox, environment)
+        workflow = tmp_path / f"{name}.yml"
+        workflow.write_text(text.replace(ASSETS, RELEASE), encoding="utf-8")
+        result = run_workflow(workflow, tmp_path, None, sandbox, environment)
         assert result.leaks == []
         return result
 
@@ -169,7 +172,7 @@ def gh(github: FakeGitHub, gh_runner: str) -> Iterator[dict[str, Any]]:
 def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the image of a runner that can install the command."""
     directory = tmp_path_factory.mktemp("runner")
-    for name in ("src", "examples"):
+    for name in ("src", "examples", "scripts", "requirements"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, directory)
