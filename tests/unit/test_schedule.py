@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.base import runtime
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.runtime import leave
@@ -65,13 +66,22 @@ def test_no_background_call_starts_after_signal(clock: VirtualClock) -> None:
     assert threading.active_count() == before
 
 
-def test_wait_for_hanging_call_ends_after_its_time() -> None:
-    clock, never = SystemClock(), threading.Event()
-    results = run(
-        together([call_in_background(lambda: never.wait() or 0, 0.1), call_in_background(lambda: 42, 60)], clock), clock
-    )
+def test_wait_for_hanging_call_ends_after_its_time(clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another call goes on after that."""
+    never, later = threading.Event(), threading.Event()
+
+    def wait(ended: threading.Event, until: float) -> None:
+        if until == 5:
+            clock.sleep(5 - clock.now())
+        else:
+            later.set()
+            ended.wait()
+
+    monkeypatch.setattr(clock, "wait", wait)
+    calls = [call_in_background(lambda: never.wait() or 0, 5), call_in_background(lambda: later.wait() and 42, 60)]
+    assert run(together(calls, clock), clock) == [-1, 42]
+    assert clock.now() == 5
     never.set()
-    assert results == [-1, 42]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +204,7 @@ def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pyte
     thread = threading.Thread(target=ended.wait)
     thread.start()
     monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), thread])
+    monkeypatch.setattr(runtime, "PARTING", 0)
     monkeypatch.setattr(os, "_exit", exits.append)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(log))
     sys.stdout.write("the last line")
@@ -201,6 +212,7 @@ def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pyte
         leave(3)
     assert (exits, log.getvalue()) == ([3], b"the last line")
     ended.set()
+    thread.join()
     with pytest.raises(SystemExit, match="1"):
         leave(1)
     assert exits == [3]
