@@ -49,7 +49,7 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI": "true", "CIRCLECI": "true", "CIRCLE_REPOSITORY_URL": "git@github.com:acme/voice-agent.git",
             "CIRCLE_SHA1": SHA, "CIRCLE_BRANCH": "main", "CIRCLE_JOB": "evaluate", "CIRCLE_NODE_INDEX": "0",
             "CIRCLE_PIPELINE_ID": "4e1ffd3b-c260-43db-a66c-8766eaf7fc88",
-            "CIRCLE_WORKFLOW_JOB_ID": "476fa7ff-7534-440f-9a65-a2779170d344", "CIRCLE_BUILD_NUM": "9",
+            "CIRCLE_BUILD_NUM": "9",
             "CIRCLE_WORKFLOW_WORKSPACE_ID": "9a956048-86ba-436a-aac0-9cd461ae266a",
             "CIRCLE_BUILD_URL": "https://circleci.com/gh/acme/voice-agent/9", "CIRCLE_USERNAME": "mona",
         },
@@ -100,10 +100,7 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 LATER: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "2"}),
     "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
-    "CircleCI": (
-        {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
-        {"CIRCLE_PIPELINE_ID": "12345678-bbbb"},
-    ),
+    "CircleCI": ({"CIRCLE_BUILD_NUM": "12"}, {"CIRCLE_PIPELINE_ID": "12345678-bbbb"}),
     "Buildkite": ({"BUILDKITE_RETRY_COUNT": "1"}, {"BUILDKITE_BUILD_NUMBER": "8"}),
     "Jenkins": ({}, {"BUILD_NUMBER": "8"}),
     "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
@@ -162,6 +159,14 @@ def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
     assert not first.continues(second.to_send)
     if name != "CircleCI":  # its pipelines' ids have no order
         assert not first.supersedes(newer.to_send)
+
+
+def test_attempts_have_an_order() -> None:
+    """Each variable that numbers attempts has a number in a job, and a higher one in a later attempt."""
+    for system in SYSTEMS:
+        numbers = [(JOBS[system.name][0].get(name, ""), LATER[system.name][0].get(name, "")) for name in system.attempt]
+        assert all(number.isdecimal() for pair in numbers for number in pair), system.name
+        assert all(int(first) < int(second) for first, second in numbers), system.name
 
 
 BY_HAND = [

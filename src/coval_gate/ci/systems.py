@@ -44,7 +44,8 @@ class System(NamedTuple):
     not. `page`: has the page's URL, or a pattern of one.
 
     All variables of `step` and `instance` count. `step` distinguishes jobs of one name in each workflow run alike.
-    `instance` has a value of its own in each workflow run, which all attempts at the step share.
+    `instance` has a value of its own in each workflow run, which all attempts at the step share. `attempt` must have an
+    order: its variables are numbers, higher in each later attempt. Otherwise, a step could take over a later one's run.
 
     `by_hand`: variables and the values by which a person is known to have started the pipeline or the job; `start`: how
     a person does so. `variables`: how an input refers to one; None where inputs are flags, which may not be empty.
@@ -142,7 +143,7 @@ SYSTEMS: Final = (
         tag=("CIRCLE_TAG",),
         pull_request=("CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"),
         run=("CIRCLE_PIPELINE_ID", "CIRCLE_WORKFLOW_ID"),
-        attempt=("CIRCLE_BUILD_NUM", "CIRCLE_WORKFLOW_JOB_ID"),  # the first counts all jobs of the project
+        attempt=("CIRCLE_BUILD_NUM",),  # it counts all jobs of the project
         job=("CIRCLE_JOB",),
         step=("CIRCLE_NODE_INDEX",),
         instance=("CIRCLE_WORKFLOW_WORKSPACE_ID",),  # two workflows of a pipeline may have jobs of one name
