@@ -14,6 +14,7 @@ import pytest
 from contract.test_packages import PACKAGES
 from coval_gate.inputs.aggregates import KINDS
 from coval_gate.inputs.inputs import declared
+from coval_sandbox import catalogue
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GATE: Final = ROOT / "src" / "coval_gate"
@@ -31,10 +32,12 @@ OF_USERS: Final = {
 FENCED: Final = re.compile(r"\n```(\w+)\n(.*?)```", re.DOTALL)
 
 RECIPES: Final = ("Add an aggregate", "Add an input", "Add a format of the report", "Add a CI system")
+ONE_CASE: Final = catalogue.test_cases("passing1", 1)[0].id
 STEPS: Final = (
     {"thresholds": "Latency: range < 9\nLatency: range < 0.001"},
     {"expected_duration": "1", "badge_path": "badge.json"},
     {"expected_duration": "9999"},
+    {"test_case_ids": ONE_CASE, "thresholds": "Latency: range < 9"},
 )
 JOB: Final = {
     "CI": "true",
@@ -150,6 +153,9 @@ def test_aggregate_works_in_a_threshold(used: Any) -> None:
     (criterion,) = json.loads(used["steps"][0]["outputs"]["failed_criteria"])
     assert criterion["criterion"] == "Latency: range < 0.001"
     assert 0.001 < criterion["actual"] < 9
+    alone = used["steps"][3]["outputs"]
+    assert alone["verdict"] == "error"
+    assert alone["reason"] == "Latency has only one value, so range is unknown."
 
 
 def test_input_is_rendered_and_has_its_effect(used: Any) -> None:
@@ -157,7 +163,7 @@ def test_input_is_rendered_and_has_its_effect(used: Any) -> None:
     assert "| `expected_duration` | seconds |  | Warn if the run" in used["inputs_tables"]
     assert "\n    expected_duration:\n" in used["component_inputs"]
     assert "expected_duration" in used["config_schema"]["properties"]
-    assert ["more than expected_duration." in step["log"] for step in used["steps"]] == [False, True, False]
+    assert ["more than expected_duration." in step["log"] for step in used["steps"]] == [False, True, False, False]
 
 
 def test_format_is_written_for_a_report(used: Any) -> None:

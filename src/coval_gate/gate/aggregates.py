@@ -70,7 +70,10 @@ class Aggregation:
     def obstacle(self, sample: Sample) -> Problem | None:
         if not sample.count:
             return NO_VALUES.of(metric=sample.metric.name)
-        return not_numbers(sample) if self.aggregate.is_numeric else unlike(sample, self.aggregate.values)
+        if not self.aggregate.is_numeric:
+            return unlike(sample, self.aggregate.values)
+        lacks_spread = self.aggregate.kind.is_spread and sample.count == 1
+        return not_numbers(sample) or (ONE_VALUE.of(metric=sample.metric.name) if lacks_spread else None)
 
     def change(self, now: Variant, then: Variant) -> Change:
         """Return its change between variants with the same test cases."""
@@ -327,10 +330,6 @@ class Percentile(Figure):
 
 class Spread(Figure):
     needs_equal_counts = False
-
-    def obstacle(self, sample: Sample) -> Problem | None:
-        """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
-        return super().obstacle(sample) or (ONE_VALUE.of(metric=sample.metric.name) if sample.count == 1 else None)
 
     def _pooled(self, numbers: Sequence[float]) -> float:
         return statistics.stdev(numbers)

@@ -27,8 +27,8 @@ class Kind(NamedTuple):
     and extremes do not; `instead`: a sentence that names an alternative to these. `is_in_slices`: slices of the test
     cases can decide it. `pools_runs`: a run and its repetitions are counted together all the same. `compares`: it can
     refer to a baseline. `is_on_scale`: its bound is on the scale of the values. `limits_gaps`: it limits missing values
-    itself. `is_all`: it counts all simulations. `subject`: the beginning of a sentence about it. `figure`: a plain
-    function of the numbers that it is, if it is one.
+    itself. `is_all`: it counts all simulations. `is_spread`: it is a distance between values, so it needs two of them.
+    `subject`: the beginning of a sentence about it. `figure`: a plain function of the numbers that it is, if it is one.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Kind(NamedTuple):
     uses_targets: bool = False
     limits_gaps: bool = False
     is_all: bool = False
+    is_spread: bool = False
     subject: str = "{aggregate} of {metric}"
     figure: Callable[[Sequence[float]], float] | None = None
 
@@ -65,7 +66,7 @@ KINDS: Final = (
     Kind("med", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("median",)),
     Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", figure=min, meant_by=("minimum",)),
     Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max, meant_by=("maximum",)),
-    Kind("stdev", "metric", instead="Use avg or p(N).",
+    Kind("stdev", "metric", instead="Use avg or p(N).", is_spread=True,
          meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
     Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True,
