@@ -135,9 +135,9 @@ def _simulation(row: SimulationFacts) -> TestCase:
         message = row.with_cause(f"{what}{note}")
         member.result = [_result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)]
     elif row.failed_alone and row.stability_text:
-        # Surefire's element for a test that failed in one of several runs and passes in the end.
+        # Surefire's element for a test that failed in one of several runs and passes in the end, as its schema has it.
         flaky = FlakyFailure(_xml(row.stability_text), "failed")
-        flaky.text = f"simulation {row.id}"
+        flaky.stack_trace = f"simulation {row.id}"
         member.append(flaky)  # type: ignore[no-untyped-call]
     # After the result: some readers drop what precedes it.
     member.system_out = _xml("\n".join(line for line in (f"simulation {row.id}", row.url) if line))
