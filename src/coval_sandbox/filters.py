@@ -64,14 +64,22 @@ def selected(
 def ordered(
     rows: Sequence[Row], order_by: str | None, allowed: Sequence[str], *, default: str = "-create_time"
 ) -> list[Row]:
-    """Sort by "field" or "-field". Raises `Problem` (400) for any other field."""
-    by = order_by or default
+    """Sort by "field" or "-field", "field asc" or "field desc". Raises `Problem` (400) for any other field."""
+    by = signed(order_by or default)
     field = by.removeprefix("-")
     if field not in allowed:
-        raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
+        raise invalid(
+            ("order_by", f"must be one of {', '.join(allowed)}, with - in front or desc behind for descending")
+        )
     # Rows with equal keys keep their order of creation, forwards or backwards.
     order = sorted(enumerate(rows), key=lambda pair: (pair[1][field], pair[0]), reverse=by != field)
     return [row for _, row in order]
+
+
+def signed(order_by: str) -> str:
+    """Return an order in the form "field" or "-field". Coval's pages write both this and "field desc"."""
+    words = re.fullmatch(r"(\w+) (asc|desc)", order_by)
+    return f"{'-' if words[2] == 'desc' else ''}{words[1]}" if words else order_by
 
 
 def flag(query: Query, name: str) -> bool:

@@ -94,14 +94,14 @@ class Comment:
 class Repository:
     """All lists begin with the oldest entry.
 
-    `commits`: those that it has; None: every one. `comments`: by the number of their pull request. `statuses`: by
-    commit.
+    `commits`: those that it has; None: every one. `comments`: by the number of their pull request, or by their commit.
+    `statuses`: by commit.
     """
 
     ids: Iterator[int]
     pull_requests: dict[int, PullRequest] = field(default_factory=dict)
     commits: set[str] | None = None
-    comments: dict[int, list[Comment]] = field(default_factory=dict)
+    comments: dict[int | str, list[Comment]] = field(default_factory=dict)
     statuses: dict[str, list[Json]] = field(default_factory=dict)
     check_runs: list[CheckRun] = field(default_factory=list)
 
@@ -117,9 +117,8 @@ class Repository:
                 return page_of(call, [comment.view for comment in self.comments.get(int(number), [])])
             case "POST", ["issues", number, "comments"] if self.pull(number):
                 return self.comment_on(int(number), call)
-            case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_):
-                comment.body, comment.edited = _comment_body(call), True
-                return as_reply(200, comment.view)
+            case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_, int):
+                return _edit(comment, call)
             case _:
                 return self._respond_of_commits(call)
 
@@ -130,6 +129,14 @@ class Repository:
                 return page_of(call, self.statuses.get(sha, [])[::-1])
             case "POST", ["statuses", sha]:
                 return self._add_status(sha, call.body)
+            case "GET", ["commits", sha, "comments"]:
+                self._check_commit(sha)
+                return page_of(call, [comment.view for comment in self.comments.get(sha, [])])
+            case "POST", ["commits", sha, "comments"]:
+                self._check_commit(sha)
+                return self.comment_on(sha, call)
+            case "PATCH", ["comments", id_] if comment := self._comment(id_, str):
+                return _edit(comment, call)
             case "GET", ["commits", sha, "check-runs"]:
                 return self._list_check_runs(sha, call)
             case "POST", ["check-runs"]:
@@ -142,17 +149,18 @@ class Repository:
     def pull(self, number: str) -> PullRequest | None:
         return self.pull_requests.get(int(number)) if number.isdecimal() else None
 
-    def comment_on(self, number: int, call: Call) -> Reply:
-        return as_reply(201, self.add_comment(number, _comment_body(call), call.author, call.page).view)
+    def comment_on(self, place: int | str, call: Call) -> Reply:
+        return as_reply(201, self.add_comment(place, _comment_body(call), call.author, call.page).view)
 
-    def add_comment(self, number: int, body: str, author: str | None, page: str) -> Comment:
+    def add_comment(self, place: int | str, body: str, author: str | None, page: str) -> Comment:
         id_ = next(self.ids)
         comment = Comment(id_, body, author, f"{page}#comment-{id_}")
-        self.comments.setdefault(number, []).append(comment)
+        self.comments.setdefault(place, []).append(comment)
         return comment
 
-    def _comment(self, id_: str) -> Comment | None:
-        comments = (comment for of_one in self.comments.values() for comment in of_one)
+    def _comment(self, id_: str, kind: type[int] | type[str]) -> Comment | None:
+        """Return the comment on a pull request (`int`) or on a commit (`str`); None if there is none."""
+        comments = (comment for place, placed in self.comments.items() if isinstance(place, kind) for comment in placed)
         return next((comment for comment in comments if str(comment.id) == id_), None)
 
     def _check_run(self, id_: str) -> CheckRun | None:
@@ -287,6 +295,11 @@ def _change(check_run: CheckRun, call: Call) -> Reply:
 def _check(body: Json, earlier: CheckRun | None) -> None:
     for problem in problems(body, earlier):
         raise Refused(422, f"Invalid request.\n\n{problem}")
+
+
+def _edit(comment: Comment, call: Call) -> Reply:
+    comment.body, comment.edited = _comment_body(call), True
+    return as_reply(200, comment.view)
 
 
 def _comment_body(call: Call) -> str:

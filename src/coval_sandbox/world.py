@@ -10,7 +10,7 @@ from .attachments import Attachments
 from .catalogue import Json
 from .catalogue_api import CatalogueApi, Edits
 from .deterministic import Clock, rng, short_id
-from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected
+from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected, signed
 from .history import nights, scheduled_nights
 from .plan import PlannedSimulation, RunRecord, make_plan
 from .problems import LaunchRequest, clean_tags, invalid, not_found, parse_launch, parse_update
@@ -164,7 +164,7 @@ class World:
             raise invalid(("include", "is not known"))
         if set(wanted) - _WITH_AVERAGES:
             raise invalid(("filter", f"averages can only be filtered by {', '.join(sorted(_WITH_AVERAGES))}"))
-        if query.get("order_by", "-create_time") != "-create_time":
+        if signed(query.get("order_by", "-create_time")) != "-create_time":
             raise invalid(("order_by", "must be -create_time in a query of averages"))
         return True
 

@@ -64,6 +64,7 @@ def test_page_shows_lines_that_stop_and_resume_commands() -> None:
 SHA = PULL_REQUEST["pull_request"]["head"]["sha"]
 REPOSITORY = f"{API}/repos/acme/voice-agent"
 COMMENTS = f"{REPOSITORY}/issues/42/comments"
+ON_COMMIT = f"{REPOSITORY}/commits/{SHA}/comments"
 CHECK_RUNS = f"{REPOSITORY}/commits/{SHA}/check-runs"
 
 
@@ -83,6 +84,9 @@ def send(
         ("POST", COMMENTS, {"body": "x" * 65_537}, 422),
         ("POST", COMMENTS, [], 422),
         ("PATCH", f"{REPOSITORY}/issues/comments/9", {"body": "x"}, 404),
+        ("GET", f"{REPOSITORY}/commits/nothing/comments", None, 422),
+        ("POST", ON_COMMIT, {"body": " "}, 422),
+        ("PATCH", f"{REPOSITORY}/comments/9", {"body": "x"}, 404),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "passed"}, 422),
         ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success", "description": "x" * 141}, 422),
         ("PATCH", f"{REPOSITORY}/check-runs/9", {}, 404),
@@ -127,6 +131,17 @@ def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
     assert send(github, "GET", CHECK_RUNS, query="check_name=Other")[1]["total_count"] == 0
 
 
+def test_comments_on_a_commit_are_none_of_its_pull_request() -> None:
+    github = GitHub()
+    status, comment = send(github, "POST", ON_COMMIT, {"body": "first"})
+    assert status == 201
+    assert send(github, "PATCH", f"{REPOSITORY}/issues/comments/{comment['id']}", {"body": "x"})[0] == 404
+    assert send(github, "PATCH", f"{REPOSITORY}/comments/{comment['id']}", {"body": "second"})[0] == 200
+    assert [comment["body"] for comment in send(github, "GET", ON_COMMIT)[1]] == ["second"]
+    assert send(github, "GET", COMMENTS)[1] == []
+    assert f"commented on commit <code>{SHA[:7]}</code> · edited" in page(github, API)
+
+
 @pytest.mark.parametrize(
     ("token", "method", "status"),
     [("", "GET", 401), ("any", "POST", 201), (READ_ONLY_TOKEN, "GET", 200), (READ_ONLY_TOKEN, "POST", 403)],
@@ -164,6 +179,7 @@ HOSTILE = [
 def test_text_cannot_forge_the_page(text: str) -> None:
     github = GitHub()
     send(github, "POST", COMMENTS, {"body": text})
+    send(github, "POST", ON_COMMIT, {"body": text})
     output = {"title": text, "summary": text, "text": text}
     body = {"name": text, "head_sha": SHA, "output": output}
     assert send(github, "POST", f"{REPOSITORY}/check-runs", body)[0] == 201

@@ -16,7 +16,7 @@ import requests
 from coval_sandbox import catalogue
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.faults import FaultScript, parse_fault
-from coval_sandbox.filters import listing, matches, parse_filter
+from coval_sandbox.filters import listing, matches, ordered, parse_filter
 from coval_sandbox.http import Api
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks, describe_quirks, parse_quirks
@@ -248,6 +248,15 @@ def test_invalid_filter_is_refused(text: str) -> None:
     with pytest.raises(Problem) as caught:
         parse_filter(text, FIELDS)
     assert (caught.value.status, caught.value.details[0]["field"]) == (400, "filter")
+
+
+def test_order_has_the_two_forms_of_the_api() -> None:
+    rows = [{"name": name} for name in "bca"]
+    for up, down in (("name", "-name"), ("name asc", "name desc")):
+        assert ordered(rows, up, ("name",)) == ordered(rows, down, ("name",))[::-1] == sorted(rows, key=str)
+    for wrong in ("colour", "name down", "-name desc", "name desc,colour"):
+        with pytest.raises(Problem, match="400"):
+            ordered(rows, wrong, ("name",))
 
 
 @pytest.mark.parametrize(
