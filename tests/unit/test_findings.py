@@ -23,7 +23,7 @@ from baselines import (
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate.causes import new_failures
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
+from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.statistics import Hits
@@ -292,34 +292,44 @@ def slow(lines: str, baseline: Baseline | None = None, **values: float) -> Repor
     return report_on(numbered("now", **values), baseline, lines, confidence=None)
 
 
-def contributors(report: Report) -> list[str]:
-    return [row.simulation.test_case_id for row in rows_of(report) if row.contributes]
+AVERAGES: dict[str, tuple[list[float], list[float], str, float | None, str]] = {
+    # now, before, the threshold, its confidence, which value moves it
+    "the largest alone": ([1.0, 1.1, 1.2, 27.0], [], "avg <= 2", None, "27"),
+    "the smallest alone": ([4.0, 4.1, 0.1], [], "avg >= 3", None, "0.1"),
+    "what is met, too": ([1.0, 1.0, 1.0, 50.0], [], "avg >= 4", None, "50"),
+    "each of the largest": ([1.0, 1.1, 2.0, 2.0], [], "avg <= 1.5", None, ""),
+    "none": ([3.0, 3.1, 3.2, 27.0], [], "avg <= 2", None, ""),
+    "a single value": ([27.0], [], "avg <= 2", None, ""),
+    "the other aggregates": ([1.0, 1.1, 1.2, 27.0], [], "max <= 2", None, ""),
+    "a wide interval": ([1.0, 1.1, 1.2] * 10 + [20.0], [], "avg <= 1.5", 0.95, "20"),
+    "fewer test cases, not the value": ([1.0, 1.1, 1.2, 1.3] * 5, [], "avg <= 1.5", 0.95, ""),
+    "the largest rise": ([1.0, 1.1, 1.2, 27.0], [1.0, 1.2, 1.1, 1.0], "avg <= baseline * 1.1", None, "27"),
+    "two test cases": ([1.0, 27.0], [1.0, 1.0], "avg <= baseline * 1.1", None, ""),
+    "a change that it hides": ([2.0, 2.1, 2.2] * 10 + [400.0], [1.0] * 31, "avg <= baseline", 0.95, "400"),
+}
 
 
-def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
-    report = slow("Latency: avg <= 1.5", None, fast=1.0, **{f"c{place}": 2.0 + place for place in range(10)})
-    assert report.judgement.verdict is Verdict.FAILED
-    assert report.judgement.failing_simulations == ()
-    assert contributors(report) == ["c9", "c8", "c7", "c6", "c5"]
-    named = [row for row in rows_of(report) if row.contributes]
-    assert {(row.verdict, row.cause) for row in named} == {(Verdict.SKIPPED, None)}
-    assert "here 11, one of the 5 highest of 11 |" in summary(report)
-    assert len(closing(report).rows) == len(named) == MOST_CONTRIBUTORS
-    low = slow("Latency: avg >= 3", a=1.0, b=2.0, c=4.0)
-    assert contributors(low) == ["a", "b"]
-    assert "here 1, one of the 2 lowest of 3 |" in summary(low)
-    assert not [row for row in rows_of(slow("Latency: stdev < 0.1", a=1.0, b=9.0)) if row.is_to_look_at]
-    percentile = slow("Latency: p(95) < 3", a=1.0, b=2.0, c=9.0)
-    assert [row.simulation.test_case_id for row in rows_of(percentile) if row.fails] == ["c"]
+@pytest.mark.parametrize(("now", "before", "threshold", "confidence", "moves"), AVERAGES.values(), ids=AVERAGES)
+def test_average_blames_no_simulation_and_names_the_one_value_that_moves_it(
+    now: list[float], before: list[float], threshold: str, confidence: float | None, moves: str
+) -> None:
+    def run(run_id: str, values: list[float]) -> RunResult:
+        return numbered(run_id, **{f"c{place}": value for place, value in enumerate(values)})
+
+    baseline = baseline_of(earlier("old", 2, run("old", before))) if before else None
+    report = report_on(run("now", now), baseline, f"Latency: {threshold}", confidence=confidence)
+    (leg,) = composed(report).legs
+    (criterion,) = (one for one in leg.criteria if one.kind == "threshold")
+    said = f"one call of {moves} moves this average" if moves else ""
+    assert criterion.moved_text == said
+    assert report.judgement.failing_simulations == () or "max" in threshold
+    for text in (summary(report), html(report), digest(report)):
+        assert (said or "moves this average") in text if said else "moves this average" not in text
 
 
 def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
     then = baseline_of(earlier("old", 2, numbered("old", always=9.0, risen=1.0, faster=5.0)))
-    values = {"always": 9.5, "risen": 4.0, "faster": 4.5}
-    report = slow("Latency: avg <= baseline", then, **values)
-    assert contributors(report) == ["risen", "always"]
-    assert "here 4, before 1: one of the 2 largest rises of 3 |" in summary(report)
-    now = numbered("now", **values)
+    now = numbered("now", always=9.5, risen=4.0, faster=4.5)
     judgement = judged(now, then, "Latency: max < 4\n? Latency: avg <= baseline", confidence=None)
     order = [row.simulation.test_case_id for row in findings_of(judgement, now).to_look_at]
     assert order == ["risen", "always", "faster"], "new first; the others by how much they worsened"

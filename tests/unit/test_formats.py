@@ -163,7 +163,7 @@ def test_large_digest_is_cut_by_whole_cases() -> None:
     report = large_report(210, lines=12, variants=21)
     page = digest(report)
     assert len(page.encode()) <= LIMIT
-    total = len([row for row in findings_in(report.legs[0]).simulations if row.explains_failure])
+    total = len([row for row in findings_in(report.legs[0]).simulations if row.fails])
     cases = [int(match.replace(",", "")) for match in re.findall(r"^#{3,4} Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3

@@ -13,9 +13,10 @@ from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import NAMES, Check, Problem
-from coval_gate.gate.criteria import ThresholdHolds, check_variant, subjects
+from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
+from coval_gate.gate.outliers import with_outlier
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
 from coval_gate.gate.statistics import FEWEST_CASES
@@ -73,9 +74,31 @@ class Counterpart(NamedTuple):
 
 def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
-    criteria, compared = run.criteria, comparisons(run)
-    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
-    return {threshold: tuple(islice(checks, len(members))) for threshold, members in compared.items()}
+    compared = comparisons(run)
+    members = [*chain.from_iterable(compared.values())]
+    ruled_alone = enumerate(_ruled(members, run.criteria))
+    checks = iter([_with_outlier(check, members, place, run.criteria) for place, check in ruled_alone])
+    return {threshold: tuple(islice(checks, len(of_threshold))) for threshold, of_threshold in compared.items()}
+
+
+def _ruled(compared: Sequence[Compared], criteria: Criteria) -> Iterator[Check]:
+    return ruled(compared, 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
+
+
+def _with_outlier(check: Check, compared: Sequence[Compared], place: int, criteria: Criteria) -> Check:
+    if (pairs := compared[place].pairs) is None:
+        return check
+    criterion = criteria.of_threshold(pairs.threshold)
+
+    def judged(now: Variant) -> Check:
+        cases = now.numbers(pairs.metric).keys()
+        if len(cases) < FEWEST_CASES:
+            return check
+        left = Pairs(pairs.threshold, now.comparable(cases), pairs.then.comparable(cases), pairs.metric, criterion.look)
+        others = (*compared[:place], *compared[place + 1 :])
+        return next(_ruled([measured(criterion, left, LeftOut()), *others], criteria))
+
+    return with_outlier(check, pairs.now, judged)
 
 
 def comparisons(run: Judged) -> dict[Threshold, tuple[Compared, ...]]:
@@ -264,4 +287,4 @@ def measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Comp
         measure=replace(measure, comparison=comparison),
         simulations=() if verdict is Verdict.PASSED else check.simulations,
     )
-    return Compared(check, None if confidence is None else pairs)
+    return Compared(check, pairs)

@@ -123,7 +123,8 @@ class Check:
     blame if the verdict is not passed; for a target that only informs, of those that miss it. `runs`: how many runs of
     the step decided it. `run_id`: the run that breaks it or comes closest, if each must meet it alone. `first`: the
     measure of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, if
-    the leg is paid for in slices. Only reports need `metric_unit`.
+    the leg is paid for in slices. `moved_by`: the one value without which the verdict on an average would differ. Only
+    reports need `metric_unit`.
     """
 
     criterion: Criterion
@@ -138,6 +139,7 @@ class Check:
     run_id: str = ""
     first: Measure | None = None
     after: int = 0
+    moved_by: float | None = None
     metric_unit: str = field(default="", compare=False)
 
     def on(self, variant: Variant, metric: Metric | None = None) -> "Check":

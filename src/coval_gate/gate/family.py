@@ -119,14 +119,20 @@ class Pairs:
 
 
 class Compared(NamedTuple):
-    """A check, and the `pairs` whose change it claims; None if it claims nothing."""
+    """A check, and the `pairs` that it compares; None if it compares nothing."""
 
     check: Check
     pairs: Pairs | None = None
 
     @property
+    def claimed(self) -> Pairs | None:
+        """The pairs whose change it claims; None if it is decided as counted."""
+        takes = self.pairs is not None and self.pairs.threshold.takes_confidence
+        return self.pairs if takes and self.check.criterion.confidence is not None else None
+
+    @property
     def guards(self) -> bool:
-        return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
+        return self.check.decides and self.claimed is not None and not self.claimed.asks_for_improvement
 
 
 def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iterator[Check]:
@@ -136,11 +142,11 @@ def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iter
     regressions are a family: an unchanged agent fails one of them, or is called worse by one, in at most that part of
     steps. Other thresholds must not dilute the family, so they are judged among all.
     """
-    everything = [member.pairs for member in compared if member.pairs]
-    guards = [member.pairs for member in compared if member.pairs and member.guards]
+    everything = [member.claimed for member in compared if member.claimed]
+    guards = [member.claimed for member in compared if member.claimed and member.guards]
     of_pairs = _tested(everything, error / parts) | _tested(guards, error / parts)
     for member in compared:
-        pairs = member.pairs
+        pairs = member.claimed
         yield _with_trend(member.check, pairs, *of_pairs[id(pairs)], error) if pairs else member.check
 
 

@@ -22,30 +22,14 @@ from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
-TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
-MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
 
-class Contribution(NamedTuple):
-    """The simulation is one of the first `shown` of `total`. `rises`: the average is too high.
-
-    `before`: the mean of its test case in the baseline. The first are those that changed the most since then or,
-    without it, those with the highest or lowest numbers.
-    """
-
-    shown: int
-    total: int
-    rises: bool
-    before: float | None = None
-
-
 class Miss(NamedTuple):
-    """`value`: of the criterion's metric, if any. `contribution`: set if only an average of which it is part misses."""
+    """`value`: of the criterion's metric, if any."""
 
     check: Check
     value: Value | None = None
-    contribution: Contribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +39,8 @@ class SimulationFinding:
     `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame; `skipped` if the gate
     tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
     many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
-    step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `contributes`: it
-    misses nothing by itself, so it is `skipped`, but contributes much to an average that misses its bound. `before`:
-    how often its test case met, in the reference, what it misses: of several criteria the one that it met most often.
+    step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `before`: how
+    often its test case met, in the reference, what it misses: of several criteria the one that it met most often.
     `rank`: within group and cause, the worst first: whether it completed, how far it misses all criteria together, and
     how many these are.
     """
@@ -72,15 +55,12 @@ class SimulationFinding:
     failed_alone: bool = False
     cause: Cause | None = None
     before: Hits | None = None
-    contributes: bool = False
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
     @property
     def group(self) -> int:
-        """Its place in the order: 0 if it fails, then in doubt, contributes to an average, tolerated, passed."""
-        if self.contributes:
-            return 2
-        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 3, Verdict.PASSED: 4}.get(self.verdict, 0)
+        """Its place in the order: 0 if it fails, then in doubt, tolerated, passed."""
+        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 2, Verdict.PASSED: 3}.get(self.verdict, 0)
 
     @property
     def failed_before(self) -> bool:
@@ -100,11 +80,6 @@ class SimulationFinding:
     def fails(self) -> bool:
         return self.verdict in (Verdict.FAILED, Verdict.ERROR)
 
-    @property
-    def explains_failure(self) -> bool:
-        contributed = (miss.check.verdict for miss in self.misses if self.contributes and miss.contribution)
-        return self.fails or Verdict.FAILED in contributed
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
@@ -123,7 +98,7 @@ class CheckGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """`simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
+    """`simulations`: failing, in doubt, tolerated, passed; of each, by cause, and the worst first.
 
     `groups`: checks by what they compare with, those with missed ones first. `failing` and `passing`: how many test
     cases flipped so in any check. `reference`: what causes compare with; empty without one.
@@ -183,7 +158,7 @@ class _Blame:
     """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
 
     `verdict`: None if no criterion decides. `before`: by the criterion that its test case met most often, the first of
-    several; None if unknown. `contributed`: how many it misses only as a part of an average.
+    several; None if unknown.
     """
 
     misses: list[Miss] = field(default_factory=list)
@@ -191,7 +166,6 @@ class _Blame:
     distance: float = 0.0
     verdict: Verdict | None = None
     before: Before | None = None
-    contributed: int = 0
 
     def decide(self, verdict: Verdict) -> None:
         if self.verdict is not Verdict.FAILED:
@@ -203,7 +177,6 @@ class _Blame:
 
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
-        self.contributed += miss.contribution is not None
         self.distance += distance
         if self.count <= MOST_MISSES:
             self.misses.append(miss)
@@ -229,10 +202,9 @@ def _simulations(
         did_well = verdict is Verdict.PASSED
         before = None if did_well else blamed.before
         cause = Cause.NEW if before and before.is_new else None
-        contributes = did_well and 0 < blamed.contributed == blamed.count
         yield SimulationFinding(
             simulation=simulation,
-            verdict=Verdict.SKIPPED if contributes else verdict,
+            verdict=verdict,
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
             iteration=iteration,
@@ -241,13 +213,11 @@ def _simulations(
             failed_alone=repetition is not None and simulation.id in repetition.failing,
             cause=Cause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
             before=before.record if before else None,
-            contributes=contributes,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
 
 
 def _verdicts(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> dict[str, Verdict]:
-    """Return the verdict on each simulation, as if none only contributed to an average."""
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
 
@@ -289,9 +259,6 @@ def _blame(
             if then := before.get(cases.get(simulation_id, "")):
                 blamed.remember(then)
             blamed.add(Miss(check, value), miss_distance(check, sample, value, then))
-        if sample and decides:
-            for simulation_id, miss, distance in _contributions(check, sample, before, cases):
-                blame[simulation_id].add(miss, distance)
     return blame
 
 
@@ -307,37 +274,6 @@ def miss_distance(check: Check, sample: Sample | None, value: Value | None, befo
         return before.record.share if before else 1.0
     reached = bound if before is None or before.mean is None else before.mean
     return (number - reached if number > bound else reached - number) / (abs(bound) or sample.magnitude)
-
-
-def _contributions(
-    check: Check, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
-) -> Iterator[tuple[str, Miss, float]]:
-    """Yield the simulations that move an average beyond its bound the most, and how far each is off.
-
-    They changed the most for the worse, each against its own test case in the baseline; if none did, they are the
-    furthest beyond the bound.
-    """
-    requirement, measure = check.requirement, check.measure
-    if check.threshold is None or check.threshold.aggregate.name != "avg" or requirement is None or measure is None:
-        return
-    numbers = {simulation: number for simulation, number in sample.values.items() if isinstance(number, float)}
-    # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
-    rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
-    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or sample.magnitude)
-    means = {
-        simulation: then.mean
-        for simulation in numbers
-        if (then := before.get(cases.get(simulation, ""))) and then.mean is not None
-    }
-    changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in means.items()}
-    compared = max(changes.values(), default=0.0) > 0.0
-    beyond = {simulation: unit * (number - requirement.bound) for simulation, number in numbers.items()}
-    distances = {simulation: off for simulation, off in (changes if compared else beyond).items() if off > 0.0}
-    first = sorted(distances, key=lambda simulation: -distances[simulation])[:MOST_CONTRIBUTORS]
-    contribution = Contribution(shown=len(first), total=len(numbers), rises=rises)
-    for simulation in first:
-        own = contribution._replace(before=means[simulation]) if compared else contribution
-        yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
 
 
 def _with_missing_values(check: Check, variant: Variant | None) -> Check:

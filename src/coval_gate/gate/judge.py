@@ -7,6 +7,7 @@ could have had. If more of them lack a value than may fail, there is no verdict 
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
@@ -17,6 +18,7 @@ from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
+from coval_gate.gate.outliers import with_outlier
 from coval_gate.gate.population import (
     ALL_ANSWERED,
     METRICS_HAVE_TARGETS,
@@ -123,7 +125,9 @@ def _thresholds(run: Judged) -> Iterator[Check]:
             yield from compared[threshold]
         else:
             for metric in subjects(threshold, run.result):
-                yield from (check_variant(criterion, variant, metric) for variant in run.variants)
+                for variant in run.variants:
+                    judged = partial(check_variant, criterion, metric=metric)
+                    yield with_outlier(judged(variant), variant, judged)
 
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:

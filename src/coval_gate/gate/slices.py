@@ -49,7 +49,7 @@ def _so_far(check: Check, look: Look) -> Check:
     is_final = check.verdict is Verdict.FAILED and (check.forbids or check.criterion.of_target)
     if not look.is_last and _waits(check) and not is_final:
         verdict = Verdict.INCONCLUSIVE if check.verdict in (Verdict.PASSED, Verdict.FAILED) else check.verdict
-        return replace(check, verdict=verdict)
+        return replace(check, verdict=verdict, moved_by=None)
     if _is_unchanged(check, look):
         comparison = replace(check.comparison, trend="unchanged") if check.comparison else None
         check = replace(check, measure=replace(check.measure, comparison=comparison) if check.measure else None)

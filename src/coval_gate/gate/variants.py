@@ -152,6 +152,11 @@ class Variant:
             if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
 
+    def without(self, sample: Sample, simulation: str) -> "Variant":
+        """Return the variant as if a simulation had no value in one of its samples."""
+        kept = replace(sample, values={id_: value for id_, value in sample.values.items() if id_ != simulation})
+        return replace(self, samples=tuple(kept if own is sample else own for own in self.samples))
+
     def comparable(self, cases: Set[str]) -> "Variant":
         """Return the variant as if the run had these test cases only, with the same weight for each."""
         simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)

@@ -139,8 +139,8 @@ def _shown(criterion: Criterion) -> str:
     if criterion.problem:
         return "<br>".join(map(escape, filter(None, (criterion.actual_text, criterion.informs_text))))
     what = f"**{criterion.trend_text}**" if criterion.trend_text else escape(criterion.margin_text)
-    lines = (what, escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
-    return "<br>".join(filter(None, lines))
+    texts = (criterion.claimed_text, criterion.moved_text, criterion.informs_text)
+    return "<br>".join(filter(None, (what, *map(escape, texts), _noticeable(criterion))))
 
 
 def _noticeable(criterion: Criterion) -> str:

@@ -24,7 +24,7 @@ CauseWord = Literal["new", "flaky"]  # in the order of reports
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations
-SCHEMA_VERSION: Final = "6.0"
+SCHEMA_VERSION: Final = "7.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
@@ -192,7 +192,7 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
         "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
         "flips_text": flips_title(failing, passing) if failing or passing else "",
         "causes_text": counts_text(rows),
-        "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.explains_failure),
+        "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.fails),
     }
 
 

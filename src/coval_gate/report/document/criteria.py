@@ -29,6 +29,7 @@ from coval_gate.report.wording.checks import (
     first_text,
     informs_text,
     margin_text,
+    moved_text,
     note_text,
     shown_verdict,
 )
@@ -107,7 +108,9 @@ class Criterion(Model):
     informs_text: Text
     """That it only informs, and whether it is met; empty where it decides."""
     note_text: Text
-    """What stands beside the measured value: that it only informs, the claim, and the margin."""
+    """What stands beside the measured value: that it only informs, the claim, the margin, and `moved_text`."""
+    moved_text: Text
+    """That one value alone moves an average: without it, the verdict would differ; otherwise empty."""
     reason: Text
     """A sentence, if the verdict is not passed."""
     user_defined: bool
@@ -199,7 +202,8 @@ class Criterion(Model):
     @property
     def shown_text(self) -> str:
         """What the comparison shows: "worse: at least 23pp lower"; without a confidence, by how much it is missed."""
-        return ": ".join(filter(None, (self.trend_text, self.claimed_text))) or self.margin_text
+        shown = ": ".join(filter(None, (self.trend_text, self.claimed_text))) or self.margin_text
+        return "; ".join(filter(None, (shown, self.moved_text)))
 
     @property
     def would_show_text(self) -> str:
@@ -249,6 +253,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         margin_text=margin_text(check),
         informs_text=informs_text(check),
         note_text=note_text(check),
+        moved_text=moved_text(check),
         reason=check_reason(check),
         user_defined=check.criterion.user_defined,
         of_variant=check.several,

@@ -51,7 +51,7 @@ class MissFacts(Model):
     here: Text
     """The simulation's own value; empty where the criterion is not about a metric."""
     verdict: Outcome
-    """Of the criterion for this simulation, which may miss what the run meets; skipped: it only contributes."""
+    """Of the criterion for this simulation, which may miss what the run meets."""
 
 
 class TurnFacts(Model):
@@ -86,16 +86,16 @@ class SimulationFacts(Model):
     stability_text: Text
     """The same with figures, such as "flaky, failed 2 of 3"."""
     iterations_text: Text
-    """The same for the iterations of its test case in one run, if any of them explains a failure."""
+    """The same for the iterations of its test case in one run, if any of them fails."""
     failed_alone: bool
     """Whether it failed in its own run, if several runs decided together."""
     verdict: Outcome
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
-    tolerated, or it is one of the few that contribute the most to an average that misses its bound."""
+    tolerated."""
     cause: Annotated[CauseWord, MayGrow()] | None
     """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; new: that its
-    test case broke since the baseline is more likely than chance. Null where it passed, only contributes, or nothing
-    shows the cause, as without a baseline. More words may follow."""
+    test case broke since the baseline is more likely than chance. Null where it passed, or nothing shows the cause, as
+    without a baseline. More words may follow."""
     passed_before: int | None
     """How many conversations of its test case in the baseline met what it misses, of several criteria the one that they
     met most often; null where that is unknown."""
@@ -103,17 +103,12 @@ class SimulationFacts(Model):
     """How many conversations that was out of."""
     cause_text: Text
     """The cause, and what the history of its test case shows, such as "new, passed 9 of 9 before"."""
-    contributes: bool
-    """Whether it misses nothing by itself, and contributes much to an average that misses its bound."""
-    explains: bool
-    """Whether it fails, or contributes to an average that fails."""
     change: Literal["", "fails", "tolerated", "passes"]
     """How its test case changed since the baseline: it fails now, which a criterion may tolerate, or passes now."""
     trouble: Text
     """Why it did not complete; empty if it did."""
     misses: list[MissFacts]
-    """The first criteria that it misses. Also averages that miss their bound, if it is one of the few that contribute
-    the most."""
+    """The first criteria that it misses. An average blames no single simulation."""
     misses_left_out: int
     """How many more it misses."""
     error: Text
@@ -143,7 +138,11 @@ class SimulationFacts(Model):
     @property
     def word(self) -> str:
         """Its verdict, as tables show it."""
-        return "contributes" if self.contributes else "tolerated" if self.verdict == "skipped" else self.verdict
+        return "tolerated" if self.verdict == "skipped" else self.verdict
+
+    @property
+    def fails(self) -> bool:
+        return self.verdict in ("failed", "error")
 
     @property
     def is_to_look_at(self) -> bool:
@@ -191,10 +190,8 @@ class _Simulations:
         self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.id: run.url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.by_gravity[:MOST_CRITERIA]
-        explaining = [row for row in leg.findings.simulations if row.explains_failure]
-        self._failed, self._total = (
-            Counter(map(_conversation, rows)) for rows in (explaining, leg.findings.simulations)
-        )
+        failing = [row for row in leg.findings.simulations if row.fails]
+        self._failed, self._total = (Counter(map(_conversation, rows)) for rows in (failing, leg.findings.simulations))
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
         self._room = room
 
@@ -227,8 +224,6 @@ class _Simulations:
             passed_before=row.before.hits if row.before else None,
             total_before=row.before.size if row.before else None,
             cause_text=cause_text(row, leg),
-            contributes=row.contributes,
-            explains=row.explains_failure,
             change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
             misses=[self._miss(miss) for miss in misses],
@@ -258,7 +253,7 @@ class _Simulations:
             text=mention(miss.check.criterion),
             metric_id=miss.check.metric,
             here=here_text(miss),
-            verdict=_verdict(miss).value,
+            verdict=(Verdict.FAILED if miss.check.passed else miss.check.verdict).value,
         )
 
     def _page(self, simulation: Simulation) -> str:
@@ -281,13 +276,6 @@ def _conversation(row: SimulationFinding) -> tuple[str, str]:
 def _key(check: Check) -> tuple[int, str, str]:
     """Return what identifies a check in a judgement; the check of a miss may be a copy."""
     return id(check.criterion), check.variant, check.metric
-
-
-def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation, which may miss what the run meets, or only contribute."""
-    if miss.contribution:
-        return Verdict.SKIPPED
-    return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 
 def _first(by_metric: Mapping[str, T], row: SimulationFinding) -> dict[str, T]:

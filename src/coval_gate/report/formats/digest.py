@@ -40,7 +40,6 @@ MOST_CASES: Final = 5  # of a criterion
 MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each direction
 MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
-CONTRIBUTE: Final = "Contribute the most to an average"
 LINE: Final = 120  # characters of a list item
 DATA: Final = (
     "Text in code spans and in blocks marked `text` is quoted data: names, and what callers, agents and judges said. "
@@ -79,7 +78,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 
 def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
-    ill = [row for row in leg.simulations if row.explains]
+    ill = [row for row in leg.simulations if row.fails]
     if leg.name:
         yield f"# {code(leg.name)}"
     if facts := _evaluated(document, leg):
@@ -105,11 +104,10 @@ def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
 
 def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     place, is_grouped = 0, any(row.cause for row in ill)
-    for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
+    for cause, members in groupby(ill, key=lambda row: row.cause):
         rows = list(members)
         if is_grouped:
-            title = CONTRIBUTE if contributes else (cause or "other").capitalize()
-            yield f"### {title}: {len(rows):,}"
+            yield f"### {(cause or 'other').capitalize()}: {len(rows):,}"
         shown = []
         for row in rows:
             place += 1

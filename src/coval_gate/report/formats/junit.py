@@ -129,7 +129,7 @@ def _simulation(row: SimulationFacts) -> TestCase:
         stability = f"the test case is {row.stability_text}" if row.stability_text else ""
         cause = f"cause: {row.cause_text}" if row.cause_text else ""
         lines = [row.trouble, *misses, stability, cause, f"simulation {row.id}"]
-        note = " (tolerated)" if row.verdict == "skipped" and not row.contributes else ""
+        note = " (tolerated)" if row.verdict == "skipped" else ""
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
         tolerated = row.verdict == "inconclusive"
         message = row.with_cause(f"{what}{note}")
@@ -146,8 +146,7 @@ def _simulation(row: SimulationFacts) -> TestCase:
 
 def _misses(row: SimulationFacts) -> Iterator[str]:
     for miss in row.misses:
-        how = "contributes to" if miss.verdict == "skipped" else "missed"
-        yield f"{how}: {' – '.join(filter(None, (miss.text, miss.here)))}"
+        yield f"missed: {' – '.join(filter(None, (miss.text, miss.here)))}"
         if why := row.why(miss.metric_id):
             yield f"    {why}"
     if row.misses_left_out:
@@ -174,7 +173,8 @@ def _gate_of_leg(document: Document, leg: Leg) -> Iterator[TestCase]:
 
 def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[TestCase]:
     for criterion in leg.criteria:
-        text = f"{criterion.reason}\nActual: {criterion.actual_text}"
+        lines = (criterion.reason, f"Actual: {criterion.actual_text}", criterion.moved_text)
+        text = "\n".join(filter(None, lines))
         tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
         member = _case(f"{prefix}{criterion.title}", result)

@@ -40,7 +40,7 @@ class Closing:
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.explains]
+        rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.fails]
         self.rows: Final = sorted(rows, key=lambda row: row[1].place)
         self.worst: Final = self.rows[:MOST_WORST]
         self.verdict: Final = Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document))))
@@ -147,9 +147,8 @@ def miss_lines(simulation: SimulationFacts, *, most: int | None = MOST_MISSES) -
     for miss in shown:
         named = one_line(simulation.title_of(miss), LONGEST_LINE // 2)
         text = " – ".join(filter(None, (named, miss.here)))
-        how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
         why = simulation.why(miss.metric_id)
-        yield line_of(f"{how} {text}{f'. Judge: {why}' if why else ''}")
+        yield line_of(f"Missed {text}{f'. Judge: {why}' if why else ''}")
     if more := len(simulation.misses) - len(shown) + simulation.misses_left_out:
         yield f"… and {plural(more, 'more criterion', 'more criteria')}"
 

@@ -20,7 +20,7 @@ from coval_gate.coval.model import Metric, Run, Value
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.criteria import threshold_text
-from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
+from coval_gate.gate.findings import Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Unchecked, told_apart
 from coval_gate.gate.problems import dated_text, either, left_out_text, seen_text
@@ -83,10 +83,15 @@ def margin_text(check: Check) -> str:
 
 
 def note_text(check: Check) -> str:
-    """Return the note beside a measured value: that the check only informs, what it claims, and the margin."""
+    """Return the note beside a measured value: that the check only informs, what it claims, the margin, an outlier."""
     informs = informs_text(check)
     claim = "" if informs and check.decides else claim_text(check)
-    return ", ".join(filter(None, (informs, claim, margin_text(check))))
+    return ", ".join(filter(None, (informs, claim, margin_text(check), moved_text(check))))
+
+
+def moved_text(check: Check) -> str:
+    moved = check.moved_by
+    return "" if moved is None else f"one call of {amount(moved, check.metric_unit)} moves this average"
 
 
 def informs_text(check: Check) -> str:
@@ -114,12 +119,10 @@ def check_reason(check: Check) -> str:
 
 
 def here_text(miss: Miss) -> str:
-    """Return the value of a simulation that misses a criterion, or contributes to its miss; empty without a metric."""
+    """Return the value of a simulation that misses a criterion; empty without a metric."""
     if not miss.check.metric:
         return ""
-    unit = miss.check.metric_unit
-    here = "here " + ("no value" if miss.value is None else _missed_value(miss.check, miss.value))
-    return f"{here}{_contribution_text(miss.contribution, unit)}" if miss.contribution else here
+    return f"here {'no value' if miss.value is None else _missed_value(miss.check, miss.value)}"
 
 
 def _missed_value(check: Check, value: Value) -> str:
@@ -128,17 +131,6 @@ def _missed_value(check: Check, value: Value) -> str:
     if isinstance(value, float) and requirement and check.scale.unit == "metric":
         return told_apart(value, requirement.bound, check.scale)[0]
     return value_text(value, check.metric_unit)
-
-
-def _contribution_text(contribution: Contribution, unit: str) -> str:
-    """Return ", one of the 5 highest of 30", or ", before 1.2 s: one of the 5 largest rises of 30"."""
-    shown, of = contribution.shown, f"of {contribution.total:,}"
-    if contribution.before is not None:
-        change = "rise" if contribution.rises else "fall"
-        which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
-        return f", before {amount(contribution.before, unit)}: {which} {of}"
-    end = "highest" if contribution.rises else "lowest"
-    return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
 
 def cause_text(row: SimulationFinding, leg: LegReport) -> str:
