@@ -3,23 +3,17 @@
 What waits for an event or for the first to end, road/test_legs.py and road/test_base_agent.py walk.
 """
 
-import io
 import math
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.base import runtime
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
-from coval_gate.base.runtime import leave
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait, repeat, run, together
 from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 from support import VirtualClock
@@ -196,25 +190,3 @@ def test_first_signal_interrupts_a_wait_and_second_does_not(number: signal.Signa
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def test_process_keeps_its_exit_code_although_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as one that renders a report: if the interpreter shut down under it, the process would crash."""
-    ended, exits, log = threading.Event(), list[int](), io.BytesIO()
-    thread = threading.Thread(target=ended.wait)
-    thread.start()
-    monkeypatch.setattr(threading, "enumerate", lambda: [threading.current_thread(), thread])
-    monkeypatch.setattr(runtime, "PARTING", 0)
-    monkeypatch.setattr(os, "_exit", exits.append)
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(log))
-    sys.stdout.write("the last line")
-    with pytest.raises(SystemExit):  # where the process would have ended
-        leave(3)
-    assert (exits, log.getvalue()) == ([3], b"the last line")
-    ended.set()
-    thread.join()
-    with pytest.raises(SystemExit, match="1"):
-        leave(1)
-    assert exits == [3]
-    for name in ("entrypoint.py", "post_entrypoint.py"):
-        assert "    leave(" in Path(__file__).parents[2].joinpath(name).read_text()

@@ -3,15 +3,12 @@
 import os
 import random
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple, NoReturn, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 from coval_gate.base.clock import Clock
 from coval_gate.base.transport import HttpSession, SessionFactory
-
-PARTING: Final = 0.05  # s for a finished thread to end
 
 
 class Runtime(NamedTuple):
@@ -23,17 +20,12 @@ class Runtime(NamedTuple):
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code.
+    """End the process with this exit code, which is the verdict's, whatever happens from now on.
 
-    After a signal, a thread may still be rendering a report. If the interpreter shut down under it, its native code
-    would crash the process, and a step that passed would fail.
+    The interpreter is not shut down. That would take its signal handlers away first, so that a late signal would kill
+    the process. It would also crash if a thread still renders a report, and fail if a closed pipe takes no more.
     """
-    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
-    for other in others:
-        other.join(PARTING)
-    if any(other.is_alive() for other in others):
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -3,7 +3,6 @@
 On a laptop, git says what is tested.
 """
 
-import atexit
 import json
 import os
 import re
@@ -227,7 +226,6 @@ class TerminalHost(PlainHost):
         self._lines[label] = (self._console.get_time() - seconds, self._clean(line))
         if self._live is None:
             self._live = self._new_live()
-            atexit.register(self._stop)  # gives the cursor back
             self._live.start()
         self._live.refresh()
         return True
@@ -236,6 +234,10 @@ class TerminalHost(PlainHost):
         super().set_outputs(outputs)
         self._lines.clear()
         self._stop()
+
+    def release(self) -> None:
+        self._stop()  # gives the cursor back
+        super().release()
 
     def _shown(self) -> Any:
         now = self._console.get_time()

@@ -67,10 +67,7 @@ def command() -> NoReturn:
     clock = TerminalClock()
     clock.listen()
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
-    code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
-    for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-    leave(code)
+    leave(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock))
 
 
 def _usable(stream: TextIO | None) -> TextIO:
@@ -84,15 +81,6 @@ def _usable(stream: TextIO | None) -> TextIO:
 def _say(stream: TextIO, text: str) -> None:
     with suppress(OSError, ValueError):
         stream.write(text)
-
-
-def _flush(stream: TextIO) -> None:
-    """A closed pipe or a full disk must not change the exit code, which is the verdict's."""
-    try:
-        stream.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes it again
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
