@@ -30,7 +30,7 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 
 demo: export DEMO_INPUTS = $(value INPUTS)
 demo: setup  ## run the action against the local sandbox; INPUTS=nights a week, INPUTS=list what else there is, LONG=1 more
-	@$(BIN)/python -m coval_demo $(if $(LONG),--long) $(OPTIONS) || test $$? -eq 1 # 1: the run was red, which the last line says
+	@$(BIN)/python -m coval_demo $(if $(LONG),--long) $(OPTIONS) || test $$? -eq 1 # 1: the run was red, which it has said
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from coval_gate.base.secret import redactor
-from coval_gate.base.text import quoted
+from coval_gate.base.text import quoted, shortened
 from coval_gate.inputs.inputs import declared, key_in
 from coval_gate.inputs.parsing import KEY
 from coval_sandbox import guide
@@ -40,6 +40,7 @@ PROGRESS = re.compile(r" *\d+:\d\d ")
 LEGS = re.compile(r"\d+ legs:")
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
+OUTPUTS = ("run_id", "verdict", "passed", "reason", "html_path")  # those that most workflows use
 ON_GITHUB = ("comment", "commit_status", "check_run")  # inputs that ask for something in the pull request
 PULL_REQUEST_PAGE = "pull-request.html"
 INPUTS = {
@@ -55,12 +56,17 @@ INPUTS = {
         Compliance: count(NO) == 0
     """,
 }
-BESIDE = {
+BESIDE = {  # as in examples/preview.yml
     "base_agent_id": AGENT_ID,
+    "test_set_id": "steady01",
     "iteration_count": "3",
-    "concurrency": "3",
+    "concurrency": "5",
     "confidence": "95%",
-    "thresholds": "Latency: avg <= base * 1.1\nCompliance: count(NO) == 0",
+    "thresholds": """
+        Resolved: rate(YES) >= base - 5pp
+        Latency: med <= base * 1.1
+        Compliance: count(NO) == 0
+    """,
 }
 OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
     "own-build": ("the code of this commit, which answers the callers itself", ("agent.py", "stub.py")),
@@ -180,7 +186,7 @@ def run_step(
 ) -> int:
     """Run the action with these inputs, show what a user sees, and return its exit code.
 
-    Show the log as far as the criteria, the files and the verdict; if `long`, everything; if `brief`, only criteria and
+    Show the log up to the criteria, the files and the main outputs; if `long`, everything; if `brief`, only criteria,
     verdict, and the files of a red step. `variables` differ from those of a step in a pull request.
     """
     inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
@@ -195,10 +201,13 @@ def run_step(
         show_results(runner, log)
     if process.returncode or not brief:
         keep_files(runner, inputs)
-    if not brief:
-        print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
-    if verdict := runner.outputs.get("verdict"):
-        print(f"{RED if process.returncode else GREEN}Verdict: {verdict}. {runner.outputs['reason']}{PLAIN}")
+    outputs, colour = runner.outputs, RED if process.returncode else GREEN
+    if brief:
+        print(f"{colour}Verdict: {outputs['verdict']}. {outputs['reason']}{PLAIN}")
+    else:
+        if not long:
+            show_outputs({name: outputs.get(name, "") for name in OUTPUTS})
+        print(f"{colour}exit code {process.returncode}{PLAIN}{DIM}, {time.monotonic() - began:.1f} s{PLAIN}")
     return process.returncode
 
 
@@ -261,11 +270,16 @@ def show_results(runner: LocalRunner, log: str) -> None:
         print("".join(f"    {line}\n" for line in command.data.splitlines()), end="")
     if not annotations:
         print("  none")
-    print(f"\n{BOLD}Step outputs{PLAIN}")
-    for name, value in runner.outputs.items():
-        print(f"  {name:<24}{value if len(value) <= WIDTH else value[:WIDTH] + '…'}")
+    show_outputs({name: shortened(value, WIDTH) for name, value in runner.outputs.items()})
     print(f"\n{BOLD}Step summary (Markdown){PLAIN}")
     print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
+
+
+def show_outputs(outputs: Mapping[str, str]) -> None:
+    """Show what the step hands on to later ones, a line each."""
+    print(f"\n{BOLD}Step outputs{PLAIN}")
+    for name, value in outputs.items():
+        print(f"  {name:<24}{value}".rstrip())
 
 
 class Parser(argparse.ArgumentParser):
@@ -302,7 +316,7 @@ make demo OPTIONS="--quirk ..." passes options. docs/inputs.md lists the inputs.
     )
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows steps and scenarios")
-    add("--long", action="store_true", help="show annotations, outputs and summary, too (make demo LONG=1)")
+    add("--long", action="store_true", help="show annotations, all outputs and the summary, too (make demo LONG=1)")
     add("--sandbox", default="", metavar="URL", help="use a running sandbox, such as http://127.0.0.1:8765/v1")
     add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="quirk of the sandbox; may be repeated")

@@ -206,6 +206,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         values=MIXED,
     ),
     Scenario(
+        "steady",
+        "steady01",
+        "80 test cases, every value meets its target",
+        test_cases=80,
+        queue=2.0,
+        conversation=(0.3, 0.7),
+    ),
+    Scenario(
         "regressed",
         "regress1",
         "30 test cases, worse than in the nights before",

@@ -237,9 +237,10 @@ def test_list_shows_steps_and_scenarios(capsys: pytest.CaptureFixture[str]) -> N
 def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     given, *_ = re.findall(r'make demo INPUTS="(.*)"', commands("What a pull request shows"))
     shown = demo(tmp_path, "--speed", "200", entries=given)
-    lines, last = shown.stdout.splitlines(), sample("What a pull request shows").splitlines()[-1]
-    assert (shown.returncode, shown.stderr, lines[-1]) == (1, "", last)
-    assert not {"Annotations", "Step outputs", "Step summary (Markdown)"} & set(lines)
+    lines, outputs = shown.stdout.splitlines(), sample("What a pull request shows").splitlines()[2:]
+    assert (shown.returncode, shown.stderr, outputs[0]) == (1, "", "Step outputs")
+    assert lines[-len(outputs) - 1 : -1] == outputs
+    assert not {"Annotations", "Step summary (Markdown)"} & set(lines)
     assert not [line for line in lines if "Error: " in line or "Warning: " in line]
     (page,) = re.findall(r"^  the pull request +(/\S+)$", shown.stdout, re.MULTILINE)
     html = Path(page).read_text(encoding="utf-8")
