@@ -223,8 +223,9 @@ def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) 
 
 
 def test_every_example_runs_here() -> None:
+    """All but the one that differs from pull-request.yml only in inputs, which contract/test_promises.py walks."""
     ran = set(re.findall(r'\bexample\(\s*"([a-z-]+)"', Path(__file__).read_text(encoding="utf-8")))
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == ran
+    assert {path.stem for path in EXAMPLES.glob("*.yml")} == ran | {"preview"}
 
 
 @pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("flaky001", "failed")])
@@ -269,15 +270,6 @@ def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agen
         assert gate["reason"].startswith("Nothing shows that a job answered every simulation")
         assert "crashed: KeyError: 'greeting' (log: .coval-gate/logs/" in result.log("3")
         assert result.log("5", "0").count(".log\n") == 11  # of each simulation, and of the worker
-
-
-def test_preview(example: Example, sandbox: Sandbox) -> None:
-    """A slower preview is red beside the deployed agent, and both of their runs are over."""
-    ids = {"COVAL_AGENT_ID": catalogue.AGENT_ID, "COVAL_PREVIEW_AGENT_ID": catalogue.SLOW_PREVIEW_ID}
-    result = example("preview", variables=ids | {"COVAL_TEST_SET_ID": "unchang1"})
-    assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
-    assert sorted(run["agent_id"] for run in sandbox.runs) == sorted(ids.values())
-    assert {run["status"] for run in sandbox.runs} == {"COMPLETED"}
 
 
 def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:

@@ -250,27 +250,6 @@ def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     assert "&lt;details" not in html
 
 
-def test_nights_show_a_regression_and_its_acceptance(tmp_path: Path) -> None:
-    shown = demo(tmp_path, "--speed", "200", "nights")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    verdicts = ["inconclusive", "passed", "passed", "failed", "failed", "passed", "passed", "passed"]
-    assert re.findall(r"^Verdict: (\w+)", shown.stdout, re.MULTILINE) == verdicts
-    (red,) = re.findall(r"━━ By hand: mode: wait, run_id: (\w+), accept: true", shown.stdout)
-    sixth = shown.stdout.partition("━━ Night 6")[2].partition("━━")[0]
-    assert f"Baseline tag:stable last 3: run {red} of " in sixth
-    assert shown.stdout.count("report.html") == 2  # of the red nights
-    assert not re.search(r"^Log$|IN PROGRESS|Launched run", shown.stdout, re.MULTILINE)
-
-
-@pytest.mark.long
-def test_own_build_answers_in_the_demo(tmp_path: Path) -> None:
-    """Callers speak in real time, so it takes most of a minute."""
-    shown = demo(tmp_path, "--long", "own-build", "thresholds=Resolved: rate(YES) >= 90%")  # Latency is the machine's
-    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
-    assert "Tested: this commit (attached)" in shown.stdout
-    assert "\nAnnotations\n" in shown.stdout
-
-
 HOSTILE = [
     "thresholds=Latency: p(95) < 0.5 | cat > x; `id`",
     "display_name=$HOME $(shell id) $$ ${PATH} $x",
