@@ -7,23 +7,16 @@ import json
 import re
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 ROUNDS = 4  # times that a text is decoded
 BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}")
 
-DISGUISES: Final[dict[str, Callable[[str], str]]] = {
-    "plain": lambda secret: secret,
-    "JSON": lambda secret: json.dumps({"key": secret}),
-    "HTML": html.escape,
-    "URL": lambda secret: quote(secret, safe=""),
-    "URL-path": quote,
-    "URL-small": lambda secret: re.sub("%..", lambda escape: escape[0].lower(), quote(secret, safe="")),
-    "base64": lambda secret: base64.b64encode(secret.encode()).decode(),
-    "base64-1": lambda secret: base64.b64encode(f"x{secret}y".encode()).decode(),
-    "base64-2": lambda secret: base64.b64encode(f"xy{secret}".encode()).decode(),
-    "base64-basic": lambda secret: base64.b64encode(f"user:{secret}\n".encode()).decode(),
-    "base64-safe": lambda secret: base64.urlsafe_b64encode(f">>>{secret}???".encode()).decode(),
+SPELLINGS: Final[dict[str, Callable[[str], str]]] = {  # inside a text in JSON
+    "plain": lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+    "slash": lambda secret: json.dumps(secret)[1:-1].replace("/", r"\/"),
+    "HTML-safe": lambda secret: re.sub("[<>&_]", lambda char: f"\\u{ord(char[0]):04x}", json.dumps(secret)[1:-1]),
+    "escaped": lambda secret: "".join(f"\\u{ord(char):04X}" for char in secret),
 }
 
 
@@ -60,9 +53,3 @@ def _from_base64(text: str) -> list[bytes]:
         if len(run) % 4 > 1:
             found.append(base64.b64decode(run + "=" * (-len(run) % 4)))
     return found
-
-
-def in_json(text: str) -> str:
-    """Return a text as the inside of a JSON string; an escape in it stays an escape."""
-    escaped = json.dumps(text, ensure_ascii=False)[1:-1]
-    return re.sub(r"\\\\u([0-9a-fA-F]{4})", r"\\u\1", escaped)

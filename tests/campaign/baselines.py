@@ -17,7 +17,7 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from leaks import DISGUISES
+from leaks import SPELLINGS
 
 WORKFLOW: Final = "baseline"
 TAGGING_SHARE: Final = 0.25  # of the schedules without earlier runs, if their runs may take a tag
@@ -27,7 +27,7 @@ SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all o
 # What becomes of the earlier runs: all is well, or the step must not find them; or of the agent.
 ABSENT: Final = ("none", "elsewhere", "elsewhere", "old", "lagging", "unreadable", "failed", "failed")
 FATES: Final = ("there", "there", "regress", "break", *ABSENT)
-ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
+ECHOES: Final = tuple(f"{ECHO} 403 {spelling}" for spelling in SPELLINGS)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
 HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after", "cut", "hang 60 after")
 

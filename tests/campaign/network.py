@@ -26,7 +26,7 @@ from coval_sandbox.faults import Action, parse_fault
 from coval_sandbox.http import BASE, Reply, as_json
 from coval_sandbox.problems import Problem, code_for
 from coval_sandbox.server import HTML, LATE
-from leaks import DISGUISES
+from leaks import SPELLINGS
 from support import KEY
 
 CONNECT_TIME: Final = 10.0  # s until connecting to a host that does not respond times out
@@ -219,10 +219,11 @@ class Host(HTTPAdapter):
         reply = pending.response
         match action.kind:
             case "status" | "echo":
-                key = DISGUISES[action.text](KEY) if action.kind == "echo" else ""
-                message = f"The key {key} will not do" if key else "A scripted fault"
+                message = f"The key {KEY} will not do" if action.kind == "echo" else "A scripted fault"
                 problem = Problem(action.status, code_for(action.status), message)
-                pending.response = as_json(action.status, problem.body)
+                reply = as_json(action.status, problem.body)
+                spelled = SPELLINGS[action.text or "plain"](KEY).encode()
+                pending.response = reply._replace(body=reply.body.replace(KEY.encode(), spelled))
                 if action.retry_after is not None:
                     pending.headers["retry-after"] = action.retry_after
             case "html":
@@ -270,8 +271,8 @@ def _parse_action(action: str) -> Action:
         return Action(action, takes_effect=False)
     kind, _, rest = action.partition(" ")
     if kind == ECHO:
-        status, disguise = rest.split()
-        return Action(kind, takes_effect=False, status=int(status), text=disguise)
+        status, spelling = rest.split()
+        return Action(kind, takes_effect=False, status=int(status), text=spelling)
     return parse_fault(f"* * -> {action}").action
 
 

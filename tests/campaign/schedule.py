@@ -12,7 +12,7 @@ from coval_sandbox.scenarios import for_test_set
 REFUSED: Final = "refused"
 UNRESOLVED: Final = "unresolved"
 UNREACHABLE: Final = "unreachable"
-ECHO: Final = "echo"  # an error with this status whose message repeats the key in this disguise
+ECHO: Final = "echo"  # an error with this status whose message repeats the key in this spelling
 EVER: Final = 10_000  # requests
 CONNECTION_FAULTS: Final = (REFUSED, UNRESOLVED, UNREACHABLE)
 

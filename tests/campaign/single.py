@@ -26,7 +26,7 @@ from campaign.schedule import (
 from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
-from leaks import DISGUISES
+from leaks import SPELLINGS
 
 ENDPOINTS: Final = (
     ("POST", "/runs"),
@@ -581,7 +581,7 @@ def _fault(rng: Random, actions: Sequence[str], *, max_length: int) -> Fault:
 def _choose_action(rng: Random, actions: Sequence[str]) -> str:
     action: str = rng.choice(actions)
     if action.startswith(ECHO):
-        return f"{action} {rng.choice((*DISGUISES,))}"
+        return f"{action} {rng.choice((*SPELLINGS,))}"
     return action
 
 

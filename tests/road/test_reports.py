@@ -27,7 +27,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from fake_host import Fault
-from leaks import DISGUISES, holds, in_json
+from leaks import SPELLINGS, holds
 from road.nights import RunStep
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, THRESHOLDS
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
@@ -266,15 +266,12 @@ def test_api_key_in_wrong_input_is_an_error_that_does_not_show_it(
         assert OTHER not in text
 
 
-@pytest.mark.parametrize(
-    ("place", "disguise"), [("test case", "plain"), ("error", "base64-1"), ("run", "base64-basic")]
-)
-def test_disguised_secrets_in_responses_are_in_no_report(
-    place: str, disguise: str, run_step_with_reports: Reported, github: FakeGitHub
+@pytest.mark.parametrize(("place", "spelling"), [("test case", "plain"), ("error", "HTML-safe"), ("run", "escaped")])
+def test_secrets_in_responses_are_in_no_report_however_they_are_spelled(
+    place: str, spelling: str, run_step_with_reports: Reported, github: FakeGitHub
 ) -> None:
     """A server repeats the key in its texts."""
-    key, token = DISGUISES[disguise](KEY), DISGUISES[disguise](TOKEN)
-    inside = in_json(key) if "\\" in key else json.dumps(key)[1:-1]
+    inside = SPELLINGS[spelling](KEY)
     cases = f'{{"test_cases": [{{"id": "echo", "description": "{inside}"}}]}}'
     error = f'{{"error": {{"message": "no such key {inside}", "details": [{{"description": "{inside}"}}]}}}}'
     run = f'{{"run": {{"status": "FAILED", "error": "{"x" * 300} {inside}", "error_status": "{inside}"}}}}'
@@ -283,8 +280,8 @@ def test_disguised_secrets_in_responses_are_in_no_report(
         "error": (f"GET /runs/* #2- -> body {error}", {"max_wait_time": "60"}),
         "run": (f"GET /runs/* #2- -> body {run}", {}),
     }[place]
-    github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
-    github.faults.append(Fault(f"POST */check-runs #1 -> 422 {token} and {key}"))
+    github.faults.append(Fault(f"POST */statuses/* -> 422 {TOKEN} and {KEY}"))
+    github.faults.append(Fault(f"POST */check-runs #1 -> 422 {TOKEN} and {KEY}"))
     result = run_step_with_reports(fault, check_run="Check", **given)
     for face, text in written_by(result, github).items():
         assert not holds(text, KEY), face

@@ -1,6 +1,5 @@
 """Coval's JSON as the readers take it: runs, values, simulations and their mutations, and resources."""
 
-import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.base.secret import Secret
+from coval_gate.base.transport import Server
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Run, Simulation, Summary, normalize_status
 from coval_gate.coval.resources import (
     Agent,
@@ -80,7 +81,7 @@ def test_status_is_over_or_known_however_it_is_spelt(spelling: str, status: str,
     ],
 )
 def test_launch_response_requires_run_id_only(response: dict[str, Any]) -> None:
-    launched = parse_one(json.dumps(response).encode(), ("run",), read_launched)
+    launched = parse_one(response, ("run",), read_launched)
     assert (launched.run_id, launched.status) == ("r1", "PENDING")
 
 
@@ -170,7 +171,8 @@ def test_run_is_clean_without_error_status(error_status: object, is_clean: bool)
 @pytest.mark.parametrize("name", [b'"x\\ud83d"', b'"\xff"', b'"caf\xc3"', b"[" * 300 + b"]" * 300])
 def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
-    assert parse_one(body, ("run",), read_run).status == "COMPLETED"
+    server = Server(root="", credential=Secret(""), credential_header="")
+    assert parse_one(server.content_of(body), ("run",), read_run).status == "COMPLETED"
 
 
 @given(st.sampled_from([*REQUIRED]), st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans(), JSON)
@@ -179,9 +181,8 @@ def test_any_json_is_read_or_short_error(
 ) -> None:
     """An error is one short line."""
     for response in (REQUIRED[read] | fields, whole):
-        body = json.dumps({"run": response} if is_wrapped else response).encode()
         try:
-            parse_one(body, ("run",), read)
+            parse_one({"run": response} if is_wrapped else response, ("run",), read)
         except ValueError as error:
             assert str(error).isprintable()
             assert len(str(error)) <= 200

@@ -1,16 +1,12 @@
-"""Keeps credentials out of logs and files, in each spelling in which a program repeats them."""
+"""Keeps credentials out of logs and files."""
 
-import json
 import re
-from base64 import b64encode
 from functools import cached_property, lru_cache
-from typing import Final
-from urllib.parse import quote
+from typing import Any, Final
 
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
-IN_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-CUT: Final = r"( ?(?:…|\.\.\.|\\u2026))"  # the end of a cut text
+CUT: Final = r"( ?(?:…|\.\.\.))"  # the end of a cut text
 
 
 class Secret:
@@ -29,46 +25,37 @@ class Secret:
 
 
 class Redactor:
-    """A secret may be written in JSON, HTML, a URL or base64. Its beginning is masked, too, if an ellipsis follows."""
+    """Masks secrets in texts that no format has escaped yet. The beginning of one is masked if an ellipsis follows."""
 
     def __init__(self, *secrets: str) -> None:
-        longest_first = sorted(filter(None, secrets), key=len, reverse=True)  # one may be the beginning of another
-        self._spellings = list(dict.fromkeys(spelling for secret in longest_first for spelling in _spellings(secret)))
-        self._beginnings = list(dict.fromkeys(spelling[:SHORTEST_SECRET] for spelling in self._spellings))
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)  # one may be the beginning of another
+        self._beginnings = list(dict.fromkeys(secret[:SHORTEST_SECRET] for secret in self._secrets))
 
     @cached_property
     def _cut(self) -> re.Pattern[str]:
-        longest = max(map(len, self._spellings))
+        longest = max(map(len, self._secrets))
         return re.compile(rf"((?:{'|'.join(map(re.escape, self._beginnings))})[^\s…]{{0,{longest}}}?){CUT}")
 
     def redact(self, text: str) -> str:
-        for spelling in self._spellings:
-            text = text.replace(spelling, MASK)
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
         return self._cut.sub(self._masked, text) if any(part in text for part in self._beginnings) else text
 
     def _masked(self, cut: re.Match[str]) -> str:
-        return MASK + cut[2] if any(spelling.startswith(cut[1]) for spelling in self._spellings) else cut[0]
+        return MASK + cut[2] if any(secret.startswith(cut[1]) for secret in self._secrets) else cut[0]
 
-    def redact_body(self, body: bytes) -> bytes:
-        return self.redact(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    def redact_json(self, content: object) -> Any:
+        """Redact every text in parsed JSON: after parsing, it does not matter which escapes spelled a secret."""
+        match content:
+            case str():
+                return self.redact(content)
+            case list():
+                return [self.redact_json(item) for item in content]
+            case dict():
+                return {self.redact(key): self.redact_json(value) for key, value in content.items()}
+        return content
 
 
 @lru_cache(maxsize=8)
 def redactor(*secrets: str) -> Redactor:
     return Redactor(*secrets)
-
-
-def _spellings(secret: str) -> list[str]:
-    raw = secret.encode("utf-8", "surrogateescape")  # a variable may hold any bytes
-    urls = [quote(raw, safe=""), quote(raw)]  # some keep slashes, and some write the digits of an escape small
-    urls += [re.sub("%..", lambda escape: escape[0].lower(), url) for url in urls]
-    codes = [_base64(raw, offset) for offset in range(3)]
-    safe = [code.replace("+", "-").replace("/", "_") for code in codes]
-    return [secret, json.dumps(secret)[1:-1], secret.translate(IN_HTML), *urls, *codes, *safe]
-
-
-def _base64(secret: bytes, offset: int) -> str:
-    """`offset`: bytes after a boundary. Leave out characters that neighbours change."""
-    code = b64encode(b"\0" * offset + secret).decode()
-    shared = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)
-    return code[(0, 2, 3)[offset] : shared]

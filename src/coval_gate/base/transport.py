@@ -7,6 +7,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -24,7 +25,7 @@ from coval_gate import __version__
 from coval_gate.base.clock import Clock
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.secret import Secret, redactor
-from coval_gate.base.text import duration
+from coval_gate.base.text import duration, json_in
 
 Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
@@ -178,9 +179,15 @@ class Server(NamedTuple):
     timeouts: Timeouts = Timeouts()
     body_limit: int = ERROR_LIMIT  # bytes of a response
 
-    def without_credential(self, body: bytes) -> bytes:
-        """Mask the credential in a response that repeats it, so that nothing read from it can leak."""
-        return redactor(self.credential.reveal()).redact_body(body)
+    def content_of(self, body: bytes) -> Any:
+        """Return the JSON in a body, with the credential masked where the body repeats it.
+
+        Tolerate damaged text (half a surrogate, an invalid byte); None if it is not JSON, or nested too deep.
+        """
+        with suppress(RecursionError):
+            content = json_in(body.decode("utf-8-sig", "replace"))
+            return redactor(self.credential.reveal()).redact_json(content)
+        return None
 
 
 class Request(NamedTuple):
@@ -198,11 +205,12 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """`body` is complete; the credential in it is masked."""
+    """`content`: the JSON in its complete body, with the credential masked; None if it has none."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    content: Any = None
+    is_empty: bool = False
 
     @property
     def ok(self) -> bool:
@@ -347,10 +355,9 @@ class Exchange:
         if not call.ended:
             raise NetworkError(f"took longer than {duration(within)}.", arrived=True)
         try:
-            response = call.result
+            return call.result
         except NETWORK_ERRORS as error:
             raise network_error(error) from None
-        return response._replace(body=self._transport.server.without_credential(response.body))
 
     def _send(self, pooled: _Pooled, times: tuple[float, float]) -> Response:
         """Run in a separate thread. `times`: timeouts in seconds, to connect and to wait for data."""
@@ -365,8 +372,8 @@ class Exchange:
             auth=session.auth,
         )
         with session.send(prepared, timeout=times, allow_redirects=False, **pooled.settings) as received:
-            limit = request.body_limit or server.body_limit
-            response = Response(received.status_code, received.headers, _read_body(received, limit))
+            body = _read_body(received, request.body_limit or server.body_limit)
+            response = Response(received.status_code, received.headers, server.content_of(body), is_empty=not body)
         if response.status < 200:
             session.close()  # the final response follows; the next request must not read it as its own
         return response

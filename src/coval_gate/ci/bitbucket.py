@@ -16,7 +16,7 @@ from coval_gate.base.errors import HostError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
-from coval_gate.base.text import json_in, quoted
+from coval_gate.base.text import quoted
 from coval_gate.base.transport import NetworkError, Request, Response, Server, Timeouts, Transport
 from coval_gate.ci.host import IN_PROGRESS, Annotation, Context, Host, Page, PageText
 from coval_gate.ci.plain import PlainHost
@@ -146,7 +146,7 @@ def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
 
 
 def _refused(call: str, response: Response) -> HostError:
-    payload = json_in(response.body)
+    payload = response.content
     error = payload.get("error", payload) if isinstance(payload, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     said = f" ({quoted(message, 200)})" if isinstance(message, str) and message else ""

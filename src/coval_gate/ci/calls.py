@@ -14,7 +14,7 @@ from coval_gate.base.clock import Clock
 from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, repeat
-from coval_gate.base.text import duration, json_in, quoted, value_at
+from coval_gate.base.text import duration, quoted, value_at
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.ci.host import Context, Host, Page, PageText
 from coval_gate.inputs.inputs import Inputs
@@ -143,7 +143,7 @@ class Operation(NamedTuple):
         except NetworkError as error:
             kind = Transient if error.cause == "transient" else HostError
             raise kind(service.unavailable, f"{call} {error.what}", advice=service.address) from None
-        payload = Payload(call, response.headers, json_in(response.body), service.address)
+        payload = Payload(call, response.headers, response.content, service.address)
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
             raise self._problem(payload, response, exists=exists)
         return payload

@@ -117,7 +117,7 @@ class Calls:
     def _fetch(
         self,
         request: Request,
-        parse: Callable[[bytes], T],
+        parse: Callable[[object], T],
         until: float,
         *,
         once: bool = False,
@@ -142,10 +142,10 @@ class Calls:
             report=self.retry_reporter(),
         )
 
-    def _parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
+    def _parsed(self, request: Request, response: Response, parse: Callable[[object], T]) -> T:
         """Raises Unavailable if `parse` raises ValueError."""
         try:
-            return parse(response.body)
+            return parse(response.content)
         except ValueError as error:
             problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
             problem.misread = str(error)
@@ -194,7 +194,7 @@ class Calls:
         return error
 
     def _shared_fetch(
-        self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool
+        self, request: Request, parse: Callable[[object], T], reader: object, until: float, *, once: bool
     ) -> Procedure[T]:
         now = self._clock.now()
         for old in [key for key, shared in self._shared.items() if not shared.serves(shared.until, now)]:

@@ -223,7 +223,7 @@ class Client(Calls):
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._send(request, until)
         # A proxy's page is not a success.
-        self._parsed(request, response._replace(body=response.body or b"{}"), parse_object)
+        self._parsed(request, response._replace(content={}) if response.is_empty else response, parse_object)
 
     def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[None]:
         """Replace all tags, without a retry. Raises Rejected (NotFound for a 404) or Unavailable."""
@@ -298,7 +298,7 @@ class Client(Calls):
         return newest((yield from self._entries(outputs_of(simulation_id, self._simulation_path), until)))
 
 
-def _reading(kind: Kind[T], id_: str) -> tuple[Request, Callable[[bytes], T]]:
+def _reading(kind: Kind[T], id_: str) -> tuple[Request, Callable[[object], T]]:
     return Request("GET", f"{kind.path}/{quote(id_, safe='')}"), partial(parse_one, keys=kind.keys, read=kind.read)
 
 

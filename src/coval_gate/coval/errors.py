@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.base.text import in_words, json_in, one_line
+from coval_gate.base.text import in_words, one_line
 from coval_gate.base.transport import NetworkError, Request, Response
 from coval_gate.inputs.inputs import declared
 
@@ -87,13 +87,13 @@ class ErrorBody(NamedTuple):
         return "; ".join(part for part in (message, self.request_id and f"request id {self.request_id}") if part)
 
 
-def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
+def read_error(response: Response) -> ErrorBody:
+    headers, content = response.headers, response.content
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
-    content = json_in(body)
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
-        message = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON" if body else ""
-        return ErrorBody(message, request_id=one_line(request_id, 80), is_json=False)
+        message = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON"
+        return ErrorBody("" if response.is_empty else message, request_id=one_line(request_id, 80), is_json=False)
     request_id = request_id or _text(content.get("request_id"))
     error = content.get("error")
     if isinstance(error, dict):
@@ -114,7 +114,7 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
 def response_problem(request: Request, response: Response, *, reached: bool) -> CovalError:
     """`reached`: Coval has responded before, so a foreign response is transient."""
     status = response.status
-    body = read_error(response.body, response.headers)
+    body = read_error(response)
     what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
     launches = request.method == "POST"
     if status in TRANSIENT_STATUSES or status >= 500:

@@ -59,26 +59,24 @@ LATEST: Final = 1e10  # s; a larger time is none
 Times = tuple[float | None, float | None]
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Tolerate damaged text (half a surrogate, an invalid byte)."""
-    content = json_in(body.decode("utf-8-sig", "replace"))
+def parse_object(content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content
 
 
-def parse_one(body: bytes, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
+def parse_one(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
     """Read the object under one of the `keys`, or else the response itself."""
-    return read(_enveloped(parse_object(body), *keys))
+    return read(_enveloped(parse_object(content), *keys))
 
 
-def parse_page(body: bytes, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
+def parse_page(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
     """Return the entries and the next page's token. `keys`: the possible names of the list."""
-    content = parse_object(body)
-    entries = next((content[key] for key in keys if key in content), None)
+    page = parse_object(content)
+    entries = next((page[key] for key in keys if key in page), None)
     if not isinstance(entries, list):
         raise ValueError(f"{keys[0]}: not a list")
-    return [read(as_object(entry, keys[0])) for entry in entries], text_in(content, "next_page_token")
+    return [read(as_object(entry, keys[0])) for entry in entries], text_in(page, "next_page_token")
 
 
 def _enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -148,10 +146,10 @@ def count_in(fields: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
-def parse_scheduled_runs(body: bytes) -> tuple[Run, ...]:
+def parse_scheduled_runs(content: object) -> tuple[Run, ...]:
     """Entries show no status of theirs."""
-    content = parse_object(body)
-    entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
+    page = parse_object(content)
+    entries = list_in(page, next((key for key in SCHEDULED if key in page), SCHEDULED[0]))
     runs = [_enveloped(as_object(entry, "run"), "run") for entry in entries]
     return tuple(Run(_run_id(run), status="", create_time=text_in(run, "create_time")) for run in runs)
 
