@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from importlib import import_module
@@ -175,3 +175,15 @@ def _unescaped(text: str) -> str:
 
 
 JUNIT_READERS: Final[tuple[Callable[[str], Cases], ...]] = (by_junitparser, by_xunitparser, by_codecov)
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield all keys and texts in JSON."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            yield from value
+            yield from (text for item in value.values() for text in texts_of(item))
+        case list():
+            yield from (text for item in value for text in texts_of(item))

@@ -340,7 +340,9 @@ def test_anything_but_a_json_object_is_an_error(text: str) -> None:
     [
         (EU, "eu, 2"),
         ({"python": "3.12", "os": "ubuntu-latest"}, "3.12, ubuntu-latest"),
-        ({"agent": {"id": "a1", "name": "Ann"}, "fast": True, "none": None}, '{"id": "a1", "name": "Ann"}, true, null'),
+        ({"agent": {"id": "a1", "name": "Ann"}, "fast": True, "none": None}, "Ann, true, null"),
+        ({"agent": {"id": "a1", "name": None, "tags": ["x"], "eu": True}}, "a1, null, true"),
+        ({"agent": {"tags": ["x"]}, "region": {}}, '{"tags": ["x"]}, {}'),
         ({"city": "Paris, Texas"}, '"Paris, Texas"'),
         ({"a": "", "b": " x"}, '"", " x"'),
     ],

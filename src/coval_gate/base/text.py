@@ -9,8 +9,6 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Final
 
-SEPARATORS = str.maketrans(dict.fromkeys("\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029", " "))
-
 # What a terminal reads as a command, such as a colour: a CSI sequence, which the end of a cut text may cut, or an OSC
 # sequence. Source: ECMA-48, sections 5.4 and 5.6.
 SEQUENCE: Final = r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))"
@@ -52,14 +50,18 @@ def value_at(content: object, *keys: str) -> Any:
     return content
 
 
+def printable(text: str) -> str:
+    """Remove terminal escapes, text-direction overrides and all else that is unprintable, but for line breaks."""
+    if text.isprintable():
+        return text
+    text = _sequence().sub("", text)  # a rest would split a word
+    return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "" for char in text)
+
+
 def one_line(text: object, limit: int = 500) -> str:
-    """Remove all but printable characters: no line break, terminal escape or text-direction override survives."""
+    """Remove all but printable characters, and line breaks, too."""
     whole = str(text).strip()
-    plain = whole[: 10 * limit]  # a response may contain megabytes of text
-    if not plain.isprintable():
-        spaced = _sequence().sub("", plain).translate(SEPARATORS)  # a rest would split a word
-        plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in spaced)
-    words = " ".join(plain.split())
+    words = " ".join(printable(whole[: 10 * limit]).split())  # a response may contain megabytes of text
     # The redactor masks a cut secret before an ellipsis.
     is_whole = len(whole) <= 10 * limit and len(words) <= limit
     return words if is_whole else words[: limit - 1] + "…"

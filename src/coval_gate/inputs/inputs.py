@@ -294,7 +294,7 @@ class Inputs(NamedTuple):
     matrix: Matrix = MODE.input(
         fields.matrix(),
         "The job's matrix values, which GitHub fills in. They distinguish jobs that are otherwise the same, with their "
-        "runs, comments, statuses and reports. Empty: no matrix.",
+        "runs, comments, statuses and reports. An object appears by its `name`. Empty: no matrix.",
         "${{ toJSON(matrix) }}",
     )
 

@@ -308,5 +308,11 @@ def matrix_from(label: object) -> Matrix:
 
 
 def _word(value: object) -> str:
+    """Of an object, use its name or, without one, all that is neither a list nor an object."""
+    if isinstance(value, dict):
+        name = value.get("name")
+        scalars = [item for item in value.values() if not isinstance(item, dict | list)]
+        if shown := [name] if isinstance(name, str) and name else scalars:
+            return ", ".join(map(_word, shown))
     plain = isinstance(value, str) and not SEPARATING.search(value)
     return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from coval_gate.base.text import one_line, plural, shortened_at_word
+from coval_gate.base.text import one_line, plural, printable, shortened_at_word
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Totals
@@ -28,14 +28,11 @@ SCHEMA_VERSION: Final = "7.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
-def _encodable(value: object) -> object:
-    """Return a text without lone surrogates, which a response may contain, but UTF-8 cannot encode."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-8", "replace").decode("utf-8")
+def _plain(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_encodable)]
+Text = Annotated[str, BeforeValidator(_plain)]  # without lone surrogates, too, which UTF-8 cannot encode
 
 
 class Model(BaseModel):
