@@ -183,6 +183,35 @@ def command(clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         yield lambda *arguments: main(arguments, environ, io.StringIO(), io.StringIO(), clock)
 
 
+VERDICTS: Final = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+ROWS: Final = re.findall(r"^\| (.+) \| (`\w+`|empty) \| (.+) \| (.+) \|$", VERDICTS, re.MULTILINE)
+# The rows of docs/verdicts.md by the words that one of them has, and steps of which each is an example.
+DOUBT: Final = {"thresholds": "Resolved: rate(YES) >= 90%", "confidence": "95%"}
+STUCK: Final = {"test_set_id": "stuck001", "max_wait_time": "600"}
+HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
+    "all criteria are met": ({}, {"test_set_id": "someFail", "max_failed_simulations": "50%"}),
+    "a criterion is not met or Coval reports an error": (
+        {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"},
+        {"test_set_id": "dirty001"},
+        {"test_set_id": "allFail1"},
+    ),
+    "a threshold is in doubt": (DOUBT, DOUBT | {"on_inconclusive": "pass"}),
+    "the run failed": ({"test_set_id": "runFails"},),
+    "cancelled or deleted in Coval": ({"test_set_id": "cancels1"}, {"test_set_id": "deletes1"}),
+    "the run was not over": (
+        STUCK,
+        STUCK | {"on_timeout": "pass"},
+        {"test_set_id": "queued01", "max_queue_time": "60"},
+    ),
+    "the step was cancelled": ({"test_set_id": "slow0001"},),
+    "an input is invalid": ({"mode": "lunch"}, {"api_key": "wrong"}, {"thresholds": "Nothing: avg < 1"}),
+    "GitHub withholds the API key": ({"api_key": "", "on_missing_api_key": "skip"},),
+    "`mode: launch`": ({"mode": "launch"},),
+    "`mode: cancel`": ({"mode": "cancel", "run_id": "RUN_ID", "agent_id": "", "persona_id": "", "test_set_id": ""},),
+    "`mode: plan`": ({"mode": "plan"},),
+}
+
+
 def test_table_has_every_demo_example_and_command() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES) + coval_demo.parser().format_help()
     demos = re.findall(r'make demo (?:OPTIONS="[^"]*" )?INPUTS=(?:"([^"…]*[^"….])"|([\w-]+))', text)
@@ -329,3 +358,27 @@ def test_command(line: str, command: Command, monkeypatch: pytest.MonkeyPatch) -
         run_id = json.loads(Path("run.json").read_text(encoding="utf-8"))["legs"][0]["run"]["id"]
         filled = filled.replace("RUN_ID", run_id)
     assert command(*shlex.split(filled)) == CODES[COMMANDS[line]]
+
+
+@pytest.mark.parametrize(("words", "row"), list(zip(HAPPENED, ROWS, strict=True)), ids=list(HAPPENED))
+def test_row_of_verdicts(words: str, row: tuple[str, ...], tmp_path: Path) -> None:
+    """Its steps end with each status that it names, and with no other verdict, status or colour."""
+    happened, verdict, statuses, check = row
+    assert words in happened
+    found, colours = set[str](), set[str]()
+    for number, inputs in enumerate(HAPPENED[words]):
+        clock, given = VirtualClock(), dict[str, Any](inputs)
+        with Server(World(clock.time)) as server:
+            if "run_id" in given:
+                launched = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "stuck001"}
+                given["run_id"] = server.world.launch(launched)["run"]["run_id"]
+            if words == "the step was cancelled":
+                clock.at(60, clock.interrupt)
+            given["event"] = FORK_EVENT if given.get("api_key") == "" else PULL_REQUEST
+            (directory := tmp_path / str(number)).mkdir()
+            result = run_main_step(directory, server.url, clock, **given)
+        assert result.outputs["verdict"] == verdict.strip("`").replace("empty", ""), result.log
+        found.add(result.outputs["status"])
+        colours.add("red" if result.exit_code else "green")
+    assert found == set(re.findall(r"`([A-Z_]+)`", statuses))
+    assert colours == set(re.findall("red|green", check))

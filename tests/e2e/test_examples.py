@@ -393,8 +393,8 @@ def test_nightly_keeps_one_issue(
 ) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
-    The runs that lack nothing take the tag, too, as long as fewer than seven have it. An average needs 20 test cases to
-    pass with a confidence.
+    The runs that lack nothing take the tag, too, as long as fewer than seven have it. With ten test cases, chance would
+    decide whether a night shows that nothing got worse.
     """
     monkeypatch.setitem(BY_TEST_SET, "passing1", replace(PASSING, test_cases=30))
     title = "Nightly regression of the voice agent"
