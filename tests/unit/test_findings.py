@@ -92,6 +92,16 @@ def test_missing_value_misses_target() -> None:
     assert missed(tolerated) == {"s1": [SLOW, NO_VALUE]}
 
 
+def test_miss_that_is_tolerated_is_never_shown_as_passed() -> None:
+    """The target is missed by a number and by a missing value, and a share of the simulations may miss it."""
+    report = report_of([3.0, 1.0, 1.0], ["YES", None, "YES"], "pass_rate >= 30%", allowed=1)
+    assert report.judgement.verdict is Verdict.PASSED
+    assert {row.simulation.id: row.verdict for row in rows_of(report)} == {
+        "s0": Verdict.SKIPPED, "s1": Verdict.SKIPPED, "s2": Verdict.PASSED,
+    }  # fmt: skip
+    assert missed(report) == {"s0": [SLOW], "s1": [NO_VALUE]}
+
+
 def test_criterion_on_pass_rate_is_named_only_without_targets() -> None:
     report = report_of([3.0, 1.0, 1.0], ["YES", "YES", "YES"], "pass_rate == 100%", failed=1)
     assert missed(report) == {"s2": ["pass_rate == 100%"], "s0": [SLOW]}
