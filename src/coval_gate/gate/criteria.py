@@ -317,12 +317,13 @@ class Criteria:
     @property
     def judges_targets(self) -> bool:
         """Whether an unknown target leaves the run without a verdict."""
-        return self.use_metric_targets or self.sets_pass_rate
+        deciding = (threshold for threshold in self.thresholds if not threshold.advisory)
+        return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in deciding)
 
     @property
-    def sets_pass_rate(self) -> bool:
-        """Whether a threshold says how many simulations must meet the targets; otherwise, all must."""
-        return any(threshold.aggregate.kind.uses_targets and not threshold.advisory for threshold in self.thresholds)
+    def requires_every_target(self) -> bool:
+        """Whether every simulation must meet its targets; otherwise, they only inform."""
+        return self.use_metric_targets and not any(threshold.sets_share for threshold in self.thresholds)
 
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

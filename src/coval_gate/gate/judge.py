@@ -5,7 +5,7 @@ could have had. If more of them lack a value than may fail, there is no verdict 
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -102,8 +102,7 @@ def _values(run: Judged) -> Iterator[Check]:
     for reference in run.criteria.references:
         if problem := _not_one(reference, run.result):
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
-        else:
-            yield from gaps(reference, run)
+    yield from gaps(run)
     for name in run.result.absent_metrics:
         yield Check(
             criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
@@ -146,18 +145,22 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
         yield replace(check, verdict=Verdict.FAILED) if is_failure else check
 
 
-def gaps(reference: str, run: Judged) -> Iterator[Check]:
-    """Yield a missed check if the metric lacks more values than may be missing; none if it is in doubt."""
-    # A threshold on missing values replaces this check.
-    is_bounded = any(
-        threshold.metric == reference
-        and threshold.aggregate.kind.limits_gaps
-        and threshold.operator in ("<", "<=", "==")
-        for threshold in run.criteria.thresholds
-    )
-    metrics = run.result.find_metrics(reference)
-    if len(metrics) == 1 and metrics[0].summary is None and not is_bounded:
-        yield from _gaps(metrics[0], run)
+def gaps(run: Judged) -> Iterator[Check]:
+    """Yield a missed check for each metric that the criteria name and that lacks more values than may be missing.
+
+    A threshold on its missing values replaces the check.
+    """
+    limited = [threshold.metric for threshold in run.criteria.thresholds if threshold.limits_missing]
+    limits = {metric.id for metric in _named_metrics(limited, run.result)}
+    for metric in _named_metrics(run.criteria.references, run.result):
+        if metric.summary is None and metric.id not in limits:
+            yield from _gaps(metric, run)
+
+
+def _named_metrics(references: Iterable[str], result: RunResult) -> Collection[Metric]:
+    """Return each metric that one of the references names, without names that stand for several."""
+    named = map(result.find_metrics, references)
+    return {metrics[0].id: metrics[0] for metrics in named if len(metrics) == 1}.values()
 
 
 def _not_one(reference: str, result: RunResult) -> Problem | None:
@@ -195,17 +198,17 @@ def _targets(run: Judged) -> Iterator[Check]:
         yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problem, metric=metric.id)
     if not with_target and not result.absent_metrics and not unidentified:
         yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=problems.NO_TARGETS)
-    named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
+    named = {metric.id for metric in _named_metrics(criteria.references, result)}
     for metric, target in with_target:
         if trouble := target_problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
             unusable = problems.UNUSABLE_TARGET.of(metric=metric.name, trouble=trouble)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
-        if id(metric) not in named:  # gaps of named metrics are checked already
+        if metric.id not in named:  # gaps of named metrics are checked already
             yield from _gaps(metric, run)
         for variant in run.variants:
-            yield _target(metric, target, variant, decides=not criteria.sets_pass_rate)
+            yield _target(metric, target, variant, decides=criteria.requires_every_target)
 
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:

@@ -7,7 +7,6 @@ the step: then there is no baseline, and the reason says why.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
@@ -233,7 +232,7 @@ def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure
     if failed > criteria.max_failed.of(len(simulations)):
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
     judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
-    gap = next(chain.from_iterable(gaps(reference, judged) for reference in criteria.references), None)
+    gap = next(gaps(judged), None)
     if gap and gap.measure:
         return f"In run {run.run_id}, {gap.criterion.missed(gap, gap.measure)}."
     return loaded

@@ -34,7 +34,7 @@ from coval_gate.inputs.naming import (
     unknown_in,
 )
 from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
-from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Bound, Threshold
 
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 
@@ -311,6 +311,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
             yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    yield from _target_contradictions(inputs)
     if inputs.repeat_on_failure and (inputs.confidence is not None or inputs.spend == UNTIL_CLEAR):
         yield Problem(
             "repeat_on_failure",
@@ -340,6 +341,21 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
             instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
             what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
             yield Problem(threshold.source, what)
+
+
+def _target_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Only a share that is asked for relaxes that every simulation must meet its targets."""
+    if not inputs.use_metric_targets or any(threshold.sets_share for threshold in inputs.thresholds):
+        return
+    for threshold in inputs.thresholds:
+        requires_all = threshold.operator == "==" and threshold.bound == Bound(1.0)
+        if threshold.aggregate.kind.uses_targets and not (threshold.advisory or requires_all):
+            yield Problem(
+                threshold.source,
+                f", line {threshold.line}: {threshold.text} cannot be combined with use_metric_targets, by which every "
+                "simulation must meet its targets. Require a share of them, such as pass_rate >= 90%, or leave one of "
+                "the two out.",
+            )
 
 
 def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:

@@ -346,7 +346,7 @@ class Inputs(NamedTuple):
     use_metric_targets: bool = GATE.input(
         fields.flag(),
         "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
-        "a threshold on `pass_rate` sets the required share.",
+        "a threshold such as `pass_rate >= 90%` sets the required share.",
         "false",
     )
     baseline_max_age: Age = GATE.input(

@@ -177,6 +177,22 @@ class Threshold(NamedTuple):
         return bool(self.bound.reference) and not self.asks_for_improvement
 
     @property
+    def sets_limit(self) -> bool:
+        """Whether it may replace a stricter rule that needs no threshold: it decides, and the user wrote the number."""
+        return not (self.advisory or self.bound.reference)
+
+    @property
+    def limits_missing(self) -> bool:
+        """Whether it says how many values of its metric may be missing, in place of max_failed_simulations."""
+        return self.sets_limit and self.aggregate.kind.limits_gaps and (self.wants_less or self.operator == "==")
+
+    @property
+    def sets_share(self) -> bool:
+        """Whether it says how many simulations must meet their targets, in place of all of them."""
+        asks = self.wants_more and (self.operator, self.bound.number) != (">=", 0.0)
+        return self.sets_limit and self.aggregate.kind.uses_targets and asks
+
+    @property
     def is_relative_rate(self) -> bool:
         """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
         return self.aggregate.is_rate and self.bound.factor != 1.0 and re.search(RELATIVE, self.text) is not None

@@ -21,7 +21,7 @@ def plan_lines(slices: Sequence[Sequence[str]], criteria: Criteria) -> Iterator[
 def spending_texts(criteria: Criteria, cap: int) -> Iterator[str]:
     """Yield which criteria make slices pointless, and what slices save for the others."""
     pointless = [threshold.text for threshold in criteria.thresholds if threshold.waits_for_last]
-    if criteria.use_metric_targets and not criteria.sets_pass_rate:
+    if criteria.requires_every_target:
         pointless.append("use_metric_targets")
     for text in pointless:
         yield f"{text} passes only with all test cases, so spend: until clear saves nothing unless something fails."
