@@ -174,6 +174,8 @@ LINES = (
     "Latency: max < 2",
     "Resolved: count(NO) <= 2",
     "completed_rate >= 80%",
+    "failed <= 1",
+    "Latency: missing <= 1",
 )
 CRITERIA = st.builds(
     lambda lines, failed: criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed)),
@@ -198,6 +200,13 @@ def test_repetition_hides_nothing_that_an_honest_reading_shows(runs: list[str], 
     assert not {LINES[3]} <= lines or "N" not in counted
     assert not {LINES[4]} <= lines or all(answers.count("N") <= 2 for answers in runs)
     assert not {LINES[5]} <= lines or counted.count("X") <= 0.2 * len(counted)
+
+
+@given(ANSWERS, CRITERIA)
+def test_no_criterion_blames_a_simulation_that_no_report_has(runs: list[str], criteria: Criteria) -> None:
+    kept, _ = pool_of(results_of(runs))
+    blamed = {id_ for check in together(*results_of(runs), criteria=criteria).checks for id_ in check.simulations}
+    assert blamed <= {simulation.id for simulation in kept.simulations}
 
 
 @given(ANSWERS, CRITERIA)

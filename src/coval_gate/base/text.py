@@ -135,9 +135,18 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 def number(value: float, digits: int = DIGITS) -> str:
     """Format with this many digits, and the whole part in full: "1.82", "1,235", "0.0012"; others with an exponent."""
-    if value and not 1e-4 <= abs(value) < 1e9:
-        return f"{value:.{max(4, digits)}g}"
-    return _plain(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0)
+    decimals = decimals_of(value, digits)
+    return _plain(value, decimals) if is_plain(value) else f"{value:.{max(4, digits)}g}"
+
+
+def is_plain(value: float) -> bool:
+    return not value or 1e-4 <= abs(value) < 1e9
+
+
+def decimals_of(value: float, digits: int = DIGITS) -> int:
+    """Return to how many decimals `number` rounds; below 0 where the last digits of the whole part are zeros."""
+    whole = math.floor(math.log10(abs(value))) if value else digits
+    return max(0, digits - 1 - whole) if is_plain(value) else max(4, digits) - 1 - whole
 
 
 def exact_text(bound: float) -> str:
@@ -147,8 +156,12 @@ def exact_text(bound: float) -> str:
 
 def percent(share: float, decimals: int = 1) -> str:
     """Format a share from 0 to 1: "80%", "66.7%"; with more decimals if it would read like nothing or all of it."""
+    return _plain(share * 100, decimals_of_percent(share, decimals)) + "%"
+
+
+def decimals_of_percent(share: float, decimals: int = 1) -> int:
     is_near_end = 0.0 < share < LEAST_SHARE or 1.0 - LEAST_SHARE < share < 1.0
-    return _plain(share * 100, max(4, decimals) if is_near_end else decimals) + "%"
+    return max(4, decimals) if is_near_end else decimals
 
 
 def points(share: float) -> str:

@@ -134,11 +134,7 @@ class RateChange(Change):
         return self._rates.difference(confidence, factor).less(number)
 
     def shows(self, error: float, *, rises: bool) -> bool:
-        """The permutation weighs cases by their runs, so it may see a fall where the rate rose as counted."""
-        if self._permutation is None:
-            return super().shows(error, rises=rises)
-        now, base = self._rates.now.share, self._rates.base.share
-        return (now > base if rises else now < base) and self._permutation.shows(error, rises=rises)
+        return self._permutation.shows(error, rises=rises) if self._permutation else super().shows(error, rises=rises)
 
     def noticeable(self, values: tuple[float, float], confidence: float, margin: float, *, rises: bool) -> float | None:
         now, before = values

@@ -13,6 +13,7 @@ from coval_gate.gate.measure import (
     Scale,
     margin,
     measured_text,
+    side,
     told_apart,
 )
 from coval_gate.gate.sequential import Look
@@ -192,11 +193,12 @@ class Check:
     def margin(self) -> float | None:
         if self.measure is None or (requirement := self.requirement) is None:
             return None
-        distance = margin(self.measure.value, requirement)
-        # A value that differs from the bound by a rounding error counts as equal to it.
-        if self.passed:
-            return max(0.0, distance)
-        return min(0.0, distance) if self.verdict is Verdict.FAILED else distance
+        return margin(self.measure.value, requirement) if side(self.measure.value, requirement.bound) else 0.0
+
+    def keeps_side(self, value: float, near: float) -> bool:
+        """Return whether two values are on the same side of the bound, if there is one."""
+        requirement = self.requirement
+        return requirement is None or side(value, requirement.bound) == side(near, requirement.bound)
 
 
 def bound_text(check: Check) -> str:

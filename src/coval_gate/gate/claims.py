@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final
 
-from coval_gate.base.text import DIGITS, PERCENT, difference, number, percent, points, symbol, with_unit
+from coval_gate.base.text import PERCENT, percent
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.family import strictest
-from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit, measured_text
+from coval_gate.gate.measure import Comparison, Interval, Measure, Rounding, Scale, measured_text, rounded, shown, side
 from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
@@ -21,6 +21,7 @@ from coval_gate.inputs.thresholds import Threshold
 BEYOND: Final = "the measured change exceeds the margin"
 AS_COUNTED: Final = "as counted"
 SHOWN: Final = ("worse", "improved")  # trends
+PERCENTAGE: Final = Scale("share")
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
@@ -46,21 +47,29 @@ def difference_text(check: Check) -> str:
     if measure.unit == "share" and compared.trend is None and is_whole and measure.hits != compared.hits:
         more = measure.hits - compared.hits
         return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
-    if measure.unit == "share":
-        return _signed(change, points(change))
-    if measure.unit != "metric":
-        return _signed(change, number(abs(change)))
-    relative = change / compared.value if compared.value > 0.0 else 0.0
-    shown = _signed(change, difference(change, check.metric_unit))
-    # Beyond a factor of ten, the values themselves say more.
-    is_telling = 0.0005 <= abs(relative) < 10.0
-    return shown + (f" ({_signed(relative, percent(float(f'{abs(relative):.2g}')))})" if is_telling else "")
+    lower, upper = compared.change[:2] if compared.change else (-math.inf, math.inf)
+
+    def fits(near: float) -> bool:
+        now = compared.value + math.copysign(near, change)
+        is_claimed = side(now, compared.value + lower) >= 0 >= side(now, compared.value + upper)
+        return is_claimed and check.keeps_side(measure.value, now)
+
+    size = _signed(change, size_text(abs(change), check.scale, fits=fits))
+    relative = change / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
+    if not 0.0005 <= abs(relative) < 10.0:  # beyond a factor of ten, the values themselves say more
+        return size
+    usual = float(f"{abs(relative):.2g}")
+    is_of_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
+    is_usual = not is_of_bound or fits(rounded(usual, PERCENTAGE) * compared.value)
+    exact = shown(abs(relative), PERCENTAGE, lambda near: fits(near * compared.value))
+    return f"{size} ({_signed(relative, percent(usual) if is_usual else exact)})"
 
 
 def change_text(check: Check) -> str:
     """Return the claim about a change, such as "at least 3.1pp lower"; empty without a confidence.
 
-    Bounds are rounded outwards, so that they claim no more. A check that is inconclusive at its bound names both.
+    Bounds are rounded outwards, so that they claim no more, but not across the threshold's bound. A check that is
+    inconclusive at its bound names both.
     """
     compared, scale = check.comparison, check.scale
     if compared is None or compared.change is None:
@@ -71,14 +80,23 @@ def change_text(check: Check) -> str:
         return f"too few test cases to tell{takes_text(check, compared)}"
     if lower == upper == 0.0:
         return "the same"
+
+    def size(end: float, to: Rounding, beside: float = 0.0) -> str:
+        def fits(near: float) -> bool:
+            return check.keeps_side(compared.value + end, compared.value + math.copysign(near, end))
+
+        return size_text(abs(end), scale, to, beside, fits)
+
     is_shown = compared.trend in SHOWN  # then 0 is a bound of one direction
-    if upper < 0.0 or (is_shown and upper == 0.0):
-        return _one_direction(-upper, -lower, "lower", scale, both=doubtful)
-    if lower > 0.0 or (is_shown and lower == 0.0):
-        return _one_direction(lower, upper, "higher", scale, both=doubtful)
+    if upper < 0.0 or lower > 0.0 or (is_shown and 0.0 in (lower, upper)):
+        falls = upper <= 0.0
+        near, far, word = (upper, lower, "lower") if falls else (lower, upper, "higher")
+        if doubtful and math.isfinite(far):
+            return f"between {size(near, math.floor)} and {size(far, math.ceil)} {word}"
+        return f"at least {size(near, math.floor)} {word}" if rounded(abs(near), scale, to=math.floor) else word
     largest = max(abs(end) for end in (lower, upper) if math.isfinite(end))
-    least = f"{size_text(-lower, scale, math.ceil, largest)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{size_text(upper, scale, math.ceil, largest)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    least = f"{size(lower, math.ceil, largest)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{size(upper, math.ceil, largest)} higher" if upper > 0.0 and math.isfinite(upper) else ""
     if least and most:
         return f"between {least} and {most}"
     if least or most:
@@ -124,19 +142,16 @@ def _enough(check: Check, compared: Comparison) -> int:
     return enough if enough and enough > compared.cases else 0
 
 
-def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
-    small = size_text(least, scale, math.floor)
-    if both and math.isfinite(most):
-        return f"between {small} and {size_text(most, scale, math.ceil)} {word}"
-    is_zero = not set(_rounded(least, scale.unit, math.floor)) & set("123456789")
-    return word if is_zero else f"at least {small} {word}"
-
-
-def size_text(value: float, scale: Scale, outwards: Callable[[float], int], beside: float = 0.0) -> str:
-    shown = _rounded(max(0.0, value), scale.unit, outwards, beside)
-    if scale.unit == "share" or symbol(scale.name) == PERCENT:
-        return f"{shown.removesuffix(PERCENT)}pp"
-    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+def size_text(
+    value: float,
+    scale: Scale,
+    to: Rounding | None = None,
+    beside: float = 0.0,
+    fits: Callable[[float], bool] = lambda _: True,
+) -> str:
+    """Return the size of a change, as `shown`; pp, as users write percentage points, for percentages."""
+    text = shown(value, scale, fits, to, beside)
+    return f"{text.removesuffix(PERCENT)}pp" if scale.is_percent else text
 
 
 def _signed(value: float, size: str) -> str:
@@ -190,8 +205,14 @@ def claim_text(check: Check) -> str:
     is_least = threshold.wants_less is (check.verdict is Verdict.FAILED)  # the bound that decides
     lower = interval.lower if both or is_least else -math.inf
     upper = interval.upper if both or not is_least else math.inf
-    least = _rounded_with_unit(lower, check.scale, math.floor) if math.isfinite(lower) else ""
-    most = _rounded_with_unit(upper, check.scale, math.ceil) if math.isfinite(upper) else ""
+
+    def shown_bound(bound: float, to: Rounding) -> str:
+        """Round it outwards, but not across the threshold's bound."""
+        if not math.isfinite(bound):
+            return ""
+        return shown(bound, check.scale, partial(check.keeps_side, bound), to)
+
+    least, most = shown_bound(lower, math.floor), shown_bound(upper, math.ceil)
     bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
     return (f"between {least} and {most}" if least and most else bounds) + after_text(check)
 
@@ -225,25 +246,3 @@ def inconclusive_clause(check: Check) -> str:
 
 def _confidence_text(interval: Interval, *, both: bool) -> str:
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
-
-
-def _rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], int]) -> str:
-    shown = _rounded(bound, scale.unit, outwards)
-    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
-
-
-def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int], beside: float = 0.0) -> str:
-    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value.
-
-    It has no more decimals than a larger number `beside` it.
-    """
-    if unit == "share":
-        return percent(outwards(bound * 1000) / 1000)
-    if not bound:
-        return number(bound)
-    decimals = DIGITS - 1 - math.floor(math.log10(max(abs(bound), beside)))
-    if abs(bound) < 1e9:  # then the whole part is written in full
-        decimals = max(0, decimals)
-    if decimals < 0:
-        return number(outwards(bound / 10**-decimals) * 10**-decimals)
-    return number(outwards(bound * 10**decimals) / 10**decimals)

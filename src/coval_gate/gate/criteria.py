@@ -4,6 +4,7 @@
 is met; a threshold is as the user wrote it.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -18,9 +19,9 @@ from coval_gate.gate.measure import (
     Interval,
     Measure,
     Requirement,
-    Scale,
     measured_text,
-    on_scale,
+    shown,
+    side,
     told_apart,
     tolerated_text,
 )
@@ -82,12 +83,20 @@ class ThresholdHolds(Criterion):
         lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
         if lacking and check.passed and not measure.comparison:
             return tolerated_text(measure, measure.hits - measure.assumed)
-        text = measured_text(measure, Scale(measure.unit, check.metric_unit))
-        if lacking:
-            return f"{text}, {lacking:,} of them without a value"
-        bound = check.requirement.bound if check.requirement else measure.value
-        value, _ = told_apart(measure.value, bound, check.scale)
-        return text.replace(on_scale(measure.value, check.scale), value, 1)
+        text = measured_text(measure, check.scale, self._value_text(check, measure))
+        return f"{text}, {lacking:,} of them without a value" if lacking else text
+
+    def _value_text(self, check: Check, measure: Measure) -> str:
+        """Return the value on its side of the bound, and within what is claimed, as these are shown."""
+        value, scale, requirement = measure.value, check.scale, check.requirement
+        if requirement is None or self.threshold.bound.reference:
+            return told_apart(value, requirement.bound if requirement else value, scale)[0]
+        lower, upper = measure.interval[:2] if measure.interval else (-math.inf, math.inf)
+
+        def fits(near: float) -> bool:
+            return side(near, lower) >= 0 >= side(near, upper) and check.keeps_side(value, near)
+
+        return shown(value, scale, fits)
 
     def missed(self, check: Check, measure: Measure) -> str:
         now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
@@ -194,7 +203,10 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     if isinstance(measure, Problem):
         return Check(criterion=criterion, verdict=Verdict.ERROR, problem=measure).on(variant, metric)
     if criterion.confidence and threshold.takes_confidence:
-        measure = replace(measure, interval=_interval(criterion, aggregation, variant, measure))
+        interval, value = _interval(criterion, aggregation, variant, measure), measure.value
+        # A percentile is interpolated between values, and its bounds are values: it may lie beyond one of them.
+        interval = interval._replace(lower=min(interval.lower, value), upper=max(interval.upper, value))
+        measure = replace(measure, interval=interval)
     decided = _verdict(threshold, measure)
     # The simulations to blame are searched only for a threshold that does not pass.
     failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
@@ -202,10 +214,12 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
 
 
 def _interval(criterion: ThresholdHolds, aggregation: Aggregation, variant: Variant, measure: Measure) -> Interval:
-    """In slices, each bound is at the error at which it decides as the boundaries do."""
+    """In slices, each bound is at the error at which it decides as the boundaries do; what waits claims nothing yet."""
     confidence, boundaries = criterion.confidence or 0.0, boundaries_of(criterion, measure)
     if criterion.look is None or boundaries is None:
-        return aggregation.interval(variant, confidence)
+        interval = aggregation.interval(variant, confidence)
+        waits = criterion.look and not criterion.look.is_last and criterion.threshold.waits_for_last
+        return interval._replace(lower=-math.inf, upper=math.inf) if waits else interval
     failing, passing = (
         aggregation.interval(variant, 1.0 - error) for error in boundaries.errors(criterion.look.number - 1)
     )

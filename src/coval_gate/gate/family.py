@@ -72,24 +72,34 @@ class Pairs:
         return missed_by < -equal if strict else missed_by <= equal
 
     def is_worse(self, error: float) -> bool:
-        return self._change.shows(self._at_look(error), rises=self.threshold.wants_less)
+        return self._shows(error, rises=self.threshold.wants_less)
 
     def is_better(self, error: float) -> bool:
-        return self._change.shows(self._at_look(error), rises=not self.threshold.wants_less)
+        return self._shows(error, rises=not self.threshold.wants_less)
+
+    def _shows(self, error: float, *, rises: bool) -> bool:
+        """What weighs conversations or values differently may see a fall where the value rose as counted."""
+        counted = self._counted if rises else -self._counted
+        return counted > TOLERANCE * abs(self.earlier) and self._change.shows(self._at_look(error), rises=rises)
+
+    @property
+    def _counted(self) -> float:
+        return self.value.value - self.earlier
 
     def change(self, confidence: float, worse: Tested, better: Tested, *, passed: bool) -> Interval:
         """Return what is shown of the change: each bound at the level that decided whether it moved that way.
 
-        What decides may be sharper, so they end at 0 or, where the threshold is passed, at its bound, rather than
-        contradict it.
+        What decides may be sharper, so they end at 0, at the change as counted or, where the threshold is passed, at
+        its bound, rather than contradict it.
         """
         rise, fall = (worse, better) if self.threshold.wants_less else (better, worse)
         lower = self._change.least(1.0 - self._at_look(rise.error))
         upper = self._change.most(1.0 - self._at_look(fall.error))
         lower = max(lower, 0.0) if rise.is_shown else min(lower, 0.0)
         upper = min(upper, 0.0) if fall.is_shown else max(upper, 0.0)
+        lower, upper = min(lower, self._counted), max(upper, self._counted)
         if passed:
-            most = self.threshold.bound.of(self.earlier) - self.earlier
+            most = self.threshold.bound.change(self.earlier)
             lower, upper = (lower, min(upper, most)) if self.threshold.wants_less else (max(lower, most), upper)
         return Interval(lower, upper, confidence, len(self.now.cases))
 
@@ -108,7 +118,7 @@ class Pairs:
     def noticeable(self, confidence: float) -> float | None:
         if self._look or not math.isfinite(self._change.excess(confidence).lower):
             return None
-        margin = 0.0 if self.asks_for_improvement else abs(self.threshold.bound.of(self.earlier) - self.earlier)
+        margin = 0.0 if self.asks_for_improvement else abs(self.threshold.bound.change(self.earlier))
         values, rises = (self.value.value, self.earlier), self.threshold.wants_less
         return self._change.noticeable(values, confidence, margin, rises=rises)
 

@@ -1,16 +1,18 @@
 """Measured values, their requirements, and the earlier runs beside them: numbers with their units. Pure."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, Literal, NamedTuple
 
-from coval_gate.base.text import DIGITS, amount, percent
+from coval_gate.base.text import DIGITS, PERCENT, amount, decimals_of, decimals_of_percent, percent, symbol
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.thresholds import Operator
+from coval_gate.inputs.thresholds import TOLERANCE, Operator
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
+MOST_DECIMALS: Final = 300  # of a number as it is rounded; a power of ten with more is infinite
+Rounding = Callable[[float], int]
 Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 Unchecked = Literal["test_cases", "persona", "metrics"]
@@ -33,6 +35,10 @@ class Scale(NamedTuple):
 
     unit: Unit
     name: str = ""
+
+    @property
+    def is_percent(self) -> bool:
+        return self.unit == "share" or (self.unit == "metric" and symbol(self.name) == PERCENT)
 
 
 class Requirement(NamedTuple):
@@ -218,17 +224,17 @@ def margin(value: float, requirement: Requirement) -> float:
     return -abs(difference)
 
 
-def measured_text(measure: Measure | Comparison, scale: Scale) -> str:
-    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s".
+def measured_text(measure: Measure | Comparison, scale: Scale, value: str = "") -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s". `value`: its own text, if not the usual one.
 
     If equal weights of test cases make a difference, the value over all simulations stands beside it.
     """
     if scale.unit == "simulations":
         return f"{measure.value:,.0f} of {measure.total:,}"
+    value = value or on_scale(measure.value, scale)
     by_case = "" if measure.pooled is None else " by test case"
     if scale.unit == "share":
-        return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
-    value = amount(measure.value, scale.name)
+        return f"{value}{by_case} ({measure.hits:,} of {measure.total:,})"
     over_all = "" if measure.pooled is None else amount(measure.pooled, scale.name)
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
@@ -245,8 +251,37 @@ def on_scale(value: float, scale: Scale, more: int = 0) -> str:
     return amount(value, scale.name if scale.unit == "metric" else "", DIGITS + more)
 
 
+def rounded(value: float, scale: Scale, more: int = 0, to: Rounding | None = None, beside: float = 0.0) -> float:
+    """Return the number that `on_scale` shows. `to`: floor or ceil, with no more decimals than a number `beside` it."""
+    factor = 100.0 if scale.unit == "share" else 1.0
+    shown, decimals = value * factor, 1 + more
+    if not scale.is_percent:
+        decimals = decimals_of(max(abs(value), beside), DIGITS + more)
+    elif to is None:
+        decimals = decimals_of_percent(shown / 100.0, decimals)
+    if to is None or not math.isfinite(power := 10.0 ** min(decimals, MOST_DECIMALS)):
+        return round(shown, decimals) / factor
+    whole = round(shown * power)  # up to a rounding error, which is not rounded outwards
+    return (whole if math.isclose(shown * power, whole, rel_tol=TOLERANCE) else to(shown * power)) / power / factor
+
+
+def shown(
+    value: float, scale: Scale, fits: Callable[[float], bool], to: Rounding | None = None, beside: float = 0.0
+) -> str:
+    """Return a number with as many digits as make it fit what stands beside it. `to`, `beside`: as in `rounded`."""
+    tried = ((rounded(value, scale, more, to, beside), more) for more in range(MOST_MORE))
+    near, more = next((pair for pair in tried if fits(pair[0])), (value, MOST_MORE))
+    return on_scale(near, scale, more)
+
+
+def side(value: float, bound: float) -> int:
+    """Return 1 above the bound, -1 below it, and 0 at it, up to a rounding error."""
+    return 0 if abs(value - bound) <= TOLERANCE * abs(bound) else 1 if value > bound else -1
+
+
 def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
-    usual = (on_scale(value, scale), on_scale(bound, scale))
-    longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
-    return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
+    wanted = side(value, bound)
+    digits = (more for more in range(MOST_MORE) if side(*(rounded(x, scale, more) for x in (value, bound))) == wanted)
+    more = next(digits, 0)
+    return on_scale(value, scale, more), on_scale(bound, scale, more)

@@ -125,7 +125,9 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
             own = [checks[place] for checks in alone if place in checks]
             measured = [check for check in own if not _is_silent(check)]
             if measured or len(own) == len(runs):
-                yield replace(min(measured or own, key=_from_worst), runs=len(runs))
+                worst = min(measured or own, key=_from_worst)
+                blamed = tuple(id_ for id_ in worst.simulations if id_ not in replaced)  # the others are in no report
+                yield replace(worst, runs=len(runs), simulations=blamed)
 
 
 def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:

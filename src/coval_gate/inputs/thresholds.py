@@ -134,6 +134,10 @@ class Bound(NamedTuple):
         """Return the bound as a number. `earlier`: the value of the reference."""
         return self.factor * earlier + self.number if self.reference else self.number
 
+    def change(self, earlier: float) -> float:
+        """Return how far the bound is from the value of the reference: of `- 5pp` exactly that."""
+        return (self.factor - 1.0) * earlier + self.number
+
 
 class Threshold(NamedTuple):
     """`line` counts from 1; 0 if its source has one value. `metric` is as written, or "" for the run.

@@ -6,23 +6,20 @@ from typing import Final, Literal
 
 from coval_gate.base.text import (
     amount,
-    difference,
     in_words,
-    number,
     one_line,
     percent,
     plural,
-    points,
     shortened,
     value_text,
 )
 from coval_gate.coval.model import Metric, Run, Value
 from coval_gate.gate.checks import Check, Criterion
-from coval_gate.gate.claims import claim_text
+from coval_gate.gate.claims import claim_text, size_text
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.findings import Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
-from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Unchecked, told_apart
+from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Scale, Unchecked, shown, side
 from coval_gate.gate.problems import dated_text, either, left_out_text, seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Variant
@@ -72,14 +69,9 @@ def margin_text(check: Check) -> str:
     """Return by how much, and in which direction, a criterion is missed; empty where it is met or unknown."""
     if not check.measure or not (requirement := check.requirement) or (check.margin or 0.0) >= 0.0:
         return ""
-    above = check.measure.value > requirement.bound
-    gap = abs(check.margin or 0.0)
-    match check.measure.unit:
-        case "share":
-            return f"{points(gap)} too {'high' if above else 'low'}"
-        case "simulations":
-            return f"{number(gap)} too {'many' if above else 'few'}"
-    return f"{difference(gap, check.metric_unit)} too {'high' if above else 'low'}"
+    more, less = ("many", "few") if check.measure.unit == "simulations" else ("high", "low")
+    gap = size_text(abs(check.margin or 0.0), check.scale, fits=bool)
+    return f"{gap} too {more if check.measure.value > requirement.bound else less}"
 
 
 def note_text(check: Check) -> str:
@@ -127,10 +119,10 @@ def here_text(miss: Miss) -> str:
 
 def _missed_value(check: Check, value: Value) -> str:
     """Return a value, with as many digits as tell it from a bound on its scale."""
-    requirement = check.requirement
-    if isinstance(value, float) and requirement and check.scale.unit == "metric":
-        return told_apart(value, requirement.bound, check.scale)[0]
-    return value_text(value, check.metric_unit)
+    bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
+    if not isinstance(value, float) or bound is None:
+        return value_text(value, check.metric_unit)
+    return shown(value, Scale("metric", check.metric_unit), lambda near: side(near, bound) == side(value, bound))
 
 
 def cause_text(row: SimulationFinding, leg: LegReport) -> str:
