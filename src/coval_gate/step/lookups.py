@@ -33,7 +33,7 @@ AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
-ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
+ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
 TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
