@@ -27,6 +27,7 @@ from campaign.schedule import (
     Step,
 )
 from campaign.simulate import History, ProcessResult
+from campaign.slices import SLICES
 from coval_gate.ci.host import AGENT_TYPE
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import SCHEDULES
@@ -128,7 +129,8 @@ def _of_slices(leg: Leg, quirks: Quirks, now: float) -> tuple[str, ...]:
     rate = _rate_of(leg.runs)
     if rate in (0.0, 1.0):
         return ("failed",) if rate == 0.0 else ("passed",)
-    return ("passed", "inconclusive") if rate >= LEAST_RATE else ("failed", "inconclusive")
+    cut_off = ("timed_out",) if len(leg.runs) < SLICES else ()
+    return ("passed" if rate >= LEAST_RATE else "failed", "inconclusive", *cut_off)
 
 
 def _rate_of(records: Sequence[RunRecord]) -> float:

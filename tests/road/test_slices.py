@@ -251,14 +251,22 @@ def test_slice_without_data_decides_as_a_first_run_would(
     assert ("It was slice 2 of 5." in result.summary) == (verdict != "error"), "an error names its call"
 
 
-def test_no_slice_is_begun_that_max_wait_time_would_cut_off(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step(world=world_of(clock, OPEN, **SLOW), **UNTIL_CLEAR, max_wait_time="2000")
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("inconclusive", 2)
+@pytest.mark.parametrize(
+    ("shares", "on_timeout", "exit_code"), [(OPEN, "fail", 1), (OPEN, "pass", 1), ((0.85,), "pass", 0)]
+)
+def test_no_slice_is_begun_that_max_wait_time_would_cut_off(
+    shares: Sequence[float], on_timeout: str, exit_code: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """With on_timeout: pass, the step passes only if the test cases so far meet the threshold as counted."""
+    given = UNTIL_CLEAR | {"max_wait_time": "2000", "on_timeout": on_timeout}
+    result, server = run_step(world=world_of(clock, shares, **SLOW), **given, bare=True)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("timed_out", 2)
+    assert (result.exit_code, result.outputs["status"]) == (exit_code, "TIMEOUT")
     assert "but max_wait_time leaves" in told(result)[-1]
     why = "max_wait_time left too little for more than 40 of 100 test cases, and these do not decide it"
-    assert result.outputs["reason"] == f"{why} (and 1 more criterion)."
+    assert result.outputs["reason"] == f"{why} (and 1 more reason)."
     assert why in result.summary
-    assert "Stopped after 40 of 100 test cases, in 2 slices. Slices run one after the other" in result.summary
+    assert "Raise max_wait_time, and re-run the job." in result.summary
 
 
 def test_slice_that_times_out_is_left_for_a_rerun(run_step: RunStep, clock: VirtualClock) -> None:
@@ -282,14 +290,18 @@ def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunSte
     assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
 
 
-@pytest.mark.parametrize(("most", "exit_code"), [("5", 1), ("9", 0)])
-def test_time_out_counts_the_failures_of_all_slices(
-    most: str, exit_code: int, run_step: RunStep, clock: VirtualClock
+@pytest.mark.parametrize(
+    ("most", "least", "exit_code"),
+    [("5", "50%", 1), ("9", "50%", 0), ("9", "80%", 1)],  # the first slice has 55% as counted
+)
+def test_time_out_counts_the_failures_and_misses_of_all_slices(
+    most: str, least: str, exit_code: int, run_step: RunStep, clock: VirtualClock
 ) -> None:
+    given = UNTIL_CLEAR | {"thresholds": f"Resolved: rate(YES) >= {least}"}
     world = world_of(clock, OPEN, failed_share=0.2)
     clock.at(clock.now() + 6, lambda: prolong(world, seconds=900))
     result, _ = run_step(
-        world=world, **UNTIL_CLEAR, max_failed_simulations=most, max_wait_time="300", on_timeout="pass", bare=True
+        world=world, **given, max_failed_simulations=most, max_wait_time="300", on_timeout="pass", bare=True
     )
     assert (result.outputs["verdict"], result.exit_code) == ("timed_out", exit_code), result.log
     assert "Raise max_wait_time, and re-run the job." in result.log

@@ -13,15 +13,15 @@ from coval_gate.coval.model import RunResult, Target
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement, SingleRun
+from coval_gate.gate.judgement import Judgement, SingleRun, cut_off
 from coval_gate.gate.sequential import Boundaries, error_at
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.statistics import exact_bounds
 from coval_gate.gate.variants import pooled
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Limit, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording import advice
+from coval_gate.report.wording import advice, reason
 from coval_gate.report.wording.slices import after_slice_text, spending_texts
 
 FIFTY = (10, 20, 30, 40, 50)
@@ -233,6 +233,36 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
     assert after_slice_text(judgement).endswith(decided)
     why = "in 2 slices: unchanged so far, so the others were not called."
     assert (why in advice(judgement)) == (trend == "unchanged")
+
+
+@pytest.mark.parametrize(
+    ("hits", "thresholds", "verdict", "tolerated"),
+    [
+        (9, RATE, Verdict.TIMED_OUT, True),
+        (7, RATE, Verdict.TIMED_OUT, False),
+        (7, f"Resolved: rate(YES) >= 60%\n? {RATE}", Verdict.TIMED_OUT, True),
+        (9, "Resolved: rate(YES) >= baseline - 5pp", Verdict.TIMED_OUT, True),
+        (7, "Resolved: rate(YES) >= baseline - 5pp", Verdict.TIMED_OUT, False),
+        (9, "Resolved: rate(YES) >= baseline + 5pp", Verdict.TIMED_OUT, False),
+        (9, "Resolved: count(NO) <= 1", Verdict.TIMED_OUT, True),
+        (9, "Resolved: count(NO) <= 0.5", Verdict.TIMED_OUT, False),
+        (9, "Resolved: count(NO) == 0", Verdict.FAILED, False),
+    ],
+)
+def test_leg_that_is_cut_off_timed_out(hits: int, thresholds: str, verdict: Verdict, tolerated: bool) -> None:
+    cut = cut_off(beside([answers(hits)], [answers(9)] * 5, thresholds), Limit("max_wait_time", 60.0))
+    assert (cut.verdict, cut.lets_pass, cut._replace(timeout_passes=True).lets_pass) == (verdict, False, tolerated)
+    assert ("max_wait_time left too little" in reason(cut)) is (verdict is Verdict.TIMED_OUT)
+
+
+def test_what_cannot_be_known_in_a_later_slice_is_no_answer() -> None:
+    criteria = criteria_of("Latency: p(50) < 1.5")
+    slices = [slice_of(number, answers(10)) for number in range(3)]
+    resolved, latency = slices[2].metrics
+    slices[2] = slices[2]._replace(metrics=(resolved, latency._replace(values=dict.fromkeys(latency.values, "slow"))))
+    runs = [SingleRun(one.run_id, judge(one, criteria)) for one in slices]
+    verdicts = [judge_slices(runs[:number], criteria, FIFTY).verdict for number in (2, 3)]
+    assert verdicts == [Verdict.PASSED, Verdict.ERROR]
 
 
 def test_slices_that_share_too_few_test_cases_with_the_baseline_leave_the_answer_open() -> None:

@@ -190,6 +190,15 @@ class Check:
         return self.criterion.requirement(self.measure) if self.measure else None
 
     @property
+    def holds_as_counted(self) -> bool:
+        """Whether there is a value and it meets the bound, whatever it shows of the agent."""
+        if self.measure is None or self.requirement is None:
+            return False
+        if self.threshold is None:
+            return margin(self.measure.value, self.requirement) >= 0
+        return self.threshold._replace(bound=Bound(self.requirement.bound)).holds(self.measure.value)
+
+    @property
     def margin(self) -> float | None:
         if self.measure is None or (requirement := self.requirement) is None:
             return None

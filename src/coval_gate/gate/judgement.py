@@ -24,6 +24,7 @@ from coval_gate.gate.verdict import (
     Completed,
     Errored,
     Launched,
+    Limit,
     NotCompleted,
     Planned,
     RunsCancelled,
@@ -84,8 +85,13 @@ class Judgement(NamedTuple):
     def is_tolerated(self) -> bool:
         """Whether the step succeeds although its verdict is inconclusive, or it timed out before any check failed."""
         if self.verdict is Verdict.TIMED_OUT:
-            return self.timeout_passes and all(map(_may_be_late, self.missed))
+            return self.timeout_passes and self.misses_nothing_yet
         return self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
+
+    @property
+    def misses_nothing_yet(self) -> bool:
+        """Whether more time may decide each check that was not passed, and what there is misses none as counted."""
+        return all(map(_may_be_late, self.missed))
 
     @property
     def is_of_step(self) -> bool:
@@ -154,7 +160,8 @@ def _may_be_late(check: Check) -> bool:
     """Return whether more time may decide a check that was not passed: its data are missing, or it is in doubt."""
     if check.verdict is Verdict.ERROR:
         return check.problem is None or check.problem.may_come
-    return check.verdict is not Verdict.FAILED
+    doubt = check.verdict is Verdict.INCONCLUSIVE
+    return doubt and (check.criterion.doubt_passes if check.measure is None else check.holds_as_counted)
 
 
 class SingleRun(NamedTuple):
@@ -222,6 +229,14 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
         statuses[Verdict.INCONCLUSIVE] = COMPLETED
     status = statuses.get(verdict, COMPLETED_WITH_FAILURES)
     return judgement._replace(verdict=verdict, status=status, checks=tuple(checks), inconclusive_passes=passes)
+
+
+def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
+    """Return the judgement of a leg in slices whose next one had no time: what is in doubt timed out."""
+    is_open = judgement.slices is not None and not judgement.slices.is_clear
+    if not is_open or judgement.verdict is not Verdict.INCONCLUSIVE or not isinstance(judgement.cause, Completed):
+        return judgement
+    return judgement._replace(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=judgement.cause._replace(late=limit))
 
 
 def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:

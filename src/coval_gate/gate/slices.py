@@ -30,7 +30,11 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     # Other criteria, which have no threshold, are never decided early.
     decided = {(check.threshold, check.variant): check for check in before if check.after and check.passed}
     together = _together([run.judgement for run in runs], replace(criteria, look=look))
-    checks = [decided.get((check.threshold, check.variant)) or _so_far(check, look) for check in together.checks]
+    checks = [
+        # What no later slice may undo is an answer, but not that the answer cannot be known.
+        (check.verdict is not Verdict.ERROR and decided.get((check.threshold, check.variant))) or _so_far(check, look)
+        for check in together.checks
+    ]
     states = [_state(check, look) for check in checks if check.decides]
     is_clear = look.is_last or "over" in states or "open" not in states
     return with_checks(together, checks)._replace(slices=Slices(look, is_clear))

@@ -39,7 +39,7 @@ class Limit(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """`late`: the limit that passed before all simulations and values arrived."""
+    """`late`: the limit that passed before all simulations and values arrived, or before the next slice began."""
 
     result: RunResult
     late: Limit | None = None

@@ -322,7 +322,8 @@ class Inputs(NamedTuple):
     on_timeout: str = WAITING.input(
         fields.choice("fail", "pass"),
         "What to do if the step times out (`max_wait_time`, `max_queue_time`): `fail` or `pass` the check. It passes "
-        "only if Coval shows that nothing had failed by then. The verdict is `timed_out` either way.",
+        "only if Coval shows that nothing had failed by then, and no threshold is missed as counted. The verdict is "
+        "`timed_out` either way.",
         "fail",
     )
     cancel_on_timeout: bool = WAITING.input(

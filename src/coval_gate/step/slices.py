@@ -11,7 +11,7 @@ from typing import Final
 from coval_gate.base.errors import Rejected
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
-from coval_gate.gate.judgement import Judgement, SingleRun, Slices
+from coval_gate.gate.judgement import UNFINISHED, Judgement, SingleRun, Slices, cut_off
 from coval_gate.gate.sequential import Look
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
@@ -19,19 +19,22 @@ from coval_gate.report.wording.slices import after_slice_text
 from coval_gate.step.evaluate import explain, find_trial, judge_trial
 from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
+from coval_gate.step.watch import overall_limit
 
 CHANGED: Final = "If test cases were removed since the step drew its slices, re-run the job: it draws them anew."
 
 
 def evaluate_slices(session: LegRun) -> Procedure[None]:
     """Follow and judge the first slice, which was launched, and launch the others in turn. Raises as `evaluate_leg`."""
-    leg, runs, longest = session.leg, list[SingleRun](), 0.0
+    leg, runs, longest, judgement = session.leg, list[SingleRun](), 0.0, UNFINISHED
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
         trial = yield from _find_slice(session, len(runs))
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
+            passes = alone.timeout_passes and judgement.misses_nothing_yet
+            alone = alone._replace(timeout_passes=passes)
             leg.judgement, leg.result = alone._replace(slices=Slices(Look(len(runs), cases))), None
             return
         judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
@@ -39,7 +42,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _goes_on(session, judgement, longest):
             break
-    yield from explain(session, judgement)
+    yield from explain(session, cut_off(judgement, overall_limit(session)))
 
 
 def _find_slice(session: LegRun, number: int) -> Procedure[Trial]:

@@ -260,11 +260,11 @@ def run_cancellation_text(cancellation: Cancellation) -> str:
 
 def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
     missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
+    if judgement.slices and judgement.verdict is Verdict.TIMED_OUT and judgement.missed[0].verdict is not Verdict.ERROR:
+        return (out_of_time_reason(judgement.slices), *missed)
     if judgement.verdict is Verdict.TIMED_OUT and late:
         what = "The run completed, but Coval did not yet have all of its simulations and values"
         return (f"{what} after {_limit_text(late)}.", *missed)
-    if judgement.slices and not judgement.slices.is_clear and judgement.verdict is Verdict.INCONCLUSIVE:
-        return (out_of_time_reason(judgement.slices), *missed)
     return tuple(missed) or (_all_well(judgement),)
 
 
