@@ -365,6 +365,18 @@ def test_every_input_is_a_flag_of_the_commands_where_it_has_an_effect(command: C
             assert bool(is_shown) == is_flag, (mode, declaration.name)
 
 
+@pytest.mark.parametrize("name", [*ALL_MODES, "init", "doctor", "attach"])
+def test_error_of_every_command_goes_to_standard_error(command: Command, name: str) -> None:
+    """On a CI system, steps have one log."""
+    given = {"INPUT_API_BASE_URL": "http://example.com"}
+    flags = ["--run", "no id", "agent:answer"] if name == "attach" else ["run1"] if name in ("wait", "cancel") else []
+    code, log, errors = command(name, *flags, **given)
+    assert (code, errors.startswith("Error: "), "Error: " in log.replace("⚠️ Error: ", "")) == (2, True, False)
+    if name in ALL_MODES:
+        assert log.splitlines()[-1].startswith("⚠️ Error: ")
+        assert command(name, *flags, **given, CI="true")[2] == ""
+
+
 def test_overview_and_version(command: Command) -> None:
     assert re.fullmatch(r"coval-gate \d+\.\d+\.\d+\n", command("--version")[1])
     for arguments in ([], ["--help"], ["help"]):

@@ -98,6 +98,17 @@ def test_pages_are_open_and_then_have_the_verdict(run_step: RunStep, clock: Virt
         assert github.requests_seen == before, "the post step leaves them alone"
 
 
+def test_verdict_is_the_last_line_after_the_pages(run_step: RunStep, clock: VirtualClock) -> None:
+    """A log ends with what a reader looks for, whatever the pages have to say."""
+    with github_with(now=clock.time) as github:
+        inputs = {"comment": "always", "github_token": TOKEN, "test_set_id": "allFail1"}
+        for annotations, begin in (("true", "::error title=Coval Gate%3A Gate failed::"), ("false", "❌ Failed: ")):
+            result, _ = run_step(env={"GITHUB_API_URL": github.url}, bare=True, **inputs, annotations=annotations)
+            before, last = result.log.splitlines()[-2:]
+            assert last.startswith(begin)
+            assert "omment" in before, result.log
+
+
 def test_step_without_run_concludes_its_pages(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **PAGES | {"agent_id": ""})
