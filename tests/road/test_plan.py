@@ -62,6 +62,29 @@ def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"persona_id": PERSONAS},
+        {"max_simulations": "50"},
+        {"spend": "until clear", "max_simulations": "50"},
+        {"test_case_ids": "a, b, c, d"},
+        {"sub_sample_size": "5"},
+        {},  # counted after the launch
+    ],
+    ids=" ".join,
+)
+def test_run_says_once_which_thresholds_it_cannot_decide_as_a_plan_does(
+    run_step: RunStep, inputs: dict[str, str]
+) -> None:
+    told = {"confidence": "95%", "thresholds": "Resolved: rate(YES) >= 99%", **inputs}
+    planned, _ = run_step(mode="plan", **told)
+    result, _ = run_step(**told)
+    said = [line.data for line in result.annotations("warning") if line.data.startswith("thresholds, line 1: ")]
+    assert said == [line for line in planned.log.splitlines() if line.startswith("thresholds, line 1: ")]
+    assert len(said) == 1
+
+
 def test_plan_counts_repetitions(run_step: RunStep) -> None:
     result, _ = run_step(mode="plan", repeat_on_failure="1", thresholds="Resolved: rate(YES) >= 50%")
     assert result.outputs["reason"].endswith(

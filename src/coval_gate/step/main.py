@@ -186,12 +186,7 @@ def _launch(session: LegRun) -> Procedure[None]:
 
 def _launch_and_show(session: LegRun) -> Procedure[None]:
     """Show the step's first launch. How large the run is comes before it in the log."""
-    step, inputs = session.step, session.inputs
-    # Those of a whole test set are counted too late.
-    cases = sum(map(len, session.leg.slices)) or len(inputs.test_case_ids) or inputs.sub_sample_size
-    if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
-        for text in later.criteria.undecidable_texts(session.criteria, cases):
-            session.warn(text)
+    step = session.step
     trial = yield from launch_first(session)
     if step.is_announced or session.leg.is_base:
         return
@@ -220,6 +215,8 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from later.ids.check_mutations(session)
     if step.is_counted_first:
         yield from later.plan.plan_sizes(session)
+    if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
+        later.plan.warn_of_undecidable(step)
 
 
 def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:

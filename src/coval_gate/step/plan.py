@@ -4,7 +4,7 @@ Several runs, or a limit, are counted before anything is spent. A single run wit
 counted afterwards. Mode plan only reads. What Coval refuses to show is not checked, which is no mistake.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from coval_gate import step as later
@@ -147,10 +147,36 @@ def _what(leg: Leg, looked: "Looked") -> str:
 
 def _threshold_lines(step: Step) -> list[str]:
     """Return the thresholds as understood, and which of them the smallest run is too small to decide."""
+    groups = _groups(step)
+    return [line for legs in groups for line in _lines_of_group(step, legs, alone=len(groups) == 1)]
+
+
+def _groups(step: Step) -> list[list[Leg]]:
+    """Return the legs, those with the same thresholds together."""
     groups: dict[tuple[object, ...], list[Leg]] = {}
     for leg in step.legs or [Leg(step.inputs)]:
         groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence, leg.inputs.spend), []).append(leg)
-    return [line for legs in groups.values() for line in _lines_of_group(step, legs, alone=len(groups) == 1)]
+    return [*groups.values()]
+
+
+def warn_of_undecidable(step: Step) -> None:
+    """Warn of the thresholds that a run can never decide, as far as its size is known."""
+    for line in dict.fromkeys(line for legs in _groups(step) for line in _undecidable(step, legs)):
+        step.warn(line)
+
+
+def _undecidable(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
+    counted = [leg for leg in legs if _cases(leg)]
+    if counted and legs[0].inputs.confidence is not None:
+        smallest = min(counted, key=_cases)
+        criteria = later.criteria.Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
+        yield from later.criteria.undecidable_texts(criteria, _cases(smallest))
+
+
+def _cases(leg: Leg) -> int:
+    """Return how many test cases a leg has at most; 0 if that is unknown."""
+    inputs = leg.inputs
+    return (leg.planned or 0) // for_each_case(inputs) or len(inputs.test_case_ids) or inputs.sub_sample_size or 0
 
 
 def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str]:
@@ -160,13 +186,11 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     if not inputs.thresholds:
         return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
     how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
-    cases = (smallest.planned or 0) // for_each_case(inputs)
     criteria = later.criteria.Criteria.from_inputs(inputs, legs=len(step.legs))
-    doubts = later.criteria.undecidable_texts(criteria, cases) if cases and inputs.confidence is not None else ()
     return [
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
-        *doubts,
+        *_undecidable(step, legs),
         *(later.wording.slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
     ]
 
@@ -229,10 +253,13 @@ def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
     If one call does not show the number in a moment, say nothing. If the run was taken over, only record it.
     """
     step = session.step
+    was_known = bool(_cases(step.legs[0]))
     all_or_first_error((yield from together((announcing, _look_up_size(session)), session.clock)))
     (leg,) = step.legs
     if leg.planned is not None and not leg.first.resumed:
         session.log(_plan_text(step, leg.planned))
+        if session.inputs.mode == "run" and not was_known:
+            warn_of_undecidable(step)
 
 
 def _look_up_size(session: StepRun) -> Procedure[None]:
