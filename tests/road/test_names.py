@@ -148,6 +148,7 @@ def test_ids_and_numbers_alone_where_coval_shows_no_names_and_units(fault: str, 
     assert result.outputs["reason"] == "max of Latency is 2.72, must be < 1.5."
     assert f"agent `{IDS['agent_id']}` · test set `failing1` · persona `persona000000000000001`" in heading(result)[0]
     assert f"Tested: agent {IDS['agent_id']}" in heading(result)
+    assert result.log.count("in time, so reports may lack the units of values.") == (fault == "503")
     assert all(warning.properties["title"].startswith("Coval: ") for warning in result.annotations("warning"))
     for path in kinds:
         decides = path == "/agents" and fault != "403"  # whether a job has to answer

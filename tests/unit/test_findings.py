@@ -272,7 +272,7 @@ def test_reference_is_named() -> None:
     assert "look at: 1 new · 1 failed with the base agent\n" in summary(beside)
 
 
-COUNTS = "1 new · 1 failed before · 1 flaky"
+COUNTS = "1 new · 1 failed before · 1 flaky · 1 other"
 
 
 def test_rows_are_grouped_by_cause_in_every_format() -> None:

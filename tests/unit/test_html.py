@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jinja2 import Environment
 
 from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from browsing import LEGS, legs_report, picture_report, rich_report
 from coval_gate.coval.model import Details, TrendRun, Turn
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.report import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
+from coval_gate.report import LONGEST_TEXT, MOST_COLUMNS, MOST_TABLE_ROWS, TEXTS_ROOM
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 from coval_gate.report.formats.html import Table, table, web_address
@@ -217,3 +218,15 @@ def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
     (parts,) = re.findall(r"return \{ (q:.*) \};", script)
     assert {*re.findall(r"(\w+):", parts)} == {*re.findall(r"`(q|sort|flat|id)(?:=1)?`", text)}
     assert f"at most {MOST_TABLE_ROWS:,} simulations" in text
+
+
+def test_style_aligns_every_column_that_the_table_may_have() -> None:
+    directory = Path(__file__).parents[2] / "src/coval_gate/report/formats/html"
+    style = (directory / "report.css").read_text(encoding="utf-8")
+    (before,) = re.findall(r"set before = (.*) %}", (directory / "report.html.j2").read_text(encoding="utf-8"))
+    fixed = Environment(autoescape=True).compile_expression(before)
+    least, most = (
+        fixed(table={"caused": is_there, "variants": is_there}, several=is_there) for is_there in (False, True)
+    )
+    styled = {(int(one), int(other)) for one, other in re.findall(r"\.num-(\d+) \.row > :nth-child\((\d+)\)", style)}
+    assert styled == {(place, place) for place in range(least + 1, most + MOST_COLUMNS + 1)}

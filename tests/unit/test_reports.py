@@ -295,7 +295,7 @@ def assert_not_forged(text: str, found: Parts, reference: Parts) -> None:
         # An empty text has no code span, and where a page is full, cases are left out.
         strange = [line for line in lines - wanted if not re.fullmatch(r"<p>Showing \d+ of \d+.</p>", line)]
         assert is_empty or not strange
-    assert_same_step(found.step, reference.step)
+    assert_same_step(found.step, reference.step, is_empty=is_empty)
     assert_safe_log(found.step.log)
 
 
@@ -311,9 +311,10 @@ def assert_same_html(page: HtmlPage, reference: HtmlPage, text: str) -> None:
     assert len(page.attributes["id"]) == len({*page.attributes["id"]})
 
 
-def assert_same_step(step: Step, reference: Step) -> None:
+def assert_same_step(step: Step, reference: Step, *, is_empty: bool) -> None:
     """Assert that a step has the reference's commands, outputs and state."""
-    assert step.commands() == reference.commands()
+    if not is_empty:  # without ids, each simulation is a test case of its own
+        assert step.commands() == reference.commands()
     ours, others, free = step.local.outputs, reference.local.outputs, ("reason", "metrics", "failed_criteria", "legs")
     assert list(ours) == list(OUTPUTS)
     assert [ours[name] for name in ours if name not in free] == [others[name] for name in ours if name not in free]

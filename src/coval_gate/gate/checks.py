@@ -18,7 +18,7 @@ from coval_gate.gate.measure import (
 )
 from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Sample, Variant
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
@@ -149,6 +149,19 @@ class Check:
     @property
     def passed(self) -> bool:
         return self.verdict is Verdict.PASSED
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sort the gravest first and, of those alike, the one that is missed by most.
+
+        A miss counts as a share: of the bound or, of simulations, of all of them.
+        """
+        measure, margin = self.measure, self.margin
+        if self.passed or measure is None or margin is None:
+            return GRAVITY.index(self.verdict), 0.0
+        bound = self.requirement.bound if self.requirement else 0.0
+        whole = {"share": 1.0, "simulations": measure.total}.get(measure.unit, abs(bound) or abs(measure.value))
+        return GRAVITY.index(self.verdict), margin / (whole or 1.0)
 
     @property
     def decides(self) -> bool:

@@ -5,22 +5,28 @@ State each bound as a claim. Readers would take "[a, b]" for a two-sided interva
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Final
 
-from coval_gate.base.text import PERCENT, percent
+from coval_gate.base.text import PERCENT, exact_text, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
 from coval_gate.gate.family import strictest
-from coval_gate.gate.measure import Comparison, Interval, Measure, Rounding, Scale, measured_text, rounded, shown, side
+from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, measured_text, rounded, shown, side
 from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
 BEYOND: Final = "the measured change exceeds the margin"
 AS_COUNTED: Final = "as counted"
 SHOWN: Final = ("worse", "improved")  # trends
+REFERENCES: Final[Mapping[Reference, str]] = {
+    "": "",
+    "baseline": "the baseline",
+    "base": "the agent itself",
+    "base_agent": "the base",
+}
 PERCENTAGE: Final = Scale("share")
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
@@ -41,12 +47,50 @@ def difference_text(check: Check) -> str:
     measure, compared = check.measure, check.comparison
     if measure is None or compared is None:
         return ""
-    change = measure.value - compared.value
-    change = 0.0 if abs(change) < 1e-9 else change
+    change = _change(measure, compared)
     is_whole = compared.even and compared.total == measure.total
     if measure.unit == "share" and compared.trend is None and is_whole and measure.hits != compared.hits:
         more = measure.hits - compared.hits
         return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
+    size, relative = _sizes(check, measure, compared)
+    return _signed(change, size) + (f" ({_signed(change, relative)})" if relative else "")
+
+
+def beside_text(check: Check, measure: Measure, compared: Comparison) -> str:
+    """Return the change in the words of a reason: "29% above the baseline", relative unless the margin is a number."""
+    change, (size, relative) = _change(measure, compared), _sizes(check, measure, compared)
+    bound = check.threshold.bound if check.threshold else Bound(0.0)
+    reference = REFERENCES[check.reference]
+    if not change:
+        return f"the same as {reference}"
+    return f"{size if bound.number or not relative else relative} {'above' if change > 0 else 'below'} {reference}"
+
+
+def allowed_text(check: Check, compared: Comparison) -> str:
+    """Return the margin, such as "at most 10% allowed"; empty where it is not that simple."""
+    threshold = check.threshold
+    if threshold is None or threshold.asks_for_improvement or not (threshold.wants_less or threshold.wants_more):
+        return ""
+    bound, how = threshold.bound, "at most" if "=" in threshold.operator else "less than"
+    if bound.factor == 1.0 and not bound.number:
+        return f"no {'rise' if threshold.wants_less else 'drop'} allowed" if "=" in threshold.operator else ""
+    if bound.factor == 1.0 and check.scale.is_percent:
+        return f"{how} {abs(bound.number) * (100 if check.scale.unit == 'share' else 1):.10g}pp allowed"
+    if bound.factor == 1.0:
+        unit = check.scale.name if check.scale.unit == "metric" else ""
+        return f"{how} {with_unit(exact_text(abs(bound.number)), unit)} allowed"
+    is_relative = not bound.number and check.scale.unit == "metric" and compared.value > 0.0
+    return f"{how} {abs(bound.factor - 1.0) * 100:.10g}% allowed" if is_relative else ""
+
+
+def _change(measure: Measure, compared: Comparison) -> float:
+    change = measure.value - compared.value
+    return 0.0 if abs(change) < 1e-9 else change
+
+
+def _sizes(check: Check, measure: Measure, compared: Comparison) -> tuple[str, str]:
+    """Return the size of the change, and as a percentage of the reference; empty where that says no more."""
+    change = _change(measure, compared)
     lower, upper = compared.change[:2] if compared.change else (-math.inf, math.inf)
 
     def fits(near: float) -> bool:
@@ -54,15 +98,15 @@ def difference_text(check: Check) -> str:
         is_claimed = side(now, compared.value + lower) >= 0 >= side(now, compared.value + upper)
         return is_claimed and check.keeps_side(measure.value, now)
 
-    size = _signed(change, size_text(abs(change), check.scale, fits=fits))
+    size = size_text(abs(change), check.scale, fits=fits)
     relative = change / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
     if not 0.0005 <= abs(relative) < 10.0:  # beyond a factor of ten, the values themselves say more
-        return size
+        return size, ""
     usual = float(f"{abs(relative):.2g}")
     is_of_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
     is_usual = not is_of_bound or fits(rounded(usual, PERCENTAGE) * compared.value)
     exact = shown(abs(relative), PERCENTAGE, lambda near: fits(near * compared.value))
-    return f"{size} ({_signed(relative, percent(usual) if is_usual else exact)})"
+    return size, percent(usual) if is_usual else exact
 
 
 def change_text(check: Check) -> str:
@@ -104,18 +148,23 @@ def change_text(check: Check) -> str:
     return "not lower" if lower == 0.0 else "not higher"
 
 
-def change_clause(check: Check, compared: Comparison) -> str:
-    change = compared.change
+def change_clause(check: Check, measure: Measure, compared: Comparison) -> str:
+    """Return the change, with what is claimed of it, or why it is in doubt."""
+    beside, change = beside_text(check, measure, compared), compared.change
     if change is None:
-        return difference_text(check)
+        return beside
     if not any(map(math.isfinite, (change.lower, change.upper))):
-        return ""
-    beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
-    is_shown = compared.trend in SHOWN
-    both = not is_shown and all(map(math.isfinite, (change.lower, change.upper)))
-    claim = f"{change_text(check)} ({_confidence_text(change, both=both)}){beyond}"
-    enough = _enough(check, compared)
-    return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
+        return f"{beside}; {plural(compared.cases, 'shared test case')} cannot show more{takes_text(check, compared)}"
+    if check.verdict is Verdict.INCONCLUSIVE:
+        return f"inconclusive: {change_text(check)} than {REFERENCES[check.reference]}"
+    return f"{beside} ({change_text(check)})"
+
+
+def never_text(check: Check, compared: Comparison) -> str:
+    """Return that so few test cases can never show more than their claim; empty where they can."""
+    change, enough = compared.change, _enough(check, compared)
+    claims_any = change is not None and any(map(math.isfinite, (change.lower, change.upper)))
+    return f"; this few test cases can never show more, {enough:,} can" if claims_any and enough else ""
 
 
 def fails_by_margin(check: Check, compared: Comparison) -> bool:
@@ -220,29 +269,23 @@ def claim_text(check: Check) -> str:
 def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({_confidence_text(interval, both=False)})" if interval else ""
+    return f", {claim_text(check)} ({percent(interval.confidence)} confidence)" if interval else ""
 
 
-def inconclusive_clause(check: Check) -> str:
-    """Return why a check is inconclusive and what would decide it, after a colon."""
+def inconclusive_clause(check: Check, required: str) -> str:
+    """Return why a check is inconclusive and what would decide it."""
     interval = check.measure.interval if check.measure else None
     if interval is None:
-        return ""
+        return f", inconclusive; must be {required}"
     if not interval.cases:
-        return ": Coval does not say which test case each value belongs to"
+        return f"; values without test cases cannot show {required}"
     if interval.cases < FEWEST_CASES:
-        return ": one test case does not show how test cases differ"
-    ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
-    if not ends:
+        return f"; one test case cannot show {required}"
+    if not (math.isfinite(interval.lower) or math.isfinite(interval.upper)):
         fewest = aggregation_of(check.threshold).fewest_cases if check.threshold else 0
-        takes = f"; it takes {fewest:,}" if fewest > interval.cases else ""
-        return f": {interval.cases:,} test cases are too few to show anything{takes}"
-    claim = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
+        takes = f", it takes {fewest:,}" if fewest > interval.cases else ""
+        return f"; {interval.cases:,} test cases cannot show {required}{takes}"
     enough = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
     if enough <= interval.cases:
-        return claim
-    return f"{claim}; {interval.cases:,} test cases can never show it, {enough:,} can"
-
-
-def _confidence_text(interval: Interval, *, both: bool) -> str:
-    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
+        return f", inconclusive: {claim_text(check)}; must be {required}"
+    return f", {claim_text(check)}; {required} takes {enough:,} test cases"

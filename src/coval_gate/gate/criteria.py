@@ -12,7 +12,7 @@ from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import Aggregation, aggregation_of
-from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, runs_text, whom
+from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, runs_text, whom
 from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.measure import (
     Comparison,
@@ -99,30 +99,26 @@ class ThresholdHolds(Criterion):
         return shown(value, scale, fits)
 
     def missed(self, check: Check, measure: Measure) -> str:
-        now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
         if measure.comparison:
-            return self._missed_beside(check, now, measure, measure.comparison)
+            return self._missed_beside(check, measure, measure.comparison)
+        now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
         required = f"{self.threshold.operator} {bound_text(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
-            return f"{now}, which neither shows nor rules out {required}{claims.inconclusive_clause(check)}"
+            return f"{now}{claims.inconclusive_clause(check, required)}"
         return f"{now}{claims.shown_bound_text(check)}, must be {required}"
 
     @property
     def what(self) -> str:
         return one_line(self.threshold.aggregate, VALUE_SHOWN)
 
-    def _missed_beside(self, check: Check, now: str, measure: Measure, compared: Comparison) -> str:
-        required = self._required(check)
-        earlier = claims.earlier_text(check, measure, compared)
-        values = f"{now}, {NAMES[self.threshold.bound.reference]} {earlier}"
-        change = claims.change_clause(check, compared)
-        clause = f": {change}" if change else ""
-        if check.verdict is not Verdict.INCONCLUSIVE:
-            return f"{values}{clause}{';' if clause else ','} must be {required}"
-        few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
-        neither = "which neither shows nor rules out" if clause else "are too few to show or rule out"
-        takes = "" if clause else claims.takes_text(check, compared)
-        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}{takes}"
+    def _missed_beside(self, check: Check, measure: Measure, compared: Comparison) -> str:
+        lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
+        without = f" ({lacking:,} without a value)" if lacking else ""
+        is_count = measure.unit == "simulations"  # of how many, it must say
+        shown_value = self.measured(check, measure) if is_count else self._value_text(check, measure)
+        value = f"{shown_value}{without}{runs_text(check)}{whom(check)}"
+        allowed = claims.allowed_text(check, compared) or f"must be {self._required(check)}"
+        return f"{self._subject} is {value}, {claims.change_clause(check, measure, compared)}; {allowed}"
 
     def _required(self, check: Check) -> str:
         """Return what the user wrote after the aggregate, with the bound that it amounts to: ">= base - 5pp (90%)"."""

@@ -95,6 +95,11 @@ class CheckGroup:
     baseline: Baseline | None = None
     comparisons: tuple[Comparison, ...] = ()
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sort the group with the worst missed check first."""
+        return self.missed[0].rank if self.missed else (len(GRAVITY), 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
@@ -130,7 +135,7 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     return Findings(
         simulations=tuple(sorted(simulations, key=lambda row: row.order)),
         checks=checks,
-        groups=tuple(sorted((group for group in groups if group.checks), key=lambda group: not group.missed)),
+        groups=tuple(sorted((group for group in groups if group.checks), key=lambda group: group.rank)),
         failing=len({case for comparison in checks.comparisons for case in comparison.newly_failing}),
         passing=len({case for comparison in checks.comparisons for case in comparison.newly_passing}),
         reference=earlier.kind if earlier else "",
@@ -142,7 +147,7 @@ def lacks_baseline(check: Check) -> bool:
 
 
 def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Baseline | None = None) -> CheckGroup:
-    by_gravity = tuple(sorted(checks, key=lambda check: (check.informs, GRAVITY.index(check.verdict))))
+    by_gravity = tuple(sorted(checks, key=lambda check: (check.informs, check.rank)))
     return CheckGroup(
         checks=tuple(checks),
         by_gravity=by_gravity,

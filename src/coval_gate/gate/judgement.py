@@ -147,9 +147,9 @@ class Judgement(NamedTuple):
 
     @property
     def missed(self) -> tuple[Check, ...]:
-        """The checks that decide and did not pass, the gravest first."""
+        """The checks that decide and did not pass, the worst first."""
         missed = (check for check in self.checks if check.decides and not check.passed)
-        return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
+        return tuple(sorted(missed, key=lambda check: check.rank))
 
 
 def _is_of_set_up(check: Check) -> bool:

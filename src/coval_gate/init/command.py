@@ -5,6 +5,7 @@ No look-up is required: the workflow is written without what the API key may not
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
-from coval_gate.ci.host import Console
+from coval_gate.ci.host import inert
 from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
@@ -69,12 +70,16 @@ def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[
     """
     redact = redactor(*filter(None, [key_in(runtime.environ)])).redact
 
-    output, errors = Console(runtime.stdout), Console(runtime.errors)
+    def log(line: str) -> None:
+        text = "\n".join(map(inert, redact(line).split("\n")))
+        with suppress(OSError, ValueError):  # a pipe may be closed, and a disk full
+            runtime.stdout.write(f"{text}\n")
+            runtime.stdout.flush()
+
     try:
-        return work(lambda line: output.log(redact(line)), redact)
+        return work(log, redact)
     except GateError as error:
-        text = "\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())])
-        errors.log(redact(text))
+        log("\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())]))
         return USAGE
 
 

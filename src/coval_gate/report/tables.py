@@ -30,9 +30,6 @@ BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 WIDTH: Final = 640  # pixels
 SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
 TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
-# Mermaid draws bars from half a label below the axis's 0, so even a bar of 0 would be seen. Ranges without values have
-# a number below that instead.
-NO_BAR: Final = -0.06  # of the axis
 FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
@@ -224,21 +221,18 @@ def _charts(leg: Leg) -> Iterator[str]:
 
 
 def drawn(chart: Chart) -> str:
-    """Return a fenced chart: bars, in two colours if the bound divides them, and a line of earlier values.
+    """Return a fenced chart: bars, and a line of earlier values.
 
     GitHub draws it in the reader's theme. It contains only numbers: no text from outside can become a part of the
-    drawing. Mermaid draws no line at a bound, so the ranges meet there. Notation: its documentation of xychart.
+    drawing. Mermaid draws no line at a bound, so the ranges meet there. It has no bars of different colours without
+    some of 0, and draws even those with the height of half a label. Notation: its documentation of xychart.
     """
-    parts = [(BLUE, False), (ORANGE, True)]
-    bars = list(zip(chart.shares, chart.beyond, strict=True))
-    plots = [(colour, "bar", [share if beyond is side else 0.0 for share, beyond in bars]) for colour, side in parts]
-    plots = [plot for plot in plots if any(plot[2])] + ([(GREY, "line", chart.earlier)] if chart.earlier else [])
+    plots = [(ORANGE if all(chart.beyond) else BLUE, "bar", chart.shares)]
+    plots += [(GREY, "line", chart.earlier)] if chart.earlier else []
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
-    nothing = {"bar": NO_BAR * top, "line": 0.0}
-    filled = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
     labels = [f'"{label}"' for label in chart.labels]
     size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
-    colours = ", ".join(colour for colour, _, _ in filled)
+    colours = ", ".join(colour for colour, _, _ in plots)
     axis = f'"{chart.unit}" ' if chart.unit else ""
     return "\n".join(
         [
@@ -248,7 +242,7 @@ def drawn(chart: Chart) -> str:
             "xychart-beta",
             f"    x-axis {axis}[{', '.join(labels)}]",
             f'    y-axis "% of simulations" 0 --> {top}',
-            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in filled),
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in plots),
             "```",
         ]
     )

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
+from coval_gate.base.text import plural
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
 from coval_gate.ci.host import SLICE, tolerant
 from coval_gate.coval.client import Session
@@ -274,7 +275,9 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     ]
     unknown.sort(key=lambda metric_id: metric_id not in checked)
     calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+    answers = yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+    if late := sum(isinstance(answer, Unavailable) for answer in answers):
+        session.log(f"Coval did not show {plural(late, 'metric')} in time, so reports may lack the units of values.")
     known = client.shown.units
     units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
     if not units:

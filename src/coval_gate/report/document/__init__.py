@@ -115,10 +115,10 @@ class Document(Judged):
 
     @property
     def ranked(self) -> list[Leg]:
-        """The same, the gravest leg first; all together on top if that fails."""
-        legs, together = [self.legs[place] for place in self.gravest_first], self.judged[len(self.legs) :]
-        fails = any(not one.passes for one in together)
-        return [*together, *legs] if fails else [*legs, *together]
+        """The same, the gravest first: the reason is about it."""
+        legs = [self.legs[place] for place in self.gravest_first]
+        ranked = sorted([*legs, *self.judged[len(legs) :]], key=lambda one: one.passes)
+        return sorted(ranked, key=lambda one: one.name != self.decided_by) if self.decided_by else ranked
 
     @property
     def evaluation(self) -> str:

@@ -67,6 +67,8 @@ class Link(Model):
     url: Text
     of_run: bool
     """Whether it is the page of a run."""
+    of_html: bool
+    """Whether the HTML report is found there, which does not link to itself."""
 
 
 def plain(parts: Sequence[Part]) -> str:
@@ -143,9 +145,9 @@ class Judged(Model):
     flips_text: Text
     """How many test cases flipped since the baseline; empty without any."""
     causes_text: Text
-    """How many test cases have each cause, over all simulations; empty where no cause is known."""
+    """How many of the simulations to look at have each cause; empty where no cause is known."""
     failing_causes_text: Text
-    """The same over the simulations that explain a failure."""
+    """The same of the simulations that explain a failure."""
 
     @property
     def is_tolerated(self) -> bool:
@@ -188,7 +190,7 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
         "pass_rate": judged.pass_rate if judged else None,
         "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
         "flips_text": flips_title(failing, passing) if failing or passing else "",
-        "causes_text": counts_text(rows),
+        "causes_text": counts_text((row, leg) for row, leg in rows if row.is_to_look_at),
         "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.fails),
     }
 

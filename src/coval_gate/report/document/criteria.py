@@ -14,6 +14,7 @@ from coval_gate.gate.claims import (
     difference_text,
     earlier_text,
     fails_by_margin,
+    never_text,
     size_text,
 )
 from coval_gate.gate.findings import Findings
@@ -296,13 +297,14 @@ def _comparison(check: Check) -> dict[str, Any]:
 def _trend_text(check: Check, compared: Comparison) -> str:
     trend = compared.trend or ""
     beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
-    return f"{trend}{beyond}{' so far' if _is_unclear_so_far(check) else ''}"
+    within = ", within the margin" if trend == "worse" and check.passed else ""
+    return f"{trend}{beyond}{within}{' so far' if _is_unclear_so_far(check) else ''}"
 
 
 def _claimed_text(check: Check, compared: Comparison) -> str:
     is_at_bound = check.verdict is Verdict.INCONCLUSIVE and compared.trend not in (None, "inconclusive")
     at_bound = ", inconclusive at the bound" if is_at_bound and not _is_unclear_so_far(check) else ""
-    return f"{change_text(check)}{at_bound}{after_text(check)}"
+    return f"{change_text(check)}{at_bound}{after_text(check)}{never_text(check, compared)}"
 
 
 def _is_unclear_so_far(check: Check) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from coval_gate.base.text import amount, drawn_symbol
+from coval_gate.base.text import amount, drawn_symbol, percent
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate import statistics
 from coval_gate.gate.checks import NAMES, Check
@@ -120,7 +120,7 @@ class Chart(Model):
     name: Text
     """The metric's."""
     sides: Text
-    """On which side of the bound the values are, or which of them are orange; empty without a bound."""
+    """On which side of the bound the values are, or how many are beyond it; empty without a bound."""
     unit: Text
     """The title of the axis."""
     labels: list[Text]
@@ -266,11 +266,12 @@ def _bound(checks: Sequence[Check]) -> DrawnBound | None:
 
 
 def _sides(bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
-    """Return on which side of the bound the values are, and which of them are orange."""
+    """Return on which side of the bound the values are, or how many of them are beyond it."""
     if bound is None:
         return ""
     within, beyond = (words.format(amount(bound.value, unit)) for words in SIDES[bound.operator])
-    return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
+    some = percent(sum(not bound.meets(value) for value in values) / len(values))
+    return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"{some} are {beyond}"}[bound.side(values)]
 
 
 def _paired_numbers(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> tuple[list[float], list[float]]:

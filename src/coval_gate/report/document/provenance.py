@@ -269,7 +269,11 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
         HTML_REPORT: report.context.artifacts_url if has_page else "",
         "Read more": read_more,
     }
-    return [Link(text=text, url=url, of_run=text in pages) for text, url in (pages | others).items() if url]
+    return [
+        Link(text=text, url=url, of_run=text in pages, of_html=text == HTML_REPORT)
+        for text, url in (pages | others).items()
+        if url
+    ]
 
 
 def _side_by_side(report: Report, run_ids: Sequence[str]) -> str:

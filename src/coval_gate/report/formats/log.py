@@ -35,33 +35,35 @@ MOST_REPEATED: Final = 10  # test cases
 class Closing:
     """The end of the log, or annotations in its place.
 
-    `rows`: the simulations to look at, the worst first. `worst`: those at the end of a log without annotations.
+    `rows`: the simulations to look at, the worst first. `cases`: the same, together by test case. `worst`: those at the
+    end of a log without annotations.
     """
 
     def __init__(self, document: Document) -> None:
         self._document = document
         rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.fails]
         self.rows: Final = sorted(rows, key=lambda row: row[1].place)
-        self.worst: Final = self.rows[:MOST_WORST]
+        self.cases: Final = _by_case(self.rows)
+        self.worst: Final = self.cases[:MOST_WORST]
         self.verdict: Final = Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document))))
         self.is_doubtful: Final = document.is_doubtful
 
     def annotations(self, most: int) -> list[Annotation]:
-        """Return annotations of at most `most` simulations."""
-        return [Annotation(f"Coval: {_title(*row)}", "\n".join(_annotation_lines(*row))) for row in self.rows[:most]]
+        """Return annotations of at most `most` test cases."""
+        return [_annotation(*case) for case in self.cases[:most]]
 
     def verdict_beside(self, annotated: int) -> Annotation:
-        """Return the annotation of the verdict, which says where the simulations without an annotation are."""
-        if not 0 < annotated < len(self.rows):
+        """Return the annotation of the verdict, which says where the test cases without an annotation are."""
+        if not 0 < annotated < len(self.cases):
             return self.verdict
-        worst = f"The worst {annotated:,} of {plural(len(self.rows), 'simulation')} to look at are annotated"
+        worst = f"The worst {annotated:,} of {plural(len(self.cases), 'test case')} to look at are annotated"
         others = "in the log and the summary" if self._has_summary else "in the log"
         note = f"{worst}; the others are {others}."
         return self.verdict._replace(message=f"{self.verdict.message}\n{note}")
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
-        """Return a title, and lines on each simulation but the first `after` ones; empty where there are none."""
-        rows = self.rows[after:]
+        """Return a title, and lines on each simulation but those of the first `after` test cases, or nothing."""
+        rows = [row for case in self.cases[after:] for row in case]
         counts = "" if after else self._counts
         lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}{counts}"] if rows else []
         for row in rows[:MOST_ROWS]:
@@ -72,9 +74,15 @@ class Closing:
         return lines
 
     def worst_lines(self) -> list[str]:
-        of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
-        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{self._counts}:"] if self.worst else []
-        return lines + [line for row in self.worst for line in _row_lines(*row, most=MOST_WORST_MISSES)]
+        shown = sum(map(len, self.worst))
+        of = "" if shown == len(self.rows) else f", the worst of {len(self.rows):,}"
+        lines = [f"{plural(shown, 'simulation')} to look at{of}{self._counts}:"] if self.worst else []
+        for first, *others in self.worst:
+            lines += [
+                *_row_lines(*first, most=MOST_WORST_MISSES),
+                *(row.with_cause(_name(leg, row)) for leg, row in others),
+            ]
+        return lines
 
     @property
     def _counts(self) -> str:
@@ -86,20 +94,13 @@ class Closing:
         return self._document.inputs.get("summary") != "false"
 
     @property
-    def explanation(self) -> list[str]:
-        """What to do and where to look; before that, the error itself. The log already has the criteria."""
+    def lines(self) -> list[str]:
+        """What to do, where to look, and last the verdict with its reason; the log already has the criteria."""
         document = self._document
-        error = [f"Error: {document.reason}"] if document.verdict == "error" else []
         advice = [line for line in document.advice.split("\n") if line]
         pages = [] if document.passes else [*_pages(document)]
         more = [f"More: {document.link}"] if document.link else []
-        return [*error, *advice, *pages, *more]
-
-    @property
-    def last_line(self) -> str:
-        """The verdict, with its reason unless that was told as an error."""
-        document = self._document
-        return f"{document.heading}: {one_line(document.title) if document.verdict == 'error' else document.reason}"
+        return [*advice, *pages, *more, f"{document.heading}: {document.reason}"]
 
     @property
     def legs(self) -> Iterator[str]:
@@ -236,6 +237,21 @@ def _pages(document: Document) -> Iterator[str]:
     for leg in document.ranked:
         if len(document.legs) == 1 or not leg.passes:
             yield from (leg.named(f"Run: {run.url}") for run in leg.runs if run.url)
+
+
+def _by_case(rows: Iterable[Row]) -> list[list[Row]]:
+    cases: dict[tuple[int, str, str], list[Row]] = {}
+    for leg, row in rows:
+        cases.setdefault((id(leg), row.variant, row.test_case_id or row.id), []).append((leg, row))
+    return [*cases.values()]
+
+
+def _annotation(first: Row, *others: Row) -> Annotation:
+    """Return the annotation of a test case: its worst simulation, and which others there are."""
+    leg, row = first
+    title = ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.name, WIDEST))))
+    lines = [*_annotation_lines(leg, row), *(_name(*other) for other in others)]
+    return Annotation(f"Coval: {title}", "\n".join(lines))
 
 
 def _annotation_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:

@@ -31,6 +31,7 @@ from coval_gate.report.model import LegReport
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
 BEFORE: Final = "before"
+OTHER: Final = "other"  # simulations whose cause is unknown
 RUNS_SHOWN: Final = 3
 SHOWS: Final = "what it shows"
 MARGIN: Final = "margin"
@@ -140,18 +141,14 @@ def _when(leg: LegReport) -> str:
 
 
 def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
-    """Return "2 new · 3 failed before · 1 flaky"; empty if nothing is known.
-
-    A test case counts once, for its first simulation as shown.
-    """
-    cases: dict[tuple[int, str, str], tuple[SimulationFinding, LegReport]] = {}
-    for row, leg in sorted(rows, key=lambda pair: pair[0].order[1]):
-        if row.cause or row.failed_before:
-            simulation = row.simulation
-            key = (id(leg), simulation.mutation, simulation.test_case_id or simulation.id)
-            cases.setdefault(key, (row, leg))
-    words = Counter(row.cause.value if row.cause else f"failed {_when(leg)}" for row, leg in cases.values())
-    return " · ".join(f"{count:,} {word}" for word, count in words.items())
+    """Return "2 new · 3 failed before · 1 other", which adds up to all rows; empty if no cause is known."""
+    in_order = sorted(rows, key=lambda pair: pair[0].order[1])
+    words = Counter(
+        row.cause.value if row.cause else f"failed {_when(leg)}" if row.failed_before else OTHER
+        for row, leg in in_order
+    )
+    words[OTHER] = words.pop(OTHER, 0)  # the last
+    return " · ".join(f"{count:,} {word}" for word, count in words.items() if count) if len(words) > 1 else ""
 
 
 def stability(case: CaseStability) -> Literal["flaky", "consistent"]:
