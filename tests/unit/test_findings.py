@@ -14,6 +14,7 @@ from baselines import (
     Cases,
     also,
     baseline_of,
+    comparison_reports,
     earlier,
     judged,
     report_on,
@@ -33,6 +34,7 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import document_of
 from coval_gate.report.model import LegReport, Report
 from rendering import closing, composed, digest, findings_in, html, junit, rows_of, summary
+from reports import example_reports
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 ANY_VALUE = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])
@@ -292,6 +294,35 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     page = html(report)
     for part in ('<th scope="col">cause</th>', 'data-c="new"', 'data-token="c:new"', COUNTS, words[2]):
         assert part in page
+
+
+def test_every_report_begins_with_the_worst_criterion() -> None:
+    """A rate that is missed by 50pp is worse than one that is missed by 40pp."""
+    result = run_of("now", {f"c{n}": ["NO"] for n in range(4)})
+    document = composed(
+        report_on(result, None, "Resolved: rate(NO) < 60%\nResolved: rate(YES) >= 50%", confidence=None)
+    )
+    assert [one.criterion for one in document.legs[0].criteria][:2] == [
+        "Resolved: rate(YES) >= 50%",
+        "Resolved: rate(NO) < 60%",
+    ]
+    for report in [*example_reports().values(), *comparison_reports().values()]:
+        document = composed(report)
+        if document.verdict not in ("failed", "inconclusive") or not document.ranked:
+            continue
+        leg = document.ranked[0]
+        missed = [one for group in leg.groups for one in leg.of_group(group) if one.is_missed]
+        assert not missed or missed[0].reason in document.reasons[0]
+
+
+def test_iterations_of_a_test_case_share_an_annotation() -> None:
+    report = against({"often": ["NO", "NO", "YES", "NO"], "once": ["NO"]}, {"often": ["YES"], "once": ["YES"]})
+    annotations = closing(report).annotations(9)
+    assert sorted(annotation.title for annotation in annotations) == ["Coval: often", "Coval: once"]
+    (often,) = (annotation for annotation in annotations if annotation.title == "Coval: often")
+    assert [line.partition(" (now")[0] for line in often.message.splitlines() if "of 4)" in line] == [
+        f"often ({iteration} of 4)" for iteration in (1, 2, 4)
+    ]
 
 
 def numbered(run_id: str, **values: float) -> RunResult:

@@ -225,8 +225,7 @@ def test_style_aligns_every_column_that_the_table_may_have() -> None:
     style = (directory / "report.css").read_text(encoding="utf-8")
     (before,) = re.findall(r"set before = (.*) %}", (directory / "report.html.j2").read_text(encoding="utf-8"))
     fixed = Environment(autoescape=True).compile_expression(before)
-    least, most = (
-        fixed(table={"caused": is_there, "variants": is_there}, several=is_there) for is_there in (False, True)
-    )
+    tables = ({"caused": is_there, "variants": is_there} for is_there in (False, True))
+    least, most = (int(fixed(table=columns, several=columns["variants"]) or 0) for columns in tables)
     styled = {(int(one), int(other)) for one, other in re.findall(r"\.num-(\d+) \.row > :nth-child\((\d+)\)", style)}
     assert styled == {(place, place) for place in range(least + 1, most + MOST_COLUMNS + 1)}
