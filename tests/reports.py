@@ -64,7 +64,6 @@ def repeated(report: Report) -> Report:
             for number, (case, variant) in enumerate(cases)
         ),
         failing=frozenset(member.id for member in simulations),
-        replaced=frozenset({"lost"}),
     )
     judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(

@@ -142,7 +142,7 @@ BREAKS: Final = {
         "coval.client:Client.get_run", _yields(lambda run: run._replace(error_status=""))
     ),
     "judge the last repetition alone": Break(
-        "gate.repetition:pool_of", lambda original, results: original(results[-1:])
+        "gate.repetition:pooled", lambda original, results: original(results[-1:])
     ),
     "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
     "take a pull request for the branch main": Break(

@@ -49,10 +49,8 @@ class Leg(NamedTuple):
 
     @property
     def bases_needed(self) -> list[RunRecord]:
-        """Return the base's runs beside those of the leg; one that a repetition replaces as a whole needs none."""
-        pairs = list(zip(self.runs, self.bases, strict=False))
-        is_replaced = [all(simulation.failed for simulation in run.plan.simulations) for run, _ in pairs[:-1]]
-        return [base for (_, base), replaced in zip(pairs, [*is_replaced, False], strict=False) if not replaced]
+        """Return the base's runs beside those of the leg."""
+        return list(self.bases[: len(self.runs)])
 
 
 def legs_of(history: History, result: ProcessResult) -> list[Leg]:

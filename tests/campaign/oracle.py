@@ -1,9 +1,8 @@
 """The test oracle: the verdict that a leg deserves, from what really became of its runs, without code of the action."""
 
-from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
-from itertools import product
+from itertools import chain, product
 from statistics import fmean
 from typing import Any, Final
 
@@ -455,33 +454,15 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
 
 
 def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
-    """Return the simulations of all runs, without those that failed and that another run completed."""
-    runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
-    return [simulation for name in runs[0] for simulation in _pool([run.get(name, ()) for run in runs])]
+    """Return the simulations of all runs."""
+    return [simulation for record in records for simulation in record.plan.simulations]
 
 
 def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
-    pool = _pool(runs)
+    pool = tuple(chain.from_iterable(runs))
     if any(simulation.failed for simulation in pool) or not _meets_sampled(pool, gate):
         return False
-    # A run without any result has broken nothing; others have replaced its simulations.
-    return all(_meets_counted(run, gate) for run in runs if not all(simulation.failed for simulation in run))
-
-
-def _pool(runs: Sequence[Simulations]) -> Simulations:
-    """Return the simulations of all runs; one that failed is left out if its conversation completed in another."""
-    most = Counter[str]()
-    for run in runs:
-        most |= Counter(simulation.test_case_id for simulation in run if not simulation.failed)
-    pool: list[PlannedSimulation] = []
-    for run in runs:
-        spare = most - Counter(simulation.test_case_id for simulation in run if not simulation.failed)
-        for simulation in run:
-            if simulation.failed and spare[simulation.test_case_id]:
-                spare[simulation.test_case_id] -= 1
-            else:
-                pool.append(simulation)
-    return tuple(pool)
+    return all(_meets_counted(run, gate) for run in runs)
 
 
 def _meets_sampled(simulations: Simulations, gate: str) -> bool:

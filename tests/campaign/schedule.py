@@ -27,7 +27,7 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "forbidden": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
     "half": {"max_failed_simulations": "50%"},
 }
-# Of steps that repeat a run that failed. Rates, averages and missing results are those of all runs; counts, of each.
+# Of steps that repeat a run that failed. Rates and averages are those of all runs; everything else, of each.
 REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "failed": {},
     "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},

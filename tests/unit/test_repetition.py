@@ -13,8 +13,8 @@ from coval_gate.coval.model import Run, RunResult, Summary, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import CaseStability, Judgement, SingleRun, errored, redacted, with_unusable
-from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
-from coval_gate.gate.verdict import NotCompleted, Verdict
+from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
+from coval_gate.gate.verdict import Completed, NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import advice
@@ -61,12 +61,12 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
         ("Latency: avg < 1.1\nLatency: max < 2.1", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "2 in the worst of 2 runs"),
         ("Latency: avg < 1.3\nLatency: missing == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
         ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYY"), "failed", "9"),
-        # A conversation that failed counts only if no run completed it.
-        ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "46.7% (7 of 15)"),
-        ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "passed", "100% (18 of 18)"),
-        # Without any result, nothing was broken; but every run that has some must meet what is counted.
-        ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYY"), "passed", "0 of 10"),
-        ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYN"), "failed", "1 of 10"),
+        # A conversation that failed counts, although another run completed it.
+        ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "35% (7 of 20)"),
+        ("completed_rate >= 90%", ("YYYYYYYYYY", "YXXXXXXXXX"), "failed", "55% (11 of 20)"),
+        ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "failed", "90% (18 of 20)"),
+        ("completed_rate >= 90%", ("YYYYYYYYXX", "YYYYYYYYYY"), "passed", "90% (18 of 20)"),
+        ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYY"), "failed", "no simulation has"),
     ],
 )
 def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...], verdict: str, actual: str) -> None:
@@ -78,25 +78,30 @@ def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...],
 @pytest.mark.parametrize(
     ("runs", "allowed", "verdict"),
     [
-        (("XXXYYYYYYY", "YYYYYYYXXX"), Allowance(0), "passed"),
+        (("XXXYYYYYYY", "YYYYYYYYYY"), Allowance(0), "failed"),
+        (("YYYYYYYYYY", "XXXXXXXXXY"), Allowance(0), "failed"),
+        (("XXXYYYYYYY", "YYYYYYYXXX"), Allowance(3), "passed"),
+        (("YYYYYYYYYY", "XXXXXXXXXX"), ANY, "failed"),
         (("XXXXXXXXXX", "XXXXXXXXXX"), ANY, "failed"),  # without a single conversation, nothing is shown
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(3), "failed"),
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(4), "passed"),  # the limit is one of a single run
         (("XXXXXXYYYY", "XXXXXXYYYY"), Allowance(50, percent=True), "failed"),
-        (("XXXXXXYYYY", "YYYYXXXXXX"), Allowance(50, percent=True), "passed"),
+        (("XXXXXXYYYY", "YYYYXXXXXX"), Allowance(50, percent=True), "failed"),
     ],
 )
-def test_dropped_call_is_called_again(runs: tuple[str, ...], allowed: Allowance, verdict: str) -> None:
+def test_no_run_makes_up_for_the_failed_simulations_of_another(
+    runs: tuple[str, ...], allowed: Allowance, verdict: str
+) -> None:
     assert together(*runs, criteria=criteria_of(max_failed=allowed)).verdict == verdict
 
 
 def test_what_remains_is_named() -> None:
     judgement = together("XXXYYYYYYY", "YXXYYYYYYY", criteria=criteria_of(max_failed=Allowance(1)))
     (check,) = judgement.missed
-    assert check_reason(check) == "2 of 10 simulations did not complete in run r1; max_failed_simulations allows 1."
-    assert check.simulations == ("r1.1", "r1.2")
+    assert check_reason(check) == "3 of 10 simulations did not complete in run r1; max_failed_simulations allows 1."
+    assert check.simulations == ("r1.0", "r1.1", "r1.2")
     passed = together("XXXNYYYYYY", "YYYYYYYYYY", criteria=criteria_of("Latency: avg < 1.1", max_failed=Allowance(3)))
-    assert actual_text(passed.checks[0]) == "0 of 10 failed in the worst of 2 runs"
+    assert actual_text(passed.checks[0]) == "3 of 10 failed in the worst of 2 runs"
     criteria = criteria_of("Latency: avg < 1.35\nResolved: count(NO) <= 5")
     (check,) = together("YYYYYYNNNN", "YYYYNNNNNN", "YYYYYYYYYY", criteria=criteria).missed
     assert (check.run_id, check.simulations) == ("r2", tuple(f"r2.{n}" for n in range(4, 10)))
@@ -105,7 +110,7 @@ def test_what_remains_is_named() -> None:
 
 @pytest.mark.parametrize("runs", [("YYYYYYYYYX", "YYYYYYYYYN"), ("YYYYYYYYNN", "YYYYYYYYYY")])
 def test_target_must_hold_in_each_run(runs: tuple[str, str]) -> None:
-    judgement = together(*results_of(runs), criteria=criteria_of(use_metric_targets=True))
+    judgement = together(*results_of(runs), criteria=criteria_of(max_failed=Allowance(1), use_metric_targets=True))
     assert [check.criterion.kind for check in judgement.missed] == ["target_met"]
 
 
@@ -129,14 +134,14 @@ def test_summaries_are_not_pooled() -> None:
         ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", 1, False),
         ("Resolved: rate(YES) >= 50%", "NNNNNNNNNN", 1, True),
         ("Resolved: rate(NO) < 40%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 90%", "XXXXXXXXXX", 1, True),
-        ("Resolved: rate(YES) >= 90%", "NNNNNNNXXX", 1, False),  # 10 of 17 at most
+        ("Resolved: rate(YES) >= 90%", "XXXXXXXXXX", 1, False),
+        ("Resolved: rate(YES) >= 60%", "NNNNNNNXXX", 1, False),  # 10 of 20 at most
         ("completed_rate == 95%", "XYYYYYYYYY", 1, True),
         ("Latency: avg < 1.01", "NNNNNNNNNN", 1, True),
         ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", 1, False),
         ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", 1, True),
         ("failed == 0", "YYYYYYYYYX", 1, False),
-        ("Resolved: count(NO) == 0", "XXXXXXXXXX", 1, True),
+        ("Resolved: count(NO) == 0", "XXXXXXXXXX", 1, False),
     ],
 )
 def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: str, left: int, *, saved: bool) -> None:
@@ -146,7 +151,7 @@ def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: s
 
 
 def test_what_is_beyond_reach_of_a_repetition() -> None:
-    assert not beyond_saving(judge(result_of("r1", "YYYYYYYYYX"), criteria_of())), "dropped calls are called again"
+    assert beyond_saving(judge(result_of("r1", "YYYYYYYYYX"), criteria_of()))
     criteria = criteria_of("Resolved: rate(YES) >= 60%")
     assert beyond_saving(together("N" * 10, "N" * 10, criteria=criteria))
     assert not beyond_saving(together("N" * 10, "YYYYYYYYNN", criteria=criteria))
@@ -186,14 +191,12 @@ CRITERIA = st.builds(
 
 @given(ANSWERS, CRITERIA)
 def test_repetition_hides_nothing_that_an_honest_reading_shows(runs: list[str], criteria: Criteria) -> None:
-    """Every conversation counts, except a failed one that another run completed."""
+    """Every conversation counts, and each run keeps to max_failed_simulations."""
     if together(*results_of(runs), criteria=criteria).verdict is not Verdict.PASSED:
         return
-    columns = ["".join(column) for column in zip(*runs, strict=True)]
-    never = sum(set(column) == {"X"} for column in columns)
-    counted = "".join(column if set(column) == {"X"} else column.replace("X", "") for column in columns)
+    counted = "".join(runs)
     lines = {threshold.text for threshold in criteria.thresholds}
-    assert never <= criteria.max_failed.of(CASES)
+    assert all(answers.count("X") <= criteria.max_failed.of(CASES) for answers in runs)
     assert not {LINES[0]} <= lines or counted.count("Y") >= 0.6 * len(counted)
     assert not {LINES[1]} <= lines or counted.count("Y") > 0.5 * len(counted)
     assert not {LINES[2]} <= lines or counted.count("N") <= counted.count("Y")
@@ -204,9 +207,10 @@ def test_repetition_hides_nothing_that_an_honest_reading_shows(runs: list[str], 
 
 @given(ANSWERS, CRITERIA)
 def test_no_criterion_blames_a_simulation_that_no_report_has(runs: list[str], criteria: Criteria) -> None:
-    kept, _ = pool_of(results_of(runs))
-    blamed = {id_ for check in together(*results_of(runs), criteria=criteria).checks for id_ in check.simulations}
-    assert blamed <= {simulation.id for simulation in kept.simulations}
+    judgement = together(*results_of(runs), criteria=criteria)
+    assert isinstance(judgement.cause, Completed)
+    blamed = {id_ for check in judgement.checks for id_ in check.simulations}
+    assert blamed <= {simulation.id for simulation in judgement.cause.result.simulations}
 
 
 @given(ANSWERS, CRITERIA)
@@ -219,21 +223,6 @@ def test_run_is_not_repeated_if_the_best_repetitions_could_not_save_it(runs: lis
         assert together(*given, criteria=criteria).verdict is Verdict.FAILED
     averages = any(threshold.aggregate.name == "avg" for threshold in criteria.thresholds)  # may be any number
     assert together(*best, criteria=criteria).verdict is not Verdict.FAILED or averages or beyond
-
-
-@pytest.mark.parametrize(
-    ("runs", "replaced"),
-    [
-        (["X", "X", "Y"], ["r1.0", "r2.0"]),
-        (["Y" * CASES + "X", "N"], []),  # never by another iteration of its own run
-        (["Y" * CASES + "X", "N" * CASES + "N"], ["r1.10"]),
-        (["X" + "N" * CASES, "N" * CASES + "X"], []),  # one of two iterations each: which one, Coval does not tell
-    ],
-)
-def test_simulation_is_left_out_if_another_run_completed_it(runs: list[str], replaced: list[str]) -> None:
-    result, left_out = pool_of([result_of(f"r{n}", answers) for n, answers in enumerate(runs, 1)])
-    assert sorted(left_out) == replaced
-    assert result.expected == len(result.simulations) == len("".join(runs)) - len(left_out)
 
 
 def test_earlier_runs_decide_if_repetition_is_unusable() -> None:

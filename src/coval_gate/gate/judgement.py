@@ -187,15 +187,13 @@ class CaseStability(NamedTuple):
 class Repetition(NamedTuple):
     """`runs`: those that count, in the order of their launch. `unusable`: a repetition without data to judge.
 
-    `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame. `replaced`: the
-    ids of simulations that failed, and whose conversation another run completed.
+    `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame.
     """
 
     runs: tuple[SingleRun, ...]
     unusable: SingleRun | None = None
     cases: tuple[CaseStability, ...] = ()
     failing: frozenset[str] = frozenset()
-    replaced: frozenset[str] = frozenset()
 
 
 class Slices(NamedTuple):

@@ -2,16 +2,13 @@
 
 All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
 because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
-good luck would replace bad luck, but never the other way round. A dropped call can be called again: a conversation
-counts as failed only if no run completed it.
+good luck would replace bad luck, but never the other way round.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
-from functools import reduce
 from itertools import chain
-from operator import or_
 from typing import Final
 
 from coval_gate.coval.model import RunResult
@@ -20,7 +17,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
 from coval_gate.gate.measure import Baseline
-from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
+from coval_gate.gate.population import SAME_CASES
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import GRAVITY, Completed, Verdict
@@ -60,14 +57,12 @@ def _cases(run: Judgement) -> Counter[str]:
 
 def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
     """Return a failed check that no result of `left` further runs can change; None if each of them can still pass."""
-    failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED and not _is_silent(check))
+    failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED)
     return next((check for check in failed if _is_lost(check, judgement, left)), None)
 
 
 def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
-    if isinstance(check.criterion, FewFailed):
-        return False
     if not _is_sampled(check.criterion):
         return True
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
@@ -82,7 +77,7 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     if not is_bounded or check.reference:
         return False
     missed = measure.hits if threshold.wants_less else measure.total - measure.hits
-    least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
+    least = missed / (variant.total + left * alone.total)
     return not threshold.holds(least if threshold.wants_less else 1.0 - least)
 
 
@@ -99,35 +94,26 @@ def _variant(judgement: Judgement, check: Check) -> Variant | None:
 
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
     judgements = [run.judgement for run in runs]
-    result, replaced = pool_of([_result(judgement) for judgement in judgements])
+    result = pooled([_result(judgement) for judgement in judgements])
     together = judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements))
-    judgement = with_checks(together, tuple(decide(runs, together, replaced)))
+    judgement = with_checks(together, tuple(decide(runs, together)))
     variants = tuple(chain.from_iterable(own.variants for own in judgements))
     failing = _failing((*judgements, judgement), variants)
     cases = _stability_of(variants, failing)
-    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=cases, failing=failing, replaced=replaced))
+    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=cases, failing=failing))
 
 
-def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> Iterator[Check]:
-    """`together`: the judgement of pooled results. `replaced`: ids of failed simulations that another run completed."""
-    alone = [
-        _by_place(
-            replace(_without(check, run.judgement, replaced), run_id=run.run_id) for check in run.judgement.checks
-        )
-        for run in runs
-    ]
+def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
+    """`together`: the judgement of pooled results."""
+    alone = [_by_place(replace(check, run_id=run.run_id) for check in run.judgement.checks) for run in runs]
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
         if common and _is_sampled(common.criterion) and common.verdict is not Verdict.ERROR:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
-            own = [checks[place] for checks in alone if place in checks]
-            measured = [check for check in own if not _is_silent(check)]
-            if measured or len(own) == len(runs):
-                worst = min(measured or own, key=_from_worst)
-                blamed = tuple(id_ for id_ in worst.simulations if id_ not in replaced)  # the others are in no report
-                yield replace(worst, runs=len(runs), simulations=blamed)
+            own = (checks[place] for checks in alone if place in checks)
+            yield replace(min(own, key=_from_worst), runs=len(runs))
 
 
 def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
@@ -136,45 +122,6 @@ def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
 
 def _from_worst(check: Check) -> tuple[int, float]:
     return GRAVITY.index(check.verdict), check.margin or 0.0
-
-
-def _is_silent(check: Check) -> bool:
-    """The agent is to blame if no simulation completed, but another run with results decides in its place."""
-    unmeasured = check.measure is None and not check.criterion.of_run
-    return check.verdict is Verdict.FAILED and (unmeasured or check.criterion is ANY_COMPLETED)
-
-
-def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
-    variant = _variant(run, check)
-    if variant is None or check.measure is None or not isinstance(check.criterion, FewFailed):
-        return check
-    failed = tuple(id_ for id_ in check.criterion.missing_it(variant, None, check.measure) if id_ not in replaced)
-    fails = len(failed) > check.criterion.requirement(check.measure).bound
-    return replace(
-        check,
-        verdict=Verdict.FAILED if fails else Verdict.PASSED,
-        measure=replace(check.measure, value=len(failed)),
-        simulations=failed if fails else (),
-    )
-
-
-def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
-    """Return the runs as one, and the ids left out: of failed simulations whose conversation another run completed.
-
-    Coval does not number iterations, so those that completed are taken for the first ones of each run.
-    """
-    completed = [Counter(one.conversation for one in result.simulations if one.completed) for result in results]
-    most = reduce(or_, completed)
-    left_out: set[str] = set()
-    for result, own in zip(results, completed, strict=True):
-        spare = most - own
-        for simulation in result.simulations:
-            if not simulation.completed and simulation.test_case_id and spare[simulation.conversation]:
-                spare[simulation.conversation] -= 1
-                left_out.add(simulation.id)
-    pool = pooled(results)
-    kept = tuple(simulation for simulation in pool.simulations if simulation.id not in left_out)
-    return pool._replace(expected=len(kept), simulations=kept), frozenset(left_out)
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:

@@ -174,12 +174,12 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
         yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
     if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
         yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
-    is_judged = inputs.use_metric_targets or inputs.thresholds
-    softened = [one for one in inputs.thresholds if one.takes_confidence and not one.advisory]
-    if inputs.repeat_on_failure and is_judged and not softened:
+    deciding = (threshold for threshold in inputs.thresholds if not threshold.advisory)
+    softens = any(one.takes_confidence or one.aggregate.kind.pools_runs for one in deciding)
+    if inputs.repeat_on_failure and not softens:
         yield (
-            "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
-            "repeated; a run that only lost simulations is, to replace them."
+            "repeat_on_failure has no effect: all runs together decide only rates, averages and percentiles with <, "
+            "<=, > or >=, and no threshold is one. A run that misses anything else is not repeated."
         )
 
 

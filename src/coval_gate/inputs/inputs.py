@@ -372,8 +372,7 @@ class Inputs(NamedTuple):
         fields.whole(0, MOST_REPETITIONS),
         f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All runs then "
         "decide together: averages, rates and percentiles cover all conversations; everything else must hold in each "
-        "run, so a run that misses that is not repeated. A conversation failed only if no run completed it. Not with a "
-        "`confidence`.",
+        "run, so a run that misses that is not repeated. Not with a `confidence`.",
         "0",
     )
     max_failed_simulations: Allowance = GATE.input(

@@ -147,8 +147,6 @@ class Leg(Judged):
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     failing_cases_text: Text
     """How many of them are consistent, and how many flaky."""
-    replaced_simulation_ids: list[Text]
-    """Simulations that failed, and whose conversation another run completed; they count nowhere else."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
     tested: Text
@@ -241,7 +239,6 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
             for case in cases
         ],
         failing_cases_text=in_figures(cases),
-        replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",

@@ -243,8 +243,6 @@ def _facts(leg: Leg) -> Iterator[tuple[str, str]]:
         yield "causes", leg.causes_text
     if len(leg.runs) > 1:
         yield "runs", " ".join(run.id for run in leg.runs)
-    if leg.replaced_simulation_ids:
-        yield "replaced simulations", " ".join(leg.replaced_simulation_ids)
     for case in leg.failing_cases:
         variant = "" if case.variant == AGENT else f" [{case.variant}]"
         figures = f"{case.stability}, failed {case.failed:,} of {case.total:,}"

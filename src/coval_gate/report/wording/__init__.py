@@ -278,8 +278,6 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
         decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
         why, left = reason(unusable.judgement), _left_text(unusable.judgement)
         yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
-    if count := len(repetition.replaced):
-        yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
 
 def all_runs_text(runs: int) -> str:
