@@ -71,9 +71,9 @@ class Nights:
         return [run.run_id for run in self.world.runs if tag in run.tags]
 
 
-def prolong(world: World, *, seconds: float) -> None:
-    """Let the last run go on for longer."""
-    record = world.runs[-1]
+def prolong(world: World, *, seconds: float, place: int = -1) -> None:
+    """Let the last run, or another one, go on for longer."""
+    record = world.runs[place]
     last = record.plan.simulations[-1]
     simulations = (*record.plan.simulations[:-1], replace(last, end=last.end + seconds))
     plan = replace(record.plan, simulations=simulations, end=record.plan.end + seconds)

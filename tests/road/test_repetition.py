@@ -42,7 +42,7 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     keys = [KEY.fullmatch(record.tags[1]) for record in (first, second)]
     assert keys[0]
     assert keys[1]
-    assert keys[0][3] != keys[1][3]
+    assert keys[0][5] != keys[1][5]
     of_branch = [any("coval-gate/branch/main" in tag for tag in record.tags) for record in (first, second)]
     assert of_branch == [True, False]
     # The reports tell the runs apart.
@@ -145,11 +145,11 @@ def test_repetition_that_cannot_be_looked_for_is_warned_about_and_that_cannot_be
     run_step: RunStep, clock: VirtualClock
 ) -> None:
     server, inputs = left_repetition(run_step, clock)
-    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env=RERUN, **inputs)
+    again, _ = run_step("GET /runs #3-4 -> 400", world=server.world, env=RERUN, **inputs)
     assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3), "so the first run decides"
     assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
     assert run_statuses(server.world)[1] == "CANCELLED", again.log
-    again, _ = run_step("GET /runs #2-999 -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
+    again, _ = run_step("GET /runs #3-999 -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
     assert again.outputs["verdict"] == "passed", again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
     assert warning.startswith("Could not check for repetitions that an earlier attempt left unfinished: ")

@@ -1,6 +1,7 @@
 """A leg in slices of its test cases: each is launched once, and the next one only while the answer is open."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from coval_gate.history.tags import BRANCH
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, RESOLVED
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import read_entries
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
@@ -199,6 +201,40 @@ def test_rerun_begins_anew_where_nothing_is_unfinished_or_a_slice_is_missing(
     assert (anew.outputs["total_simulations"], len(world.runs)) == ("100", 13)
 
 
+@pytest.mark.parametrize("unfinished", [PREVIEW_ID, AGENT_ID], ids=["of-the-agent", "of-the-base"])
+def test_rerun_takes_over_the_slices_of_the_agent_and_its_base_together(
+    unfinished: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = world_of(clock, [share for share in OPEN for _ in ("agent", "base")])
+    compared = {"thresholds": f"{UNTIL_CLEAR['thresholds']}\nResolved: rate(YES) >= base - 30pp"}
+    given = UNTIL_CLEAR | compared | {"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID}
+    clock.at(clock.now() + 12.5, clock.interrupt)
+    run_step(world=world, **given, cancel_on_interrupt="false")
+    ids = [record.run_id for record in world.runs]
+    third = {world.runs[place].body["agent_id"]: place for place in (-1, -2)}
+    prolong(world, seconds=600, place=third[unfinished])
+    clock.rearm()
+    clock.sleep(30)
+    assert sorted(run_statuses(world)) == ["COMPLETED"] * 5 + ["IN PROGRESS"]
+    again, _ = run_step(world=world, env=RERUN, **given)
+    assert again.log.count("Taking over the run of an earlier attempt") == 6, again.log
+    assert {*ids} <= {*json.loads(again.outputs["run_ids"])}
+    assert run_statuses(world) == ["COMPLETED"] * len(world.runs)
+    sliced = [(record.body["agent_id"], *cases) for record, cases in zip(world.runs, slices_in(world), strict=True)]
+    assert len({*sliced}) == len(sliced), "no slice is paid for twice"
+
+
+def test_slices_that_were_drawn_from_another_test_set_end_before_the_new_ones_begin(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    _, world = left_slice(run_step, clock)
+    world.scenario = replace(world.scenario or BY_NAME["passing"], test_cases=90)
+    again, _ = run_step(world=world, env=RERUN, **UNTIL_CLEAR)
+    assert f"Cancelled run {world.runs[2].run_id}: its request has changed since it was launched." in again.log
+    assert (world.runs[2].cancel_time or math.inf) <= world.runs[3].create_time
+    assert (again.outputs["total_simulations"], len(world.runs)) == ("90", 8)
+
+
 def test_newer_step_supersedes_the_slice_that_goes_on(run_step: RunStep, clock: VirtualClock) -> None:
     _, world = left_slice(run_step, clock)
     newer, _ = run_step(world=world, env=NEWER, supersede="true", **UNTIL_CLEAR)
@@ -231,6 +267,22 @@ def test_lost_launch_of_a_slice_is_looked_up(fault: str, run_step: RunStep, cloc
     result, server = run_step(fault, world=world_of(clock, OPEN), **UNTIL_CLEAR)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("failed", "100"), result.log
     assert len(server.world.runs) == 5
+
+
+def test_launch_without_an_answer_is_looked_for_again_before_the_next_slice(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """Coval lists its run when the step has launched the slice again."""
+    world = world_of(clock, OPEN)
+    world.quirks = Quirks(list_lag=200)
+    clock.at(clock.now() + 1, lambda: prolong(world, seconds=5000, place=0))
+    clock.at(clock.now() + 61, lambda: prolong(world, seconds=300, place=1))
+    result, _ = run_step("POST /runs #1 -> reset-after", world=world, **UNTIL_CLEAR)
+    lost, again, second, *_ = world.runs
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("failed", "100"), result.log
+    assert slices_in(world)[0] == slices_in(world)[1] != slices_in(world)[2]
+    assert (lost.cancel_time or math.inf) <= second.create_time
+    assert again.cancel_time is None
 
 
 @pytest.mark.parametrize(

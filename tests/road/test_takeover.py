@@ -1,14 +1,19 @@
-"""Runs of earlier attempts: recognized wherever Coval shows tags or metadata, and replaced while they are cancelled."""
+"""Runs of earlier attempts: recognized wherever Coval shows tags or metadata, and replaced while they are cancelled.
 
+One that no launch takes over, because its request has changed since, is ended.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coval_gate.step.follow import DOUBT
+from coval_sandbox.catalogue import PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import NEWER, RERUN, run_statuses
+from road.legs import NEWER, PERSONAS, RERUN, file_of_legs, run_post_step, run_statuses
 from road.nights import RunStep
 from support import IDS, StepResult, VirtualClock
 
@@ -134,3 +139,90 @@ def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) ->
     result, _ = run_step(mode="launch", world=server.world, env=NEWER, test_set_id="stuck001", supersede="true")
     assert run_statuses(server.world) == ["PENDING", "PENDING"]
     assert f"whether this run supersedes run {first.outputs['run_id']}" in result.annotations("warning")[0].data
+
+
+CHANGED = "its request has changed since it was launched."
+SHOWN = {
+    "all": Quirks(),
+    "no tags, filter refused": Quirks(list_identity="metadata", refuse_tag_filter=True),
+    "only alone, filter ignored": Quirks(list_identity="neither", ignore_tag_filter=True),
+    "only alone, filter finds nothing": Quirks(list_identity="neither", blind_tag_filter=True),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iteration_count": "3"},
+        {"display_name": "Attempt 2"},
+        {"test_set_id": "slow0001"},
+        {"agent_id": PREVIEW_ID, "persona_id": "persona000000000000002", "metric_ids": ""},
+        {"persona_id": PERSONAS, "mutation_ids": "fasterModel000000000000001"},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_run_whose_request_has_changed_since_is_ended_before_the_launch(
+    shown: str, changed: dict[str, str], run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = World(clock.time, quirks=SHOWN[shown])
+    first, _ = run_step(world=world, mode="launch", test_set_id="stuck001")
+    again, _ = run_step(world=world, env=RERUN, mode="launch", **{"test_set_id": "stuck001"} | changed)
+    old, *new = world.runs
+    assert f"Cancelled run {first.outputs['run_id']}: {CHANGED}" in again.log
+    assert old.cancel_time is not None
+    assert old.cancel_time <= new[0].create_time
+    assert "CANCELLED" not in run_statuses(world)[1:]
+
+
+def test_what_fits_is_taken_over_although_another_leg_is_gone(run_step: RunStep, tmp_path: Path) -> None:
+    """As after an edit of the run template, the inputs are the same."""
+    legs = {"one": {"test_set_id": "stuck001"}, "two": {"test_set_id": "queued01"}}
+    given = {"mode": "launch", "config_path": file_of_legs(tmp_path, legs)}
+    _, server = run_step(**given)
+    runs = {record.body["test_set_id"]: record.run_id for record in server.world.runs}
+    file_of_legs(tmp_path, {"one": legs["one"]})
+    again, _ = run_step(world=server.world, env=RERUN, **given)
+    assert again.outputs["run_id"] == runs["stuck001"]
+    assert f"Cancelled run {runs['queued01']}: {CHANGED}" in again.log
+    assert len(server.world.runs) == 2
+
+
+def test_calls_of_a_reusable_workflow_leave_each_other_alone(run_step: RunStep) -> None:
+    """Only their inputs distinguish them. Once those change, nothing else could have launched the run."""
+    calls = [{"mode": "launch", "test_set_id": "stuck001", "thresholds": f"Latency: avg < {most}"} for most in (5, 6)]
+    calls[1]["agent_id"] = PREVIEW_ID
+    _, server = run_step(**calls[0])
+    run_step(world=server.world, **calls[1])
+    for call in calls:
+        again, _ = run_step(world=server.world, env=RERUN, **call)
+        assert "Cancelled run" not in again.log
+    assert len(server.world.runs) == 2
+    run_step(world=server.world, env=RERUN, resume="false", **calls[0])
+    assert "CANCELLED" not in run_statuses(server.world)
+
+
+def test_newer_step_supersedes_no_run_of_another_agent(run_step: RunStep) -> None:
+    """The runs of all agents that a step tests share its concurrency group."""
+    inputs = {"mode": "launch", "test_set_id": "stuck001"}
+    _, server = run_step(**inputs, agent_id=f"{IDS['agent_id']}, {PREVIEW_ID}")
+    run_step(world=server.world, env=NEWER, supersede="true", **inputs, agent_id=PREVIEW_ID)
+    ended = [record.body["agent_id"] for record in server.world.runs if record.cancel_time]
+    assert ended == [PREVIEW_ID]
+
+
+def test_run_that_could_not_be_cancelled_is_left_to_the_post_step(run_step: RunStep) -> None:
+    first, server = run_step(mode="launch", test_set_id="stuck001")
+    again, _ = run_step("DELETE /runs/* -> 403", world=server.world, env=RERUN, mode="launch", test_set_id="queued01")
+    (warning,) = (annotation.data for annotation in again.annotations("warning"))
+    assert warning.startswith(f"Could not cancel run {first.outputs['run_id']} ({CHANGED.rstrip('.')})")
+    run_post_step(again, server.world)
+    assert run_statuses(server.world)[0] == "CANCELLED"
+    assert "CANCELLED" not in run_statuses(server.world)[1:]
+
+
+def test_step_that_cannot_look_for_earlier_runs_neither_ends_nor_launches_any(run_step: RunStep) -> None:
+    _, server = run_step(mode="launch", test_set_id="stuck001")
+    again, _ = run_step("GET /runs -> 403", world=server.world, env=RERUN, mode="launch", test_set_id="queued01")
+    assert (again.outputs["verdict"], run_statuses(server.world)) == ("error", ["PENDING"])
+    assert "set resume to false" in again.annotations("error")[0].data

@@ -194,7 +194,7 @@ RENAMED = REQUEST._replace(metadata=RunMetadata(display_name="new"))
         (other_tags(run_id="101"), False, False),
         (other_tags(run_id="99", pull_request=43), False, False),
         (other_tags(run_id="99", repository="acme/other"), False, False),
-        (other_tags(REQUEST._replace(mutation_ids=("m1",)), run_id="99"), False, False),
+        (other_tags(REQUEST._replace(mutation_ids=("m1",)), run_id="99"), False, True),
         (other_tags(run_attempt="1", sha="main"), True, True),
         (other_tags(run_attempt="1", sha=SHA, sha_is_known=False), True, True),
         (("coval-gate/1.1/aaaaaaaaaaaa/00",), False, False),

@@ -61,7 +61,7 @@ class Sought(NamedTuple):
         alike = RunFilter(**self.ids, status=self.status)
         tagged = alike._replace(tag=self.tag)
         by_tag = [tagged] if self.tag and tagged.can_be_sent and not self.averages else []
-        return (*by_tag, *([alike] if any(alike) or not by_tag else []))
+        return (*by_tag, *([alike] if any(alike) or self.since is None or not by_tag else []))
 
     def is_alike(self, run: Run) -> bool:
         """Return whether a run has the ids and the status, as far as it shows them."""

@@ -1,10 +1,10 @@
 """The tags that identify a run: the step and workflow run that launched it, and what it evaluates.
 
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
-of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
-of its own. A third tag names the branch: by it, later runs find this one as their baseline. Runs of pull requests have
-none. Once a run is judged, it may get a mark: it is no baseline, because a comparison failed it or data are missing; or
-a person accepted it, and comparisons begin with it.
+of one pull request (or branch), workflow, job and step share it. Each job of a matrix is a job of its own. A third tag
+names the branch: by it, later runs find this one as their baseline. Runs of pull requests have none. Once a run is
+judged, it may get a mark: it is no baseline, because a comparison failed it or data are missing; or a person accepted
+it, and comparisons begin with it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
@@ -31,7 +31,7 @@ PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 ID: Final = "[a-z0-9][a-z0-9-]{0,39}"  # of a workflow run or an attempt: a number, a UUID, or a number with its job
 KEY: Final = re.compile(
-    rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{12}})/[0-9a-f]+"
+    rf"{PREFIX}/({ID})\.({ID})/(?:([0-9a-f]{{8}})([0-9a-f]{{8}}))?([0-9a-f]{{12}})/[0-9a-f]+"
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
@@ -47,16 +47,20 @@ NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
-EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_ids")  # part of the group
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
 class Origin(NamedTuple):
-    """The contents of a run's key. `digest`: of the step and of what the run evaluates."""
+    """The contents of a run's key. `digest`: of the step and of what the run evaluates; `place`: of the step alone.
+
+    `given`: a digest of the step's inputs.
+    """
 
     workflow_run: str
     attempt: str
     digest: str
+    place: str = ""
+    given: str = ""
 
 
 class Tags(NamedTuple):
@@ -85,8 +89,26 @@ class Tags(NamedTuple):
             for earlier in origins(tags)
         )
 
+    def earlier_of(self, runs: Iterable[Run]) -> list[Run]:
+        """Return the runs that earlier attempts of this step launched, whatever they evaluate.
+
+        Calls of a reusable workflow share job and step, but not their inputs. So where some runs were launched with the
+        inputs of this step, the others are not its own. Where none was, the inputs have changed since.
+        """
+        if (own := self.origin) is None:
+            return []
+        found = [
+            (run, earlier.given == own.given)
+            for run in runs
+            for earlier in origins(tags_of(run))
+            if (earlier.workflow_run, earlier.place) == (own.workflow_run, own.place)
+            and is_earlier(earlier.attempt, own.attempt)
+        ]
+        is_known = any(is_same for _, is_same in found)
+        return [run for run, is_same in found if is_same or not is_known]
+
     def supersedes(self, tags: Iterable[str]) -> bool:
-        """Return whether this step supersedes the run, which is never of a later workflow run.
+        """Return whether this step supersedes the run of the same ids, which is never of a later workflow run.
 
         Within one, others may share the group: calls of a reusable workflow, or jobs of a matrix if the input `matrix`
         is empty. There, a step supersedes only its own earlier attempts.
@@ -111,11 +133,17 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
     parameters = request.parameters
     instance = [context.instance] if context.instance else []
     digest = _digest([place, parameters, own, *instance])[:12]
-    origin = Origin(run_id_of(context), _id(context.run_attempt), digest)
+    origin = Origin(
+        run_id_of(context),
+        _id(context.run_attempt),
+        digest,
+        _digest([place, *instance])[:8],
+        _digest(context.given)[:8],
+    )
     head = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else head
-    group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]
-    key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.digest}/{nonce}"
+    group = _digest([place, about])[:24]
+    key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.place}{origin.given}{digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
     return Tags(key, f"{LINE}{group}", origin, branch)
@@ -164,7 +192,7 @@ def tags_of(run: Run) -> tuple[str, ...]:
 def pull_request_of(run: Run) -> str | None:
     """Return None if the run shows no pull request; an empty text if metadata name it in another way."""
     keys = filter(None, map(KEY.fullmatch, tags_of(run)))
-    numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
+    numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[7] for match in keys)))
     first = next((number for number in numbers if number.strip("0")), None)
     return first if first is None or NUMBER.fullmatch(first) else ""
 
@@ -199,14 +227,14 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
     if COMMIT in run.metadata:
         return run.metadata
     for match in filter(None, map(KEY.fullmatch, tags_of(run))):
-        if match[4] == _digest(repository)[:12]:
-            return {REPOSITORY: repository, COMMIT: match[6], PULL_REQUEST: int(match[5])}
+        if match[6] == _digest(repository)[:12]:
+            return {REPOSITORY: repository, COMMIT: match[8], PULL_REQUEST: int(match[7])}
     return run.metadata
 
 
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
     for match in filter(None, map(KEY.fullmatch, tags)):
-        yield Origin(match[1], match[2], match[3])
+        yield Origin(match[1], match[2], match[5], match[3] or "", match[4] or "")
 
 
 def steps_of(run: Run) -> set[tuple[str, str]]:

@@ -519,6 +519,12 @@ def stray_keys_in(environ: Mapping[str, str]) -> list[str]:
     return [key for text in others for key in KEY.findall(text)]
 
 
+def texts_in(environ: Mapping[str, str]) -> str:
+    """Return all inputs as the user wrote them, but for those that may be others in each attempt at a job."""
+    others = ("INPUT_API_KEY", "INPUT_GITHUB_TOKEN", "INPUT_API_BASE_URL")
+    return repr(sorted(pair for pair in environ.items() if pair[0].startswith("INPUT_") and pair[0] not in others))
+
+
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 

@@ -9,6 +9,7 @@ that run could be from its own earlier attempt, the step does not launch another
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Final, Literal, NamedTuple
 
 from coval_gate.base import titles
@@ -178,6 +179,13 @@ def _search(
         )
 
 
+class Launches(NamedTuple):
+    """What a leg launches in turn, and its base beside it, if it has one and their runs depend on each other."""
+
+    of_leg: Sequence[Tags]
+    of_base: Sequence[Tags] = ()
+
+
 class EarlierRuns(NamedTuple):
     """`tags` and `ids`: of the launch that follows. The session's deadline bounds the whole search."""
 
@@ -185,20 +193,26 @@ class EarlierRuns(NamedTuple):
     tags: Tags
     ids: Mapping[str, str]
 
-    def to_resume(self, launches: Sequence[Tags]) -> Procedure[list[Run]]:
-        """Return the runs that earlier attempts launched for the first of the `launches`, up to an unfinished one.
+    def to_resume(self, legs: Sequence[Launches], *, of_base: bool = False) -> Procedure[list[Run | None]]:
+        """Return the runs that earlier attempts launched for the first launches of a leg, up to an unfinished one.
 
-        All before that completed; without it, there are none. Raises CovalError if a run may be hidden.
+        All before that completed; without it, there are none. A run whose base's run is unfinished counts as such.
+        `of_base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
+        Raises CovalError if a run may be hidden.
         """
-        unfinished = yield from self._unfinished(
-            "Could not check for a run from an earlier attempt",
-            way_out="To launch without this check, set resume to false.",
-        )
-        found = [self._of_earlier_attempt(tags, unfinished.runs) for tags in launches]
-        while found and (found[-1] is None or found[-1].is_over):
-            found.pop()
-        if found and (whole := [run for run in found if run]) and len(whole) == len(found):
-            return whole
+        unfinished = yield from self.unfinished()
+        resumed: list[Run | None] = []
+        for launches in legs:
+            of_leg, of_its_base = (
+                [self._of_earlier_attempt(tags, unfinished.runs) for tags in each] for each in launches
+            )
+            pairs = [*zip_longest(of_leg, of_its_base)]
+            while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
+                pairs.pop()
+            if all(run for run, _ in pairs) and len(pairs) > len(resumed):
+                resumed = [pair[of_base] for pair in pairs]
+        if any(resumed):
+            return resumed
         if unknown := _unknown(unfinished):
             raise CovalError(
                 titles.NOT_LAUNCHED,
@@ -218,6 +232,13 @@ class EarlierRuns(NamedTuple):
                 )
         going = (run for run in own if not (run.is_over or run.is_ending))
         return next(going, next((run for run in own if run.status == COMPLETED), None))
+
+    def unfinished(self) -> Procedure[Found]:
+        """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
+        return self._unfinished(
+            "Could not check for a run from an earlier attempt",
+            way_out="To launch without this check, set resume to false.",
+        )
 
     def supersede(self, *, keep: str = "") -> Procedure[None]:
         """Cancel the unfinished runs that this one supersedes, except `keep`. Raises CovalError."""
@@ -250,7 +271,6 @@ class EarlierRuns(NamedTuple):
         return True
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
-        """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
         try:
             return (yield from self.listed(LOOKUP_PATIENCE))
         except CovalError as error:

@@ -24,14 +24,14 @@ from coval_gate.history.standing import (
     take_tag,
     unjudged_text,
 )
-from coval_gate.history.tags import FAILED, mark, pull_request_of, tags_of
+from coval_gate.history.tags import FAILED, Tags, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import EarlierRuns, cancel_run, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.launch import request_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.report import report_of
-from coval_gate.step.step import LegRun, Step
+from coval_gate.step.step import LegRun, Step, StepRun
 
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 MOST_NAMED: Final = 5  # unknown runs in a message
@@ -173,10 +173,38 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
         leg.conclude(_with_ends(own, leg.trials))
 
 
+def end_changed(session: StepRun) -> Procedure[None]:
+    """End the unfinished runs of earlier attempts that no launch of this one takes over: their requests have changed.
+
+    Raises CovalError if Coval lists no runs.
+    """
+    step = session.step
+    launches = [tags for leg in step.all_legs for tags in _launches_of(session.of(leg))]
+    earlier = EarlierRuns(session=session, tags=launches[0], ids={})
+    listed = yield from earlier.unfinished()
+    going = [run for run in launches[0].earlier_of(listed.runs) if not (run.is_over or run.is_ending)]
+    kept = {next((run.run_id for run in going if tags.continues(tags_of(run))), "") for tags in launches}
+    changed = [run.run_id for run in going if run.run_id not in kept]
+    yield from _end_earlier(session.of(step.legs[0]), earlier, changed, "its request has changed since it was launched")
+
+
+def _launches_of(session: LegRun) -> list[Tags]:
+    """Return the tags of all runs that a leg may launch."""
+    slices, inputs = session.leg.slices, session.leg.inputs
+    return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
+
+
+def _end_earlier(session: LegRun, earlier: EarlierRuns, run_ids: Sequence[str], why: str) -> Procedure[None]:
+    """The post step cancels what fails here."""
+    left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
+    for trial in compress(left, (yield from earlier.cancel(run_ids, why))):
+        trial.release()
+
+
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    inputs, is_re_run = leg.inputs, step.context.run_attempt not in ("", "1")
+    inputs = leg.inputs
     goes_on = bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES
-    return is_re_run and goes_on and inputs.resume and inputs.api_key is not None
+    return step.is_re_run and goes_on and inputs.resume and inputs.api_key is not None
 
 
 def _end_leftovers(session: LegRun) -> Procedure[None]:
@@ -190,18 +218,14 @@ def _end_leftovers(session: LegRun) -> Procedure[None]:
     except CovalError as error:
         session.warn(f"Could not check for {what}s that an earlier attempt left unfinished: {error.what}")
         return
-    numbers = range(len(leg.slices)) if leg.slices else range(1, leg.inputs.repeat_on_failure + 1)
-    launches = [request_of(session, number)[1] for number in numbers]
+    launches = _launches_of(session)[0 if leg.slices else 1 :]
     taken = {trial.run_id for trial in leg.trials}
     left = [
-        session.step.guard_leftover(leg, run.run_id)  # the post step cancels what fails here
+        run.run_id
         for run in listed.runs
         if not (run.is_over or run.run_id in taken) and any(tags.continues(tags_of(run)) for tags in launches)
     ]
-    why = f"a {what} of an earlier attempt, which nothing needs now"
-    ended = yield from earlier.cancel([trial.run_id for trial in left], why)
-    for trial in compress(left, ended):
-        trial.release()
+    yield from _end_earlier(session, earlier, left, f"a {what} of an earlier attempt, which nothing needs now")
 
 
 def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:

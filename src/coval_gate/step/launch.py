@@ -42,7 +42,7 @@ from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
-from coval_gate.step.leg import Duty, Trial
+from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import LegRun, StepRun
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def launch(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     are still to be counted: their number comes first.
     """
     step = session.step
+    for earlier in session.leg.trials:
+        yield from Launcher(session, earlier).end_other_launches()
     request, tags = request_of(session, number)
     trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
     try:
@@ -165,17 +167,15 @@ class Launcher(NamedTuple):
             raise
         trial.identify(run.run_id, at=clock.now())
         self.session.step.record_id(run.run_id)
-        yield from self._end_other_launches()
+        yield from self.end_other_launches()
 
     def launch_instead(self, *, gone: bool) -> Procedure[bool]:
         """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
 
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
         """
-        if gone:
-            listed = yield from self._earlier_runs().to_resume([self.trial.tags])
-            if any(run.run_id == self.trial.run_id for run in listed):
-                return False
+        if gone and (listed := (yield from self._to_resume_alone())) and listed.run_id == self.trial.run_id:
+            return False
         self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
         self.trial.forget()
         yield from self.launch_guarded(instead=True)
@@ -224,16 +224,32 @@ class Launcher(NamedTuple):
         """Return the run of an earlier attempt. The slices before an unfinished one are not paid for again."""
         session, leg, number = self.session, self.session.leg, self.trial.number
         if not leg.slices:
-            return next(iter((yield from self._earlier_runs().to_resume([self.trial.tags]))), None)
+            return (yield from self._to_resume_alone())
         if number == 0:
-            slices = [request_of(session, place)[1] for place in range(len(leg.slices))]
-            leg.taken_over = yield from self._earlier_runs().to_resume(slices)
+            leg.taken_over = yield from self._slices_to_resume()
             for run in leg.taken_over[1:] if session.inputs.cancel_on_interrupt else ():
-                if not run.is_over:  # its turn comes when those before it were judged
+                if run and not run.is_over:  # its turn comes when those before it were judged
                     session.step.guard_leftover(leg, run.run_id)
         return leg.taken_over[number] if number < len(leg.taken_over) else None
 
-    def _end_other_launches(self) -> Procedure[None]:
+    def _to_resume_alone(self) -> Procedure[Run | None]:
+        found = yield from self._earlier_runs().to_resume([later.cancel.Launches([self.trial.tags])])
+        return next(iter(found), None)
+
+    def _slices_to_resume(self) -> Procedure[list[Run | None]]:
+        """A base's slices are found with those of the legs beside it: they are taken over together."""
+        session, leg = self.session, self.session.leg
+
+        def launches_of(one: Leg | None) -> list[Tags]:
+            return [request_of(session.of(one), place)[1] for place in range(len(one.slices))] if one else []
+
+        beside = [one for one in session.step.legs if one.base is leg] if leg.is_base else [leg]
+        launches = [later.cancel.Launches(launches_of(one), launches_of(one.base)) for one in beside]
+        ids = {name: id_ for name, id_ in self.trial.ids.items() if name != "agent_id" or not (leg.base or leg.is_base)}
+        return (yield from self._earlier_runs()._replace(ids=ids).to_resume(launches, of_base=leg.is_base))
+
+    def end_other_launches(self) -> Procedure[None]:
+        """Look again for runs of launches that were given up for lost. A failure shows in the log only."""
         if Duty.CANCEL_OTHERS not in self.trial.duties:
             return
         session = self.session

@@ -250,7 +250,7 @@ class Leg:
         self.standing: Standing | None = None
         self.planned: int | None = None
         self.slices: tuple[tuple[str, ...], ...] = ()
-        self.taken_over: Sequence[Run] = ()
+        self.taken_over: Sequence[Run | None] = ()
         self.is_done = False
         self.is_ending = False  # runs that it gave up are being cancelled
 

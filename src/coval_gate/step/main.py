@@ -25,6 +25,7 @@ from coval_gate.inputs.inputs import (
     key_in,
     parse_inputs,
     stray_keys_in,
+    texts_in,
     token_in,
 )
 from coval_gate.report.formats import FILES, load
@@ -217,6 +218,8 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from later.plan.plan_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
         later.plan.warn_of_undecidable(step)
+    if step.is_re_run and step.inputs.resume:
+        yield from later.cleanup.end_changed(session)
 
 
 def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:
@@ -269,7 +272,7 @@ def read_inputs(step: Step) -> Inputs:
         host.log(f"Read inputs from {step.read.path}.")
         step.inputs, step.file, mistakes = later.file.with_file(step.inputs, step.read)
         problems += [*step.read.problems, *mistakes]
-    step.context = step.context._replace(matrix=step.inputs.matrix)
+    step.context = step.context._replace(matrix=step.inputs.matrix, given=texts_in(environ))
     problems += publisher.prepare(step.inputs)
     if step.inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)

@@ -19,7 +19,7 @@ from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.coval.client import Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
-from coval_gate.history.tags import Tags
+from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Problem, key_in, parse_inputs
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
@@ -94,6 +94,11 @@ class Step:
         """Whether the simulations are counted before the launch."""
         draws = any(leg.inputs.spend == UNTIL_CLEAR for leg in self.legs)
         return self.inputs.max_simulations is not None or len(self.all_legs) > 1 or draws
+
+    @property
+    def is_re_run(self) -> bool:
+        """Whether an earlier attempt may have launched runs."""
+        return is_identified(self.context) and self.context.run_attempt not in ("0", "1")
 
     @property
     def deadline(self) -> float:
