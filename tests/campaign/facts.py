@@ -22,6 +22,7 @@ GRACE: Final = 180.0  # s, the default of metrics_grace_time
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run
 DEADLINE_SLACK: Final = 10.0  # s after the deadline, for all that a step does after its last poll
 MAX_OPEN_TIME: Final = 280.0  # s for which a step must leave the connection of a launch open
+COULD_NOT_CANCEL: Final = "Could not cancel run "  # of an earlier attempt
 LAST_CALLS: Final = 4  # to cancel a run: a list with the filter for tags, one without, a poll and a DELETE
 ROUNDING: Final = 1e-6  # s
 STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from campaign.baselines import with_baseline
+from campaign.reruns import CHANGED, fits_changes, with_changes
 from campaign.schedule import (
     GATES,
     OWN_GATES,
@@ -312,4 +313,5 @@ DIMENSIONS: Final = {
     "newest": Dimension(8, _fits_earlier, _newest),
     "attach": Dimension(10, _fits_attach, _attached),
     "slices": Dimension(12, fits_slices, in_slices),
+    CHANGED: Dimension(8, fits_changes, with_changes),
 }

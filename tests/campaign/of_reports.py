@@ -7,6 +7,7 @@ from itertools import product
 from typing import Final
 
 from campaign.facts import (
+    COULD_NOT_CANCEL,
     PAGES,
     has_base,
     has_file_fault,
@@ -152,6 +153,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
         if result.exit_code not in (0, None):
             yield f"{step_name(result)} failed"
         ended = main.killed is None and main.interrupted is None and not has_file_fault(main, "state")
+        ended &= COULD_NOT_CANCEL not in main.log
         if result.requests and ended and main.verdict in ("passed", "skipped"):
             yield f"{step_name(result)} called Coval, but the main step had left nothing to do"
 

@@ -29,6 +29,7 @@ from campaign.facts import (
     was_prompt,
 )
 from campaign.network import SentRequest
+from campaign.reruns import is_changed
 from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES
 from campaign.simulate import History, ProcessResult
 from campaign.slices import is_sliced, slice_of, trial_and_slice_of
@@ -296,7 +297,14 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
-        interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
+        interrupted
+        or timed_out
+        or failed
+        or state_lost
+        or second
+        or is_changed(history, step)
+        or step.mode == "cancel"
+        or step.flag("supersede")
     )
 
 

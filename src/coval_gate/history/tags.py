@@ -31,7 +31,7 @@ PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 ID: Final = "[a-z0-9][a-z0-9-]{0,39}"  # of a workflow run or an attempt: a number, a UUID, or a number with its job
 KEY: Final = re.compile(
-    rf"{PREFIX}/({ID})\.({ID})/(?:([0-9a-f]{{8}})([0-9a-f]{{8}}))?([0-9a-f]{{12}})/[0-9a-f]+"
+    rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{8}})([0-9a-f]{{8}})([0-9a-f]{{12}})/[0-9a-f]+"
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
@@ -59,8 +59,8 @@ class Origin(NamedTuple):
     workflow_run: str
     attempt: str
     digest: str
-    place: str = ""
-    given: str = ""
+    place: str
+    given: str
 
 
 class Tags(NamedTuple):
@@ -234,7 +234,8 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
 
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
     for match in filter(None, map(KEY.fullmatch, tags)):
-        yield Origin(match[1], match[2], match[5], match[3] or "", match[4] or "")
+        workflow_run, attempt, place, given, digest = match.groups()[:5]
+        yield Origin(workflow_run, attempt, digest, place, given)
 
 
 def steps_of(run: Run) -> set[tuple[str, str]]:

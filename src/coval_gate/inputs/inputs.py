@@ -279,7 +279,8 @@ class Inputs(NamedTuple):
     )
     resume: bool = MODE.input(
         fields.flag(),
-        "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
+        "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another, "
+        "and cancel one whose request has changed since.",
         "true",
         modes=LAUNCHING_MODES,
     )

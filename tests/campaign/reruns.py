@@ -1,0 +1,59 @@
+"""Schedules whose later attempts launch other requests than the first, and what must hold then."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from campaign.facts import COULD_NOT_CANCEL, earlier_runs, is_ended, knows_events, main_results, step_name
+from campaign.schedule import Schedule, Step
+from campaign.simulate import History
+from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
+
+CHANGED: Final = "changed"  # the name of the dimension
+CHANGES: Final[tuple[dict[str, str], ...]] = (
+    {"iteration_count": "2"},
+    {"display_name": "Another attempt"},
+    {"test_set_id": "flaky002"},
+    {"agent_id": PREVIEW_ID},
+    {"persona_id": IMPATIENT_PERSONA_ID},
+    {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}"},  # one fits
+)
+
+
+def fits_changes(schedule: Schedule) -> bool:
+    is_plain = not any(step.branch or step.repetitions for step in schedule.steps)
+    return is_plain and any(step.attempt > 1 for step in schedule.steps)
+
+
+def with_changes(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the first attempts leave their runs, in most schedules, and the later ones launch something else."""
+    change, leaves = rng.choice(CHANGES), rng.random() < 0.7
+
+    def changed(step: Step) -> Step:
+        if step.attempt > 1:
+            return step.having(resume="true", **change)
+        return replace(step, mode="launch") if leaves else step
+
+    return replace(schedule.each(changed), foreign_run="")
+
+
+def runs_whose_request_has_changed_are_ended(history: History) -> Iterator[str]:
+    """A later attempt ends each unfinished run of an earlier one, before it launches, unless it takes the run over."""
+    quirks = history.schedule.quirks
+    for result in main_results(history):
+        if not is_changed(history, result.step) or not result.launched_runs or not knows_events(history):
+            continue
+        launched = min(history.runs[run_id].create_time for run_id in result.launched_runs)
+        for record in (history.runs[run_id] for run_id in earlier_runs(history, result)):
+            hidden = max(quirks.list_lag, quirks.not_found_after_launch)
+            is_shown = record.create_time + hidden < history.coval_time(result.began)
+            is_shown &= not any(sent.fault and record.run_id in sent.path for sent in result.requests)
+            is_told = record.run_id in result.run_ids or f"{COULD_NOT_CANCEL}{record.run_id}" in result.log
+            if is_shown and not is_told and not is_ended(history, record, launched):
+                yield f"{step_name(result)} launched a run beside {record.run_id} of an earlier attempt"
+
+
+def is_changed(history: History, step: Step) -> bool:
+    """Return whether the step is a later attempt that launches something else."""
+    return history.schedule.dimension == CHANGED and step.attempt > 1 and step.flag("resume")
