@@ -31,8 +31,7 @@ PULL: Final = re.compile(r"refs/(?:pull|merge-requests)/([0-9]{1,9})(?:/.*)?")  
 NO_BRANCH: Final = ("detached", "HEAD")  # what Jenkins and git name a checkout of a commit
 REPETITION = "coval_gate_repetition"  # its number, from 1
 SLICE = "coval_gate_slice"  # likewise, with `spend: until clear`
-IS_BASE = "coval_gate_is_base"  # of the base agent's run beside the tested one, which decides nothing alone
-BRANCH = "coval_gate_of"  # of a repetition: the tag of its branch, which is not among its own
+IS_BASE = "coval_gate_is_base"  # of the base agent's run beside the tested one
 AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could read it
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any

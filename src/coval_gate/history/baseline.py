@@ -25,11 +25,13 @@ from coval_gate.history.search import PATIENCE, Sought, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
+    PARTS,
     branch_tag,
     branch_tag_of,
     is_marked,
     may_be_baseline,
     origins,
+    part_of,
     pull_request_of,
     run_id_of,
     steps_of,
@@ -104,6 +106,8 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
         if run.status != COMPLETED:
             kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
             raise _NoBaseline(NotFoundReason(kind=kind, run_id=run_id, status=run.status))
+        if part := part_of(run):
+            raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=f"Run {run_id} is {PARTS[part]}."))
         loaded = yield from _load(session, run)
     except NotFound:
         raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None

@@ -4,12 +4,16 @@ Two doubts about the list are known here alone: it may ignore, refuse or not und
 entries may show neither tags nor metadata. So a search asks by the tag and then without it, checks each entry itself,
 and reads an entry alone if that may show more.
 
-An older run must not pass in place of the newest. So finding that fails if a newer run hides whether it is one of them.
+Runs of which several decide together (slices, repetitions, bases) are found only by a search for `parts`. A run of
+which the list does not show what it is, is read alone before it counts.
+
+An older run must not pass in place of the newest. So finding that fails if a newer run hides whether it is one of them,
+or if two are equally new.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -17,10 +21,10 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import age, duration, in_words
-from coval_gate.ci.host import IS_BASE, REPETITION, Context
+from coval_gate.ci.host import Context
 from coval_gate.coval.client import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.coval.model import Run, RunFilter
-from coval_gate.history.tags import PREFIX, branch_tag, pull_request_of, tags_of
+from coval_gate.history.tags import PREFIX, branch_tag, hides_part, part_of, pull_request_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
@@ -31,6 +35,7 @@ AT_ONCE: Final = 5  # of these
 MOST_LISTED: Final = 1000  # entries of a list
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches: Coval may list a run late that was just launched
 MOST_SCHEDULED: Final = 30  # runs of a scheduled run that are read
+MOST_NAMED: Final = 3  # runs of one moment
 DAY: Final = 86_400.0  # s
 PHRASES: Final = {"tag": "with tag {}", "branch": "of branch {}", "schedule": "of scheduled run {}"}
 FIRST: Final = f"Check {in_words(['run_id', *LAUNCH_IDS])}. If they are right, launch such a run first."
@@ -41,8 +46,8 @@ class Sought(NamedTuple):
     """`since`: the list comes newest first, and is read up to the first run created earlier (s since the epoch).
 
     If it is None, one page is enough. `ids`: by the names of inputs. `may_be`: which runs that do not show whether they
-    have the tag matter; with `must_know`, also where the list shows the tags of others. `averages`: list those of
-    metrics, too; then Coval knows no filter for tags, and no run is read alone.
+    have the tag matter; with `must_know`, also where the list shows the tags of others. `parts`: find these, too.
+    `averages`: list those of metrics, too; then Coval knows no filter for tags, and no run is read alone for its tags.
     """
 
     ids: Mapping[str, str] = MappingProxyType({})
@@ -53,6 +58,7 @@ class Sought(NamedTuple):
     fits: Callable[[Run], bool] = lambda _: True
     may_be: Callable[[Run], bool] = lambda _: True
     must_know: bool = False
+    parts: bool = False
     averages: bool = False
 
     @property
@@ -68,7 +74,8 @@ class Sought(NamedTuple):
         return is_of(run, self.ids) and self.status in ("", run.status)
 
     def is_found(self, run: Run) -> bool:
-        return self.is_alike(run) and (not self.tag or has_tag(run, self.tag)) and self.fits(run)
+        is_tagged = self.is_alike(run) and (not self.tag or has_tag(run, self.tag))
+        return is_tagged and (self.parts or not part_of(run)) and self.fits(run)
 
     def is_satisfied(self, runs: Iterable[Run]) -> bool:
         return self.enough([run for run in runs if self.is_found(run)])
@@ -110,9 +117,10 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
             refused.append(error)
             continue
         seen = {run.run_id: run for run in listed} | seen
-        alone, is_whole = yield from _read_alone(session, sought, seen)
+        alone, unread = yield from _read_alone(session, sought, seen)
         seen |= alone
-        found = _found(sought, seen.values())._replace(is_whole=is_whole and len(listed) < MOST_LISTED)
+        is_whole = len(listed) < MOST_LISTED and (not unread or sought.is_satisfied(alone.values()))
+        found = _found(sought, seen.values(), unread)._replace(is_whole=is_whole)
         if found.runs:
             return found
     if len(refused) == len(sought.filters):
@@ -121,16 +129,25 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
 
 
 def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
-    if not listed or sought.since is None or len(listed) >= MOST_LISTED or sought.is_satisfied(listed):
+    if not listed or sought.since is None or len(listed) >= MOST_LISTED:
+        return False
+    if sought.is_satisfied(run for run in listed if run.created != listed[-1].created):  # others may be as old as that
         return False
     return (listed[-1].created or math.inf) >= sought.since
 
 
-def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Procedure[tuple[dict[str, Run], bool]]:
-    """Read the newest runs alone that may be sought, if the list shows no tags; return these, with what it showed."""
+def _read_alone(
+    session: Session, sought: Sought, seen: Mapping[str, Run]
+) -> Procedure[tuple[dict[str, Run], set[str]]]:
+    """Read the newest runs alone that may be sought, if the list shows no tags, or not what those found are.
+
+    Return these, with what the list showed, and the ids of those for which there was no need or no room.
+    """
     shows_tags = any(run.tags for run in seen.values())
 
     def is_doubtful(run: Run) -> bool:
+        if not sought.parts and hides_part(run) and sought.is_found(run):
+            return True
         if sought.averages:
             return False
         if shows_tags:
@@ -140,17 +157,14 @@ def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Pr
     all_doubtful = list(filter(is_doubtful, _newest_first(seen.values())))
     doubtful = all_doubtful[:MOST_READ]
     whole: dict[str, Run] = {}
-    while doubtful and not sought.is_satisfied(whole.values()):
+    while doubtful and not sought.is_satisfied(run for run in whole.values() if run.created != doubtful[0].created):
         batch, doubtful = doubtful[:AT_ONCE], doubtful[AT_ONCE:]
         calls = (session.client.get_run(run.run_id, until=session.deadline) for run in batch)
         for listed, read in zip(batch, (yield from together(calls, session.clock)), strict=True):
-            if isinstance(read, NotFound):
-                whole[listed.run_id] = listed
-            elif isinstance(read, Unavailable):
+            if isinstance(read, Unavailable):
                 raise read
-            elif not isinstance(read, CovalError):
-                whole[listed.run_id] = with_list(read, listed)
-    return whole, len(all_doubtful) <= MOST_READ or sought.is_satisfied(whole.values())
+            whole[listed.run_id] = listed if isinstance(read, CovalError) else with_list(read, listed)
+    return whole, {run.run_id for run in all_doubtful} - whole.keys()
 
 
 def with_list(run: Run, listed: Run) -> Run:
@@ -160,11 +174,12 @@ def with_list(run: Run, listed: Run) -> Run:
     )
 
 
-def _found(sought: Sought, seen: Iterable[Run]) -> Found:
+def _found(sought: Sought, seen: Iterable[Run], unread: Container[str]) -> Found:
     runs = _newest_first(seen)
     is_shown = not sought.must_know and any(run.tags or run.metadata for run in runs)
     hidden = () if is_shown else tuple(run for run in runs if sought.hides_tag(run) and not sought.is_found(run))
-    return Found(runs=tuple(filter(sought.is_found, runs)), seen=tuple(runs), hidden=hidden)
+    counts = (run for run in filter(sought.is_found, runs) if sought.parts or run.run_id not in unread)
+    return Found(runs=tuple(counts), seen=tuple(runs), hidden=hidden)
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
@@ -212,6 +227,13 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
+    if twins := [run.run_id for run in found.runs if run.created == newest.created][1:]:
+        raise GateError(
+            titles.RUN_UNCLEAR,
+            f"Runs {in_words([newest.run_id, *twins], most=MOST_NAMED)} were created at the same time, "
+            f"{newest.create_time}, so none of them is the newest {_phrase(source)}.",
+            advice=BY_ID,
+        )
     seconds = _time(session, session.clock.now()) - (newest.created or 0.0)
     if seconds < -SERVERS_SKEW:
         raise GateError(
@@ -251,11 +273,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
         tag,
         since=0.0,
         enough=bool,
-        fits=lambda run: (
-            run.created is not None
-            and not run.metadata.keys() & {IS_BASE, REPETITION}  # which decide nothing alone
-            and not (of_branch and pull_request_of(run) is not None)
-        ),
+        fits=lambda run: run.created is not None and not (of_branch and pull_request_of(run) is not None),
     )
     return search(session, sought)
 
@@ -266,7 +284,10 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
     newest_first = sorted(listed, key=lambda run: run.created or math.inf, reverse=True)
     runs: list[Run] = []
+    newest = 0.0
     for entry in newest_first[:MOST_SCHEDULED]:
+        if entry.created and entry.created < newest:
+            break
         try:
             run = yield from session.client.get_run(entry.run_id, until=session.deadline)
         except NotFound as error:
@@ -276,11 +297,10 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
                 return Found(hidden=(entry,))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
-        if is_of(run, ids) and run.created is not None:
+        if is_of(run, ids) and run.created is not None and not part_of(run):
             runs.append(run)
-            if entry.created:
-                break
-    return Found(runs=tuple(sorted(runs, key=lambda run: run.created or 0.0, reverse=True)))
+            newest = entry.created or newest
+    return Found(runs=tuple(_newest_first(runs)))
 
 
 def _time(session: Session, moment: float) -> float:

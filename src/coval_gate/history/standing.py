@@ -12,7 +12,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import in_words, one_line, plural
-from coval_gate.ci.host import BRANCH, SLICE, Context
+from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.baseline import counting
@@ -28,7 +28,6 @@ from coval_gate.history.tags import (
     retag,
 )
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.inputs import UNTIL_CLEAR
 
 MOST_NAMED: Final = 3  # runs
 
@@ -90,12 +89,10 @@ def accept(
 
 
 def _check(run: Run, branch: str, source: BaselineSource) -> None:
-    """Raise CovalError unless a CI job launched the run for the branch, which a repetition names in its metadata."""
-    own = branch_tag_of(run) or run.metadata.get(BRANCH)
+    """Raise CovalError unless a CI job launched the run for the branch."""
+    own = branch_tag_of(run)
     if pull_request_of(run) is not None:
         why = "it tests a pull request, and only runs of branches are compared with."
-    elif SLICE in run.metadata:
-        why = f"it is a slice (spend: {UNTIL_CLEAR}), which has only a part of the test cases."
     elif own and branch in ("", own):
         return
     else:
@@ -105,7 +102,7 @@ def _check(run: Run, branch: str, source: BaselineSource) -> None:
 
 def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
     """Take the tag `taken` away from all other runs like this one that have the `tag`. Raises CovalError."""
-    holders = (yield from search(session, Sought(run.ids, tag, since=0.0))).runs
+    holders = (yield from search(session, Sought(run.ids, tag, since=0.0, parts=True))).runs
     others = [
         other.run_id for other in holders if has_tag(other, taken) and other.run_id not in (run.run_id, *accepted)
     ]

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
-from coval_gate.ci.host import COMMIT, HEADS, MATRIX, PULL_REQUEST, REPOSITORY, SLICE, Context
+from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
@@ -31,10 +31,17 @@ PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 ID: Final = "[a-z0-9][a-z0-9-]{0,39}"  # of a workflow run or an attempt: a number, a UUID, or a number with its job
 KEY: Final = re.compile(
-    rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{8}})([0-9a-f]{{8}})([0-9a-f]{{12}})/[0-9a-f]+"
+    rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{8}})([0-9a-f]{{8}})([0-9a-f]{{12}})/[0-9a-f]+(?:-[a-z_]+)?"
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
+PARTS: Final = {  # what runs with this in their metadata are
+    SLICE: "a slice: a step with spend: until clear launched it for a part of the test cases",
+    IS_BASE: "a base: a step with base_agent_id launched it beside the run that it tests",
+    REPETITION: "a repetition: a step with repeat_on_failure launched it, and it counts only with the run it repeats",
+}
+# Any key, which names the part that its run is.
+PART: Final = re.compile(rf"{PREFIX}/(?:{ID}\.{ID}/[0-9a-f]+/)?[0-9a-f]{{8}}(?:-([a-z_]+))?(?:/.*)?")
 BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that is no baseline
@@ -175,7 +182,23 @@ def is_marked(run: Run, mark: str) -> bool:
 
 
 def may_be_baseline(run: Run) -> bool:
-    return pull_request_of(run) is None and not is_marked(run, FAILED) and SLICE not in run.metadata
+    return pull_request_of(run) is None and not is_marked(run, FAILED)
+
+
+def part_nonce(nonce: str, part: str) -> str:
+    """Return the end of a part's key, which shows what it is where Coval hides metadata. `part`: one of PARTS."""
+    return f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
+
+
+def part_of(run: Run) -> str:
+    """Return which of PARTS a run is; empty if it decides alone. Parts never stand for a run."""
+    in_keys = {f"{IN_METADATA}_{match[1]}" for match in filter(None, map(PART.fullmatch, tags_of(run)))}
+    return next((part for part in PARTS if part in run.metadata or part in in_keys), "")
+
+
+def hides_part(run: Run) -> bool:
+    """Return whether a run shows neither metadata nor its key, so that it may be a part."""
+    return not (run.metadata or any(map(PART.fullmatch, run.tags)))
 
 
 def tags_as_metadata(tags: Iterable[str]) -> dict[str, str]:

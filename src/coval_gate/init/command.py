@@ -20,6 +20,7 @@ from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, OF_RUNS, Kind, MetricDefinition
+from coval_gate.history.tags import part_of
 from coval_gate.init.proposals import guess, propose, usable
 from coval_gate.init.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.fields import IDENTIFIER
@@ -251,8 +252,11 @@ def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proce
     # Coval may have ignored the filter.
     completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
     results = []
-    for one in [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME}][:MOST_RUNS]:
-        whole = one if one.metrics else (yield from client.get_run(one.run_id, until=until))
+    usable = [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME} and not part_of(one)]
+    for one in usable[:MOST_RUNS]:
+        whole = one if one.metrics and one.metadata else (yield from client.get_run(one.run_id, until=until))
+        if part_of(whole):
+            continue
         simulations = yield from client.list_simulations(one.run_id, until=until)
         results.append(RunResult(one.run_id, simulations, metrics=whole.metrics))
     if not results:

@@ -165,7 +165,11 @@ def _search(
     """Return the runs with the trial's key, and those that hide their tags; `before` if no time is left."""
     try:
         sought = Sought(
-            trial.ids, trial.tags.key, may_be=lambda run: run.created is None or run.created >= since(), must_know=True
+            trial.ids,
+            trial.tags.key,
+            may_be=lambda run: run.created is None or run.created >= since(),
+            must_know=True,
+            parts=True,
         )
         return (yield from search(session, sought))
     except CovalError as error:
@@ -281,7 +285,7 @@ class EarlierRuns(NamedTuple):
         """Raises CovalError if Coval lists no runs within `patience` seconds."""
         if not self.tags.group:
             return Found()
-        sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over)
+        sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over, parts=True)
         return (yield from search(self.session.within(patience), sought))
 
 
@@ -308,7 +312,7 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
     """
     if Duty.CANCEL_OTHERS not in trial.duties:
         return
-    runs = (yield from search(session, Sought(trial.ids, trial.tags.key))).runs
+    runs = (yield from search(session, Sought(trial.ids, trial.tags.key, parts=True))).runs
     if runs and keep_newest and not trial.run_id:
         trial.identify(runs[0].run_id, at=session.clock.now())
     for run in runs:

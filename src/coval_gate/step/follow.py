@@ -17,13 +17,13 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
-from coval_gate.ci.host import AGENT_TYPE, REPETITION
+from coval_gate.ci.host import AGENT_TYPE, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, Run
 from coval_gate.coval.resources import AGENT
 from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, part_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.cancel import ENDED
@@ -36,6 +36,7 @@ from coval_gate.step.watch import (
     AS_LAUNCHED,
     NOT_FOUND_PAUSE,
     legs_in_words,
+    part_text,
     recorded_leg,
     unknown_until,
     watch,
@@ -189,11 +190,12 @@ def _read_type(session: Session, trial: Trial) -> Procedure[None]:
 
 
 class GivenRun(NamedTuple):
-    """`leg` and `number` are those in the run's metadata; without them, "" and 0."""
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0. `part`: as of `part_of`."""
 
     trial: Trial
     leg: str
     number: int
+    part: str
 
 
 def adopt_runs(session: StepRun) -> Procedure[None]:
@@ -282,7 +284,7 @@ def _poll(session: Session, run_id: str) -> Procedure[Run]:
 
 def _given(trial: Trial, run: Run) -> GivenRun:
     number = run.metadata.get(REPETITION)
-    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0)
+    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0, part_of(run))
 
 
 def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
@@ -293,8 +295,8 @@ def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[G
     by_key = {leg.key: leg for leg in legs}
     unnamed = next((leg for leg in legs if not leg.name), None)
     own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
-    problems = []
-    for run in sorted(given, key=lambda run: run.number):
+    problems = [part_text(run.trial.run_id, SLICE) for run in given if run.part == SLICE]
+    for run in sorted(given, key=lambda run: run.number) if not problems else ():
         leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
         if leg:
             own[leg.key].append(run)
@@ -319,6 +321,8 @@ def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
     """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
     if not runs:
         yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
+    elif runs[0].number:
+        yield part_text(runs[0].trial.run_id, REPETITION)
     if len(recorded := {run.leg: None for run in runs}) > 1:
         yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
         return

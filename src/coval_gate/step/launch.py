@@ -26,7 +26,6 @@ from coval_gate.base.errors import (
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
 from coval_gate.ci.host import (
-    BRANCH,
     COMMIT,
     IS_BASE,
     LEG,
@@ -39,7 +38,7 @@ from coval_gate.ci.host import (
 )
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
+from coval_gate.history.tags import Tags, part_nonce, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.step.leg import Duty, Leg, Trial
@@ -290,17 +289,16 @@ class Launcher(NamedTuple):
 
 def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
     """`number`: as of a trial."""
-    whole, leg, inputs = session.step.context, session.leg, session.leg.inputs
-    # Repetitions follow failed runs only, so they would bias the branch's baseline. A slice is only a part of a run.
-    # Runs of the base agent are none of the branch's.
-    context = whole._replace(branch="") if number or leg.slices or leg.is_base else whole
+    context, leg, inputs = session.step.context, session.leg, session.leg.inputs
+    nonce = f"{session.randomness.getrandbits(32):08x}"
+    if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
+        context, nonce = context._replace(branch=""), part_nonce(nonce, part)
     if leg.slices:
         inputs = inputs._replace(test_case_ids=leg.slices[number])
     request = launch_request(inputs, context)
     # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
     name = leg.name if leg.is_listed else "base" if leg.is_base else ""
     own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (number, name))]
-    nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
     # A step in mode wait must know the leg, and the number of a repetition.
     customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
@@ -310,8 +308,6 @@ def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
         customer[SLICE] = number + 1
     elif number:
         customer[REPETITION] = number
-        if not leg.is_base and (branch := tags_for(whole, request, nonce, own).branch):
-            customer[BRANCH] = branch
     request = request._replace(metadata=request.metadata._replace(customer=customer))
     return with_tags(request, tags.to_send), tags
 

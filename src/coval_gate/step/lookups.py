@@ -23,7 +23,17 @@ from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
-from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
+from coval_gate.history.tags import (
+    BRANCH,
+    FAILED,
+    PARTS,
+    PREFIX,
+    branch_tag,
+    is_marked,
+    part_of,
+    pull_request_of,
+    tags_of,
+)
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.inputs.thresholds import Threshold
@@ -196,6 +206,8 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
     if run.is_over and run.status != COMPLETED:
         text = f"names the run {run_id}, which did not complete: its status is {run.status}."
         raise InputError([Problem("baseline", text)])
+    if part := part_of(run):
+        raise InputError([Problem("baseline", f"names the run {run_id}, which is {PARTS[part]}. Name a whole run.")])
     if is_marked(run, FAILED):
         session.warn(
             f"The baseline, run {run_id}, failed a comparison or lacks data. This run is compared with it anyway."

@@ -15,7 +15,7 @@ from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
-from coval_gate.ci.host import SLICE, tolerant
+from coval_gate.ci.host import tolerant
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
@@ -239,8 +239,7 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
         run.ids,
         branch_tag_of(run),
         COMPLETED,
-        # A slice has the averages of a part of the test cases.
-        fits=lambda other: 0 <= (other.created or -1) < began and bool(other.averages) and SLICE not in other.metadata,
+        fits=lambda other: 0 <= (other.created or -1) < began and bool(other.averages),
         enough=lambda runs: len(runs) >= MOST_EARLIER,
         averages=True,
     )

@@ -19,12 +19,12 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import duration, in_words, quoted
-from coval_gate.ci.host import IS_BASE, LEG
+from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, with_provenance
+from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, with_provenance
 from coval_gate.inputs.inputs import Problem, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
@@ -254,7 +254,7 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
     trial.see(run, at=session.clock.now())
     _check_size(leg, trial, run)
     if trial.is_given:
-        if problems := problems_of(leg, run):
+        if problems := problems_of(leg, trial, run):
             trial.release()  # no run that the user means
             raise InputError(problems)
         step.context = with_provenance(step.context, run)
@@ -276,14 +276,11 @@ def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
     )
 
 
-def problems_of(leg: Leg, run: Run) -> list[Problem]:
+def problems_of(leg: Leg, trial: Trial, run: Run) -> list[Problem]:
     """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
-    if IS_BASE in run.metadata and not leg.is_base:
-        what = (
-            f"names run {run.run_id}, which is a base: a step with base_agent_id launched it beside the run that it "
-            "tests. Give that step's output run_ids, and its base_agent_id."
-        )
-        return [Problem("run_id", what)]
+    part = part_of(run)
+    if part and part != (IS_BASE if leg.is_base else REPETITION if trial.number else ""):
+        return [Problem("run_id", part_text(run.run_id, part))]
     given = ids_of(leg.inputs)
     problems = [
         Problem(
@@ -302,6 +299,16 @@ def problems_of(leg: Leg, run: Run) -> list[Problem]:
         )
         problems = [Problem("run_id", what)]
     return problems
+
+
+def part_text(run_id: str, part: str) -> str:
+    """Return why no step judges a part as its run, as the end of a sentence."""
+    todo = "Give all ids of that step's output run_ids, and its inputs."
+    if part == SLICE:
+        todo = (
+            "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
+        )
+    return f"names run {run_id}, which is {PARTS[part]}. {todo}"
 
 
 def recorded_leg(run: Run) -> str:
