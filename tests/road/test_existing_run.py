@@ -224,12 +224,63 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
         assert f"{what} {PHRASES[source]}." in nights.error(source)
 
 
-def test_of_two_runs_of_one_moment_the_one_that_coval_lists_first_is_the_newest(nights: Finds) -> None:
-    runs = {nights.put(TAG), nights.put(TAG)}
-    listed = [entry | {"create_time": "2026-01-01T00:00:00Z"} for entry in nights.listed(TAG)]
+@pytest.mark.parametrize("source", PHRASES)
+def test_of_two_newest_runs_of_one_moment_none_is_the_newest(source: str, nights: Finds) -> None:
+    """Coval's order would decide, which is that of a list."""
+    older = nights.put(source)
+    bad, good = nights.put(source, "failing", hours=0), nights.put(source)
+    same = {"create_time": "2026-01-01T02:00:00Z"}
+    listed = [row | same if row.get("run_id", row.get("id")) in (bad, good) else row for row in nights.listed(source)]
+    runs = (
+        f"GET /runs/{id_} -> json {json.dumps({'run': nights.world.get_run(id_)['run'] | same})}" for id_ in (bad, good)
+    )
+    faults = [*runs, f"GET {LISTS[source]} -> json {{}}"]
     for history in (listed, listed[::-1]):
-        assert nights.found(TAG, f"GET /runs -> json {json.dumps({'runs': history})}") == history[0]["run_id"]
-    assert {entry["run_id"] for entry in listed} == runs
+        faults[-1] = f"GET {LISTS[source]} -> json {json.dumps({'runs': history})}"
+        error = nights.error(source, *faults)
+        assert "were created at the same time, 2026-01-01T02:00:00Z, so none of them is the newest" in error
+        assert bad in error
+        assert good in error
+        assert older not in error
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "slices": {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 20%"},
+    "repetition": {"scenario": "failing", "repeat_on_failure": "1", "thresholds": "Latency: avg < 0.1"},
+    "base": {"agent_id": OTHER_AGENT, "base_agent_id": IDS["agent_id"], "thresholds": "Latency: avg <= base * 9"},
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        {},
+        {"list_identity": "tags"},
+        {"list_identity": "neither", "blind_tag_filter": True},
+        {"list_identity": "metadata", "run_identity": "tags"},
+        {"list_identity": "tags", "run_identity": "tags"},
+    ],
+    ids=str,
+)
+def test_part_is_not_the_newest_run(kind: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Finds(run_step, clock, **quirks)
+    whole = nights.put(TAG, "failing")
+    part = {"scenario": "passing", "tags": "nightly"} | IDS | PARTS[kind]
+    ids = json.loads(nights.night(**part, days=0).outputs["run_ids"])
+    nights.clock.sleep(HOUR)
+    assert nights.found(TAG) == (ids[0] if kind == "repetition" else whole)
+
+
+def test_part_whose_key_a_person_removed_is_not_the_newest_run(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval's list does not show its metadata, so it is read alone."""
+    nights = Finds(run_step, clock, list_identity="tags")
+    whole = nights.put(TAG, "failing")
+    nights.night("passing", days=0, **IDS | PARTS["slices"])
+    for record in nights.world.runs[1:]:
+        nights.world.update_run(record.run_id, {"tags": ["nightly"]})
+    clock.sleep(HOUR)
+    assert nights.found(TAG) == whole
 
 
 def test_run_of_a_schedule_that_no_longer_exists_is_passed_over(nights: Finds) -> None:

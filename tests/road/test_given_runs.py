@@ -79,6 +79,37 @@ def test_run_of_a_base_says_that_it_is_one(run_step: RunStep) -> None:
         assert judged.outputs["run_id"] == found
 
 
+def test_slice_or_repetition_says_that_it_is_one(run_step: RunStep) -> None:
+    """Its own values would decide, although a step judged several runs together."""
+    sliced = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 20%"}
+    repeated = {"test_set_id": "failing1", "repeat_on_failure": "1", "thresholds": "Latency: avg < 0.1"}
+    for launch, wait, what, todo in (
+        (sliced, {}, "a slice: a step with spend: until clear launched it for a part of the test cases", "leave spend"),
+        (
+            repeated,
+            repeated,
+            "a repetition: a step with repeat_on_failure launched it, and it counts",
+            "output run_ids",
+        ),
+    ):
+        ran, server = run_step(**launch)
+        ids, count = json.loads(ran.outputs["run_ids"]), len(server.world.runs)
+        given = [(ids[-1], BARE), (ids[-1], wait | {"mode": "wait"})]
+        if launch is sliced:
+            given += [(ids[0], BARE), (", ".join(ids), {"mode": "wait"})]
+        for run_id, inputs in given:
+            waited, _ = run_step(world=server.world, **inputs, run_id=run_id)
+            first = run_id.split(", ")[0]
+            assert waited.outputs["verdict"] == "error"
+            assert f"run_id names run {first}, which is {what}" in waited.outputs["reason"]
+            assert todo in waited.outputs["reason"]
+            assert not waited.post_step_cancels
+        assert len(server.world.runs) == count
+        named, _ = run_step(world=server.world, baseline=f"run:{ids[-1]}", thresholds="Latency: avg <= baseline")
+        assert named.outputs["reason"].startswith(f"baseline names the run {ids[-1]}, which is {what}")
+        assert len(server.world.runs) == count, "nothing was launched"
+
+
 def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> None:
     """A person may have launched the run on Coval's own pages."""
     world = World(clock.time)

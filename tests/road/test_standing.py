@@ -230,7 +230,7 @@ def test_absolute_thresholds_do_not_keep_a_run_from_being_accepted_and_missing_d
     assert result.outputs["run_id"] not in nights.tagged(FAILED)
 
 
-def test_red_step_says_how_to_accept_its_run_a_repetition_too(nights: Standing) -> None:
+def test_red_step_that_repeated_its_run_says_how_to_accept_it(nights: Standing) -> None:
     nights.night("passing")
     red = nights.night("failing", repeat_on_failure="1")
     run_id, again = json.loads(red.outputs["run_ids"])
@@ -238,10 +238,12 @@ def test_red_step_says_how_to_accept_its_run_a_repetition_too(nights: Standing) 
     (error,) = red.annotations("error")
     assert what in error.data
     assert what in red.summary
-    for own in (run_id, again):
-        accepted = accept(nights, mode="wait", run_id=own)
-        assert (accepted.outputs["verdict"], own in nights.tagged(ACCEPTED)) == ("passed", True)
-    assert nights.night("failing").outputs["verdict"] == "passed"
+    refused = accept(nights, mode="wait", run_id=again)
+    assert (refused.outputs["verdict"], nights.tagged(ACCEPTED)) == ("error", [])
+    accepted = accept(nights, mode="wait", run_id=run_id)
+    assert (accepted.outputs["verdict"], nights.tagged(ACCEPTED)) == ("passed", [run_id])
+    after = nights.night("failing")
+    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", run_id)
 
 
 def test_run_that_cannot_be_accepted_is_an_error(nights: Standing, clock: VirtualClock) -> None:
@@ -267,10 +269,7 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
     launch = {"mode": "launch", "thresholds": "", "baseline": "", "tags": "mine"}
     of_pull_request = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
     elsewhere = nights.world.launch({**IDS, "metadata": {"tags": ["mine"]}})
-    sliced = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 5%", "baseline": ""}
-    part = nights.night("passing", **sliced).outputs["run_id"]
     for run_id, why in (
-        (part, "it is a slice (spend: until clear), which has only a part of the test cases."),
         (of_pull_request, "it tests a pull request"),
         (elsewhere["run"]["run_id"], "no CI job launched"),
     ):
@@ -318,10 +317,3 @@ def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock:
     result = nights.night("failing", **OF_TAG)
     assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
     assert "Coval lists more runs than the step reads" in result.outputs["reason"]
-
-
-def test_accepting_only_the_repetition_begins_the_comparisons(nights: Standing) -> None:
-    nights.night("passing")
-    _, again = json.loads(nights.night("failing", repeat_on_failure="1").outputs["run_ids"])
-    assert accept(nights, mode="wait", run_id=again).outputs["verdict"] == "passed"
-    assert nights.night("failing").outputs["baseline_run_id"] == again
