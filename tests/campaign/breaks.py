@@ -154,6 +154,7 @@ BREAKS: Final = {
     "take the oldest run for the newest": Break(
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
+    "take a part for a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.follow:TAG_LAG", _returns(0.0), "attach"),
     "draw other slices in each attempt": Break(
         "step.draw:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"

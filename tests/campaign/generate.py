@@ -30,6 +30,7 @@ from campaign.single import LOST_RESPONSES, SAFE_TO_RETRY, single
 from campaign.slices import fits_slices, in_slices
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SCHEDULES, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
+from support import IDS
 
 SINGLE: Final = "single"  # each step has one run
 # Legs
@@ -244,8 +245,8 @@ def _fits_earlier(schedule: Schedule) -> bool:
 def _newest(schedule: Schedule, rng: Random) -> Schedule:
     """Let the last step judge the newest run of a tag, of a branch or of Coval's schedule.
 
-    Earlier steps have launched one or two such runs, and perhaps one of another persona. Coval's own schedule has
-    launched runs of several personas and test sets at once.
+    Earlier steps have launched one or two such runs, and perhaps one of another persona, or one beside which such a
+    run is the base. Coval's own schedule has launched runs of several personas and test sets at once.
     """
     (step,) = schedule.steps
     step = step.having(tags=f"{TAG},smoke", supersede="false")
@@ -260,6 +261,10 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
         )
         for number, persona in enumerate(personas)
     )
+    if rng.random() < 0.3:
+        beside = step.without("mutation_ids").having(agent_id=PREVIEW_ID, base_agent_id=IDS["agent_id"])
+        pair = replace(launches[-1], inputs=beside.inputs, workflow_run=f"10000000{len(launches)}")
+        launches = (*launches, pair)
     source = rng.choice(SOURCES)
     of_schedule = source.startswith("schedule:")
     ids = {"persona_id": PERSONAS[0]}
@@ -273,7 +278,7 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
 
 def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
     """Let Coval's own schedule launch its runs, once or twice, or never; one may come when a step looks for them."""
-    times = sorted(rng.choice((0.0, 2.0, 30.0, 70.0)) for _ in range(rng.choice((0, 1, 1, 2))))
+    times = sorted(rng.sample((0.0, 2.0, 30.0, 70.0), rng.choice((0, 1, 1, 2))))
     nights = tuple(Event("run schedule", at) for at in times)
     test_set = rng.choice(NIGHTLY.template["test_set_ids"])
     return replace(schedule, test_set=test_set, events=(*schedule.events, *nights))

@@ -5,7 +5,6 @@ from typing import Final
 
 from campaign.facts import (
     given_tags,
-    has_base,
     has_file_fault,
     is_own,
     legs_of,
@@ -19,7 +18,7 @@ from campaign.facts import (
 from campaign.oracle import counting, is_much_worse, is_of_branch, is_of_its_branch, lacks_nothing, others_alike
 from campaign.schedule import ACCEPTED, ATTACHED, BASELINE_GATES, BY_HAND, FAILED, MARKS, STABLE
 from campaign.simulate import History, ProcessResult
-from coval_sandbox.catalogue import AGENT_ID
+from coval_gate.ci.host import IS_BASE
 from coval_sandbox.plan import RunRecord
 
 BRANCH_TAG: Final = "coval-gate/branch/"  # prefix of the tag of all runs of a branch
@@ -48,10 +47,11 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
         before |= {ATTACHED} if shown and record.run_id in history.tagged else now & {ATTACHED}
         if before != now:
             yield f"the run {record.run_id} had the tags {sorted(before)}, and has {sorted(now)}"
-        if record.body["agent_id"] != AGENT_ID or not any(map(has_base, history.schedule.steps)):
+        customer = record.body.get("metadata", {}).get("customer") or {}
+        if IS_BASE not in customer:
             continue
-        customer = map(str, (record.body["metadata"].get("customer") or {}).values())
-        if wrong := {*MARKS} & {*record.tags} or any(tag.startswith(BRANCH_TAG) for tag in (*record.tags, *customer)):
+        told = (*record.tags, *map(str, customer.values()))
+        if wrong := {*MARKS} & {*record.tags} or any(tag.startswith(BRANCH_TAG) for tag in told):
             yield f"the base's run {record.run_id} has the tag {wrong}"
 
 
@@ -117,6 +117,8 @@ def only_own_runs_are_marked(history: History) -> Iterator[str]:
     for mark in (FAILED, ACCEPTED):
         for result, change, record in given_tags(history, mark):
             main = main_result(history, result)
+            if main.step.finds and has_file_fault(main, "output"):
+                continue  # nothing shows which run it found
             may_accept = main.step.accepts and not result.is_post and FAILED not in change.after
             if not is_own(main, record) or (mark == ACCEPTED and not may_accept):
                 yield f"{step_name(result)} gave {record.run_id} the mark {mark}"

@@ -27,7 +27,7 @@ from campaign.schedule import (
 )
 from campaign.simulate import History, ProcessResult
 from campaign.slices import SLICES
-from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.ci.host import AGENT_TYPE, IS_BASE
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import SCHEDULES
 from coval_sandbox.plan import PlannedSimulation, RunRecord
@@ -193,6 +193,7 @@ def newest_due(history: History, result: ProcessResult) -> RunRecord | None:
         and (record.delete_time is None or record.delete_time > began)
         and all(record.body[name] == value for name, value in ids.items())
         and (record.schedule_id == SCHEDULES[0].id) == (source == "schedule")
+        and IS_BASE not in record.body.get("metadata", {}).get("customer", {})
     ]
     return max(due, key=lambda record: record.create_time, default=None)
 
