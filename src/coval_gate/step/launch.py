@@ -291,6 +291,7 @@ def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
     """`number`: as of a trial."""
     context, leg, inputs = session.step.context, session.leg, session.leg.inputs
     nonce = f"{session.randomness.getrandbits(32):08x}"
+    # Only a whole run stands on a branch. A part's key says what it is.
     if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
         context, nonce = context._replace(branch=""), part_nonce(nonce, part)
     if leg.slices:
