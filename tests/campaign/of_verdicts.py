@@ -215,8 +215,9 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
     for result in main_results(history):
         own = result.run_ids[-1] if is_sliced(result.step) and result.run_ids else result.run_id
         record = history.runs.get(own) if only_leg(history, result) else None
-        has_ended = any(words in result.outputs["reason"] for words in ("run completed", "max_wait_time left"))
-        if record is None or result.verdict != "timed_out" or has_ended:
+        if record is None or result.verdict != "timed_out":
+            continue
+        if any(words in result.outputs["reason"] for words in ("run completed", "max_wait_time left")):
             continue
         deletes = [request for request in result.requests if request.method == "DELETE"]
         if met_fault(deletes) or met_fault(result.requests[-LAST_REQUESTS:]):

@@ -183,20 +183,15 @@ def test_leg_is_aborted_by_itself_and_the_next_waits_until_its_run_is_cancelled(
 
 
 @pytest.mark.parametrize(
-    ("test_set_id", "most", "aborts", "runs"),
-    [
-        ("allFail1", "3", True, 1),
-        ("allFail1", "11", False, 2),
-        ("someFail", "1", False, 2),
-        ("noProgrs", "1", False, 1),
-    ],
+    ("test_set_id", "most", "aborts"),
+    [("allFail1", "3", True), ("allFail1", "11", False), ("someFail", "1", False), ("noProgrs", "1", False)],
 )
 def test_run_whose_simulations_fail_is_aborted(
-    test_set_id: str, most: str, aborts: bool, runs: int, run_step: RunStep, clock: VirtualClock
+    test_set_id: str, most: str, aborts: bool, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    """An aborted run is not repeated. A run that shows no progress is not aborted."""
+    """A run that shows no progress is not aborted. None is repeated: no run makes up for what failed in another."""
     result, server = run_step(test_set_id=test_set_id, abort_after_failures=most, repeat_on_failure="1")
-    assert (server.world.runs[0].cancel_time is not None, len(server.world.runs)) == (aborts, runs)
+    assert (server.world.runs[0].cancel_time is not None, len(server.world.runs)) == (aborts, 1)
     if aborts:
         assert result.outputs["verdict"] == "failed"
         reason = result.outputs["reason"]
