@@ -1,6 +1,6 @@
 """Names your copy where people copy from, and says how to publish it: make adopt OWNER=acme NAME=voice-gate.
 
-Needs only Python and git. Nothing is committed, tagged or sent.
+Needs only Python. Nothing is committed, tagged or sent.
 """
 
 import os
@@ -20,10 +20,14 @@ def next_steps(repository: str, version: str) -> str:
     return f"""\
 Next:
 1. Read `git diff`, and commit it. After a merge of later changes, `make render` names {repository} in what is new.
-2. Push it to {repository}, and let its first release be made (docs/releasing.md):
+   An archive has no history to merge with: clone the repository, and adopt the clone.
+2. Push it to {repository}. In its settings, under Secrets and variables, Actions, Variables, set REGISTRY to the host
+   of GitHub's own container registry: no release can be made without it. docs/releasing.md, under Once, has the other
+   settings: immutable releases, and rules for branches and tags.
+3. Have the first release made:
      git tag release/{version}
      git push origin HEAD release/{version}
-3. Let others use it, in one of these ways:
+4. Let others use it, in one of these ways:
    - Public: edit the release on GitHub, and check "Publish this Action to the GitHub Marketplace". The name in
      action.yml must be free there.
    - Internal: in the repository's settings, under Actions, General, Access, allow the organization's repositories.

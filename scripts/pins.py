@@ -1,11 +1,10 @@
 """Names the repository and the version wherever people copy from; src/coval_gate/__init__.py holds them.
 
-Needs only Python and git.
+Needs only Python.
 """
 
 import re
 import runpy
-import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,11 +51,9 @@ def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
 
 
 def places(root: Path = ROOT) -> list[Path]:
-    """Return the files that people copy from."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--", *PLACES]
-    listed = subprocess.run(command, capture_output=True, check=True).stdout.decode()
-    files = [root / name for name in listed.split("\0") if name]
-    return [file for file in files if file.suffix != ".png" and file.exists()]
+    """Return the files that people copy from, also in an archive without git."""
+    found = (path for place in PLACES for path in (root / place, *(root / place).rglob("*")))
+    return sorted(path for path in found if path.is_file() and path.suffix not in (".png", ".pyc"))
 
 
 def write_pins(root: Path = ROOT, before: str = PLACEHOLDER) -> list[Path]:

@@ -45,7 +45,7 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
     changelog = root / "CHANGELOG.md"
     if f"  image: docker://{image}\n" in action.read_text(encoding="utf-8"):
         return False
-    if changes := _git(root, "status", "--porcelain"):
+    if changes := _changes(root):
         raise Refused(f"the tree has changes that are not committed: {changes.splitlines()[0].strip()}")
     history = changelog.read_text(encoding="utf-8")
     if UNRELEASED.findall(history) != [version]:
@@ -72,9 +72,13 @@ def _replaced(path: Path, before: str, after: str) -> str:
     return text.replace(before, after)
 
 
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def _changes(root: Path) -> str:
+    """Return what is not committed, a line each. Raises Refused without git."""
+    command = ["git", "-C", str(root), "status", "--porcelain"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise Refused("a release is a commit, but this tree is no git repository, or git is missing") from None
 
 
 def main(root: Path = ROOT) -> int:

@@ -43,6 +43,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"cancel_on_timeout": "0"},
         {"html_path": "true", "json_path": "false", "check_run": "true", "commit_status": "Yes"},
         {"confidence": "high"},
+        {"confidence": "0.05"},
     ],
     "lists": [
         {"metric_ids": "['Latency']"},
@@ -131,6 +132,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"api_base_url": "https://user:password@api.coval.dev/v1"},
         {"dashboard_url": "app.coval.dev/acme"},
         {"junit_path": "../report.xml"},
+        {"html_path": "../report.html"},
         {"junit_path": "/reports/report.xml"},
         {"json_path": "reports/"},
     ],

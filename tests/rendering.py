@@ -148,7 +148,15 @@ def summary(report: Report) -> str:
 def log_texts(end: log_format.Closing) -> list[str]:
     """Return all lines and annotations at the end of a log."""
     annotations = [end.verdict, *end.annotations(10)]
-    lines = (*end.lines, *end.worst_lines(), *end.simulation_lines(), *end.legs, *end.flips, end.repeat)
+    lines = (
+        *end.explanation,
+        end.last_line,
+        *end.worst_lines(),
+        *end.simulation_lines(),
+        *end.legs,
+        *end.flips,
+        end.repeat,
+    )
     return [*lines, *map(str, annotations)]
 
 

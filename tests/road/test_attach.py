@@ -439,7 +439,12 @@ def begun(relay: FakeRelay, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "agent.py").write_text(AGENT)
     command = [sys.executable, "-m", "coval_gate", "attach", "agent:answer", "--run", RUN_ID]
     with subprocess.Popen(
-        command, env=environ_of(relay, tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        command,
+        env=environ_of(relay, tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             wait_for(lambda: len(alive(tmp_path)) == 2)

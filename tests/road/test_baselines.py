@@ -396,7 +396,7 @@ def warnings_of(result: StepResult, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("source", "quirks", "told"),
     [
-        ("tag:nightli", {}, "has the tag nightli, so {nothing}; did you mean nightly?"),
+        ("tag:night", {}, "has the tag night, so {nothing}; did you mean nightly?"),
         ("branch:mian", {"refuse_tag_filter": True}, "is from the branch mian, so {nothing}; did you mean main?"),
         ("tag:zebra", {"blind_tag_filter": True}, "has the tag zebra, so {nothing}; tags that runs have: nightly."),
         ("tag:nightly", {}, ""),
@@ -415,6 +415,19 @@ def test_name_that_no_run_has_is_a_warning_before_the_launch(
     assert warnings_of(result, "No earlier run") == expected
     assert len(past.world.runs) == 3
     assert "GET /runs" in calls_before_launch(past.server)
+
+
+def test_misspelt_tag_is_an_error_before_the_launch_and_never_given_to_a_run(past: Past) -> None:
+    past.launch(tags="nightly")
+    meant = "baseline names the tag nigthly, which no earlier run of this agent, persona and test set has; did you mean"
+    given: list[dict[str, Any]] = [{}, {"mode": "launch"}, {"mode": "wait", "run_id": past.launch()}]
+    for inputs in given:
+        runs = len(past.world.runs)
+        result = past.night("passing", baseline="tag:nigthly", **({"thresholds": COMPARED} | inputs))
+        assert result.outputs["verdict"] == "error"
+        assert result.outputs["reason"] == f"{meant} nightly?"
+        assert len(past.world.runs) == runs
+    assert not [record for record in past.world.runs if "nigthly" in record.tags]
 
 
 # The end of a step

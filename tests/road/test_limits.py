@@ -170,7 +170,8 @@ def test_refused_launches_name_what_to_lower(run_step: RunStep) -> None:
     for inputs, todo in (({}, "Re-run the job later."), (several, lower)):
         result, _ = run_step("POST /runs -> 429", max_wait_time="120", **inputs)
         assert result.outputs["verdict"] == "error"
-        assert f"\nCoval limits how much runs at a time. {todo}\n" in result.annotations("error")[0].data
+        advice = f"\nCoval limits how much runs at a time. {todo}\nIf a quota of the plan is used up, such as a monthly"
+        assert advice in result.annotations("error")[0].data
 
 
 def test_leg_is_aborted_by_itself_and_the_next_waits_until_its_run_is_cancelled(run_step: RunStep) -> None:

@@ -25,12 +25,14 @@ from baselines import (
     run_of,
     yes,
 )
+from coval_gate.base.errors import InputError
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.problems import UNUSABLE_BASELINE
 from coval_gate.gate.statistics import percentile, weighted_percentile
 from coval_gate.gate.verdict import Verdict
+from coval_gate.history.tags import check_spelling
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.report.wording import reasons
 from coval_gate.report.wording.checks import check_reason
@@ -306,3 +308,27 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
         lines = [line for line in check_lines(findings_of(judgement)) if "simulations failed" not in line]
         blocks.append("\n".join([title, *lines, *(f"    {reason}" for reason in reasons(judgement))]))
     golden("comparisons.txt", "\n\n".join(blocks) + "\n")
+
+
+def test_tag_is_misspelt_only_if_a_slip_of_the_keyboard_explains_it(subtests: pytest.Subtests) -> None:
+    cases = [
+        ("satble", "stable", True),
+        ("stabel", "Stable", True),
+        ("nightl", "nightly", True),
+        ("prod", "pord", False),
+        ("prd", "prod", True),
+        ("staging", "stable", False),
+        ("stable-2", "stable-1", False),
+        ("side-b", "side-a", False),
+        ("night", "nightly-2", False),
+        ("coval-gate/x", "coval-gate/failed", False),
+    ]
+    for written, existing, is_misspelt in cases:
+        with subtests.test(written):
+            runs = [Run(run_id="r1", status="COMPLETED", tags=(existing,))]
+            try:
+                check_spelling(written, runs)
+                assert not is_misspelt
+            except InputError as error:
+                assert is_misspelt
+                assert f"did you mean {existing.lower()}?" in error.what

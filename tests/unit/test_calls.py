@@ -68,6 +68,7 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "many fields": refused(*INVALID, *MANY),
     "wrong id with field": refused(404, "NOT_FOUND", "Agent not found", field("agent_id", "There is no agent a1.")),
     "wrong path": {"status_code": 404, "json": {"message": "Not Found"}},
+    "plan": refused(402, "PAYMENT_REQUIRED", "No simulations are left this month."),
     "model tier": refused(403, "MODEL_TIER_ACCESS_DENIED", "No."),
     "too large": {"status_code": 413, "json": {"error": {"code": "TOO_LARGE", "message": "No.", "details": None}}},
     "forged": refused(400, "X\r\n::set-output name=a::b", "\x1b[31m##[error]no\u2028::error::x"),

@@ -70,7 +70,14 @@ def test_summary_log_and_commit_status_show_comparisons(
         with subtests.test(name):
             golden(f"compared/{file_of(name)}.md", summary(report))
             end, status = closing(report), commit_status(report)
-            lines = [*check_lines(findings_in(report.legs[0])), *end.flips, *end.lines, "", "Annotation"]
+            lines = [
+                *check_lines(findings_in(report.legs[0])),
+                *end.flips,
+                *end.explanation,
+                end.last_line,
+                "",
+                "Annotation",
+            ]
             lines += [*end.verdict[:2], "", f"{state_of(status)} {status.title}", ""]
             golden(f"compared/{file_of(name)}.txt", "\n".join(lines))
 

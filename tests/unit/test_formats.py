@@ -56,7 +56,8 @@ def test_result_is_shown_without_judgement() -> None:
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     report = report_of(NAMED[name])._replace(inputs=None)
     log = Step(tmp_path, {"GITHUB_ACTIONS": "", "GITHUB_OUTPUT": ""}).publish(report, NAMED[name]).log
-    assert log.count("\n⚠️ Error: First ") == 1
+    assert log.count("\nError: First ") == 1
+    assert log.splitlines()[-1].startswith("⚠️ Error: ")
     assert read_log(log) == []
     assert not re.search(r"^::|##[\[a-zA-Z]", log, re.MULTILINE)
     assert unprintable_characters(log) == set()

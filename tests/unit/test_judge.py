@@ -449,7 +449,7 @@ def test_texts_of_judgements_are_redacted() -> None:
 def test_reason_states_first_problem_with_inputs_and_names_others() -> None:
     problems = [("mode", "must be run or wait."), ("thresholds", ", line 1: expected <=\n    Latency: p(95) =< 1")]
     judgement = errored(InputError(problems))
-    assert reason(judgement) == "mode must be run or wait. 1 more problem: thresholds."
+    assert reason(judgement) == "mode must be run or wait. 1 more problem: line 1 of thresholds."
     assert "- thresholds, line 1: expected <=\n    Latency: p(95) =< 1" in advice(judgement)
 
 

@@ -48,10 +48,15 @@ class InputError(GateError):
         if len(self.problems) == 1:
             super().__init__(titles.INVALID_INPUT, first, advice="\n".join(filter(None, (more, advice))))
             return
-        names = list(dict.fromkeys(name for name, _ in problems[1:]))
+        names = list(dict.fromkeys(_place(*problem) for problem in problems[1:]))
         what = f"{first} {plural(len(problems) - 1, 'more problem')}: {in_words(names)}."
         lines = [more, *(f"- {problem}" for problem in self.problems[1:]), advice]
         super().__init__(titles.INVALID_INPUTS, what, advice="\n".join(filter(None, lines)))
+
+
+def _place(name: str, problem: str) -> str:
+    """Return "line 3 of coval-gate.yml" for a problem that begins with its line; otherwise the input's name."""
+    return f"{problem[2:].partition(':')[0]} of {name}" if problem.startswith(", line") else name
 
 
 class RunnerError(GateError):

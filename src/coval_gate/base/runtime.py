@@ -17,6 +17,12 @@ class Runtime(NamedTuple):
     clock: Clock
     new_session: SessionFactory = HttpSession
     randomness: random.Random = random.SystemRandom()
+    stderr: TextIO | None = None
+
+    @property
+    def errors(self) -> TextIO:
+        """Where errors go that are of no CI system."""
+        return self.stderr or self.stdout
 
 
 def leave(code: int) -> NoReturn:

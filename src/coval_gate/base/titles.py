@@ -18,6 +18,7 @@ REQUEST_REJECTED: Final = "Request rejected"
 WORKSPACE_MISSING: Final = "Workspace missing"
 REQUEST_TOO_LARGE: Final = "Request too large"
 MODEL_NOT_INCLUDED: Final = "Model not included"
+PLAN_LIMIT: Final = "Plan limit reached"
 
 # A call did not reach Coval, or got no usable response
 COVAL_UNAVAILABLE: Final = "Coval unavailable"

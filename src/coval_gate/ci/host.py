@@ -160,6 +160,10 @@ class Console:
     def log(self, text: str = "") -> None:
         self._emit(self._clean(text))
 
+    def log_error(self, text: str) -> None:
+        """Write why the command cannot do its work. On a CI system, that is a part of the log."""
+        self.log(text)
+
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 

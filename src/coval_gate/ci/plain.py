@@ -16,7 +16,7 @@ from typing import Any, Final
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line, quoted, stopwatch
-from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Context, Host, Level, Page
+from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Host, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
@@ -86,6 +86,14 @@ class PlainHost(Host):
     def log(self, text: str = "") -> None:
         super().log(self._worded(text))
 
+    def log_error(self, text: str) -> None:
+        """A shell keeps errors apart from what a command shows, unless both are the terminal."""
+        stdout, errors = self._runtime.stdout, self._runtime.errors
+        if self._system or errors is stdout or (errors.isatty() and stdout.isatty()):
+            self.log(text)
+        else:
+            Console(errors).log(self.redact(self._worded(text)))
+
     def _worded(self, text: str) -> str:
         """Name inputs as they are given: by flags, unless this system has a configuration of its own for them."""
         return text if self._system and self._system.variables else with_flags(text)
@@ -98,7 +106,7 @@ class PlainHost(Host):
     def annotate(self, level: Level, title: str, message: str) -> None:
         heading = title.removeprefix(NAME).removeprefix(": ")
         text = "\n".join(filter(None, (heading, self._worded(message))))
-        self.log(f"{level.capitalize()}: {text}")
+        (self.log_error if level == "error" else self.log)(f"{level.capitalize()}: {text}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """A file that cannot be written changes no verdict: the log then has the outputs."""

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import quoted
+from coval_gate.inputs.inputs import FILE_NAME
 
 # Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,12 +37,12 @@ class Workspace:
     def __init__(self, root: str = "") -> None:
         self._root = root or "."
 
-    def prepare(self, path: str) -> str:
+    def prepare(self, path: str, example: str = "") -> str:
         """Return `path` relative to the workspace. Create its parent directories, and check that it is writable.
 
-        Raises ValueError with the end of a sentence about the input.
+        Raises ValueError with the end of a sentence about the input, with an `example`.
         """
-        parts = self._parts_to_write(path)
+        parts = self._parts_to_write(path, example)
         place = "/".join(parts)
         is_new = not self.exists(place)
         try:
@@ -55,7 +56,7 @@ class Workspace:
 
     def read(self, path: str, most: int) -> tuple[str, bytes]:
         """Return `path` relative to the workspace, and the contents. Raises ValueError as `prepare` does."""
-        parts = self._parts(path, example="prompts/agent.md")
+        parts = self._parts(path, FILE_NAME)
         place = "/".join(parts)
         try:
             with self._opened(parts, READING) as stream:
@@ -82,7 +83,7 @@ class Workspace:
 
     def exists(self, path: str) -> bool:
         """A directory or a link counts, too."""
-        parts = self._parts(path, example="reports/junit.xml")
+        parts = self._parts(path)
         try:
             with self._directory(parts[:-1], create=False) as directory:
                 os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
@@ -144,22 +145,23 @@ class Workspace:
                 with self._directory(parents, create=False) as parent:
                     os.rmdir(name, dir_fd=parent)
 
-    def _parts_to_write(self, path: str) -> list[str]:
-        parts = self._parts(path, example="reports/junit.xml")
+    def _parts_to_write(self, path: str, example: str = "") -> list[str]:
+        parts = self._parts(path, example)
         if any(part.lower() == GIT for part in parts):
             raise ValueError(
                 f"must not be a file of git's, such as a hook, which git runs; got {quoted('/'.join(parts))}."
             )
         return parts
 
-    def _parts(self, path: str, *, example: str) -> list[str]:
+    def _parts(self, path: str, example: str = "") -> list[str]:
         relative = PurePath(path)
         if relative.is_absolute():
             with suppress(ValueError):
                 relative = relative.relative_to(os.path.abspath(self._root))  # noqa: PTH100 - follows no links
         parts = list(relative.parts)
         if relative.is_absolute() or ".." in parts or not parts or path.endswith("/"):
-            raise ValueError(f"must be a file in the workspace, such as {example}; got {quoted(path)}.")
+            such = f", such as {example}" if example else ""
+            raise ValueError(f"must be a file in the workspace{such}; got {quoted(path)}.")
         return parts
 
     @contextmanager

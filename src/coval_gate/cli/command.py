@@ -23,7 +23,7 @@ from coval_gate.base.text import one_line
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.ci.systems import system_in
-from coval_gate.cli.flags import TAKEN, UsageError, parse
+from coval_gate.cli.flags import HELP, TAKEN, UsageError, parse
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.naming import PROGRAM
 from coval_gate.inputs.parsing import KEY
@@ -61,11 +61,9 @@ class TerminalClock(SystemClock):
 
 
 def command() -> NoReturn:
-    if sys.platform == "win32":  # which has no directory descriptors, file locks and some of the signals
-        _say(sys.stderr, f"{PROGRAM} needs Linux or macOS. On Windows, run it in WSL or in the container.\n")
-        sys.exit(USAGE_ERROR)
     clock = TerminalClock()
-    clock.listen()
+    if sys.platform != "win32":
+        clock.listen()
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     leave(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock))
 
@@ -85,7 +83,9 @@ def _say(stream: TextIO, text: str) -> None:
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
     """Run a command, and return its exit code."""
-    if arguments[:1] == ["demo"]:
+    if len(arguments) == 2 and arguments[0] in HELP:
+        arguments = [arguments[1], "--help"]
+    if arguments[:1] == ["demo"] and sys.platform != "win32":
         return _demo(arguments[1:], stderr)
     errors = Console(stderr)
     for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
@@ -95,13 +95,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         if isinstance(options, str):
             _say(stdout, options)
             return 0
+        _refuse_windows()
         environ, read = environment_of(options, environ, errors)
     except UsageError as error:
         errors.log(f"{PROGRAM}: {error}")
         if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
             _leave_no_verdict(environ, stdout, clock)
         return USAGE_ERROR
-    runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
+    runtime = Runtime(environ=environ, stdout=stdout, clock=clock, stderr=stderr)
     if options.command in OWN:
         try:
             return OWN[options.command](runtime, options)
@@ -116,14 +117,21 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     return 0 if judgement.lets_pass else codes.get(judgement.verdict or "", 1)
 
 
+def _refuse_windows() -> None:
+    """Windows lacks directory descriptors, file locks and some signals. Raises UsageError."""
+    if sys.platform == "win32":
+        raise UsageError("needs Linux or macOS. On Windows, run it in WSL or in the container.")
+
+
 def _module(name: str) -> Any:
-    """Import what one command alone needs. On Windows some of it cannot be imported, which `command` tells."""
+    """Import what one command alone needs. Windows cannot import some of it."""
     return import_module(name)
 
 
 def _init(runtime: Runtime, options: Namespace) -> int:
     init = _module("coval_gate.init.command")
-    chosen = init.Options(**{name: getattr(options, name) for name in init.Options._fields})
+    given = {name: getattr(options, name) for name in init.Options._fields}
+    chosen = init.Options(**{name: value for name, value in given.items() if value is not None})
     code: int = init.init(runtime, chosen, _asker(runtime.environ))
     return code
 
@@ -135,17 +143,17 @@ def _doctor(runtime: Runtime, _: Namespace) -> int:
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
     if find_spec("coval_gate.attach") is None:
-        _say(runtime.stdout, _needs("attach", "Coval's Agent SDK, where your agent runs"))
+        _say(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
     attach = _module("coval_gate.attach.command")
-    code: int = attach.attach(runtime, attach.Options(options.run, options.handler, options.answering))
+    code: int = attach.attach(runtime, attach.Options(options.run, options.handler or "", options.answering))
     return code
 
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
     """Later jobs would take the outputs of an earlier step for this one's."""
     if system_in(environ):
-        with suppress(GateError):
+        with suppress(GateError, ImportError):  # on Windows
             detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
@@ -161,7 +169,7 @@ def _post(runtime: Runtime, _: Namespace) -> int:
     code: int = _module("coval_gate.step.post").post(runtime)
     is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
     if is_local and plain.left_behind(workspace, key_in(runtime.environ)):
-        _say(runtime.stdout, "Something is left: see above. `coval-gate post` tries again.\n")
+        _say(runtime.errors, "Something is left: see above. `coval-gate post` tries again.\n")
         return USAGE_ERROR
     return code
 
@@ -221,7 +229,7 @@ def environment_of(
     if options.command in ALL_MODES:
         merged["INPUT_MODE"] = options.command
     if options.key_file:
-        merged[KEY_VARIABLE] = _key_in(Path(options.key_file))
+        merged[KEY_VARIABLE] = _key_in(options.key_file)
         merged.pop("INPUT_API_KEY", None)
         errors.mask(merged[KEY_VARIABLE])
     if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
@@ -250,9 +258,13 @@ def _written(value: object) -> str:
     return str(value)
 
 
-def _key_in(path: Path) -> str:
+def _key_in(path: str) -> str:
+    """`-` is standard input, unless that is a terminal, which would show the key."""
+    is_input = path == "-"
+    if is_input and (sys.stdin is None or sys.stdin.isatty()):
+        raise UsageError("--key-file - reads the key from standard input: pipe it in, as in `COMMAND | coval-gate …`.")
     try:
-        with path.open("rb") as file:
+        with open(sys.stdin.fileno() if is_input else path, "rb", closefd=not is_input) as file:
             text = file.read(LARGEST_KEY + 1).decode()
     except (OSError, ValueError) as error:
         raise UsageError(

@@ -12,7 +12,7 @@ from coval_gate.base.text import in_words
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, Input, declared
-from coval_gate.inputs.naming import PROGRAM, VARIABLES, flag_of
+from coval_gate.inputs.naming import OTHER_NAMES, PROGRAM, VARIABLES, flag_of
 from coval_gate.inputs.parsing import closest
 
 COMMANDS: Final = {
@@ -35,11 +35,8 @@ LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # in
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 OF_KEY: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
-SECRETS: Final = {  # what people may try, and the way that there is
-    "--api-key": OF_KEY,
-    "--apikey": OF_KEY,
-    "--github-token": f"set the variable {VARIABLES['github_token']}",
-}
+SECRETS: Final = {"api_key": OF_KEY, "github_token": f"set the variable {VARIABLES['github_token']}"}  # another way
+HELP: Final = ("-h", "--help", "help")
 WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
     f"{PROGRAM} attach [FLAG ...] --run RUN MODULE:HANDLER\n       {PROGRAM} attach [FLAG ...] --run RUN -- COMMAND ..."
@@ -74,6 +71,11 @@ class _Parser(argparse.ArgumentParser):
         return [*self._option_string_actions]
 
     @property
+    def names(self) -> dict[str, str]:
+        """How people give each option, by its name in the namespace."""
+        return {action.dest: (*action.option_strings, str(action.metavar))[0] for action in self._actions}
+
+    @property
     def single(self) -> list[argparse.Action]:
         """The flags that take one value, or one of on and off."""
         repeatable = (argparse._AppendAction, argparse._StoreTrueAction)  # noqa: SLF001 - they have no other names
@@ -99,11 +101,11 @@ def parse(arguments: Sequence[str], systems: Callable[[], Sequence[str]]) -> arg
 
     `systems`: returns the words of the CI systems that `init` knows.
     """
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        return _overview()
-    if arguments[0] == "--version":
-        return f"{PROGRAM} {__version__}\n"
-    name, rest = arguments[0], arguments[1:]
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("help", ())
+    if name in (*HELP, "--version"):
+        if rest:
+            raise UsageError(f"{name} takes no argument {rest[-1]!r}. {PROGRAM} --help lists the commands.")
+        return f"{PROGRAM} {__version__}\n" if name == "--version" else _overview()
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
     parser = _parser_of(name, systems)
@@ -118,7 +120,7 @@ def parse(arguments: Sequence[str], systems: Callable[[], Sequence[str]]) -> arg
     if unknown:
         raise UsageError(_about(name, unknown, parser.flags))
     _refuse_repeated(name, rest, parser)
-    _refuse_empty(name, options)
+    _refuse_empty(name, options, parser)
     if name == "attach":
         _check_attach(options, answering)
         options.answering = answering or ()
@@ -157,7 +159,9 @@ def _parser_of(command: str, systems: Callable[[], Sequence[str]]) -> _Parser:
             _add(group, declaration, MORE.get(command, {}).get(declaration.name, ""))
         if chapter == CONNECTION:
             group.add_argument(
-                "--key-file", metavar="PATH", help=f"A file with the API key, instead of {KEY_VARIABLE}."
+                "--key-file",
+                metavar="PATH",
+                help=f"A file with the API key, instead of {KEY_VARIABLE}; - is standard input.",
             )
     if command == "init":
         _add_init(parser, systems())
@@ -181,10 +185,10 @@ def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = 
 def _add_init(parser: _Parser, systems: Sequence[str]) -> None:
     add = parser.add_argument
     add("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
-    add("--system", choices=sorted(systems), default="", help="The CI system. Default: the one that is found.")
+    add("--system", choices=sorted(systems), help="The CI system. Default: the one that is found.")
     for name in ("agent", "persona", "test_set"):
-        add(flag_of(name), default="", metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")
-    add("--path", default="", metavar="PATH", help="The file to write. Default: the system's own.")
+        add(flag_of(name), metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")
+    add("--path", metavar="PATH", help="The file to write. Default: the system's own.")
 
 
 def _add_attach(parser: _Parser) -> None:
@@ -192,7 +196,6 @@ def _add_attach(parser: _Parser) -> None:
     group.add_argument(
         "handler",
         nargs="?",
-        default="",
         metavar="MODULE:HANDLER",
         help="An async function that takes a connection of Coval's Agent SDK: agent:answer is the function answer in "
         "agent.py. Or, after --, a command for each simulation: it reads the caller's audio on standard input and "
@@ -205,8 +208,6 @@ def _check_attach(options: argparse.Namespace, answering: Sequence[str] | None) 
     """Raise UsageError unless the run is named, and exactly one thing that answers."""
     if options.run is None:
         raise UsageError("attach: --run is required: the id of the run whose simulations to answer.")
-    if not options.run.strip():
-        raise UsageError("attach: --run is empty. Set the variable that it comes from.")
     options.run = options.run.strip()
     if answering is not None and options.handler:
         raise UsageError("attach: give MODULE:HANDLER or a command after --, not both.")
@@ -237,7 +238,8 @@ def _help(name: str, description: str = "") -> str:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
-        if way := SECRETS.get(flag_of(flag.strip("-").lower())):
+        name = flag.strip("-").lower().replace("-", "_")
+        if way := flag.startswith("-") and SECRETS.get(OTHER_NAMES.get(name, name)):
             raise UsageError(f"there is no flag {flag}: {way}, because other programs can read arguments.")
 
 
@@ -250,13 +252,12 @@ def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) ->
             raise UsageError(f"{command}: {in_words(flags)} cannot both count; give one of them.")
 
 
-def _refuse_empty(command: str, options: argparse.Namespace) -> None:
+def _refuse_empty(command: str, options: argparse.Namespace, parser: _Parser) -> None:
     """Raise UsageError if a value is empty, such as a shell variable that is not set: it would be ignored."""
-    for name in ("run_id", "key_file", *(declaration.name for declaration in declared())):
-        value = getattr(options, name, None)
+    for name, value in vars(options).items():
         values = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and not text.strip() for text in values):
-            what = TAKEN[command] if name == "run_id" else flag_of(name)
+            what = parser.names[name]
             raise UsageError(f"{command}: {what} is empty. Leave it out, or set the variable that it comes from.")
 
 
@@ -282,4 +283,9 @@ def _off(flag: str) -> str:
 
 
 def _meant(word: str, words: Iterable[str]) -> str:
-    return f"; did you mean {close}?" if (close := closest(word, words)) else "."
+    """Ask for the word that was probably meant. People seldom mistake its first letter."""
+    plain = {one.lstrip("-"): one for one in words}
+    name = word.lstrip("-")
+    usual = flag_of(OTHER_NAMES.get(name.replace("-", "_"), "")).lstrip("-")
+    close = usual if usual in plain else closest(name, [one for one in plain if one[:1] == name[:1]])
+    return f"; did you mean {plain[close]}?" if close else "."

@@ -27,6 +27,7 @@ ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by st
         titles.KEY_REJECTED,
         "Check that api_key contains a complete, current key of the right Coval organization.",
     ),
+    402: (titles.PLAN_LIMIT, "Look at the plan and billing in Coval: extend the plan, or wait until it renews."),
     412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace that the API key belongs to."),
     413: (titles.REQUEST_TOO_LARGE, "Shorten metadata, config_overrides and the lists of ids."),
     "MODEL_TIER_ACCESS_DENIED": (

@@ -28,6 +28,7 @@ from coval_gate.history.tags import (
     PARTS,
     branch_tag,
     branch_tag_of,
+    check_spelling,
     is_marked,
     may_be_baseline,
     origins,
@@ -117,7 +118,7 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
 
 
 def _newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the runs with a tag or of a branch that count. Raises CovalError, _NoBaseline."""
+    """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
     created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
     if not tag:
@@ -154,6 +155,8 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
     if not (loaded or found.is_whole):
         text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
         raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
+    if not (found.runs or found.hidden) and source.kind == "tag" and session.inputs.mode == "wait":
+        check_spelling(tag, found.seen)  # another mode did before its launch
     if not loaded:
         raise _NoBaseline(rules.reason(found.runs, failures))
     return tuple(loaded)

@@ -5,7 +5,6 @@ No look-up is required: the workflow is written without what the API key may not
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -14,7 +13,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
-from coval_gate.ci.host import inert
+from coval_gate.ci.host import Console
 from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
@@ -71,16 +70,12 @@ def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[
     """
     redact = redactor(*filter(None, [key_in(runtime.environ)])).redact
 
-    def log(line: str) -> None:
-        text = "\n".join(map(inert, redact(line).split("\n")))
-        with suppress(OSError, ValueError):  # a pipe may be closed, and a disk full
-            runtime.stdout.write(f"{text}\n")
-            runtime.stdout.flush()
-
+    output, errors = Console(runtime.stdout), Console(runtime.errors)
     try:
-        return work(log, redact)
+        return work(lambda line: output.log(redact(line)), redact)
     except GateError as error:
-        log("\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())]))
+        text = "\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())])
+        errors.log(redact(text))
         return USAGE
 
 

@@ -308,7 +308,15 @@ def confidence() -> Field[float]:
         percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
         return percentage / 100 if low <= percentage <= high else None
 
-    parse = _parser(read, f"a percentage from {low:g}% to {high:g}%", str)
+    def parse(raw: str) -> float:
+        if (share := read(raw)) is not None:
+            return share
+        percentage = parsing.percentage_meant(raw)
+        number = parse_number(percentage.removesuffix("%"))
+        chance = f"{100 - number:.10g}%" if number is not None else ""  # of error, given in place of the confidence
+        question = f" Did you mean {chance}?" if read(chance) is not None else ""
+        raise ValueError(invalid(f"a percentage from {low:g}% to {high:g}%", raw, percentage, read) + question)
+
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 

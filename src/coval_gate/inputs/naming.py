@@ -31,6 +31,7 @@ OTHER_NAMES: Final = {  # names that other actions use
     "name": "display_name",
     "token": "github_token",
     "key": "api_key",
+    "apikey": "api_key",
     "coval_api_key": "api_key",
     "base_url": "api_base_url",
     "api_url": "api_base_url",

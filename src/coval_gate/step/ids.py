@@ -264,7 +264,7 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     reading = (_names(session, name, until) for name in doubtful)
     names = all_or_first_error((yield from together(reading, session.clock)))
     lines = [
-        f"{name} takes ids, not names; {in_words([_meant(name, text, listed) for text in texts])}."
+        f"{name} takes ids, not names{_meant(texts, listed)}."
         for (name, texts), listed in zip(doubtful.items(), names, strict=True)
     ]
     advice = "\n".join([*lines, *filter(None, [error.advice])])
@@ -292,11 +292,11 @@ def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     return names
 
 
-def _meant(name: str, text: str, names: Mapping[str, list[str]]) -> str:
-    """Return which id a name has, as a clause."""
-    if ids := names.get(folded(text)):
-        return f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}"
-    return f"{quoted(text)} has {plural(len(text), 'character')} in place of the usual {_usual_lengths()[name]}"
+def _meant(texts: Sequence[str], names: Mapping[str, list[str]]) -> str:
+    """Return which ids the names among `texts` have, after a semicolon. A warning said that the others look odd."""
+    known = {text: ids for text in texts if (ids := names.get(folded(text)))}
+    clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}" for text, ids in known.items()]
+    return f"; {in_words(clauses)}" if clauses else ""
 
 
 def check_mutations(session: StepRun) -> Procedure[None]:

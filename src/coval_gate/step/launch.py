@@ -121,7 +121,10 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
     ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
     ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
     todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
-    return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}"
+    plan = (
+        "If a quota of the plan is used up, such as a monthly one, extend the plan in Coval, or wait until it renews."
+    )
+    return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}\n{plan}"
 
 
 class Launcher(NamedTuple):

@@ -27,12 +27,13 @@ from coval_gate.history.tags import (
     BRANCH,
     FAILED,
     PARTS,
-    PREFIX,
     branch_tag,
+    check_spelling,
     is_marked,
     part_of,
     pull_request_of,
     tags_of,
+    user_tags,
 )
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Problem, ids_of
@@ -43,7 +44,7 @@ AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
-ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
+ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
 TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
@@ -215,23 +216,24 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
 
 
 def _check_listed(session: LegRun, source: BaselineSource) -> Procedure[None]:
-    """Warn if no run has the tag, or is from the branch, as far as Coval's lists show. Raises CovalError."""
+    """Warn if no run has the tag or is from the branch, as far as lists show. Raises CovalError, InputError."""
     tag = branch_tag(session.step.context, source.name) if source.kind == "branch" else source.name
     if not tag:
         return
     sought = Sought(ids_of(session.inputs), tag, COMPLETED, fits=lambda run: pull_request_of(run) is None, enough=bool)
     found = yield from search(session, sought)
     if not (found.runs or found.hidden):
+        if source.kind == "tag":
+            check_spelling(tag, found.seen)
         session.warn(_nothing_text(source, _names(found.seen, source)))
 
 
 def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
     """Leave out runs of pull requests."""
+    if source.kind == "tag":
+        return user_tags(runs)
     tags = [tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run)]
-    if source.kind == "branch":
-        names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
-    else:
-        names = [tag for tag in tags if not tag.startswith(PREFIX)]
+    names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
     return [name for name in dict.fromkeys(names) if name != source.name]
 
 

@@ -98,11 +98,12 @@ class Publisher:
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
         """
         problems: list[Problem] = []
-        for name in (file.input for file in FILES):
+        for file in FILES:
+            name = file.input
             if not (path := getattr(inputs, name)):
                 continue
             try:
-                place = self._workspace.prepare(path)
+                place = self._workspace.prepare(path, file.example)
             except ValueError as problem:
                 problems.append(Problem(name, str(problem)))
                 continue
@@ -141,17 +142,16 @@ class Publisher:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
         published = yield from self._write(Published(report))
-        last = ""
+        tell_verdict: Callable[[], None] = partial(self._tell_briefly, published.report)
         try:
             yield from self._summarize(published.report)
-            last = yield from self._log(published)
+            tell_verdict = yield from self._log(published)
         except NotRendered:
-            self._log_briefly(published.report)
+            self._host.log(LEFT_OUT)
         try:
             return (yield from self._conclude_pages(published, times))
         finally:
-            if last:
-                self._host.log(last)
+            tell_verdict()  # the last line of the log
 
     def _conclude_pages(self, published: Published, times: Times) -> Procedure[Published]:
         """Even after an interrupt, the pages get the verdict."""
@@ -213,9 +213,8 @@ class Publisher:
             page: PageText = yield from self._rendered(report, partial(rendered, "pages", input_name="summary"))
             self._host.add_summary(page.summary)
 
-    def _log_briefly(self, report: "Report") -> None:
+    def _tell_briefly(self, report: "Report") -> None:
         document = self.pages.documents.of(report, brief=True)
-        self._host.log(LEFT_OUT)
         if self._annotates(report) and not document.passes:
             self._host.annotate("error", f"{NAME}: {document.title}", document.reason)
         else:
@@ -228,10 +227,10 @@ class Publisher:
         for title, *lines in groups:
             self._host.fold(title, lines)
 
-    def _log(self, published: Published) -> Procedure[str]:
-        """End short, unfolded, and with the verdict: readers of a failing step's log start at its end.
+    def _log(self, published: Published) -> Procedure[Callable[[], None]]:
+        """End short and unfolded: readers of a failing step's log start at its end.
 
-        Return the last line of a log without annotations: what the pages have to say comes before it.
+        Return the function that tells the verdict. What the pages have to say comes before it.
         """
         report, judgement = published.report, published.report.judgement
         closing: Closing = yield from self._rendered(report, partial(rendered, "log"))
@@ -256,13 +255,12 @@ class Publisher:
         if closing.repeat:
             self._host.log(closing.repeat)
         if annotates and fails:
-            self._host.annotate("error", *closing.verdict_beside(len(first)))
-        elif annotates and (judgement.is_tolerated or judgement.passed_flaky or closing.is_doubtful):
-            self._host.annotate("warning", *closing.verdict)
-        elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
-            self._host.annotate("notice", *closing.verdict)
-        else:
-            for line in closing.lines[:-1]:
-                self._host.log(line)
-            return closing.lines[-1]
-        return ""
+            return partial(self._host.annotate, "error", *closing.verdict_beside(len(first)))
+        if annotates and (judgement.is_tolerated or judgement.passed_flaky or closing.is_doubtful):
+            return partial(self._host.annotate, "warning", *closing.verdict)
+        if annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
+            return partial(self._host.annotate, "notice", *closing.verdict)
+        log = self._host.log_error if judgement.verdict is Verdict.ERROR else self._host.log
+        for line in closing.explanation:
+            log(line)
+        return partial(self._host.log, closing.last_line)

@@ -11,6 +11,7 @@ from coval_gate.inputs.inputs import effective
 if TYPE_CHECKING:
     from coval_gate.report.document import Document
 
+SUFFIXES: Final = {"junit": "xml", "digest": "md"}  # those that are not the format's name
 ALWAYS: Final = ("outputs", "log", "pages")  # what most reports are made with
 
 
@@ -23,6 +24,10 @@ class File(NamedTuple):
     @property
     def name(self) -> str:
         return self.input.removesuffix("_path")
+
+    @property
+    def example(self) -> str:
+        return f"reports/coval.{SUFFIXES.get(self.name, self.name)}"
 
     @property
     def output(self) -> str:

@@ -94,13 +94,20 @@ class Closing:
         return self._document.inputs.get("summary") != "false"
 
     @property
-    def lines(self) -> list[str]:
-        """What to do, where to look, and last the verdict with its reason; the log already has the criteria."""
+    def explanation(self) -> list[str]:
+        """What to do and where to look; before that, the error itself. The log already has the criteria."""
         document = self._document
+        error = [f"Error: {document.reason}"] if document.verdict == "error" else []
         advice = [line for line in document.advice.split("\n") if line]
         pages = [] if document.passes else [*_pages(document)]
         more = [f"More: {document.link}"] if document.link else []
-        return [*advice, *pages, *more, f"{document.heading}: {document.reason}"]
+        return [*error, *advice, *pages, *more]
+
+    @property
+    def last_line(self) -> str:
+        """The verdict, with its reason unless that was told as an error."""
+        document = self._document
+        return f"{document.heading}: {one_line(document.title) if document.verdict == 'error' else document.reason}"
 
     @property
     def legs(self) -> Iterator[str]:
