@@ -118,6 +118,15 @@ def test_runner_hands_defaults_over() -> None:
         assert (inputs.iteration_count, inputs.resume) == (4, defaults_count)
 
 
+@pytest.mark.parametrize("mode", ["launch", "wait"])
+def test_spend_is_an_error_in_a_mode_that_cannot_stop_early_wherever_it_stands(mode: str) -> None:
+    of_leg = "confidence: 95%\nlegs:\n  a: {agent_id: one}\n  b: {agent_id: two, spend: until clear}"
+    for text in (of_leg, "confidence: 95%\nspend: until clear"):
+        given = IDS | {"agent_id": ""} | ({"run_id": "r1"} if mode == "wait" else {})
+        problems = read(text, mode=mode, **given).contradictions
+        assert any(f"spend cannot be until clear in mode {mode}" in problem for problem in problems), problems
+
+
 def test_what_has_no_effect_in_the_mode_is_for_other_steps() -> None:
     text = "supersede: true\nrun_max_age: 3h\nthresholds: total >= 1\nlegs: {a: {concurrency: 2}}"
     cancel = read(text, mode="cancel")

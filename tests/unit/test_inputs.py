@@ -378,8 +378,9 @@ def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
 
 
 def counted(mode: str) -> set[str]:
-    """Return the modes whose inputs count: a plan is about mode run, and launch and wait share theirs."""
-    return {"plan": {"run"}, "launch": {"launch", "wait"}, "wait": {"launch", "wait"}}.get(mode, {mode})
+    """Return the modes whose inputs count: a plan is about mode run; launch and wait share all with it."""
+    every = {"run", "launch", "wait"}
+    return {"plan": {"run"}, "launch": every, "wait": every}.get(mode, {mode})
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

@@ -424,8 +424,8 @@ def acts_as(inputs: Inputs) -> str:
 
 
 def has_effect(declaration: Input, mode: str) -> bool:
-    """Return whether an input has an effect in a mode, or in the other one of a pair, which has the same plan."""
-    counting = PAIR if mode in PAIR else ("run" if mode == "plan" else mode,)
+    """Return whether an input counts in a mode, or in one with the same plan: what only mode run can do is an error."""
+    counting = ("run", *PAIR) if mode in PAIR else ("run" if mode == "plan" else mode,)
     return not set(counting).isdisjoint(declaration.modes)
 
 

@@ -206,14 +206,13 @@ def _runs_text(legs: Sequence[Leg]) -> str:
 
 
 def _summary(step: Step, total: int | None) -> str:
-    inputs = step.inputs
     if not step.legs:
         return "The runs of the run template would be launched. Nothing was."
     most = "at most " if any(leg.slices for leg in step.legs) else ""
     runs = f"{most.capitalize()}{_runs_text(step.legs)}"
     beside = f" and {_runs_text(step.bases)} of the base agent" if step.bases else ""
     size = f"with {most}{plural(total, 'simulation')}" if total is not None else "of unknown size"
-    often = inputs.repeat_on_failure
+    often = max(leg.inputs.repeat_on_failure for leg in step.legs)
     again = f", and as many again for each of at most {plural(often, 'repetition')}" if often else ""
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."
 
