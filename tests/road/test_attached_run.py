@@ -123,10 +123,14 @@ def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) ->
     assert result.outputs["reason"].startswith("Nothing shows that a job answered")
 
 
-def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed(job: Job) -> None:
-    inputs = WAIT | {"run_id": job.launch(note="")}
+def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed_and_the_step_warns(job: Job) -> None:
+    launched, _ = job.run_step("GET /agents/* -> 403", world=job.world, mode="launch", agent_id=AGENT_ID)
+    inputs = WAIT | {"run_id": launched.outputs["run_id"]}
     result, _ = job.run_step("GET /agents/* -> 403", world=job.world, json_path="reports/coval.json", **inputs)
     assert result.outputs["verdict"] == "passed"
+    for step in (launched, result):
+        (warning,) = [text for text in map(str, step.annotations("warning")) if "agents:read" in text]
+        assert "a run that was not answered is not noticed" in warning
     assert leg_of(result)["tested"] == f"agent {AGENT_ID}"
     assert "as deployed" not in result.summary
 
@@ -145,13 +149,18 @@ def test_agent_that_coval_reaches_is_judged_as_ever(job: Job) -> None:
 
 
 def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(job: Job) -> None:
-    result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, cancel_on_interrupt="false")
-    assert result.outputs["verdict"] == "error"
+    result, _ = job.run_step(world=job.world)
+    assert (result.outputs["verdict"], job.world.runs) == ("error", ())
     assert "of type SDK_WEBSOCKET: a process of yours has to answer" in result.outputs["reason"]
     for step in ("mode: launch", "coval-gate attach MODULE:HANDLER --run RUN_ID", "mode: wait"):
         assert step in result.summary
     (error,) = result.annotations("error")
     assert error.properties["title"] == "Coval Gate: Run not answered"
+
+
+def test_mode_run_ends_a_run_whose_agent_was_unreadable_before_the_launch(job: Job) -> None:
+    result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, cancel_on_interrupt="false")
+    assert "of type SDK_WEBSOCKET" in result.outputs["reason"]
     (record,) = job.world.runs
     assert record.status(job.clock.time()) == "CANCELLED"
 
@@ -159,9 +168,28 @@ def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(job: 
 def test_mode_run_compares_with_no_base_agent_that_a_job_answers(run_step: RunStep, clock: VirtualClock) -> None:
     world = of_own_builds(World(clock.time), PREVIEW_ID)
     result, _ = run_step(world=world, base_agent_id=PREVIEW_ID, thresholds="Latency: avg <= base * 1.1")
-    assert result.outputs["verdict"] == "error"
+    assert (result.outputs["verdict"], world.runs) == ("error", ())
     assert f"Agent {PREVIEW_ID} is of type SDK_WEBSOCKET" in result.outputs["reason"]
-    assert world.runs[1].status(clock.time()) == "CANCELLED"
+
+
+@pytest.mark.parametrize(("tags", "verdict"), [([ATTACHED], "passed"), ([], "error"), ([UNANSWERED], "error")], ids=str)
+def test_run_of_the_base_has_to_be_answered_as_well(tags: list[str], verdict: str, job: Job) -> None:
+    inputs = {"base_agent_id": PREVIEW_ID, "thresholds": "Latency: avg <= base * 1.5"}
+    launched, _ = job.run_step(world=job.world, mode="launch", base_agent_id=PREVIEW_ID)
+    own, base = json.loads(launched.outputs["run_ids"])
+    job.attach(own)
+    job.world.update_run(base, {"tags": tags})
+    result = job.wait(own, base, **IDS | inputs, on_inconclusive="pass", on_timeout="pass")
+    assert result.outputs["verdict"] == verdict, result.log
+
+
+def test_own_build_is_not_repeated_because_nothing_would_answer(job: Job) -> None:
+    launched, _ = job.run_step(world=job.world, mode="launch", test_set_id="someFail")
+    job.attach(launched.outputs["run_id"])
+    inputs = IDS | {"test_set_id": "someFail", "repeat_on_failure": "1", "thresholds": "Resolved: rate(YES) >= 99%"}
+    result = job.wait(launched.outputs["run_id"], **inputs)
+    assert (result.outputs["verdict"], len(job.world.runs)) == ("failed", 1)
+    assert any("is not repeated" in text for text in map(str, result.annotations("warning")))
 
 
 def test_launch_notes_the_type_beside_the_fingerprint_and_does_not_depend_on_it(job: Job) -> None:

@@ -143,7 +143,7 @@ def test_unknown_commit_is_told_once(run_step: RunStep, clock: VirtualClock) -> 
         github.commits.add("f" * 40)
         github.pull_requests.clear()
         result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **PAGES)
-        assert "github_commit" not in server.requests_seen[0].json["metadata"]["customer"]
+        assert "github_commit" not in server.world.runs[0].body["metadata"]["customer"]
         run_post(result, server, github)
         assert (result.outputs["verdict"], github.check_runs, github.statuses) == ("passed", [], {})
         lines = [notice.data for notice in result.annotations("notice") if notice.data.startswith("Skipping")]

@@ -98,8 +98,7 @@ def sizes_asked_for(server: Server) -> list[int]:
 def test_size_of_a_single_run_without_a_limit_is_told_before_what_was_launched(mode: str, run_step: RunStep) -> None:
     result, server = run_step(mode=mode, sub_sample_size="4", iteration_count="3")
     before, _, _ = result.log.partition("\nLaunched run")
-    agent = "agent Front desk, " if mode == "launch" else ""  # whose type it reads before
-    assert before.splitlines()[-1] == f"This step launches 12 simulations ({agent}test set Passing)."
+    assert before.splitlines()[-1] == "This step launches 12 simulations (agent Front desk, test set Passing)."
     assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("12", [1])
     named, server = run_step(mode="launch", test_case_ids="casepassing10000000001, casepassing10000000002")
     assert (named.outputs["planned_simulations"], sizes_asked_for(server)) == ("2", [])

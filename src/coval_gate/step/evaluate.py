@@ -85,6 +85,9 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
     number, most = len(leg.trials), leg.inputs.repeat_on_failure
     if number > most:
         return False
+    if any(own.first.attached is not None for own in (leg, leg.base) if own and own.trials):
+        session.warn("The run failed, and is not repeated, because this job has no process that answers another run.")
+        return False
     if lost := beyond_saving(judgement, left=most - number + 1):
         why = check_reason(lost)
         session.log(f"The run failed, and is not repeated, because a repetition cannot change this: {why}")
@@ -171,7 +174,8 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
     It cannot pass if a base is missing, or a job has to answer the simulations. Slices before this one count as well.
     """
     allowance = leg.inputs.max_failed_simulations
-    if leg.inputs.on_timeout != "pass" or trial.attached is False:
+    answered = [one.attached for one in (trial, *(leg.base.trials if leg.base else ()))]
+    if leg.inputs.on_timeout != "pass" or False in answered:
         return False
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
         return False
@@ -344,7 +348,8 @@ def _why_no_base(
             return NotFoundReason("not_over", trial.run_id, status=status, text=outcome.limit.name)
         case Completed():
             # Its values decide nothing.
-            judging = partial(judge_outcome, outcome, replace(session.criteria, confidence=None))
+            criteria = replace(session.criteria, confidence=None)
+            judging = partial(judge_outcome, outcome, criteria, attached=trial.attached)
             missed = (yield from beside(judging)).missed
             why = next((check_reason(check) for check in missed if not check.criterion.of_values), "")
             return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None

@@ -20,7 +20,6 @@ from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.ci.host import AGENT_TYPE, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, Run
-from coval_gate.coval.resources import AGENT
 from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, part_of
@@ -30,6 +29,7 @@ from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher, tell_launch
 from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.lookups import ANSWERED_BY_JOB, read_agent_type, unanswerable
 from coval_gate.step.report import announce
 from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import (
@@ -46,17 +46,9 @@ T = TypeVar("T")
 
 DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was cancelled while the step waited for it
 CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
-ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
 READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
 TAG_LAG: Final = 30.0  # s for which attach in another job may still be about to tag a run that is over
 PAUSE: Final = 5.0  # s between two looks for the tag
-THREE_STEPS: Final = (
-    "Take three steps:\n"
-    "1. a step with mode: launch\n"
-    "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
-    "3. a step with mode: wait and this run_id\n"
-    "Or name an agent of another type."
-)
 
 
 def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
@@ -138,24 +130,19 @@ def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
 
 
 def _refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:
-    """Raise GateError in mode run if a job has to answer: this step waits, so no later one could attach."""
+    """Raise GateError in mode run if a job has to answer a run that was taken over, or whose agent was unreadable."""
     if session.inputs.mode != "run":
         return
     yield from _read_type(session, trial)
     if trial.agent_type == ANSWERED_BY_JOB:
         trial.is_given_up = True
-        raise GateError(
-            titles.RUN_NOT_ANSWERED,
-            f"Agent {trial.ids.get('agent_id')} is of type {ANSWERED_BY_JOB}: a process of yours has to answer its "
-            "simulations, and cannot while a step with mode run waits for the run.",
-            advice=THREE_STEPS,
-        )
+        raise unanswerable(trial.ids.get("agent_id", ""))
 
 
 def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
     """Note in the trial whether a job answered it, and its agent's type, unless `_refuse_unanswered` has read that."""
     run = trial.run
-    if run is None or session.leg.is_base or session.inputs.mode != "wait":
+    if run is None or session.inputs.mode != "wait":
         return
     is_attached = is_marked(run, ATTACHED)
     if is_attached or is_marked(run, UNANSWERED):
@@ -183,10 +170,7 @@ def _read_type(session: Session, trial: Trial) -> Procedure[None]:
     if trial.agent_type or not agent_id:
         return
     until = session.times.informing(session.clock.now(), READING)
-    with suppress(CovalError):
-        shown = session.client.shown.get((AGENT.key, agent_id))
-        agent = shown or (yield from session.client.get(AGENT, agent_id, until=until))
-        trial.agent_type = agent.model_type
+    trial.agent_type = yield from read_agent_type(session, agent_id, until=until)
 
 
 class GivenRun(NamedTuple):

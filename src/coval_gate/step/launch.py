@@ -212,13 +212,11 @@ class Launcher(NamedTuple):
 
     def _prepare(self) -> Procedure[None]:
         """A later trial needs no preparation: the first run was checked, and the later one is never a baseline."""
-        inputs = self.session.inputs
-        names_something = inputs.thresholds or inputs.baseline or inputs.accept
-        if self.trial.number or not (names_something or inputs.mode == "launch"):
+        if self.trial.number:
             return
         try:
             self.trial.request = yield from later.lookups.prepare(self.session, self._request)
-        except InputError:
+        except GateError:
             self.trial.release()  # nothing was launched
             raise
 

@@ -13,7 +13,8 @@ from itertools import chain
 from typing import Any, Final
 
 from coval_gate import step as later
-from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
+from coval_gate.base import titles
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.base.times import preparing
@@ -44,6 +45,15 @@ AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
+ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
+THREE_STEPS: Final = (
+    "Take three steps:\n"
+    "1. a step with mode: launch\n"
+    "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
+    "3. a step with mode: wait and this run_id\n"
+    "Or name an agent of another type."
+)
+FORBIDDEN: Final = 403
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
@@ -251,7 +261,7 @@ def _nothing_text(source: BaselineSource, names: list[str]) -> str:
 def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
     """Check the metrics and the baseline that the criteria name. Return the request with what later steps need.
 
-    Raises InputError.
+    Raises InputError, and GateError for an agent that nothing could answer.
     """
     inputs, clock = session.inputs, session.clock
     session = session.until(preparing(clock.now(), session.deadline))
@@ -261,8 +271,7 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not inputs.accept and (compares or inputs.mode == "launch"):  # then, a later step may compare it
         work.append(check_baseline(session))
-    if inputs.mode == "launch":
-        work.append(_agent_type(session, request))
+    work.append(_agent_type(session, request) if inputs.mode == "launch" else _refuse_own_builds(session, request))
     if inputs.accept or (inputs.baseline and inputs.baseline.kind != "base"):
         work.append(_fingerprint(session, request))
     noted = all_or_first_error((yield from together(work, clock)))
@@ -293,11 +302,44 @@ def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[s
 
 def _agent_type(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
     """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
+    agent_type = yield from read_agent_type(session, request.agent_id, until=session.deadline, once=True)
+    return {AGENT_TYPE: agent_type} if agent_type else {}
+
+
+def _refuse_own_builds(session: LegRun, request: LaunchRequest) -> Procedure[None]:
+    """Raise GateError if a job has to answer the agent, or the base agent, whose run begins after this one."""
+    base = session.leg.base
+    ids = [request.agent_id, *([ids_of(base.inputs)["agent_id"]] if base else [])]
+    reading = (read_agent_type(session, agent_id, until=session.deadline, once=True) for agent_id in ids)
+    types = all_or_first_error((yield from together(reading, session.clock)))
+    if ANSWERED_BY_JOB in types:
+        raise unanswerable(ids[types.index(ANSWERED_BY_JOB)])
+
+
+def unanswerable(agent_id: str) -> GateError:
+    return GateError(
+        titles.RUN_NOT_ANSWERED,
+        f"Agent {agent_id} is of type {ANSWERED_BY_JOB}: a process of yours has to answer its simulations, and cannot "
+        "while a step with mode run waits for the run.",
+        advice=THREE_STEPS,
+    )
+
+
+def read_agent_type(session: Session, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
+    """Return an empty text if Coval does not show the type. Warn where a run that no job answered then goes unseen."""
     try:
-        agent = yield from session.client.get(AGENT, request.agent_id, until=session.deadline, once=True)
-    except CovalError:
-        return {}  # the step that waits looks itself
-    return {AGENT_TYPE: agent.model_type} if agent.model_type else {}
+        shown = session.client.shown.get((AGENT.key, agent_id))
+        agent = shown or (yield from session.client.get(AGENT, agent_id, until=until, once=once))
+    except CovalError as error:
+        is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN
+        mode = session.inputs.mode
+        if mode == "wait" or (mode == "launch" and is_forbidden):  # what else a launch cannot read, the wait reads
+            session.warn(
+                f"Could not read the type of agent {agent_id}: {error.what} If a job of yours has to answer its "
+                "simulations, a run that was not answered is not noticed. The API key needs the permission agents:read."
+            )
+        return ""
+    return agent.model_type
 
 
 def _cases(session: LegRun, request: LaunchRequest) -> Procedure[list[TestCase]]:
