@@ -10,15 +10,15 @@ COPY requirements/runtime.txt /build/
 RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-deps --no-compile \
         --requirement /build/runtime.txt
 COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
-COPY examples /opt/venv/lib/python3.13/site-packages/coval_gate/init/examples
+COPY src/coval_cli /opt/venv/lib/python3.13/site-packages/coval_cli
+COPY examples /opt/venv/lib/python3.13/site-packages/coval_cli/examples
 COPY entrypoint.py post_entrypoint.py /app/
-RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli.command import command\ncommand()\n' > /app/coval-gate \
+RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_cli.command import command\ncommand()\n' > /app/coval-gate \
     && chmod +x /app/coval-gate
 # Some packages bring their tests along, one even as a top-level module of that name. PyYAML brings a parser in C, too
-# (2.7 MB); configuration files are read by the one in Python. pydantic brings its version 1 along, which nothing imports. Agents are
-# attached where they run, with the SDK, and not from here.
+# (2.7 MB); configuration files are read by the one in Python. pydantic brings its version 1 along, which nothing imports.
 # Bytecode is made here once, because the action runs with -B. Nothing changes in an image: no need to check for it.
-RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/coval_gate/attach' \
+RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' \
         -o -path '*/pydantic/v1' \) -prune -exec rm -r {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
@@ -32,9 +32,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_gate.cli.command, coval_gate.step.evaluate, \
-coval_gate.report.formats.json, coval_gate.report.formats.junit, \
-coval_gate.report.formats.html, coval_gate.inputs.file"]
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_cli.command, \
+coval_gate.report.formats.json, coval_gate.report.formats.junit, coval_gate.report.formats.html, yaml"]
 
 ARG BASE
 ARG SOURCE=

@@ -1,15 +1,11 @@
 #!/opt/venv/bin/python -IuB
 """The action's main step; with arguments, the command `coval-gate`, as for `docker run IMAGE --version`."""
 
-import gc
 import io
 import os
 import sys
 
-# A short life with little garbage: collecting while modules load only delays the launch.
-gc.disable()
-
-from coval_gate.base.clock import SystemClock  # noqa: E402
+from coval_gate.base.clock import SystemClock
 
 clock = SystemClock()
 clock.listen()  # a signal may come while the rest loads
@@ -17,12 +13,9 @@ clock.listen()  # a signal may come while the rest loads
 from coval_gate.base.runtime import Runtime, leave  # noqa: E402
 from coval_gate.step.main import main  # noqa: E402
 
-gc.freeze()
-gc.enable()
-
 if __name__ == "__main__":
     if sys.argv[1:]:
-        from coval_gate.cli.command import command
+        from coval_cli.command import command
 
         command()
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says

@@ -110,7 +110,7 @@ def launch(environ: Mapping[str, str]) -> str:
 
 def of_attach(module: str) -> Cost:
     """Let `coval-gate attach` answer a run."""
-    command = (sys.executable, "-m", "coval_gate", "attach", f"{module}:answer", "--run")
+    command = (sys.executable, "-m", "coval_cli", "attach", f"{module}:answer", "--run")
     return answered(lambda environ: (*command, launch(environ)))
 
 

@@ -44,8 +44,8 @@ def measure() -> list[Figure]:
             (
                 to_wire(server, ("-c", TEN_LINES), environ),
                 to_wire(server, (str(ROOT / "entrypoint.py"),), environ),
-                to_wire(server, ("-m", "coval_gate", "launch"), environ),
-                seconds_of("-m", "coval_gate", "--help"),
+                to_wire(server, ("-m", "coval_cli", "launch"), environ),
+                seconds_of("-m", "coval_cli", "--help"),
                 seconds_of("-c", "import requests"),
             )
             for _ in range(RUNS + 1)

@@ -111,7 +111,7 @@ def answered(python: Path, agent: str, folder: Path, speech: Path) -> Outcome:
             "SSL_CERT_FILE": str(server.relay_ca),
             "AGENT_SPEECH": str(speech),
         }
-        command = [str(python), "-m", "coval_gate", "attach", f"{agent}:answer", "--run", run.run_id]
+        command = [str(python), "-m", "coval_cli", "attach", f"{agent}:answer", "--run", run.run_id]
         command += ["--api-base-url", server.url]
         with subprocess.Popen(
             command, cwd=directory, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -192,7 +192,7 @@ def run_step(
     inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
     began = time.monotonic()
     # An installed package has no entrypoint: there, the command does the same.
-    program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
+    program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_cli", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
     environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}", **variables}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:

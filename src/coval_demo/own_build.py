@@ -56,7 +56,7 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
         "INPUT_API_BASE_URL": inputs["api_base_url"],
         "SSL_CERT_FILE": str(authority),
     }
-    attached = subprocess.run([sys.executable, "-m", "coval_gate", *command], cwd=runner.workspace, env=environ)
+    attached = subprocess.run([sys.executable, "-m", "coval_cli", *command], cwd=runner.workspace, env=environ)
     print(f"exit code {attached.returncode}")
     print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
     return run_step(LocalRunner(directory), inputs | {"mode": "wait", "run_id": runs}, long=long)

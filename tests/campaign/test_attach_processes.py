@@ -29,8 +29,8 @@ QUIRKS: Final = Quirks(attach_limit=40.0, offer_life=30.0)
 OVER: Final = 300.0  # s after which a process counts as one that never ends
 COMMAND: Final = """
 import os, sys
-from coval_gate.attach.command import Options, attach
-from coval_gate.attach.process import Limits
+from coval_attach.command import Options, attach
+from coval_attach.process import Limits
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
 

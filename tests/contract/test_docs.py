@@ -15,19 +15,19 @@ from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_packages import nodes
+from coval_cli.workflow import STARTERS
 from coval_gate import REPOSITORY
-from coval_gate.base import titles
+from coval_gate.base import times, titles
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.titles import DOCS, TITLES, entry_of
 from coval_gate.ci.host import Context
 from coval_gate.ci.systems import SYSTEMS
 from coval_gate.coval.client import LAUNCH_OPEN
 from coval_gate.gate.values import equals
-from coval_gate.init.workflow import STARTERS
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report import MOST_CRITERIA
-from coval_gate.step import cancel, collect, launch
+from coval_gate.step import collect, launch
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
@@ -225,7 +225,7 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
         (THRESHOLDS, "until the data have stayed the same for 20 s", collect.SETTLING, 20),
         (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", collect.UNNAMED_SETTLING, 60),
         (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
-        (RUNS, "retries for five minutes, then ends in an error and launches nothing", cancel.LOOKUP_PATIENCE, 5 * 60),
+        (RUNS, "retries for five minutes, then ends in an error and launches nothing", times.LOOKING_UP, 5 * 60),
         (RUNS, "launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
         (REPORTS, "If there are more than 1,000 criteria", MOST_CRITERIA, 1_000),
     ],
@@ -255,7 +255,7 @@ def test_wheel_and_image_carry_what_init_fills_in() -> None:
     carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
-        assert carried[path] == f"coval_gate/init/{path}"
+        assert carried[path] == f"coval_cli/{path}"
         assert f"!{path}" in ignored
 
 
@@ -282,7 +282,8 @@ def test_pipeline_sets_inputs_that_exist_and_its_page_names_variables_that_are_r
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 ENTRIES = dict(re.findall(r"^### (.+)\n\n((?:.+\n)+)", TROUBLESHOOTING, re.MULTILINE))
 PARTS = re.compile(r"- \*\*Cause:\*\* .+\n- \*\*Check:\*\* .+\n- \*\*Cure:\*\* .+", re.DOTALL)
-SOURCES = [path for path in (ROOT / "src" / "coval_gate").rglob("*.py") if path.name != "titles.py"]
+PROGRAMS = ("coval_gate", "coval_cli", "coval_attach")
+SOURCES = [path for name in PROGRAMS for path in (ROOT / "src" / name).rglob("*.py") if path.name != "titles.py"]
 ERRORS = ("HostError", "RunnerError", "CovalError", "TooLarge", "Unavailable", "LaunchUncertain")
 
 

@@ -21,8 +21,8 @@ from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_docs import PIPELINES
+from coval_cli.command import main
 from coval_gate import REPOSITORY
-from coval_gate.cli.command import main
 from coval_gate.history.tags import ATTACHED
 from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID, PREVIEW_ID, SCHEDULES, SLOW_PREVIEW_ID
 from coval_sandbox.github import TOKEN

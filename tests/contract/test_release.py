@@ -265,7 +265,7 @@ def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
         "tests/conftest.py",
         "scripts/pins.py",
         "tests/contract/test_release.py",
-        "src/coval_gate/init/command.py",
+        "src/coval_cli/init.py",
         "CHANGELOG.md",
     )
     places = ("README.md", "docs/", "examples/", "mkdocs.yml", ".github/", "tests/golden/")

@@ -38,7 +38,10 @@ def wheel(dist: Path) -> zipfile.ZipFile:
 def test_top_of_the_wheel_has_nothing_but_ours(wheel: zipfile.ZipFile) -> None:
     """Another top-level name could hide a module of somebody else. pyproject.toml has the reason for each."""
     top = {name.partition("/")[0] for name in wheel.namelist()}
-    assert top == {"coval_gate", "coval_demo", "coval_sandbox", f"coval_gate-{__version__}.dist-info"}
+    assert top == {
+        *("coval_gate", "coval_cli", "coval_attach", "coval_demo", "coval_sandbox"),
+        f"coval_gate-{__version__}.dist-info",
+    }
 
 
 def test_metadata_lead_to_the_repository(wheel: zipfile.ZipFile) -> None:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import pytest
 
-from coval_gate.attach.command import Options, attach
-from coval_gate.attach.follow import WORKER_LOG, log_of
-from coval_gate.attach.process import Limits
+from coval_attach.command import Options, attach
+from coval_attach.follow import WORKER_LOG, log_of
+from coval_attach.process import Limits
 from coval_gate.base.clock import Clock, SystemClock
 from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
@@ -437,7 +437,7 @@ def relay(tmp_path: Path) -> Iterator[FakeRelay]:
 def begun(relay: FakeRelay, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The command as a process of its own, while it holds a conversation, and another one blocks."""
     (tmp_path / "agent.py").write_text(AGENT)
-    command = [sys.executable, "-m", "coval_gate", "attach", "agent:answer", "--run", RUN_ID]
+    command = [sys.executable, "-m", "coval_cli", "attach", "agent:answer", "--run", RUN_ID]
     with subprocess.Popen(
         command,
         env=environ_of(relay, tmp_path),

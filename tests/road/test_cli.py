@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
-from coval_gate.cli.command import TerminalClock, main
-from coval_gate.cli.flags import COMMANDS, OURS
+from coval_cli.command import TerminalClock, main
+from coval_cli.flags import COMMANDS, OURS
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.inputs import ALL_MODES, declared
 from coval_gate.inputs.naming import flag_of
@@ -387,14 +387,15 @@ def test_overview_and_version(command: Command) -> None:
 
 
 WINDOWS: Final = """
-import os, signal, sys
+import os, signal, sys, sysconfig
+sysconfig.get_config_vars()  # which are those of this system
 sys.platform = "win32"
 sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
 for module, prefixes, kept in ((signal, ("SIG",), ("SIGINT", "SIGTERM", "SIG_DFL", "SIG_IGN")),
                                (os, ("O_DIR", "O_NO", "O_CLO", "fork", "getuid", "kill", "set"), ())):
     for name in [name for name in dir(module) if name.startswith(prefixes) and name not in kept]:
         delattr(module, name)
-from coval_gate.cli.command import command
+from coval_cli.command import command
 command()
 """
 
@@ -497,7 +498,7 @@ class TestGit:
 class TestProcess:
     """The command as a process of its own, with the machine's clock, signals and streams."""
 
-    COMMAND = (sys.executable, "-m", "coval_gate")
+    COMMAND = (sys.executable, "-m", "coval_cli")
 
     def test_terminal_that_is_closed_ends_the_run(self) -> None:
         world = World(time.time)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.init.command import reported
-from coval_gate.init.doctor import Finding, _line, doctor
+from coval_cli.doctor import Finding, _line, doctor
+from coval_cli.init import reported
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

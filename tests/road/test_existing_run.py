@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.history.search import MOST_READ, MOST_SCHEDULED, PATIENCE
+from coval_gate.base.times import LOOKING_UP
+from coval_gate.history.search import MOST_READ, MOST_SCHEDULED
 from coval_sandbox import catalogue
 from coval_sandbox.world import World
 from road.legs import run_post_step
@@ -184,7 +185,7 @@ def test_short_outage_is_survived_and_lasting_one_is_error(nights: Finds, clock:
     assert nights.judge(source, f"GET /runs/{newest} -> 403").outputs["verdict"] == "error"
     began = clock.now()
     assert f"Could not look up run_id {source}: " in nights.error(source, f"GET {LISTS[source]} -> 503")
-    assert PATIENCE <= clock.now() - began < PATIENCE + 60
+    assert LOOKING_UP <= clock.now() - began < LOOKING_UP + 60
 
 
 # Lists that show less

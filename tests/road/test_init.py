@@ -11,10 +11,10 @@ import pytest
 from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
+from coval_cli.init import Options, init
+from coval_cli.workflow import STARTERS, WORDS
 from coval_gate import PIN, REPOSITORY
 from coval_gate.base.secret import MASK
-from coval_gate.init.command import Options, init
-from coval_gate.init.workflow import STARTERS, WORDS
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.http import SeenRequest
 from coval_sandbox.quirks import Quirks
@@ -68,9 +68,7 @@ def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatc
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.chdir(tmp_path / directory)
-        monkeypatch.setattr(
-            "coval_gate.init.command.PLACEHOLDER", REPOSITORY.partition("/")[0]
-        )  # as before `make adopt`
+        monkeypatch.setattr("coval_cli.init.PLACEHOLDER", REPOSITORY.partition("/")[0])  # as before `make adopt`
         with Server(world or World(clock.time, history=True), faults=faults) as server:
             log = io.StringIO()
             environ = {"COVAL_API_KEY": key, "INPUT_API_BASE_URL": server.url} | dict(env or {})

@@ -7,10 +7,10 @@ import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import Procedure, run
+from coval_gate.base.times import LOOKING_UP
 from coval_gate.coval.client import Client
 from coval_gate.coval.model import LaunchRequest, RunFilter
 from coval_gate.coval.resources import METRIC, cases_of
-from coval_gate.step.cancel import LOOKUP_PATIENCE
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -99,7 +99,7 @@ def test_step_does_not_launch_without_look_up(
     second, _ = run_step(f"GET /runs -> {fault}", world=server.world, env=env, **inputs)
     assert (second.outputs["verdict"], len(server.world.runs)) == ("error", 1)
     assert f"set {name} to false" in second.annotations("error")[0].data
-    assert clock.now() - began == (0 if fault == "403" else LOOKUP_PATIENCE)
+    assert clock.now() - began == (0 if fault == "403" else LOOKING_UP)
     assert not second.post_step_cancels
     third, _ = run_step(f"GET /runs -> {fault}", world=server.world, env=env, mode="launch", **inputs | {name: "false"})
     assert (third.outputs["status"], len(server.world.runs)) == ("LAUNCHED", 2)

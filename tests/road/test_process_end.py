@@ -61,7 +61,7 @@ POINTS = (
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("program", ["entrypoint.py", "src/coval_gate/__main__.py"])
+@pytest.mark.parametrize("program", ["entrypoint.py", "src/coval_cli/__main__.py"])
 def test_no_signal_after_the_verdict_changes_the_exit_code(point: str, program: str, tmp_path: Path) -> None:
     """Without a key there is a verdict, and nothing is sent."""
     for policy, verdict, code in (("skip", "skipped", 0), ("error", "error", 1)):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from coval_gate.attach.command import without_credentials
-from coval_gate.attach.follow import LOGS, log_of, open_log
-from coval_gate.attach.handler import Unusable, causes_of, error_line, form_problem, load
-from coval_gate.attach.process import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
+from coval_attach.command import without_credentials
+from coval_attach.follow import LOGS, log_of, open_log
+from coval_attach.handler import Unusable, causes_of, error_line, form_problem, load
+from coval_attach.process import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.workspace import Workspace
 from support import KEY

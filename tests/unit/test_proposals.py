@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from coval_cli.proposals import GUESS, guess, plain, propose, usable
+from coval_cli.workflow import STARTERS, Choice, Starter, fill_in, read_example
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinition
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
-from coval_gate.init.proposals import GUESS, guess, plain, propose, usable
-from coval_gate.init.workflow import STARTERS, Choice, Starter, fill_in, read_example
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -5,6 +5,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Final
@@ -103,8 +104,6 @@ def quoted(text: object, limit: int = 80) -> str:
 
 def most_similar(text: str, names: Iterable[str]) -> str:
     """Empty if none is similar enough."""
-    from difflib import get_close_matches  # its import would delay the launch
-
     by_folded = {folded(name): name for name in names}
     return next((by_folded[match] for match in get_close_matches(folded(text), by_folded, n=1)), "")
 

@@ -19,6 +19,7 @@ CALLING: Final = 9.0  # s
 LAST: Final = 10.0  # s
 
 # Before the launch and just after it; the run needs most of the time
+LOOKING_UP: Final = 300.0  # s during which an outage does not end a look-up that a limit or a verdict needs
 PREPARING: Final = 5.0  # s for checks, and for data that later comparisons need
 ANNOUNCING: Final = 10.0  # s to find the commit, and for its pages
 SIZING: Final = 2.0  # s to find out how many simulations a run has that was just launched; one call takes no less

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from actions_toolkit.command import Command
+from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, value_at, visible
+from coval_gate.ci.github_pages import pages_of
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
@@ -154,11 +156,9 @@ def _text(event: object, *keys: str) -> str:
 
 
 def _entry(name: str, value: str) -> str:
-    """Spell an entry of a file command. A value of one line needs no delimiter, which takes long to import."""
+    """Spell an entry of a file command. A value of one line needs no delimiter."""
     if "\n" not in value:
         return f"{name}={value}\n"
-    from actions_toolkit.file_command import prepare_key_value_message
-
     return f"{prepare_key_value_message(name, value)}\n"
 
 
@@ -196,8 +196,6 @@ class GitHubHost(Host):
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:
         if not wanted_pages(inputs):
             return []
-        from coval_gate.ci.github_pages import pages_of  # which no other launch waits for
-
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, self._runtime)
 
     @property

@@ -8,19 +8,17 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TextIO
+from typing import Final, Literal, NamedTuple, TextIO
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
+from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 from coval_gate.inputs.parsing import NO_MATRIX, Matrix
-
-if TYPE_CHECKING:
-    from coval_gate.ci.workspace import Workspace  # which Windows cannot load
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
@@ -262,7 +260,7 @@ class Page:
 class Host(Console, ABC):
     """A CI system. It treats every text as foreign: it masks secrets, and no text can become a command."""
 
-    workspace: "Workspace"
+    workspace: Workspace
     """Where files are read and written."""
 
     annotates = False

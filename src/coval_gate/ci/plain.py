@@ -3,6 +3,7 @@
 On a laptop, git says what is tested.
 """
 
+import hmac
 import json
 import os
 import re
@@ -315,8 +316,6 @@ def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] |
 
 
 def _seal(text: str, key: str) -> str:
-    import hmac  # the launch does not wait for it
-
     return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()
 
 

@@ -1,9 +1,9 @@
 """Reads and writes files in the job's workspace only. Neither `..` nor a symbolic link can lead out of it."""
 
 import errno
-import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
@@ -15,10 +15,13 @@ from coval_gate.base.text import quoted
 from coval_gate.inputs.inputs import FILE_NAME
 
 # Open each path component relative to its parent: no path can change between check and use.
-DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-GIT: Final = ".git"
-FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+if sys.platform != "win32":  # where the command line shows its help, and does nothing else
+    import fcntl
+
+    DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    GIT: Final = ".git"
+    FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Lock:

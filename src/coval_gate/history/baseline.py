@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import in_words, plural
-from coval_gate.base.times import COLLECTING
+from coval_gate.base.times import COLLECTING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.gate.criteria import Criteria
@@ -21,7 +21,7 @@ from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoun
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import PATIENCE, Sought, search, with_list
+from coval_gate.history.search import Sought, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
@@ -57,7 +57,7 @@ def baseline_of(session: Session, subject: Subject, *, over_since: float | None)
     if source.kind == "base":
         return Baseline(source=source)
     now = session.clock.now()
-    until = max(min(session.deadline, now + PATIENCE), (now if over_since is None else over_since) + COLLECTING)
+    until = max(min(session.deadline, now + LOOKING_UP), (now if over_since is None else over_since) + COLLECTING)
     if source.kind == "run":
         until = yield from _end_of_named(session, source.name, until=until)
     session = session.until(until)

@@ -21,6 +21,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import age, duration, in_words
+from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.coval.model import Run, RunFilter
@@ -29,7 +30,6 @@ from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
-PATIENCE: Final = 300.0  # s during which an outage does not end a search that a verdict needs
 MOST_READ: Final = 20  # entries of a list that are read alone; the newest
 AT_ONCE: Final = 5  # of these
 MOST_LISTED: Final = 1000  # entries of a list
@@ -199,7 +199,7 @@ def is_of(run: Run, ids: Mapping[str, str]) -> bool:
 def find_newest(session: Session, source: RunSource, context: Context) -> Procedure[Run]:
     """Return the newest run with the ids of the inputs, whatever its status. Raises GateError if none counts."""
     began = session.clock.now()
-    session = session.within(PATIENCE)
+    session = session.within(LOOKING_UP)
     pauses = list(PAUSES)
     while True:
         of_schedule = source.kind == "schedule"

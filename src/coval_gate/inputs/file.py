@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-import yaml
-
 from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
@@ -38,7 +36,7 @@ from coval_gate.inputs.inputs import (
     translate,
 )
 from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER, input_meant
-from coval_gate.inputs.nodes import Mistake, Unreadable, checked, composed
+from coval_gate.inputs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 
@@ -184,10 +182,10 @@ class _Reader:
     def _note(self, line: int, what: str) -> None:
         self.mistakes.append(Mistake(line, what))
 
-    def read(self, root: yaml.Node | None) -> tuple[Values, list[Values]]:
+    def read(self, root: Node | None) -> tuple[Values, list[Values]]:
         """Return what the file sets for the step, and the legs that have no mistake, unless the step's part has one."""
         values, legs = _nothing(), list[Values]()
-        if not isinstance(root, yaml.MappingNode):
+        if root is None or root.id != MAPPING:
             line = root.start_mark.line + 1 if root else 1
             self._note(line, "the file must be a mapping from inputs to values, such as `agent_id: …`.")
             return values, legs
@@ -201,12 +199,12 @@ class _Reader:
                 legs = self._legs(line, node)
         return values, legs if is_usable else []
 
-    def _pairs(self, table: yaml.MappingNode, where: str) -> Iterator[tuple[int, str, yaml.Node]]:
+    def _pairs(self, table: Node, where: str) -> Iterator[tuple[int, str, Node]]:
         """Yield the line, key and value of each entry of a mapping whose keys are texts, each key once."""
         lines: dict[str, int] = {}
         for key, node in table.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
+            if key.id != SCALAR:
                 self._note(line, f"{where or 'the file'} has a key that is not a text.")
                 continue
             name = " ".join(key.value.split())
@@ -216,8 +214,8 @@ class _Reader:
             lines[name] = line
             yield line, name, node
 
-    def _legs(self, line: int, node: yaml.Node) -> list[Values]:
-        if not isinstance(node, yaml.MappingNode):
+    def _legs(self, line: int, node: Node) -> list[Values]:
+        if node.id != MAPPING:
             self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
             return []
         if not node.value:
@@ -231,7 +229,7 @@ class _Reader:
             if wrong := _wrong_name(name):
                 self._note(line_of_leg, f"{LEGS}: the name {quoted(name, NAME_SHOWN)} {wrong}")
             where, values = _shown(name), _nothing(name, line_of_leg)
-            if isinstance(own, yaml.MappingNode):
+            if own.id == MAPPING:
                 for line_of_input, input_, value in self._pairs(own, where):
                     self._add(values, line_of_input, input_, value, where)
             else:
@@ -243,7 +241,7 @@ class _Reader:
                 legs.append(values)
         return legs
 
-    def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
+    def _add(self, values: Values, line: int, name: str, node: Node, where: str) -> None:
         declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)
         shown = _shown(name, where)
         if declaration is None:
@@ -260,7 +258,7 @@ class _Reader:
             values.texts.pop(name, None)
             self._note(line, f"{shown}{'' if str(error)[:1] == ',' else ' '}{error}")
 
-    def _why_refused(self, name: str, where: str, node: yaml.Node) -> str:
+    def _why_refused(self, name: str, where: str, node: Node) -> str:
         """Return why a name is no input, or may not stand here, as the end of a sentence."""
         if name in REFUSED:
             return f"cannot be set in a file: {REFUSED[name]}."
@@ -268,16 +266,16 @@ class _Reader:
             return "is about the whole step; write it at the top of the file, or in the step."
         if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), LEGS]):
             return f"is not an input; did you mean {meant}?"
-        if isinstance(node, yaml.MappingNode) and not where:
+        if node.id == MAPPING and not where:
             return f"is not an input; write a leg below {LEGS}."
         return "is not an input."
 
-    def _thresholds(self, node: yaml.Node, where: str) -> list[Threshold]:
+    def _thresholds(self, node: Node, where: str) -> list[Threshold]:
         """Return thresholds with their lines in the file, and note each invalid line. Raises ValueError."""
         thresholds: list[Threshold] = []
-        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        for part in node.value if node.id == SEQUENCE else [node]:
             begin = part.start_mark.line + 1
-            if not isinstance(part, yaml.ScalarNode):
+            if part.id != SCALAR:
                 self._note(begin, f"{where} must be text, one threshold per line below `thresholds: |`.")
                 continue
             text = _text(part)
@@ -304,19 +302,19 @@ def _wrong_name(name: str) -> str:
     return f"is kept for {kept_for}; choose another one." if kept_for else ""
 
 
-def _text_of(declaration: Input, node: yaml.Node) -> str:
+def _text_of(declaration: Input, node: Node) -> str:
     """Return the text that an input's field parses. Raises ValueError with the end of a sentence about it."""
     kind = declaration.field.name
-    if isinstance(node, yaml.MappingNode):
+    if node.id == MAPPING:
         if kind != OBJECTS:
             raise ValueError("must be a value, not a mapping.")
         if not node.flow_style:
             raise ValueError('must be JSON: in braces, with its texts in double quotes, such as {"key": "text"}.')
         return str(node.start_mark.buffer)[node.start_mark.pointer : node.end_mark.pointer]
-    if isinstance(node, yaml.SequenceNode):
+    if node.id == SEQUENCE:
         if kind not in LISTS:
             raise ValueError("must be one value, not a list.")
-        if not all(isinstance(entry, yaml.ScalarNode) for entry in node.value):
+        if not all(entry.id == SCALAR for entry in node.value):
             raise ValueError("must be a list of texts.")
         return json.dumps(list(map(_text, node.value)))
     return _text(node).strip()

@@ -7,9 +7,8 @@ anchors, aliases, tags, several documents.
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
-
-import yaml
+from itertools import chain
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from coval_gate.base.text import one_line
 from coval_gate.inputs.inputs import FILE_NAME
@@ -34,7 +33,20 @@ AT_END: Final = {  # the same for the line where it gives up
     "'<stream end>'": "the file ends where ] or } is missing; close what is open.",
 }
 TWO_COLONS: Final = 'the value has a colon and a space; put it in quotes, or in lines of its own below "|".'
+NEARBY: Final = "the file is not valid YAML near this line."
 INSTEAD: Final = "write the value out, or put what all legs share at the top."
+MAPPING, SEQUENCE, SCALAR = "mapping", "sequence", "scalar"  # kinds of nodes
+
+
+class Node(Protocol):
+    """A node of PyYAML. `id`: its kind. `value`: pairs, nodes or a text. Lines begin at 0."""
+
+    id: str
+    value: Any
+    start_mark: Any
+    end_mark: Any
+    style: str | None
+    flow_style: bool | None
 
 
 class Mistake(NamedTuple):
@@ -83,38 +95,7 @@ def _line(text: str, part: str) -> int:
     return text[: text.index(part)].count("\n") + 1
 
 
-class _Loader(yaml.BaseLoader):
-    """Makes nodes whose values are text, and refuses anchors, aliases and tags, by which a part stands for others."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        line = event.start_mark.line + 1
-        if event.anchor is not None:
-            is_alias = isinstance(event, yaml.AliasEvent)
-            sign, kind = ("*", "an alias") if is_alias else ("&", "an anchor")
-            raise Unreadable(line, f"{sign}{one_line(event.anchor, NAME_SHOWN)} is {kind}; {INSTEAD}")
-        if event.tag is not None:
-            tag = one_line(event.tag, NAME_SHOWN)
-            raise Unreadable(line, f"{tag} is a tag; remove it, because values are text anyway.")
-        if self._depth > DEEPEST:
-            raise Unreadable(line, f"the file is nested more than {DEEPEST} levels deep.")
-        self._depth += 1
-        node: Any = super().compose_node(parent, index)
-        self._depth -= 1
-        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
-            try:  # JSON escapes a character beyond U+FFFF as two
-                node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-            except UnicodeDecodeError:
-                what = "half of an escaped character is missing; write the character itself."
-                raise Unreadable(line, what) from None
-        return node
-
-
-def _in_words(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Unreadable:
+def _in_words(error: Any, lines: Sequence[str]) -> Unreadable:
     problem, mark, begin = error.problem or error.context or "", error.problem_mark, error.context_mark
     if begin and error.context in AT_BEGIN and TAB not in problem:
         return Unreadable(begin.line + 1, AT_BEGIN[error.context])
@@ -126,19 +107,54 @@ def _in_words(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Unreadable:
     return Unreadable(line + 1, next((what for part, what in AT_END.items() if part in problem), other))
 
 
-def composed(text: str) -> yaml.Node | None:
+def composed(text: str) -> Node | None:
     """Return the only document of a file; None if there is none. Raises Unreadable."""
-    loader = None
+    import yaml  # which a step without a file does not need
+
+    line, depth = 1, 0
     try:
-        loader = _Loader(text)
-        return loader.get_single_node()
+        loader = yaml.BaseLoader(text)
+        while loader.check_event():
+            event = loader.get_event()  # type: ignore[no-untyped-call]
+            line = event.start_mark.line + 1
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _refuse(event, line, depth)
+        root: Any = yaml.compose(text, yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
         raise _in_words(error, text.splitlines()) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None
-    except Unreadable:
-        raise
-    except (ValueError, OverflowError):  # an escaped character or a version that is out of range
-        line = loader.line + 1 if loader else 1
-        raise Unreadable(line, "the file is not valid YAML near this line.") from None
+    except (ValueError, OverflowError) as error:  # an escaped character or a version that is out of range
+        raise (error if isinstance(error, Unreadable) else Unreadable(line, NEARBY)) from None
+    _join_surrogates(root)
+    return cast(Node | None, root)
+
+
+def _refuse(event: Any, line: int, depth: int) -> None:
+    """Raise Unreadable for anchors, aliases and tags, by which a part stands for others, and for too many levels."""
+    tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
+    if anchor is not None:
+        sign, kind = ("&", "an anchor") if hasattr(event, "tag") else ("*", "an alias")
+        raise Unreadable(line, f"{sign}{one_line(anchor, NAME_SHOWN)} is {kind}; {INSTEAD}")
+    if isinstance(tag, str):
+        what = f"{one_line(tag, NAME_SHOWN)} is a tag; remove it, because values are text anyway."
+        raise Unreadable(line, what)
+    if depth > DEEPEST:
+        raise Unreadable(line, f"the file is nested more than {DEEPEST} levels deep.")
+
+
+def _join_surrogates(node: Node | None) -> None:
+    """JSON escapes a character beyond U+FFFF as two. Raises Unreadable."""
+    if node is None:
+        return
+    if node.id != SCALAR:
+        parts = chain.from_iterable(node.value) if node.id == MAPPING else node.value
+        for part in parts:
+            _join_surrogates(part)
+    elif SURROGATE.search(node.value):
+        try:
+            node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            what = "half of an escaped character is missing; write the character itself."
+            raise Unreadable(node.start_mark.line + 1, what) from None

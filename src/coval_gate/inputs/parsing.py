@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, NoReturn
 
 from coval_gate.base.text import json_in, one_line, plural, quoted
@@ -103,8 +104,6 @@ def word_meant(raw: str, words: Sequence[str]) -> str:
 
 def closest(word: str, words: Iterable[str], least: float = 0.6) -> str:
     """Return the most similar one, from 0 to 1; empty if none is as similar as `least`."""
-    from difflib import get_close_matches  # only errors need it; it delays the start
-
     return next(iter(get_close_matches(word, [*words], n=1, cutoff=least)), "")
 
 

@@ -16,7 +16,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration
-from coval_gate.base.times import CANCELLING
+from coval_gate.base.times import CANCELLING, LOOKING_UP
 from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
@@ -35,7 +35,6 @@ SEARCH_TIME: Final = 10.0  # s for a search while a launch is open, whose respon
 LONGEST_SEARCH_PAUSE: Final = 10.0  # s
 Unknown = Literal["unknown"]
 UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
-LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
@@ -276,7 +275,7 @@ class EarlierRuns(NamedTuple):
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         try:
-            return (yield from self.listed(LOOKUP_PATIENCE))
+            return (yield from self.listed(LOOKING_UP))
         except CovalError as error:
             advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None

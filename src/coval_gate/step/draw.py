@@ -13,13 +13,13 @@ from typing import Final
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import plural
+from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
 from coval_gate.gate.sequential import MOST_CASES, SLICES, slices_of
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Problem, ids_of
-from coval_gate.step.leg import Leg
-from coval_gate.step.plan import PATIENCE, for_each_case
+from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.step import StepRun
 
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
@@ -65,7 +65,7 @@ def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
 
 def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
     """Return the ids of a test set's cases, in Coval's order. Raises InputError."""
-    client, until = session.client, min(session.deadline, session.clock.now() + PATIENCE)
+    client, until = session.client, min(session.deadline, session.clock.now() + LOOKING_UP)
     try:
         cases = yield from client.list(cases_of(test_set_id), until=until)
     except CovalError as error:

@@ -10,9 +10,8 @@ A request says what the inputs ask for and where it comes from, and has the tags
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from coval_gate import step as later
 from coval_gate.base import titles
 from coval_gate.base.errors import (
     CovalError,
@@ -41,12 +40,11 @@ from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.history.tags import Tags, part_nonce, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
+from coval_gate.step.cancel import EarlierRuns, Launches, end_other_launches, find_launched
+from coval_gate.step.ids import with_all_wrong_ids
 from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.lookups import prepare
 from coval_gate.step.step import LegRun, StepRun
-
-if TYPE_CHECKING:
-    from coval_gate.step.cancel import EarlierRuns
-
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
@@ -86,7 +84,7 @@ def launch_first(session: LegRun) -> Procedure[Trial]:
     try:
         trial = yield from launch(session)
     except (InputError, Rejected) as error:
-        raise (yield from later.ids.with_all_wrong_ids(session, error)) from None
+        raise (yield from with_all_wrong_ids(session, error)) from None
     finally:
         step.launching -= 1
         step.changed.happen()
@@ -215,7 +213,7 @@ class Launcher(NamedTuple):
         if self.trial.number:
             return
         try:
-            self.trial.request = yield from later.lookups.prepare(self.session, self._request)
+            self.trial.request = yield from prepare(self.session, self._request)
         except GateError:
             self.trial.release()  # nothing was launched
             raise
@@ -233,7 +231,7 @@ class Launcher(NamedTuple):
         return leg.taken_over[number] if number < len(leg.taken_over) else None
 
     def _to_resume_alone(self) -> Procedure[Run | None]:
-        found = yield from self._earlier_runs().to_resume([later.cancel.Launches([self.trial.tags])])
+        found = yield from self._earlier_runs().to_resume([Launches([self.trial.tags])])
         return next(iter(found), None)
 
     def _slices_to_resume(self) -> Procedure[list[Run | None]]:
@@ -244,7 +242,7 @@ class Launcher(NamedTuple):
             return [request_of(session.of(one), place)[1] for place in range(len(one.slices))] if one else []
 
         beside = [one for one in session.step.legs if one.base is leg] if leg.is_base else [leg]
-        launches = [later.cancel.Launches(launches_of(one), launches_of(one.base)) for one in beside]
+        launches = [Launches(launches_of(one), launches_of(one.base)) for one in beside]
         ids = {name: id_ for name, id_ in self.trial.ids.items() if name != "agent_id" or not (leg.base or leg.is_base)}
         return (yield from self._earlier_runs()._replace(ids=ids).to_resume(launches, of_base=leg.is_base))
 
@@ -255,14 +253,14 @@ class Launcher(NamedTuple):
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from later.cancel.end_other_launches(session.until(until), self.trial)
+            yield from end_other_launches(session.until(until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
-    def _earlier_runs(self) -> "EarlierRuns":
-        return later.cancel.EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
+    def _earlier_runs(self) -> EarlierRuns:
+        return EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -278,7 +276,7 @@ class Launcher(NamedTuple):
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
         try:
-            return (yield from later.cancel.find_launched(self.session, self.trial, settling=SETTLING, since=since))
+            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:

@@ -9,21 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from itertools import compress, product
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
 from coval_gate.coval.client import Launch
 from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
+from coval_gate.gate.findings import Findings
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Cancellation, Outcome
+from coval_gate.history.standing import Standing
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
-
-if TYPE_CHECKING:
-    from coval_gate.gate.findings import Findings
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.history.standing import Standing
 
 NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
 LEGS: Final = "legs"  # the name of the state
@@ -255,7 +253,7 @@ class Leg:
         self.is_ending = False  # runs that it gave up are being cancelled
 
     @property
-    def outcome(self) -> "Judgement | None":
+    def outcome(self) -> Judgement | None:
         """The judgement that counts for the step."""
         return self.error or self.judgement
 
@@ -265,7 +263,7 @@ class Leg:
             return self.planned
         return self.planned * len(self.slices[number]) // sum(map(len, self.slices))
 
-    def conclude(self, judgement: "Judgement") -> None:
+    def conclude(self, judgement: Judgement) -> None:
         """Replace the judgement that counts for the step."""
         if self.error:
             self.error = judgement
@@ -338,3 +336,8 @@ def _what_runs(inputs: Inputs) -> list[object]:
     """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
     names = [declaration.name for declaration in effective() if declaration.group == WHAT]
     return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]
+
+
+def for_each_case(inputs: Inputs) -> int:
+    """Return how many simulations each test case has: those of the agent and of its mutations."""
+    return inputs.iteration_count * (1 + len(set(inputs.mutation_ids)))

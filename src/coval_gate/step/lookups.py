@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from coval_gate import step as later
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
@@ -23,6 +22,7 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
 from coval_gate.gate.values import Vocabulary
+from coval_gate.history.comparable import fingerprint_of
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import (
     BRANCH,
@@ -292,7 +292,7 @@ def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[s
         session.log(
             f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
         )
-    fingerprint = later.comparable.fingerprint_of(
+    fingerprint = fingerprint_of(
         request.parameters,
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,

@@ -1,23 +1,22 @@
 """The action's main step: read the inputs, plan the legs, do what the mode says, publish.
 
-The legs of a step go side by side. The start up to the launch is measured, so `later` imports what is needed only
-afterwards.
+The legs of a step go side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate import __version__
-from coval_gate import step as later
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import Procedure, all_or_first_error, run, start, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, Context, tolerant, with_unknown_commit
+from coval_gate.gate.judgement import LAUNCH, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
 from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
+from coval_gate.inputs.file import ConfigFile, with_file
 from coval_gate.inputs.inputs import (
     LAUNCHING_MODES,
     Inputs,
@@ -28,18 +27,21 @@ from coval_gate.inputs.inputs import (
     texts_in,
     token_in,
 )
-from coval_gate.report.formats import FILES, load
+from coval_gate.report.formats import FILES
 from coval_gate.report.formats.outputs import unfinished
+from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, end_changed, settle_standing
+from coval_gate.step.evaluate import accompany, conclude_legs, evaluate_leg
+from coval_gate.step.follow import adopt_runs, confirm
+from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.launch import launch_first, tell_launch
 from coval_gate.step.leg import Base, Leg, legs_of
+from coval_gate.step.plan import plan_sizes, plan_step, tell_size, warn_of_undecidable
 from coval_gate.step.publish import Published
+from coval_gate.step.report import announce, find_names, report_of
+from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun
 
-if TYPE_CHECKING:
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.inputs.file import ConfigFile
-
-    Work = Callable[[LegRun], Procedure[object]]
+Work = Callable[[LegRun], Procedure[object]]
 
 HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
     on:
@@ -56,7 +58,7 @@ def main(runtime: Runtime) -> int:
     return 0 if run_step(runtime).report.judgement.lets_pass else 1
 
 
-def run_step(runtime: Runtime, read: "ConfigFile | None" = None) -> Published:
+def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
     """Run a step. `read`: the configuration file, if its inputs are in the environment."""
     step = Step(runtime, read)
     try:
@@ -71,31 +73,30 @@ def evaluate(step: Step) -> Procedure[Published]:
         judgement = yield from reach_judgement(step)
         if any(trial.judgement for trial in step.trials):
             with tolerant(step.host, "A run could not be marked"):
-                judgement = yield from later.cleanup.settle_standing(step, judgement)
-        judgement = yield from later.cleanup.clean_up(step, judgement)
-        yield from later.report.find_names(step, judgement)
+                judgement = yield from settle_standing(step, judgement)
+        judgement = yield from clean_up(step, judgement)
+        yield from find_names(step, judgement)
     except Interrupted:
         step.hurry()
-        _begin_end()  # while Coval cancels the runs
-        judgement = yield from later.cleanup.clean_up(step, later.judgement.interrupted())
-    return (yield from step.publisher.publish(later.report.report_of(step, judgement), step.times))
+        judgement = yield from clean_up(step, interrupted())
+    return (yield from step.publisher.publish(report_of(step, judgement), step.times))
 
 
-def reach_judgement(step: Step) -> "Procedure[Judgement]":
+def reach_judgement(step: Step) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = yield from _whole_inputs(step)
         if inputs.mode == "plan":
             yield from _plan_legs(step)
-            return (yield from later.plan.plan_step(step))
+            return (yield from plan_step(step))
         if inputs.api_key is None:
-            return later.judgement.skipped(step.context.secrets_withheld_from)
+            return skipped(step.context.secrets_withheld_from)
         yield from _plan_legs(step)
         until = announcing(step.clock.now(), step.deadline)
         step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
         return (yield from MODES[inputs.mode](step.session()))
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
-        return later.judgement.errored(_problem(error, step.report_bug))
+        return errored(_problem(error, step.report_bug))
 
 
 def _problem(error: Exception, report_bug: Callable[[], None]) -> GateError:
@@ -110,12 +111,12 @@ def _whole_inputs(step: Step) -> Procedure[Inputs]:
     try:
         inputs = read_inputs(step)
         if inputs.run_template_id and inputs.api_key is not None:
-            inputs = yield from later.ids.expand(step)
+            inputs = yield from expand(step)
     except InputError as error:
         if step.inputs.mode != "plan":
             raise
 
-        raise (yield from later.ids.with_wrong_ids(step, error)) from None
+        raise (yield from with_wrong_ids(step, error)) from None
     return inputs
 
 
@@ -124,54 +125,54 @@ def _plan_legs(step: Step) -> Procedure[None]:
     launches = acts_as(step.inputs) in LAUNCHING_MODES
     step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
-        step.legs = yield from later.ids.with_own_parts(step.session())
+        step.legs = yield from with_own_parts(step.session())
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
-def evaluate_legs(session: StepRun) -> "Procedure[Judgement]":
+def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
-        yield from later.follow.adopt_runs(session)
+        yield from adopt_runs(session)
     else:
         yield from _prepare(session)
     yield from _side_by_side(session, session.step.all_legs, _evaluate)
-    return (yield from later.evaluate.conclude_legs(session))
+    return (yield from conclude_legs(session))
 
 
-def launch(session: StepRun) -> "Procedure[Judgement]":
+def launch(session: StepRun) -> Procedure[Judgement]:
     step = session.step
     yield from _prepare(session)
     yield from _side_by_side(session, step.all_legs, _launch)
     for leg in step.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     if resumed := [leg for leg in step.all_legs if leg.trials and not leg.error and leg.first.resumed]:
-        yield from _side_by_side(session, resumed, later.follow.confirm)
+        yield from _side_by_side(session, resumed, confirm)
     for leg in step.legs:
         if not leg.error:
-            leg.judgement = later.judgement.LAUNCH
-    return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
+            leg.judgement = LAUNCH
+    return gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
-def cancel(session: StepRun) -> "Procedure[Judgement]":
+def cancel(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
-    ended = yield from later.cleanup.cancel_named(session.of(leg), session.inputs.run_id.ids)
-    return later.judgement.runs_cancelled(ended)
+    ended = yield from cancel_named(session.of(leg), session.inputs.run_id.ids)
+    return runs_cancelled(ended)
 
 
 def _evaluate(session: LegRun) -> Procedure[None]:
     """Run a base without judging it; launch any other leg if it has no run, and judge it."""
     if isinstance(session.leg, Base):
-        yield from later.evaluate.accompany(session, session.leg)
+        yield from accompany(session, session.leg)
         return
     if not session.leg.trials:
         yield from _launch_and_show(session)
     if session.leg.slices:
-        yield from later.slices.evaluate_slices(session)
+        yield from evaluate_slices(session)
     else:
-        yield from later.evaluate.evaluate_leg(session)
+        yield from evaluate_leg(session)
 
 
 def _launch(session: LegRun) -> Procedure[None]:
@@ -192,60 +193,52 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
     if step.is_announced or session.leg.is_base:
         return
     step.is_announced = True
-    _begin_end()  # while the run goes on
     if step.is_counted_first:
-        yield from later.report.announce(step)
+        yield from announce(step)
         return
     try:
-        yield from later.plan.tell_size(session, later.report.announce(step))
+        yield from tell_size(session, announce(step))
     finally:
         tell_launch(session, trial)
-
-
-def _begin_end() -> None:
-    """Import what every step needs at its end, beside what it does meanwhile."""
-    for name in ("cleanup", "evaluate", "report"):
-        start(partial(getattr, later, name))
-    start(load)
 
 
 def _prepare(session: StepRun) -> Procedure[None]:
     """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
     step = session.step
     if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
-        yield from later.ids.check_mutations(session)
+        yield from check_mutations(session)
     if step.is_counted_first:
-        yield from later.plan.plan_sizes(session)
+        yield from plan_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
-        later.plan.warn_of_undecidable(step)
+        warn_of_undecidable(step)
     if step.is_re_run and step.inputs.resume:
-        yield from later.cleanup.end_changed(session)
+        yield from end_changed(session)
 
 
-def _side_by_side(session: StepRun, legs: Sequence[Leg], work: "Work") -> Procedure[None]:
+def _side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
     """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(session.of(leg), work) for leg in legs]
     all_or_first_error((yield from together(works, session.clock)))
 
 
-def _with_own_error(session: LegRun, work: "Work") -> Procedure[None]:
+def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     step, leg = session.step, session.leg
     try:
         yield from work(session)
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         problem = _problem(error, session.report_bug)
-        leg.error = later.judgement.errored(problem)
+        leg.error = errored(problem)
         if session.label:
             session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())
     leg.is_done, leg.is_ending = True, len(step.all_legs) > 1
     step.changed.happen()
     if leg.is_ending:
-        yield from later.cleanup.clean_up_leg(session)
+        yield from clean_up_leg(session)
         leg.is_ending = False
         step.changed.happen()
 
 
-MODES: "Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]]" = {
+MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
     "run": evaluate_legs,
     "launch": launch,
     "wait": evaluate_legs,
@@ -270,7 +263,7 @@ def read_inputs(step: Step) -> Inputs:
     problems += of_inputs
     if step.read:
         host.log(f"Read inputs from {step.read.path}.")
-        step.inputs, step.file, mistakes = later.file.with_file(step.inputs, step.read)
+        step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
         problems += [*step.read.problems, *mistakes]
     step.context = step.context._replace(matrix=step.inputs.matrix, given=texts_in(environ))
     problems += publisher.prepare(step.inputs)

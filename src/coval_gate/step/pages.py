@@ -6,22 +6,20 @@ This holds for all pages on all hosts. Pages only inform: no problem with them c
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from coval_gate import step as later
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
+from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
+from coval_gate.report.document import Document, document_of
 from coval_gate.report.formats import rendered
-
-if TYPE_CHECKING:
-    from coval_gate.report.document import Document
-    from coval_gate.report.model import Report
+from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
 
@@ -70,7 +68,7 @@ class PagePublisher:
             return (yield from pages[0].page.locate(context, until=until))
         return context
 
-    def owe(self, report: "Report") -> None:
+    def owe(self, report: Report) -> None:
         """Save the final state of the commit's pages for the post step, in case this step cannot show it.
 
         If the run is only launched, a later step shows it, perhaps before the post step runs.
@@ -82,12 +80,12 @@ class PagePublisher:
                 kept.owed = self._text(kept.page, report, brief=True)
         self._save()
 
-    def announce(self, report: "Report", *, until: float) -> Procedure[None]:
-        self.owe(report._replace(judgement=later.judgement.UNFINISHED))
+    def announce(self, report: Report, *, until: float) -> Procedure[None]:
+        self.owe(report._replace(judgement=UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)
 
-    def conclude(self, report: "Report", times: Times) -> Procedure[str]:
+    def conclude(self, report: Report, times: Times) -> Procedure[str]:
         """Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
         kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.of_commit)
@@ -97,7 +95,7 @@ class PagePublisher:
                 self._save()
         return next((kept.page.url for kept in kept_pages if kept.page.url), "")
 
-    def outstanding(self, report: "Report") -> int:
+    def outstanding(self, report: Report) -> int:
         """Return how many pages are yet to show the report."""
         pages = [kept.page for kept in self._pages(report.inputs, report.context)]
         return sum(_takes(page, report) and not page.obstacle for page in pages)
@@ -111,7 +109,7 @@ class PagePublisher:
         """Whether the main step saved the final state, with the commit, of every page that still lacks it."""
         return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
 
-    def close(self, report: "Report", times: Times) -> Procedure[None]:
+    def close(self, report: Report, times: Times) -> Procedure[None]:
         """If the main step saved nothing, show the `report`."""
         first = self._clock.now()
         for kept in self._pages_of_commit(report):
@@ -138,11 +136,11 @@ class PagePublisher:
                 kept.restore(saved.get(kept.page.input, {}))
         return self._kept
 
-    def _pages_of_commit(self, report: "Report") -> list[KeptPage]:
+    def _pages_of_commit(self, report: Report) -> list[KeptPage]:
         return [kept for kept in self._pages(report.inputs, report.context) if kept.page.of_commit]
 
     def _set(
-        self, kept: KeptPage, report: "Report", *, until: float, brief: bool = False, owed: PageText | None = None
+        self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
     ) -> Procedure[bool]:
         """Show the report, or what is `owed`, on a page. Return False if a later attempt may succeed."""
         page = kept.page
@@ -186,7 +184,7 @@ class PagePublisher:
             self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
         return False
 
-    def _text(self, page: Page, report: "Report", *, brief: bool) -> PageText:
+    def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
         """Return the report for the page, without secrets, and with all references so far."""
         redact = self._host.redact
         document = self.documents.of(report, brief=brief)
@@ -238,11 +236,11 @@ def read_owed(saved: Any) -> PageText | None:
     return text if all(isinstance(part, str) for part in texts) and isinstance(text.passes, bool) else None
 
 
-def _takes(page: Page, report: "Report") -> bool:
+def _takes(page: Page, report: Report) -> bool:
     return not page.problem and page.takes(report.judgement.verdict or IN_PROGRESS)
 
 
-def _may_be_located(report: "Report") -> bool:
+def _may_be_located(report: Report) -> bool:
     """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
     return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")
 
@@ -253,10 +251,10 @@ class Documents:
     def __init__(self) -> None:
         self._last: tuple[Report, Document, bool] | None = None
 
-    def of(self, report: "Report", *, brief: bool = False) -> "Document":
+    def of(self, report: Report, *, brief: bool = False) -> Document:
         """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]
-        document = later.document.document_of(report, brief=brief)
+        document = document_of(report, brief=brief)
         self._last = report, document, brief
         return document

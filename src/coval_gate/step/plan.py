@@ -5,40 +5,40 @@ counted afterwards. Mode plan only reads. What Coval refuses to show is not chec
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coval_gate import step as later
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
-from coval_gate.base.times import preparing, sizing
+from coval_gate.base.times import LOOKING_UP, preparing, sizing
 from coval_gate.coval.resources import TEST_SET, TestSet
+from coval_gate.gate.criteria import Criteria, undecidable_texts
+from coval_gate.gate.judgement import Judgement, planned
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, Problem, ids_of, noun
-from coval_gate.step.leg import Base, Leg
+from coval_gate.report.wording import slices
+from coval_gate.step.draw import draw_slices
+from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
+from coval_gate.step.leg import Base, Leg, for_each_case
+from coval_gate.step.lookups import check_baseline, check_names
 from coval_gate.step.step import LegRun, Step, StepRun
-
-if TYPE_CHECKING:
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.ids import Looked
 
 MOST_LINES: Final = 100
 MOST_NAMED: Final = 5  # legs
 PERMISSION: Final = "test-sets:read"
-PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 LONGEST_NAME: Final = 60  # characters
 
 
-def plan_step(step: Step) -> "Procedure[Judgement]":
+def plan_step(step: Step) -> Procedure[Judgement]:
     """Show the plan, and return a judgement without a verdict. Raises InputError with every mistake."""
     inputs = step.inputs
-    looked = later.ids.Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
+    looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
         looked = yield from _look_up(step.session())
     cases = _cases_of(looked)
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
-        looked.problems.extend((yield from _problems_of(later.draw.draw_slices(step.session()))))
+        looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
     total = _total(step)
     _check_limit(step, total, looked)
     lines = [
@@ -50,14 +50,14 @@ def plan_step(step: Step) -> "Procedure[Judgement]":
     if looked.problems:
         raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
-        leg.judgement, leg.is_done = later.judgement.planned(_leg_summary(leg)), True
-    return later.judgement.planned(_summary(step, total))
+        leg.judgement, leg.is_done = planned(_leg_summary(leg)), True
+    return planned(_summary(step, total))
 
 
-def _look_up(session: StepRun) -> "Procedure[Looked]":
+def _look_up(session: StepRun) -> Procedure[Looked]:
     step = session.step
-    session = later.ids.prepared(session)
-    looked = yield from later.ids.read_named(session, [leg.inputs for leg in step.legs])
+    session = prepared(session)
+    looked = yield from read_named(session, [leg.inputs for leg in step.legs])
     legs = step.all_legs
     works = (_checks_of(session.of(leg)) for leg in legs)
     checks = all_or_first_error((yield from together(works, session.clock)))
@@ -66,13 +66,13 @@ def _look_up(session: StepRun) -> "Procedure[Looked]":
             of_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
         looked.problems.extend(problems)
-    yield from later.ids.look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
+    yield from look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
     return looked
 
 
 def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
     """Return the mistakes that a launch of the leg would find: missing metrics, and an unusable baseline."""
-    works = [later.lookups.check_names(session), later.lookups.check_baseline(session)]
+    works = [check_names(session), check_baseline(session)]
     found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
     return [problem for problems in found for problem in problems]
 
@@ -85,7 +85,7 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
     return []
 
 
-def _cases_of(looked: "Looked") -> dict[str, int]:
+def _cases_of(looked: Looked) -> dict[str, int]:
     """Return the number of test cases by test set, as far as Coval shows it."""
     return {
         id_: resource.cases
@@ -101,7 +101,7 @@ def _total(step: Step) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def _check_limit(step: Step, total: int | None, looked: "Looked") -> None:
+def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
     most = step.inputs.max_simulations
     if most is None:
         return
@@ -117,7 +117,7 @@ def _check_limit(step: Step, total: int | None, looked: "Looked") -> None:
         looked.problems.append(Problem("max_simulations", exceeded_text(step, total, most)))
 
 
-def _leg_lines(step: Step, looked: "Looked") -> list[str]:
+def _leg_lines(step: Step, looked: Looked) -> list[str]:
     legs = step.all_legs
     if not legs:
         return ["Runs: unknown, because the run template was not looked up."]
@@ -134,7 +134,7 @@ def _size_text(leg: Leg) -> str:
     return f"{'at most ' if leg.inputs.spend == UNTIL_CLEAR else ''}{plural(leg.planned, 'simulation')}"
 
 
-def _what(leg: Leg, looked: "Looked") -> str:
+def _what(leg: Leg, looked: Looked) -> str:
     parts = []
     for name, id_ in ids_of(leg.inputs).items():
         key = "base_agent_id" if leg.is_base and name == "agent_id" else name
@@ -169,8 +169,8 @@ def _undecidable(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
     counted = [leg for leg in legs if _cases(leg)]
     if counted and legs[0].inputs.confidence is not None:
         smallest = min(counted, key=_cases)
-        criteria = later.criteria.Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
-        yield from later.criteria.undecidable_texts(criteria, _cases(smallest))
+        criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
+        yield from undecidable_texts(criteria, _cases(smallest))
 
 
 def _cases(leg: Leg) -> int:
@@ -186,12 +186,12 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     if not inputs.thresholds:
         return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
     how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
-    criteria = later.criteria.Criteria.from_inputs(inputs, legs=len(step.legs))
+    criteria = Criteria.from_inputs(inputs, legs=len(step.legs))
     return [
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *_undecidable(step, legs),
-        *(later.wording.slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
+        *(slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
     ]
 
 
@@ -226,7 +226,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     most = session.inputs.max_simulations
     now, deadline = session.clock.now(), session.deadline
     # Where a limit needs the sizes, a hiccup of Coval may not end the step.
-    until = min(deadline, now + PATIENCE) if most else preparing(now, deadline)
+    until = min(deadline, now + LOOKING_UP) if most else preparing(now, deadline)
     cases, unknown = yield from _counted_cases(session, until)
     if unknown:
         id_, (why, advice) = next(iter(unknown.items()))
@@ -237,7 +237,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
-        yield from later.draw.draw_slices(session)
+        yield from draw_slices(session)
     if unknown:
         return
     total = sum(leg.planned or 0 for leg in step.all_legs)
@@ -294,11 +294,6 @@ def _launched(leg: Leg) -> int:
         return leg.planned or 0
     wanted = leg.wanted if isinstance(leg, Base) else 1
     return (leg.planned or 0) * max(wanted, len(leg.trials))
-
-
-def for_each_case(inputs: Inputs) -> int:
-    """Return how many simulations each test case has: those of the agent and of its mutations."""
-    return inputs.iteration_count * (1 + len(set(inputs.mutation_ids)))
 
 
 def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:

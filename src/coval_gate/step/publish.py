@@ -11,24 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from coval_gate import step as later
 from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
 from coval_gate.ci.host import BUG, NAME, Host, PageText, tolerant
+from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
+from coval_gate.report.document import Document
 from coval_gate.report.formats import FILES, File, rendered
+from coval_gate.report.formats.log import Closing
+from coval_gate.report.model import Report
 from coval_gate.step.pages import PagePublisher
-
-if TYPE_CHECKING:
-    from coval_gate.report.document import Document
-    from coval_gate.report.formats.log import Closing
-    from coval_gate.report.model import Report
 
 T = TypeVar("T")
 
@@ -40,7 +38,7 @@ LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left
 class Published(NamedTuple):
     """A report, the paths of its files by the inputs that ask for them, and the address of its comment."""
 
-    report: "Report"
+    report: Report
     files: Mapping[str, str] = MappingProxyType({})
     comment_url: str = ""
 
@@ -119,7 +117,7 @@ class Publisher:
             self._workspace.remove(place)
         return problems
 
-    def write_verdict(self, report: "Report") -> None:
+    def write_verdict(self, report: Report) -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
         self._write_verdict(Published(report))
 
@@ -135,10 +133,10 @@ class Publisher:
         )
         return outputs
 
-    def _rendered(self, report: "Report", render: "Callable[[Document], T]") -> Procedure[T]:
+    def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
 
-    def publish(self, report: "Report", times: Times) -> Procedure[Published]:
+    def publish(self, report: Report, times: Times) -> Procedure[Published]:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
         published = yield from self._write(Published(report))
@@ -190,7 +188,7 @@ class Publisher:
 
     def _with_error(self, published: Published, error: GateError) -> Published:
         """A report that is red already stays, with a warning about another cause."""
-        report, judgement = published.report, later.judgement.errored(error)
+        report, judgement = published.report, errored(error)
         if report.judgement.lets_pass:
             return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:
@@ -206,21 +204,21 @@ class Publisher:
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
-    def _summarize(self, report: "Report") -> Procedure[None]:
+    def _summarize(self, report: Report) -> Procedure[None]:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
             page: PageText = yield from self._rendered(report, partial(rendered, "pages", input_name="summary"))
             self._host.add_summary(page.summary)
 
-    def _tell_briefly(self, report: "Report") -> None:
+    def _tell_briefly(self, report: Report) -> None:
         document = self.pages.documents.of(report, brief=True)
         if self._annotates(report) and not document.passes:
             self._host.annotate("error", f"{NAME}: {document.title}", document.reason)
         else:
             self._host.log(document.headline(LONGEST_LINE))
 
-    def _annotates(self, report: "Report") -> bool:
+    def _annotates(self, report: Report) -> bool:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
 
     def _fold(self, groups: Sequence[Sequence[str]]) -> None:

@@ -8,9 +8,7 @@ import time
 import traceback
 from functools import cached_property
 from itertools import count, takewhile
-from typing import TYPE_CHECKING
 
-from coval_gate import step as later
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
 from coval_gate.base.times import Times
@@ -19,19 +17,18 @@ from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.coval.client import Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judgement import Judgement
 from coval_gate.history.tags import Tags, is_identified
+from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Problem, key_in, parse_inputs
+from coval_gate.inputs.nodes import LARGEST
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
 
-if TYPE_CHECKING:
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.inputs.file import ConfigFile
-
 
 class Step:
-    def __init__(self, runtime: Runtime, read: "ConfigFile | None" = None) -> None:
+    def __init__(self, runtime: Runtime, read: ConfigFile | None = None) -> None:
         self.runtime = runtime
         self.read = read  # the configuration file, once it was read
         self.file = NO_FILE
@@ -62,11 +59,11 @@ class Step:
         if self.read or not path:
             return []
         try:
-            place, contents = self.host.workspace.read(path, later.nodes.LARGEST)
-            read = later.file.read_file(contents, place, key_in(environ))
+            place, contents = self.host.workspace.read(path, LARGEST)
+            read = read_file(contents, place, key_in(environ))
         except ValueError as problem:
             return [Problem(FILE, str(problem))]
-        environ, self.read = later.file.beside_file(environ, read, defaults_count=False)
+        environ, self.read = beside_file(environ, read, defaults_count=False)
         self.runtime = self.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
         return []
 
@@ -126,11 +123,11 @@ class Step:
         run.step = self
         return run
 
-    def is_of_leg(self, judgement: "Judgement") -> bool:
+    def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.judged)
 
-    def judgement_of(self, leg: Leg, judgement: "Judgement") -> "Judgement":
+    def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
         """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
         return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
 
@@ -221,5 +218,5 @@ class LegRun(StepRun):
     leg: Leg
 
     @cached_property
-    def criteria(self) -> "Criteria":
-        return later.criteria.Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))
+    def criteria(self) -> Criteria:
+        return Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))

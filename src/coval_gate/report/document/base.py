@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema
 
 from coval_gate.base.text import one_line, plural, printable, shortened_at_word
 from coval_gate.gate.checks import Check
@@ -14,10 +15,6 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.report import MOST_CRITERIA, wording
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import counts_text, flips_title
-
-if TYPE_CHECKING:
-    from pydantic import GetJsonSchemaHandler
-    from pydantic_core.core_schema import CoreSchema
 
 Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["new", "flaky"]  # in the order of reports
@@ -38,13 +35,13 @@ Text = Annotated[str, BeforeValidator(_plain)]  # without lone surrogates, too, 
 class Model(BaseModel):
     """A part of the report, described by the docstrings of its fields. A report has no other fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class MayGrow:
     """Marks words to which a minor version may add: the schema lists them as examples."""
 
-    def __get_pydantic_json_schema__(self, core: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of any text."""
         return {"type": "string", "examples": handler(core)["enum"]}
 

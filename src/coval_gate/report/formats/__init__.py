@@ -4,12 +4,10 @@ A file's format is the module with the name of its input: `junit` makes the file
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from coval_gate.inputs.inputs import effective
-
-if TYPE_CHECKING:
-    from coval_gate.report.document import Document
+from coval_gate.report.document import Document
 
 SUFFIXES: Final = {"junit": "xml", "digest": "md"}  # those that are not the format's name
 ALWAYS: Final = ("outputs", "log", "pages")  # what most reports are made with
@@ -44,7 +42,7 @@ def load() -> None:
         _module(name)
 
 
-def rendered(name: str, document: "Document", *given: Any, **around: Any) -> Any:
+def rendered(name: str, document: Document, *given: Any, **around: Any) -> Any:
     """Return the document in a format, whose module is imported only here. The rest is what is not in the document."""
     return _module(f"formats.{name}").render(document, *given, **around)
 

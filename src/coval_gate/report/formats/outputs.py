@@ -3,17 +3,15 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
 from coval_gate.report import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
+from coval_gate.report.document import Document
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.metrics import Figures, MetricFacts
 from coval_gate.report.formats import FILES
-
-if TYPE_CHECKING:
-    from coval_gate.report.document import Document
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.metrics import Figures, MetricFacts
 
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
@@ -30,7 +28,7 @@ CRITERION_FIELDS: Final = (
 
 
 # The entries of the output `legs`; a number is None where it is unknown.
-LEG_FIELDS: "Final[Mapping[str, Callable[[Leg], object]]]" = {
+LEG_FIELDS: Final[Mapping[str, Callable[[Leg], object]]] = {
     "name": lambda leg: leg.name,
     "run_id": lambda leg: leg.run.id,
     "base_run_id": lambda leg: leg.base_run_id,
@@ -86,7 +84,7 @@ def unfinished() -> dict[str, str]:
 
 
 def render(
-    document: "Document", comment_url: str = "", files: Mapping[str, str] = MappingProxyType({})
+    document: Document, comment_url: str = "", files: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
     """Return every output; empty where its value is unknown. `files`: their paths by input."""
     legs, run_ids, is_judged = document.legs, document.run_ids, document.pass_rate is not None
@@ -118,13 +116,13 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _baseline_run_id(leg: "Leg") -> str:
+def _baseline_run_id(leg: Leg) -> str:
     compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in leg.criteria)
     runs = leg.baseline.runs if leg.baseline and compares else ()
     return next((run.id for run in runs if not run.changed_persona), "")
 
 
-def _metrics(metrics: "Sequence[MetricFacts]") -> str:
+def _metrics(metrics: Sequence[MetricFacts]) -> str:
     """Return `{name: {"id": …, "variants": {variant: figures}}}` as JSON, of as many metrics as fit an output."""
     entries: dict[str, Any] = {}
     room = MOST_OUTPUT - len("{}")
@@ -140,12 +138,12 @@ def _metrics(metrics: "Sequence[MetricFacts]") -> str:
     return json.dumps(entries)
 
 
-def _figures(figures: "Figures") -> dict[str, Any]:
+def _figures(figures: Figures) -> dict[str, Any]:
     given = figures.model_dump(exclude_unset=True)
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in given.items()}
 
 
-def _failed_criteria(legs: "Sequence[Leg]") -> str:
+def _failed_criteria(legs: Sequence[Leg]) -> str:
     shown, room = list[str](), MOST_OUTPUT
     missed = [(criterion, leg.name) for leg in legs for criterion in leg.criteria if criterion.is_missed]
     for criterion, name in missed:

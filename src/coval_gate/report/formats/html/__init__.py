@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from coval_gate.base.text import amount, named_with_unit, number, one_line, percent, plural, value_text
@@ -38,9 +38,6 @@ from coval_gate.report.document.simulations import MissFacts, SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
 from coval_gate.report.tables import FEW_FLIPS
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 PARTS: Final = __name__
 ICONS: Final[dict[str | None, tuple[str, str]]] = {
@@ -69,7 +66,7 @@ def render(document: Document) -> str:
 
 
 @cache
-def _template() -> "Template":
+def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"amount": amount, "named_with_unit": named_with_unit, "count": "{:,}".format}

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from coval_cli.init import CONNECTION, FAILED_SOME, reported
 from coval_gate import REPOSITORY, __version__
 from coval_gate.base import titles
 from coval_gate.base.clock import Clock
@@ -19,7 +20,6 @@ from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, Run, RunFilter, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, RUN_TEMPLATE, TEST_CASE, TEST_SET, Identified, Kind
 from coval_gate.history.search import MOST_LISTED, MOST_READ
-from coval_gate.init.command import CONNECTION, FAILED_SOME, reported
 from coval_gate.inputs.inputs import default_of, inputs_of_command
 from coval_gate.inputs.naming import WITHHELD
 

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from coval_attach.follow import LOGS, WORKER_LOG, Follower, open_log
+from coval_attach.handler import form_problem
+from coval_attach.process import Limits, Setup, WorkerProcess
 from coval_gate import how_to_install
-from coval_gate.attach.follow import LOGS, WORKER_LOG, Follower, open_log
-from coval_gate.attach.handler import form_problem
-from coval_gate.attach.process import Limits, Setup, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError

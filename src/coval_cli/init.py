@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from coval_cli.proposals import guess, propose, usable
+from coval_cli.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
@@ -20,8 +22,6 @@ from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, OF_RUNS, Kind, MetricDefinition
 from coval_gate.history.tags import part_of
-from coval_gate.init.proposals import guess, propose, usable
-from coval_gate.init.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
 from coval_gate.inputs.naming import flag_of

@@ -13,13 +13,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.attach.handler import Unusable, bridge, causes_of, error_line, load
-from coval_gate.attach.process import ANSWERED, LOG, Event, Setup, ended
+from coval_attach.handler import Unusable, bridge, causes_of, error_line, load
+from coval_attach.process import ANSWERED, LOG, Event, Setup, ended
 
 if TYPE_CHECKING:
     from coval_agent_sdk import AudioConnection
 
-    from coval_gate.attach.handler import Handler
+    from coval_attach.handler import Handler
 
 LOOK: Final = 0.2  # s between two looks of the watchdog
 CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled

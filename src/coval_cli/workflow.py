@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from coval_cli.proposals import Proposal, plain
 from coval_gate.base.text import in_words
 from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
-from coval_gate.init.proposals import Proposal, plain
 from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
 from coval_gate.inputs.naming import flag_of
 
 HERE: Final = Path(__file__).resolve().parent
-EXAMPLES: Final = (HERE / "examples", HERE.parents[2] / "examples")  # in an installed package; in a checkout
+EXAMPLES: Final = (HERE / "examples", HERE.parents[1] / "examples")  # in an installed package; in a checkout
 READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTILINE)
 INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)

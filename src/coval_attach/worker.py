@@ -1,4 +1,4 @@
-"""The worker: `python -m coval_gate.attach.worker`. It loads the handler, and starts a process for each simulation.
+"""The worker: `python -m coval_attach.worker`. It loads the handler, and starts a process for each simulation.
 
 It reads a Setup and then Orders from its standard input, and writes Events to its standard output. What the user's code
 writes while it is imported goes to the log on standard error. The end of the input ends everything.
@@ -18,12 +18,12 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
-from coval_gate.attach.handler import Unusable, error_line, how_ended
-from coval_gate.attach.process import Event, Order, Setup, ended, line_of, order_in, setup_in
-from coval_gate.attach.session import HAD_TO_END, answer, handler_of
+from coval_attach.handler import Unusable, error_line, how_ended
+from coval_attach.process import Event, Order, Setup, ended, line_of, order_in, setup_in
+from coval_attach.session import HAD_TO_END, answer, handler_of
 
 if TYPE_CHECKING:
-    from coval_gate.attach.handler import Handler
+    from coval_attach.handler import Handler
 
 TICK: Final = 0.2  # s between two looks at the clock
 LEAVING: Final = 1.5  # s for all processes to end once the input has ended

@@ -13,8 +13,12 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+from typing import Final, NoReturn, TextIO
 
+from coval_cli.doctor import doctor
+from coval_cli.flags import HELP, TAKEN, UsageError, parse
+from coval_cli.init import Options, init
+from coval_cli.workflow import WORDS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
 from coval_gate.base.errors import GateError
@@ -22,15 +26,16 @@ from coval_gate.base.runtime import Runtime, leave
 from coval_gate.base.text import one_line
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
+from coval_gate.ci.plain import PlainHost, left_behind, others_run
 from coval_gate.ci.systems import system_in
-from coval_gate.cli.flags import HELP, TAKEN, UsageError, parse
+from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.naming import PROGRAM
+from coval_gate.inputs.nodes import LARGEST
 from coval_gate.inputs.parsing import KEY
 from coval_gate.report.formats.outputs import unfinished
-
-if TYPE_CHECKING:
-    from coval_gate.inputs.file import ConfigFile
+from coval_gate.step.main import run_step
+from coval_gate.step.post import post
 
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "doctor", "attach")  # the commands
@@ -91,7 +96,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
         errors.mask(secret)
     try:
-        options = parse(arguments, lambda: _module("coval_gate.init.workflow").WORDS)
+        options = parse(arguments, WORDS)
         if isinstance(options, str):
             _say(stdout, options)
             return 0
@@ -108,7 +113,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
             return OWN[options.command](runtime, options)
         except (Interrupted, KeyboardInterrupt):
             return KILLED
-    published = _module("coval_gate.step.main").run_step(runtime, read)
+    published = run_step(runtime, read)
     written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         webbrowser.open(Path(written).absolute().as_uri())
@@ -123,29 +128,21 @@ def _refuse_windows() -> None:
         raise UsageError("needs Linux or macOS. On Windows, run it in WSL or in the container.")
 
 
-def _module(name: str) -> Any:
-    """Import what one command alone needs. Windows cannot import some of it."""
-    return import_module(name)
-
-
 def _init(runtime: Runtime, options: Namespace) -> int:
-    init = _module("coval_gate.init.command")
-    given = {name: getattr(options, name) for name in init.Options._fields}
-    chosen = init.Options(**{name: value for name, value in given.items() if value is not None})
-    code: int = init.init(runtime, chosen, _asker(runtime.environ))
-    return code
+    given = {name: getattr(options, name) for name in Options._fields}
+    chosen = Options(**{name: value for name, value in given.items() if value is not None})
+    return init(runtime, chosen, _asker(runtime.environ))
 
 
 def _doctor(runtime: Runtime, _: Namespace) -> int:
-    code: int = _module("coval_gate.init.doctor").doctor(runtime)
-    return code
+    return doctor(runtime)
 
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
-    if find_spec("coval_gate.attach") is None:
+    if find_spec("coval_attach") is None:
         _say(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
-    attach = _module("coval_gate.attach.command")
+    attach = import_module("coval_attach.command")  # which the image does not have
     code: int = attach.attach(runtime, attach.Options(options.run, options.handler or "", options.answering))
     return code
 
@@ -153,22 +150,21 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
     """Later jobs would take the outputs of an earlier step for this one's."""
     if system_in(environ):
-        with suppress(GateError, ImportError):  # on Windows
+        with suppress(GateError):
             detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
-    plain = _module("coval_gate.ci.plain")
-    clock, workspace = runtime.clock, plain.PlainHost.workspace
+    clock, workspace = runtime.clock, PlainHost.workspace
     until = clock.now() + PATIENCE
-    while plain.others_run(workspace) and clock.now() < until:
+    while others_run(workspace) and clock.now() < until:
         clock.sleep(PAUSE)
-    if plain.others_run(workspace):
+    if others_run(workspace):
         _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
-    code: int = _module("coval_gate.step.post").post(runtime)
+    code = post(runtime)
     is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
-    if is_local and plain.left_behind(workspace, key_in(runtime.environ)):
+    if is_local and left_behind(workspace, key_in(runtime.environ)):
         _say(runtime.errors, "Something is left: see above. `coval-gate post` tries again.\n")
         return USAGE_ERROR
     return code
@@ -206,13 +202,13 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     if not all(map(find_spec, ("coval_demo", "uvicorn"))):
         _say(stderr, _needs("demo", "a local sandbox"))
         return USAGE_ERROR
-    code: int = _module("coval_demo").main(arguments)
+    code: int = import_module("coval_demo").main(arguments)
     return code
 
 
 def environment_of(
     options: Namespace, environ: Mapping[str, str], errors: Console
-) -> "tuple[dict[str, str], ConfigFile | None]":
+) -> tuple[dict[str, str], ConfigFile | None]:
     """Flags come first, then `environ`, then the file, which is also returned.
 
     A step tells the mistakes in the file. Raises UsageError, also for them in other commands. `errors` masks a key that
@@ -297,19 +293,16 @@ def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
 
 
-def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> "tuple[dict[str, str], ConfigFile]":
+def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[dict[str, str], ConfigFile]:
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
-    file = _module("coval_gate.inputs.file")  # with a parser of YAML, which few commands need
     try:
         with Path(path).open("rb") as opened:
-            read: ConfigFile = file.read_file(
-                opened.read(_module("coval_gate.inputs.nodes").LARGEST + 1), path, key_in(environ)
-            )
+            read: ConfigFile = read_file(opened.read(LARGEST + 1), path, key_in(environ))
     except OSError as error:
         raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
     if read.problems and not is_step:
         raise UsageError("".join(read.problems[0]))
-    merged, read = file.beside_file(environ, read, defaults_count=True)
+    merged, read = beside_file(environ, read, defaults_count=True)
     return merged | ({"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}), read
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from coval_gate.attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
+from coval_attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together

@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NoReturn
 
@@ -96,10 +96,10 @@ class _Help(argparse.HelpFormatter):
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
-def parse(arguments: Sequence[str], systems: Callable[[], Sequence[str]]) -> argparse.Namespace | str:
+def parse(arguments: Sequence[str], systems: Sequence[str]) -> argparse.Namespace | str:
     """Return the options with their `command`, or the text to show for the help or the version. Raises UsageError.
 
-    `systems`: returns the words of the CI systems that `init` knows.
+    `systems`: the words of the CI systems that `init` knows.
     """
     name, rest = (arguments[0], arguments[1:]) if arguments else ("help", ())
     if name in (*HELP, "--version"):
@@ -140,7 +140,7 @@ def _overview() -> str:
     )
 
 
-def _parser_of(command: str, systems: Callable[[], Sequence[str]]) -> _Parser:
+def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
     what, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
@@ -164,7 +164,7 @@ def _parser_of(command: str, systems: Callable[[], Sequence[str]]) -> _Parser:
                 help=f"A file with the API key, instead of {KEY_VARIABLE}; - is standard input.",
             )
     if command == "init":
-        _add_init(parser, systems())
+        _add_init(parser, systems)
     if command in ("run", "wait"):
         parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from coval_gate.base.text import json_in
 
-MODULE: Final = "coval_gate.attach.worker"
+MODULE: Final = "coval_attach.worker"
 Outcome = Literal[
     "waiting",  # Coval has not offered its relay yet
     "attached",  # the conversation goes on

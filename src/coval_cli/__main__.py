@@ -1,0 +1,6 @@
+"""`python -m coval_cli` is the command `coval-gate`."""
+
+from coval_cli.command import command
+
+if __name__ == "__main__":
+    command()

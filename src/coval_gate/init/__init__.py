@@ -1,1 +1,0 @@
-"""The first steps: `doctor` looks at a workspace, and `init` writes a workflow as Coval's data suggest."""
