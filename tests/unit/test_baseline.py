@@ -26,6 +26,7 @@ from baselines import (
     yes,
 )
 from coval_gate.base.errors import InputError
+from coval_gate.ci.host import SLICE
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
@@ -332,3 +333,5 @@ def test_tag_is_misspelt_only_if_a_slip_of_the_keyboard_explains_it(subtests: py
             except InputError as error:
                 assert is_misspelt
                 assert f"did you mean {existing.lower()}?" in error.what
+    part = Run(run_id="r1", status="COMPLETED", tags=("stable",), metadata={SLICE: "1"})
+    check_spelling("stabel", [part])  # which never stands for a run

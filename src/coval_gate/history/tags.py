@@ -217,8 +217,8 @@ def tags_of(run: Run) -> tuple[str, ...]:
 
 
 def user_tags(runs: Iterable[Run]) -> list[str]:
-    """Return the tags of runs that are not ours, in lower case; those of pull requests' runs are no baselines."""
-    tags = (tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run))
+    """Return the tags that are not ours, in lower case, of runs that may be a baseline."""
+    tags = (tag.lower() for run in runs if pull_request_of(run) is None and not part_of(run) for tag in tags_of(run))
     return [tag for tag in dict.fromkeys(tags) if not tag.startswith(PREFIX)]
 
 
