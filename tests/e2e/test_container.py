@@ -120,4 +120,4 @@ def test_image_has_the_command(image: str, sandbox: Sandbox) -> None:
     assert sandbox.run["status"] == "COMPLETED"
     assert command("wait", sandbox.run["run_id"], "--threshold", "Latency: p(95) < 0.1").returncode == 1
     assert "pip install 'coval-gate[demo] @ git+https://" in command("demo").stderr
-    assert "pip install 'coval-gate[attach] @ git+https://" in command("attach", "agent:answer", "--run", "run1").stdout
+    assert "pip install 'coval-gate[attach] @ git+https://" in command("attach", "agent:answer", "--run", "run1").stderr
