@@ -122,8 +122,7 @@ class TestCase:
     label: str
     text: str
     expected: str
-    subject: str
-    """The label without the number that later rounds have."""
+    """What a good agent does."""
 
 
 _CASES = (
@@ -159,7 +158,7 @@ def _test_case(test_set_id: str, number: int) -> TestCase:
     round_, place = divmod(number - 1, len(_CASES))
     subject, text, expected = _CASES[place]
     label = f"{subject} {round_ + 1}" if round_ else subject
-    return TestCase(readable_id(f"case{test_set_id}", number), test_set_id, label, text, expected, subject)
+    return TestCase(readable_id(f"case{test_set_id}", number), test_set_id, label, text, expected)
 
 
 @dataclass(frozen=True)

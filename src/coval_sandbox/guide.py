@@ -106,18 +106,6 @@ def step(url: str) -> str:
         Resolved: rate(YES) >= 90%"""
 
 
-def variables(url: str) -> str:
-    """Return `name=value` lines for a workflow like README's example, whose inputs are variables."""
-    values = {
-        "COVAL_API_KEY": DEFAULT_KEY,
-        "COVAL_API_BASE_URL": url,
-        "COVAL_AGENT_ID": catalogue.AGENT_ID,
-        "COVAL_PERSONA_ID": catalogue.PERSONA_ID,
-        "COVAL_TEST_SET_ID": PASSING.test_set_id,
-    }
-    return "\n".join(f"  {name}={value}" for name, value in values.items())
-
-
 def github(origin: str) -> str:
     """Say also where the page is."""
     return f"""\
@@ -139,9 +127,6 @@ Other ids:
 {_earlier(world)}
 A step to copy:
 {step(url)}
-
-The same as a secret and variables of a repository:
-{variables(url)}
 
 {github(url.removesuffix(API_BASE))}
 {PAGE} explains how a workflow on your machine reaches the sandbox. For other machines, start it with --bind ADDRESS.

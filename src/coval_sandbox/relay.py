@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 
 from .attachments import LOST_AGENT, Call
 from .faults import Action
-from .sound import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, Listener, caller_frames, first_turn
+from .sound import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, TURN_FRAMES, Listener, caller_frame
 from .world import World
 
 READY: Final = {
@@ -140,8 +140,7 @@ class _Conversation:
         self._call = call
         self._action = action
         self._frames = round(call.seconds / FRAME_SECONDS) if math.isfinite(call.seconds) else 0
-        turn = first_turn(call.simulation_id, self._frames)
-        self._listener = Listener(turn * FRAME_SECONDS)
+        self._listener = Listener(min(TURN_FRAMES, self._frames) * FRAME_SECONDS)
         self._acknowledged = 0
         self._progress = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
@@ -178,7 +177,7 @@ class _Conversation:
     async def _speak(self) -> None:
         await self._control(READY)
         breaks_at = self._frames // 2 if self._breaks_off else -1
-        for number, frame in enumerate(caller_frames(self._call.simulation_id, self._frames)):
+        for number in range(self._frames):
             await asyncio.sleep(self._began + number * FRAME_SECONDS - self._clock())
             if number == breaks_at:
                 await self._break_off()
@@ -186,7 +185,7 @@ class _Conversation:
             if not number % round(LOOKING / FRAME_SECONDS) and not self._is_on():
                 await self._connection.close(GOING_AWAY)
                 return
-            await self._connection.send(frame)
+            await self._connection.send(caller_frame(number))
         if not self._frames:
             await self._wait_for_end_of_run()
             return

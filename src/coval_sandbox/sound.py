@@ -5,12 +5,9 @@ Audio is PCM16, little-endian, mono, at 16 kHz, in frames of 20 ms.
 
 import math
 import struct
-from collections.abc import Iterator
 from functools import lru_cache
 from operator import mul
 from typing import Final, NamedTuple
-
-from .deterministic import rng
 
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_SECONDS: Final = 0.02
@@ -18,14 +15,13 @@ FRAME_SAMPLES: Final = 320
 FRAME_BYTES: Final = 2 * FRAME_SAMPLES
 BYTES_PER_SECOND: Final = 2 * SAMPLE_RATE
 GOOD_TONE: Final = 440.0  # Hz, in the answer of a good build
-TURNS: Final = 3  # of a caller
+TURN_FRAMES: Final = 100  # of a caller; pauses are as long
 LOUDNESS: Final = 8_000  # of a caller, at most
 QUIET: Final = 100.0  # mean amplitude below which a frame is silent
 PURE: Final = 0.5  # share of a frame's energy that a tone must have
 ENOUGH: Final = 0.1  # share of an answer's sound that must have the tone
 
-# Multiples of 50 Hz, so that a frame holds whole periods and every frame of a tone is the same.
-VOICES: Final = (200, 250, 300, 600, 700, 850)  # Hz; far from the good tone, so that an echo is no good answer
+VOICE: Final = 250.0  # Hz, of a caller; far from the good tone, so that an echo is no good answer
 SILENCE: Final = bytes(FRAME_BYTES)
 
 _FRAME: Final = struct.Struct(f"<{FRAME_SAMPLES}h")
@@ -55,24 +51,9 @@ class Answer(NamedTuple):
         return self.toned > 0 and self.toned >= ENOUGH * self.sounding
 
 
-def caller_frames(simulation_id: str, count: int) -> Iterator[bytes]:
-    """Yield turns of a tone, and pauses. Simulations differ."""
-    random = rng("caller", simulation_id)
-    for length in _shares(count, TURNS):
-        spoken = math.ceil(length * random.uniform(0.4, 0.6))
-        voice = tone(random.choice(VOICES))
-        for number in range(length):
-            yield voice if number < spoken else SILENCE
-
-
-def first_turn(simulation_id: str, count: int) -> int:
-    """Return a number of frames."""
-    frames = caller_frames(simulation_id, count)
-    return next((number for number, frame in enumerate(frames) if frame == SILENCE), count)
-
-
-def _shares(count: int, parts: int) -> list[int]:
-    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]
+def caller_frame(number: int) -> bytes:
+    """Turns of a tone, each followed by a pause as long."""
+    return tone(VOICE) if number % (2 * TURN_FRAMES) < TURN_FRAMES else SILENCE
 
 
 @lru_cache(maxsize=32)

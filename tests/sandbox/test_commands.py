@@ -161,8 +161,8 @@ def test_samples_of_guide_are_what_sandbox_shows() -> None:
 def test_page_has_the_addresses_and_variables_that_the_sandbox_shows() -> None:
     assert PAGE == ROOT / guide.PAGE
     assert f"\nPORT ?= {PORT}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
-    for line in guide.variables(f"http://127.0.0.1:{PORT}/v1").splitlines():
-        assert line.strip() in commands("A workflow")
+    for value in (DEFAULT_KEY, f"http://127.0.0.1:{PORT}/v1", catalogue.AGENT_ID, catalogue.PERSONA_ID):
+        assert f"={value}\n" in commands("A workflow") or f"={value} " in commands("A workflow")
     text = commands("What a pull request shows")
     assert f'OPTIONS="--sandbox http://127.0.0.1:{PORT}/v1"' in text
     (variable,) = re.findall(r"GITHUB_API_URL=\S+", guide.github(f"http://127.0.0.1:{PORT}"))
