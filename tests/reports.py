@@ -247,7 +247,6 @@ def large_report(
     metrics: int = 1,
     variants: int = 1,
     lines: int = 1,
-    explained: int = 20,
     compared: bool = False,
 ) -> Report:
     """Return the report on simulations that miss every threshold; these are spread over the metrics.
@@ -272,7 +271,7 @@ def large_report(
     baseline = baseline_of(then, source=BaselineSource(kind="branch", name="main", last=1)) if compared else None
     judgement = judge(now, Criteria(max_failed=Allowance(0), thresholds=thresholds), baseline=baseline)
     whys = {metric.id: "The agent was slow. " * 15 for metric in now.metrics}
-    texts = {member.id: whys for member in members[-explained:]}
+    texts = {member.id: whys for member in members[-20:]}
     labels = {member.test_case_id: f"{'🦜' * 80} {member.id}" for member in members}
     leg = LegReport(
         judgement=judgement,

@@ -154,13 +154,13 @@ def flipped(leg: Leg) -> Iterator[str | Listing]:
         yield f"**{leg.flips_text}**"
     flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.flipped]
     words = [word for word in ("fails now", "passes now") if any(word in criterion.flipped for criterion in flips)]
-    rows = (row(_criterion(one), *(_cases(*one.flipped.get(word, ((), 0))) for word in words)) for one in flips)
+    rows = (row(_criterion(one), *(_cases(one.flipped.get(word, [])) for word in words)) for one in flips)
     folded = leg.flips_text if leg.flips > FEW_FLIPS else ""
     yield table(head=("criterion", *words), rows=rows, total=leg.flipped_criteria, folded=folded)
 
 
-def _cases(cases: Sequence[str], left_out: int) -> str:
-    more = len(cases) + left_out - MOST_FLIPS
+def _cases(cases: Sequence[str]) -> str:
+    more = len(cases) - MOST_FLIPS
     shown = [escape(case, LONGEST_NAME) for case in cases[:MOST_FLIPS]]
     return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
 

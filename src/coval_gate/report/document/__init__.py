@@ -90,7 +90,7 @@ class Document(Judged):
     decided_by: Text
     """The leg that decides, or `together` by its name; empty with one leg, and where something else does, such as a
     signal."""
-    failing_legs_left_out: int
+    other_failing_legs: int
     """How many legs fail beside it."""
     links: list[Link]
     """Pages with more: the runs, the workflow run, other reports."""
@@ -170,7 +170,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         failed_simulation_ids=list(islice(failed, MOST_LISTED)),
         forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
         decided_by=judgement.of_legs.decisive if judgement.of_legs else "",
-        failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
+        other_failing_legs=judgement.of_legs.others if judgement.of_legs else 0,
         links=links(report, run_ids, judged["link"]),
         step=step_facts(report),
         pages=PageFacts(

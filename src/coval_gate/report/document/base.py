@@ -12,7 +12,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.measure import Totals
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report import MOST_CRITERIA, wording
+from coval_gate.report import wording
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import counts_text, flips_title
 
@@ -123,9 +123,7 @@ class Judged(Model):
     others_text: Text
     """The end of `reason`: how many others there are; empty without any."""
     reasons: list[Text]
-    """The reasons, the gravest first; if there are too many, only the first."""
-    reasons_left_out: int
-    """How many more there are."""
+    """The reasons, the gravest first."""
     advice: Text
     is_doubtful: bool
     """Whether a criterion that was judged looks like a mistake."""
@@ -176,8 +174,7 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
         "status": judgement.status,
         "reason": wording.reason(judgement, reasons),
         "others_text": wording.others_text(judgement, len(reasons) - 1),
-        "reasons": list(reasons[:MOST_CRITERIA]),
-        "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA),
+        "reasons": list(reasons),
         "advice": wording.advice(judgement, doubts),
         "is_doubtful": bool(doubts),
         "link": wording.link(judgement),

@@ -22,7 +22,7 @@ from coval_gate.gate.measure import Comparison, Trend, Unit
 from coval_gate.gate.statistics import POWER
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
+from coval_gate.report import MOST_CRITERIA, MOST_IDS
 from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
 from coval_gate.report.wording.checks import (
     actual_text,
@@ -121,9 +121,7 @@ class Criterion(Model):
     variant: Text
     metric_id: Text
     simulation_ids: list[Text]
-    """The first simulations that miss the criterion, if the verdict is not passed."""
-    simulation_ids_left_out: int
-    """How many more miss it."""
+    """The first 100 simulations that miss the criterion, if the verdict is not passed."""
     compared_with: Literal["", "baseline", "agent", "base"]
     """baseline: earlier runs; agent: the agent itself in the same run; base: the run of the agent that base_agent_id
     names; empty: a number. With such a reference, `actual`, `count` and `missing` are over the test cases that both
@@ -169,17 +167,13 @@ class Criterion(Model):
     """How many test cases both sides have."""
     left_out: LeftOutFacts | None
     newly_failing: list[Text]
-    """The first ids of test cases whose simulations mostly passed in the reference, and mostly fail now."""
+    """The ids of test cases whose simulations mostly passed in the reference, and mostly fail now."""
     newly_failing_cases: list[Text]
     """The same test cases in words."""
-    newly_failing_left_out: int
-    """How many more there are."""
     newly_passing: list[Text]
-    """The first ids of test cases whose simulations mostly failed in the reference, and mostly pass now."""
+    """The ids of test cases whose simulations mostly failed in the reference, and mostly pass now."""
     newly_passing_cases: list[Text]
     """The same test cases in words."""
-    newly_passing_left_out: int
-    """How many more there are."""
 
     @property
     def is_missed(self) -> bool:
@@ -192,13 +186,10 @@ class Criterion(Model):
         return f"{self.criterion} [{self.mutation}]" if self.mutation else self.criterion
 
     @property
-    def flipped(self) -> dict[str, tuple[list[str], int]]:
-        """The test cases that flipped by what they do now, with how many more there are."""
-        flips = {
-            "fails now": (self.newly_failing_cases, self.newly_failing_left_out),
-            "passes now": (self.newly_passing_cases, self.newly_passing_left_out),
-        }
-        return {word: (cases, more) for word, (cases, more) in flips.items() if cases}
+    def flipped(self) -> dict[str, list[str]]:
+        """The test cases that flipped by what they do now."""
+        flips = {"fails now": self.newly_failing_cases, "passes now": self.newly_passing_cases}
+        return {word: cases for word, cases in flips.items() if cases}
 
     @property
     def shown_text(self) -> str:
@@ -228,6 +219,8 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         bound = float(f"{requirement.bound:.12g}")
     interval = measure.interval if measure else None
     blamed = () if check.passed and not check.informs else check.simulations
+    flips = check.comparison
+    failing, passing = (flips.newly_failing, flips.newly_passing) if flips else ((), ())
     return Criterion(
         kind=check.criterion.kind,
         criterion=check.criterion.text,
@@ -261,9 +254,11 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         variant=variant_key(check.variant),
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
-        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
         **_comparison(check),
-        **_flips(check, case_name),
+        newly_failing=[*failing],
+        newly_failing_cases=[*map(case_name, failing)],
+        newly_passing=[*passing],
+        newly_passing_cases=[*map(case_name, passing)],
     )
 
 
@@ -317,16 +312,6 @@ def _noticeable_text(check: Check, compared: Comparison) -> str:
         return ""
     rises = check.threshold and check.threshold.wants_less
     return f"a {'rise' if rises else 'drop'} of {size_text(compared.noticeable, check.scale, math.ceil)}"
-
-
-def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name in ("newly_failing", "newly_passing"):
-        cases = getattr(check.comparison, name, ())
-        shown = list(cases[:MOST_FLIPS])
-        left_out = len(cases) - len(shown)
-        fields |= {name: shown, f"{name}_cases": [*map(case_name, shown)], f"{name}_left_out": left_out}
-    return fields
 
 
 def _exact(check: Check, value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.history.standing import Standing, standing_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import ALL_AT_ONCE, CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.report import MOST_CRITERIA, TRANSCRIPTS_ROOM
+from coval_gate.report import MOST_CRITERIA
 from coval_gate.report.document.base import (
     Judged,
     Model,
@@ -176,9 +176,6 @@ class Leg(Judged):
     trend: list[TrendRunFacts]
     """Earlier runs with averages of the metrics, the newest first."""
     metrics: list[MetricFacts]
-    """All; if there are too many, only the first."""
-    metrics_left_out: int
-    """How many more there are."""
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
 
@@ -211,12 +208,10 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
 def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases, slices = repetition.cases if repetition else (), judgement.slices
-    metrics, metrics_left_out = metrics_of(leg)
     case_name = case_names(leg.details.labels)
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
     status = leg.run.status if leg.run else ""
     own, shared = provenance(report, leg), provenance(report)
-    transcripts = sum(len(one.details.transcripts) for one in report.legs)
     return Leg(
         name=leg.name,
         **judged_facts(judgement, [leg]),
@@ -253,9 +248,8 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=charts_of(leg),
         trend=[TrendRunFacts(url=run_page(leg, run), **run._asdict()) for run in leg.trend],
-        metrics=metrics,
-        metrics_left_out=metrics_left_out,
-        simulations=simulations_of(leg, places, case_name, TRANSCRIPTS_ROOM // max(1, transcripts)),
+        metrics=metrics_of(leg),
+        simulations=simulations_of(leg, places, case_name),
     )
 
 

@@ -17,12 +17,12 @@ from coval_gate.gate.values import RANGES, effective_operator, target_bounds, ta
 from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
-from coval_gate.report import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 from coval_gate.report.charts import DrawnBound, binned, spread
 from coval_gate.report.document.base import Model, Text, variant_key
 from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
+MOST_DRAWN: Final = 24  # metrics of a leg with distributions
 MOST_TEXTS: Final = 20  # different texts of one metric
 WEIGHTS: Final = ("missed", "judged", "other")
 SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
@@ -81,8 +81,6 @@ class Distribution(Model):
     """How many values of the baseline or the base agent each range has; empty without a comparison."""
     least: float
     greatest: float
-    texts_left_out: int
-    """How many different texts are not among the figures."""
 
 
 class MetricFacts(Model):
@@ -147,18 +145,15 @@ class TrendRunFacts(Model):
     """By metric id."""
 
 
-def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
-    """Return the first metrics of a leg, and how many more it has. Those of most weight have distributions."""
+def metrics_of(leg: LegReport) -> list[MetricFacts]:
+    """Return the metrics of a leg. Those of most weight have distributions."""
     metrics = leg.result.metrics if leg.result else ()
-    shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.judgement.variants)))]
     checks: dict[str, list[Check]] = {}
     for check in leg.judgement.checks:
         checks.setdefault(check.metric, []).append(check)
-    most = max(1, min(MOST_CARDS, MOST_DISTRIBUTIONS // max(1, len(leg.judgement.variants))))
-    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:most]
+    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:MOST_DRAWN]
     drawn = {metric.id for metric in heavy}
-    facts = [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in shown]
-    return facts, len(metrics) - len(shown)
+    return [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in metrics]
 
 
 def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
@@ -224,7 +219,6 @@ def _distributions(
             earlier=bins.counts(earlier) if bins and earlier else [],
             least=min(now, default=0.0),
             greatest=max(now, default=0.0),
-            texts_left_out=max(0, len(sample.texts) - MOST_TEXTS),
         )
 
 

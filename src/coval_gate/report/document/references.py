@@ -7,7 +7,6 @@ from coval_gate.gate.checks import NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
-from coval_gate.report import MOST_RUNS
 from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
 from coval_gate.report.document.criteria import Criterion, criteria_of
 from coval_gate.report.document.provenance import called, run_page
@@ -53,8 +52,6 @@ class BaselineFacts(Model):
     """As the input spells it."""
     runs: list[BaselineRunFacts]
     """The newest first."""
-    runs_left_out: int
-    """How many more there are."""
     fewer_than_asked: int
     """How many of the requested runs do not exist."""
     missing: NoBaselineFacts | None
@@ -88,8 +85,7 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
         missing = NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
     return BaselineFacts(
         source=str(baseline.source),
-        runs=[_run(leg, run) for run in baseline.runs[:MOST_RUNS]],
-        runs_left_out=max(0, len(baseline.runs) - MOST_RUNS),
+        runs=[_run(leg, run) for run in baseline.runs],
         fewer_than_asked=baseline.fewer_than_asked,
         missing=missing,
     )

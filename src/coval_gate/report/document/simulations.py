@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import PlainSerializer
@@ -14,18 +14,12 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report import (
-    LONGEST_TURN,
-    MOST_CRITERIA,
-    MOST_DETAILED,
-    MOST_TURNS,
-    MOST_VALUES,
-)
+from coval_gate.report import MOST_CRITERIA
 from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import cause_text, here_text, mention, stability, stability_text
 
-T = TypeVar("T")
+LONGEST_TURN: Final = 1_000  # characters
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 NUMBER: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
@@ -114,21 +108,15 @@ class SimulationFacts(Model):
     error: Text
     url: Text
     values: dict[Text, float | Text | list[Text]]
-    """By metric id; if there are too many, those of missed criteria take precedence."""
-    values_left_out: int
-    """How many more values it has."""
+    """By metric id."""
     explanations: dict[Text, Text]
     """By metric id, for the first simulations to look at."""
     telling: list[Text]
     """The ids of the metrics whose explanation says more than the value."""
-    explanations_left_out: int
-    """How many more there are."""
     seconds: float | None
     """How long the conversation was, where Coval reports it."""
     turns: Annotated[list[TurnFacts], PlainSerializer(lambda _: [])]
-    """The last turns, if `include_transcripts` is set. Empty in the JSON report: they may be personal data."""
-    turns_left_out: int
-    """How many turns came before."""
+    """All, if `include_transcripts` is set. Empty in the JSON report: they may be personal data."""
 
     @property
     def title(self) -> str:
@@ -171,18 +159,16 @@ def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     return places
 
 
-def simulations_of(
-    leg: LegReport, places: Sequence[int], case_name: Callable[[str], str], room: int
-) -> list[SimulationFacts]:
-    """Return the simulations that have a place. `room`: characters of each transcript."""
-    made = _Simulations(leg, case_name, room)
+def simulations_of(leg: LegReport, places: Sequence[int], case_name: Callable[[str], str]) -> list[SimulationFacts]:
+    """Return the simulations that have a place."""
+    made = _Simulations(leg, case_name)
     return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=False)]
 
 
 class _Simulations:
     """What the facts of all simulations of a leg share."""
 
-    def __init__(self, leg: LegReport, case_name: Callable[[str], str], room: int) -> None:
+    def __init__(self, leg: LegReport, case_name: Callable[[str], str]) -> None:
         self._leg = leg
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
@@ -193,18 +179,12 @@ class _Simulations:
         failing = [row for row in leg.findings.simulations if row.fails]
         self._failed, self._total = (Counter(map(_conversation, rows)) for rows in (failing, leg.findings.simulations))
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
-        self._room = room
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
         leg, simulation = self._leg, row.simulation
-        all_values = {
-            metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values
-        }
-        texts = leg.details.texts.get(simulation.id, {})
-        values, explanations = _first(all_values, row), _first(texts, row)
+        values = {metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values}
+        explanations = leg.details.texts.get(simulation.id, {})
         turns = leg.details.transcripts.get(simulation.id, ())
-        shown = _last(turns, self._room)
-        misses = row.misses if place < MOST_DETAILED else row.misses[:1]
         return SimulationFacts(
             id=simulation.id,
             run_id=simulation.run_id or leg.run_id,
@@ -226,25 +206,30 @@ class _Simulations:
             cause_text=cause_text(row, leg),
             change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            misses=[self._miss(miss) for miss in misses],
-            misses_left_out=row.more_misses + len(row.misses) - len(misses),
+            misses=[self._miss(miss) for miss in row.misses],
+            misses_left_out=row.more_misses,
             error=simulation.error,
             url=self._page(simulation),
             values={
                 metric_id: sorted(value) if isinstance(value, frozenset) else value
                 for metric_id, value in values.items()
             },
-            values_left_out=len(all_values) - len(values),
-            explanations=explanations,
+            explanations=dict(explanations),
             telling=[
                 id_
                 for id_, text in explanations.items()
-                if id_ not in self._names or says_more(text, self._names[id_], all_values.get(id_))
+                if id_ not in self._names or says_more(text, self._names[id_], values.get(id_))
             ],
-            explanations_left_out=len(texts) - len(explanations),
             seconds=turns[-1].end if turns else None,
-            turns=shown,
-            turns_left_out=len(turns) - len(shown),
+            turns=[
+                TurnFacts(
+                    role=turn.role,
+                    text=one_line(turn.text, LONGEST_TURN),
+                    at="" if turn.start is None else stopwatch(turn.start),
+                    latency=latency,
+                )
+                for turn, latency in zip(turns, _latencies(turns), strict=True)
+            ],
         )
 
     def _miss(self, miss: Miss) -> MissFacts:
@@ -278,15 +263,6 @@ def _key(check: Check) -> tuple[int, str, str]:
     return id(check.criterion), check.variant, check.metric
 
 
-def _first(by_metric: Mapping[str, T], row: SimulationFinding) -> dict[str, T]:
-    """Return at most MOST_VALUES entries; those of missed criteria take precedence."""
-    if len(by_metric) <= MOST_VALUES:
-        return dict(by_metric)
-    missed = {miss.check.metric for miss in row.misses}
-    first = sorted(by_metric, key=lambda metric_id: metric_id not in missed)[:MOST_VALUES]
-    return {metric_id: by_metric[metric_id] for metric_id in first}
-
-
 def _changes(findings: Findings) -> dict[tuple[str, str], str]:
     """Return by variant and test case the gravest change of any check. One that passes tolerates its flips."""
     changes: dict[tuple[str, str], str] = {}
@@ -298,20 +274,6 @@ def _changes(findings: Findings) -> dict[tuple[str, str], str]:
             fails = "tolerated" if check.passed else "fails"
             changes |= {(check.variant, case): fails for case in compared.newly_failing}
     return changes
-
-
-def _last(turns: Sequence[Turn], room: int) -> list[TurnFacts]:
-    """Return as many of the last turns as the room (in characters) allows, but at least MOST_TURNS."""
-    shown: list[TurnFacts] = []
-    latencies = list(_latencies(turns))
-    for turn, latency in zip(reversed(turns), reversed(latencies), strict=True):
-        text = one_line(turn.text, LONGEST_TURN)
-        if len(shown) >= MOST_TURNS and len(text) > room:
-            break
-        room -= len(text)
-        at = "" if turn.start is None else stopwatch(turn.start)
-        shown.append(TurnFacts(role=turn.role, text=text, at=at, latency=latency))
-    return shown[::-1]
 
 
 def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:

@@ -11,7 +11,6 @@ from typing import Final
 
 from coval_gate.base.text import amount, in_words, number, one_line, plural, value_text
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
-from coval_gate.report import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
 from coval_gate.report.document.criteria import Criterion
@@ -32,7 +31,9 @@ from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_s
 IMAGE: Final = "coval-gate"  # as docs/ci.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 LIMIT: Final = 16 * 1024  # bytes of UTF-8
+LONGEST_PROMPT: Final = 6_000  # likewise
 MOST_VALUES: Final = 12  # of a simulation
+MOST_TURNS: Final = 6  # of a conversation, the last
 LINE_OF_VALUES: Final = 500  # characters
 NAME: Final = 60  # characters of a metric's name
 MOST_CHECKS: Final = 10  # criteria
@@ -188,9 +189,8 @@ def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
         fenced([*miss_lines(row), *([line_of(f"Values: {values}", LINE_OF_VALUES)] if values else [])]),
     ]
     if turns := row.turns[-MOST_TURNS:]:
-        total = len(row.turns) + row.turns_left_out
         parts += [
-            f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:",
+            f"The last {len(turns):,} of {plural(len(row.turns), 'turn')}, as quoted data:",
             fenced([line_of(_turn_text(turn)) for turn in turns]),
         ]
     return "\n\n".join(filter(None, parts))

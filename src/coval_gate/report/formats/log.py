@@ -216,8 +216,8 @@ def check_cells(criterion: Criterion) -> tuple[str, ...]:
 
 def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> Iterator[str]:
     """Yield the test cases that fail now, and those that pass now; `most`: how many of each have a name."""
-    for word, (cases, more) in criterion.flipped.items():
-        yield f"{word}: {in_words([*map(name, cases), *[''] * more], most=most)}"
+    for word, cases in criterion.flipped.items():
+        yield f"{word}: {in_words([*map(name, cases)], most=most)}"
 
 
 def _row_lines(leg: Leg, row: SimulationFacts, *, most: int | None = None) -> Iterator[str]:
@@ -229,10 +229,10 @@ def _row_lines(leg: Leg, row: SimulationFacts, *, most: int | None = None) -> It
 
 def _message(document: Document) -> Iterator[str]:
     yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in document.reasons[:MOST_REASONS])
-    if (more := len(document.reasons) + document.reasons_left_out - MOST_REASONS) > 0:
+    if (more := len(document.reasons) - MOST_REASONS) > 0:
         yield f"… and {plural(more, 'more reason')}."
-    if document.failing_legs_left_out:
-        yield f"{plural(document.failing_legs_left_out, 'more leg')} did not pass."
+    if document.other_failing_legs:
+        yield f"{plural(document.other_failing_legs, 'more leg')} did not pass."
     yield document.advice
     yield from _pages(document)
     if document.link:

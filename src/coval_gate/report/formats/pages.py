@@ -161,7 +161,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
     if others := document.untold_reasons:
         yield Listing(
             rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
-            total=len(others) + document.reasons_left_out,
+            total=len(others),
         )
     yield from leg_table(document)
     for leg in document.ranked:

@@ -19,22 +19,12 @@ from markupsafe import Markup
 
 from coval_gate.base.text import amount, named_with_unit, number, one_line, percent, plural, value_text
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.report import (
-    LONGEST_TEXT,
-    MISSES_ROOM,
-    MOST_COLUMNS,
-    MOST_FIRST_ROWS,
-    MOST_PROMPTS,
-    MOST_TABLE_CRITERIA,
-    MOST_TABLE_ROWS,
-    MOST_VALUES,
-    TEXTS_ROOM,
-)
+from coval_gate.report import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, CauseWord, plain
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.metrics import MetricFacts
-from coval_gate.report.document.simulations import MissFacts, SimulationFacts
+from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
 from coval_gate.report.tables import FEW_FLIPS
@@ -46,6 +36,10 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
 }
 OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
 NAME: Final = 200  # characters of a name
+MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
+MOST_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
+MOST_PROMPTS: Final = 50  # the worst simulations have one
+LONGEST_TEXT: Final = 2_000  # characters of an explanation
 OF_CASE: Final = "its test case fails now"
 FLIPS: Final = {"fails": "fails now", "tolerated": "fails now, tolerated", "passes": "passes now", "": ""}
 
@@ -71,7 +65,7 @@ def _template() -> Template:
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"amount": amount, "named_with_unit": named_with_unit, "count": "{:,}".format}
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "trend_of": trend_of, "plural": plural}
-    environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "MOST_TABLE_CRITERIA": MOST_TABLE_CRITERIA}
+    environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "MOST_SHOWN": MOST_SHOWN}
     environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "WIDTH": WIDTH}
     return environment.from_string(_part("report.html.j2"))
 
@@ -97,17 +91,13 @@ def _hash(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if that is usable and unique.
-
-    `room`: the row's share of the room for missed criteria and explanations.
-    """
+    """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if usable and unique."""
 
     leg: Leg
     facts: SimulationFacts
     key: str
     place: int
     anchor: str
-    room: float
 
     @property
     def case(self) -> str:
@@ -124,19 +114,11 @@ class Row:
         """The page of its run, where it has none of its own."""
         return next((run.url for run in self.leg.runs if run.id == self.facts.run_id), self.leg.run.url)
 
-    @cached_property
-    def misses(self) -> list[MissFacts]:
-        return self.facts.misses[: max(1, int(MISSES_ROOM * self.room))]
-
-    @property
-    def more_misses(self) -> int:
-        return self.facts.misses_left_out + len(self.facts.misses) - len(self.misses)
-
     @property
     def general(self) -> list[str]:
         """The criteria that it misses, and that are about no metric."""
         ids = {metric.id for metric in self.leg.metrics}
-        return [miss.text for miss in self.misses if miss.metric_id not in ids]
+        return [miss.text for miss in self.facts.misses if miss.metric_id not in ids]
 
     @cached_property
     def missed(self) -> set[str]:
@@ -145,13 +127,9 @@ class Row:
 
     @cached_property
     def whys(self) -> dict[str, str]:
-        """Explanations by metric id, those of missed criteria first, until the room is used up."""
-        room, texts = int(TEXTS_ROOM * self.room), {}
-        for metric in sorted(self.facts.telling, key=lambda metric: metric not in self.missed):
-            if room > 1 and (text := one_line(self.facts.explanations[metric], min(LONGEST_TEXT, room))):
-                texts[metric] = text
-                room -= len(text)
-        return texts
+        """Explanations by metric id."""
+        texts = {id_: one_line(self.facts.explanations[id_], LONGEST_TEXT) for id_ in self.facts.telling}
+        return {id_: text for id_, text in texts.items() if text}
 
     @property
     def values(self) -> Iterator[tuple[MetricFacts, str, list[str]]]:
@@ -161,10 +139,10 @@ class Row:
             for metric in self.leg.metrics
             if metric.id in self.facts.values or metric.id in self.whys or metric.id in self.missed
         ]
-        for metric in sorted(shown, key=lambda metric: metric.id not in self.missed)[:MOST_VALUES]:
+        for metric in sorted(shown, key=lambda metric: metric.id not in self.missed):
             value = self.facts.values.get(metric.id)
             text = "no value" if value is None else value_text(value, metric.unit)
-            yield metric, text, [miss.text for miss in self.misses if miss.metric_id == metric.id]
+            yield metric, text, [miss.text for miss in self.facts.misses if miss.metric_id == metric.id]
 
     @property
     def longest(self) -> float:
@@ -219,7 +197,7 @@ def web_address(url: str) -> str:
 def table(document: Document) -> Table:
     pairs = [(leg, facts, str(key)) for key, leg in enumerate(document.legs) for facts in leg.simulations]
     pairs.sort(key=lambda pair: pair[1].place)
-    shown = pairs[:MOST_TABLE_ROWS]
+    shown = pairs[:MOST_LISTED]
     ids = Counter(facts.id for _, facts, _ in shown)
     rows = [
         Row(
@@ -228,7 +206,6 @@ def table(document: Document) -> Table:
             key=key,
             place=place,
             anchor=facts.id if ids[facts.id] == 1 and IDENTIFIER.fullmatch(facts.id) else f"row-{place}",
-            room=1 / len(shown),
         )
         for place, (leg, facts, key) in enumerate(shown)
     ]
