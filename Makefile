@@ -85,8 +85,7 @@ format: setup  ## rewrite the code in the project's format
 render: setup  ## write what is generated from the code
 	$(BIN)/python scripts/render.py
 
-picture: setup  ## draw README's pictures of the summary and of the HTML report (needs Chromium and npm)
-	$(BIN)/python scripts/report_picture.py
+picture: setup  ## draw the pictures of summaries and of the HTML report (needs Chromium and npm)
 	$(BIN)/python scripts/picture.py
 
 campaign: setup  ## check ten thousand schedules of faults and signals; two hundred are part of make long
