@@ -14,7 +14,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from road.nights import RunStep
-from road.steps import ALL_REPORTS, inputs_of
+from road.steps import ALL_REPORTS, OTHERS, STEPS
 from support import KEY, StepResult, VirtualClock, run_main_step
 
 
@@ -29,14 +29,14 @@ def run_step(tmp_path: Path, clock: VirtualClock) -> RunStep:
 
 @pytest.fixture(scope="session")
 def reported_step(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[StepResult, FakeGitHub]]:
-    """Return the result of a step of STEPS with all reports turned on, and the GitHub that shows them.
+    """Return the result of a step of STEPS or OTHERS with all reports turned on, and the GitHub that shows them.
 
     It is for tests that only read them: each step runs once.
     """
 
     @cache
     def reported(name: str) -> tuple[StepResult, FakeGitHub]:
-        clock, inputs = VirtualClock(), {"github_token": TOKEN} | ALL_REPORTS | inputs_of(name)
+        clock, inputs = VirtualClock(), {"github_token": TOKEN} | ALL_REPORTS | (STEPS | OTHERS)[name]
         with pull_request_on_github(clock) as github:
             inputs["env"] = {"GITHUB_API_URL": github.url} | inputs.get("env", {})
             result, _ = step_runner(tmp_path_factory.mktemp(name), clock)(**inputs)

@@ -1,4 +1,4 @@
-"""The inputs of the steps whose log, outputs and reports are held in golden files."""
+"""The inputs of the steps whose log, outputs and reports tests read."""
 
 from pathlib import Path
 from typing import Any
@@ -50,30 +50,49 @@ def example_thresholds() -> str:
     return str(step["with"]["thresholds"])
 
 
+# Steps whose log, outputs and summary stand in golden files: each verdict, each kind of report and of error once.
 STEPS: dict[str, dict[str, Any]] = {
     # README's picture shows its summary, and `make demo`, which has this persona, the same.
     "readme": {"persona_id": PERSONA_ID, "test_set_id": "flaky001", "thresholds": example_thresholds()},
     "passed": {},
-    "failed": {"test_set_id": "someFail"},
     "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
-    "all-failed": {"test_set_id": "allFail1", "thresholds": "THRESHOLDS"},
-    "run-failed": {"test_set_id": "runFails"},
+    "all-failed": {"test_set_id": "allFail1", "thresholds": THRESHOLDS},
     "run-cancelled": {"test_set_id": "cancels1"},
-    "run-deleted": {"test_set_id": "deletes1"},
-    "run-broken": {"test_set_id": "errors01"},
-    "empty": {"test_set_id": "empty001"},
-    "dirty": {"test_set_id": "dirty001"},
-    "unknown-status": {"test_set_id": "unknown1"},
-    "no-progress": {"test_set_id": "noProgrs"},
     "timed-out": {"test_set_id": "stuck001", "max_wait_time": "600"},
-    "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
     "launched": {"mode": "launch"},
-    "gate-passed": {"thresholds": "THRESHOLDS", "use_metric_targets": "true"},
     "gate-doubtful": {
         "thresholds": "Latency: p(95) < 1500\nCompliance: rate(YES) >= 90%\nResolved: count(NO) == 0",
     },
-    "gate-failed": {"test_set_id": "failing1", "thresholds": "THRESHOLDS"},
     "gate-in-doubt": {"thresholds": CONFIDENT, "confidence": "95%", "iteration_count": "3"},
+    "repeated-flaky": {
+        "test_set_id": "flaky002",
+        "dashboard_url": "https://app.coval.dev/acme",
+        "thresholds": example_thresholds(),
+        "repeat_on_failure": "2",
+    },
+    "until-clear": {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 60%"},
+    "gate-mutations": {
+        "test_set_id": "flaky001",
+        "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
+        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
+    },
+    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "quirks": Quirks(agent_metrics="hidden")},
+    "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
+    "fork-skipped": {"api_key": "", "event": FORK_EVENT, "on_missing_api_key": "skip"},
+}
+
+
+# Steps of which only the verdict and its reason are read, or whose reports must agree with each other.
+OTHERS: dict[str, dict[str, Any]] = {
+    "run-failed": {"test_set_id": "runFails"},
+    "run-deleted": {"test_set_id": "deletes1"},
+    "run-broken": {"test_set_id": "errors01"},
+    "dirty": {"test_set_id": "dirty001"},
+    "unknown-status": {"test_set_id": "unknown1"},
+    "no-progress": {"test_set_id": "noProgrs"},
+    "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
+    "gate-passed": {"thresholds": THRESHOLDS, "use_metric_targets": "true"},
+    "gate-failed": {"test_set_id": "failing1", "thresholds": THRESHOLDS},
     "gate-in-doubt-passes": {
         "thresholds": CONFIDENT,
         "confidence": "95%",
@@ -85,12 +104,8 @@ STEPS: dict[str, dict[str, Any]] = {
         "dashboard_url": "https://app.coval.dev/acme",
         "thresholds": example_thresholds(),
     },
-    "repeated-flaky": {
-        "test_set_id": "flaky002",
-        "dashboard_url": "https://app.coval.dev/acme",
-        "thresholds": example_thresholds(),
-        "repeat_on_failure": "2",
-    },
+    "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
+    "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
     "repeated-failed": {
         "test_set_id": "flaky001",
         "dashboard_url": "https://app.coval.dev/acme",
@@ -98,38 +113,5 @@ STEPS: dict[str, dict[str, Any]] = {
         "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%\nCompliance: count(NO) <= 2",
         "repeat_on_failure": "2",
     },
-    "repeated-in-vain": {
-        "test_set_id": "flaky001",
-        "thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(NO) == 0",
-        "repeat_on_failure": "2",
-    },
-    "repeated-without-time": {
-        "test_set_id": "flaky002",
-        "thresholds": example_thresholds(),
-        "repeat_on_failure": "1",
-        "max_wait_time": "90",
-    },
-    "until-clear": {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 60%"},
-    "gate-mutations": {
-        "test_set_id": "flaky001",
-        "mutation_ids": "fasterModel000000000000001,calmerVoice000000000000002",
-        "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%",
-    },
-    "gate-misspelt-metric": {"thresholds": "Latncy: avg < 2"},
-    "gate-unknown-metric": {"thresholds": "Latncy: avg < 2", "quirks": Quirks(agent_metrics="hidden")},
-    "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
-    "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
-    "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
-    "unused-inputs": {"mode": "cancel", "run_id": "nowhere000000000000001", "check_interval": "30", "resume": "false"},
-    "wrong-inputs": {"mode": "lunch", "iteration_count": "0", "tags": "[1]"},
-    "wrong-agent": {"agent_id": "missing000000000000001"},
     "slips": {"mode": "launch", "env": {"INPUT_COLOUR": "red"}, "agent_id": "short"},
-    "fork": {"api_key": "", "event": FORK_EVENT},
-    "fork-skipped": {"api_key": "", "event": FORK_EVENT, "on_missing_api_key": "skip"},
 }
-
-
-def inputs_of(name: str) -> dict[str, Any]:
-    """Return the arguments of `run_step` for a step by name."""
-    inputs = STEPS[name]
-    return inputs | ({"thresholds": THRESHOLDS} if inputs.get("thresholds") == "THRESHOLDS" else {})

@@ -17,7 +17,7 @@ from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.nights import RunStep
-from road.steps import STEPS, THRESHOLDS, inputs_of
+from road.steps import OTHERS, STEPS, THRESHOLDS
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
 
@@ -33,16 +33,44 @@ def as_text(result: StepResult) -> str:
 def test_log_outputs_and_summary_match_golden_file(
     name: str, run_step: RunStep, golden: Callable[[str, str], None]
 ) -> None:
-    result, server = run_step(**inputs_of(name))
+    inputs = STEPS[name]
+    result, server = run_step(**inputs)
     golden(f"road/{name}.txt", as_text(result))
     launched = [record.run_id for record in server.world.runs]
-    inputs = inputs_of(name)
     assert len(launched) <= (SLICES if "spend" in inputs else 1 + int(inputs.get("repeat_on_failure", "0")))
-    if not result.outputs["run_id"].startswith("nowhere"):
-        assert json.loads(result.outputs["run_ids"] or "[]") == launched
+    assert json.loads(result.outputs["run_ids"] or "[]") == launched
     if launched:
         assert not result.post_step_cancels
         assert result.outputs["run_id"] == launched[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "said"),
+    [
+        (
+            "run-failed",
+            "failed",
+            "The run ended with the status FAILED: The agent did not answer: connection timed out",
+        ),
+        ("run-deleted", "cancelled", "The run was deleted in Coval."),
+        ("run-broken", "error", "The run ended with the status ERROR: EXECUTION_FAILURE."),
+        ("dirty", "failed", "The run completed, but Coval reports an error: EXECUTION_FAILURE."),
+        ("unknown-status", "passed", 'Coval reports the status "WARMING UP", which is not documented; the step keeps'),
+        ("no-progress", "passed", "   0:08  IN PROGRESS\n   1:01  COMPLETED\n"),
+        (
+            "timed-out-queued",
+            "timed_out",
+            "The run was still IN QUEUE with 0 of 10 simulations done after 1 min 30 s, the",
+        ),
+        ("gate-forbidden", "failed", "count(no) of Resolved is 5 of 10, must be == 0."),
+        ("gate-targets", "failed", "Latency missed its target (at most 1.5) on 2 simulations."),
+        ("slips", "error", "colour is not an input and has no effect."),
+    ],
+)
+def test_verdict_and_what_the_log_says_of_it(name: str, verdict: str, said: str, run_step: RunStep) -> None:
+    result, _ = run_step(**OTHERS[name])
+    assert result.outputs["verdict"] == verdict
+    assert said in result.log
 
 
 @pytest.mark.parametrize("name", ["launched", "gate-failed", "wrong-inputs"])
@@ -50,7 +78,7 @@ def test_log_on_terminal_matches_golden_file(
     name: str, clock: VirtualClock, golden: Callable[[str, str], None]
 ) -> None:
     with Server(World(clock.time)) as server:
-        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | inputs_of(name)
+        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url} | (STEPS | OTHERS)[name]
         environ = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
         log = io.StringIO()
         main(Runtime(environ=environ, stdout=log, clock=clock))
@@ -169,7 +197,7 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
         },
     }
     commit = r"[0-9a-f]{12}\.42\.5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
-    assert re.fullmatch(rf"coval-gate/1234567890\.1/[0-9a-f]{{12}}/[0-9a-f]{{8}}/{commit}", tags[0])
+    assert re.fullmatch(rf"coval-gate/1234567890\.1/[0-9a-f]{{28}}/[0-9a-f]{{8}}/{commit}", tags[0])
     assert re.fullmatch(r"coval-gate/line/[0-9a-f]{24}", tags[1])
 
 
