@@ -17,13 +17,14 @@ from coval_gate.report.document import Document
 from coval_gate.report.document.legs import whole
 from coval_gate.report.document.metrics import Chart
 from coval_gate.report.document.references import listed
-from coval_gate.report.formats import FILES, rendered
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
 from coval_gate.report.formats import json as json_format
 from coval_gate.report.formats import junit as junit_format
 from coval_gate.report.formats import log as log_format
 from coval_gate.report.formats import outputs as outputs_format
+from coval_gate.report.formats import pages as pages_format
+from coval_gate.report.formats.files import RENDERERS
 from coval_gate.report.formats.pages import PAGES
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.tables import drawn
@@ -37,8 +38,10 @@ from support import VirtualClock, runtime
 composed = Documents().of
 
 FACES: Final[dict[str, Callable[[Document], Any]]] = {
-    **{name: partial(rendered, name) for name in ("outputs", "log", *(file.name for file in FILES))},
-    **{name: partial(rendered, "pages", input_name=name) for name in PAGES},
+    "outputs": outputs_format.render,
+    "log": log_format.render,
+    **RENDERERS,
+    **{name: partial(pages_format.render, input_name=name) for name in PAGES},
 }
 
 
@@ -181,8 +184,7 @@ def commit_status(report: Report) -> PageText:
 
 
 def page_of(report: Report, name: str, *, brief: bool = False) -> PageText:
-    page: PageText = rendered("pages", composed(report), name, brief=brief)
-    return page
+    return pages_format.render(composed(report), name, brief=brief)
 
 
 def check_lines(findings: Findings) -> Iterator[str]:

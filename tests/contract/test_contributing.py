@@ -90,10 +90,11 @@ def apply(title: str, directory: Path) -> None:
             assert not path.exists()
             path.write_text(text, encoding="utf-8")
             continue
-        source, lines = path.read_text(encoding="utf-8"), text.splitlines(keepends=True)
-        context = "".join(line[1:] for line in lines if line.startswith(" "))
-        assert source.count(context) == 1, f"not once in {name}:\n{context}"
-        path.write_text(source.replace(context, "".join(line[1:] for line in lines)), encoding="utf-8")
+        for part in text.split("\n\n"):
+            source, lines = path.read_text(encoding="utf-8"), f"{part.rstrip()}\n".splitlines(keepends=True)
+            context = "".join(line[1:] for line in lines if line.startswith(" "))
+            assert source.count(context) == 1, f"not once in {name}:\n{context}"
+            path.write_text(source.replace(context, "".join(line[1:] for line in lines)), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_paths_and_targets_exist(subtests: pytest.Subtests) -> None:
 
 
 def test_contributing_is_short_and_names_each_package_and_where_to_start() -> None:
-    assert len(CONTRIBUTING.splitlines()) < 170
+    assert len(CONTRIBUTING.splitlines()) < 180
     rows = re.findall(r"^\| `(\w+)` \|", section("Architecture"), re.MULTILINE)
     assert rows == [package for package in PACKAGES if (GATE / package).is_dir()]
     assert len(re.findall(r"^[1-9]\. `([\w/.]+)`:", section("Where do I start"), re.MULTILINE)) == 5

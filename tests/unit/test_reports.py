@@ -25,8 +25,9 @@ from coval_gate.inputs.inputs import declared
 from coval_gate.report import formats
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION
-from coval_gate.report.formats import ALWAYS, FILES, rendered
+from coval_gate.report.formats import pages
 from coval_gate.report.formats.digest import LIMIT as DIGEST_LIMIT
+from coval_gate.report.formats.files import FILES, RENDERERS
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, LEG_FIELDS, OUTPUTS
 from coval_gate.report.formats.pages import MOST_ANNOTATIONS, PAGES
 from coval_gate.report.wording import reason, reasons
@@ -46,7 +47,7 @@ from readers import (
     unprintable_characters,
     xml_tags,
 )
-from rendering import Step, Written, log_texts, rows_of
+from rendering import FACES, Step, Written, log_texts, rows_of
 from reports import DASHBOARD, GUIDE, RUN_URL, WORKFLOW_RUN, large_report, table, with_leg
 from selection import fewer, shares
 from validation import junit_schema, report_validator
@@ -88,13 +89,13 @@ def fits(written: Written) -> None:
     assert sum(map(len, faces["outputs"].values())) < MOST_OUTPUTS
     assert all(len(page.encode("utf-8", "replace")) <= DIGEST_LIMIT for page in written.digests)
     assert all(len(one.message) <= ANNOTATION_LIMIT for one in faces["log"].annotations(10))
-    for page in (faces["check_run"], rendered("pages", document, "check_run", brief=True)):
+    for page in (faces["check_run"], pages.render(document, "check_run", brief=True)):
         assert 0 < len(page.summary.encode("utf-8", "replace")) <= LONGEST_TEXT
         assert 0 < len(page.title) <= LONGEST_TITLE
         assert page.title.isprintable()
     assert 0 < len(faces["commit_status"].title) <= DESCRIPTION_LIMIT
     assert faces["commit_status"].title.isprintable()
-    for page in (faces["code_insights"], rendered("pages", document, "code_insights", brief=True)):
+    for page in (faces["code_insights"], pages.render(document, "code_insights", brief=True)):
         body, annotations = report_body(page), [annotation_body(one, "id") for one in page.annotations]
         assert problem_with(body, REPORT, {"PASSED", "FAILED", "PENDING"}) == ""
         assert {problem_with(one, ANNOTATION, {"FAILED"}) for one in annotations} <= {""}
@@ -200,7 +201,7 @@ def says_what_the_document_says(written: Written) -> None:
     for name, face in written.faces.items():
         if name in ("html", "digest") and any(row.turns for leg in written.document.legs for row in leg.simulations):
             continue  # which show conversations, without which the file is written
-        shown = rendered("pages", again, name) if name in PAGES else rendered(name, again)
+        shown = FACES[name](again)
         if name == "log":
             shown, face = log_texts(shown), log_texts(face)
         assert shown == face, name
@@ -407,7 +408,8 @@ def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
 def test_every_format_module_is_registered() -> None:
     """Each has an input that enables it, except the page that Bitbucket always shows."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
-    assert modules == {*ALWAYS, *(file.name for file in FILES)}
+    assert modules == {"files", "log", "outputs", "pages", *RENDERERS}
+    assert RENDERERS.keys() == {file.name for file in FILES}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs
 

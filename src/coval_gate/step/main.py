@@ -27,7 +27,7 @@ from coval_gate.inputs.inputs import (
     texts_in,
     token_in,
 )
-from coval_gate.report.formats import FILES
+from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, end_changed, settle_standing
 from coval_gate.step.evaluate import accompany, conclude_legs, evaluate_leg

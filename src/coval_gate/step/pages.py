@@ -18,7 +18,7 @@ from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
 from coval_gate.report.document import Document, document_of
-from coval_gate.report.formats import rendered
+from coval_gate.report.formats import pages
 from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
@@ -188,7 +188,7 @@ class PagePublisher:
         """Return the report for the page, without secrets, and with all references so far."""
         redact = self._host.redact
         document = self.documents.of(report, brief=brief)
-        text: PageText = rendered("pages", document, page.input, brief=brief)
+        text = pages.render(document, page.input, brief=brief)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)

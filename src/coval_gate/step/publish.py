@@ -18,13 +18,13 @@ from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
-from coval_gate.ci.host import BUG, NAME, Host, PageText, tolerant
+from coval_gate.ci.host import BUG, NAME, Host, tolerant
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.document import Document
-from coval_gate.report.formats import FILES, File, rendered
-from coval_gate.report.formats.log import Closing
+from coval_gate.report.formats import log, outputs, pages
+from coval_gate.report.formats.files import FILES, File
 from coval_gate.report.model import Report
 from coval_gate.step.pages import PagePublisher
 
@@ -122,16 +122,13 @@ class Publisher:
         self._write_verdict(Published(report))
 
     def _write_verdict(self, published: Published) -> None:
-        outputs = self._outputs(published)
+        written = self._outputs(published)
         self.pages.owe(published.report)
-        self._host.set_outputs(outputs)
+        self._host.set_outputs(written)
 
     def _outputs(self, published: Published) -> dict[str, str]:
         document = self.pages.documents.of(published.report, brief=True)
-        outputs: dict[str, str] = rendered(
-            "outputs", document, files=published.files, comment_url=published.comment_url
-        )
-        return outputs
+        return outputs.render(document, files=published.files, comment_url=published.comment_url)
 
     def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
         return self._rendering.of(lambda: render(self.pages.documents.of(report)))
@@ -198,9 +195,7 @@ class Publisher:
     def _write_file(self, file: File, published: Published) -> Procedure[Published]:
         if not (path := self._places.get(file.input)):
             return published
-        text = yield from self._rendered(
-            published.report, lambda document: self._host.redact(rendered(file.name, document))
-        )
+        text = yield from self._rendered(published.report, lambda document: self._host.redact(file.render(document)))
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
@@ -208,7 +203,7 @@ class Publisher:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            page: PageText = yield from self._rendered(report, partial(rendered, "pages", input_name="summary"))
+            page = yield from self._rendered(report, partial(pages.render, input_name="summary"))
             self._host.add_summary(page.summary)
 
     def _tell_briefly(self, report: Report) -> None:
@@ -231,7 +226,7 @@ class Publisher:
         Return the function that tells the verdict. What the pages have to say comes before it.
         """
         report, judgement = published.report, published.report.judgement
-        closing: Closing = yield from self._rendered(report, partial(rendered, "log"))
+        closing = yield from self._rendered(report, log.render)
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
         # Each page may fail with a warning of its own; the host has reserved one.
@@ -258,7 +253,7 @@ class Publisher:
             return partial(self._host.annotate, "warning", *closing.verdict)
         if annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             return partial(self._host.annotate, "notice", *closing.verdict)
-        log = self._host.log_error if judgement.verdict is Verdict.ERROR else self._host.log
+        write = self._host.log_error if judgement.verdict is Verdict.ERROR else self._host.log
         for line in closing.explanation:
-            log(line)
+            write(line)
         return partial(self._host.log, closing.last_line)

@@ -17,10 +17,7 @@ Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest one in
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
-
-from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
-from junitparser.xunit2 import FlakyFailure
+from typing import Final, NamedTuple
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
@@ -38,23 +35,57 @@ EVALUATION: Final = "evaluation"
 TARGET: Final = "missed: a target"  # an unusable one
 # All but what XML 1.0 allows (its production 2, Char), which would make the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-KINDS: Final[dict[str | None, type[Failure | Error | Skipped]]] = {
-    "failed": Failure,
-    "inconclusive": Failure,
-    "error": Error,
-    "timed_out": Error,
-    "cancelled": Error,
-    "skipped": Skipped,
-    None: Skipped,
-}
+KINDS: Final = {"failed": "failure", "inconclusive": "failure", "skipped": "skipped", None: "skipped"}
+
+
+class Result(NamedTuple):
+    """Why a case did not pass, or with the kind `flaky`, not always."""
+
+    kind: str
+    type: str
+    message: str
+    text: str
+
+
+class Case(NamedTuple):
+    name: str
+    result: Result | None = None
+    seconds: float | None = None
+    output: str = ""
 
 
 def render(document: Document) -> str:
-    xml = JUnitXml(_xml(document.step.after(NAME)))
-    suites = [*_suites(document)]
-    for suite in suites:
+    from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite  # which few steps need
+    from junitparser.xunit2 import FlakyFailure
+
+    kinds = {"failure": Failure, "error": Error, "skipped": Skipped}
+    names, properties = Counter[str](), Counter[str]()
+    suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(NAME)))
+    for name, cases, facts in _suites(document):
+        # It differs between the jobs of a matrix, whose files may be merged.
+        full = _distinct(f"{PACKAGE}.{_xml(document.step.after(name)).replace('.', DOT)}", names)
+        suite = TestSuite(full)
+        if document.step.began:
+            suite.timestamp = document.step.began
+        for case in cases:
+            member = TestCase(_xml(case.name), full, case.seconds)
+            if case.result and case.result.kind == "flaky":
+                # Surefire's element for a test that failed in one of several runs and passes in the end.
+                flaky = FlakyFailure(_xml(case.result.message), case.result.type)
+                flaky.stack_trace = _xml(case.result.text)
+                member.append(flaky)  # type: ignore[no-untyped-call]
+            elif case.result:
+                result = kinds[case.result.kind](_xml(case.result.message), case.result.type)
+                result.text = _xml(case.result.text)
+                member.result = [result]
+            if case.output:
+                member.system_out = _xml(case.output)  # after the result: some readers drop what precedes it
+            suite.append(member)  # type: ignore[no-untyped-call]  # `add_testcase` would count all members each time
+        for fact, value in facts:
+            suite.add_property(_distinct(_xml(fact), properties), _xml(value))
         # `add_testsuite` would merge suites of one name, and a mutation may have any name.
         xml.append(suite)  # type: ignore[no-untyped-call]
+        suites.append(suite)
     xml.update_statistics()  # type: ignore[no-untyped-call]
     for suite in suites:
         # Codecov refuses a suite without any time, and 0 would be wrong: the step held all of its conversations.
@@ -67,47 +98,23 @@ def render(document: Document) -> str:
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
 
 
-def _suites(document: Document) -> Iterator[TestSuite]:
-    """Yield the suites of each leg, and one of the step, unless only its legs have something to tell."""
-    names, properties = Counter[str](), Counter[str]()
-
-    def suite(name: str, members: Iterable[TestCase], facts: Iterable[tuple[str, str]] = ()) -> TestSuite:
-        # It differs between the jobs of a matrix, whose files may be merged.
-        full = f"{PACKAGE}.{_xml(document.step.after(name)).replace('.', DOT)}"
-        made = _suite(document, _distinct(full, names), members)
-        for fact, value in facts:
-            made.add_property(_distinct(_xml(fact), properties), _xml(value))
-        return made
-
+def _suites(document: Document) -> Iterator[tuple[str, Iterable[Case], Iterable[tuple[str, str]]]]:
+    """Yield name, cases and properties of the suites of each leg, and of the step, unless only its legs tell more."""
     for leg in document.judged:
-        for name, members in _simulations(leg):
-            yield suite(leg.named(name), members)
+        members: dict[str, list[SimulationFacts]] = defaultdict(list)
+        for row in leg.simulations:
+            members[row.variant].append(row)
+        for variant in leg.variants:
+            cases = map(_simulation, members[variant.variant])
+            yield leg.named(f"simulations of {variant.variant}"), cases, ()
         if len(document.legs) > 1:
             facts = document.facts.items() if leg is document.legs[0] else ()  # in a suite that is always there
-            yield suite(leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg)))
+            yield leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg))
     if len(document.legs) < 2:
         own = (fact for leg in document.legs for fact in _properties(leg))
-        yield suite(GATE, _gate(document), (*document.facts.items(), *own))
+        yield GATE, _gate(document), (*document.facts.items(), *own)
     elif not document.decided_by:
-        yield suite(GATE, [_evaluation(document)])
-
-
-def _simulations(leg: Leg) -> Iterator[tuple[str, Iterator[TestCase]]]:
-    members: dict[str, list[SimulationFacts]] = defaultdict(list)
-    for row in leg.simulations:
-        members[row.variant].append(row)
-    for variant in leg.variants:
-        yield f"simulations of {variant.variant}", (_simulation(row) for row in members[variant.variant])
-
-
-def _suite(document: Document, name: str, members: Iterable[TestCase]) -> TestSuite:
-    suite = TestSuite(name)
-    if document.step.began:
-        suite.timestamp = document.step.began
-    for member in members:
-        member.classname = name
-        suite.append(member)  # type: ignore[no-untyped-call]  # `add_testcase` would count all members each time
-    return suite
+        yield GATE, [_evaluation(document)], ()
 
 
 def _distinct(name: str, seen: Counter[str]) -> str:
@@ -120,9 +127,9 @@ def _distinct(name: str, seen: Counter[str]) -> str:
     return own
 
 
-def _simulation(row: SimulationFacts) -> TestCase:
+def _simulation(row: SimulationFacts) -> Case:
     """Return the case of a simulation, named after its test case; the id in its text distinguishes namesakes."""
-    member = TestCase(_xml(row.title), time=None if row.seconds is None else round(row.seconds, 3))
+    result = None
     if row.verdict != "passed":
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
@@ -133,15 +140,11 @@ def _simulation(row: SimulationFacts) -> TestCase:
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
         tolerated = row.verdict == "inconclusive"
         message = row.with_cause(f"{what}{note}")
-        member.result = [_result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)]
+        result = _result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)
     elif row.failed_alone and row.stability_text:
-        # Surefire's element for a test that failed in one of several runs and passes in the end, as its schema has it.
-        flaky = FlakyFailure(_xml(row.stability_text), "failed")
-        flaky.stack_trace = f"simulation {row.id}"
-        member.append(flaky)  # type: ignore[no-untyped-call]
-    # After the result: some readers drop what precedes it.
-    member.system_out = _xml("\n".join(line for line in (f"simulation {row.id}", row.url) if line))
-    return member
+        result = Result("flaky", "failed", row.stability_text, f"simulation {row.id}")
+    output = "\n".join(line for line in (f"simulation {row.id}", row.url) if line)
+    return Case(row.title, result, None if row.seconds is None else round(row.seconds, 3), output)
 
 
 def _misses(row: SimulationFacts) -> Iterator[str]:
@@ -153,7 +156,7 @@ def _misses(row: SimulationFacts) -> Iterator[str]:
         yield f"… and {plural(row.misses_left_out, 'more criterion', 'more criteria')}"
 
 
-def _gate(document: Document) -> Iterator[TestCase]:
+def _gate(document: Document) -> Iterator[Case]:
     """Yield the cases of a step with at most one leg: those of its criteria, and of the step if it needs one."""
     for leg in document.legs:
         yield from _criteria(leg, leg.named(""), passes=document.passes)
@@ -161,35 +164,26 @@ def _gate(document: Document) -> Iterator[TestCase]:
         yield _evaluation(document)
 
 
-def _gate_of_leg(document: Document, leg: Leg) -> Iterator[TestCase]:
+def _gate_of_leg(document: Document, leg: Leg) -> Iterator[Case]:
     yield from _criteria(leg, passes=leg.passes)
     is_of_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
     if not document.decided_by and is_of_step:
         # The step never came to this leg; a case of the step has the verdict.
-        yield _case(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
+        yield Case(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
     elif not _is_explained(leg, leg.verdict):
         yield _evaluation(leg)
 
 
-def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[TestCase]:
+def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[Case]:
     for criterion in leg.criteria:
         lines = (criterion.reason, f"Actual: {criterion.actual_text}", criterion.moved_text)
         text = "\n".join(filter(None, lines))
         tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
-        member = _case(f"{prefix}{criterion.title}", result)
-        if compared := _compared(criterion):
-            member.system_out = _xml(compared)
-        yield member
+        yield Case(f"{prefix}{criterion.title}", result, output=_compared(criterion))
     if more := leg.criteria_left_out:
         left_out = f"This report shows the gravest criteria; {more:,} more are left out."
-        yield _case(f"… and {plural(more, 'more criterion', 'more criteria')}", _result("skipped", left_out, ""))
-
-
-def _case(name: str, result: Failure | Error | Skipped | None) -> TestCase:
-    member = TestCase(_xml(name))
-    member.result = [result] if result else []
-    return member
+        yield Case(f"… and {plural(more, 'more criterion', 'more criteria')}", _result("skipped", left_out, ""))
 
 
 def _is_explained(leg: Leg, verdict: str | None) -> bool:
@@ -197,15 +191,14 @@ def _is_explained(leg: Leg, verdict: str | None) -> bool:
     return any(criterion.is_missed and criterion.verdict == verdict for criterion in leg.criteria)
 
 
-def _evaluation(judged: Document | Leg) -> TestCase:
+def _evaluation(judged: Document | Leg) -> Case:
     """Return a case with a verdict that no criterion has."""
     if judged.verdict == "passed":
-        return _case(EVALUATION, None)
+        return Case(EVALUATION)
     text = "\n".join(filter(None, (*judged.reasons, judged.advice, judged.link)))
     is_tolerated = judged.passes and judged.verdict not in (None, "skipped")
     result = _result(judged.verdict, judged.reason, text, tolerated=is_tolerated)
-    result.type = judged.verdict or judged.status.lower()
-    return _case(EVALUATION, result)
+    return Case(EVALUATION, result._replace(type=judged.verdict or judged.status.lower()))
 
 
 def _compared(criterion: Criterion) -> str:
@@ -220,12 +213,10 @@ def _compared(criterion: Criterion) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> Failure | Error | Skipped:
+def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> Result:
     """Return the result of a case that did not pass; a `tolerated` one does not make the check red."""
-    kind = Skipped if tolerated else KINDS[verdict]
-    result: Failure | Error | Skipped = kind(_xml(one_line(message)), verdict or "none")
-    result.text = _xml(text or message)  # some readers ignore an empty element
-    return result
+    kind = "skipped" if tolerated else KINDS.get(verdict, "error")
+    return Result(kind, verdict or "none", one_line(message), text or message)  # some readers ignore an empty element
 
 
 def _properties(leg: Leg) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from coval_gate.report import LONGEST_MENTION, MOST_LISTED
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import Leg
 from coval_gate.report.document.metrics import Figures, MetricFacts
-from coval_gate.report.formats import FILES
+from coval_gate.report.formats.files import FILES
 
 MOST_OUTPUT: Final = 64 * 1024  # characters; all outputs of a job together may have about half a million
 LONGEST_LEG_REASON: Final = 300  # characters
