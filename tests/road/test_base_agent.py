@@ -83,7 +83,7 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
     compared = [criterion for criterion in leg["criteria"] if criterion["compared_with"] == "base"]
     assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
-    assert ", base " in result.outputs["reason"]
+    assert " above the base " in result.outputs["reason"]
     page = f"[Open the runs side by side]({home}/reports/new?run_ids={tested},{base})"
     assert (page in result.summary) is ("side by side" in result.summary) is (agent == PREVIEW_ID), "of an organization"
 
