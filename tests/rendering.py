@@ -189,7 +189,7 @@ def page_of(report: Report, name: str, *, brief: bool = False) -> PageText:
 
 def check_lines(findings: Findings) -> Iterator[str]:
     """Yield the lines of the log on criteria."""
-    return log_format.check_lines(*listed(findings))
+    return log_format.check_lines(*listed(findings, {}))
 
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:

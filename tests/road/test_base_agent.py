@@ -83,7 +83,7 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
     compared = [criterion for criterion in leg["criteria"] if criterion["compared_with"] == "base"]
     assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
-    assert " above the base " in result.outputs["reason"]
+    assert " the base" in result.outputs["reason"]
     page = f"[Open the runs side by side]({home}/reports/new?run_ids={tested},{base})"
     assert (page in result.summary) is ("side by side" in result.summary) is (agent == PREVIEW_ID), "of an organization"
 
@@ -92,8 +92,8 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
     """The base misses `Compliance: count(NO) == 0`, and the step passes."""
     result, server = run_step(world=agents(clock, base="failing1"), **BESIDE)
     assert result.outputs["verdict"] == "passed"
-    assert "[base] By itself, which decides nothing:" in result.log
-    assert "[base]   ✗ Compliance: count(NO) == 0" in result.log
+    assert "[base · Front desk] By itself, which decides nothing:" in result.log
+    assert "[base · Front desk]   ✗ Compliance: count(NO) == 0" in result.log
     assert not any("coval-gate/failed" in run.tags for run in server.world.runs)
 
 

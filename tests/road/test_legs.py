@@ -52,24 +52,25 @@ def test_each_combination_is_a_leg_named_by_what_differs(run_step: RunStep) -> N
     assert launched == Counter((persona, test_set) for persona in PERSONAS.split(", ") for test_set in SETS.split(", "))
     legs = legs_of(result)
     assert list(legs) == NAMES
+    titles = [f"Plain caller ({id_}) · {name}" for id_ in PERSONAS.split(", ") for name in ("Passing", "Failing")]
     assert [leg["verdict"] for leg in legs.values()] == ["passed", "failed", "passed", "failed"]
     assert json.loads(result.outputs["run_ids"]) == [leg["run_id"] for leg in legs.values()]
     first = legs[NAMES[0]]
     assert (result.outputs["run_id"], result.outputs["run_url"]) == (first["run_id"], first["run_url"])
-    assert result.outputs["reason"].startswith(f"{NAMES[1]}: ")
+    assert result.outputs["reason"].startswith(f"{titles[1]}: ")
     assert result.outputs["reason"].endswith(" (and 2 more criteria and 1 more leg).")
     assert (result.outputs["verdict"], result.exit_code) == ("failed", 1)
     assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("40", "40")
     failed = (NAMES[1], NAMES[3])
     missed = json.loads(result.outputs["failed_criteria"])
     assert Counter(criterion["leg"] for criterion in missed) == dict.fromkeys(failed, 3)
-    # Annotations and lines of the log name the leg.
-    warnings = result.annotations("warning")
+    # Annotations and lines of the log name the leg. The personas have the same name.
+    failed, warnings = (titles[1], titles[3]), result.annotations("warning")
     assert {next(leg for leg in failed if f"Coval: {leg}: " in warning.properties["title"]) for warning in warnings}
     assert all(warning.data.startswith(failed) for warning in warnings)
     (error,) = result.annotations("error")
     *own, others = error.data.splitlines()[:4]
-    assert all(line.startswith(NAMES[1]) for line in own)
+    assert all(line.startswith(titles[1]) for line in own)
     assert others == "1 more leg did not pass."
     _, _, lines = result.log.partition("Other simulations to look at: ")
     simulations = [line for line in lines.partition("::endgroup::")[0].splitlines()[1:] if line[0] not in " …"]
@@ -92,11 +93,11 @@ def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep
     result, server = run_step(test_set_id="passing1, stuck001", junit_path="reports/junit.xml")
     assert verdicts_of(result) == {"passing1": "passed", "stuck001": "cancelled"}
     assert result.outputs["verdict"] == "cancelled"
-    assert "stuck001  The step was interrupted; the run was cancelled." in result.log
+    assert "Stuck    The step was interrupted; the run was cancelled." in result.log
     assert not server.world.unfinished
-    assert evaluations_in(result.junit) == {"passing1: ": "passed", "stuck001: ": "error", "": "error"}
+    assert evaluations_in(result.junit) == {"Passing: ": "passed", "Stuck: ": "error", "": "error"}
     result, _ = run_step(test_set_id=SETS, max_simulations="1", junit_path="reports/junit.xml")
-    assert evaluations_in(result.junit) == {"passing1: ": "skipped", "failing1: ": "skipped", "": "error"}
+    assert evaluations_in(result.junit) == {"Passing: ": "skipped", "Failing: ": "skipped", "": "error"}
     assert 'message="Not evaluated: max_simulations allows 1 simulation, but' in result.junit
 
 

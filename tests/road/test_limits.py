@@ -159,7 +159,7 @@ def test_leg_whose_turn_does_not_come_is_an_error(run_step: RunStep) -> None:
     assert len(server.world.runs) == 1
     assert verdicts_of(result) == {"stuck001": "timed_out", "passing1": "error"}
     assert result.outputs["reason"] == (
-        "passing1: max_wait_time was over before this leg's turn came (max_parallel_runs: 1) (and 1 more leg)."
+        "Passing: max_wait_time was over before this leg's turn came (max_parallel_runs: 1) (and 1 more leg)."
     )
 
 

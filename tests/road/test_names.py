@@ -20,6 +20,7 @@ from support import IDS, StepResult, VirtualClock
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
+SETS = ("passing1", "failing1")
 AGENT, METRICS = "/agents/agent00000000000000001", "/metrics"
 
 
@@ -161,11 +162,15 @@ def test_several_legs_ask_for_each_name_once_after_the_launch(run_step: RunStep)
     agents = ("agent00000000000000001", "agent00000000000000002")
     named = {"name": "Bot", "model_type": "MODEL_TYPE_VOICE"}
     faults = [f"GET /agents/{id_} -> json {json.dumps({'agent': named | {'id': id_}})}" for id_ in agents]
-    given = {"agent_id": ",".join(agents), "test_set_id": "passing1,failing1"}
+    given = {"agent_id": ",".join(agents), "test_set_id": ",".join(SETS)}
     result, server = run_step(*faults, **given, json_path="reports/coval.json")
     paths = paths_of(server)
     looked_up = [path for path in paths if path.startswith(("/agents/", "/personas/", "/test-sets/"))]
     assert len(looked_up) == len({*looked_up}) == 5
     assert paths.index("/runs") < paths.index(f"/personas/{IDS['persona_id']}")
-    assert {leg["run"]["test_set_name"] for leg in json.loads(result.json)["legs"]} == {"Passing", "Failing"}
+    legs = json.loads(result.json)["legs"]
+    titles = [f"Bot ({id_}) · {name}" for id_ in agents for name in ("Passing", "Failing")]
+    assert [leg["title"] for leg in legs] == titles
+    assert {leg["name"] for leg in legs} == {f"{id_} · {test_set}" for id_ in agents for test_set in SETS}
+    assert all(f"[{title}] " in result.log for title in titles)
     assert "Tested: " + " and ".join(f"agent Bot ({id_}) as deployed" for id_ in agents) in heading(result)

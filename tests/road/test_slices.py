@@ -413,7 +413,7 @@ def test_each_leg_has_its_own_slices_beside_one_that_runs_at_once(
     assert len(re.findall(r"slow.* After \d\d of 60 test cases", result.log)) == len(sizes) - 1
 
 
-@pytest.mark.parametrize(("shares", "text"), [(ALWAYS, ""), ((0.0,), "large001: Decided after 50 of 250 test cases")])
+@pytest.mark.parametrize(("shares", "text"), [(ALWAYS, ""), ((0.0,), "Large: Decided after 50 of 250 test cases")])
 def test_what_is_said_of_slices_names_its_leg(
     shares: Sequence[float], text: str, run_step: RunStep, clock: VirtualClock
 ) -> None:

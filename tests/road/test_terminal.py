@@ -100,8 +100,8 @@ def test_foreign_text_controls_no_terminal() -> None:
     host = host_of(TerminalHost, out, {"TERM": "xterm-256color"})
     host.quote("\x1b]0;title\x07\x1b[2J[bold]no markup[/bold] :boom:")
     host.annotate("warning", "\x1b[31m", "a\x9b2J")
-    assert host.progress("", 3.0, "IN\x1b[2J PROGRESS", is_over=False)
-    assert not host.progress("", 9.0, "COMPLETED", is_over=True)
+    assert host.progress("", "", 3.0, "IN\x1b[2J PROGRESS", is_over=False)
+    assert not host.progress("", "", 9.0, "COMPLETED", is_over=True)
     text = out.getvalue()
     assert "[bold]no markup[/bold] :boom:" in text
     assert not re.search(r"\x1b\]|\x1b\[2J|\x9b|\x07", text)

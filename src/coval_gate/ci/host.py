@@ -286,8 +286,8 @@ class Host(Console, ABC):
         for line in self.redact("\n".join(lines)).split("\n") if lines else ():
             self._emit(self._clean(line))
 
-    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
-        """Show how far a run is in place of what was shown last; return False if the log must show it."""
+    def progress(self, key: str, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
+        """Show how far a run is in place of what was shown last for `key`; return False if the log must show it."""
         return False
 
     @abstractmethod

@@ -224,15 +224,15 @@ class TerminalHost(PlainHost):
             redirect_stderr=False,
         )
         self._live: Live | None = None
-        self._lines: dict[str, tuple[float, str]] = {}  # when it began, and the line, by the label of a run
+        self._lines: dict[str, tuple[str, float, str]] = {}  # label, beginning and line, by the key of a run
 
-    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
+    def progress(self, key: str, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
         if is_over:
-            self._lines.pop(label, None)
+            self._lines.pop(key, None)
             if not self._lines:
                 self._stop()
             return False
-        self._lines[label] = (self._console.get_time() - seconds, self._clean(line))
+        self._lines[key] = (label, self._console.get_time() - seconds, self._clean(line))
         if self._live is None:
             self._live = self._new_live()
             self._live.start()
@@ -250,7 +250,7 @@ class TerminalHost(PlainHost):
 
     def _shown(self) -> Any:
         now = self._console.get_time()
-        lines = [f"{label}{stopwatch(now - began):>7}  {line}" for label, (began, line) in [*self._lines.items()]]
+        lines = [f"{label}{stopwatch(now - began):>7}  {line}" for label, began, line in [*self._lines.values()]]
         return self._text("\n".join(lines), style="bold", no_wrap=True, overflow="ellipsis")
 
     def _stop(self) -> None:

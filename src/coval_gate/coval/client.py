@@ -59,7 +59,7 @@ LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you lau
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
-LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
+LONGEST_NAME: Final = 200  # characters of a leg's title before its lines
 
 
 def connect(
@@ -307,7 +307,7 @@ class Session:
 
     Calls and waiting end at the `deadline` of the step, or of a part of it: a time on the clock.
 
-    `label` begins each line of a leg if there are several.
+    `label` begins each line of a leg if there are several. It changes when Coval shows a name; `key` stays.
     """
 
     def __init__(
@@ -327,7 +327,12 @@ class Session:
         self.inputs = inputs
         self.deadline = deadline
         self.times = times
-        self.label = ""
+        self.key = ""
+        self._title: Callable[[], str] = str
+
+    @property
+    def label(self) -> str:
+        return f"[{one_line(self._title(), LONGEST_NAME)}] " if self.key else ""
 
     def until(self, deadline: float) -> Self:
         other = copy(self)
@@ -338,9 +343,9 @@ class Session:
         """Let it end after so many seconds, or at its deadline if that is sooner."""
         return self.until(min(self.deadline, self.clock.now() + seconds))
 
-    def labelled(self, name: str) -> Self:
+    def labelled(self, key: str, title: Callable[[], str]) -> Self:
         other = copy(self)
-        other.label = f"[{one_line(name, LONGEST_NAME)}] "
+        other.key, other._title = key, title  # noqa: SLF001 - its own
         other.client = self.client.logging_to(other.log)
         return other
 
@@ -350,7 +355,7 @@ class Session:
 
     def show_progress(self, seconds: float, line: str, *, is_news: bool, is_over: bool) -> None:
         """In a log, show only news."""
-        if not self.host.progress(self.label, seconds, line, is_over=is_over) and is_news:
+        if not self.host.progress(self.key, self.label, seconds, line, is_over=is_over) and is_news:
             self.log(f"{stopwatch(seconds):>7}  {line}")
 
     def warn(self, message: str) -> None:

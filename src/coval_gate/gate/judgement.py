@@ -42,7 +42,7 @@ class OfLegs(NamedTuple):
     """`decisive`: the leg whose judgement decides, or all together; empty where something else does, such as a signal.
 
     `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
-    `acceptable`: a person may accept these runs.
+    `acceptable`: a person may accept these runs. `title`: what people read in place of the decisive leg's name.
     """
 
     total: int
@@ -50,6 +50,7 @@ class OfLegs(NamedTuple):
     run_ids: tuple[str, ...] = ()
     others: int = 0
     acceptable: bool = False
+    title: str = ""
 
 
 class Judgement(NamedTuple):

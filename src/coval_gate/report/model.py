@@ -42,17 +42,19 @@ class BaseReport(NamedTuple):
 class LegReport(NamedTuple):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
-    `name`: empty for the only leg. `ids`: the agent, persona and test set that the step asked for. `planned`: how many
-    simulations its first run was to have. `run_id`: empty if the launch was refused. `result` and `judgement` cover all
-    runs that count, `runs` has each by itself. `standing`: what the run is to later ones, if the step changed that.
-    `trend`: the last runs, newest first. `dashboard_url`: the base of the runs' pages; empty where it is unknown.
-    `inputs`: the step's, with the leg's own values; None if the step's count. `attached`: whether a job answered its
-    first run; None if Coval itself reaches the agent, or `agent_type_is_known` is False. `names`: what Coval calls the
-    agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
+    `name`: empty for the only leg; people read `title` in its place, if it is not empty. `ids`: the agent, persona and
+    test set that the step asked for. `planned`: how many simulations its first run was to have. `run_id`: empty if the
+    launch was refused. `result` and `judgement` cover all runs that count, `runs` has each by itself. `standing`: what
+    the run is to later ones, if the step changed that. `trend`: the last runs, newest first. `dashboard_url`: the base
+    of the runs' pages; empty where it is unknown. `inputs`: the step's, with the leg's own values; None if the step's
+    count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
+    `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the inputs
+    of their ids, as far as the key may read them.
     """
 
     judgement: Judgement
     name: str = ""
+    title: str = ""
     ids: Mapping[str, str] = MappingProxyType({})
     planned: int | None = None
     run_id: str = ""

@@ -39,7 +39,7 @@ def leg_table(document: Document) -> Iterator[Listing]:
         rows = (
             row(
                 leg.heading,
-                link(escape(leg.name, LONGEST_NAME), leg.run.url),
+                link(escape(leg.title, LONGEST_NAME), leg.run.url),
                 "<br>".join([code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]),
                 _completed(leg.completed_simulations or 0, leg.total_simulations),
                 leg.missed_text,
@@ -330,6 +330,6 @@ def _which(leg: Leg, simulation: SimulationFacts) -> str:
     more = [
         code(simulation.id) if unlinked else "",
         simulation.stability or "",
-        escape(leg.name, LONGEST_NAME),
+        escape(leg.title, LONGEST_NAME),
     ]
     return "<br>".join(filter(None, [f"{linked}{variant}", *more]))

@@ -13,7 +13,6 @@ from itertools import chain
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.base.text import duration
-from coval_gate.coval.client import Session
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
@@ -34,6 +33,7 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
+from coval_gate.report.model import BASE_AGENT
 from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base, owe_mark
@@ -245,7 +245,7 @@ def conclude_legs(session: StepRun) -> Procedure[Judgement]:
     """Return the step's judgement when all legs have ended."""
     judgement = yield from _judge_legs(session)
     if (together := session.step.together) and together.findings:
-        session.labelled(together.name).log(*check_lines(*listed(together.findings)))
+        session.labelled(together.name, lambda: together.name).log(*check_lines(*listed(together.findings, {})))
     return judgement
 
 
@@ -271,9 +271,11 @@ def _judge_legs(session: StepRun) -> Procedure[Judgement]:
     return gravest([*(leg.outcome for leg in step.legs if leg.outcome), *failing])
 
 
-def _log_checks(session: Session, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
+def _log_checks(session: LegRun, judgement: Judgement, result: RunResult | None = None) -> Procedure[Findings]:
     findings = yield from beside(partial(findings_of, judgement, result))
-    session.log(*check_lines(*listed(findings)))
+    base, name_of = session.leg.base, session.step.name_of
+    names = {BASE_AGENT: name_of("agent_id", ids_of(base.inputs)["agent_id"])} if base else {}
+    session.log(*check_lines(*listed(findings, names)))
     return findings
 
 

@@ -139,7 +139,9 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
             _log_left_out(session, leg, "test case", len(inputs.test_case_ids) - len(own), "of another test set")
             leg.inputs = leg.inputs._replace(test_case_ids=own)
             if not own:
-                session.log(f"{leg.name or 'The run'} is left out: the template names no test case of its test set.")
+                session.log(
+                    f"{step.title_of(leg) or 'The run'} is left out: the template names no test case of its test set."
+                )
                 continue
         if not leg.is_base:
             kept.append(leg)
@@ -159,7 +161,9 @@ def _ids_in(session: StepRun, kind_of: Callable[[str], Kind[Part]], owner: str) 
 
 def _log_left_out(session: StepRun, leg: Leg, noun: str, count: int, why: str) -> None:
     if count:
-        session.log(f"{leg.name or 'The run'} leaves out {plural(count, noun)} of the template: {why}.")
+        session.log(
+            f"{session.step.title_of(leg) or 'The run'} leaves out {plural(count, noun)} of the template: {why}."
+        )
 
 
 class Looked(NamedTuple):

@@ -5,10 +5,12 @@ cannot do them: whatever changes them is saved at once. The state that it reads 
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from itertools import compress, product
+from itertools import product
+from types import MappingProxyType
 from typing import Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
@@ -216,7 +218,8 @@ def _restored(entry: Any, now: float) -> Trial:
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
-    `name` distinguishes the legs of a step; it is empty if there is only one. `key`: its name in the file, or all of
+    `name` distinguishes the legs of a step, but people read its title; it is empty if there is only one. `beginning`:
+    of the title, before the names of the ids in `differing`, by their inputs. `key`: its name in the file, or all of
     its ids; metadata of its runs contain it. `result` and `judgement` are about all trials together. `error`: the
     judgement of a leg that ended in an error, perhaps after its runs were judged. `leftovers`: repetitions of earlier
     attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
@@ -230,11 +233,21 @@ class Leg:
     is_base = False
 
     def __init__(
-        self, inputs: Inputs, name: str = "", key: str = "", *, is_listed: bool = False, base: "Base | None" = None
+        self,
+        inputs: Inputs,
+        name: str = "",
+        key: str = "",
+        *,
+        beginning: str = "",
+        differing: Mapping[str, str] = MappingProxyType({}),
+        is_listed: bool = False,
+        base: "Base | None" = None,
     ) -> None:
         self.inputs = inputs
         self.name: Final = name
         self.key: Final = key or name
+        self.beginning: Final = beginning
+        self.differing: Final = differing
         self.is_listed: Final = is_listed
         self.base: Final = base
         self.trials: list[Trial] = []
@@ -290,9 +303,10 @@ class Base(Leg):
 
     is_base = True
 
-    def __init__(self, inputs: Inputs, name: str, key: str) -> None:
+    def __init__(self, inputs: Inputs, name: str, key: str, beginning: str, differing: Mapping[str, str]) -> None:
         inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
-        super().__init__(inputs, _named("base", name), _named("base", key))
+        name, key, beginning = (_named("base", text) for text in (name, key, beginning))
+        super().__init__(inputs, name, key, beginning=beginning, differing=differing)
         self.outcomes: list[Outcome | GateError] = []
         self.wanted = 1
 
@@ -306,21 +320,44 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
     legs: list[Leg] = []
     bases: list[tuple[list[object], Base]] = []
     for given in parts:
-        differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
+        several = [name for name in LAUNCH_IDS if len(getattr(given.inputs, name)) > 1]
         missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
         for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
             base = None
+            differing = {input_: id_ for input_, id_ in zip(LAUNCH_IDS, ids, strict=True) if input_ in several}
             if base_agent_id := given.inputs.base_agent_id:
                 of_base = (base_agent_id, *ids[1:])
-                name = _named(given.name, *compress(ids[1:], differing[1:]))
-                own = Base(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
+                others = {input_: id_ for input_, id_ in differing.items() if input_ != "agent_id"}
+                name = _named(given.name, *others.values())
+                key = name if given.name else _named(*of_base)
+                named = {"agent_id": base_agent_id, **others}
+                own = Base(_of_ids(given.inputs, of_base), name, key, given.name, named)
                 runs = _what_runs(own.inputs)
-                base = next((base for others, base in bases if others == runs), own)
+                base = next((base for same, base in bases if same == runs), own)
                 bases.append((runs, base))
-            name = _named(given.name, *compress(ids, differing))
+            name = _named(given.name, *differing.values())
             key = name if given.name else _named(*ids)
-            legs.append(Leg(_of_ids(given.inputs, ids), name, key, is_listed=bool(given.name), base=base))
+            own_inputs, is_listed = _of_ids(given.inputs, ids), bool(given.name)
+            leg = Leg(own_inputs, name, key, beginning=given.name, differing=differing, is_listed=is_listed, base=base)
+            legs.append(leg)
     return legs
+
+
+def titles_of(legs: Sequence[Leg], names: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Return the titles of legs by their names. `names`: of ids, by input and id; empty where unknown.
+
+    The ids of two agents, personas or test sets with the same name stay beside it.
+    """
+    namesakes = Counter((input_, name) for (input_, _), name in names.items())
+    titles = {}
+    for leg in legs:
+        parts = [leg.beginning]
+        for input_, id_ in leg.differing.items():
+            name = names[input_, id_]
+            parts.append(f"{name} ({id_})" if name and namesakes[input_, name] > 1 else name or id_)
+        titles[leg.name] = _named(*parts) or leg.name
+    repeated = Counter(titles.values())
+    return {name: title if repeated[title] == 1 else name for name, title in titles.items()}
 
 
 def _named(*parts: str) -> str:

@@ -182,7 +182,11 @@ def _cases(leg: Leg) -> int:
 def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str]:
     smallest = min(legs, key=lambda leg: leg.planned or 0)
     inputs = smallest.inputs
-    which = "" if alone else f" of {in_words([one_line(leg.name, LONGEST_NAME) for leg in legs], most=MOST_NAMED)}"
+    which = (
+        ""
+        if alone
+        else f" of {in_words([one_line(step.title_of(leg), LONGEST_NAME) for leg in legs], most=MOST_NAMED)}"
+    )
     if not inputs.thresholds:
         return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
     how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
@@ -347,8 +351,7 @@ def _plan_text(step: Step, total: int) -> str:
 def _names_text(step: Step) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(step.legs[0].inputs)
-    names = {kind: step.shown.name_of(kind, id_) for kind, id_ in ids.items()}
-    named = [f"{noun(kind)} {one_line(name, LONGEST_NAME)}" for kind, name in names.items() if name]
+    named = [f"{noun(kind)} {name}" for kind, id_ in ids.items() if (name := step.name_of(kind, id_))]
     return f" ({', '.join(named)})" if named else ""
 
 

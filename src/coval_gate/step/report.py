@@ -51,10 +51,11 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         run_ids = tuple(leg.first.run_id for leg in step.all_legs if leg.trials)
         by_all = decisive is not None and decisive is step.together
         failing = sum(not leg.judgement.lets_pass for leg in legs) - (not by_all)
-        name, others = (decisive.name, max(0, failing)) if decisive else ("", 0)
+        others = max(0, failing) if decisive else 0
+        name, title = (decisive.name, step.title_of(decisive)) if decisive else ("", "")
         baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
         acceptable = any(baseline.acceptable for baseline in baselines)
-        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others, acceptable))
+        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others, acceptable, title))
     return Report(
         judgement=judgement,
         legs=legs,
@@ -84,6 +85,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         findings=leg.findings if is_own and leg.findings and not leg.error else UNFOUND,
         dashboard_url=step.inputs.dashboard_url,
         name=leg.name,
+        title=step.title_of(leg),
         ids=ids_of(leg.inputs),
         planned=leg.planned,
         run_id=first.run_id,
@@ -298,7 +300,7 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
 def _find_names(step: Step) -> Procedure[None]:
     session = _briefly(step.session(), NAMING)
     client, until = session.client, session.deadline
-    wanted = [named for leg in step.legs if leg.trials for named in _named(leg, leg.first).values()]
+    wanted = [named for leg in step.legs for named in _named(leg, leg.first if leg.trials else Trial()).values()]
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
     unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]

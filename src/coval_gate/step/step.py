@@ -6,11 +6,13 @@ Everything is written down at once: a step may be killed at any time.
 import json
 import time
 import traceback
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, takewhile
+from typing import Final
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
+from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
@@ -23,8 +25,10 @@ from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Problem, key_in, parse_inputs
 from coval_gate.inputs.nodes import LARGEST
-from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, write_state
+from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
+
+LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 
 
 class Step:
@@ -49,6 +53,8 @@ class Step:
         self.is_announced = False  # on the commit's pages
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
+        self._named: dict[tuple[str, str], str | None] = {}  # the names behind the titles
+        self._titles: dict[str, str] = {}  # of legs, by their names
         self._saved: dict[str, str] = {}  # by the name of the state
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
@@ -123,6 +129,19 @@ class Step:
         run.step = self
         return run
 
+    def title_of(self, leg: Leg) -> str:
+        """Return what people read in place of a leg's name: names instead of ids, as far as Coval has shown them."""
+        ids = dict.fromkeys(pair for one in self.all_legs for pair in one.differing.items())
+        shown = {pair: self.shown.name_of(*pair) for pair in ids}
+        if shown != self._named:
+            self._named = shown
+            self._titles = titles_of(self.all_legs, {pair: self.name_of(*pair) for pair in ids})
+        return self._titles.get(leg.name, leg.name)
+
+    def name_of(self, input_: str, id_: str) -> str:
+        """Return what Coval calls an agent, a persona or a test set; empty if no response has shown it."""
+        return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_NAME)
+
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.judged)
@@ -174,7 +193,7 @@ class Step:
         for slot, text in enumerate(texts):
             for trial in read_state(text, now=self.clock.now()):
                 trial.slot = slot
-                legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
+                legs.setdefault(trial.leg, Leg(self.inputs, trial.leg)).trials.append(trial)
         self.legs = list(legs.values())
         return bool(texts)
 
@@ -206,10 +225,11 @@ class StepRun(Session):
     step: Step
 
     def of(self, leg: Leg) -> "LegRun":
-        """Of several legs, the lines in the log carry the leg's name."""
+        """Of several legs, the lines in the log carry the leg's title."""
         run = LegRun(self.client, self.host, self.clock, self.randomness, leg.inputs, self.deadline, self.times)
         run.step, run.leg = self.step, leg
-        return run.labelled(leg.name) if leg.name and len(self.step.all_legs) > 1 else run
+        several = leg.name and len(self.step.all_legs) > 1
+        return run.labelled(leg.name, partial(self.step.title_of, leg)) if several else run
 
 
 class LegRun(StepRun):

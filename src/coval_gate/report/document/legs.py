@@ -133,6 +133,8 @@ class Leg(Judged):
 
     name: Text
     """What distinguishes it from other legs; empty where there is only one."""
+    title: Text
+    """The same for people: names in place of ids, as far as the API key may read them."""
     run: RunFacts
     facts: dict[Text, Text]
     """What is known of its run, and not of the step."""
@@ -188,8 +190,8 @@ class Leg(Judged):
         return len(self.variants) > 1 or (bool(self.name) and self.verdict != "passed")
 
     def named(self, text: str) -> str:
-        """Return a text about the leg, with the leg's name if it has one."""
-        return f"{self.name}: {text}" if self.name else text
+        """Return a text about the leg, with the leg's title if it has one."""
+        return f"{self.title}: {text}" if self.title else text
 
 
 def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
@@ -214,6 +216,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     own, shared = provenance(report, leg), provenance(report)
     return Leg(
         name=leg.name,
+        title=leg.title or leg.name,
         **judged_facts(judgement, [leg]),
         run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},

@@ -260,7 +260,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
 def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     """Return the pages with more; `read_more` is the one about the verdict."""
     runs = [(leg, run) for leg in report.legs for run in leg.runs]
-    named = [(f"{leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
+    named = [(f"{leg.title or leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": url for of_run, url in named}
     has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
     others = {

@@ -1,10 +1,12 @@
 """What criteria compare with: the baseline or the base of a leg, and the criteria grouped by it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.gate.checks import NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
+from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
 from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
@@ -104,12 +106,12 @@ def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
     )
 
 
-def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
-    """Return groups and criteria of a judgement that has no report yet."""
-    return groups_of(findings), criteria_of(findings, str)
+def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[Criterion]]:
+    """Return groups and criteria of a judgement that has no report yet. `names`: as of a leg's report."""
+    return groups_of(findings, LegReport(judgement=UNFINISHED, names=names)), criteria_of(findings, str)
 
 
-def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
+def groups_of(findings: Findings, leg: LegReport) -> list[CriteriaGroup]:
     first = next(iter(findings.checks.missed), None)
     is_told = first is not None and lacks_baseline(first)
     return [
@@ -124,8 +126,7 @@ def groups_of(findings: Findings, leg: LegReport | None = None) -> list[Criteria
     ]
 
 
-def _reference(group: CheckGroup, leg: LegReport | None, *, is_first: bool, is_told: bool) -> list[Part]:
-    """Return what a group compares with; without a leg, without its names and pages."""
+def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bool) -> list[Part]:
     parts = Parts()
     if not group.reference:
         return [] if is_first else parts.of(parts.title(OTHERS))
@@ -141,9 +142,7 @@ def _reference(group: CheckGroup, leg: LegReport | None, *, is_first: bool, is_t
         else f"Baseline {parts.code(source)}"
     )
     title = parts.title(named)
-    runs = baseline_text(
-        group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run) if leg else "")
-    )
+    runs = baseline_text(group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run)))
     missing = None if is_told or group.baseline.runs else group.baseline.missing
     why = f"; {one_line(no_baseline_text(source, missing))}" if missing else ""
     return parts.of(f"{title}: {runs}{why}")

@@ -80,15 +80,15 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
     ill = [row for row in leg.simulations if row.fails]
-    if leg.name:
-        yield f"# {code(leg.name)}"
+    if leg.title:
+        yield f"# {code(leg.title)}"
     if facts := _evaluated(document, leg):
         yield "## What was evaluated"
         yield facts
     if leg.criteria:
         yield "## Criteria"
         yield from _criteria(leg, ill)
-    elif leg.name:
+    elif leg.title:
         yield code(leg.reason, 2 * LINE)
     if leg.flips_text:
         yield f"## {leg.flips_text}"
@@ -217,7 +217,7 @@ def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:
         return
     yield f"## Repeat {'this test case' if len(ids) == 1 else f'these {len(ids):,} test cases'}"
     file = leg.repeat.file
-    where = f"the leg {code(leg.name)} of {code(file)}" if file else "the step that launches the run"
+    where = f"the leg {code(leg.title)} of {code(file)}" if file else "the step that launches the run"
     yield f"Set this in {where}, and leave its other inputs as they are:"
     yield fenced([ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in leg.repeat.unset.items())], "yaml")
     if command := docker_command(leg, ids):

@@ -116,7 +116,7 @@ class Closing:
         if len(document.legs) <= 1:
             return
         yield f"{plural(len(document.legs), 'leg')}:"
-        rows = [(leg.heading, one_line(leg.name, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
+        rows = [(leg.heading, one_line(leg.title, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
         headings, names, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         yield from (f"  {heading:<{headings}}  {name:<{names}}  {reason}" for heading, name, reason in rows)
 
@@ -256,7 +256,7 @@ def _by_case(rows: Iterable[Row]) -> list[list[Row]]:
 def _annotation(first: Row, *others: Row) -> Annotation:
     """Return the annotation of a test case: its worst simulation, and which others there are."""
     leg, row = first
-    title = ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.name, WIDEST))))
+    title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.name, WIDEST))))
     lines = [*_annotation_lines(leg, row), *(_name(*other) for other in others)]
     return Annotation(f"Coval: {title}", "\n".join(lines))
 
@@ -277,7 +277,7 @@ def _name(leg: Leg, row: SimulationFacts) -> str:
 
 
 def _title(leg: Leg, row: SimulationFacts) -> str:
-    return ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.title, WIDEST))))
+    return ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.title, WIDEST))))
 
 
 def _cut(criterion: Criterion) -> str:

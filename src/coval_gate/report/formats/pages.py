@@ -138,8 +138,8 @@ def _summary(document: Document, limit: int) -> str:
 
 def _metrics(leg: Leg) -> Iterator[str | Listing]:
     parts = [*metric_parts(leg)]
-    if leg.name and parts:
-        parts = [f"<details><summary>{escape(leg.name)}: metrics</summary>", *parts[1:], "</details>"]
+    if leg.title and parts:
+        parts = [f"<details><summary>{escape(leg.title)}: metrics</summary>", *parts[1:], "</details>"]
     yield from parts
 
 
@@ -156,7 +156,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
         yield Listing(rows=advice, total=len(advice))
     for leg in document.legs:
         if leg.standing:
-            where = f"{escape(leg.name)}: " if leg.name else ""
+            where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
     if others := document.untold_reasons:
         yield Listing(
@@ -173,9 +173,9 @@ def _criteria(leg: Leg) -> Iterator[str | Listing]:
     for group in leg.groups:
         parts += criteria_parts(leg, group)
     parts += flipped(leg)
-    if leg.name and parts:
+    if leg.title and parts:
         is_folded = leg.verdict == "passed"
-        name = escape(leg.name)
+        name = escape(leg.title)
         parts = [f"<details><summary>{name}</summary>", *parts, "</details>"] if is_folded else [f"#### {name}", *parts]
     yield from parts
 

@@ -153,7 +153,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
             return (f"All {legs.total:,} legs passed.",)
         case None:
             return (f"{legs.total:,} runs were launched. This step does not wait for them.",)
-    return tuple(f"{legs.decisive}: {sentence}" for sentence in own)
+    return tuple(f"{legs.title or legs.decisive}: {sentence}" for sentence in own)
 
 
 def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a case for each cause
@@ -211,7 +211,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         and judgement.slices
         and not (legs and judgement.verdict is Verdict.PASSED)
     ):
-        of_leg = f"{legs.decisive}: " if legs and legs.decisive else ""
+        of_leg = f"{legs.title or legs.decisive}: " if legs and legs.decisive else ""
         lines.append(f"{of_leg}{slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]

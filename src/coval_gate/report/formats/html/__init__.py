@@ -229,7 +229,7 @@ def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
     for row in rows:
         by_leg.setdefault(row.key, {}).setdefault(row.case, []).append(row)
     for key, cases in by_leg.items():
-        name = one_line(document.legs[int(key)].name, NAME)
+        name = one_line(document.legs[int(key)].title, NAME)
         # A filter cannot contain a quote.
         yield Section(key=key, name=name, token=f'l:"{max(name.split(chr(34)), key=len)}"', cases=cases)
 
