@@ -20,7 +20,7 @@ from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
-from coval_gate.coval.resources import METRIC, OF_RUNS, Kind, MetricDefinition
+from coval_gate.coval.resources import METRIC, RUN_RESOURCES, MetricDefinition, Resource
 from coval_gate.history.tags import part_of
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
@@ -136,7 +136,7 @@ def _look_up(
     log: Callable[[str], None],
 ) -> "tuple[list[Choice], LastRuns]":
     """Return the agent, persona and test set, and their last runs. Raises InputError for a name that Coval lacks."""
-    wanted = dict(zip(OF_RUNS.values(), (options.agent, options.persona, options.test_set), strict=True))
+    wanted = dict(zip(RUN_RESOURCES.values(), (options.agent, options.persona, options.test_set), strict=True))
     if inputs.api_key is None:
         log(f"{KEY_VARIABLE} is not set, so nothing is looked up in Coval.")
         return [_unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
@@ -206,13 +206,13 @@ def _is_short(listed: Sequence[object]) -> bool:
     return len(listed) < MOST_LISTED
 
 
-def _unlisted(kind: Kind[Named], wanted: str) -> Choice:
+def _unlisted(kind: Resource[Named], wanted: str) -> Choice:
     if IDENTIFIER.fullmatch(wanted):
         return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not looked up")
     return Choice(kind)
 
 
-def _choose(kind: Kind[Named], listed: Sequence[Named], wanted: str, ask: Ask | None) -> Choice:
+def _choose(kind: Resource[Named], listed: Sequence[Named], wanted: str, ask: Ask | None) -> Choice:
     """Return the resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
 
     Raises InputError if there is none that `wanted` could mean.

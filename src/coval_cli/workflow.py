@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from coval_cli.proposals import Proposal, plain
 from coval_gate.base.text import in_words
-from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
+from coval_gate.coval.resources import Agent, Persona, Resource, TestSet
 from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
 from coval_gate.inputs.naming import flag_of
 
@@ -28,7 +28,7 @@ Named = Agent | Persona | TestSet
 class Choice(NamedTuple):
     """The agent, persona or test set. Without an `id`, there may be `candidates`."""
 
-    kind: Kind[Named]
+    kind: Resource[Named]
     id: str = ""
     name: str = ""
     how: str = ""

@@ -291,9 +291,9 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.model": {"LaunchRequest", "RunFilter"},
     "coval_gate.coval.resources": {
-        *("Kind", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
+        *("Resource", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
         *("METRIC", "MetricDefinition", "MetricOutput"),
-        *("AGENT", "PERSONA", "RUN_TEMPLATE", "TEST_CASE", "TEST_SET", "OF_RUNS", "cases_of", "mutations_of"),
+        *("AGENT", "PERSONA", "RUN_TEMPLATE", "TEST_CASE", "TEST_SET", "RUN_RESOURCES", "cases_of", "mutations_of"),
     },
 }
 FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])

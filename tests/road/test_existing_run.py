@@ -344,10 +344,8 @@ def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) 
 
 
 FORMS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
-    "renamed": lambda rows: {"scheduled_run_runs": rows},
     "only ids": lambda rows: {"runs": [{"run_id": row["id"]} for row in rows[::-1]]},
     "only names": lambda rows: {"runs": [{"name": row["name"], "create_time": row["create_time"]} for row in rows]},
-    "wrapped": lambda rows: {"runs": [{"run": row} for row in rows], "next_page_token": None},
 }
 
 

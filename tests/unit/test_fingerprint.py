@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.resources import Persona
 from coval_gate.coval.resources import TestCase as Case
-from coval_gate.coval.resources import read_persona, read_test_case
 from coval_gate.history.comparable import (
     MOST_CASES,
     NAME,
@@ -26,7 +26,7 @@ EMPTY: list[Any] = [None, "", [], {}]  # as good as absent
 
 
 def case(number: int, **fields: Any) -> Case:
-    return read_test_case({"id": f"case{number}", "input_str": f"Question {number}", **fields})
+    return Case.read({"id": f"case{number}", "input_str": f"Question {number}", **fields})
 
 
 def cases(count: int, **fields: Any) -> list[Case]:
@@ -38,7 +38,7 @@ def ids(count: int) -> list[str]:
 
 
 def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) -> Fingerprint:
-    return fingerprint_of(BODY | body, cases(count), read_persona(persona))
+    return fingerprint_of(BODY | body, cases(count), Persona.read(persona))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, MOST_CASES, MOST_CASES + 1, 1000])
@@ -71,7 +71,7 @@ def test_fingerprint_stays_as_earlier_versions_wrote_it() -> None:
 def test_changed_content_of_test_case_is_noticed_and_its_looks_are_not(
     fields: dict[str, Any], is_noticed: bool
 ) -> None:
-    changed = fingerprint_of(BODY, [case(2), case(1, **fields), case(0)], read_persona(PERSONA))
+    changed = fingerprint_of(BODY, [case(2), case(1, **fields), case(0)], Persona.read(PERSONA))
     assert changed_cases(fingerprint(), changed, ids(3)) == frozenset(["case1"] * is_noticed)
     assert (changed == fingerprint()) is not is_noticed, "it depends on no order"
 

@@ -42,10 +42,21 @@ def run_of(values: Sequence[Value | None], name: str = "Latency", id_: str = ID,
     )
 
 
+def defined(
+    target: Target | None = None, *, id_: str = ID, name: str = "", unit: str = "", wants_less: bool = False
+) -> MetricDefinition:
+    target = target or Target("")
+    condition = {"comparison_operator": target.operator, "target_values": target.values}
+    bounds = {"target_float_upper": target.upper, "target_float_lower": target.lower}
+    kind = "METRIC_LLM_TTFB" if wants_less else "METRIC_PYTHON"
+    named = {"id": id_, "metric_name": name, "metric_type": kind, "unit": unit}
+    return MetricDefinition.read(named | {"target_condition": condition | bounds})
+
+
 def lines_of(runs: Sequence[Sequence[Value | None]], target: Target | None = None, **definition: Any) -> list[str]:
     """Return the lines that runs with one metric suggest."""
     results = [run_of(values, number=number) for number, values in enumerate(runs)]
-    metric = MetricDefinition(ID, "Latency", target=target)._replace(**definition)
+    metric = defined(target, name="Latency", **definition)
     return list(propose(usable(results), {ID: metric}).lines)
 
 
@@ -82,10 +93,10 @@ TWINS = RUN._replace(metrics=RUN.metrics + run_of([2.0, 2.0], id_="second").metr
 @pytest.mark.parametrize(
     ("run", "definition", "first"),
     [
-        (RUN, MetricDefinition(ID, wants_less=True), "Latency: avg <= 5.5  # 1 run: 5"),
-        (MUTATED, MetricDefinition(ID, target=LESS), "Latency: avg <= 1.1  # 1 run: 1"),  # mutations teach nothing
-        (TWINS, MetricDefinition("second", target=LESS), "second: avg <= 2.2  # Latency. 1 run: 2"),
-        (GAP, MetricDefinition(ID, target=LESS), "completed_rate >= 20%  # 1 run: 100%"),  # it could not be judged
+        (RUN, defined(wants_less=True), "Latency: avg <= 5.5  # 1 run: 5"),
+        (MUTATED, defined(LESS), "Latency: avg <= 1.1  # 1 run: 1"),  # mutations teach nothing
+        (TWINS, defined(LESS, id_="second"), "second: avg <= 2.2  # Latency. 1 run: 2"),
+        (GAP, defined(LESS), "completed_rate >= 20%  # 1 run: 100%"),  # it could not be judged
     ],
 )
 def test_first_line_is_about_what_the_agent_says_and_can_be_judged(
@@ -112,7 +123,7 @@ def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Tar
     results = usable([run_of(run, number=number) for number, run in enumerate(runs)])
     if not results:
         return
-    definition = MetricDefinition(ID, "Latency", target=target, wants_less=wants_less)
+    definition = defined(target, name="Latency", wants_less=wants_less)
     proposal = propose(results, {ID: definition})
     assert proposal.lines
     text = "\n".join(proposal.lines)
@@ -143,7 +154,7 @@ foreign = st.text(max_size=40) | st.sampled_from(
 @cache
 def filled(starter: Starter, name: str, id_: str, unit: str) -> tuple[str, list[str]]:
     """Return what `init` writes if everything that Coval names has this name, and the thresholds that it proposes."""
-    definition = MetricDefinition(id_, name, target=LESS, unit=plain(unit))
+    definition = defined(LESS, name=name, unit=plain(unit)).model_copy(update={"id": id_})
     proposal = propose(usable([run_of([1.0, 2.0], name=name, id_=id_)]), {id_: definition})
     choices = [Choice(AGENT, "id1", name), Choice(PERSONA, name=name), Choice(TEST_SET, "12345678", name)]
     text = fill_in(read_example(starter.example), choices, {"workspace_id": "ws1"}, proposal)

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from coval_gate.base.secret import Secret
 from coval_gate.base.transport import Server
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Run, Simulation, Summary, normalize_status
-from coval_gate.coval.resources import (
-    Agent,
-    MetricOutput,
-    newest,
-    read_agent,
-    read_definition,
-    read_output,
-    read_persona,
-    read_test_case,
-)
+from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, newest
+from coval_gate.coval.resources import TestCase as Case
 from coval_gate.coval.results import (
     parse_one,
     read_launched,
@@ -29,7 +21,7 @@ from coval_gate.coval.results import (
     read_run,
     read_simulation,
     read_value,
-    told_apart,
+    with_unique_mutations,
     without_numbers,
 )
 
@@ -42,11 +34,11 @@ REQUIRED: dict[Callable[[dict[str, Any]], Any], dict[str, Any]] = {
     read_launched: {"run_id": "r1"},
     read_run: {"run_id": "r1", "status": "COMPLETED"},
     read_simulation: {"simulation_id": "s1", "status": "COMPLETED"},
-    read_agent: {"id": "a1"},
-    read_persona: {"id": "p1"},
-    read_test_case: {"id": "c1"},
-    read_definition: {"id": "m1"},
-    read_output: {"metric_id": "m1", "status": "COMPLETED"},
+    Agent.read: {"id": "a1"},
+    Persona.read: {"id": "p1"},
+    Case.read: {"id": "c1"},
+    MetricDefinition.read: {"id": "m1"},
+    MetricOutput.read: {"metric_id": "m1", "status": "COMPLETED"},
 }
 FIELDS = ["run_id", "id", "status", "metric_ids", "metric_output_id", "description", "value", "results", "progress"]
 
@@ -136,18 +128,18 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
     (read_simulation, "test_case_id", 5),
     (read_simulation, "mutation_name", []),
     (read_simulation, "error_message", {}),
-    *((read_agent, "id", id_) for id_ in (None, 5, "../runs", "${{ x }}")),
-    *((read_agent, "metric_ids", ids) for ids in ("m1", ["m1", None])),
-    (read_test_case, "id", None),
-    (read_test_case, "description", 5),
-    (read_output, "metric_id", None),
-    (read_output, "status", 5),
-    (read_definition, "id", None),
-    (read_definition, "metric_type", 5),
-    (read_definition, TARGET, "gte"),
-    (read_definition, THRESHOLD, {"comparison_operator": ["gte"]}),
-    *((read_definition, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
-    *((read_definition, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
+    *((Agent.read, "id", id_) for id_ in (None, 5, "../runs", "${{ x }}")),
+    *((Agent.read, "metric_ids", ids) for ids in ("m1", ["m1", None])),
+    (Case.read, "id", None),
+    (Case.read, "description", 5),
+    (MetricOutput.read, "metric_id", None),
+    (MetricOutput.read, "status", 5),
+    (MetricDefinition.read, "id", None),
+    (MetricDefinition.read, "metric_type", 5),
+    (MetricDefinition.read, TARGET, "gte"),
+    (MetricDefinition.read, THRESHOLD, {"comparison_operator": ["gte"]}),
+    *((MetricDefinition.read, TARGET, {"target_float": number}) for number in ("4", True, 10**400)),
+    *((MetricDefinition.read, TARGET, {"target_values": texts}) for texts in ("YES", ["a", 1])),
 ]
 
 
@@ -295,7 +287,7 @@ def test_phone_numbers_in_text_are_redacted(text: str, redacted: str) -> None:
 def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
     """Return simulations whose rows have these ids and names of mutations."""
     fields = [REQUIRED[read_simulation] | {"mutation_id": id_, "mutation_name": name} for id_, name in rows]
-    return told_apart([*map(read_simulation, fields)])
+    return with_unique_mutations([*map(read_simulation, fields)])
 
 
 @pytest.mark.parametrize(
@@ -331,17 +323,17 @@ def test_mutations_are_told_apart_by_their_ids(
     ],
 )
 def test_texts_of_definition(kind: Any, categories: Any, texts: tuple[str, ...]) -> None:
-    assert read_definition({"id": "m1", "metric_type": kind, "categories": categories}).texts == texts
+    assert MetricDefinition.read({"id": "m1", "metric_type": kind, "categories": categories}).texts == texts
 
 
 def test_small_values_of_delays_and_errors_are_better() -> None:
     kinds: dict[Any, bool] = {"METRIC_LLM_TTFB": True, "METRIC_TRACE_STT_WER": True, "METRIC_PYTHON": False}
-    assert {kind: read_definition({"id": "m1", "metric_type": kind}).wants_less for kind in kinds} == kinds
+    assert {kind: MetricDefinition.read({"id": "m1", "metric_type": kind}).wants_less for kind in kinds} == kinds
 
 
 def test_resource_has_any_name() -> None:
-    assert read_agent({"id": "a1", "display_name": "Front\ndesk"}) == Agent("a1", "Front desk")
-    assert read_agent({"id": "a1", "name": "Front desk"}) == Agent("a1", "Front desk")
+    assert Agent.read({"id": "a1", "display_name": "Front\ndesk"}) == Agent(id="a1", name="Front desk")
+    assert Agent.read({"id": "a1", "name": "Front desk"}) == Agent(id="a1", name="Front desk")
 
 
 @pytest.mark.parametrize(
@@ -354,20 +346,24 @@ def test_resource_has_any_name() -> None:
     ],
 )
 def test_label_of_test_case_is_short_and_has_no_phone_number(fields: dict[str, Any], label: str) -> None:
-    assert read_test_case({"id": "c1"} | fields).label == label
+    assert Case.read({"id": "c1"} | fields).label == label
 
 
 def test_test_case_that_was_never_updated_is_as_old_as_itself() -> None:
     times = {"create_time": "2026-01-01T00:00:00Z", "update_time": None}
-    assert read_test_case({"id": "c1"} | times).update_time == "2026-01-01T00:00:00Z"
-    assert read_test_case({"id": "c1"} | times | {"update_time": "2026-02-01T00:00:00Z"}).update_time[5:7] == "02"
+    assert Case.read({"id": "c1"} | times).update_time == "2026-01-01T00:00:00Z"
+    assert Case.read({"id": "c1"} | times | {"update_time": "2026-02-01T00:00:00Z"}).update_time[5:7] == "02"
 
 
 def test_newest_output_of_each_metric_counts_without_phone_number() -> None:
     def output(id_: str, metric: str, **fields: Any) -> MetricOutput:
-        return read_output({"metric_output_id": id_, "metric_id": metric, "status": "in_progress"} | fields)
+        return MetricOutput.read({"metric_output_id": id_, "metric_id": metric, "status": "in_progress"} | fields)
 
     entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
     assert {entry.metric_id: entry.value for entry in newest(entries)} == {"m1": "NO", "m2": None}
     fields = {"explanation": "It dialled +14155550123.", "metric_version_ulid": None}
-    assert output("o1", "m1", **fields) == MetricOutput("o1", "m1", "IN PROGRESS", None, "It dialled +….", "")
+    read = output("o1", "m1", **fields)
+    assert (read.id, read.status, read.value, read.explanation, read.version) == (
+        *("o1", "IN PROGRESS", None),
+        *("It dialled +….", ""),
+    )

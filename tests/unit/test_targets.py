@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coval_gate.coval.model import Target, Value
-from coval_gate.coval.resources import read_definition
+from coval_gate.coval.resources import MetricDefinition
 from coval_gate.gate.values import meets, target_problem, target_text
 
 
@@ -32,7 +32,7 @@ def condition(operator: Any, **fields: Any) -> dict[str, Any]:
 
 def shown(own: Any = None, organization: Any = None) -> Target | None:
     """Return the target of a metric with this condition, and this threshold of its organization."""
-    return read_definition({"id": "m1", "target_condition": own, "organization_threshold": organization}).target
+    return MetricDefinition.read({"id": "m1", "target_condition": own, "organization_threshold": organization}).target
 
 
 UNSET = dict.fromkeys(["id", "comparison_operator", "target_float_upper", "target_float_lower", "target_values"])

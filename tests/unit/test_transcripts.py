@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Turn
-from coval_gate.coval.results import LONGEST_TURN, MOST_MESSAGES, read_transcript
+from coval_gate.coval.transcripts import LONGEST_TURN, MOST_MESSAGES, read_transcript
 
 TIMES = ["start_time", "end_time", "start_timestamp", "end_timestamp", "start_offset", "end_offset"]
 FIELDS = ["role", "content", "text", "is_tool_call", *TIMES]

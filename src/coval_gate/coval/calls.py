@@ -12,7 +12,7 @@ from coval_gate.base.schedule import Procedure, SharedCall, repeat
 from coval_gate.base.text import duration
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.coval.resources import Kind
+from coval_gate.coval.resources import Resource
 from coval_gate.coval.results import parse_page
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Calls:
 
     def _entries(
         self,
-        kind: Kind[T],
+        kind: Resource[T],
         until: float,
         *,
         go_on: Callable[[Sequence[T]], bool] = lambda _: True,

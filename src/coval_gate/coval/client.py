@@ -30,14 +30,21 @@ from coval_gate.coval.model import LaunchRequest, Run, RunFilter, Simulation, Tu
 from coval_gate.coval.resources import (
     RUN,
     Identified,
-    Kind,
     MetricOutput,
+    Resource,
     conversation_at,
     newest,
     outputs_of,
     simulations_of,
 )
-from coval_gate.coval.results import parse_object, parse_one, parse_scheduled_runs, read_launched, told_apart
+from coval_gate.coval.results import (
+    parse_object,
+    parse_one,
+    parse_page,
+    read_launched,
+    read_listed,
+    with_unique_mutations,
+)
 from coval_gate.inputs.inputs import Inputs, api_root
 
 T = TypeVar("T")
@@ -55,6 +62,7 @@ SIMULATIONS_ADVICE: Final = (
     "the check is based on the simulations."
 )
 LAUNCHED: Final = partial(parse_one, keys=RUN.keys, read=read_launched)
+SCHEDULED: Final = partial(parse_page, keys=("runs",), read=read_listed)
 LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
@@ -185,7 +193,9 @@ class Client(Calls):
     def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
         return self._parsed(request, (yield from self._completed(request, response)), LAUNCHED)
 
-    def get(self, kind: Kind[T_identified], id_: str, *, until: float, once: bool = False) -> Procedure[T_identified]:
+    def get(
+        self, kind: Resource[T_identified], id_: str, *, until: float, once: bool = False
+    ) -> Procedure[T_identified]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
         request, parse = _reading(kind, id_)
         self.shown.setdefault((kind.key, id_), None)
@@ -196,7 +206,7 @@ class Client(Calls):
 
     def list(
         self,
-        kind: Kind[T_identified],
+        kind: Resource[T_identified],
         *,
         until: float,
         go_on: Callable[[Sequence[T_identified]], bool] = lambda _: True,
@@ -256,7 +266,8 @@ class Client(Calls):
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
         """Return the newest 500 runs, in any order."""
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
-        return self._fetch(request, parse_scheduled_runs, until)
+        runs, _ = yield from self._fetch(request, SCHEDULED, until)
+        return tuple(runs)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation, oldest first.
@@ -280,7 +291,7 @@ class Client(Calls):
                     raise
             self._simulation_path, error.advice = path, SIMULATIONS_ADVICE  # there is no older list
             raise
-        return told_apart(tuple({simulation.id: simulation for simulation in listed}.values()))
+        return with_unique_mutations(tuple({simulation.id: simulation for simulation in listed}.values()))
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
@@ -298,7 +309,7 @@ class Client(Calls):
         return newest((yield from self._entries(outputs_of(simulation_id, self._simulation_path), until)))
 
 
-def _reading(kind: Kind[T], id_: str) -> tuple[Request, Callable[[object], T]]:
+def _reading(kind: Resource[T], id_: str) -> tuple[Request, Callable[[object], T]]:
     return Request("GET", f"{kind.path}/{quote(id_, safe='')}"), partial(parse_one, keys=kind.keys, read=kind.read)
 
 

@@ -31,7 +31,7 @@ def normalize_status(status: object) -> str:
     plain = status if isinstance(status, str) and status.isprintable() and len(status.strip()) <= LONGEST else ""
     words = " ".join(plain.upper().replace("_", " ").replace("-", " ").split())
     if not words:
-        raise ValueError("status: not a short text")
+        raise ValueError("not a short text")
     return CANCELLED if words == "CANCELED" else words
 
 

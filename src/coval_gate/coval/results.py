@@ -1,24 +1,28 @@
-"""Reads Coval's JSON: its fields, runs with their metrics, values and simulations, and transcripts. Pure.
+"""Reads Coval's JSON: pages, runs with their metrics and values, and simulations. Pure.
 
-A field that is absent or null is empty; one of another type is a ValueError, which does not quote foreign text.
-
-Sources disagree on the fields of a run. Its `results.metrics` has two shapes: by metric id, with a value for each
-simulation; by metric name, with mean, min and max only.
-
-They also disagree on the shape of a transcript. One is a list of messages, or the JSON text of one. Times are seconds
-(`start_time`, or `start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds;
-chats have none. Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings
-nor arguments of tools are part of a conversation. A transcript only informs, so no shape of it is an error.
+Models name the fields of Coval, and accept what its sources disagree on; runs and simulations become types of ours. A
+field that is absent or null is empty, and one that no model names is ignored. One of another type is a ValueError,
+which does not quote foreign text.
 """
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, Final, TypeVar
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, Self, TypeVar
 
-from coval_gate.base.text import json_in, one_line
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from coval_gate.base.text import one_line
 from coval_gate.coval.model import (
     BASE,
     LARGEST,
@@ -29,7 +33,6 @@ from coval_gate.coval.model import (
     RunProgress,
     Simulation,
     Summary,
-    Turn,
     Value,
     normalize_status,
 )
@@ -40,165 +43,50 @@ T = TypeVar("T")
 MOST: Final = 10**9  # test cases, simulations
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
 LONGEST_TEXT: Final = 500  # characters
-SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters
-MOST_MESSAGES: Final = 500  # to read
-LONGEST_TURN: Final = 1000  # characters
-MOST_PARTS: Final = 20  # of a text in parts
-
-PERSONA: Final = frozenset({"user", "persona"})
-UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
-
-CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # s; preferred first
-OFFSETS: Final = ("start_offset", "end_offset")
-LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
-EPOCH: Final = 1e8  # s; a larger time counts from 1970
-LATEST: Final = 1e10  # s; a larger time is none
-
-Times = tuple[float | None, float | None]
-
-
-def parse_object(content: object) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
+MISREAD: Final = {  # by pydantic's types of errors
+    "missing": "missing",
+    "string_type": "not a text",
+    "tuple_type": "not a list",
+    "list_type": "not a list",
+    "string_pattern_mismatch": "not an id",
+    "int_type": "not a count",
+    "float_type": "not a number",
+    "greater_than_equal": "not a possible number",
+    "less_than_equal": "not a possible number",
+    "dict_type": "not an object",
+    "model_type": "not an object",
+}
 
 
-def parse_one(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
-    """Read the object under one of the `keys`, or else the response itself."""
-    return read(_enveloped(parse_object(content), *keys))
+class Answer(BaseModel):
+    """An object in a response of Coval. A field that is absent, null or an empty text has its default."""
 
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
-def parse_page(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
-    """Return the entries and the next page's token. `keys`: the possible names of the list."""
-    page = parse_object(content)
-    entries = next((page[key] for key in keys if key in page), None)
-    if not isinstance(entries, list):
-        raise ValueError(f"{keys[0]}: not a list")
-    return [read(as_object(entry, keys[0])) for entry in entries], text_in(page, "next_page_token")
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, fields: object) -> object:
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if value is not None and value != ""}
 
-
-def _enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
-
-
-def as_object(value: object, name: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name}: not an object")
-    return value
-
-
-def _typed(fields: Mapping[str, Any], name: str, type_: type[T], noun: str) -> T:
-    value = fields.get(name)
-    if value is None:
-        return type_()
-    if not isinstance(value, type_):
-        raise ValueError(f"{name}: not {noun}")
-    return value
-
-
-def object_in(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return _typed(fields, name, dict, "an object")
-
-
-def text_in(fields: Mapping[str, Any], name: str) -> str:
-    return _typed(fields, name, str, "a text")
-
-
-def list_in(fields: Mapping[str, Any], name: str) -> list[Any]:
-    return _typed(fields, name, list, "a list")
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Self:
+        """Raises ValueError, which names the first field that is not as documented."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+        names = [part for part in first["loc"] if isinstance(part, str)]
+        problem = MISREAD.get(first["type"]) or first.get("ctx", {}).get("error", "not as documented")
+        raise ValueError(f"{names[-1]}: {problem}")
 
 
 def without_numbers(text: object, limit: int = LONGEST_TEXT) -> str:
     """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
     return PHONE.sub("+…", one_line(text, limit))
-
-
-def texts_in(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return the different texts of a list, without spaces around them."""
-    texts = list_in(fields, name)
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name}: not a list of texts")
-    return tuple(dict.fromkeys(filter(None, map(str.strip, texts))))
-
-
-def id_in(fields: Mapping[str, Any], name: str) -> str:
-    id_ = text_in(fields, name)
-    if id_ and not IDENTIFIER.fullmatch(id_):
-        raise ValueError(f"{name}: not an id")
-    return id_
-
-
-def needed_id(fields: Mapping[str, Any], *names: str) -> str:
-    for name in names:
-        if id_ := id_in(fields, name):
-            return id_
-    raise ValueError(f"{names[0]}: missing")
-
-
-def count_in(fields: Mapping[str, Any], name: str) -> int | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
-        raise ValueError(f"{name}: not a count")
-    return value
-
-
-def parse_scheduled_runs(content: object) -> tuple[Run, ...]:
-    """Entries show no status of theirs."""
-    page = parse_object(content)
-    entries = list_in(page, next((key for key in SCHEDULED if key in page), SCHEDULED[0]))
-    runs = [_enveloped(as_object(entry, "run"), "run") for entry in entries]
-    return tuple(Run(_run_id(run), status="", create_time=text_in(run, "create_time")) for run in runs)
-
-
-def read_launched(fields: dict[str, Any]) -> Run:
-    return Run(run_id=_run_id(fields), status=PENDING)
-
-
-def read_run(fields: dict[str, Any]) -> Run:
-    results, metadata = object_in(fields, "results"), object_in(fields, "metadata")
-    return Run(
-        run_id=_run_id(fields),
-        status=normalize_status(fields.get("status")),
-        error=_as_text(fields.get("error")),
-        error_status=_as_text(fields.get("error_status")),
-        progress=_progress(object_in(fields, "progress")),
-        **{name: id_in(fields, name) for name in ("agent_id", "persona_id", "test_set_id")},
-        create_time=text_in(fields, "create_time"),
-        # Some responses have the tags in the metadata of the launch.
-        tags=texts_in(fields, "tags") or texts_in(metadata, "tags"),
-        # Live runs contain only the free-form part of that metadata, other sources all of it.
-        metadata=object_in(metadata, "customer") or metadata,
-        output_ids=None if results.get("output_ids") is None else texts_in(results, "output_ids"),
-        metrics=read_metrics(object_in(results, "metrics")),
-        averages={
-            key: number
-            for key, raw in object_in(fields, "metric_averages").items()
-            if (number := _number(raw)) is not None
-        },
-    )
-
-
-def _run_id(fields: dict[str, Any]) -> str:
-    """The resource name is "runs/<id>"."""
-    return needed_id(fields | {"name": text_in(fields, "name").rpartition("/")[2]}, "run_id", "id", "name")
-
-
-def _as_text(value: object) -> str:
-    """An error of an unexpected type still counts as an error."""
-    if isinstance(value, str):
-        return value.strip()
-    return json.dumps(value) if value else ""
-
-
-def _progress(fields: dict[str, Any]) -> RunProgress | None:
-    total, completed = count_in(fields, "total_test_cases"), count_in(fields, "completed_test_cases")
-    if total is None or completed is None:
-        return None
-    return RunProgress(total=total, completed=completed, failed=count_in(fields, "failed_test_cases"))
 
 
 def read_value(raw: object) -> Value | None:
@@ -224,37 +112,211 @@ def read_value(raw: object) -> Value | None:
     return None
 
 
-def read_name(fields: Mapping[str, Any], name: str) -> str:
-    return one_line(text_in(fields, name), NAME_LIMIT)
+def _finite(number: float | str) -> float | None:
+    try:
+        value = float(number)
+    except OverflowError:
+        return None
+    if abs(value) < SMALLEST:
+        return 0.0
+    return value if abs(value) <= LARGEST else None  # also for NaN
 
 
-def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Entries with the same id are one metric; as in one entry, two different values of a simulation count as none."""
-    by_id: dict[str, Metric] = {}
-    for key, entry in metrics.items():
-        metric = _metric(key, as_object(entry, "metrics"))
-        first = by_id.setdefault(metric.id, metric)
-        if first is not metric:
-            values = {**metric.values, **first.values}
-            agreed = {id_: value for id_, value in values.items() if metric.values.get(id_, value) == value}
-            by_id[metric.id] = first._replace(values=agreed)
-    return tuple(by_id.values())
+def read_number(raw: object) -> float | None:
+    value = read_value(raw)
+    return value if isinstance(value, float) else None
 
 
-def read_simulation(fields: Mapping[str, Any]) -> Simulation:
-    """Do not read phone numbers. `mutation` may still be the name of several; see `told_apart`."""
-    mutation_id = read_name(fields, "mutation_id")
-    return Simulation(
-        id=needed_id(fields, "simulation_id", "id"),
-        status=normalize_status(fields.get("status")),
-        test_case_id=read_name(fields, "test_case_id"),
-        mutation=read_name(fields, "mutation_name") or mutation_id or BASE,
-        mutation_id=mutation_id,
-        error=without_numbers(text_in(fields, "error_message")),
+def _error_text(value: object) -> str:
+    """An error of an unexpected type still counts as an error."""
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if value else ""
+
+
+def on_one_line(limit: int) -> AfterValidator:
+    return AfterValidator(lambda text: one_line(text, limit))
+
+
+Id = Annotated[str, Field(pattern=f"^{IDENTIFIER.pattern}$")]
+Count = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Name = Annotated[str, on_one_line(NAME_LIMIT)]
+Status = Annotated[str, BeforeValidator(normalize_status), Field(validate_default=True)]
+ErrorText = Annotated[str, BeforeValidator(_error_text)]
+Masked = Annotated[str, AfterValidator(without_numbers)]
+Number = Annotated[float | None, BeforeValidator(read_number)]
+Texts = Annotated[  # the different texts of a list, without spaces around them
+    tuple[str, ...], AfterValidator(lambda texts: tuple(dict.fromkeys(filter(None, map(str.strip, texts)))))
+]
+
+
+class Page(Answer):
+    next_page_token: str = ""
+
+
+def parse_object(content: object, name: str = "response") -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: not an object")
+    return content
+
+
+def parse_one(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> T:
+    """Read the object under one of the `keys`, or else the response itself."""
+    response = parse_object(content)
+    return read(next((response[key] for key in keys if isinstance(response.get(key), dict)), response))
+
+
+def parse_page(content: object, keys: Sequence[str], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
+    """Return the entries and the next page's token. `keys`: the possible names of the list."""
+    page = parse_object(content)
+    entries = next((page[key] for key in keys if key in page), None)
+    if not isinstance(entries, list):
+        raise ValueError(f"{keys[0]}: not a list")
+    return [read(parse_object(entry, keys[0])) for entry in entries], Page.read(page).next_page_token
+
+
+class LaunchedRun(Answer):
+    """Sources disagree on the name of the id, and some have only the resource's name, "runs/<id>"."""
+
+    run_id: Annotated[
+        str,
+        Field(validation_alias=AliasChoices("run_id", "id", "name"), pattern=f"^(runs/)?{IDENTIFIER.pattern}$"),
+        AfterValidator(lambda name: name.removeprefix("runs/")),
+    ]
+
+
+class ListedRun(LaunchedRun):
+    create_time: str = ""
+
+
+class Progress(Answer):
+    total_test_cases: Count | None = None
+    completed_test_cases: Count | None = None
+    failed_test_cases: Count | None = None
+
+
+class Results(Answer):
+    """Sources disagree on `metrics`: by id, with a value for each simulation; by name, with mean, min and max only."""
+
+    output_ids: Texts | None = None
+    metrics: dict[str, Any] = {}
+
+
+class LaunchMetadata(Answer):
+    """Live runs contain only the free-form part of the metadata, other sources all of it, and some the tags."""
+
+    customer: dict[str, Any] = {}
+    tags: Texts = ()
+
+
+class RunAnswer(ListedRun):
+    status: Status = ""
+    error: ErrorText = ""
+    error_status: ErrorText = ""
+    agent_id: Id = ""
+    persona_id: Id = ""
+    test_set_id: Id = ""
+    tags: Texts = ()
+    metadata: dict[str, Any] = {}
+    launch: Annotated[LaunchMetadata, Field(validation_alias="metadata", default_factory=LaunchMetadata)]
+    progress: Annotated[Progress, Field(default_factory=Progress)]
+    results: Annotated[Results, Field(default_factory=Results)]
+    metric_averages: dict[str, Any] = {}
+
+
+def read_launched(fields: dict[str, Any]) -> Run:
+    """Read the id alone: whatever else is wrong, the run exists."""
+    return Run(status=PENDING, run_id=LaunchedRun.read(fields).run_id)
+
+
+def read_listed(fields: dict[str, Any]) -> Run:
+    """Read a run of a list that need not show its status."""
+    return Run(status="", **dict(ListedRun.read(fields)))
+
+
+def read_run(fields: dict[str, Any]) -> Run:
+    run = RunAnswer.read(fields)
+    total, completed = run.progress.total_test_cases, run.progress.completed_test_cases
+    progress = None
+    if total is not None and completed is not None:
+        progress = RunProgress(total, completed, run.progress.failed_test_cases)
+    as_they_are = {name: value for name, value in run if name in Run._fields}
+    return Run(
+        **as_they_are
+        | {
+            "progress": progress,
+            "tags": run.tags or run.launch.tags,
+            "metadata": run.launch.customer or run.metadata,
+            "output_ids": run.results.output_ids,
+            "metrics": read_metrics(run.results.metrics),
+            "averages": {
+                id_: number for id_, raw in run.metric_averages.items() if (number := read_number(raw)) is not None
+            },
+        }
     )
 
 
-def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
+class SimulationValue(BaseModel):
+    """One of so many that to drop empty fields would be slow."""
+
+    simulation_output_id: Id
+    value: Any = None
+
+
+class MetricAnswer(Answer):
+    metric_id: Name = ""
+    metric_name: Name = ""
+    values: list[SimulationValue] | None = None
+    mean: Number = None
+    min: Number = None
+    max: Number = None
+
+
+def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """Entries with the same id are one metric. Without values, the key of an entry is a name."""
+    by_id: dict[str, Metric] = {}
+    values: dict[str, list[tuple[str, Value]]] = defaultdict(list)
+    for key, fields in metrics.items():
+        entry, key = MetricAnswer.read(parse_object(fields, "metrics")), one_line(key, NAME_LIMIT)
+        has_values = entry.values is not None
+        summary = Summary(entry.mean, entry.min, entry.max)
+        metric = Metric(
+            id=entry.metric_id or key,
+            name=entry.metric_name or key,
+            summary=None if has_values or summary == Summary() else summary,
+            is_identified=has_values or bool(entry.metric_id),
+        )
+        by_id.setdefault(metric.id, metric)
+        pairs = ((value.simulation_output_id, read_value(value.value)) for value in entry.values or ())
+        values[metric.id] += [(id_, value) for id_, value in pairs if value is not None]
+    return tuple(metric._replace(values=_agreed(values[id_])) for id_, metric in by_id.items())
+
+
+def _agreed(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Two different values for a simulation count as none: either may be wrong."""
+    values: dict[str, Value] = {}
+    disputed = {simulation_id for simulation_id, value in pairs if values.setdefault(simulation_id, value) != value}
+    return {simulation_id: value for simulation_id, value in values.items() if simulation_id not in disputed}
+
+
+class SimulationAnswer(Answer):
+    """Phone numbers are not read."""
+
+    id: Annotated[Id, Field(validation_alias=AliasChoices("simulation_id", "id"))]
+    status: Status = ""
+    test_case_id: Name = ""
+    mutation: Annotated[Name, Field(validation_alias="mutation_name")] = BASE
+    mutation_id: Name = ""
+    error: Annotated[Masked, Field(validation_alias="error_message")] = ""
+
+
+def read_simulation(fields: dict[str, Any]) -> Simulation:
+    """`mutation` may still be the name of several; see `with_unique_mutations`."""
+    simulation = Simulation(**dict(SimulationAnswer.read(fields)))
+    return simulation._replace(mutation=simulation.mutation or simulation.mutation_id)
+
+
+def with_unique_mutations(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
     """Make `mutation` unique for each mutation: its name, or its id if it has none.
 
     Names are unique among an agent's active mutations only, so a run can have two of one name, or one whose name has
@@ -273,95 +335,8 @@ def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
     )
 
 
-def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
-    given = read_name(entry, "metric_id")
-    metric_id, name = given or one_line(key, NAME_LIMIT), read_name(entry, "metric_name") or one_line(key, NAME_LIMIT)
-    if "values" in entry:
-        return Metric(id=metric_id, name=name, values=_by_simulation(list_in(entry, "values")))
-    # In this shape, the key is a name.
-    numbers = {statistic: _number(entry.get(statistic)) for statistic in ("mean", "min", "max")}
-    summary = Summary(**numbers) if any(number is not None for number in numbers.values()) else None
-    return Metric(id=metric_id, name=name, summary=summary, is_identified=bool(given))
-
-
-def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """Two different values for a simulation count as none: either may be wrong."""
-    values: dict[str, Value] = {}
-    disputed = set()
-    for entry in entries:
-        simulation_id = needed_id(as_object(entry, "values"), "simulation_output_id")
-        value = read_value(entry.get("value"))
-        if value is not None and values.setdefault(simulation_id, value) != value:
-            disputed.add(simulation_id)
-    return {simulation_id: value for simulation_id, value in values.items() if simulation_id not in disputed}
-
-
-def _finite(number: float | str) -> float | None:
-    try:
-        value = float(number)
-    except OverflowError:
-        return None
-    if abs(value) < SMALLEST:
-        return 0.0
-    return value if abs(value) <= LARGEST else None  # also for NaN
-
-
-def _number(raw: object) -> float | None:
-    value = read_value(raw)
-    return value if isinstance(value, float) else None
-
-
 def _labels(names: dict[str, str]) -> dict[str, str]:
     labels = dict(names)
     while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
         labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
     return labels
-
-
-def read_transcript(raw: object) -> tuple[Turn, ...]:
-    """Return no turns of an unreadable transcript."""
-    messages = list(_messages(raw))
-    times = _times([fields for _, fields in messages])
-    return tuple(turn._replace(start=start, end=end) for (turn, _), (start, end) in zip(messages, times, strict=True))
-
-
-def _messages(raw: object) -> Iterator[tuple[Turn, Mapping[str, Any]]]:
-    listed = json_in(raw) if isinstance(raw, str) else raw
-    for entry in islice(listed if isinstance(listed, list) else (), MOST_MESSAGES):
-        if not isinstance(entry, dict) or entry.get("is_tool_call"):
-            continue
-        role = entry.get("role")
-        role = role.strip().lower() if isinstance(role, str) else ""
-        text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
-        if text and role not in UNSPOKEN:
-            yield Turn("persona" if role in PERSONA else "agent", text), entry
-
-
-def _text(content: object) -> str:
-    """`content` may be an object or several parts."""
-    parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return " ".join(text for text in texts if isinstance(text, str))
-
-
-def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
-    """Return each start and end in seconds, from the first pair of fields with times that are not all 0, or unset."""
-    for start, end in (*CLOCKS, OFFSETS):
-        spans = [(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages]
-        times = [time for span in spans for time in span if time is not None]
-        if any(times):
-            begin = min(times) if min(times) >= EPOCH else 0.0
-            in_milliseconds = start == OFFSETS[0] and max(times) > LONGEST_CALL and all(map(float.is_integer, times))
-            unit = 1000 if in_milliseconds else 1
-            return [(_since(begin, start, unit), _since(begin, end, unit)) for start, end in spans]
-    return [(None, None)] * len(messages)
-
-
-def _seconds(raw: object) -> float | None:
-    value = read_value(raw)
-    return value if isinstance(value, float) and 0 <= value <= LATEST else None
-
-
-def _since(begin: float, time: float | None, unit: int) -> float | None:
-    """Digits beyond the milliseconds of such differences are noise."""
-    return None if time is None else round((time - begin) / unit, 3)

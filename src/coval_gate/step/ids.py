@@ -21,13 +21,13 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.resources import (
     AGENT,
     METRIC,
-    OF_RUNS,
+    RUN_RESOURCES,
     RUN_TEMPLATE,
     Agent,
     Identified,
-    Kind,
     MetricDefinition,
     Persona,
+    Resource,
     RunTemplate,
     TestSet,
     cases_of,
@@ -53,7 +53,11 @@ MOST_LISTED: Final = 500  # resources of a kind
 MOST_SHOWN: Final = 3  # ids of one name
 
 Names = dict[str, list[str]]  # ids by folded name
-KINDS: Final[dict[str, Kind[Named]]] = {**OF_RUNS, "base_agent_id": AGENT, "metric_ids": METRIC}  # by input
+KINDS: Final[dict[str, Resource[Named]]] = {
+    **RUN_RESOURCES,
+    "base_agent_id": AGENT,
+    "metric_ids": METRIC,
+}  # by input
 MOST_NAMED: Final = 5  # mutations
 
 
@@ -150,7 +154,7 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     return kept
 
 
-def _ids_in(session: StepRun, kind_of: Callable[[str], Kind[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
+def _ids_in(session: StepRun, kind_of: Callable[[str], Resource[Part]], owner: str) -> Procedure[dict[str, set[str]]]:
     """Return the ids of the mutations of each agent, or of the test cases of each test set. Raises CovalError."""
     owners = list(dict.fromkeys(ids_of(leg.inputs)[owner] for leg in session.step.legs))
     until = preparing(session.clock.now(), session.deadline)

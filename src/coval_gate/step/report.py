@@ -18,7 +18,7 @@ from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
 from coval_gate.ci.host import tolerant
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
-from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
+from coval_gate.coval.resources import METRIC, RUN_RESOURCES, TEST_CASE, TestCase, cases_of
 from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, judgement_with_units, redacted, result_with_units
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
@@ -304,5 +304,5 @@ def _find_names(step: Step) -> Procedure[None]:
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
     unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
-    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+    calls = [client.get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
     yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
