@@ -18,16 +18,7 @@ from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.text import duration, in_words
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, Run, RunFilter, Simulation
-from coval_gate.coval.resources import (
-    AGENT,
-    METRIC,
-    PERSONA,
-    RUN_TEMPLATE,
-    TEST_CASE,
-    TEST_SET,
-    Identified,
-    Resource,
-)
+from coval_gate.coval.resources import AGENT, METRIC, PERSONA, RUN_TEMPLATE, TEST_CASE, TEST_SET, Identified, Resource
 from coval_gate.history.search import MOST_LISTED, MOST_READ
 from coval_gate.inputs.inputs import default_of, inputs_of_command
 from coval_gate.inputs.naming import WITHHELD
@@ -47,9 +38,7 @@ WORD: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
 FORBIDDEN: Final = 403
 OF_ONE_CALL: Final = (400, FORBIDDEN)  # other rejections meet every call
-OPTIONAL: Final[
-    dict[str, tuple[Resource[Identified], str]]
-] = {  # what each permission lists, and what fails without it
+OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each permission lists, and allows
     "metrics:read": (
         METRIC,
         "use_metric_targets and pass_rate cannot be used, and names in thresholds are not checked before the launch.",

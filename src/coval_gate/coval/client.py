@@ -48,7 +48,7 @@ from coval_gate.coval.results import (
 from coval_gate.inputs.inputs import Inputs, api_root
 
 T = TypeVar("T")
-T_identified = TypeVar("T_identified", bound="Identified")
+T_named = TypeVar("T_named", bound="Identified")
 
 LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
@@ -114,8 +114,8 @@ class Shown(dict[tuple[str, str], Any]):
 
     def name_of(self, input_: str, id_: str) -> str | None:
         """Empty if Coval shows no name, None if it was not asked yet. `input_`: one that takes such an id."""
-        of_kind = (input_.removesuffix("_id"), id_)
-        return getattr(self[of_kind], "name", "") if of_kind in self else None
+        key = (input_.removesuffix("_id"), id_)
+        return getattr(self[key], "name", "") if key in self else None
 
 
 class Launch:
@@ -193,9 +193,7 @@ class Client(Calls):
     def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
         return self._parsed(request, (yield from self._completed(request, response)), LAUNCHED)
 
-    def get(
-        self, kind: Resource[T_identified], id_: str, *, until: float, once: bool = False
-    ) -> Procedure[T_identified]:
+    def get(self, kind: Resource[T_named], id_: str, *, until: float, once: bool = False) -> Procedure[T_named]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
         request, parse = _reading(kind, id_)
         self.shown.setdefault((kind.key, id_), None)
@@ -206,12 +204,12 @@ class Client(Calls):
 
     def list(
         self,
-        kind: Resource[T_identified],
+        kind: Resource[T_named],
         *,
         until: float,
-        go_on: Callable[[Sequence[T_identified]], bool] = lambda _: True,
+        go_on: Callable[[Sequence[T_named]], bool] = lambda _: True,
         once: bool = False,
-    ) -> Procedure[tuple[T_identified, ...]]:
+    ) -> Procedure[tuple[T_named, ...]]:
         """Stop when `go_on` returns False for all resources so far. Otherwise as `get`."""
         listed = yield from self._entries(kind, until, go_on=go_on, once=once, shared=True)
         self.shown.update({(kind.key, resource.id): resource for resource in listed})
@@ -286,8 +284,8 @@ class Client(Calls):
             self._simulation_path = LEGACY
             try:
                 return (yield from self.list_simulations(run_id, until=until))
-            except Rejected as of_older:
-                if error.status != 403 or of_older.status != 404:
+            except Rejected as older_error:
+                if error.status != 403 or older_error.status != 404:
                     raise
             self._simulation_path, error.advice = path, SIMULATIONS_ADVICE  # there is no older list
             raise

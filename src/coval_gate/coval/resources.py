@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import quote
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field, PlainValidator, model_validator
 
 from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Simulation, Target, Turn, Value
 from coval_gate.coval.results import (
     Answer,
-    Count,
     Id,
     Masked,
     Name,
     Status,
     Texts,
+    WholeNumber,
     on_one_line,
     read_run,
     read_simulation,
@@ -81,11 +81,11 @@ def _model_type(written: str) -> str:
     return match[1] if match else ""
 
 
-Bound = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)] | None
+TargetNumber = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)] | None
 Ids = Annotated[Texts, BeforeValidator(lambda ids: [ids] if isinstance(ids, str) else ids)]
 
 
-class Named(Answer):
+class NamedResource(Answer):
     id: Id
     name: Annotated[str, on_one_line(LONGEST_NAME), Field(validation_alias=AliasChoices("display_name", "name"))] = ""
 
@@ -104,21 +104,21 @@ class WithContent(Answer):
         return {**fields, "content": json.dumps(content, sort_keys=True)}
 
 
-class Agent(Named):
+class Agent(NamedResource):
     """`metric_ids`: all metrics of its runs; empty if unknown. `model_type`: such as VOICE; empty if unknown."""
 
     metric_ids: Texts = ()
     model_type: Annotated[str, AfterValidator(_model_type)] = ""
 
 
-class TestSet(Named):
+class TestSet(NamedResource):
     """`cases`: how many are active; None if unknown. `has_parameters`: Coval may run one with several values."""
 
-    cases: Annotated[Count | None, Field(validation_alias="test_case_count")] = None
+    cases: Annotated[WholeNumber | None, Field(validation_alias="test_case_count")] = None
     has_parameters: Annotated[bool, BeforeValidator(bool), Field(validation_alias="parameters")] = False
 
 
-class Persona(WithContent, Named):
+class Persona(WithContent, NamedResource):
     pass
 
 
@@ -132,7 +132,7 @@ class TestCase(WithContent):
     update_time: Annotated[str, Field(validation_alias=AliasChoices("update_time", "create_time"))] = ""
 
 
-class RunTemplate(Named):
+class RunTemplate(NamedResource):
     """What it does not set is empty or None. The documentation has one id of each kind, the SDK lists."""
 
     agent_ids: Annotated[Ids, Field(validation_alias=AliasChoices("agent_ids", "agent_id"))] = ()
@@ -141,26 +141,24 @@ class RunTemplate(Named):
     metric_ids: Texts = ()
     mutation_ids: Texts = ()
     test_case_ids: Texts = ()
-    iteration_count: Count | None = None
-    concurrency: Count | None = None
-    sub_sample_size: Count | None = None
-    sub_sample_seed: Count | None = None
+    iteration_count: WholeNumber | None = None
+    concurrency: WholeNumber | None = None
+    sub_sample_size: WholeNumber | None = None
+    sub_sample_seed: WholeNumber | None = None
     tags: Texts = ()
-    metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
-
-    @property
-    def customer(self) -> dict[str, Any]:
-        """The free-form part of its metadata."""
-        customer = self.metadata.get("customer", self.metadata)
-        return customer if isinstance(customer, dict) else {}
+    customer: Annotated[
+        dict[str, Any],
+        Field(validation_alias=AliasChoices(AliasPath("metadata", "customer"), "metadata"), default_factory=dict),
+        BeforeValidator(lambda metadata: {} if metadata is None else metadata),
+    ]
 
 
 class Condition(Answer):
     """Conditions of metrics and thresholds of organizations accept both names of upper bounds and single numbers."""
 
     comparison_operator: Annotated[str, on_one_line(OPERATOR_LIMIT), AfterValidator(str.lower)] = ""
-    upper: Annotated[Bound, Field(validation_alias=AliasChoices("target_float_upper", "target_float"))] = None
-    lower: Annotated[Bound, Field(validation_alias="target_float_lower")] = None
+    upper: Annotated[TargetNumber, Field(validation_alias=AliasChoices("target_float_upper", "target_float"))] = None
+    lower: Annotated[TargetNumber, Field(validation_alias="target_float_lower")] = None
     target_values: Texts = ()
 
     @property

@@ -139,7 +139,7 @@ def on_one_line(limit: int) -> AfterValidator:
 
 
 Id = Annotated[str, Field(pattern=f"^{IDENTIFIER.pattern}$")]
-Count = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+WholeNumber = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Name = Annotated[str, on_one_line(NAME_LIMIT)]
 Status = Annotated[str, BeforeValidator(normalize_status), Field(validate_default=True)]
 ErrorText = Annotated[str, BeforeValidator(_error_text)]
@@ -150,7 +150,7 @@ Texts = Annotated[  # the different texts of a list, without spaces around them
 ]
 
 
-class Page(Answer):
+class ListPage(Answer):
     next_page_token: str = ""
 
 
@@ -172,7 +172,7 @@ def parse_page(content: object, keys: Sequence[str], read: Callable[[dict[str, A
     entries = next((page[key] for key in keys if key in page), None)
     if not isinstance(entries, list):
         raise ValueError(f"{keys[0]}: not a list")
-    return [read(parse_object(entry, keys[0])) for entry in entries], Page.read(page).next_page_token
+    return [read(parse_object(entry, keys[0])) for entry in entries], ListPage.read(page).next_page_token
 
 
 class LaunchedRun(Answer):
@@ -190,9 +190,9 @@ class ListedRun(LaunchedRun):
 
 
 class Progress(Answer):
-    total_test_cases: Count | None = None
-    completed_test_cases: Count | None = None
-    failed_test_cases: Count | None = None
+    total_test_cases: WholeNumber | None = None
+    completed_test_cases: WholeNumber | None = None
+    failed_test_cases: WholeNumber | None = None
 
 
 class Results(Answer):

@@ -136,10 +136,10 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
         COMPLETED,
         since=0.0,
         fits=rules.may_count,
-        enough=lambda runs: len(rules.counting(runs)) >= source.last,
+        enough=lambda runs: len(rules.candidates(runs)) >= source.last,
     )
     found = yield from search(session, sought)
-    candidates = rules.counting(found.runs)[: source.last + SPARE]
+    candidates = rules.candidates(found.runs)[: source.last + SPARE]
     loaded: list[BaselineRun] = []
     failures: list[CovalError | str] = []
     while candidates and len(loaded) < source.last:
@@ -181,8 +181,8 @@ class _Rules(NamedTuple):
         own = {run_id_of(self.subject.context), *(origin.workflow_run for origin in origins(tags_of(self.subject.run)))}
         return created < self.created and not own & {origin.workflow_run for origin in origins(tags_of(run))}
 
-    def counting(self, runs: Sequence[Run]) -> list[Run]:
-        return [run for run in counting(runs) if not self._is_old(run, runs)]
+    def candidates(self, runs: Sequence[Run]) -> list[Run]:
+        return [run for run in baseline_candidates(runs) if not self._is_old(run, runs)]
 
     def reason(self, runs: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
         """`failures`: what went wrong with the runs that count."""
@@ -212,20 +212,20 @@ class _Rules(NamedTuple):
         return min(failed, default=self.created) - (run.created or 0.0) > self.max_age
 
 
-def counting(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that count, whatever their age. `runs` come newest first."""
+def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that may be a baseline, whatever their age. `runs` come newest first."""
     since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts,
     # except one that a person accepted, such as the repetition of a red run.
     newest = {step: run for run in reversed(runs) for step in steps_of(run)}
     red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
-    counts = (
+    return [
         run
         for run in runs
         if may_be_baseline(run)
+        and (run.created or 0.0) >= since
         and (is_marked(run, ACCEPTED) or not any(workflow_run in red for workflow_run, _ in steps_of(run)))
-    )
-    return [run for run in counts if (run.created or 0.0) >= since]
+    ]
 
 
 def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:

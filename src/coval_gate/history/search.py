@@ -202,8 +202,8 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
     session = session.within(LOOKING_UP)
     pauses = list(PAUSES)
     while True:
-        of_schedule = source.kind == "schedule"
-        searching = _scheduled(session, source, began) if of_schedule else _listed(session, source, context)
+        by_schedule = source.kind == "schedule"
+        searching = _scheduled(session, source, began) if by_schedule else _listed(session, source, context)
         try:
             found = yield from searching
         except CovalError as error:
@@ -260,8 +260,8 @@ def found_text(run: Run, source: RunSource) -> str:
 
 def _listed(session: Session, source: RunSource, context: Context) -> Procedure[Found]:
     """Raises GateError, CovalError."""
-    of_branch = source.kind == "branch"
-    tag = branch_tag(context, source.name) if of_branch else source.name
+    is_branch = source.kind == "branch"
+    tag = branch_tag(context, source.name) if is_branch else source.name
     if not tag:
         raise GateError(
             titles.RUN_NOT_FOUND,
@@ -273,7 +273,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
         tag,
         since=0.0,
         enough=bool,
-        fits=lambda run: run.created is not None and not (of_branch and pull_request_of(run) is not None),
+        fits=lambda run: run.created is not None and not (is_branch and pull_request_of(run) is not None),
     )
     return search(session, sought)
 

@@ -15,7 +15,7 @@ from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run
-from coval_gate.history.baseline import counting
+from coval_gate.history.baseline import baseline_candidates
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import (
     ACCEPTED,
@@ -54,9 +54,11 @@ def take_tag(
     tag = source.name
     if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
         return None
-    sought = Sought(run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
+    sought = Sought(
+        run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(baseline_candidates(runs)) >= source.last
+    )
     found = yield from search(session, sought)
-    holders = counting(found.runs)
+    holders = baseline_candidates(found.runs)
     if len(holders) >= source.last or not found.is_whole:
         return None
     yield from retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=sent))

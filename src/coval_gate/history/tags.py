@@ -261,12 +261,10 @@ def with_provenance(context: Context, run: Run) -> Context:
     if not context.matrix and metadata.get(REPOSITORY) == context.repository:
         context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
     sha, number = metadata.get(COMMIT), metadata.get(PULL_REQUEST)
-    if metadata.get(REPOSITORY) != context.repository or not (
-        isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
-    ):
+    if metadata.get(REPOSITORY) != context.repository or not (isinstance(sha, str) and SHA.fullmatch(sha)):
         return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
     is_same = sha == context.sha and context.sha_is_known
-    number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
+    number = int(number) if isinstance(number, str) and NUMBER.fullmatch(number) else number
     is_number = isinstance(number, int) and number > 0
     return context._replace(
         sha=sha,

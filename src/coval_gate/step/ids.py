@@ -53,11 +53,7 @@ MOST_LISTED: Final = 500  # resources of a kind
 MOST_SHOWN: Final = 3  # ids of one name
 
 Names = dict[str, list[str]]  # ids by folded name
-KINDS: Final[dict[str, Resource[Named]]] = {
-    **RUN_RESOURCES,
-    "base_agent_id": AGENT,
-    "metric_ids": METRIC,
-}  # by input
+BY_INPUT: Final[dict[str, Resource[Named]]] = {**RUN_RESOURCES, "base_agent_id": AGENT, "metric_ids": METRIC}
 MOST_NAMED: Final = 5  # mutations
 
 
@@ -223,7 +219,7 @@ def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[s
     beyond = {*[pair for pair in named if pair[0] == "metric_ids"][MOST_METRICS:]}
     wanted = [pair for pair in named if pair not in beyond]
     client, until = session.client, session.deadline
-    results = yield from together((client.get(KINDS[name], id_, until=until) for name, id_ in wanted), session.clock)
+    results = yield from together((client.get(BY_INPUT[name], id_, until=until) for name, id_ in wanted), session.clock)
     looked = Looked({}, [], [])
     mistakes: dict[tuple[str, str], Problem] = {}
     for (name, id_), result in zip(wanted, results, strict=True):
@@ -293,7 +289,7 @@ def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, Names()
     with suppress(CovalError):
-        if kind := KINDS.get(name):
+        if kind := BY_INPUT.get(name):
             listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
