@@ -12,14 +12,14 @@ from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simula
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement, OfLegs, errored, judgement_with_units, result_with_units
+from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, errored, judgement_with_units, result_with_units
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.model import BaseReport, LegReport, Report
+from coval_gate.report.model import LegReport, Report
 
 Cases = Mapping[str, Sequence[Value | None]]  # the values of each test case; None where one is missing
 MAIN = BaselineSource(kind="branch", name="main")
@@ -151,6 +151,10 @@ def report_on(
     baseline = baseline and baseline._replace(acceptable=now.run_id)
     how: dict[str, Any] = {"confidence": confidence, "on_inconclusive": on_inconclusive, "legs": legs}
     judgement = judged(now, baseline, thresholds, base=base, **how)
+    of_base = None
+    if base:
+        ids = {"agent_id": base.source.name}
+        of_base = LegReport(judgement=UNFINISHED, name="base", ids=ids, run_id=base.runs[0].run.run_id)
     leg = LegReport(
         judgement=judgement,
         run_id=now.run_id,
@@ -159,7 +163,7 @@ def report_on(
         run=Run(run_id=now.run_id, status="COMPLETED"),
         result=now,
         details=Details(labels=labels or {}),
-        base=BaseReport("base", base.source.name, run_id=base.runs[0].run.run_id) if base else None,
+        base=of_base,
     )
     return Report(
         judgement=judgement,

@@ -25,20 +25,6 @@ class RunReport(NamedTuple):
     verdict: Verdict | None
 
 
-class BaseReport(NamedTuple):
-    """The agent beside which the leg's agent is tested, and its first run; `run_id` is empty before the launch.
-
-    `again`: the ids of its repetitions.
-    """
-
-    name: str
-    agent_id: str
-    planned: int | None = None
-    run_id: str = ""
-    run_url: str = ""
-    again: tuple[str, ...] = ()
-
-
 class LegReport(NamedTuple):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
@@ -67,7 +53,7 @@ class LegReport(NamedTuple):
     runs: tuple[RunReport, ...] = ()
     dashboard_url: str = ""
     findings: Findings = UNFOUND
-    base: BaseReport | None = None
+    base: "LegReport | None" = None
     inputs: Inputs | None = None
     attached: bool | None = None
     agent_type_is_known: bool = True

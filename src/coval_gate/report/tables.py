@@ -68,14 +68,12 @@ def variant_table(leg: Leg) -> Iterator[Listing]:
 
 
 def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion], columns: Sequence[str]) -> str:
-    cells = [_value(criteria.get((variant.variant, column))) for column in columns] or [variant.missed_text]
+    cells = [] if columns else [variant.missed_text]
+    for column in columns:
+        criterion = criteria.get((variant.variant, column))
+        cells.append(f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else "")
     name = escape(variant.variant, LONGEST_NAME)
     return row(MARKS[variant.verdict], name, _completed(variant.completed, variant.total), *cells)
-
-
-def _value(criterion: Criterion | None) -> str:
-    """Return what was measured, marked; empty for a criterion that the variant does not have."""
-    return f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else ""
 
 
 def criteria_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:

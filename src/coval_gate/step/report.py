@@ -19,11 +19,19 @@ from coval_gate.ci.host import tolerant
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES, TEST_CASE, TestCase, cases_of
-from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, judgement_with_units, redacted, result_with_units
+from coval_gate.gate.judgement import (
+    LAUNCH,
+    UNFINISHED,
+    Judgement,
+    OfLegs,
+    judgement_with_units,
+    redacted,
+    result_with_units,
+)
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
-from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
+from coval_gate.report.model import BASE_AGENT, UNFOUND, LegReport, Report, RunReport
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
 
@@ -56,10 +64,13 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
         acceptable = any(baseline.acceptable for baseline in baselines)
         judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others, acceptable, title))
+    together = None
+    if (leg := step.together) and leg.judgement:
+        together = LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
     return Report(
         judgement=judgement,
         legs=legs,
-        together=_together(step.together),
+        together=together,
         context=step.context,
         inputs=step.inputs,
         wrong=step.wrong,
@@ -74,12 +85,13 @@ def _without_later_trouble(own: Judgement | None, judgement: Judgement) -> Judge
 
 
 def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> LegReport:
-    """Return the report of a leg, which may have no run if the step has several.
+    """Return the report of a leg, which may have no run if the step has several, or of a base.
 
     `is_own`: the judgement is the leg's, and not the step's in place of it.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0] if trials else Trial()
+    names = {key: step.shown.name_of(*named) for key, named in _named(leg, first).items()}
     return LegReport(
         judgement=judgement,
         findings=leg.findings if is_own and leg.findings and not leg.error else UNFOUND,
@@ -94,13 +106,21 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
-        runs=tuple(_run_report(step, trial, judgement) for trial in trials),
+        runs=tuple(
+            RunReport(
+                id=trial.run_id,
+                url=step.run_url(trial.run_id),
+                status=trial.run.status if trial.run else "",
+                verdict=None if trial.is_slice else (trial.judgement or judgement).verdict,  # a slice decides nothing
+            )
+            for trial in trials
+        ),
         standing=leg.standing,
-        base=_base_report(step, leg.base) if leg.base else None,
+        base=_leg_report(step, leg.base, UNFINISHED, is_own=False) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
         attached=first.attached,
         agent_type_is_known=bool(first.agent_type),
-        names=_names(step, leg, first),
+        names={key: step.host.redact(name) for key, name in names.items() if name},
     )
 
 
@@ -117,41 +137,12 @@ def _polled(leg: Leg, trials: Sequence[Trial]) -> Run | None:
     return trials[0].run._replace(progress=progress)
 
 
-def _together(leg: Leg | None) -> LegReport | None:
-    if leg is None or leg.judgement is None:
-        return None
-    return LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
-
-
 def _named(leg: Leg, trial: Trial) -> dict[str, tuple[str, str]]:
     """Return what the report of a run names, by kind and id. An id that the run does not show is the leg's."""
     named = {kind: (kind, (trial.run and trial.run.ids[kind]) or id_) for kind, id_ in ids_of(leg.inputs).items()}
     if leg.base:
         named[BASE_AGENT] = "agent_id", ids_of(leg.base.inputs)["agent_id"]
     return named
-
-
-def _names(step: Step, leg: Leg, first: Trial) -> dict[str, str]:
-    names = {key: step.shown.name_of(*named) for key, named in _named(leg, first).items()}
-    return {key: step.host.redact(name) for key, name in names.items() if name}
-
-
-def _base_report(step: Step, base: Leg) -> BaseReport:
-    first, *again = [trial.run_id for trial in base.trials] or [""]
-    return BaseReport(
-        name=base.name,
-        agent_id=ids_of(base.inputs)["agent_id"],
-        planned=base.planned,
-        run_id=first,
-        run_url=step.run_url(first),
-        again=tuple(filter(None, again)),
-    )
-
-
-def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
-    verdict = None if trial.is_slice else (trial.judgement or judgement).verdict  # a slice alone decides nothing
-    status = trial.run.status if trial.run else ""
-    return RunReport(id=trial.run_id, url=step.run_url(trial.run_id), status=status, verdict=verdict)
 
 
 def announce(step: Step) -> Procedure[None]:

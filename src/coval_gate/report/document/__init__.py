@@ -201,8 +201,8 @@ def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
 
 def _run_ids(legs: Sequence[LegReport]) -> list[str]:
     bases = [leg.base for leg in legs if leg.base]
-    first = [*(leg.run_id for leg in legs), *(base.run_id for base in bases)]
-    again = [run.id for leg in legs for run in leg.runs[1:]] + [id_ for base in bases for id_ in base.again]
+    first = [leg.run_id for leg in (*legs, *bases)]
+    again = [run.id for leg in (*legs, *bases) for run in leg.runs[1:]]
     return list(dict.fromkeys(filter(None, first + again)))
 
 

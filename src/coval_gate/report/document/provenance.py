@@ -156,10 +156,10 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
     if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
     text = called(leg, "agent_id", agent)
-    base = called(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
+    base = called(leg, BASE_AGENT, leg.base.ids["agent_id"]) if leg.base else ""
     if with_ids or base == text:  # two agents may share a name
         text = with_id(leg, "agent_id", agent)
-        base = with_id(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
+        base = with_id(leg, BASE_AGENT, leg.base.ids["agent_id"]) if leg.base else ""
     changed = _changed(report, leg)
     as_deployed = " as deployed" if leg.agent_type_is_known and not base else ""
     what = f"agent {text} {changed}" if changed else f"agent {text}{as_deployed}"
@@ -239,7 +239,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
         "baseline": f"{baseline.source}: {', '.join(runs) or 'none'}" if baseline else "",
-        "base agent": with_id(leg, BASE_AGENT, leg.base.agent_id) if leg and leg.base else "",
+        "base agent": with_id(leg, BASE_AGENT, leg.base.ids["agent_id"]) if leg and leg.base else "",
         "base run": leg.base.run_id if leg and leg.base else "",
         **{name.removesuffix("_id").replace("_", " "): with_id(leg, name, id_) for name, id_ in ran.items()},
         "repository": context.repository,

@@ -43,7 +43,10 @@ class Closing:
         self._document = document
         rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.fails]
         self.rows: Final = sorted(rows, key=lambda row: row[1].place)
-        self.cases: Final = _by_case(self.rows)
+        cases: dict[tuple[int, str, str], list[Row]] = {}
+        for leg, row in self.rows:
+            cases.setdefault((id(leg), row.variant, row.test_case_id or row.id), []).append((leg, row))
+        self.cases: Final = [*cases.values()]
         self.worst: Final = self.cases[:MOST_WORST]
         self.verdict: Final = Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document))))
         self.is_doubtful: Final = document.is_doubtful
@@ -246,28 +249,17 @@ def _pages(document: Document) -> Iterator[str]:
             yield from (leg.named(f"Run: {run.url}") for run in leg.runs if run.url)
 
 
-def _by_case(rows: Iterable[Row]) -> list[list[Row]]:
-    cases: dict[tuple[int, str, str], list[Row]] = {}
-    for leg, row in rows:
-        cases.setdefault((id(leg), row.variant, row.test_case_id or row.id), []).append((leg, row))
-    return [*cases.values()]
-
-
 def _annotation(first: Row, *others: Row) -> Annotation:
     """Return the annotation of a test case: its worst simulation, and which others there are."""
     leg, row = first
     title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.name, WIDEST))))
-    lines = [*_annotation_lines(leg, row), *(_name(*other) for other in others)]
-    return Annotation(f"Coval: {title}", "\n".join(lines))
-
-
-def _annotation_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
-    yield _name(leg, row)
-    yield from miss_lines(row)
+    lines = [_name(leg, row), *miss_lines(row)]
     if row.stability_text:
-        yield f"The test case is {row.stability_text}."
+        lines.append(f"The test case is {row.stability_text}.")
     if row.cause_text:
-        yield f"Cause: {row.cause_text}"
+        lines.append(f"Cause: {row.cause_text}")
+    lines += [_name(*other) for other in others]
+    return Annotation(f"Coval: {title}", "\n".join(lines))
 
 
 def _name(leg: Leg, row: SimulationFacts) -> str:
