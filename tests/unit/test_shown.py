@@ -13,7 +13,7 @@ from coval_gate.coval.model import RunResult, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Bound, Operator, Threshold, ThresholdSyntaxError
-from coval_gate.report.document.criteria import Criterion, criterion_of
+from coval_gate.report.document.criteria import CriterionFacts, criterion_of
 
 NUMBER = re.compile(r"(?<![\w.,])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 CLOSE = 5e-9  # share of a number: below the digits that anybody reads
@@ -168,7 +168,7 @@ def contradictions(check: Check) -> Iterator[str]:
     yield from _of_change(check, shown, threshold, factor, meets=meets)
 
 
-def _facts(shown: Criterion) -> Iterator[str]:
+def _facts(shown: CriterionFacts) -> Iterator[str]:
     for lower, value, upper in (
         (shown.lower, shown.actual, shown.upper),
         (shown.change_lower, shown.change, shown.change_upper),
@@ -179,7 +179,9 @@ def _facts(shown: Criterion) -> Iterator[str]:
                 yield f"{lower} <= {value} <= {upper}"
 
 
-def _of_change(check: Check, shown: Criterion, threshold: Threshold, factor: float, *, meets: bool) -> Iterator[str]:
+def _of_change(
+    check: Check, shown: CriterionFacts, threshold: Threshold, factor: float, *, meets: bool
+) -> Iterator[str]:
     compared, measure = check.comparison, check.measure
     assert compared
     assert measure

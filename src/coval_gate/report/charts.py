@@ -92,7 +92,7 @@ class DrawnBound(NamedTuple):
         return "both" if len(met) > 1 else "beyond" if False in met else "within"
 
 
-class Spread(NamedTuple):
+class Bars(NamedTuple):
     """Ranges of values: percent of the values in each, now and earlier, and whether it is beyond the bound."""
 
     labels: list[str]
@@ -101,7 +101,7 @@ class Spread(NamedTuple):
     earlier: list[float]
 
 
-def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Spread | None:
+def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Bars | None:
     """Return ranges of equal width with round ends or, if the bound divides the first sample, whole widths from it.
 
     A value equal to the bound counts on its own side. None where a table says as much.
@@ -134,7 +134,7 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
     shown = [number(round(end, digits), EXACT) for end in ends]
     places = range(ranges.first, ranges.first + ranges.number)
     shares = [[round(100 * count / sum(of_sample), 1) for count in of_sample] for of_sample in counts]
-    return Spread(
+    return Bars(
         labels=[f"{lower} – {upper}" for lower, upper in pairwise(shown)],
         shares=shares[0],
         beyond=[(place >= 0) is middle.upper if middle else side == "beyond" for place in places],

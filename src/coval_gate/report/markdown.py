@@ -6,7 +6,7 @@ from itertools import groupby, islice, tee
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import one_line, visible
-from coval_gate.report.document.base import Part
+from coval_gate.report.document.base import SentencePart
 
 # Backslash, code, emphasis, strikethrough, links, table cells, formulas; an underscore inside a word means nothing.
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")
@@ -28,7 +28,7 @@ def escape(text: object, limit: int = 500) -> str:
     return "\u200b" + escaped if BLOCK.match(escaped) else escaped
 
 
-def sentence(parts: Iterable[Part]) -> str:
+def sentence(parts: Iterable[SentencePart]) -> str:
     """Return a sentence of the document, whose texts are on one line, with its marks and links."""
     marked = (
         (part.is_title, link(code(part.text) if part.is_code else _inline(part.text), part.url)) for part in parts

@@ -10,8 +10,8 @@ from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import NOTICEABLE, Criterion
-from coval_gate.report.document.legs import Leg, VariantFacts
+from coval_gate.report.document.criteria import NOTICEABLE, CriterionFacts
+from coval_gate.report.document.legs import LegFacts, VariantFacts
 from coval_gate.report.document.metrics import Chart, Figures, MetricFacts
 from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.document.simulations import SimulationFacts
@@ -54,7 +54,7 @@ def _completed(completed: int, total: int | None) -> str:
     return "" if total is None else f"{completed:,} of {total:,}"
 
 
-def variant_table(leg: Leg) -> Iterator[Listing]:
+def variant_table(leg: LegFacts) -> Iterator[Listing]:
     """Yield a row for the agent and each mutation, if any. Few criteria have a column each; many are counted."""
     if len(leg.variants) <= 1:
         return
@@ -67,7 +67,7 @@ def variant_table(leg: Leg) -> Iterator[Listing]:
     yield table(head=head, rows=rows, total=len(leg.variants))
 
 
-def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion], columns: Sequence[str]) -> str:
+def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], CriterionFacts], columns: Sequence[str]) -> str:
     cells = [] if columns else [variant.missed_text]
     for column in columns:
         criterion = criteria.get((variant.variant, column))
@@ -76,7 +76,7 @@ def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion
     return row(MARKS[variant.verdict], name, _completed(variant.completed, variant.total), *cells)
 
 
-def criteria_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
+def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listing]:
     yield sentence(group.reference)
     criteria = leg.of_group(group)
     if group.compared_with:
@@ -93,10 +93,10 @@ def criteria_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
 
 
 def _tables(
-    criteria: Sequence[Criterion],
+    criteria: Sequence[CriterionFacts],
     total: int,
     head: tuple[str, ...],
-    to_row: Callable[[Criterion], str],
+    to_row: Callable[[CriterionFacts], str],
     *,
     only_missed: bool,
 ) -> Iterator[Listing]:
@@ -118,19 +118,19 @@ def _tables(
         yield table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
 
 
-def _row(noted: bool, criterion: Criterion) -> str:
+def _row(noted: bool, criterion: CriterionFacts) -> str:
     notes = (escape(criterion.note_text),) if noted else ()
     actual = escape("; ".join(filter(None, (criterion.actual_text, criterion.first_text))))
     return row(MARKS[criterion.verdict], _criterion(criterion), actual, *notes)
 
 
-def _compared_row(columns: int, criterion: Criterion) -> str:
+def _compared_row(columns: int, criterion: CriterionFacts) -> str:
     texts = (criterion.earlier_text, criterion.actual_text, criterion.difference_text)
     values = [""] * columns if criterion.problem else map(escape, texts)
     return row(MARKS[criterion.verdict], _criterion(criterion), *values, _shown(criterion))
 
 
-def _shown(criterion: Criterion) -> str:
+def _shown(criterion: CriterionFacts) -> str:
     if criterion.problem:
         return "<br>".join(map(escape, filter(None, (criterion.actual_text, criterion.informs_text))))
     what = f"**{criterion.trend_text}**" if criterion.trend_text else escape(criterion.margin_text)
@@ -138,14 +138,14 @@ def _shown(criterion: Criterion) -> str:
     return "<br>".join(filter(None, (what, *map(escape, texts), _noticeable(criterion))))
 
 
-def _noticeable(criterion: Criterion) -> str:
+def _noticeable(criterion: CriterionFacts) -> str:
     """Return which change would show, where none did."""
     if criterion.trend not in ("inconclusive", "unchanged") or not criterion.noticeable_text:
         return ""
     return f"noticeable: {escape(criterion.noticeable_text)}"
 
 
-def flipped(leg: Leg) -> Iterator[str | Listing]:
+def flipped(leg: LegFacts) -> Iterator[str | Listing]:
     if not leg.flips_text:
         return
     if leg.flips <= FEW_FLIPS:
@@ -163,11 +163,11 @@ def _cases(cases: Sequence[str]) -> str:
     return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
 
 
-def _criterion(criterion: Criterion) -> str:
+def _criterion(criterion: CriterionFacts) -> str:
     return code(criterion.criterion) + (f" ({escape(criterion.mutation)})" if criterion.mutation else "")
 
 
-def metric_parts(leg: Leg) -> Iterator[str | Listing]:
+def metric_parts(leg: LegFacts) -> Iterator[str | Listing]:
     if not leg.metrics:
         return
     several = len(leg.variants) > 1
@@ -207,7 +207,7 @@ def _texts(figures: Figures) -> str:
     return " · ".join(shown) + (f" · … {more} more" if more > 0 else "") or "no values"
 
 
-def _charts(leg: Leg) -> Iterator[str]:
+def _charts(leg: LegFacts) -> Iterator[str]:
     for chart in leg.charts:
         name, sides = escape(chart.name), escape(chart.sides)
         if chart.compared_with:
@@ -297,7 +297,7 @@ def passed(document: Document) -> Iterator[Listing]:
         )
 
 
-def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
+def _simulation(leg: LegFacts, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
     criteria = ((code(miss.text), escape(miss.here)) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if more := simulation.misses_left_out:
@@ -318,7 +318,7 @@ def _reasons(simulation: SimulationFacts) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _which(leg: Leg, simulation: SimulationFacts) -> str:
+def _which(leg: LegFacts, simulation: SimulationFacts) -> str:
     """Return a simulation's title with a link to its page or, if that is unknown, with its id; below it, its leg."""
     title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title

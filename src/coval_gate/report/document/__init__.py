@@ -16,13 +16,13 @@ from coval_gate.report import MOST_LISTED, MOST_SHOWN, wording
 from coval_gate.report.document.base import (
     SCHEMA_VERSION,
     VERSIONS,
-    Judged,
+    JudgedFacts,
     Link,
     Model,
     Text,
     judged_facts,
 )
-from coval_gate.report.document.legs import Leg, leg_facts, whole
+from coval_gate.report.document.legs import LegFacts, leg_facts, whole
 from coval_gate.report.document.provenance import (
     EvaluatedFacts,
     PlaceFacts,
@@ -57,7 +57,7 @@ class PageFacts(Model):
     finds the check run by any: the launch may have created it with another leg's id."""
 
 
-class Document(Judged):
+class Document(JudgedFacts):
     """The result of one step of Coval Gate.
 
     A later minor version may have fields that are not described here, and other words where a description says that
@@ -100,21 +100,21 @@ class Document(Judged):
     pages: PageFacts
     inputs: dict[Text, Text]
     """The inputs that differ from their defaults, as given; of JSON objects only the keys. No secrets."""
-    legs: list[Leg]
+    legs: list[LegFacts]
     """One for each run; empty where the step ended before it had one."""
-    together: Leg | None
+    together: LegFacts | None
     """All legs in one comparison, as a leg without a run; null where nothing is compared in several of them. It fails
     the step if the agents are worse over all test cases of all legs, even where no leg shows that alone."""
     gravest_first: list[int]
     """The places of the legs in `legs`, the gravest first."""
 
     @property
-    def judged(self) -> list[Leg]:
+    def judged(self) -> list[LegFacts]:
         """The legs, and all of them together if they are compared so."""
         return [*self.legs, *([self.together] if self.together else [])]
 
     @property
-    def ranked(self) -> list[Leg]:
+    def ranked(self) -> list[LegFacts]:
         """The same, the gravest first: the reason is about it."""
         legs = [self.legs[place] for place in self.gravest_first]
         ranked = sorted([*legs, *self.judged[len(legs) :]], key=lambda one: one.passes)

@@ -18,7 +18,7 @@ from coval_gate.report.wording.checks import counts_text, flips_title
 
 Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["new", "flaky"]  # in the order of reports
-Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
+VerdictWord = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations
 SCHEMA_VERSION: Final = "7.0"
@@ -46,7 +46,7 @@ class MayGrow:
         return {"type": "string", "examples": handler(core)["enum"]}
 
 
-class Part(Model):
+class SentencePart(Model):
     """A stretch of a sentence; the texts of its parts, one after the other, are the sentence."""
 
     text: Text
@@ -68,7 +68,7 @@ class Link(Model):
     """Whether the HTML report is found there, which does not link to itself."""
 
 
-def plain(parts: Sequence[Part]) -> str:
+def plain(parts: Sequence[SentencePart]) -> str:
     """Return the sentence without marks and links."""
     return "".join(part.text for part in parts)
 
@@ -81,22 +81,22 @@ class Parts:
     """Makes parts of a sentence whose marks are given to it as functions."""
 
     def __init__(self) -> None:
-        self._marked: list[Part] = []
+        self._marked: list[SentencePart] = []
 
     def code(self, text: object, url: str = "") -> str:
-        return self._mark(Part(text=one_line(text), is_code=True, is_title=False, url=url))
+        return self._mark(SentencePart(text=one_line(text), is_code=True, is_title=False, url=url))
 
     def title(self, text: str) -> str:
         return "".join(self._mark(part.model_copy(update={"is_title": True})) for part in self.of(text))
 
-    def of(self, sentence: str) -> list[Part]:
+    def of(self, sentence: str) -> list[SentencePart]:
         return [
-            self._marked[int(piece)] if place % 2 else Part(text=piece, is_code=False, is_title=False, url="")
+            self._marked[int(piece)] if place % 2 else SentencePart(text=piece, is_code=False, is_title=False, url="")
             for place, piece in enumerate(PLACE.split(sentence))
             if piece
         ]
 
-    def _mark(self, part: Part) -> str:
+    def _mark(self, part: SentencePart) -> str:
         self._marked.append(part)
         return f"\0{len(self._marked) - 1}\0"
 
@@ -107,10 +107,10 @@ def variant_key(variant: str) -> str:
     return f"{variant}{MUTATION}" if taken else variant or AGENT
 
 
-class Judged(Model):
+class JudgedFacts(Model):
     """What a step and each of its legs have in common: a verdict, why, and a few figures."""
 
-    verdict: Outcome | None
+    verdict: VerdictWord | None
     """Null with mode launch, which asks for none."""
     passes: bool
     """Whether the step may succeed: the verdict is passed or skipped, there is none, or the inputs tolerate it."""
@@ -161,7 +161,7 @@ class Judged(Model):
 
 
 def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
-    """Return what a judgement of legs says, in fields of Judged. `named`: what is missed is a criterion."""
+    """Return what a judgement of legs says, in fields of JudgedFacts. `named`: what is missed is a criterion."""
     reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
     totals = _sum_of([totals for leg in legs if (totals := totals_of(leg))])
     judged = totals if any(leg.judgement.totals for leg in legs) else None

@@ -23,7 +23,7 @@ from coval_gate.gate.statistics import POWER
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CRITERIA, MOST_IDS
-from coval_gate.report.document.base import AGENT, Model, Outcome, Text, variant_key
+from coval_gate.report.document.base import AGENT, Model, Text, VerdictWord, variant_key
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,
@@ -54,7 +54,7 @@ class LeftOutFacts(Model):
     """Runs of the baseline with another persona, without the metric, or with another version of it."""
 
 
-class Criterion(Model):
+class CriterionFacts(Model):
     """One requirement on the agent or a mutation, and what was measured: numbers, then words, then the comparison.
 
     The numbers are null where nothing was measured. The fields of the comparison, from `baseline_value` on, are null or
@@ -65,7 +65,7 @@ class Criterion(Model):
     """threshold, max_failed_simulations, target_met and so on; more words may follow."""
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
-    verdict: Outcome
+    verdict: VerdictWord
     """skipped: it only informs, because it is advisory, or because no measured value can make it fail."""
     met: bool
     """Whether it is met, even if it only informs."""
@@ -208,11 +208,11 @@ class Criterion(Model):
         return "" if self.variant == AGENT else self.variant
 
 
-def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Criterion]:
+def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[CriterionFacts]:
     return [criterion_of(check, case_name) for check in findings.checks.by_gravity[:MOST_CRITERIA]]
 
 
-def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criterion:
+def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> CriterionFacts:
     measure, requirement = check.measure, check.requirement
     bound = requirement.bound if requirement else None
     if requirement and check.comparison:  # computed from a reference: without rounding errors
@@ -221,7 +221,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
     blamed = () if check.passed and not check.informs else check.simulations
     flips = check.comparison
     failing, passing = (flips.newly_failing, flips.newly_passing) if flips else ((), ())
-    return Criterion(
+    return CriterionFacts(
         kind=check.criterion.kind,
         criterion=check.criterion.text,
         verdict=shown_verdict(check).value,

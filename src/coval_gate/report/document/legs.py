@@ -12,18 +12,18 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import ALL_AT_ONCE, CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report import MOST_CRITERIA
 from coval_gate.report.document.base import (
-    Judged,
+    JudgedFacts,
     Model,
-    Outcome,
-    Part,
     Parts,
+    SentencePart,
     Stability,
     Text,
+    VerdictWord,
     judged_facts,
     missed_text,
     variant_key,
 )
-from coval_gate.report.document.criteria import Criterion, criteria_of
+from coval_gate.report.document.criteria import CriterionFacts, criteria_of
 from coval_gate.report.document.metrics import (
     Chart,
     MetricFacts,
@@ -60,7 +60,7 @@ class SingleRunFacts(Model):
     url: Text
     status: Text
     """The last status that Coval reported."""
-    verdict: Outcome | None
+    verdict: VerdictWord | None
     """Null for a slice, which decides nothing alone."""
 
 
@@ -98,7 +98,7 @@ class VariantFacts(Model):
     """The mutation's name, with its id if several have that name. `agent` is the agent itself."""
     mutation_id: Text
     """Empty for the agent itself, and if Coval does not report it."""
-    verdict: Outcome
+    verdict: VerdictWord
     """The gravest verdict of the criteria that are about it alone."""
     completed: int
     total: int
@@ -113,7 +113,7 @@ class StandingFacts(Model):
     """Whether a person accepted it."""
     tag: Text
     """The tag of the baseline that it has now; empty for a baseline of a branch."""
-    parts: list[Part]
+    parts: list[SentencePart]
     """All of this in a sentence."""
 
 
@@ -128,7 +128,7 @@ class RepeatFacts(Model):
     """All inputs of a command for the image, but the key; empty where one is unknown, or may hold a secret."""
 
 
-class Leg(Judged):
+class LegFacts(JudgedFacts):
     """A run that the step launched or waited for, and its result."""
 
     name: Text
@@ -169,7 +169,7 @@ class Leg(Judged):
     """How many test cases flipped."""
     flipped_criteria: int
     """How many criteria have flipped test cases."""
-    criteria: list[Criterion]
+    criteria: list[CriterionFacts]
     """The gravest first, those that only inform last; if there are too many, only the first."""
     criteria_left_out: int
     """How many more there are."""
@@ -181,7 +181,7 @@ class Leg(Judged):
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
 
-    def of_group(self, group: CriteriaGroup) -> list[Criterion]:
+    def of_group(self, group: CriteriaGroup) -> list[CriterionFacts]:
         return [criterion for criterion in self.criteria if criterion.compared_with == group.compared_with]
 
     @property
@@ -207,14 +207,14 @@ def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
     )
 
 
-def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
+def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts:
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases, slices = repetition.cases if repetition else (), judgement.slices
     case_name = case_names(leg.details.labels)
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
     status = leg.run.status if leg.run else ""
     own, shared = provenance(report, leg), provenance(report)
-    return Leg(
+    return LegFacts(
         name=leg.name,
         title=leg.title or leg.name,
         **judged_facts(judgement, [leg]),

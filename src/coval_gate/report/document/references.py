@@ -9,8 +9,8 @@ from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
-from coval_gate.report.document.base import MayGrow, Model, Part, Parts, Text
-from coval_gate.report.document.criteria import Criterion, criteria_of
+from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart, Text
+from coval_gate.report.document.criteria import CriterionFacts, criteria_of
 from coval_gate.report.document.provenance import called, run_page
 from coval_gate.report.model import BASE_AGENT, LegReport
 from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text, shows_text
@@ -65,7 +65,7 @@ class CriteriaGroup(Model):
 
     compared_with: Text
     """As in the criteria; empty: those that compare with a number."""
-    reference: list[Part]
+    reference: list[SentencePart]
     """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty. It
     says why there is no baseline, unless the first reason of the leg does."""
     total: int
@@ -106,7 +106,7 @@ def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
     )
 
 
-def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[Criterion]]:
+def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[CriterionFacts]]:
     """Return groups and criteria of a judgement that has no report yet. `names`: as of a leg's report."""
     return groups_of(findings, LegReport(judgement=UNFINISHED, names=names)), criteria_of(findings, str)
 
@@ -126,7 +126,7 @@ def groups_of(findings: Findings, leg: LegReport) -> list[CriteriaGroup]:
     ]
 
 
-def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bool) -> list[Part]:
+def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bool) -> list[SentencePart]:
     parts = Parts()
     if not group.reference:
         return [] if is_first else parts.of(parts.title(OTHERS))

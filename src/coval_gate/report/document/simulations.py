@@ -15,7 +15,7 @@ from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import MOST_CRITERIA
-from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text, variant_key
+from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Stability, Text, VerdictWord, variant_key
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import cause_text, here_text, mention, stability, stability_text
 
@@ -44,7 +44,7 @@ class MissFacts(Model):
     metric_id: Text
     here: Text
     """The simulation's own value; empty where the criterion is not about a metric."""
-    verdict: Outcome
+    verdict: VerdictWord
     """Of the criterion for this simulation, which may miss what the run meets."""
 
 
@@ -83,7 +83,7 @@ class SimulationFacts(Model):
     """The same for the iterations of its test case in one run, if any of them fails."""
     failed_alone: bool
     """Whether it failed in its own run, if several runs decided together."""
-    verdict: Outcome
+    verdict: VerdictWord
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
     tolerated."""
     cause: Annotated[CauseWord, MayGrow()] | None

@@ -13,8 +13,8 @@ from coval_gate.base.text import amount, in_words, number, one_line, plural, val
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
-from coval_gate.report.document.criteria import Criterion
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.criteria import CriterionFacts
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts, TrendRunFacts
 from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
 from coval_gate.report.formats.log import (
@@ -61,7 +61,7 @@ def render(document: Document) -> str:
     return page(parts, limit=LIMIT, size=utf8_size)
 
 
-def prompt_of(document: Document, leg: Leg, row: SimulationFacts) -> str:
+def prompt_of(document: Document, leg: LegFacts, row: SimulationFacts) -> str:
     """Return the digest of one simulation of a leg, in at most LONGEST_PROMPT bytes."""
     parts = [
         "# Coval evaluation: a simulation to look at",
@@ -78,7 +78,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
     return Listing(rows=[f"- {row}" for row in rows], total=total or len(rows))
 
 
-def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
+def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
     ill = [row for row in leg.simulations if row.fails]
     if leg.title:
         yield f"# {code(leg.title)}"
@@ -103,7 +103,7 @@ def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
         yield from _repeat(leg, ill)
 
 
-def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
+def _cases(leg: LegFacts, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     place, is_grouped = 0, any(row.cause for row in ill)
     for cause, members in groupby(ill, key=lambda row: row.cause):
         rows = list(members)
@@ -117,7 +117,7 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
         yield Listing(rows=shown, total=len(rows))
 
 
-def _evaluated(document: Document, leg: Leg) -> str:
+def _evaluated(document: Document, leg: LegFacts) -> str:
     step, known = document.step, document.facts | leg.facts
     facts = {
         **{name: code(known.get(name, "")) for name in ("agent", "persona", "test set")},
@@ -128,7 +128,7 @@ def _evaluated(document: Document, leg: Leg) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text)
 
 
-def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
+def _criteria(leg: LegFacts, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     cases: dict[int | None, list[int]] = {}
     for place, row in enumerate(ill, start=1):
         for miss in row.misses:
@@ -144,7 +144,7 @@ def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listin
         yield _list(worst, group.total)
 
 
-def _criterion(criterion: Criterion, cases: Iterable[int]) -> str:
+def _criterion(criterion: CriterionFacts, cases: Iterable[int]) -> str:
     title, *cells = check_cells(criterion)
     measured = code(", ".join(filter(None, cells)), LINE)
     blamed = [str(case) for case in sorted(cases)] if criterion.is_missed else []
@@ -152,14 +152,14 @@ def _criterion(criterion: Criterion, cases: Iterable[int]) -> str:
     return f"{MARKS[criterion.verdict]} {code(title, LINE)}: {measured}{numbers}"
 
 
-def _flips(leg: Leg) -> Iterator[str]:
+def _flips(leg: LegFacts) -> Iterator[str]:
     flipped = [one for one in leg.criteria if one.flipped]
     for criterion in flipped[:MOST_FLIPPED]:
         for text in flip_texts(criterion, lambda case: code(case, LINE // 2), MOST_FLIPPED):
             yield f"{code(criterion.title, LINE)}; {text}"
 
 
-def _trend(leg: Leg) -> Iterator[str]:
+def _trend(leg: LegFacts) -> Iterator[str]:
     ids = dict.fromkeys(one.metric_id for one in sorted(leg.criteria, key=lambda one: one.met) if one.metric_id)
     metrics = {metric.id: metric for metric in leg.metrics}
     for metric in [metrics[metric_id] for metric_id in ids if metric_id in metrics][:MOST_TREND]:
@@ -174,7 +174,7 @@ def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
     return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
-def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
+def _case(leg: LegFacts, row: SimulationFacts, head: str) -> str:
     facts = {
         "simulation": link(code(row.id), row.url),
         "test case": code(row.test_case_id),
@@ -196,7 +196,7 @@ def _case(leg: Leg, row: SimulationFacts, head: str) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:
+def _values(leg: LegFacts, simulation: SimulationFacts) -> Iterator[str]:
     values = [metric for metric in leg.metrics if metric.id in simulation.values]
     for metric in values[:MOST_VALUES]:
         yield f"{one_line(metric.name, NAME)} = {value_text(simulation.values[metric.id], metric.unit)}"
@@ -211,7 +211,7 @@ def _turn_text(turn: TurnFacts) -> str:
     return f"{at}{turn.role}{pause}: {turn.text}"
 
 
-def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:
+def _repeat(leg: LegFacts, rows: Sequence[SimulationFacts]) -> Iterator[str]:
     ids = case_ids(rows)
     if not ids:
         return
@@ -225,7 +225,7 @@ def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:
         yield fenced(command.split("\n"), "sh")
 
 
-def docker_command(leg: Leg, ids: Iterable[str]) -> str:
+def docker_command(leg: LegFacts, ids: Iterable[str]) -> str:
     """Return a command for the image of docs/ci.md; empty where there is none that can be read."""
     if not leg.repeat.command:
         return ""

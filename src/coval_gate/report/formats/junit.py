@@ -24,8 +24,8 @@ from coval_gate.ci.host import NAME
 from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import Criterion
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.criteria import CriterionFacts
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.simulations import SimulationFacts
 
 PACKAGE: Final = "Coval"
@@ -38,7 +38,7 @@ FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U00
 KINDS: Final = {"failed": "failure", "inconclusive": "failure", "skipped": "skipped", None: "skipped"}
 
 
-class Result(NamedTuple):
+class JUnitResult(NamedTuple):
     """Why a case did not pass, or with the kind `flaky`, not always."""
 
     kind: str
@@ -47,9 +47,9 @@ class Result(NamedTuple):
     text: str
 
 
-class Case(NamedTuple):
+class JUnitCase(NamedTuple):
     name: str
-    result: Result | None = None
+    result: JUnitResult | None = None
     seconds: float | None = None
     output: str = ""
 
@@ -98,7 +98,7 @@ def render(document: Document) -> str:
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
 
 
-def _suites(document: Document) -> Iterator[tuple[str, Iterable[Case], Iterable[tuple[str, str]]]]:
+def _suites(document: Document) -> Iterator[tuple[str, Iterable[JUnitCase], Iterable[tuple[str, str]]]]:
     """Yield name, cases and properties of the suites of each leg, and of the step, unless only its legs tell more."""
     for leg in document.judged:
         members: dict[str, list[SimulationFacts]] = defaultdict(list)
@@ -127,7 +127,7 @@ def _distinct(name: str, seen: Counter[str]) -> str:
     return own
 
 
-def _simulation(row: SimulationFacts) -> Case:
+def _simulation(row: SimulationFacts) -> JUnitCase:
     """Return the case of a simulation, named after its test case; the id in its text distinguishes namesakes."""
     result = None
     if row.verdict != "passed":
@@ -142,9 +142,9 @@ def _simulation(row: SimulationFacts) -> Case:
         message = row.with_cause(f"{what}{note}")
         result = _result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)
     elif row.failed_alone and row.stability_text:
-        result = Result("flaky", "failed", row.stability_text, f"simulation {row.id}")
+        result = JUnitResult("flaky", "failed", row.stability_text, f"simulation {row.id}")
     output = "\n".join(line for line in (f"simulation {row.id}", row.url) if line)
-    return Case(row.title, result, None if row.seconds is None else round(row.seconds, 3), output)
+    return JUnitCase(row.title, result, None if row.seconds is None else round(row.seconds, 3), output)
 
 
 def _misses(row: SimulationFacts) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _misses(row: SimulationFacts) -> Iterator[str]:
         yield f"… and {plural(row.misses_left_out, 'more criterion', 'more criteria')}"
 
 
-def _gate(document: Document) -> Iterator[Case]:
+def _gate(document: Document) -> Iterator[JUnitCase]:
     """Yield the cases of a step with at most one leg: those of its criteria, and of the step if it needs one."""
     for leg in document.legs:
         yield from _criteria(leg, leg.named(""), passes=document.passes)
@@ -164,44 +164,44 @@ def _gate(document: Document) -> Iterator[Case]:
         yield _evaluation(document)
 
 
-def _gate_of_leg(document: Document, leg: Leg) -> Iterator[Case]:
+def _gate_of_leg(document: Document, leg: LegFacts) -> Iterator[JUnitCase]:
     yield from _criteria(leg, passes=leg.passes)
     is_of_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
     if not document.decided_by and is_of_step:
         # The step never came to this leg; a case of the step has the verdict.
-        yield Case(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
+        yield JUnitCase(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
     elif not _is_explained(leg, leg.verdict):
         yield _evaluation(leg)
 
 
-def _criteria(leg: Leg, prefix: str = "", *, passes: bool) -> Iterator[Case]:
+def _criteria(leg: LegFacts, prefix: str = "", *, passes: bool) -> Iterator[JUnitCase]:
     for criterion in leg.criteria:
         lines = (criterion.reason, f"Actual: {criterion.actual_text}", criterion.moved_text)
         text = "\n".join(filter(None, lines))
         tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
-        yield Case(f"{prefix}{criterion.title}", result, output=_compared(criterion))
+        yield JUnitCase(f"{prefix}{criterion.title}", result, output=_compared(criterion))
     if more := leg.criteria_left_out:
         left_out = f"This report shows the gravest criteria; {more:,} more are left out."
-        yield Case(f"… and {plural(more, 'more criterion', 'more criteria')}", _result("skipped", left_out, ""))
+        yield JUnitCase(f"… and {plural(more, 'more criterion', 'more criteria')}", _result("skipped", left_out, ""))
 
 
-def _is_explained(leg: Leg, verdict: str | None) -> bool:
+def _is_explained(leg: LegFacts, verdict: str | None) -> bool:
     """Return whether a criterion of the leg has the same verdict, so that a case for the verdict would repeat it."""
     return any(criterion.is_missed and criterion.verdict == verdict for criterion in leg.criteria)
 
 
-def _evaluation(judged: Document | Leg) -> Case:
+def _evaluation(judged: Document | LegFacts) -> JUnitCase:
     """Return a case with a verdict that no criterion has."""
     if judged.verdict == "passed":
-        return Case(EVALUATION)
+        return JUnitCase(EVALUATION)
     text = "\n".join(filter(None, (*judged.reasons, judged.advice, judged.link)))
     is_tolerated = judged.passes and judged.verdict not in (None, "skipped")
     result = _result(judged.verdict, judged.reason, text, tolerated=is_tolerated)
-    return Case(EVALUATION, result._replace(type=judged.verdict or judged.status.lower()))
+    return JUnitCase(EVALUATION, result._replace(type=judged.verdict or judged.status.lower()))
 
 
-def _compared(criterion: Criterion) -> str:
+def _compared(criterion: CriterionFacts) -> str:
     if not criterion.earlier_text:
         return ""
     lines = (
@@ -213,13 +213,14 @@ def _compared(criterion: Criterion) -> str:
     return "\n".join(filter(None, lines))
 
 
-def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> Result:
+def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> JUnitResult:
     """Return the result of a case that did not pass; a `tolerated` one does not make the check red."""
     kind = "skipped" if tolerated else KINDS.get(verdict, "error")
-    return Result(kind, verdict or "none", one_line(message), text or message)  # some readers ignore an empty element
+    # Some readers ignore an empty element.
+    return JUnitResult(kind, verdict or "none", one_line(message), text or message)
 
 
-def _properties(leg: Leg) -> Iterator[tuple[str, str]]:
+def _properties(leg: LegFacts) -> Iterator[tuple[str, str]]:
     """Yield facts and, as the schema has no properties for cases, the criteria's numbers.
 
     Some readers merge the properties of all suites, so those of a leg have its name.
@@ -227,7 +228,7 @@ def _properties(leg: Leg) -> Iterator[tuple[str, str]]:
     yield from ((leg.named(name), value) for name, value in (*leg.facts.items(), *_facts(leg), *_numbers(leg)))
 
 
-def _facts(leg: Leg) -> Iterator[tuple[str, str]]:
+def _facts(leg: LegFacts) -> Iterator[tuple[str, str]]:
     if leg.run.url:
         yield "url", leg.run.url
     if leg.causes_text:
@@ -240,7 +241,7 @@ def _facts(leg: Leg) -> Iterator[tuple[str, str]]:
         yield f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", figures
 
 
-def _numbers(leg: Leg) -> Iterator[tuple[str, str]]:
+def _numbers(leg: LegFacts) -> Iterator[tuple[str, str]]:
     for place, criterion in enumerate(leg.criteria, start=1):
         whole = criterion.title
         # Up to nine properties repeat the name.
@@ -248,7 +249,7 @@ def _numbers(leg: Leg) -> Iterator[tuple[str, str]]:
         yield from ((f"{name}: {fact}", text) for fact, text in _numbers_of(criterion))
 
 
-def _numbers_of(criterion: Criterion) -> Iterator[tuple[str, str]]:
+def _numbers_of(criterion: CriterionFacts) -> Iterator[tuple[str, str]]:
     if criterion.actual is None:
         return
     yield "actual", _shown(criterion.actual)

@@ -11,12 +11,12 @@ from coval_gate.inputs.inputs import MOST_TEST_CASES
 from coval_gate.report import MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
-from coval_gate.report.document.criteria import Criterion
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.criteria import CriterionFacts
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.document.simulations import SimulationFacts
 
-Row = tuple[Leg, SimulationFacts]
+LegSimulation = tuple[LegFacts, SimulationFacts]
 
 MARKS: Final = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!", "skipped": "○"}
 WIDEST: Final = 60  # characters of a column
@@ -43,7 +43,7 @@ class Closing:
         self._document = document
         rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.fails]
         self.rows: Final = sorted(rows, key=lambda row: row[1].place)
-        cases: dict[tuple[int, str, str], list[Row]] = {}
+        cases: dict[tuple[int, str, str], list[LegSimulation]] = {}
         for leg, row in self.rows:
             cases.setdefault((id(leg), row.variant, row.test_case_id or row.id), []).append((leg, row))
         self.cases: Final = [*cases.values()]
@@ -183,7 +183,7 @@ def line_of(text: str, limit: int = LONGEST_LINE) -> str:
     return shown if len(shown.encode("utf-8", "replace")) <= 2 * limit else shortened(shown, limit // 2)
 
 
-def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[Criterion]) -> Iterator[str]:
+def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[CriterionFacts]) -> Iterator[str]:
     """Yield a line for each criterion, the missed ones first; those that compare follow what they compare with."""
     for group in groups:
         if group.reference:
@@ -192,7 +192,7 @@ def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[Criterion]) 
         yield from _lines(of_group[:MOST_SHOWN], group.total)
 
 
-def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
+def _lines(shown: Sequence[CriterionFacts], total: int) -> Iterator[str]:
     """Yield aligned lines; only the last cell may have any width."""
     cells = [check_cells(criterion) for criterion in shown]
     widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
@@ -206,7 +206,7 @@ def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
 
-def check_cells(criterion: Criterion) -> tuple[str, ...]:
+def check_cells(criterion: CriterionFacts) -> tuple[str, ...]:
     title, actual, informs = _cut(criterion), criterion.actual_text, criterion.informs_text
     first = f"; {criterion.first_text}" if criterion.first_text else ""
     if not criterion.compared_with:
@@ -217,13 +217,13 @@ def check_cells(criterion: Criterion) -> tuple[str, ...]:
     return title, f"{criterion.earlier_text} → {actual}", criterion.difference_text, f"{shown}{first}"
 
 
-def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> Iterator[str]:
+def flip_texts(criterion: CriterionFacts, name: Callable[[str], str], most: int) -> Iterator[str]:
     """Yield the test cases that fail now, and those that pass now; `most`: how many of each have a name."""
     for word, cases in criterion.flipped.items():
         yield f"{word}: {in_words([*map(name, cases)], most=most)}"
 
 
-def _row_lines(leg: Leg, row: SimulationFacts, *, most: int | None = None) -> Iterator[str]:
+def _row_lines(leg: LegFacts, row: SimulationFacts, *, most: int | None = None) -> Iterator[str]:
     yield row.with_cause(_name(leg, row))
     if row.stability_text:
         yield f"    {row.stability_text}"
@@ -249,7 +249,7 @@ def _pages(document: Document) -> Iterator[str]:
             yield from (leg.named(f"Run: {run.url}") for run in leg.runs if run.url)
 
 
-def _annotation(first: Row, *others: Row) -> Annotation:
+def _annotation(first: LegSimulation, *others: LegSimulation) -> Annotation:
     """Return the annotation of a test case: its worst simulation, and which others there are."""
     leg, row = first
     title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.name, WIDEST))))
@@ -262,17 +262,17 @@ def _annotation(first: Row, *others: Row) -> Annotation:
     return Annotation(f"Coval: {title}", "\n".join(lines))
 
 
-def _name(leg: Leg, row: SimulationFacts) -> str:
+def _name(leg: LegFacts, row: SimulationFacts) -> str:
     """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
     ids = () if row.title == row.id else (f"({row.id})",)
     return " ".join(filter(None, (_title(leg, row), *ids, row.url)))
 
 
-def _title(leg: Leg, row: SimulationFacts) -> str:
+def _title(leg: LegFacts, row: SimulationFacts) -> str:
     return ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.title, WIDEST))))
 
 
-def _cut(criterion: Criterion) -> str:
+def _cut(criterion: CriterionFacts) -> str:
     """Return the title cut to a column. Mutations may differ only at the end of their names, which stays."""
     text = one_line(criterion.title)
     if not criterion.mutation or len(text) <= WIDEST:

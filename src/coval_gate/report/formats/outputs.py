@@ -9,7 +9,7 @@ from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
 from coval_gate.report import LONGEST_MENTION, MOST_LISTED
 from coval_gate.report.document import Document
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import Figures, MetricFacts
 from coval_gate.report.formats.files import FILES
 
@@ -29,7 +29,7 @@ CRITERION_FIELDS: Final = (
 
 
 # The entries of the output `legs`; a number is None where it is unknown.
-LEG_FIELDS: Final[Mapping[str, Callable[[Leg], object]]] = {
+LEG_FIELDS: Final[Mapping[str, Callable[[LegFacts], object]]] = {
     "name": lambda leg: leg.name,
     "run_id": lambda leg: leg.run.id,
     "base_run_id": lambda leg: leg.base_run_id,
@@ -117,7 +117,7 @@ def _number(value: int | None) -> str:
     return "" if value is None else str(value)
 
 
-def _baseline_run_id(leg: Leg) -> str:
+def _baseline_run_id(leg: LegFacts) -> str:
     compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in leg.criteria)
     runs = leg.baseline.runs if leg.baseline and compares else ()
     return next((run.id for run in runs if not run.changed_persona), "")
@@ -144,7 +144,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
     return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in given.items()}
 
 
-def _failed_criteria(legs: Sequence[Leg]) -> str:
+def _failed_criteria(legs: Sequence[LegFacts]) -> str:
     shown, room = list[str](), MOST_OUTPUT
     missed = [(criterion, leg.name) for leg in legs for criterion in leg.criteria if criterion.is_missed]
     for criterion, name in missed:

@@ -7,7 +7,7 @@ from coval_gate.base.text import PERCENT, one_line, percent, shortened, visible
 from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, Figure, PageText
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.provenance import PlaceFacts
 from coval_gate.report.formats import log
 from coval_gate.report.markdown import Listing, code, escape, link, page, row, sentence, table, utf8_size
@@ -136,7 +136,7 @@ def _summary(document: Document, limit: int) -> str:
     return page(parts, limit=limit, size=utf8_size)
 
 
-def _metrics(leg: Leg) -> Iterator[str | Listing]:
+def _metrics(leg: LegFacts) -> Iterator[str | Listing]:
     parts = [*metric_parts(leg)]
     if leg.title and parts:
         parts = [f"<details><summary>{escape(leg.title)}: metrics</summary>", *parts[1:], "</details>"]
@@ -168,7 +168,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
         yield from _criteria(leg)
 
 
-def _criteria(leg: Leg) -> Iterator[str | Listing]:
+def _criteria(leg: LegFacts) -> Iterator[str | Listing]:
     parts: list[str | Listing] = [*variant_table(leg)]
     for group in leg.groups:
         parts += criteria_parts(leg, group)

@@ -19,7 +19,7 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT, CauseWord, plain
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
@@ -89,10 +89,10 @@ def _hash(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SimulationRow:
     """A simulation of a leg. `place` counts from the worst; `anchor`: its address, the id if usable and unique."""
 
-    leg: Leg
+    leg: LegFacts
     facts: SimulationFacts
     key: str
     place: int
@@ -163,7 +163,7 @@ class Section(NamedTuple):
     key: str
     name: str
     token: str
-    cases: Mapping[str, list[Row]]
+    cases: Mapping[str, list[SimulationRow]]
 
     @property
     def size(self) -> int:
@@ -177,7 +177,7 @@ class Table(NamedTuple):
     """
 
     columns: list[MetricFacts]
-    rows: list[Row]
+    rows: list[SimulationRow]
     total: int
     counts: Mapping[str, int]
     causes: Mapping[str, int]
@@ -199,7 +199,7 @@ def table(document: Document) -> Table:
     shown = pairs[:MOST_LISTED]
     ids = Counter(facts.id for _, facts, _ in shown)
     rows = [
-        Row(
+        SimulationRow(
             leg=leg,
             facts=facts,
             key=key,
@@ -224,8 +224,8 @@ def table(document: Document) -> Table:
     )
 
 
-def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
-    by_leg: dict[str, dict[str, list[Row]]] = {}
+def _sections(document: Document, rows: Sequence[SimulationRow]) -> Iterator[Section]:
+    by_leg: dict[str, dict[str, list[SimulationRow]]] = {}
     for row in rows:
         by_leg.setdefault(row.key, {}).setdefault(row.case, []).append(row)
     for key, cases in by_leg.items():
@@ -234,7 +234,7 @@ def _sections(document: Document, rows: Sequence[Row]) -> Iterator[Section]:
         yield Section(key=key, name=name, token=f'l:"{max(name.split(chr(34)), key=len)}"', cases=cases)
 
 
-def _columns(legs: Sequence[Leg]) -> list[MetricFacts]:
+def _columns(legs: Sequence[LegFacts]) -> list[MetricFacts]:
     """Return the first metrics: those of missed criteria, then those of other criteria, then the rest."""
     metrics: dict[str, MetricFacts] = {}
     for metric in (candidate for leg in legs for candidate in leg.metrics):

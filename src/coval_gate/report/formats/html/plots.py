@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 from coval_gate.base.text import amount, day_text, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import Criterion
-from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.criteria import CriterionFacts
+from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
 
 WIDTH: Final = 320  # of every chart
@@ -30,7 +30,7 @@ class PlottedBar(NamedTuple):
     text: str = ""
 
 
-class Mark(NamedTuple):
+class PlottedMark(NamedTuple):
     """`place`: along its axis. `kind`: threshold or target; empty for a number beside the axis."""
 
     place: float
@@ -43,9 +43,9 @@ class Histogram(NamedTuple):
 
     bars: tuple[PlottedBar, ...]
     outline: str
-    marks: tuple[Mark, ...]
-    values: tuple[Mark, ...]
-    shares: tuple[Mark, ...]
+    marks: tuple[PlottedMark, ...]
+    values: tuple[PlottedMark, ...]
+    shares: tuple[PlottedMark, ...]
     text: str
 
 
@@ -69,12 +69,12 @@ class Line(NamedTuple):
     low: str
     high: str
     left: float
-    ticks: tuple[Mark, ...]
+    ticks: tuple[PlottedMark, ...]
     first: str
     last: str
 
 
-class Scale(NamedTuple):
+class PlottedScale(NamedTuple):
     """A measured value beside its bound, with its confidence bounds as a bar; `allowed` is the side that passes."""
 
     value: float
@@ -117,14 +117,14 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
     return Histogram(
         bars=bars,
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
-        marks=tuple(Mark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
-        values=tuple(Mark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
-        shares=tuple(Mark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
+        marks=tuple(PlottedMark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
+        values=tuple(PlottedMark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
+        shares=tuple(PlottedMark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
         text=f"{plural(sum(counts), 'value')} {reach}",
     )
 
 
-def trend_of(leg: Leg, metric: MetricFacts) -> Line | None:
+def trend_of(leg: LegFacts, metric: MetricFacts) -> Line | None:
     """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
     shown = [run for run in reversed(leg.trend) if metric.id in run.averages]
     earlier = [_point(run, run.averages[metric.id], metric.unit) for run in shown]
@@ -166,13 +166,13 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
         low=amount(min(numbers), unit),
         high=amount(max(numbers), unit),
         left=left,
-        ticks=tuple(Mark(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
+        ticks=tuple(PlottedMark(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
         first=first,
         last=last,
     )
 
 
-def scale_of(criterion: Criterion) -> Scale | None:
+def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
     """Return the value beside its bound, on a scale that fits; None if either is missing."""
     value, bound, reference = criterion.actual, criterion.bound, criterion.baseline_value
     if value is None or bound is None or not criterion.metric_id:
@@ -186,7 +186,7 @@ def scale_of(criterion: Criterion) -> Scale | None:
     allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(
         criterion.operator or ""
     )
-    return Scale(
+    return PlottedScale(
         value=axis.place(value),
         bound=axis.place(bound),
         allowed=_band(axis, *allowed) if allowed else None,
