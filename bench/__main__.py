@@ -6,7 +6,7 @@ Fails if a claim does not hold.
 import sys
 from importlib import import_module
 
-MODULES = ("startup", "polling", "gate", "html", "legs", "spending", "attach", "image")
+MODULES = ("startup", "polling", "gate", "legs", "spending", "image")
 
 held = True
 for name in sys.argv[1:] or MODULES:

@@ -1,4 +1,4 @@
-"""Measures the image: its build, its pull as of a release, its start, and the disk space that it adds to its base."""
+"""Measures the build of the image, and the disk space that it adds to its base. The tests of the image use it, too."""
 
 import json
 import os
@@ -31,33 +31,10 @@ def measure() -> list[Figure]:
         build(Path(directory), TAG, "--no-cache")
         seconds = time.monotonic() - began
         mb = max(added(TAG))
-        # The older builder keeps no layer of an image that is removed, so that the pull brings them all.
-        build(Path(directory), TAG, "--no-cache", buildkit="0")
-    try:
-        pulled = pull_and_start() if shutil.which("docker-registry") else []
-    finally:
-        _run("docker", "image", "rm", TAG)
+    docker("image", "rm", TAG)
     return [
         Figure("build of the image without a cache, base present", seconds, "s", most=SLOWEST),
-        *pulled,
         Figure("image, added to the base", mb, "MB", most=MOST),
-    ]
-
-
-def pull_and_start() -> list[Figure]:
-    """Measure what a job does with a release in place of the build."""
-    with registry() as address:
-        name = push(TAG, f"{address}/coval-gate:bench")
-        docker("image", "rm", TAG)
-        began = time.monotonic()
-        docker("pull", "--quiet", name)
-        pulled = time.monotonic()
-        docker("run", "--rm", "--network", "none", name, "--version")
-        started = time.monotonic()
-        docker("image", "rm", name)
-    return [
-        Figure("pull of the image from a registry on this machine, base present", pulled - began, "s"),
-        Figure("first start of the image: `docker run IMAGE --version`", started - pulled, "s"),
     ]
 
 
@@ -125,10 +102,10 @@ def copy_checkout(directory: Path) -> None:
             shutil.copy(ROOT / name, directory / name)
 
 
-def build(directory: Path, tag: str, *flags: str, buildkit: str = "1") -> None:
+def build(directory: Path, tag: str, *flags: str) -> None:
     """Build the image as GitHub's runner does."""
     paths = ("--file", str(directory / "Dockerfile"), str(directory))
-    docker("build", *flags, "--tag", tag, *paths, DOCKER_BUILDKIT=buildkit)
+    docker("build", *flags, "--tag", tag, *paths, DOCKER_BUILDKIT="1")
 
 
 def added(tag: str) -> list[float]:

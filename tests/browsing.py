@@ -1,4 +1,4 @@
-"""What tests and benchmarks of the HTML report share: where Chromium may be, and a page that was opened in it."""
+"""What tests and pictures of the HTML report share: where Chromium may be, and a page that was opened in it."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -19,8 +19,8 @@ from baselines import (
     run_of,
     yes,
 )
-from coval_gate.coval.model import Details, Metric, RunResult, Simulation, TrendRun, Turn
-from coval_gate.report.model import UNFOUND, LegReport
+from coval_gate.coval.model import TrendRun, Turn
+from coval_gate.report.model import UNFOUND
 from rendering import findings_in
 
 if TYPE_CHECKING:
@@ -112,30 +112,6 @@ def enriched(report: "Report") -> "Report":
         for place in range(10)
     )
     return report._replace(legs=(leg._replace(details=details, trend=trend),))
-
-
-def large_report(count: int) -> "Report":
-    """Return the report of a run with ten metrics, for each of which every simulation misses a threshold."""
-    simulations = tuple(
-        Simulation(id=f"simulation{place:012}", status="COMPLETED", test_case_id=f"case{place // 5}")
-        for place in range(count)
-    )
-    metrics = tuple(
-        Metric(
-            id=f"metric{number}",
-            name=f"Metric number {number}",
-            values={conversation.id: (place * 7919 % 1000) / 100 for place, conversation in enumerate(simulations)},
-        )
-        for number in range(10)
-    )
-    result = RunResult(run_id="run", simulations=simulations, metrics=metrics)
-    judgement = judged(result, None, "\n".join(f"{metric.name}: max < 0" for metric in metrics))
-    details = Details(
-        labels={one.test_case_id: f"A caller asks for number {one.test_case_id}" for one in simulations},
-        texts={one.id: {metric.id: WHY * 4 for metric in metrics} for one in simulations},
-    )
-    leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
-    return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(leg,))
 
 
 def long_names_report() -> "Report":
