@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from coval_gate.base.secret import Secret
 from coval_gate.base.transport import Server
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Run, Simulation, Summary, normalize_status
-from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, newest
+from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, RunTemplate, newest
 from coval_gate.coval.resources import TestCase as Case
 from coval_gate.coval.results import (
     parse_one,
@@ -68,7 +68,7 @@ def test_status_is_over_or_known_however_it_is_spelt(spelling: str, status: str,
     "response",
     [
         {"run": {"name": "runs/r1", "create_time": "2025-10-14T12:00:00Z"}},
-        {"run": {"run_id": None, "id": "r1", "status": 7}},
+        {"run": {"run_id": None, "id": "r1", "status": 7, "create_time": 7}},
         {"run_id": "r1"},
     ],
 )
@@ -299,6 +299,7 @@ def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
         ([("u1", "Fast"), ("u2", "Calm")], [("Fast", "u1"), ("Calm", "u2")]),
         ([("u1", "Fast"), ("u1", "Faster")], [("Fast", "u1"), ("Fast", "u1")]),
         ([("u1", None), ("u2", None)], [("u1", "u1"), ("u2", "u2")]),
+        ([("u1", " "), ("u2", "")], [("u1", "u1"), ("u2", "u2")]),
         ([("u1", None), ("u1", "Fast")], [("Fast", "u1"), ("Fast", "u1")]),
         ([(None, "Fast"), (None, "Calm")], [("Fast", ""), ("Calm", "")]),
         ([("u1", "X"), ("u2", "X"), ("u3", "X [u1]")],
@@ -329,6 +330,22 @@ def test_texts_of_definition(kind: Any, categories: Any, texts: tuple[str, ...])
 def test_small_values_of_delays_and_errors_are_better() -> None:
     kinds: dict[Any, bool] = {"METRIC_LLM_TTFB": True, "METRIC_TRACE_STT_WER": True, "METRIC_PYTHON": False}
     assert {kind: MetricDefinition.read({"id": "m1", "metric_type": kind}).wants_less for kind in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"agent_ids": ["a1", "a2"], "metadata": {"team": "voice"}}, (("a1", "a2"), {"team": "voice"})),
+        ({"agent_id": "a1", "metadata": {"customer": {"team": "voice"}, "tags": []}}, (("a1",), {"team": "voice"})),
+        ({"agent_id": "", "agent_ids": None, "metadata": {"customer": None}}, ((), {})),
+    ],
+)
+def test_template_is_read_as_the_sdk_and_as_the_documentation_have_it(fields: Any, shown: object) -> None:
+    template = RunTemplate.read({"id": "t1"} | fields)
+    assert (template.agent_ids, template.customer) == shown
+    for name in ("agent_ids", "agent_id", "metadata"):
+        with pytest.raises(ValueError, match=r"not an? "):
+            RunTemplate.read({"id": "t1", name: 7})
 
 
 def test_resource_has_any_name() -> None:

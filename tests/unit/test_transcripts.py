@@ -86,7 +86,6 @@ def test_what_was_not_said_is_left_out(message: object) -> None:
         ("Call +1 (555) 010-0123 now", "Call +… now"),
         ("two\nlines\tand \x1b[31mred\u202e", "two lines and red"),
         ({"text": "in an object"}, "in an object"),
-        (["in", {"type": "text", "text": "parts"}, {"type": "audio", "url": "https://x.example"}, None], "in parts"),
         ("x" * (LONGEST_TURN + 1), "x" * (LONGEST_TURN - 1) + "…"),
     ],
 )

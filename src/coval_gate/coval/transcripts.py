@@ -16,7 +16,6 @@ from coval_gate.coval.results import read_number, without_numbers
 
 MOST_MESSAGES: Final = 500  # to read
 LONGEST_TURN: Final = 1000  # characters
-MOST_PARTS: Final = 20  # of a text in parts
 PERSONA: Final = frozenset({"user", "persona"})
 UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
 
@@ -41,18 +40,12 @@ def _messages(raw: object) -> Iterator[tuple[Turn, Mapping[str, Any]]]:
     for entry in islice(listed if isinstance(listed, list) else (), MOST_MESSAGES):
         if not isinstance(entry, dict) or entry.get("is_tool_call"):
             continue
-        role = entry.get("role")
+        role, content = entry.get("role"), entry.get("content")
         role = role.strip().lower() if isinstance(role, str) else ""
-        text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
+        spoken = content.get("text") if isinstance(content, dict) else content
+        text = without_numbers(spoken, LONGEST_TURN) if isinstance(spoken, str) else ""
         if text and role not in UNSPOKEN:
             yield Turn("persona" if role in PERSONA else "agent", text), entry
-
-
-def _text(content: object) -> str:
-    """`content` may be an object or several parts."""
-    parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
