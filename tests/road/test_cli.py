@@ -187,7 +187,7 @@ class TestState:
         clock.at(10, kill)
         self.killed(command, "run", *FLAGS, "--workspace-id", "w1")
         _, log, _ = command("post")
-        assert 'A killed command had --workspace-id "w1": give the same to end what it left.' in log
+        assert 'A killed command had workspace_id "w1": give the same to end what it left.' in log
         assert world.runs[0].status(clock.time()) == "IN PROGRESS"
         command("post", "--workspace-id", "w1")
         assert world.runs[0].status(clock.time()) == "CANCELLED"

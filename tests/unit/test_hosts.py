@@ -1,4 +1,4 @@
-"""Hosts without GitHub's runner: GitLab, whose log and reports take any text, and a plain log, which names flags."""
+"""Hosts without GitHub's runner: GitLab, whose log and reports take any text."""
 
 import io
 import json
@@ -12,7 +12,6 @@ from coval_gate.ci import detect_host
 from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.ci.plain import PlainHost
-from coval_gate.inputs.naming import with_flags
 from road.test_gitlab import SECTION, read_dotenv, sections
 from support import VirtualClock, host_of, runtime
 
@@ -108,29 +107,3 @@ def test_states(state: str, passes: bool, shown: str) -> None:
 @pytest.mark.parametrize(("value", "kind"), [("true", GitLabHost), ("false", PlainHost), ("", PlainHost)])
 def test_gitlab_is_detected_by_its_variable(value: str, kind: type[PlainHost]) -> None:
     assert type(detect_host(runtime(VirtualClock(), environ={"GITLAB_CI": value}))) is kind
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("api_key is empty.", "COVAL_API_KEY is empty."),
-        ("\u26a0\ufe0f Error: accept must be false here.", "\u26a0\ufe0f Error: --accept must be false here."),
-        ("- baseline must name a tag or a branch", "- --baseline must name a tag or a branch"),
-        ("html_path has no effect in mode plan.", "--html-path has no effect in `coval-gate plan`."),
-        ("Check run_id: it must be the id of a run", "Check RUN: it must be the id of a run"),
-        ("with repeat_on_failure: give agent_id", "with --repeat-on-failure: give --agent-id"),
-        ("Set cancel_on_timeout: true, or comment_mode", "Set --cancel-on-timeout, or comment_mode"),
-        ("Set cancel_on_interrupt: false or max_wait_time: 60.", "Set --no-cancel-on-interrupt or --max-wait-time 60."),
-        ("with that step's output run_id", None),
-        ("Raise max_wait_time, or max_parallel_runs.", "Raise --max-wait-time, or --max-parallel-runs."),
-        ('set test_case_ids: "a, b"', 'set --test-case-ids "a, b"'),
-        ("thresholds, line 2: is wrong", "--threshold, line 2: is wrong"),
-        ("a.yml, line 3: agnt_id is no input; did you mean agent_id?", None),
-        ("The baseline and its tags", None),
-        ('metric "run_id", my_run_id, https://a.example/b#run_id and run_id.x', None),
-        ("--agent-id is required", None),
-    ],
-)
-def test_inputs_are_named_as_flags(text: str, shown: str | None) -> None:
-    assert with_flags(text) == (text if shown is None else shown)
-    assert with_flags(with_flags(text)) == with_flags(text)

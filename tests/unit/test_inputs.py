@@ -18,6 +18,7 @@ from coval_gate.ci.systems import SYSTEMS, context_in
 from coval_gate.inputs.checks import check_inputs, warnings_about
 from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource
 from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
+from coval_gate.inputs.naming import as_argument
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
@@ -212,6 +213,21 @@ def test_missing_id_is_explained_for_the_system(context: Context, told: str) -> 
         read_inputs(given, context)
     assert caught.value.what.startswith("agent_id is required in mode run")
     assert caught.value.what.endswith(told)
+
+
+def test_problems_name_inputs_as_a_command_takes_them() -> None:
+    of_inputs = [("api_key", "is empty."), ("persona_id", "is persona_id."), ("thresholds", ", line 2: x.")]
+    others = [("mode", "y."), ("run_id", "z."), ("a.yml", ", line 3: tags.")]
+    error = InputError([*of_inputs, *others], advice="Set it.").with_names(as_argument)
+    assert error.problems == (
+        "COVAL_API_KEY is empty.",
+        "--persona-id is persona_id.",
+        "--threshold, line 2: x.",
+        "COMMAND y.",
+        "RUN z.",
+        "a.yml, line 3: tags.",
+    )
+    assert error.advice.endswith("\nSet it.")
 
 
 @pytest.mark.parametrize("key", ["secrets.COVAL_API_KEY", "vars.KEY", "env.COVAL_API_KEY"])

@@ -14,7 +14,7 @@ GateError               the step cannot do its work: verdict `error`
     └── LaunchUncertain a launch was sent, but it is unknown whether it arrived
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from coval_gate.base import titles
 from coval_gate.base.text import in_words, plural
@@ -52,6 +52,10 @@ class InputError(GateError):
         what = f"{first} {plural(len(problems) - 1, 'more problem')}: {in_words(names)}."
         lines = [more, *(f"- {problem}" for problem in self.problems[1:]), advice]
         super().__init__(titles.INVALID_INPUTS, what, advice="\n".join(filter(None, lines)))
+
+    def with_names(self, shown: Callable[[str], str]) -> "InputError":
+        """Return the error with each input named as the user gives it."""
+        return InputError([(shown(name), problem) for name, problem in self.pairs], advice=self.more_advice)
 
 
 def _place(name: str, problem: str) -> str:

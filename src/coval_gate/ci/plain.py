@@ -22,7 +22,6 @@ from coval_gate.ci.systems import context_in, repository_of, system_in, website_
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
-from coval_gate.inputs.naming import with_flags
 
 NO_TERMINAL: Final = ("", "dumb")  # values of TERM
 PER_SECOND: Final = 4  # updates of the live lines
@@ -84,20 +83,13 @@ class PlainHost(Host):
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
 
-    def log(self, text: str = "") -> None:
-        super().log(self._worded(text))
-
     def log_error(self, text: str) -> None:
         """A shell keeps errors apart from what a command shows, unless both are the terminal."""
         stdout, errors = self._runtime.stdout, self._runtime.errors
         if self._system or errors is stdout or (errors.isatty() and stdout.isatty()):
             self.log(text)
         else:
-            Console(errors).log(self.redact(self._worded(text)))
-
-    def _worded(self, text: str) -> str:
-        """Name inputs as they are given: by flags, unless this system has a configuration of its own for them."""
-        return text if self._system and self._system.variables else with_flags(text)
+            Console(errors).log(self.redact(text))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -106,7 +98,7 @@ class PlainHost(Host):
 
     def annotate(self, level: Level, title: str, message: str) -> None:
         heading = title.removeprefix(NAME).removeprefix(": ")
-        text = "\n".join(filter(None, (heading, self._worded(message))))
+        text = "\n".join(filter(None, (heading, message)))
         (self.log_error if level == "error" else self.log)(f"{level.capitalize()}: {text}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:

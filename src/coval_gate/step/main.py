@@ -27,6 +27,7 @@ from coval_gate.inputs.inputs import (
     texts_in,
     token_in,
 )
+from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, end_changed, settle_standing
@@ -96,10 +97,12 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
         step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
         return (yield from MODES[inputs.mode](step.session()))
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
-        return errored(_problem(error, step.report_bug))
+        return errored(_problem(error, step.context, step.report_bug))
 
 
-def _problem(error: Exception, report_bug: Callable[[], None]) -> GateError:
+def _problem(error: Exception, context: Context, report_bug: Callable[[], None]) -> GateError:
+    if isinstance(error, InputError) and context.variables is None:
+        return error.with_names(as_argument)
     if isinstance(error, GateError):
         return error
     report_bug()
@@ -226,7 +229,7 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     try:
         yield from work(session)
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
-        problem = _problem(error, session.report_bug)
+        problem = _problem(error, step.context, session.report_bug)
         leg.error = errored(problem)
         if session.label:
             session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())
