@@ -329,7 +329,6 @@ def test_any_text_is_thresholds_or_error_with_caret_in_line(text: str) -> None:
 
 # Those that newcomers make first are in `mistakes.py`.
 SLIPS = [
-    ("Compliance: NO == 0", "write rate(NO) or count(NO)", ""),
     *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5")
       for slip in ("P95", "p_95", "p 95", "p(95%)", "p0.95")),
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
@@ -338,21 +337,14 @@ SLIPS = [
     *((f"{slip} >= 95%", "did you mean pass_rate?", "pass_rate >= 95%")
       for slip in ("pass rate", "Pass_Rates", "success_rate")),
     ("Latency p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
-    ("1.5 > Latency: p(95)", "put the bound last", "Latency: p(95) < 1.5"),
-    ("User's mood: avg > 3", "quote a metric that contains : # or '", '"User\'s mood": avg > 3'),
-    ("“Tone: calm”: avg > 3", 'use straight quotes (")', '"Tone: calm": avg > 3'),
     ("Resolved >= 90%", "say which values to count, as in `Resolved: rate(YES) >= 90%`", ""),
     ("avg < 1.5", 'expected a metric before avg, as in "Latency: avg …"', ""),
-    *((f"Resolved: {slip} >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%")
-      for slip in ("rate YES", "rate[YES]", "rate: YES")),
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
       for slip, sign in (("=<", "<="), ("≤", "<="), ("=>", ">="), ("=", "=="), ("<>", "!="))),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
-    ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
     ("Turns: avg < 1,000", "expected the end of the line after the bound", ""),
     ("pass_rate >= 95 percent", "write 95% for percent", "pass_rate >= 95%"),
     ("Latency: avg < 95%", "expected a number without %: avg is in the unit of its metric", ""),
-    ("Resolved: rate(YES) == true", "compare with a number, as in `Resolved: rate(YES) >= 90%`", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
     *((f"failed < 3{joint}total > 1s", "write one threshold per line, below `thresholds: |`", "")
       for joint in (" ", "; ", ", ", " && ")),

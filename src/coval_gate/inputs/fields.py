@@ -254,10 +254,7 @@ def whole(least: int, most: int | None = None) -> Field[int]:
         number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else least - 1
         return number if least <= number <= (number if most is None else most) else None
 
-    def meant(raw: str) -> str:
-        return re.sub(r"\.0+$", "", parsing.number_meant(raw))
-
-    return Field("whole number", 0, _parser(read, f"a whole number {allowed}", meant))
+    return Field("whole number", 0, _parser(read, f"a whole number {allowed}", parsing.unquoted))
 
 
 def seconds(least: float, most: float) -> Field[float]:

@@ -27,8 +27,6 @@ UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("d", "day"), 86400.0),
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
-GROUPED: Final = r"(?a)[+-]?[1-9]\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?"  # 1,000 as people write it
-DECIMAL_COMMA: Final = r"(?a)\d+,\d+"
 PERCENT: Final = rf"(?ai)({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?"
 YES: Final = ("yes", "y", "on", "1", "enabled", "always")
 NO: Final = ("no", "n", "off", "0", "disabled", "never")
@@ -65,17 +63,9 @@ def unquoted(raw: str) -> str:
     return raw[1:-1].strip() if is_quoted else raw
 
 
-def number_meant(raw: str) -> str:
-    """Return a number without quotes and separators, and with a decimal point; any other text unquoted."""
-    text = unquoted(raw)
-    if re.fullmatch(GROUPED, text):
-        return re.sub(r"[,_' ]", "", text)
-    return text.replace(",", ".") if re.fullmatch(DECIMAL_COMMA, text) else text
-
-
 def seconds_meant(raw: str) -> str:
-    """Return a duration with a unit in seconds; otherwise as `number_meant`."""
-    text = number_meant(raw)
+    """Return a duration with a unit in seconds; otherwise without its quotes."""
+    text = unquoted(raw)
     match = re.fullmatch(DURATION, text)
     unit = match[2].lower() if match else ""
     factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
@@ -84,7 +74,7 @@ def seconds_meant(raw: str) -> str:
 
 def percentage_meant(raw: str) -> str:
     """Return a percentage as "5%", also for "5 percent" and "0.05"."""
-    text = number_meant(raw)
+    text = unquoted(raw)
     if match := re.fullmatch(PERCENT, text):
         return f"{match[1]}%"
     is_share = re.fullmatch(r"0?\.\d{1,6}", text, re.ASCII)

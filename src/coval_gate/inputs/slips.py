@@ -35,7 +35,6 @@ SEVERAL: Final = rf"[^#]*{SIGN}\s*{NUMBER}%?\s*[;,&][^#]*{SIGN}"  # thresholds
 VALUES: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
 LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
 SYNONYMS: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
-FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 NEGATED: Final = r"un|in|non|not|no[ _-]"  # at the beginning of a misspelt aggregate
 
 
@@ -147,24 +146,17 @@ def _percentile(match: re.Match[str]) -> str:
 
 
 SLIPS: Final = (
-    Slip(r"[“”„‟«]([^“”„‟«»\"]*)[“”„‟»]", r'"\1"', 'use straight quotes (")'),
     Slip(r"^\s*[-*+•–—]\s+", "", "remove the list marker; quote a metric that begins with one"),
     Slip(rf"{SIGN}+", lambda match: MEANT.get(match[0], match[0]),
          lambda match: f"expected {MEANT.get(match[0])}, got {match[0]}"),
-    Slip(rf"^\s*({NUMBER}%?)\s*(<=|>=|<|>|==|!=)\s*([^<>=!#]+?){LAST}",
-         lambda match: f"{match[3]} {FLIPPED[match[2]]} {match[1]}", "put the bound last"),
     Slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _of_run,
          lambda match: f"did you mean {_of_run(match).strip()}?"),
     Slip(r"""^(\s*(?:"[^"]*"|'[^']*'|[^:#"'<>=]*?[^\s:#"'.<>=]))\s+"""
          rf"(?=(?:{'|'.join(OF_METRIC)}|p_?\d{{1,2}})(?![\w]))", r"\1: ", "put a colon after the metric"),
-    Slip(rf"""^\s*(?!['"])([^"<>=]*[:#'][^"<>=]*?)\s*:\s*(?=(?:{'|'.join({*NAMES} - {*OF_RUN})})\b)""",
-         r'"\1": ', "quote a metric that contains : # or '"),
     Slip(r"(?<=[:\s])p_?\s?\(?\s*(\d{1,2}(?:\.\d{1,4})?|100)%?(?:\s*\)|(?![\d.(%]))", _percentile,
          lambda match: f"write {_percentile(match)}"),
     Slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _of_metric, lambda match: f"did you mean{_of_metric(match)}?"),
     Slip(rf"(?<=:){VALUES}(?={SIGN}+\s*{NUMBER}%)", r" rate(\1) ", r"write rate(\1)"),
-    Slip(rf"\b(rate|count)\s*[\[{{:= ]\s*([A-Za-z][\w, ]*?)\s*[\]}}]?\s*(?={SIGN})", r"\1(\2) ", r"write \1(\2)"),
-    Slip(r"(?<=[<>=!\s])(0|\d{1,12}(?!,\d{3}(?!\d))),(\d{1,12})(?![\d,])", r"\1.\2", "use a decimal point"),
     Slip(rf"(?<={SIGN})\s*({NUMBER})\s*s(?:ec(?:onds?)?)?{LAST}", r" \1",
          "remove the unit: a bound has the unit of its metric"),
     Slip(rf"(?<={SIGN})\s*((?:[2-9]|\d\d)(?:\.\d{{1,3}})?|100)(?:\s*percent)?{LAST}", r" \1%",
@@ -175,8 +167,6 @@ SLIPS: Final = (
 RIDDLES: Final = (
     Slip(rf"(?<={SIGN})\s*{NUMBER}\s*[^\W\d_]+\.?{LAST}", None, "remove the unit: a bound has the unit of its metric"),
     Slip(r"\b(rate|count)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
-    Slip(rf"""(?<=:)\s*"?((?-i:[A-Z_]+)|yes|no|true|false)"?\s*{SIGN}""", None, r"write rate(\1) or count(\1)"),
-    Slip(rf"{SIGN}\s*(?:true|false|yes|no)\b", None, "compare with a number, as in `Resolved: rate(YES) >= 90%`"),
     Slip(rf"^\s*{NAMELESS}{METRIC}({SIGN}+)\s*({NUMBER}%)", None,
          r"say which values to count, as in `\1: rate(YES) \2 \3`"),
     Slip(rf"^\s*{NAMELESS}{METRIC}({SIGN}+)\s*({NUMBER})", None, r"say what to compare, as in `\1: avg \2 \3`"),
