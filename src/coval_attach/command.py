@@ -48,7 +48,7 @@ WITHHELD: Final = re.compile(
 )
 
 
-class Options(NamedTuple):
+class AttachOptions(NamedTuple):
     """`handler` is MODULE:HANDLER. It or the `command` answers."""
 
     run: str
@@ -60,7 +60,7 @@ class UnusableError(GateError):
     """The command cannot begin, for a reason that its user must mend."""
 
 
-def attach(runtime: Runtime, options: Options, limits: Limits = Limits()) -> int:  # noqa: B008 - frozen
+def attach(runtime: Runtime, options: AttachOptions, limits: Limits = Limits()) -> int:  # noqa: B008 - frozen
     """Answer the simulations of a run, and return the exit code."""
     host = detect_host(runtime)
     host.mask(key_in(runtime.environ))
@@ -70,7 +70,7 @@ def attach(runtime: Runtime, options: Options, limits: Limits = Limits()) -> int
         host.release()
 
 
-def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> Procedure[int]:
+def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits) -> Procedure[int]:
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
@@ -118,7 +118,7 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
     return inputs
 
 
-def _check(options: Options, environ: Mapping[str, str]) -> None:
+def _check(options: AttachOptions, environ: Mapping[str, str]) -> None:
     """Raise InputError or UnusableError if the options can be seen to be wrong."""
     if not IDENTIFIER.fullmatch(options.run):
         raise InputError([("--run", f"must be the id of a run; got {quoted(options.run)}.")])
@@ -137,7 +137,7 @@ def _check(options: Options, environ: Mapping[str, str]) -> None:
         )
 
 
-def _start(session: Session, runtime: Runtime, options: Options, limits: Limits) -> WorkerProcess:
+def _start(session: Session, runtime: Runtime, options: AttachOptions, limits: Limits) -> WorkerProcess:
     """Raises RunnerError."""
     host, inputs = session.host, session.inputs
     key = inputs.api_key.reveal() if inputs.api_key else ""

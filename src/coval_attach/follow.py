@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from coval_attach.process import ANSWERED, Event, Order, Outcome, WorkerProcess
+from coval_attach.process import ANSWERED, Ending, Order, WorkerEvent, WorkerProcess
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
@@ -51,7 +51,7 @@ class _Followed:
     """A simulation that Coval has listed, as it showed it last, and what became of the processes for it."""
 
     shown: Simulation
-    outcome: Outcome = "waiting"
+    outcome: Ending = "waiting"
     was_started: bool = False
     is_open: bool = False  # a process for it has not ended
     knows_end: bool = False  # the process was told that the simulation is over
@@ -196,7 +196,7 @@ class Follower:
         while self._polled_at is None:
             yield Wait(TICK)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: WorkerEvent) -> None:
         followed = self._simulations.get(event.simulation)
         if followed is None or not followed.is_open:
             return
@@ -208,7 +208,7 @@ class Follower:
             followed.is_open = False
             self._end(followed, event.outcome, event.error)
 
-    def _end(self, followed: _Followed, outcome: Outcome, error: str) -> None:
+    def _end(self, followed: _Followed, outcome: Ending, error: str) -> None:
         id_, refusal = followed.shown.id, followed.refusal
         goes_on = self._polled_at is None and self._error is None and not followed.shown.ended  # as far as known
         if outcome == "refused" and goes_on:
@@ -254,7 +254,7 @@ class Follower:
         return [followed for followed in self._simulations.values() if followed.is_open]
 
     @property
-    def _outcomes(self) -> Counter[Outcome]:
+    def _outcomes(self) -> Counter[Ending]:
         return Counter(followed.outcome for followed in self._simulations.values())
 
     @property

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from coval_gate.base.text import json_in
 
 MODULE: Final = "coval_attach.worker"
-Outcome = Literal[
+Ending = Literal[
     "waiting",  # Coval has not offered its relay yet
     "attached",  # the conversation goes on
     "answered",  # a process was attached until the conversation ended
@@ -71,7 +71,7 @@ class Order(NamedTuple):
     completed: bool = False
 
 
-class Event(NamedTuple):
+class WorkerEvent(NamedTuple):
     """`ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
 
     `started`: a process has begun. `attached`: its conversation has begun. `quiet`: it has sent no audio for a while.
@@ -80,17 +80,17 @@ class Event(NamedTuple):
 
     what: Literal["ready", "unusable", "started", "attached", "quiet", "closed", "ended"]
     simulation: str = ""
-    outcome: Outcome = "waiting"
+    outcome: Ending = "waiting"
     error: str = ""
     lines: tuple[str, ...] = ()
     pid: int = 0
 
 
-def ended(outcome: Outcome, error: str = "") -> Event:
-    return Event("ended", outcome=outcome, error=error)
+def ended(outcome: Ending, error: str = "") -> WorkerEvent:
+    return WorkerEvent("ended", outcome=outcome, error=error)
 
 
-def line_of(message: Setup | Order | Event) -> bytes:
+def line_of(message: Setup | Order | WorkerEvent) -> bytes:
     return json.dumps(message._asdict()).encode() + b"\n"
 
 
@@ -104,11 +104,11 @@ def order_in(line: bytes) -> Order:
     return Order(**json.loads(line))
 
 
-def event_in(line: bytes) -> Event | None:
+def event_in(line: bytes) -> WorkerEvent | None:
     """None if the line is no event. The user's code runs in the process that writes it."""
     fields: Any = json_in(line)
     try:
-        return Event(**{**fields, "lines": tuple(fields["lines"])})
+        return WorkerEvent(**{**fields, "lines": tuple(fields["lines"])})
     except (TypeError, KeyError):
         return None
 
@@ -132,7 +132,7 @@ class WorkerProcess:
         finally:
             os.close(file)
         self._groups: dict[str, int] = {}  # the processes that run, by simulation
-        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._events: SimpleQueue[WorkerEvent] = SimpleQueue()
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
         self.send(setup)
@@ -141,11 +141,11 @@ class WorkerProcess:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[WorkerEvent]:
         is_over = not self.is_running
         if is_over:
             self._reader.join(1.0)
-        events: list[Event] = []
+        events: list[WorkerEvent] = []
         with suppress(Empty):
             while True:
                 events.append(self._events.get_nowait())

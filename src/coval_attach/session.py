@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 from coval_attach.handler import Unusable, bridge, causes_of, error_line, load
-from coval_attach.process import ANSWERED, LOG, Event, Setup, ended
+from coval_attach.process import ANSWERED, LOG, Setup, WorkerEvent, ended
 
 if TYPE_CHECKING:
     from coval_agent_sdk import AudioConnection
@@ -31,7 +31,7 @@ class _Reporter:
         self._simulation, self._events = simulation, events
         self._lock = threading.Lock()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: WorkerEvent) -> None:
         with self._lock, suppress(OSError):
             self._events.send(event._replace(simulation=self._simulation))
 
@@ -64,7 +64,7 @@ class _Watchdog:
         connection.send_audio = counted  # type: ignore[method-assign]
         self._last = time.monotonic()
 
-    def end(self, result: Event) -> None:
+    def end(self, result: WorkerEvent) -> None:
         """An agent that never spoke was quiet in a short conversation, too."""
         if not self._sent and result.outcome in ANSWERED:
             self._tell()
@@ -82,7 +82,7 @@ class _Watchdog:
     def _tell(self) -> None:
         if not self._told:
             self._told = True
-            self._reporter.tell(Event("quiet"))
+            self._reporter.tell(WorkerEvent("quiet"))
 
 
 def answer(
@@ -143,7 +143,7 @@ async def _attach(setup: Setup, handler: "Handler", simulation: str, reporter: _
     try:
         async with client.connect(simulation) as connection:
             watchdog.begin(connection)
-            reporter.tell(Event("attached"))
+            reporter.tell(WorkerEvent("attached"))
             result = await _converse(connection, handler, setup.limits.handler, reporter)
             watchdog.end(result)
             # Leaving the context may take a while.
@@ -154,7 +154,9 @@ async def _attach(setup: Setup, handler: "Handler", simulation: str, reporter: _
             reporter.tell(ended("refused", causes_of(error)))
 
 
-async def _converse(connection: "AudioConnection", handler: "Handler", patience: float, reporter: _Reporter) -> Event:
+async def _converse(
+    connection: "AudioConnection", handler: "Handler", patience: float, reporter: _Reporter
+) -> WorkerEvent:
     handling = asyncio.create_task(_handle(handler, connection))
     closing = asyncio.create_task(connection.wait_closed())
     await asyncio.wait({handling, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +169,7 @@ async def _converse(connection: "AudioConnection", handler: "Handler", patience:
         await _cancel(handling)
         traceback.print_exception(failure)
         return ended("lost", causes_of(failure))
-    reporter.tell(Event("closed"))
+    reporter.tell(WorkerEvent("closed"))
     await asyncio.wait({handling}, timeout=patience)
     if not handling.done():
         await _cancel(handling)

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_attach.handler import Unusable, error_line, how_ended
-from coval_attach.process import Event, Order, Setup, ended, line_of, order_in, setup_in
+from coval_attach.process import Order, Setup, WorkerEvent, ended, line_of, order_in, setup_in
 from coval_attach.session import HAD_TO_END, answer, handler_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Worker:
             return
         write.close()  # the end of the process is then the end of its events
         self._children[simulation] = _Child(simulation, log, process, read)
-        self._tell(Event("started", simulation, pid=process.pid))
+        self._tell(WorkerEvent("started", simulation, pid=process.pid))
 
     def _look(self) -> None:
         limits = self._setup.limits
@@ -163,7 +163,7 @@ class Worker:
             _signal(child, signal.SIGKILL)
             _redact(child.log, self._setup.key)
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: WorkerEvent) -> None:
         with suppress(OSError):  # the command is gone; the end of the input follows
             os.write(self._events, line_of(event))
 
@@ -184,10 +184,10 @@ def main() -> None:
     try:
         handler = _load(setup)
     except Unusable as problem:
-        os.write(events, line_of(Event("unusable", error=str(problem), lines=problem.lines)))
+        os.write(events, line_of(WorkerEvent("unusable", error=str(problem), lines=problem.lines)))
         return
     gc.freeze()  # a full collection writes to all objects it looks at, and a process shares no page it has written to
-    os.write(events, line_of(Event("ready")))
+    os.write(events, line_of(WorkerEvent("ready")))
     Worker(setup, handler, orders, events).work()
 
 
@@ -205,7 +205,7 @@ def _load(setup: Setup) -> "Handler":
     return handler
 
 
-def _end_of(child: _Child) -> Event:
+def _end_of(child: _Child) -> WorkerEvent:
     """The process ended without a word."""
     how = how_ended(child.process.exitcode or 0)
     # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.

@@ -17,7 +17,7 @@ from typing import Final, NoReturn, TextIO
 
 from coval_cli.doctor import doctor
 from coval_cli.flags import HELP, TAKEN, UsageError, parse
-from coval_cli.init import Options, init
+from coval_cli.init import InitOptions, init
 from coval_cli.workflow import WORDS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
@@ -129,8 +129,8 @@ def _refuse_windows() -> None:
 
 
 def _init(runtime: Runtime, options: Namespace) -> int:
-    given = {name: getattr(options, name) for name in Options._fields}
-    chosen = Options(**{name: value for name, value in given.items() if value is not None})
+    given = {name: getattr(options, name) for name in InitOptions._fields}
+    chosen = InitOptions(**{name: value for name, value in given.items() if value is not None})
     return init(runtime, chosen, _asker(runtime.environ))
 
 
@@ -143,7 +143,7 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
         _say(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
     attach = import_module("coval_attach.command")  # which the image does not have
-    code: int = attach.attach(runtime, attach.Options(options.run, options.handler or "", options.answering))
+    code: int = attach.attach(runtime, attach.AttachOptions(options.run, options.handler or "", options.answering))
     return code
 
 

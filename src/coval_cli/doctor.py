@@ -58,13 +58,13 @@ OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each pe
 }
 
 
-Mark = Literal["ok", "limited", "unknown", "fails"]
+Rating = Literal["ok", "limited", "unknown", "fails"]
 
 
 class Finding(NamedTuple):
     """`found` has neither ids nor foreign texts, so that people can publish it. `follows`: what it means for them."""
 
-    mark: Mark
+    mark: Rating
     topic: str
     found: str
     follows: str = ""
@@ -145,7 +145,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     findings = [*_of_permissions(needed, optional), NOT_TRIED, _of_clock(client, clock)]
     errors = [one for one in answers if isinstance(one, CovalError)]
     how_many = f", {len(errors)} of {len(answers)}" if alone else ""
-    mark: Mark = "limited" if alone else "fails"
+    mark: Rating = "limited" if alone else "fails"
     findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", _told(one)) for one in errors[:1]]
     if not isinstance(runs, CovalError):
         findings += yield from _of_runs(client, clock, runs, alone)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from coval_cli.proposals import guess, propose, usable
-from coval_cli.workflow import STARTERS, Choice, Named, Starter, fill_in, read_example, starter_for
+from coval_cli.workflow import STARTERS, Candidate, Choice, Starter, fill_in, read_example, starter_for
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run
@@ -43,7 +43,7 @@ FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a sing
 Ask = Callable[[str, Sequence[str]], str]
 
 
-class Options(NamedTuple):
+class InitOptions(NamedTuple):
     """`yes`: ask nothing. `system`: one of WORDS. `agent`, `persona`, `test_set`: an id or a name."""
 
     yes: bool = False
@@ -54,7 +54,7 @@ class Options(NamedTuple):
     path: str = ""
 
 
-def init(runtime: Runtime, options: Options, ask: Ask | None = None) -> int:
+def init(runtime: Runtime, options: InitOptions, ask: Ask | None = None) -> int:
     """Write a first workflow, and return the exit code: 0, or 2 if nothing was written.
 
     `ask` shows a question and its answers, and returns one of them; None: nothing is asked.
@@ -81,7 +81,7 @@ def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[
 
 def _init(
     runtime: Runtime,
-    options: Options,
+    options: InitOptions,
     ask: Ask | None,
     log: Callable[[str], None],
     redact: Callable[[str], str],
@@ -112,7 +112,7 @@ def _init(
     return DONE
 
 
-def _place(starter: Starter, options: Options, workspace: Workspace) -> str:
+def _place(starter: Starter, options: InitOptions, workspace: Workspace) -> str:
     """Raises InputError if the file exists."""
     paths = [options.path] if options.path else [*filter(None, (starter.path, starter.beside))]
     try:
@@ -131,7 +131,7 @@ def _taken(path: str) -> InputError:
 def _look_up(
     runtime: Runtime,
     inputs: Inputs,
-    options: Options,
+    options: InitOptions,
     ask: Ask | None,
     log: Callable[[str], None],
 ) -> "tuple[list[Choice], LastRuns]":
@@ -206,13 +206,13 @@ def _is_short(listed: Sequence[object]) -> bool:
     return len(listed) < MOST_LISTED
 
 
-def _unlisted(kind: Resource[Named], wanted: str) -> Choice:
+def _unlisted(kind: Resource[Candidate], wanted: str) -> Choice:
     if IDENTIFIER.fullmatch(wanted):
         return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not looked up")
     return Choice(kind)
 
 
-def _choose(kind: Resource[Named], listed: Sequence[Named], wanted: str, ask: Ask | None) -> Choice:
+def _choose(kind: Resource[Candidate], listed: Sequence[Candidate], wanted: str, ask: Ask | None) -> Choice:
     """Return the resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
 
     Raises InputError if there is none that `wanted` could mean.

@@ -22,17 +22,17 @@ INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
 
-Named = Agent | Persona | TestSet
+Candidate = Agent | Persona | TestSet
 
 
 class Choice(NamedTuple):
     """The agent, persona or test set. Without an `id`, there may be `candidates`."""
 
-    kind: Resource[Named]
+    kind: Resource[Candidate]
     id: str = ""
     name: str = ""
     how: str = ""
-    candidates: tuple[Named, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def variable(self) -> str:

@@ -29,7 +29,7 @@ QUIRKS: Final = Quirks(attach_limit=40.0, offer_life=30.0)
 OVER: Final = 300.0  # s after which a process counts as one that never ends
 COMMAND: Final = """
 import os, sys
-from coval_attach.command import Options, attach
+from coval_attach.command import AttachOptions, attach
 from coval_attach.process import Limits
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
@@ -37,7 +37,7 @@ from coval_gate.base.runtime import Runtime
 limits = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0)
 clock = SystemClock()
 clock.listen()
-sys.exit(attach(Runtime(os.environ, sys.stdout, clock), Options(sys.argv[1], "agent:answer"), limits))
+sys.exit(attach(Runtime(os.environ, sys.stdout, clock), AttachOptions(sys.argv[1], "agent:answer"), limits))
 """
 AGENT: Final = """
 import os

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from coval_attach.command import Options, attach
+from coval_attach.command import AttachOptions, attach
 from coval_attach.follow import WORKER_LOG, log_of
 from coval_attach.process import Limits
 from coval_gate.base.clock import Clock, SystemClock
@@ -32,7 +32,7 @@ from fake_relay import FRAME, LONGEST, RUN_ID, Caller, FakeRelay, hears, never
 from slim_client import slim_client
 from support import KEY, runtime
 
-OPTIONS = Options(RUN_ID, "agent:answer")
+OPTIONS = AttachOptions(RUN_ID, "agent:answer")
 # What would depend on the machine's speed takes as long as it needs.
 SHORT = Limits(quiet=LONGEST, handler=0.3, over=LONGEST, killing=LONGEST, poll=0.1, stopping=4.0, unknown=LONGEST)
 AGENT = f"""
@@ -102,7 +102,7 @@ def environ_of(fake: FakeRelay, directory: Path, **more: str) -> dict[str, str]:
 def run_attach(
     fake: FakeRelay,
     directory: Path,
-    options: Options = OPTIONS,
+    options: AttachOptions = OPTIONS,
     limits: Limits = SHORT,
     log: io.StringIO | None = None,
     clock: Clock | None = None,
@@ -160,7 +160,7 @@ def test_each_simulation_that_was_not_answered_is_told_with_its_error(tmp_path: 
     ]
     with FakeRelay(tmp_path, callers) as fake:
         environ = {**WITHHELD, "OPENAI_API_KEY": "sk-of-the-agent"}
-        result = run_attach(fake, tmp_path, Options(RUN_ID, "agent:answer"), **environ)
+        result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, "agent:answer"), **environ)
     assert result.code == 1
     assert result.failures == {
         "crash1": "crashed: KeyError: 'no prompt, ***' (log: .coval-gate/logs/crash1.log)",
@@ -277,7 +277,7 @@ def test_command_answers_each_simulation_and_may_do_as_it_likes(tmp_path: Path) 
         *(Caller(id_, hears(0)) for id_ in ("idle1", "closed1")),
     ]
     with FakeRelay(tmp_path, callers) as fake:
-        result = run_attach(fake, tmp_path, Options(RUN_ID, command=("sh", "agent.sh")))
+        result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, command=("sh", "agent.sh")))
     assert {id_: text.partition(" (log: ")[0] for id_, text in result.failures.items()} == {
         "bad1": "crashed: CommandFailed: The command ended with exit code 7.",
         "segv1": "crashed: CommandFailed: The command was ended by SIGSEGV.",
@@ -306,7 +306,7 @@ def test_simulation_is_answered_once_it_begins_and_what_a_module_started_ends(tm
 
         beginning = Thread(target=begin)
         beginning.start()
-        result = run_attach(fake, tmp_path, Options(RUN_ID, "threaded:answer"))
+        result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, "threaded:answer"))
         beginning.join()
     assert result.code == 0
     assert "threads" in result.log_of("late1")
@@ -324,7 +324,7 @@ def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) ->
         log = io.StringIO()
         with chdir(tmp_path):
             given = runtime(SystemClock(), environ=environ, stdout=log)
-            code = attach(given, Options(run_id, "agent:answer"))
+            code = attach(given, AttachOptions(run_id, "agent:answer"))
     assert code == 0, log.getvalue()
     assert "3 of 3 simulations answered." in log.getvalue()
 
@@ -332,13 +332,13 @@ def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "environ", "problem"),
     [
-        (Options(RUN_ID, "agnt:answer"), {}, "There is no module agnt in"),
-        (Options(RUN_ID, command=("no-such-agent",)), {}, 'There is no command "no-such-agent".'),
-        (Options(RUN_ID, "agent:answer"), {"COVAL_API_KEY": ""}, "COVAL_API_KEY is not set"),
+        (AttachOptions(RUN_ID, "agnt:answer"), {}, "There is no module agnt in"),
+        (AttachOptions(RUN_ID, command=("no-such-agent",)), {}, 'There is no command "no-such-agent".'),
+        (AttachOptions(RUN_ID, "agent:answer"), {"COVAL_API_KEY": ""}, "COVAL_API_KEY is not set"),
     ],
 )
 def test_mistake_is_told_before_anything_else(
-    tmp_path: Path, options: Options, environ: Mapping[str, str], problem: str
+    tmp_path: Path, options: AttachOptions, environ: Mapping[str, str], problem: str
 ) -> None:
     with FakeRelay(tmp_path, [Caller("a1")]) as fake:
         result = run_attach(fake, tmp_path, options, **environ)
@@ -350,7 +350,7 @@ def test_mistake_is_told_before_anything_else(
 def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("print('begin')\nimport no_such_package\n")
     with FakeRelay(tmp_path, [Caller("a1")]) as fake:
-        result = run_attach(fake, tmp_path, Options(RUN_ID, "broken:answer"))
+        result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, "broken:answer"))
     assert result.code == 2
     assert "broken.py" in result.log
     assert (

@@ -11,7 +11,7 @@ import pytest
 from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
-from coval_cli.init import Options, init
+from coval_cli.init import InitOptions, init
 from coval_cli.workflow import STARTERS, WORDS
 from coval_gate import PIN, REPOSITORY
 from coval_gate.base.secret import MASK
@@ -22,7 +22,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import KEY, VirtualClock, runtime
 
-CHOSEN = Options(agent="front desk", persona="Patient caller", test_set="unchang1")
+CHOSEN = InitOptions(agent="front desk", persona="Patient caller", test_set="unchang1")
 FIRST = ".github/workflows/voice-gate.yml"
 ZIZMOR = Path(__file__).resolve().parents[2] / ".github" / "zizmor.yml"
 SCHEMAS = {
@@ -54,7 +54,7 @@ def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatc
     """Run `init` in an empty directory; `files` are there before, and are left out of the result."""
 
     def run(
-        options: Options = CHOSEN,
+        options: InitOptions = CHOSEN,
         *,
         ask: Callable[[str, Sequence[str]], str] | None = None,
         files: Mapping[str, str] | None = None,
@@ -117,7 +117,7 @@ def test_workflow_of_each_system(
 def test_several_candidates_leave_the_variables(
     run_init: Callable[..., Result], golden: Callable[[str, str], None]
 ) -> None:
-    result = run_init(Options(persona="Patient caller", yes=True), ask=lambda *_: pytest.fail("--yes asks nothing"))
+    result = run_init(InitOptions(persona="Patient caller", yes=True), ask=lambda *_: pytest.fail("--yes asks nothing"))
     golden("init/several/voice-gate.yml", result.workflow)
     golden("init/several/log.txt", result.log)
     inputs = inputs_of(result.workflow)
@@ -132,7 +132,7 @@ def test_person_chooses_on_a_terminal(run_init: Callable[..., Result]) -> None:
         asked.append(question)
         return next(answer for answer in answers if answer.startswith(("Front desk, pre", "Hurried", "Passing")))
 
-    inputs = inputs_of(run_init(Options(), ask=ask).workflow)
+    inputs = inputs_of(run_init(InitOptions(), ask=ask).workflow)
     assert asked == ["Which agent?", "Which persona?", "Which test set?"]
     assert (AGENTS[inputs["agent_id"]].name, inputs["test_set_id"]) == ("Front desk, preview", "passing1")
 
@@ -170,7 +170,7 @@ def test_coval_that_does_not_respond_leaves_the_variables(run_init: Callable[...
 def test_without_key_there_is_a_workflow_to_fill_in(
     run_init: Callable[..., Result], golden: Callable[..., None]
 ) -> None:
-    result = run_init(Options(test_set="unchang1"), key="")
+    result = run_init(InitOptions(test_set="unchang1"), key="")
     golden("init/no-key/log.txt", result.log)
     assert (result.code, result.requests) == (0, [])
     assert inputs_of(result.workflow)["test_set_id"] == "unchang1"

@@ -9,7 +9,7 @@ import pytest
 from coval_attach.command import without_credentials
 from coval_attach.follow import LOGS, log_of, open_log
 from coval_attach.handler import Unusable, causes_of, error_line, form_problem, load
-from coval_attach.process import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
+from coval_attach.process import Limits, Order, Setup, WorkerEvent, event_in, line_of, order_in, setup_in
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.workspace import Workspace
 from support import KEY
@@ -108,7 +108,7 @@ def test_messages_survive_their_lines_and_no_other_line_is_one() -> None:
     assert setup_in(line_of(setup)) == setup
     order = Order("attach", "sim\n1", "log")
     assert order_in(line_of(order)) == order
-    event = Event("ended", "s", "crashed", "ä\u2028", ("one", "two"), 7)
+    event = WorkerEvent("ended", "s", "crashed", "ä\u2028", ("one", "two"), 7)
     assert line_of(event).count(b"\n") == 1
     assert event_in(line_of(event)) == event
     for line in (b"", b"Hello\n", b"[]\n", b"{}\n", b'{"what": 1}\n', b"\xff\n", b'{"lines": []}\n'):

@@ -16,7 +16,7 @@ from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judgement import UNFINISHED, Judgement, errored
 from coval_gate.gate.measure import Totals
 from coval_gate.gate.verdict import Completed, Verdict
-from coval_gate.inputs.inputs import Problem
+from coval_gate.inputs.inputs import InvalidInput
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import (
     LONGEST_MENTION,
@@ -155,7 +155,9 @@ def test_long_advice_fits_into_markdown() -> None:
     """Every line of the thresholds may be invalid."""
     with pytest.raises(ThresholdSyntaxError) as caught:
         parse_thresholds("\n".join(f"nonsense {number} {PARROT * 100} ```" for number in range(2000)))
-    error = InputError([Problem("thresholds", f"has wrong lines.\n{caught.value}"), Problem("tags", "are too many.")])
+    error = InputError(
+        [InvalidInput("thresholds", f"has wrong lines.\n{caught.value}"), InvalidInput("tags", "are too many.")]
+    )
     report = Report(judgement=errored(error))
     body, whole = comment(report), summary(report)
     assert len(body) <= COMMENT_LIMIT

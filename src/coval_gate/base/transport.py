@@ -27,7 +27,7 @@ from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.secret import Secret, redactor
 from coval_gate.base.text import duration, json_in
 
-Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
+NetworkCause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
 # Failures before the TLS connection is established, and thus before anything is sent.
 HANDSHAKE: Final = re.compile(r"HANDSHAKE|WRONG_VERSION|UNSUPPORTED_PROTOCOL|_ALERT_|NO_PROTOCOLS")
@@ -62,7 +62,7 @@ class NetworkError(Exception):
     "certificate", the file of trusted certificates ("bundle"), or the "address".
     """
 
-    def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:
+    def __init__(self, what: str, *, arrived: bool, cause: NetworkCause = "transient") -> None:
         super().__init__(what)
         self.what = what
         self.arrived = arrived
@@ -87,7 +87,7 @@ def network_error(error: Exception) -> NetworkError:
     return NetworkError(f"got no response ({_in_words(reason)}).", arrived=True)
 
 
-def _lasting(why: str, cause: Cause) -> NetworkError:
+def _lasting(why: str, cause: NetworkCause) -> NetworkError:
     return NetworkError(f"was not sent: {why}.", arrived=False, cause=cause)
 
 

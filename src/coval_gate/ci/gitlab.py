@@ -222,7 +222,7 @@ class GitLab(HostApi):
         return self.text_at(self.merge_request(number), "sha", permission="Reporter", until=until)
 
 
-class CommitStatus(ApiPage[GitLab]):
+class PipelineStatus(ApiPage[GitLab]):
     """It goes from state to state, and GitLab refuses to set the one that it has.
 
     Each pipeline of a commit has a status of this name. Without the pipeline's id, GitLab sets that of the newest
@@ -325,7 +325,7 @@ class Note(ApiPage[GitLab]):
         )
 
 
-KINDS: Final = {"comment": Note, "commit_status": CommitStatus}  # by the input
+KINDS: Final = {"comment": Note, "commit_status": PipelineStatus}  # by the input
 
 
 def state_of(text: PageText) -> str:

@@ -189,7 +189,7 @@ class Annotation(NamedTuple):
     message: str  # may have several lines
 
 
-class Figure(NamedTuple):
+class PageFigure(NamedTuple):
     """A count, a percentage from 0 to 100, or seconds."""
 
     name: str
@@ -212,7 +212,7 @@ class PageText(NamedTuple):
     annotations: tuple[Annotation, ...] = ()
     references: tuple[str, ...] = ()
     sha: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[PageFigure, ...] = ()
 
 
 class Page:

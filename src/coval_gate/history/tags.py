@@ -26,7 +26,7 @@ from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REP
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.inputs.inputs import Problem
+from coval_gate.inputs.inputs import InvalidInput
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, matrix_from
 
 PREFIX: Final = "coval-gate"
@@ -240,7 +240,7 @@ def check_spelling(tag: str, runs: Iterable[Run]) -> None:
     if similar and similar != tag.lower():
         what = f"names the tag {tag}, which no earlier run of this agent, persona and test set has"
         keep = f"If {tag} is right, add it to a run in Coval first, or start a run by hand with accept: true."
-        raise InputError([Problem("baseline", f"{what}; did you mean {similar}?\n{keep}")])
+        raise InputError([InvalidInput("baseline", f"{what}; did you mean {similar}?\n{keep}")])
 
 
 def pull_request_of(run: Run) -> str | None:

@@ -18,8 +18,8 @@ from coval_gate.inputs.inputs import (
     FromFile,
     Input,
     Inputs,
+    InvalidInput,
     LegInputs,
-    Problem,
     declared,
     default_of,
     effective,
@@ -47,7 +47,7 @@ OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested comm
 
 def check_inputs(
     inputs: Inputs,
-    problems: Sequence[Problem],
+    problems: Sequence[InvalidInput],
     environ: Mapping[str, str],
     withheld: str,
     file: FromFile = NO_FILE,
@@ -72,7 +72,7 @@ def check_inputs(
     if key_is_missing:
         reason = missing_key_reason(withheld)
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
-        found.append(Problem("api_key", f"is empty{reason}."))
+        found.append(InvalidInput("api_key", f"is empty{reason}."))
     if found:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in found)
         how = variables.key if variables and not withheld else WITHHELD[withheld][1]
@@ -213,11 +213,11 @@ def _doubt(threshold: Threshold) -> str:
 
 
 def placed_problems(
-    file: FromFile, inputs: Inputs, problems_of: Callable[[Inputs], Iterable[Problem]]
-) -> Iterator[Problem]:
+    file: FromFile, inputs: Inputs, problems_of: Callable[[Inputs], Iterable[InvalidInput]]
+) -> Iterator[InvalidInput]:
     """Yield problems with their places in the file; one of all legs, with an input not from the file, is the step's."""
     parts = file.parts(inputs)
-    parts_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
+    parts_with: dict[tuple[InvalidInput, tuple[int, str] | None], list[LegInputs]] = {}
     for part in parts:
         for problem in problems_of(part.inputs):
             parts_with.setdefault((problem, part.places.get(problem.name)), []).append(part)
@@ -228,26 +228,28 @@ def placed_problems(
         text = f"{problem.name}{'' if problem.what[:1] == ',' else ' '}{problem.what}"
         own = [(part.line, f"legs.{shortened(part.name, NAME_SHOWN)}") for part in concerned]
         for line, where in [place] if place else own:
-            yield Problem(file.path, f", line {line}: {where}{': ' if where else ''}{text}")
+            yield InvalidInput(file.path, f", line {line}: {where}{': ' if where else ''}{text}")
 
 
-def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[Problem]:
+def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[InvalidInput]:
     if file.legs and inputs.run_template_id:
-        yield Problem("run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run.")
+        yield InvalidInput(
+            "run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run."
+        )
     yield from _mode_contradictions(inputs, file)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in unknown_in(environ):
         if instead := OF_OLD_ACTION.get(name, ""):
-            yield Problem(name, f"is an input of the older action coval-github-actions. {instead}")
+            yield InvalidInput(name, f"is an input of the older action coval-github-actions. {instead}")
         elif meant:  # the user relies on that input
-            yield Problem(name, f"is not an input; did you mean {meant}?")
+            yield InvalidInput(name, f"is not an input; did you mean {meant}?")
 
 
-def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
+def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[InvalidInput]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
     reason = "" if inputs.run_template_id else _needs_ids(inputs)
     lacking = [name for name in LAUNCH_IDS if reason and not getattr(inputs, name)]
-    required = [Problem(name, f"is required {reason}{how_to_set(name, variables)}.") for name in lacking]
+    required = [InvalidInput(name, f"is required {reason}{how_to_set(name, variables)}.") for name in lacking]
     return (problem for problem in (*required, *_run_contradictions(inputs)) if problem.name not in wrong)
 
 
@@ -264,21 +266,21 @@ def _needs_ids(inputs: Inputs) -> str:
     return f"{mode} with {what}" if needing else ""
 
 
-def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     for unused in _unused(inputs):
         if unused.group == GATE:  # the user would take the check for a verdict
             ways = " or ".join(unused.modes)
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
-            yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
+            yield InvalidInput(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
     yield from _gate_contradictions(inputs)
     if inputs.spend == UNTIL_CLEAR:
         yield from _spend_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
-        yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
+        yield InvalidInput("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
-        yield Problem("sub_sample_seed", "requires a sub_sample_size above 0.")
+        yield InvalidInput("sub_sample_seed", "requires a sub_sample_size above 0.")
     if inputs.mode == "wait" and inputs.repeat_on_failure and inputs.sub_sample_size and inputs.sub_sample_seed is None:
-        yield Problem(
+        yield InvalidInput(
             "sub_sample_seed",
             "is required in mode wait with repeat_on_failure: a repetition draws the test cases of the run. Set it in "
             "the launch, too.",
@@ -286,34 +288,36 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     # A user's tag that marks a run as accepted would hide every baseline from later runs.
     for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
         if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
-            yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
+            yield InvalidInput(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
 
 
-def _spend_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _spend_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     name, value = "spend", f"spend: {UNTIL_CLEAR}"
     if inputs.mode in PAIR:
-        yield Problem(
+        yield InvalidInput(
             name,
             f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: whether the next part of the test cases runs is decided "
             "while the step waits. Use mode run, or leave spend empty.",
         )
     if inputs.confidence is None:
-        yield Problem("confidence", f"is required with {value}, such as 95%: it says when an answer is clear.")
+        yield InvalidInput("confidence", f"is required with {value}, such as 95%: it says when an answer is clear.")
     if inputs.iteration_count > 1:
-        yield Problem("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
+        yield InvalidInput("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
     if inputs.sub_sample_size:
-        yield Problem("sub_sample_size", f"cannot be combined with {value}; max_simulations limits what is drawn.")
+        yield InvalidInput("sub_sample_size", f"cannot be combined with {value}; max_simulations limits what is drawn.")
     if inputs.accept:
-        yield Problem(name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}.")
+        yield InvalidInput(
+            name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}."
+        )
 
 
-def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
-            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+            yield InvalidInput(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
     yield from _target_contradictions(inputs)
     if inputs.repeat_on_failure and (inputs.confidence is not None or inputs.spend == UNTIL_CLEAR):
-        yield Problem(
+        yield InvalidInput(
             "repeat_on_failure",
             "cannot be combined with confidence: with one, what is in doubt is run again, not what is red. Set "
             "spend: until clear in its place, or leave one of the two out.",
@@ -322,15 +326,15 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
     with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
     if with_baseline and inputs.baseline is None:
         where = f"{with_baseline[0].text} ({with_baseline[0].place})"
-        yield Problem("baseline", f"is required for {where}, such as tag:stable last 7.")
+        yield InvalidInput("baseline", f"is required for {where}, such as tag:stable last 7.")
     yield from _baseline_contradictions(inputs)
     is_itself = inputs.baseline is not None and inputs.baseline.kind == "base"
     with_itself = [threshold for threshold in compared if is_itself or threshold.bound.reference == "base"]
     if inputs.base_agent_id and (what := _wrong_base(inputs, bool(with_itself))):
-        yield Problem("base_agent_id", what)
+        yield InvalidInput("base_agent_id", what)
     elif not inputs.base_agent_id and with_itself and inputs.mode in ("run", "plan") and not inputs.mutation_ids:
         first = with_itself[0]
-        yield Problem(
+        yield InvalidInput(
             first.source,
             f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
             "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
@@ -340,17 +344,17 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
             # What no confidence can decide has an alternative.
             instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
             what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
-            yield Problem(threshold.source, what)
+            yield InvalidInput(threshold.source, what)
 
 
-def _target_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _target_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     """Only a share that is asked for relaxes that every simulation must meet its targets."""
     if not inputs.use_metric_targets or any(threshold.sets_share for threshold in inputs.thresholds):
         return
     for threshold in inputs.thresholds:
         requires_all = threshold.operator == "==" and threshold.bound == Bound(1.0)
         if threshold.aggregate.kind.uses_targets and not (threshold.advisory or requires_all):
-            yield Problem(
+            yield InvalidInput(
                 threshold.source,
                 f", line {threshold.line}: {threshold.text} cannot be combined with use_metric_targets, by which every "
                 "simulation must meet its targets. Require a share of them, such as pass_rate >= 90%, or leave one of "
@@ -358,22 +362,22 @@ def _target_contradictions(inputs: Inputs) -> Iterator[Problem]:
             )
 
 
-def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _baseline_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     source = inputs.baseline
     is_tag = source is not None and source.kind == "tag"
     if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield Problem("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
+        yield InvalidInput("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
     tags = inputs.tags or read_metadata(inputs.metadata).tags  # of every run that the step launches
     if source and is_tag and source.name.lower() in map(str.lower, tags):
         text = f"must not be one of tags: every launch would become part of the baseline {source}."
-        yield Problem("baseline", text)
+        yield InvalidInput("baseline", text)
     if inputs.accept and not (source and source.kind in ("tag", "branch")):
         text = "must name a tag or a branch if accept is true: later runs are compared with its runs."
-        yield Problem("baseline", text)
+        yield InvalidInput("baseline", text)
     if inputs.accept and len(tags) == MOST_TAGS:
-        yield Problem("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
+        yield InvalidInput("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
     if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
-        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
+        yield InvalidInput("baseline", "names the run that the step waits for; name an earlier one.")
 
 
 def _wrong_base(inputs: Inputs, is_used: bool) -> str:
@@ -397,23 +401,25 @@ def _is_impossible(threshold: Threshold) -> bool:
     return not threshold.bound.reference and (never | {"==": not can_be}).get(threshold.operator, False)
 
 
-def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[Problem]:
+def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInput]:
     takes_runs, source = inputs.mode in ("wait", "cancel"), inputs.run_id.newest
     if takes_runs and not inputs.run_id:
-        yield Problem(
+        yield InvalidInput(
             "run_id",
             f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
             "that step did not run.",
         )
     if source and inputs.mode == "cancel":
-        yield Problem("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
+        yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
     if inputs.run_id and not takes_runs:
-        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
+        yield InvalidInput(
+            "run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one."
+        )
     parts = [part.inputs for part in file.parts(inputs)]
     legs = sum(math.prod(len(getattr(part, name)) for name in LAUNCH_IDS) for part in parts)
     if legs > MOST_LEGS:
         most = max(LAUNCH_IDS, key=lambda name: max(len(getattr(part, name)) for part in parts))
-        yield Problem(
+        yield InvalidInput(
             most, f"makes {legs:,} combinations of agents, personas and test sets; a step has at most {MOST_LEGS}."
         )
 
@@ -436,15 +442,15 @@ def _unused(inputs: Inputs) -> Iterator[Input]:
             yield declaration
 
 
-def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[InvalidInput]:
     """Yield a problem for each other input that contains an API key: the step sends or shows them all."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
     for declaration in declared():
         text = environ.get(f"INPUT_{declaration.name.upper()}", "") if declaration.name != "api_key" else ""
         if key and key in text:
-            yield Problem(declaration.name, "holds the API key, which must be set in api_key only.")
+            yield InvalidInput(declaration.name, "holds the API key, which must be set in api_key only.")
         elif KEY.search(text):
-            yield Problem(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
+            yield InvalidInput(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
 
 
 def wanted_pages(inputs: Inputs) -> list[str]:

@@ -30,8 +30,8 @@ from coval_gate.inputs.inputs import (
     FromFile,
     Input,
     Inputs,
+    InvalidInput,
     LegInputs,
-    Problem,
     declared,
     translate,
 )
@@ -54,7 +54,7 @@ OBJECTS: Final = "JSON object"
 OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
 
 
-class Values(NamedTuple):
+class FileEntries(NamedTuple):
     """What the file sets for the step, or for the leg of this name, which begins in `line`: as text and parsed.
 
     Thresholds are apart, and know their own lines.
@@ -68,17 +68,17 @@ class Values(NamedTuple):
     places: dict[str, tuple[int, str]]
 
 
-def _nothing(name: str = "", line: int = 0) -> Values:
-    return Values(name, line, {}, {}, [], {})
+def _nothing(name: str = "", line: int = 0) -> FileEntries:
+    return FileEntries(name, line, {}, {}, [], {})
 
 
 class ConfigFile(NamedTuple):
     """What a file sets for the whole step, its legs that have no mistake, and the mistakes."""
 
     path: str
-    values: Values
-    legs: tuple[Values, ...]
-    problems: tuple[Problem, ...]
+    values: FileEntries
+    legs: tuple[FileEntries, ...]
+    problems: tuple[InvalidInput, ...]
 
 
 @cache
@@ -128,13 +128,13 @@ def beside_file(
     return merged, file._replace(values=file.values._replace(thresholds=thresholds, places=places))
 
 
-def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[Problem]]:
+def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[InvalidInput]]:
     """Return the step's inputs with the file's thresholds, what else the step takes from the file, and its mistakes."""
     inputs = inputs._replace(thresholds=(*inputs.thresholds, *file.values.thresholds))
     allowed = inputs_of_leg()
     mistakes: list[Mistake] = []
     legs: list[LegInputs] = []
-    whole: list[tuple[Values, Inputs]] = []  # what each leg before says
+    whole: list[tuple[FileEntries, Inputs]] = []  # what each leg before says
     for leg in file.legs:
         counting = {name: value for name, value in leg.inputs.items() if has_effect(allowed[name], inputs.mode)}
         thresholds = leg.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
@@ -167,11 +167,11 @@ def _without_ids(inputs: Inputs) -> Inputs:
     return inputs._replace(thresholds=thresholds, **left_out)
 
 
-def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
+def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[InvalidInput]:
     for mistake in mistakes[:MOST_MISTAKES]:
-        yield Problem(path, f", line {mistake.line}: {mistake.what}")
+        yield InvalidInput(path, f", line {mistake.line}: {mistake.what}")
     if (more := len(mistakes) - MOST_MISTAKES) > 0:
-        yield Problem(path, f"has {plural(more, 'more mistake')}.")
+        yield InvalidInput(path, f"has {plural(more, 'more mistake')}.")
 
 
 class _Reader:
@@ -182,9 +182,9 @@ class _Reader:
     def _note(self, line: int, what: str) -> None:
         self.mistakes.append(Mistake(line, what))
 
-    def read(self, root: Node | None) -> tuple[Values, list[Values]]:
+    def read(self, root: Node | None) -> tuple[FileEntries, list[FileEntries]]:
         """Return what the file sets for the step, and the legs that have no mistake, unless the step's part has one."""
-        values, legs = _nothing(), list[Values]()
+        values, legs = _nothing(), list[FileEntries]()
         if root is None or root.id != MAPPING:
             line = root.start_mark.line + 1 if root else 1
             self._note(line, "the file must be a mapping from inputs to values, such as `agent_id: …`.")
@@ -214,13 +214,13 @@ class _Reader:
             lines[name] = line
             yield line, name, node
 
-    def _legs(self, line: int, node: Node) -> list[Values]:
+    def _legs(self, line: int, node: Node) -> list[FileEntries]:
         if node.id != MAPPING:
             self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
             return []
         if not node.value:
             self._note(line, f"{LEGS} is empty; name at least one leg.")
-        legs: list[Values] = []
+        legs: list[FileEntries] = []
         for number, (line_of_leg, name, own) in enumerate(self._pairs(node, LEGS), start=1):
             if number > MOST_LEGS:
                 self._note(line_of_leg, f"{LEGS} has more than {MOST_LEGS} legs, the most that a step launches.")
@@ -241,7 +241,7 @@ class _Reader:
                 legs.append(values)
         return legs
 
-    def _add(self, values: Values, line: int, name: str, node: Node, where: str) -> None:
+    def _add(self, values: FileEntries, line: int, name: str, node: Node, where: str) -> None:
         declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)
         shown = _shown(name, where)
         if declaration is None:

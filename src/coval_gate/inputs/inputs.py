@@ -90,7 +90,7 @@ class Input(NamedTuple):
         return self.field.parse(self.default) if self.default else self.field.empty
 
 
-class Problem(NamedTuple):
+class InvalidInput(NamedTuple):
     """An invalid input. `what` ends a sentence that begins with the input's name."""
 
     name: str
@@ -526,41 +526,41 @@ def texts_in(environ: Mapping[str, str]) -> str:
     return repr(sorted(pair for pair in environ.items() if pair[0].startswith("INPUT_") and pair[0] not in others))
 
 
-def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
+def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[InvalidInput]]:
     """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 
     An invalid input gets its default: the valid inputs still decide where the error report goes. Of thresholds, the
     valid lines stay, so that what contradicts them is reported in the same round.
     """
     values: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems: list[InvalidInput] = []
     for declaration in declared():
         name = declaration.name
         text = _written_key(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
             values[name] = declaration.field.parse(text) if text else declaration.default_value
         except ValueError as problem:
-            problems.append(Problem(name, str(problem)))
+            problems.append(InvalidInput(name, str(problem)))
             values[name] = problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value
     wrong = {name for name, _ in problems}
     problems += [problem for problem in translate(values) if problem.name not in wrong]
     return Inputs(**values), problems
 
 
-def translate(values: dict[str, Any]) -> Iterator[Problem]:
+def translate(values: dict[str, Any]) -> Iterator[InvalidInput]:
     """Replace the inputs of the older action among parsed `values`. Yield a problem with a half that stands alone."""
     mutation, metric, value = (values.pop(name, None) for name in OldInputs._fields)
     if mutation is not None:
         ids = dict.fromkeys((*values.get("mutation_ids", ()), *filter(None, [mutation])))
         values["mutation_ids"] = tuple(ids)
     if len(values.get("mutation_ids", ())) > MOST_MUTATIONS:
-        yield Problem("mutation_id", f"is one mutation more than the {MOST_MUTATIONS} that a run can have.")
+        yield InvalidInput("mutation_id", f"is one mutation more than the {MOST_MUTATIONS} that a run can have.")
     if metric and value:
         values["thresholds"] = (*values.get("thresholds", ()), forbidding(metric, value, "fail_on_metric_id"))
     elif metric:
-        yield Problem("fail_on_metric_value", "is required with fail_on_metric_id.")
+        yield InvalidInput("fail_on_metric_value", "is required with fail_on_metric_id.")
     elif value:
-        yield Problem("fail_on_metric_id", "is required with fail_on_metric_value.")
+        yield InvalidInput("fail_on_metric_id", "is required with fail_on_metric_value.")
 
 
 def api_root(inputs: Inputs) -> str:

@@ -18,7 +18,7 @@ from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
 from coval_gate.gate.sequential import MOST_CASES, SLICES, slices_of
 from coval_gate.history.tags import seed_for
-from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Problem, ids_of
+from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.step import StepRun
 
@@ -79,7 +79,7 @@ def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
 
 
 def _refused(why: str) -> InputError:
-    return InputError([Problem("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
+    return InputError([InvalidInput("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
 
 
 def _level(sizes: Sequence[tuple[int, int]], left: int) -> int:
@@ -98,7 +98,7 @@ def _check(leg: Leg, cases: int, cap: int) -> None:
     which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {_test_set_id(leg)} has"
     if not cases:
         what = f"names {_test_set_id(leg)}, which has no test cases that the API key can see. Check the id."
-        raise InputError([Problem("test_set_id", what)])
+        raise InputError([InvalidInput("test_set_id", what)])
     if min(cases, cap) > MOST_CASES:
         most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
@@ -107,7 +107,7 @@ def _check(leg: Leg, cases: int, cap: int) -> None:
         raise _refused(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
     if cap < FEWEST:
         what = f"leaves {plural(cap, 'test case')} to each leg, but spend: {UNTIL_CLEAR} needs {FEWEST}"
-        raise InputError([Problem("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])
+        raise InputError([InvalidInput("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])
 
 
 def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], ...]:

@@ -24,7 +24,7 @@ from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, part_of
 from coval_gate.inputs.fields import RunSource
-from coval_gate.inputs.inputs import Problem, ids_of
+from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher, tell_launch
@@ -236,7 +236,7 @@ def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
         run = yield from find_newest(own, source, step.context)
         if twin := found.get(run.run_id):
             legs = in_words([quoted(twin.key), quoted(leg.key)])
-            raise InputError([Problem("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
+            raise InputError([InvalidInput("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
         found[run.run_id] = leg
         _guard(own, run.run_id)
         own.log(f"{found_text(run, source)}: {step.run_url(run.run_id)}")
@@ -297,7 +297,7 @@ def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[G
     if not problems:
         problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
     if problems:
-        raise InputError([Problem("run_id", problem) for problem in problems])
+        raise InputError([InvalidInput("run_id", problem) for problem in problems])
     return list(own.values())
 
 

@@ -35,7 +35,7 @@ from coval_gate.coval.resources import (
 )
 from coval_gate.inputs.checks import check_inputs, placed_problems
 from coval_gate.inputs.fields import Unset
-from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared, ids_of
+from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, InvalidInput, declared, ids_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
 
@@ -65,7 +65,9 @@ def expand(step: Step) -> Procedure[Inputs]:
     try:
         template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
     except NotFound:
-        raise InputError([Problem("run_template_id", f"names {template_id}, which Coval does not have.")]) from None
+        raise InputError(
+            [InvalidInput("run_template_id", f"names {template_id}, which Coval does not have.")]
+        ) from None
     step.inputs = inputs = expanded(inputs, template)
     step.template = template
     session.log(f"Using run template {template_id}{f' ({template.name})' if template.name else ''}.")
@@ -75,7 +77,7 @@ def expand(step: Step) -> Procedure[Inputs]:
             "compares with another agent instead."
         )
     missing = [
-        Problem(name, f"is required: run template {template_id} names none.")
+        InvalidInput(name, f"is required: run template {template_id} names none.")
         for name in LAUNCH_IDS
         if not getattr(inputs, name)
     ]
@@ -146,7 +148,7 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
         if not leg.is_base:
             kept.append(leg)
     if not kept:
-        raise InputError([Problem("run_template_id", "names no test case of any of the test sets.")])
+        raise InputError([InvalidInput("run_template_id", "names no test case of any of the test sets.")])
     return kept
 
 
@@ -170,7 +172,7 @@ class Looked(NamedTuple):
     """What was looked up: resources by input and id, problems with inputs, and why something was not checked."""
 
     resources: dict[tuple[str, str], Named]
-    problems: list[Problem]
+    problems: list[InvalidInput]
     unchecked: list[str]
 
 
@@ -188,7 +190,7 @@ def _with_wrong_ids(session: StepRun, legs: Sequence[Inputs], error: InputError)
     looked = yield from read_named(session, legs, without=wrong)
     if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
         yield from look_up_mutations(session, legs, looked)
-    return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
+    return InputError([*(InvalidInput(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
 
 
 def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Procedure[GateError]:
@@ -221,7 +223,7 @@ def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[s
     client, until = session.client, session.deadline
     results = yield from together((client.get(BY_INPUT[name], id_, until=until) for name, id_ in wanted), session.clock)
     looked = Looked({}, [], [])
-    mistakes: dict[tuple[str, str], Problem] = {}
+    mistakes: dict[tuple[str, str], InvalidInput] = {}
     for (name, id_), result in zip(wanted, results, strict=True):
         if isinstance(result, Rejected) and (problem := _mistake(name, id_, result)):
             mistakes[name, id_] = problem
@@ -233,7 +235,7 @@ def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[s
     return looked
 
 
-def _placed(step: Step, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator[Problem]:
+def _placed(step: Step, mistakes: Mapping[tuple[str, str], InvalidInput]) -> Iterator[InvalidInput]:
     """Yield the mistakes in ids, with their places if the file sets them."""
     inputs, file = step.inputs, step.file
     named = {pair for part in file.parts(inputs) for pair in _named_by(part.inputs)}
@@ -248,14 +250,14 @@ def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
     return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids)]
 
 
-def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
+def _mistake(name: str, id_: str, error: Rejected) -> InvalidInput | None:
     """Return what is wrong with an input, if a rejected look-up shows it; None if the key merely may not read this."""
     if error.status == NOT_FOUND:
-        return Problem(name, f"names {id_}, which Coval does not have.")
+        return InvalidInput(name, f"names {id_}, which Coval does not have.")
     if error.status in WRONG and error.by_coval:
-        return Problem(name, f"names {id_}, which is not valid: {one_line(error.what)}")
+        return InvalidInput(name, f"names {id_}, which is not valid: {one_line(error.what)}")
     if error.status == NO_KEY and error.by_coval:
-        return Problem(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
+        return InvalidInput(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
     return None
 
 
@@ -315,7 +317,7 @@ def check_mutations(session: StepRun) -> Procedure[None]:
         session.log(f"Could not check whether agent {agent_id} has the mutations. {why}")
 
 
-def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[Problem], dict[str, str]]]:
+def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tuple[list[InvalidInput], dict[str, str]]]:
     """Return a problem for each agent with mutations that are not its own, with its place if the file sets them.
 
     Also return why those of other agents could not be read, by agent. Those of a run template are each agent's own.
@@ -340,12 +342,12 @@ def is_of_template(step: Step) -> bool:
     return template is not None and step.inputs.mutation_ids == template.mutation_ids != ()
 
 
-def _problems(inputs: Inputs, of_agent: Mapping[str, set[str]]) -> Iterator[Problem]:
+def _problems(inputs: Inputs, of_agent: Mapping[str, set[str]]) -> Iterator[InvalidInput]:
     for agent_id in inputs.agent_id:
         others = [id_ for id_ in inputs.mutation_ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
         if others:
             what = f"names {in_words(others, most=MOST_NAMED)}, which agent {agent_id} does not have as "
-            yield Problem("mutation_ids", f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")
+            yield InvalidInput("mutation_ids", f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")
 
 
 def _agents(legs: Iterable[Inputs]) -> list[str]:

@@ -37,7 +37,7 @@ from coval_gate.history.tags import (
     user_tags,
 )
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.inputs import Problem, ids_of
+from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.inputs.thresholds import Threshold
 from coval_gate.step.step import LegRun
 
@@ -90,7 +90,7 @@ class _Check:
     def _own(self) -> Names:
         return {metric_id: self._listed.get(metric_id, "") for metric_id in self._ids}
 
-    def problems(self, naming: Sequence[Threshold]) -> Procedure[list[Problem]]:
+    def problems(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
         self._ids = yield from self._find_ids()
         if not self._ids:
             return []
@@ -109,7 +109,7 @@ class _Check:
                 raise
             return problems
 
-    def _wrong_values(self, naming: Sequence[Threshold]) -> Procedure[list[Problem]]:
+    def _wrong_values(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
         meant = [(threshold, _meant(threshold, self._own)) for threshold in naming if threshold.aggregate.values]
         pairs = [(threshold, ids[0]) for threshold, ids in meant if len(ids) == 1]
         client, until = self._session.client, self._session.deadline
@@ -176,9 +176,9 @@ def _meant(threshold: Threshold, names: Names) -> list[str]:
     return sorted(metric_id for metric_id, name in names.items() if folded(name) == text)
 
 
-def _problem(threshold: Threshold, what: str, trouble: str) -> Problem:
+def _problem(threshold: Threshold, what: str, trouble: str) -> InvalidInput:
     line = f" in line {threshold.line}" if threshold.line else ""
-    return Problem(threshold.source, f"names the {what}{line}, {trouble}")
+    return InvalidInput(threshold.source, f"names the {what}{line}, {trouble}")
 
 
 def _value_trouble(threshold: Threshold, texts: tuple[str, ...]) -> tuple[str, str] | None:
@@ -213,12 +213,14 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
     except NotFound as error:
         if not error.by_coval:
             raise
-        raise InputError([Problem("baseline", f"names the run {run_id}, which Coval does not have.")]) from None
+        raise InputError([InvalidInput("baseline", f"names the run {run_id}, which Coval does not have.")]) from None
     if run.is_over and run.status != COMPLETED:
         text = f"names the run {run_id}, which did not complete: its status is {run.status}."
-        raise InputError([Problem("baseline", text)])
+        raise InputError([InvalidInput("baseline", text)])
     if part := part_of(run):
-        raise InputError([Problem("baseline", f"names the run {run_id}, which is {PARTS[part]}. Name a whole run.")])
+        raise InputError(
+            [InvalidInput("baseline", f"names the run {run_id}, which is {PARTS[part]}. Name a whole run.")]
+        )
     if is_marked(run, FAILED):
         session.warn(
             f"The baseline, run {run_id}, failed a comparison or lacks data. This run is compared with it anyway."

@@ -20,7 +20,7 @@ from coval_gate.inputs.file import ConfigFile, with_file
 from coval_gate.inputs.inputs import (
     LAUNCHING_MODES,
     Inputs,
-    Problem,
+    InvalidInput,
     key_in,
     parse_inputs,
     stray_keys_in,
@@ -287,7 +287,7 @@ def read_inputs(step: Step) -> Inputs:
     return step.inputs
 
 
-def acceptance_problems(context: Context) -> list[Problem]:
+def acceptance_problems(context: Context) -> list[InvalidInput]:
     """Return why this step cannot accept a run. Nothing has been launched yet."""
     if context.started_by_person and not context.of_pull_request:  # a manual job of a pull request is its author's
         return []
@@ -305,7 +305,7 @@ def acceptance_problems(context: Context) -> list[Problem]:
         what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
         started = f", but {context.event} started it" if context.event else ""
         why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
-    return [Problem("accept", f"must be false here: {why}")]
+    return [InvalidInput("accept", f"must be false here: {why}")]
 
 
 def _without_effect(step: Step) -> Iterator[str]:

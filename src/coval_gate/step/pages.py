@@ -16,7 +16,7 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.inputs.checks import OF_COMMIT
-from coval_gate.inputs.inputs import Inputs, Problem
+from coval_gate.inputs.inputs import Inputs, InvalidInput
 from coval_gate.report.document import Document, document_of
 from coval_gate.report.formats import pages
 from coval_gate.report.model import Report
@@ -55,9 +55,9 @@ class PagePublisher:
         self._skipped: set[str] = set()  # reasons that were logged
         self.documents = Documents()
 
-    def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
+    def problems(self, inputs: Inputs, context: Context) -> list[InvalidInput]:
         pages = [kept.page for kept in self._pages(inputs, context)]
-        return [Problem(page.input, page.problem) for page in pages if page.problem]
+        return [InvalidInput(page.input, page.problem) for page in pages if page.problem]
 
     def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
         """Return `context` with the tested commit, if the event does not name it and a page needs it."""

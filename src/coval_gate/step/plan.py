@@ -14,7 +14,7 @@ from coval_gate.base.times import LOOKING_UP, preparing, sizing
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.gate.criteria import Criteria, undecidable_texts
 from coval_gate.gate.judgement import Judgement, planned
-from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, Problem, ids_of, noun
+from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
 from coval_gate.report.wording import slices
 from coval_gate.step.draw import draw_slices
 from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
@@ -70,18 +70,18 @@ def _look_up(session: StepRun) -> Procedure[Looked]:
     return looked
 
 
-def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
+def _checks_of(session: LegRun) -> Procedure[list[InvalidInput]]:
     """Return the mistakes that a launch of the leg would find: missing metrics, and an unusable baseline."""
     works = [check_names(session), check_baseline(session)]
     found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
     return [problem for problems in found for problem in problems]
 
 
-def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
+def _problems_of(check: Procedure[None]) -> Procedure[list[InvalidInput]]:
     try:
         yield from check
     except InputError as error:
-        return [Problem(*pair) for pair in error.pairs]
+        return [InvalidInput(*pair) for pair in error.pairs]
     return []
 
 
@@ -112,9 +112,9 @@ def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
             "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
             f"{PERMISSION}, or set test_case_ids."
         )
-        looked.problems.append(Problem("max_simulations", what))
+        looked.problems.append(InvalidInput("max_simulations", what))
     elif total > most:
-        looked.problems.append(Problem("max_simulations", exceeded_text(step, total, most)))
+        looked.problems.append(InvalidInput("max_simulations", exceeded_text(step, total, most)))
 
 
 def _leg_lines(step: Step, looked: Looked) -> list[str]:
@@ -236,7 +236,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
         id_, (why, advice) = next(iter(unknown.items()))
         if most:
             what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
-            raise InputError([Problem("max_simulations", f"{what} {why} {advice}")])
+            raise InputError([InvalidInput("max_simulations", f"{what} {why} {advice}")])
         session.log(f"Could not count the simulations on test set {id_}. {why}")
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
@@ -246,7 +246,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
         return
     total = sum(leg.planned or 0 for leg in step.all_legs)
     if most and total > most:
-        raise InputError([Problem("max_simulations", exceeded_text(step, total, most))])
+        raise InputError([InvalidInput("max_simulations", exceeded_text(step, total, most))])
     session.log(_plan_text(step, total))
 
 

@@ -21,7 +21,7 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import BUG, NAME, Host, tolerant
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.inputs import FILE, Inputs, Problem
+from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
 from coval_gate.report.document import Document
 from coval_gate.report.formats import log, outputs, pages
 from coval_gate.report.formats.files import FILES, File
@@ -90,12 +90,12 @@ class Publisher:
         self.is_interrupted = False  # by a signal while it published
         self.pages = PagePublisher(host, runtime)
 
-    def prepare(self, inputs: Inputs) -> list[Problem]:
+    def prepare(self, inputs: Inputs) -> list[InvalidInput]:
         """Check, before anything costs money, that every file can be written. Return the problems with their paths.
 
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
         """
-        problems: list[Problem] = []
+        problems: list[InvalidInput] = []
         for file in FILES:
             name = file.input
             if not (path := getattr(inputs, name)):
@@ -103,13 +103,13 @@ class Publisher:
             try:
                 place = self._workspace.prepare(path, file.example)
             except ValueError as problem:
-                problems.append(Problem(name, str(problem)))
+                problems.append(InvalidInput(name, str(problem)))
                 continue
             if place == inputs.config_path:
-                problems.append(Problem(name, f"is the same as {FILE}, which the report would overwrite."))
+                problems.append(InvalidInput(name, f"is the same as {FILE}, which the report would overwrite."))
                 continue
             if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
-                problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
+                problems.append(InvalidInput(name, f"is the same as {namesake}; give each its own file."))
             self._places[name] = place
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()

@@ -23,7 +23,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
-from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Problem, key_in, parse_inputs
+from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, InvalidInput, key_in, parse_inputs
 from coval_gate.inputs.nodes import LARGEST
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
@@ -58,7 +58,7 @@ class Step:
         self._saved: dict[str, str] = {}  # by the name of the state
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
-    def read_file(self) -> list[Problem]:
+    def read_file(self) -> list[InvalidInput]:
         """Let the file's inputs stand beside the step's own. Return why it cannot be read."""
         environ = self.runtime.environ
         path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
@@ -68,7 +68,7 @@ class Step:
             place, contents = self.host.workspace.read(path, LARGEST)
             read = read_file(contents, place, key_in(environ))
         except ValueError as problem:
-            return [Problem(FILE, str(problem))]
+            return [InvalidInput(FILE, str(problem))]
         environ, self.read = beside_file(environ, read, defaults_count=False)
         self.runtime = self.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
         return []

@@ -25,7 +25,7 @@ from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, with_provenance
-from coval_gate.inputs.inputs import Problem, ids_of, noun
+from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
@@ -276,14 +276,14 @@ def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
     )
 
 
-def problems_of(leg: Leg, trial: Trial, run: Run) -> list[Problem]:
+def problems_of(leg: Leg, trial: Trial, run: Run) -> list[InvalidInput]:
     """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
     part = part_of(run)
     if part and part != (IS_BASE if leg.is_base else REPETITION if trial.number else ""):
-        return [Problem("run_id", part_text(run.run_id, part))]
+        return [InvalidInput("run_id", part_text(run.run_id, part))]
     given = ids_of(leg.inputs)
     problems = [
-        Problem(
+        InvalidInput(
             name,
             f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
             f"or leave {name} empty.",
@@ -297,7 +297,7 @@ def problems_of(leg: Leg, trial: Trial, run: Run) -> list[Problem]:
         what = (
             f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
         )
-        problems = [Problem("run_id", what)]
+        problems = [InvalidInput("run_id", what)]
     return problems
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from coval_gate.base.text import PERCENT, one_line, percent, shortened, visible
-from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, Figure, PageText
+from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, PageFigure, PageText
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.legs import LegFacts
@@ -113,13 +113,13 @@ def _lines(text: str) -> str:
     return shortened("\n".join(map(visible, text.split("\n"))), LONGEST_DETAILS)
 
 
-def _figures(document: Document) -> Iterator[Figure]:
+def _figures(document: Document) -> Iterator[PageFigure]:
     if document.pass_rate is not None:
-        yield Figure("Pass rate", float(percent(document.pass_rate).removesuffix(PERCENT)), "percentage")
-        yield Figure("Simulations", document.total_simulations or 0)
-        yield Figure("Completed", document.completed_simulations or 0)
-        yield Figure("Did not pass", document.unpassed_simulations or 0)
-    yield Figure("Took", round(document.step.duration_seconds), "duration")
+        yield PageFigure("Pass rate", float(percent(document.pass_rate).removesuffix(PERCENT)), "percentage")
+        yield PageFigure("Simulations", document.total_simulations or 0)
+        yield PageFigure("Completed", document.completed_simulations or 0)
+        yield PageFigure("Did not pass", document.unpassed_simulations or 0)
+    yield PageFigure("Took", round(document.step.duration_seconds), "duration")
 
 
 def _summary(document: Document, limit: int) -> str:
