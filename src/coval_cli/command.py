@@ -134,10 +134,6 @@ def _init(runtime: Runtime, options: Namespace) -> int:
     return init(runtime, chosen, _asker(runtime.environ))
 
 
-def _doctor(runtime: Runtime, _: Namespace) -> int:
-    return doctor(runtime)
-
-
 def _attach(runtime: Runtime, options: Namespace) -> int:
     if find_spec("coval_attach") is None:
         _say(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
@@ -308,7 +304,7 @@ def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[di
 
 OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {
     "init": _init,
-    "doctor": _doctor,
+    "doctor": lambda runtime, _: doctor(runtime),
     "attach": _attach,
     "post": _post,
 }

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 # What a terminal reads as a command, such as a colour: a CSI sequence, which the end of a cut text may cut, or an OSC
 # sequence. Source: ECMA-48, sections 5.4 and 5.6.
-SEQUENCE: Final = r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))"
+SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))")
 DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
     """Remove terminal escapes, text-direction overrides and all else that is unprintable, but for line breaks."""
     if text.isprintable():
         return text
-    text = _sequence().sub("", text)  # a rest would split a word
+    text = SEQUENCE.sub("", text)  # a rest would split a word
     return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "" for char in text)
 
 
@@ -66,12 +66,6 @@ def one_line(text: object, limit: int = 500) -> str:
     # The redactor masks a cut secret before an ellipsis.
     is_whole = len(whole) <= 10 * limit and len(words) <= limit
     return words if is_whole else words[: limit - 1] + "…"
-
-
-@lru_cache(maxsize=1)
-def _sequence() -> re.Pattern[str]:
-    """Compile only if a text needs it: the launch does not wait for it."""
-    return re.compile(SEQUENCE)
 
 
 def shortened(text: str, limit: int) -> str:

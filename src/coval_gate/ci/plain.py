@@ -23,8 +23,6 @@ from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
 
-NO_TERMINAL: Final = ("", "dumb")  # values of TERM
-PER_SECOND: Final = 4  # updates of the live lines
 OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
 STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
     "✓": "32",
@@ -46,7 +44,7 @@ WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
 LONGEST: Final = 5.0  # s for all that git says
 # A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
-SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
+SAFE_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit", "--no-optional-locks")
 SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
 
 
@@ -210,7 +208,7 @@ class TerminalHost(PlainHost):
             Live,
             get_renderable=self._shown,
             console=self._console,
-            refresh_per_second=PER_SECOND,
+            refresh_per_second=4,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -259,7 +257,7 @@ class TerminalHost(PlainHost):
 
 def terminal_or_log(runtime: Runtime) -> PlainHost:
     environ = runtime.environ
-    if runtime.stdout.isatty() and environ.get("TERM", "") not in NO_TERMINAL and system_in(environ) is None:
+    if runtime.stdout.isatty() and environ.get("TERM", "") not in ("", "dumb") and system_in(environ) is None:
         with suppress(ModuleNotFoundError):  # the image has no rich
             return TerminalHost(runtime)
     return PlainHost(runtime)
@@ -360,7 +358,7 @@ def _git(*arguments: str, until: float | None = None, otherwise: str = "") -> st
     left = LONGEST if until is None else until - time.monotonic()
     if left <= 0:
         return otherwise
-    command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
+    command = [*SAFE_GIT, *arguments]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours

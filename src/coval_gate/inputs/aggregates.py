@@ -13,10 +13,8 @@ from coval_gate.base.text import folded, quoted
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes
 BARE: Final = rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])"""
-OTHERWISE: Final = "Use pass_rate, or a number."
 QUOTED: Final = r"""(?s)"((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'"""
 ESCAPED, ESCAPE = r"""[\\"]""", r"\\\g<0>"
-LISTED: Final = "[,;|]"  # between values, or in a number such as 1,000
 
 
 class Kind(NamedTuple):
@@ -40,7 +38,7 @@ class Kind(NamedTuple):
     synonyms: tuple[str, ...] = ()
     meant_by: tuple[str, ...] = ()
     is_statistical: bool = False
-    instead: str = OTHERWISE
+    instead: str = "Use pass_rate, or a number."
     is_in_slices: bool = False
     pools_runs: bool = False
     compares: bool = True
@@ -120,7 +118,7 @@ def parse_value(text: str) -> str:
         if not re.fullmatch(QUOTED, text):
             raise ValueError(f"must end with the quote that it begins with; got {quoted(text)}.")
         value = unquoted(text)
-    elif re.search(LISTED, text):
+    elif re.search("[,;|]", text):
         raise ValueError(
             f"must be one value, and a number without commas; got {quoted(text)}. A text that contains , ; or | needs "
             "quotes of its own, such as '\"a, b\"'."

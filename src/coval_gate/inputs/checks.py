@@ -36,8 +36,6 @@ from coval_gate.inputs.naming import (
 from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
 from coval_gate.inputs.thresholds import Bound, Threshold
 
-MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
-
 MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as far as it says
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MOST_NAMED: Final = 3  # legs in a warning
@@ -79,7 +77,7 @@ def check_inputs(
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in found):
-            advice.append(f"How to come from the older action: {MIGRATION}")
+            advice.append(f"How to come from the older action: {DOCS}/migration.md#the-older-action")
         raise InputError(found, advice="\n".join(advice))
 
 

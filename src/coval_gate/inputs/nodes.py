@@ -79,7 +79,8 @@ def checked(contents: bytes, path: str, key: str) -> str:
     if (key and key in text) or keys:
         own = key if key and key in text else keys[0]
         whose = "the API key" if own == key else "an API key of Coval"
-        raise Unreadable(_line(text, own), f"the file holds {whose}, which must be set in api_key only.")
+        line = text[: text.index(own)].count("\n") + 1
+        raise Unreadable(line, f"the file holds {whose}, which must be set in api_key only.")
     if not path.endswith(".json"):
         return text
     try:
@@ -89,10 +90,6 @@ def checked(contents: bytes, path: str, key: str) -> str:
     except RecursionError:
         raise Unreadable(1, f"the file is nested more than {DEEPEST} levels deep.") from None
     return text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts
-
-
-def _line(text: str, part: str) -> int:
-    return text[: text.index(part)].count("\n") + 1
 
 
 def _in_words(error: Any, lines: Sequence[str]) -> Unreadable:

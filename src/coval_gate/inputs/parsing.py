@@ -28,8 +28,6 @@ UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
 PERCENT: Final = rf"(?ai)({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?"
-YES: Final = ("yes", "y", "on", "1", "enabled", "always")
-NO: Final = ("no", "n", "off", "0", "disabled", "never")
 RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
 SHELL_VARIABLE: Final = r"(?a)\$\{?\w+\}?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
@@ -84,7 +82,9 @@ def percentage_meant(raw: str) -> str:
 def flag_meant(raw: str) -> str:
     """Return "true" or "false" for a word such as "yes" or "off"."""
     word = unquoted(raw).lower()
-    return {**dict.fromkeys(YES, "true"), **dict.fromkeys(NO, "false")}.get(word, word)
+    if word in ("yes", "y", "on", "1", "enabled", "always"):
+        return "true"
+    return "false" if word in ("no", "n", "off", "0", "disabled", "never") else word
 
 
 def word_meant(raw: str, words: Sequence[str]) -> str:
