@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     Handler = Callable[[AudioConnection], Awaitable[object]]
 
-NAMED: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
-EXAMPLE: Final = "agent:answer"
-LONGEST: Final = 300  # characters of an error, and of a line of a traceback
-MOST_LINES: Final = 40  # of a traceback
+HANDLER_NAME: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+EXAMPLE_HANDLER: Final = "agent:answer"
+LONGEST_ERROR: Final = 300  # characters of an error, and of a line of a traceback
+MOST_TRACE_LINES: Final = 40  # of a traceback
 SIMULATION: Final = "COVAL_SIMULATION_ID"
 CHUNK: Final = 6400  # bytes; 0.2 s of audio
 SAMPLE: Final = 2  # bytes
 MOST_UNREAD: Final = 16 * 1024 * 1024  # bytes for a command that does not read; almost nine minutes
-PARTING: Final = 5.0  # s for the command to end after the conversation
+LAST_AUDIO: Final = 5.0  # s for the command to end after the conversation
 KILLING: Final = 1.0  # s between SIGTERM and SIGKILL
 
 
@@ -45,16 +45,16 @@ class Unusable(Exception):
 
 def form_problem(name: str) -> str:
     """Empty if the text names a handler."""
-    match = NAMED.fullmatch(name)
+    match = HANDLER_NAME.fullmatch(name)
     if match and not match["module"].endswith(".py"):
         return ""
     hint = ", without .py" if match else ""
-    return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}{hint}; got {quoted(name)}."
+    return f"the handler must be MODULE:HANDLER, such as {EXAMPLE_HANDLER}{hint}; got {quoted(name)}."
 
 
 def load(name: str, directory: str) -> "Handler":
     """Look in `directory` first. Raises Unusable."""
-    match = NAMED.fullmatch(name)
+    match = HANDLER_NAME.fullmatch(name)
     if not match:
         raise Unusable(form_problem(name))
     if directory not in sys.path:
@@ -85,7 +85,7 @@ def error_line(error: BaseException) -> str:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception of the user's
         text = ""
-    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, LONGEST)
+    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, LONGEST_ERROR)
 
 
 def causes_of(error: BaseException) -> str:
@@ -117,7 +117,7 @@ def _not_imported(name: str, error: BaseException) -> Unusable:
         advice = " Install it in the environment that coval-gate runs in."
     return Unusable(
         f"The module {name} cannot be imported: {error_line(error)}.{advice}",
-        tuple(shortened(line, LONGEST) for line in lines[-MOST_LINES:]),
+        tuple(shortened(line, LONGEST_ERROR) for line in lines[-MOST_TRACE_LINES:]),
     )
 
 
@@ -194,7 +194,7 @@ async def _speak(process: asyncio.subprocess.Process, connection: "AudioConnecti
 async def _code(process: asyncio.subprocess.Process) -> int | None:
     """None if the command does not end by itself."""
     try:
-        return await asyncio.wait_for(process.wait(), PARTING)
+        return await asyncio.wait_for(process.wait(), LAST_AUDIO)
     except TimeoutError:
         return None
 

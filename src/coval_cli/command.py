@@ -18,7 +18,7 @@ from typing import Final, NoReturn, TextIO
 from coval_cli.doctor import doctor
 from coval_cli.flags import HELP, TAKEN, UsageError, parse
 from coval_cli.init import InitOptions, init
-from coval_cli.workflow import WORDS
+from coval_cli.workflow import SYSTEM_WORDS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
 from coval_gate.base.errors import GateError
@@ -40,13 +40,13 @@ from coval_gate.step.post import post
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "doctor", "attach")  # the commands
 KILLED: Final = 130  # what a shell shows of a program that Ctrl-C ended
-PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
+POST_PATIENCE, POST_PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
-PARTING: Final = (
+LEFT_AT_ONCE: Final = (
     b"\x1b[?25h\nLeft before everything had ended. `coval-gate post` in this directory ends what is left.\n"
 )
 LARGEST_KEY: Final = 4096  # bytes
-OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
+OTHER_FILES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
 
 
 class TerminalClock(SystemClock):
@@ -60,7 +60,7 @@ class TerminalClock(SystemClock):
     def _note(self, *signalled: object) -> None:
         if self._signalled and signal.SIGINT in signalled and sys.stdout and sys.stdout.isatty():
             with suppress(OSError):
-                os.write(sys.stdout.fileno(), PARTING)
+                os.write(sys.stdout.fileno(), LEFT_AT_ONCE)
             os._exit(KILLED)
         super()._note(*signalled)
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
         errors.mask(secret)
     try:
-        options = parse(arguments, WORDS)
+        options = parse(arguments, SYSTEM_WORDS)
         if isinstance(options, str):
             _say(stdout, options)
             return 0
@@ -153,9 +153,9 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
     clock, workspace = runtime.clock, PlainHost.workspace
-    until = clock.now() + PATIENCE
+    until = clock.now() + POST_PATIENCE
     while others_run(workspace) and clock.now() < until:
-        clock.sleep(PAUSE)
+        clock.sleep(POST_PAUSE)
     if others_run(workspace):
         _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
     code = post(runtime)
@@ -278,7 +278,7 @@ def _found() -> str:
             if not Path(path).is_file():  # reading a pipe may never end
                 raise UsageError(f"{path} must be a file.")
             return path
-        if other := next((name for name in OTHER_NAMES if _exists(place / name)), ""):
+        if other := next((name for name in OTHER_FILES if _exists(place / name)), ""):
             raise UsageError(
                 f"{os.path.relpath(place / other)} is not read. Write {FILE_NAME} instead, or name it by --config-path."
             )

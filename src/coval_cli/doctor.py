@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from coval_cli.init import CONNECTION, FAILED_SOME, reported
+from coval_cli.init import CONNECTION_INPUTS, FAILED_SOME, reported
 from coval_gate import REPOSITORY, __version__
 from coval_gate.base import titles
 from coval_gate.base.clock import Clock
@@ -26,15 +26,15 @@ from coval_gate.inputs.naming import WITHHELD
 T = TypeVar("T")
 
 WORKS, WORKS_NOT = 0, 1  # exit codes
-LONGEST: Final = 120.0  # s for all calls
-EACH: Final = 20.0  # s for one call, with its retries
+LONGEST_LOOK: Final = 120.0  # s for all calls
+PER_CALL: Final = 20.0  # s for one call, with its retries
 MOST_ALONE: Final = 5  # runs that are read alone
 NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run has
 NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
 AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
-WIDTH: Final = 100  # characters
+LINE_WIDTH: Final = 100  # characters
 COLUMN: Final = 9  # characters of a mark
-WORD: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
+CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
 FORBIDDEN: Final = 403
 OF_ONE_CALL: Final = (400, FORBIDDEN)  # other rejections meet every call
@@ -86,11 +86,11 @@ def doctor(runtime: Runtime) -> int:
 
 def _doctor(runtime: Runtime, log: Callable[[str], None]) -> int:
     """Raises InputError."""
-    inputs, clock = inputs_of_command(runtime.environ, CONNECTION), runtime.clock
+    inputs, clock = inputs_of_command(runtime.environ, CONNECTION_INPUTS), runtime.clock
     if inputs.api_key is None:
         raise InputError([("api_key", "is required.")], advice=WITHHELD[""][1])
     log("Looking at your workspace in Coval. All calls only read: nothing is launched, changed or deleted.\n")
-    client = connect(inputs, runtime, log, ends=clock.now() + LONGEST)
+    client = connect(inputs, runtime, log, ends=clock.now() + LONGEST_LOOK)
     try:
         findings = run(_examine(client, clock), clock)
     except CovalError as error:
@@ -114,7 +114,7 @@ def _doctor(runtime: Runtime, log: Callable[[str], None]) -> int:
 def _line(finding: Finding) -> str:
     text = f"{finding.mark:<{COLUMN}}{finding.topic}: {finding.found}. {finding.follows}".strip()
     indent = " " * COLUMN
-    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, LINE_WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
@@ -124,7 +124,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
         raise runs
     listed = () if isinstance(runs, CovalError) else runs
     newest = [one for one in listed if one.status == COMPLETED] or listed
-    until = clock.now() + EACH
+    until = clock.now() + PER_CALL
     reads = (client.get_run(one.run_id, until=until, once=True) for one in newest[:MOST_ALONE])
     answers = yield from together(reads, clock)
     if answers and all(isinstance(one, Unavailable) and not one.misread for one in answers):
@@ -134,7 +134,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     run_id = whole.run_id if whole else NO_RUN
     simulations = yield from _tried(clock, lambda until: client.list_simulations(run_id, until=until))
 
-    until = clock.now() + EACH
+    until = clock.now() + PER_CALL
     lists = (client.list(kind, until=until, go_on=lambda _: False, once=True) for kind, _ in OPTIONAL.values())
     optional = dict(zip(OPTIONAL, (yield from together(lists, clock)), strict=True))
     is_older = client.simulations_path == "/simulations" and not isinstance(simulations, CovalError)
@@ -155,7 +155,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
 
 
 def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> Procedure[T | CovalError]:
-    return (yield from together([call(clock.now() + EACH)], clock))[0]
+    return (yield from together([call(clock.now() + PER_CALL)], clock))[0]
 
 
 def _status(answer: object) -> int | None:
@@ -236,7 +236,7 @@ def _of_statuses(runs: Sequence[Run]) -> Iterator[Finding]:
 
 
 def _words(words: Iterable[str]) -> str:
-    return in_words(sorted({word if WORD.fullmatch(word) else "another text" for word in words}))
+    return in_words(sorted({word if CAPITALS.fullmatch(word) else "another text" for word in words}))
 
 
 def _of_identity(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:

@@ -26,17 +26,17 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
 from coval_gate.inputs.naming import flag_of
 
-DONE, USAGE = 0, 2  # exit codes
-LONGEST: Final = 60.0  # s for all calls
-MOST_SHOWN: Final = 20  # candidates in the log
-CONNECTION: Final = ("api_base_url", "workspace_id")
+WRITTEN, USAGE = 0, 2  # exit codes
+LONGEST_LOOK_UP: Final = 60.0  # s for all calls
+MOST_CANDIDATES: Final = 20  # candidates in the log
+CONNECTION_INPUTS: Final = ("api_base_url", "workspace_id")
 LINKS: Final = (
     "To link simulations, too, set dashboard_url to https://app.coval.dev/ and your organization's name in the address."
 )
 SAFE: Final = re.compile(r"[\w.:/%-]+", re.ASCII)  # a word without a meaning in every file
 PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
-MOST_LISTED: Final = 100  # agents, personas or test sets; one page
-MOST_RUNS: Final = 5
+MOST_CHOICES: Final = 100  # agents, personas or test sets; one page
+MOST_RUNS_READ: Final = 5
 MOST_DEFINITIONS: Final = 200  # metrics; two pages
 FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
 
@@ -44,7 +44,7 @@ Ask = Callable[[str, Sequence[str]], str]
 
 
 class InitOptions(NamedTuple):
-    """`yes`: ask nothing. `system`: one of WORDS. `agent`, `persona`, `test_set`: an id or a name."""
+    """`yes`: ask nothing. `system`: one of SYSTEM_WORDS. `agent`, `persona`, `test_set`: an id or a name."""
 
     yes: bool = False
     system: str = ""
@@ -91,7 +91,7 @@ def _init(
     used = [starter for starter in STARTERS if workspace.exists(starter.mark)]
     starter, how = starter_for(options.system, used, origin_host())
     path = _place(starter, options, workspace)
-    inputs = inputs_of_command(runtime.environ, CONNECTION)
+    inputs = inputs_of_command(runtime.environ, CONNECTION_INPUTS)
     log(f"CI system: {starter.name}, {how}.")
     connection = _settings(inputs)
     choices, last = _look_up(runtime, inputs, options, ask, log)
@@ -109,7 +109,7 @@ def _init(
         raise InputError([(quoted(path), str(problem))]) from None
     missing = [choice.variable for choice in choices if not choice.id]
     log("\n".join(["", f"Wrote {path}.", *_next_steps(starter, path, missing, text)]))
-    return DONE
+    return WRITTEN
 
 
 def _place(starter: Starter, options: InitOptions, workspace: Workspace) -> str:
@@ -140,7 +140,7 @@ def _look_up(
     if inputs.api_key is None:
         log(f"{KEY_VARIABLE} is not set, so nothing is looked up in Coval.")
         return [_unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
-    until = runtime.clock.now() + LONGEST
+    until = runtime.clock.now() + LONGEST_LOOK_UP
     client = connect(inputs, runtime, log, ends=until)
     choices: list[Choice] = []
     try:
@@ -164,7 +164,7 @@ def _choice_text(choice: Choice) -> str:
         name = f"{one_line(choice.name)} ({choice.id})" if choice.name else choice.id
         return f"{subject}: {name}, {choice.how}."
     if choice.candidates:
-        shown = [f"  {one.id}  {one_line(one.name)}".rstrip() for one in choice.candidates[:MOST_SHOWN]]
+        shown = [f"  {one.id}  {one_line(one.name)}".rstrip() for one in choice.candidates[:MOST_CANDIDATES]]
         more = len(choice.candidates) - len(shown)
         return "\n".join([f"{subject}: one of", *shown, *([f"  and {more} more"] if more else [])])
     return f"{subject}: unknown."
@@ -172,7 +172,7 @@ def _choice_text(choice: Choice) -> str:
 
 def _settings(inputs: Inputs) -> dict[str, str]:
     """Return those that differ from their defaults. Raises InputError."""
-    values = {name: getattr(inputs, name) for name in CONNECTION}
+    values = {name: getattr(inputs, name) for name in CONNECTION_INPUTS}
     settings = {name: value for name, value in values.items() if value and value != default_of(name)}
     unsafe = [name for name, value in settings.items() if not SAFE.fullmatch(value)]
     if unsafe:
@@ -203,7 +203,7 @@ class LastRuns(NamedTuple):
 
 
 def _is_short(listed: Sequence[object]) -> bool:
-    return len(listed) < MOST_LISTED
+    return len(listed) < MOST_CHOICES
 
 
 def _unlisted(kind: Resource[Candidate], wanted: str) -> Choice:
@@ -220,8 +220,8 @@ def _choose(kind: Resource[Candidate], listed: Sequence[Candidate], wanted: str,
     by_id = [one for one in listed if one.id == wanted]
     candidates = by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
     if not candidates and wanted:
-        if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
-            return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not among the first {MOST_LISTED}")
+        if len(listed) == MOST_CHOICES and IDENTIFIER.fullmatch(wanted):
+            return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not among the first {MOST_CHOICES}")
         similar = most_similar(wanted, [one.name for one in listed if one.name])
         hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
         raise InputError([(flag_of(kind.key), f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}")])
@@ -248,7 +248,7 @@ def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proce
     completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
     results = []
     usable = [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME} and not part_of(one)]
-    for one in usable[:MOST_RUNS]:
+    for one in usable[:MOST_RUNS_READ]:
         whole = one if one.metrics and one.metadata else (yield from client.get_run(one.run_id, until=until))
         if part_of(whole):
             continue

@@ -34,12 +34,12 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 
-MOST_LINES: Final = 3
-MARGIN: Final = 0.1  # share of the worst run's average
+MOST_THRESHOLDS: Final = 3
+BOUND_MARGIN: Final = 0.1  # share of the worst run's average
 CONFIDENCE: Final = 0.95
 STEP: Final = 20  # a share is rounded down to 1/20
 LEAST_COMPLETED: Final = 0.5  # of a run that says something about the agent
-PLAIN: Final = frozenset(" .,:/()+-_%")  # in foreign text, beside letters, marks and digits
+PLAIN_NAME: Final = frozenset(" .,:/()+-_%")  # in foreign text, beside letters, marks and digits
 LONGEST_COMMENT: Final = 80  # characters of foreign text
 EVERY_FAILURE: Final = Allowance(100.0, percent=True)
 GUESS: Final = "pass_rate >= 90%"
@@ -63,7 +63,7 @@ def plain(text: str, limit: int = LONGEST_COMMENT * 2) -> str:
     """Return foreign text that cannot end a comment, a quoted text, or an expression in any file that `init` writes."""
 
     def is_kept(char: str) -> bool:
-        return char in PLAIN or char.isalnum() or unicodedata.category(char).startswith("M")
+        return char in PLAIN_NAME or char.isalnum() or unicodedata.category(char).startswith("M")
 
     kept = (char if is_kept(char) else " " for char in one_line(text, limit * 2).replace("…", "."))
     return " ".join("".join(kept).split())[:limit].strip()
@@ -92,7 +92,7 @@ def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinitio
     some_failed, least = min(completed) < 1.0, _least_share(completed, runs)
     allowance = Allowance(100.0 - least, percent=True) if some_failed else Allowance(0)
     passed = (line for line in _candidates(runs, definitions) if _pass(runs, line, allowance))
-    lines = tuple(islice(passed, MOST_LINES)) or (f"completed_rate >= {least}%  # {_seen(completed, percent)}",)
+    lines = tuple(islice(passed, MOST_THRESHOLDS)) or (f"completed_rate >= {least}%  # {_seen(completed, percent)}",)
     return Proposal(lines, len(runs), str(allowance) if some_failed else "")
 
 
@@ -156,7 +156,7 @@ def _direction(metric: Metric, definition: MetricDefinition | None) -> str:
 def bound_of(averages: Sequence[float], *, up: bool) -> str:
     """Return the bound above (`up`) or below all averages, as a threshold writes it; see the module's docstring."""
     worst = max(averages) if up else min(averages)
-    bound = worst + MARGIN * abs(worst) * (1 if up else -1)
+    bound = worst + BOUND_MARGIN * abs(worst) * (1 if up else -1)
     return f"{float(f'{bound:.2g}'):g}"  # rounding takes less than the margin
 
 

@@ -18,8 +18,8 @@ from coval_gate.inputs.naming import flag_of
 HERE: Final = Path(__file__).resolve().parent
 EXAMPLES: Final = (HERE / "examples", HERE.parents[1] / "examples")  # in an installed package; in a checkout
 READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTILINE)
-INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
-FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
+INPUT_LINE: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
+FLAG_LINES: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
 
 Candidate = Agent | Persona | TestSet
@@ -73,7 +73,7 @@ def fill_in(text: str, choices: Sequence[Choice], connection: Mapping[str, str],
         return "".join(f"{block[1]}{line}{block[2] or ''}\n" for line in lines)
 
     text = text.replace(POST, " ".join([POST, *_flags(connection)]))
-    return FLAGS.sub(flags, INPUT.sub(inputs, READS.sub(head, text)))
+    return FLAG_LINES.sub(flags, INPUT_LINE.sub(inputs, READS.sub(head, text)))
 
 
 def _flags(settings: Mapping[str, str]) -> list[str]:
@@ -175,7 +175,7 @@ STARTERS: Final = (
         join="In Azure Pipelines, create a pipeline from the existing file azure-pipelines.voice-gate.yml.",
     ),
 )
-WORDS: Final = tuple(starter.word for starter in STARTERS)
+SYSTEM_WORDS: Final = tuple(starter.word for starter in STARTERS)
 
 
 def starter_for(word: str, used: Sequence[Starter], host: str) -> tuple[Starter, str]:

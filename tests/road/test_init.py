@@ -12,7 +12,7 @@ from check_jsonschema import main as check_jsonschema  # type: ignore[import-unt
 from ruamel.yaml import YAML
 
 from coval_cli.init import InitOptions, init
-from coval_cli.workflow import STARTERS, WORDS
+from coval_cli.workflow import STARTERS, SYSTEM_WORDS
 from coval_gate import PIN, REPOSITORY
 from coval_gate.base.secret import MASK
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
@@ -93,7 +93,7 @@ def inputs_of(workflow: str) -> dict[str, str]:
     return dict(step["with"])
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", SYSTEM_WORDS)
 def test_workflow_of_each_system(
     word: str, run_init: Callable[..., Result], golden: Callable[[str, str], None], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.ci.github import VARIABLES, WEB, GitHubHost, read_context
+from coval_gate.ci.github import GITHUB_VARIABLES, WEB, GitHubHost, read_context
 from coval_gate.ci.host import SUMMARY_LIMIT, Context, Head, inert
 from coval_gate.coval.model import Run
 from coval_gate.history.tags import with_provenance
@@ -62,7 +62,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         pull_request=42,
         of_pull_request=True,
         web=WEB,
-        variables=VARIABLES,
+        variables=GITHUB_VARIABLES,
     )
     assert context.shown_branch == "better-greeting"
     assert context.change_url == "https://github.example/acme/voice-agent/pull/42"
@@ -285,7 +285,7 @@ def test_outputs_are_logged_without_runner_files() -> None:
     host.set_outputs({"a": "b"})
     host.save_state({"a": "b"})
     host.add_summary("a")
-    assert host.context() == Context(web=WEB, variables=VARIABLES)
+    assert host.context() == Context(web=WEB, variables=GITHUB_VARIABLES)
     assert not log.getvalue()
     host.show_outputs({"a": "b"})
     assert "\na=b\n" in log.getvalue()

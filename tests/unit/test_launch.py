@@ -23,7 +23,7 @@ from coval_gate.history.tags import (
     with_provenance,
 )
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inputs
-from coval_gate.inputs.parsing import LABEL_LIMIT, MOST_TAGS, NO_MATRIX, RunMetadata, matrix_from, matrix_of
+from coval_gate.inputs.parsing import MATRIX_LABEL_LIMIT, MOST_TAGS, NO_MATRIX, RunMetadata, matrix_from, matrix_of
 from coval_gate.report.model import Report
 from coval_gate.step.launch import launch_request, with_tags
 from hostile import HOSTILE
@@ -358,7 +358,7 @@ def test_label_is_short_and_plain_and_digest_is_unique(first: dict[str, Any], se
     same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
     assert (one.digest == other.digest) is same
     for matrix in (one, other):
-        assert len(matrix.label) <= LABEL_LIMIT
+        assert len(matrix.label) <= MATRIX_LABEL_LIMIT
         assert one_line(matrix.label) == matrix.label
         assert bool(matrix.label) is bool(matrix)
         assert matrix_from(matrix.label).label == matrix.label
@@ -430,5 +430,5 @@ def test_matrix_in_metadata_is_a_short_line_or_none() -> None:
     matrices = [adopted(IN_MATRIX, METADATA | {"github_matrix": label}).matrix for label in labels]
     assert all(matrix is NO_MATRIX for matrix in matrices[:5])
     for text, matrix in zip(HOSTILE, matrices[5:], strict=True):
-        assert matrix.label == one_line(matrix.label, LABEL_LIMIT), ascii(text)
+        assert matrix.label == one_line(matrix.label, MATRIX_LABEL_LIMIT), ascii(text)
         assert bool(matrix.label) is bool(one_line(text)), ascii(text)

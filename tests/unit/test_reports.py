@@ -410,7 +410,7 @@ def test_every_format_module_is_registered() -> None:
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
     assert modules == {"files", "log", "outputs", "pages", *RENDERERS}
     assert RENDERERS.keys() == {file.name for file in FILES}
-    inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}
+    inputs = {declaration.name for declaration in declared()} | {bitbucket.REPORT_INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs
 
 

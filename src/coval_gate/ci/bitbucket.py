@@ -22,20 +22,20 @@ from coval_gate.ci.host import IN_PROGRESS, Annotation, Context, Host, Page, Pag
 from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import Inputs
 
-INPUT: Final = "code_insights"  # no input turns the report on or off
+REPORT_INPUT: Final = "code_insights"  # no input turns the report on or off
 REPORTING_MODES: Final = ("run", "wait")  # those that reach a verdict
 API: Final = "http://api.bitbucket.org"
 PROXIES: Final = ("http://localhost:29418", "http://host.docker.internal:29418")  # in the step, in a container of it
-TIMEOUTS: Final = Timeouts(connect=1.0, response=3.0, final=0.5)
-PATIENCE: Final = 3.0  # s for all requests before the launch, and again after the verdict
+PROXY_TIMEOUTS: Final = Timeouts(connect=1.0, response=3.0, final=0.5)
+REPORT_TIMEOUT: Final = 3.0  # s for all requests before the launch, and again after the verdict
 SLUG: Final = re.compile(r"[\w.{}-]{1,128}", re.ASCII)
 REPORTER: Final = "Coval Gate"
-KINDS: Final = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}  # of figures
+DATA_TYPES: Final = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}  # of figures
 NO_PROXY: Final = (
     "Reports go through the proxy of Bitbucket's own pipelines, which does not answer here. "
     "The verdict does not depend on it."
 )
-LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's after-script, tries again."
+LEFT_TO_POST: Final = "The verdict does not depend on it. coval-gate post, in the step's after-script, tries again."
 
 
 class BitbucketHost(PlainHost):
@@ -49,7 +49,7 @@ class BitbucketHost(PlainHost):
         missing = not all(map(SLUG.fullmatch, names))
         obstacle = "BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository" if missing else ""
         repository = "/".join(quote(name, safe="") for name in names)
-        return [*pages, InsightsReport(INPUT, obstacle, self, repository, self._runtime)]
+        return [*pages, InsightsReport(REPORT_INPUT, obstacle, self, repository, self._runtime)]
 
 
 class InsightsReport(Page):
@@ -74,7 +74,7 @@ class InsightsReport(Page):
         try:
             if self._problem:
                 raise self._problem
-            yield from self._show(text, min(until, self._clock.now() + PATIENCE))
+            yield from self._show(text, min(until, self._clock.now() + REPORT_TIMEOUT))
         except HostError as error:
             if text.state != IN_PROGRESS:
                 raise
@@ -107,14 +107,16 @@ class InsightsReport(Page):
                 response = yield from self._proxies[0].send(Request(verb, path, json=json), until=until)
             except NetworkError as error:
                 if error.arrived:
-                    raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} {error.what}", advice=LEFT) from None
+                    raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} {error.what}", advice=LEFT_TO_POST) from None
                 del self._proxies[0]
             else:
                 if not (response.ok or verb == "DELETE"):
                     raise _refused(call, response)
                 return
         if self._proxies:
-            raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} was not sent: no time is left for it.", advice=LEFT)
+            raise HostError(
+                titles.NO_BITBUCKET_REPORT, f"{call} was not sent: no time is left for it.", advice=LEFT_TO_POST
+            )
         raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} could not be sent.", forbidden=True, advice=NO_PROXY)
 
 
@@ -127,7 +129,7 @@ def report_body(text: PageText) -> dict[str, Any]:
         "result": "PENDING" if text.state == IN_PROGRESS else "PASSED" if text.passes else "FAILED",
         "data": [
             # Durations are in ms.
-            {"title": name, "type": KINDS[kind], "value": value * 1000 if kind == "duration" else value}
+            {"title": name, "type": DATA_TYPES[kind], "value": value * 1000 if kind == "duration" else value}
             for name, value, kind in text.figures
         ],
     }
@@ -151,7 +153,7 @@ def _refused(call: str, response: Response) -> HostError:
     message = error.get("message") if isinstance(error, dict) else None
     said = f" ({quoted(message, 200)})" if isinstance(message, str) and message else ""
     forbidden = response.status < 500 and response.status != 429
-    advice = "The verdict does not depend on it." if forbidden else LEFT
+    advice = "The verdict does not depend on it." if forbidden else LEFT_TO_POST
     what = f"{call} returned {response.status}{said}."
     return HostError(titles.NO_BITBUCKET_REPORT, what, forbidden=forbidden, advice=advice)
 
@@ -163,5 +165,5 @@ def _transport(proxy: str, runtime: Runtime) -> Transport:
         session.proxies = {"http": proxy}
         return session
 
-    server = Server(root=API, credential=Secret(""), credential_header="", timeouts=TIMEOUTS)
+    server = Server(root=API, credential=Secret(""), credential_header="", timeouts=PROXY_TIMEOUTS)
     return Transport(server, clock=runtime.clock, new_session=new_session)

@@ -38,7 +38,7 @@ from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 
-DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
+DEPENDABOT, PULL_REQUEST_TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
@@ -47,7 +47,7 @@ PAYLOADS: Final = {
     "issue_comment": "issue",
 }  # their ref is the default branch's
 API_URL: Final = "https://api.github.com"
-VARIABLES: Final = Variables(
+GITHUB_VARIABLES: Final = Variables(
     "${{{{ vars.{} }}}}",
     "Variables and secrets are set under Settings › Secrets and variables › Actions. One of an environment has a value "
     "only in a job with that `environment`.",
@@ -85,7 +85,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         sha_is_known=not (commented or _is_unreadable(environ, event)),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
         web=WEB,
-        variables=VARIABLES,
+        variables=GITHUB_VARIABLES,
     )
 
 
@@ -119,7 +119,7 @@ def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
     """
     head, base = (_text(event, "pull_request", side, "repo", "full_name") for side in ("head", "base"))
     # After a fork is deleted, the head has no repository. With pull_request_target, a fork's workflow has the secrets.
-    if _mapping(event, "pull_request") and head != base and environ.get("GITHUB_EVENT_NAME") != TARGET:
+    if _mapping(event, "pull_request") and head != base and environ.get("GITHUB_EVENT_NAME") != PULL_REQUEST_TARGET:
         return "fork"
     # A re-run has the permissions of the workflow's first actor, not of the user who started the re-run.
     return "dependabot" if environ.get("GITHUB_ACTOR") == DEPENDABOT else ""
@@ -137,7 +137,7 @@ def _number_of(event: Mapping[str, Any]) -> int | None:
 
 def _head(event: Mapping[str, Any]) -> Head | None:
     before = _mapping(event, "workflow_run")
-    if before.get("event") not in ("pull_request", TARGET):
+    if before.get("event") not in ("pull_request", PULL_REQUEST_TARGET):
         return None
     owner, branch = _text(before, "head_repository", "owner", "login"), _text(before, "head_branch")
     return Head(owner, branch) if owner and branch else None

@@ -33,7 +33,7 @@ CONCLUSIONS: Final = {
     IN_PROGRESS: "",
 }  # all other verdicts are a "failure", the only other conclusion that stops a merge without asking for an action
 PAGE_SIZE: Final = "30"  # check runs have up to 128 KiB each
-COMPLETED: Final = "completed"
+CHECK_COMPLETED: Final = "completed"
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
@@ -146,7 +146,7 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
 
     lacks_token = "" if inputs.github_token else "github_token is empty"
     obstacle = lacks_token if context.repository else NO_REPOSITORY
-    return [KINDS[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
+    return [GITHUB_PAGES[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
 
 
 class CommitStatus(ApiPage[GitHub]):
@@ -208,7 +208,7 @@ class CheckRun(ApiPage[GitHub]):
         conclusion = conclusion_of(text)
         body = {
             "external_id": next(reversed(text.references), ""),
-            **({"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}),
+            **({"status": CHECK_COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}),
             "output": {"title": text.title, "summary": text.summary},
         }
         repository = self._api().path
@@ -224,7 +224,9 @@ class CheckRun(ApiPage[GitHub]):
             targets = [] if id_ is None else [id_]
             if tried or search:
                 check_runs = yield from _find(operation, repository, text, stem, exists=id_ is not None)
-                running = [check_run.number("id") for check_run in check_runs if check_run.get("status") != COMPLETED]
+                running = [
+                    check_run.number("id") for check_run in check_runs if check_run.get("status") != CHECK_COMPLETED
+                ]
                 done = [
                     check_run.number("id")
                     for check_run in check_runs
@@ -289,7 +291,7 @@ class Comment(ApiPage[GitHub]):
         return operation.repeat(attempt)
 
 
-KINDS: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": CheckRun}  # by the input
+GITHUB_PAGES: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": CheckRun}  # by the input
 
 
 def state_of(text: PageText) -> str:

@@ -41,27 +41,27 @@ DOTENV: Final = "coval-gate.env"
 DOTENV_LIMIT: Final = 5 * 1024  # bytes; GitLab drops a report of this size or more
 REPORTED: Final = ("run_id", "run_url", "verdict", "status", "passed")  # outputs in the dotenv report
 RUNS: Final = "run_ids"  # the same for all runs, for a later job that waits for them
-PLAIN: Final = re.compile(r"[\w.,:/?&=%+@~-]*", re.ASCII)  # GitLab takes no spaces, and expands what follows a $
+DOTENV_VALUE: Final = re.compile(r"[\w.,:/?&=%+@~-]*", re.ASCII)  # GitLab takes no spaces, and expands what follows a $
 ANNOTATIONS: Final = "coval-gate-annotations.json"
 ANNOTATED: Final = "Coval"  # the heading of the links
 MOST_LINKS: Final = 20
 LONGEST_LABEL: Final = 100  # characters
 SECTION: Final = re.compile(r"section_(?=(?:start|end):)")
 TO_LINE_START: Final = "\x1b[0K"  # what GitLab's own sections begin and end with
-API_URL, PROJECT = "CI_API_V4_URL", "CI_PROJECT_ID"
+GITLAB_API, PROJECT = "CI_API_V4_URL", "CI_PROJECT_ID"
 LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
-NO_API: Final = f"{API_URL} or {PROJECT} is not set"
+NO_API: Final = f"{GITLAB_API} or {PROJECT} is not set"
 NO_CHECK_RUNS: Final = "GitLab has no check runs"
-TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
+HEADER_VALUE: Final = re.compile(r"[!-~]+")  # what a header can carry
 CHILD: Final = "parent_pipeline"  # the source of a pipeline that another one started
-RUNNING: Final = "running"
-UNDECIDED: Final = ("created", "pending", RUNNING)
-STATES: Final = {
+PIPELINE_RUNNING: Final = "running"
+GITLAB_UNDECIDED: Final = ("created", "pending", PIPELINE_RUNNING)
+GITLAB_STATES: Final = {
     "passed": "success",
     "cancelled": "canceled",
     # Nothing was evaluated. A pipeline that must succeed does not, and one that is pending would never end.
     "skipped": "canceled",
-    IN_PROGRESS: RUNNING,
+    IN_PROGRESS: PIPELINE_RUNNING,
 }  # all other verdicts are "failed", unless the step passes
 LONGEST_DESCRIPTION: Final = 255  # characters
 LONGEST_LINK: Final = 255  # characters
@@ -69,8 +69,10 @@ BAD_REQUEST: Final = 400
 COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
 CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
-TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may hold a status for its lock for 10 s
-BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
+GITLAB_TIMEOUTS: Final = Timeouts(
+    connect=10.0, response=15.0, final=1.0
+)  # GitLab may hold a status for its lock for 10 s
+GITLAB_BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
 CONFLICT: Final = 409  # another request changes the same status
 
 
@@ -93,11 +95,13 @@ class GitLabHost(PlainHost):
         def gitlab() -> GitLab:
             return GitLab(self._environ, self._token, self._runtime)
 
-        obstacle = "" if TOKEN.fullmatch(self._token) else LACKS_TOKEN
-        if not (self._environ.get(PROJECT) and parse_address(self._environ.get(API_URL, ""))):
+        obstacle = "" if HEADER_VALUE.fullmatch(self._token) else LACKS_TOKEN
+        if not (self._environ.get(PROJECT) and parse_address(self._environ.get(GITLAB_API, ""))):
             obstacle = NO_API
         return [
-            KINDS[page](page, obstacle, self, gitlab, inputs, context) if page in KINDS else Page(page, NO_CHECK_RUNS)
+            GITLAB_PAGES[page](page, obstacle, self, gitlab, inputs, context)
+            if page in GITLAB_PAGES
+            else Page(page, NO_CHECK_RUNS)
             for page in wanted_pages(inputs)
         ]
 
@@ -148,7 +152,7 @@ def dotenv(outputs: Mapping[str, str]) -> str:
     values[RUNS] = ",".join(map(str, runs)) if isinstance(runs, list) else ""
     lines, room = [], DOTENV_LIMIT - 1
     for left, (name, value) in enumerate(values.items(), 1 - len(values)):
-        line = f"{name.upper()}={value if PLAIN.fullmatch(value) else ''}\n"
+        line = f"{name.upper()}={value if DOTENV_VALUE.fullmatch(value) else ''}\n"
         # Each of the lines that follow needs room at least for its name.
         if len(line) > room + left * len("PASSED=\n") * 2:
             line = f"{name.upper()}=\n"
@@ -175,7 +179,7 @@ def _pause(response: Response, message: str, now: float) -> float | None:  # noq
     return LIMIT_PAUSE if pause is None and response.status == 429 else pause
 
 
-SERVICE: Final = Service(
+GITLAB_SERVICE: Final = Service(
     name="GitLab",
     too_late=titles.GITLAB_TOO_LATE,
     unavailable=titles.GITLAB_UNAVAILABLE,
@@ -198,14 +202,14 @@ class GitLab(HostApi):
 
     def __init__(self, environ: Mapping[str, str], token: str, runtime: Runtime) -> None:
         server = Server(
-            root=environ.get(API_URL, "").rstrip("/"),
+            root=environ.get(GITLAB_API, "").rstrip("/"),
             credential=Secret(token),
             credential_header=CREDENTIAL_HEADER,
             headers={"Accept": "application/json"},
-            timeouts=TIMEOUTS,
-            body_limit=BODY_LIMIT,
+            timeouts=GITLAB_TIMEOUTS,
+            body_limit=GITLAB_BODY_LIMIT,
         )
-        super().__init__(SERVICE, server, runtime)
+        super().__init__(GITLAB_SERVICE, server, runtime)
         project = environ.get(PROJECT, "")
         target = environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project
         self.project = f"/projects/{quote(project, safe='')}"
@@ -267,7 +271,9 @@ class PipelineStatus(ApiPage[GitLab]):
     def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
         statuses = yield from self._statuses(operation, text)
-        return any(one.get("status") not in UNDECIDED and one.get("target_url") == text.link for one in statuses[:1])
+        return any(
+            one.get("status") not in GITLAB_UNDECIDED and one.get("target_url") == text.link for one in statuses[:1]
+        )
 
     def _pipeline(self, operation: Operation, text: PageText) -> Procedure[int | None]:
         """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
@@ -275,7 +281,7 @@ class PipelineStatus(ApiPage[GitLab]):
         if text.sha == gitlab.pipeline_sha and gitlab.pipeline_id:
             return gitlab.pipeline_id
         statuses = yield from self._statuses(operation, text)
-        undecided = (status for status in statuses if status.get("status") in UNDECIDED)
+        undecided = (status for status in statuses if status.get("status") in GITLAB_UNDECIDED)
         return next((status.number("pipeline_id") for status in undecided), None)
 
     def _statuses(self, operation: Operation, text: PageText) -> Procedure[list[Payload]]:
@@ -325,12 +331,12 @@ class Note(ApiPage[GitLab]):
         )
 
 
-KINDS: Final = {"comment": Note, "commit_status": PipelineStatus}  # by the input
+GITLAB_PAGES: Final = {"comment": Note, "commit_status": PipelineStatus}  # by the input
 
 
 def state_of(text: PageText) -> str:
     tolerated = text.state in ("inconclusive", "timed_out") and text.passes
-    return "success" if tolerated else STATES.get(text.state, "failed")
+    return "success" if tolerated else GITLAB_STATES.get(text.state, "failed")
 
 
 def without_commands(markdown: str) -> str:

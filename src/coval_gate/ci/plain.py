@@ -23,8 +23,8 @@ from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
 
-OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
-STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
+OUTPUTS_FILE: Final = f"{DIRECTORY}/outputs.json"
+LINE_STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
     "✓": "32",
     "✗": "31",
     "✅": "1;32",
@@ -38,11 +38,11 @@ STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (EC
     "Error:": "1;31",
     "Run:": "36",
 }
-STATE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each command: several may run side by side
+STATE_FILE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each command: several may run side by side
 WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
 WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
-LONGEST: Final = 5.0  # s for all that git says
+GIT_TIMEOUT: Final = 5.0  # s for all that git says
 # A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
 SAFE_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit", "--no-optional-locks")
 SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
@@ -106,8 +106,8 @@ class PlainHost(Host):
             self._written = ""
             with suppress(RunnerError):
                 self.workspace.write(IGNORED, "*\n")
-                self.workspace.write(OUTPUTS, json.dumps(self._outputs, indent=2, ensure_ascii=False) + "\n")
-                self._written = OUTPUTS
+                self.workspace.write(OUTPUTS_FILE, json.dumps(self._outputs, indent=2, ensure_ascii=False) + "\n")
+                self._written = OUTPUTS_FILE
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
         if self._written:
@@ -175,7 +175,7 @@ class PlainHost(Host):
     def _remove_state(self) -> None:
         """Remove the directory, too, unless another command needs it."""
         for path in filter(None, (self._own, *self._taken_over)):
-            is_last = _states(self.workspace) == [path] and not self.workspace.exists(OUTPUTS)
+            is_last = _states(self.workspace) == [path] and not self.workspace.exists(OUTPUTS_FILE)
             self.workspace.remove(path, *([IGNORED] if is_last else []))
         self._own, self._lock, self._taken_over = "", None, {}
 
@@ -265,7 +265,7 @@ def terminal_or_log(runtime: Runtime) -> PlainHost:
 
 def painted(line: str) -> str:
     begin = line.strip()
-    style = next((style for mark, style in STYLES.items() if begin.startswith(mark)), "")
+    style = next((style for mark, style in LINE_STYLES.items() if begin.startswith(mark)), "")
     return f"\x1b[{style}m{line}\x1b[0m" if style else line
 
 
@@ -310,7 +310,7 @@ def _seal(text: str, key: str) -> str:
 
 
 def _states(workspace: Workspace) -> list[str]:
-    return [f"{DIRECTORY}/{name}" for name in workspace.files(DIRECTORY) if STATE.fullmatch(name)]
+    return [f"{DIRECTORY}/{name}" for name in workspace.files(DIRECTORY) if STATE_FILE.fullmatch(name)]
 
 
 def _is_open(state: str) -> bool:
@@ -320,7 +320,7 @@ def _is_open(state: str) -> bool:
 
 def read_git() -> Context:
     """Return a context without a branch: runs of a branch may be its baseline, but it is never theirs."""
-    until = time.monotonic() + LONGEST
+    until = time.monotonic() + GIT_TIMEOUT
     commit = _git("rev-parse", "HEAD", until=until)
     server, repository = repository_of(_git("remote", "get-url", "origin", until=until))
     return Context(
@@ -355,7 +355,7 @@ def whole_commit(start: str) -> str:
 
 def _git(*arguments: str, until: float | None = None, otherwise: str = "") -> str:
     """Return `otherwise` without git or a repository, or if it takes too long."""
-    left = LONGEST if until is None else until - time.monotonic()
+    left = GIT_TIMEOUT if until is None else until - time.monotonic()
     if left <= 0:
         return otherwise
     command = [*SAFE_GIT, *arguments]

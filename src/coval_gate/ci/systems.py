@@ -19,9 +19,9 @@ from coval_gate.ci.host import HEADS, Context, WebPages, context_of
 from coval_gate.inputs.naming import Variables
 
 REMOTE = "origin/"
-PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`
-SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request
-NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")  # also at the end of a pull request's URL
+PULL_REF = "pull/"  # a pull request's ref in place of a branch, without `refs/`
+COMMIT_HASH: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request
+CHANGE_NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")  # also at the end of a pull request's URL
 VARIABLE: Final = re.compile(r"\{(\w+)\}")
 SCP: Final = re.compile(r"(?:[^@/]+@)?([\w.-]+):(?!//)(.+)")  # git@github.com:acme/voice-agent.git
 NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
@@ -244,9 +244,9 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     remote_branch = environ.get(system.remote_branch, "").strip().removeprefix(REMOTE)
     branch = first(system.branch).removeprefix(system.prefix) or remote_branch
     change = first(system.pull_request).lower()
-    number = NUMBER.fullmatch(change)
+    number = CHANGE_NUMBER.fullmatch(change)
     context = context_of(
-        f"refs/{branch}" if branch.startswith(PULL) else branch,
+        f"refs/{branch}" if branch.startswith(PULL_REF) else branch,
         number=int(number[1]) or None if number else None,
         of_pull_request=change not in OFF,
         is_tag=bool(first(system.tag)),
@@ -255,7 +255,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     run_url = _page(environ.get(system.page, "").strip(), system.page, environ)
     return context._replace(
         repository=repository,
-        sha=sha if SHA.fullmatch(sha) else "",  # Buildkite has "HEAD" until a checkout
+        sha=sha if COMMIT_HASH.fullmatch(sha) else "",  # Buildkite has "HEAD" until a checkout
         event=first(system.event),
         actor=first(system.actor),
         workflow=workflow,

@@ -38,8 +38,8 @@ from coval_gate.inputs.thresholds import Bound, Threshold
 
 MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as far as it says
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
-MOST_NAMED: Final = 3  # legs in a warning
-PAIR: Final = ("launch", "wait")
+MOST_LEGS_NAMED: Final = 3  # legs in a warning
+SPLIT_MODES: Final = ("launch", "wait")
 OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
 
 
@@ -103,7 +103,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = 
         for warning in _warnings_about(part.inputs, environ):
             legs_with.setdefault(warning, []).append(quoted(part.name))
     for warning, names in legs_with.items():
-        where = "" if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: "
+        where = "" if len(names) == len(parts) else f"In {in_words(names, most=MOST_LEGS_NAMED)} of {file.path}: "
         warnings.append(f"{where}{warning}")
     return warnings
 
@@ -291,7 +291,7 @@ def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
 
 def _spend_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     name, value = "spend", f"spend: {UNTIL_CLEAR}"
-    if inputs.mode in PAIR:
+    if inputs.mode in SPLIT_MODES:
         yield InvalidInput(
             name,
             f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: whether the next part of the test cases runs is decided "
@@ -429,7 +429,7 @@ def acts_as(inputs: Inputs) -> str:
 
 def has_effect(declaration: Input, mode: str) -> bool:
     """Return whether an input counts in a mode, or in one with the same plan: what only mode run can do is an error."""
-    counting = ("run", *PAIR) if mode in PAIR else ("run" if mode == "plan" else mode,)
+    counting = ("run", *SPLIT_MODES) if mode in SPLIT_MODES else ("run" if mode == "plan" else mode,)
     return not set(counting).isdisjoint(declaration.modes)
 
 

@@ -17,7 +17,7 @@ from coval_gate.inputs.parsing import NO_MATRIX, NULL, Matrix, entries, matrix_o
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
-LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
+LAST_RUNS: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
 MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
 NewestOf = Literal["tag", "branch", "schedule"]
 OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
@@ -26,7 +26,7 @@ T = TypeVar("T")
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
-FLAGS: Final = ("true", "false", "yes", "no", "on", "off")
+FLAG_WORDS: Final = ("true", "false", "yes", "no", "on", "off")
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
@@ -121,7 +121,7 @@ def token() -> Field[Secret | None]:
 
 def no_flag(raw: str, what: str) -> str:
     """Return `raw`, the name of `what`, which a flag would become unnoticed."""
-    if raw.lower() in FLAGS:
+    if raw.lower() in FLAG_WORDS:
         raise ValueError(f"must be {what}, or empty for none; got {quoted(raw)}.")
     return raw
 
@@ -387,7 +387,7 @@ def baseline() -> Field[BaselineSource | None]:
         if raw.lower() == "base":
             return BaselineSource(kind="base")
         kind, colon, rest = (part.strip() for part in raw.partition(":"))
-        match = LAST.fullmatch(rest)
+        match = LAST_RUNS.fullmatch(rest)
         name, last = (match[1], int(match[2])) if match else (rest, 1)
         match kind.lower():
             case "run" if colon and not match:

@@ -10,11 +10,11 @@ from coval_gate.inputs.parsing import closest
 PROGRAM: Final = "coval-gate"
 VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that may be in no argument
 ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
-SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
+SIMILAR_INPUT: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
 LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
 TOGETHER: Final = "legs together"  # the end of the name that reports give to the comparison of all legs
-PREFIX: Final = "INPUT_"
+INPUT_PREFIX: Final = "INPUT_"
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
 OTHER_NAMES: Final = {  # names that other actions use
     "timeout": "max_wait_time",
@@ -91,8 +91,8 @@ def unknown_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each name that is not an input, with the input that the user probably meant, or ""."""
     names = [declaration.name for declaration in declared()]
     for variable, value in environ.items():
-        name = variable.removeprefix(PREFIX).lower()
-        if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
+        name = variable.removeprefix(INPUT_PREFIX).lower()
+        if variable.startswith(INPUT_PREFIX) and value and name not in (*names, *OF_RUNNER):
             yield one_line(name, 80), input_meant(name, names)
 
 
@@ -100,4 +100,4 @@ def input_meant(name: str, names: Sequence[str]) -> str:
     """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
     if (other := OTHER_NAMES.get(name, "")) in names:
         return other
-    return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR)
+    return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR_INPUT)

@@ -18,23 +18,23 @@ from coval_gate.base.text import json_in, one_line, plural, quoted
 
 # Most inputs are right: these patterns are compiled where one is wrong.
 QUOTES: Final = "\"'`“”„‘’"
-NUMBER: Final = r"\d{1,12}(?:\.\d{1,6})?"
-DURATION: Final = rf"(?ai)({NUMBER})\s*([a-zµ]+)\.?"
-UNITS: Final = {  # in seconds, by singular name
+DECIMAL: Final = r"\d{1,12}(?:\.\d{1,6})?"
+DURATION: Final = rf"(?ai)({DECIMAL})\s*([a-zµ]+)\.?"
+TIME_UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("s", "sec", "second"), 1.0),
     **dict.fromkeys(("m", "min", "minute"), 60.0),
     **dict.fromkeys(("h", "hr", "hour"), 3600.0),
     **dict.fromkeys(("d", "day"), 86400.0),
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
-PERCENT: Final = rf"(?ai)({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?"
+PERCENTAGE: Final = rf"(?ai)({DECIMAL})\s*(?:percent|per cent|pct|pc|%+)\.?"
 RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
 SHELL_VARIABLE: Final = r"(?a)\$\{?\w+\}?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
 KEY: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
 OUTPUT: Final = r"(?a)(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*"  # also of GitHub's expressions
-EXAMPLE: Final = '["first", "second"]'
-MARKER: Final = r"[-*•]\s+(?=\S)"  # of a list in YAML or Markdown
+EXAMPLE_LIST: Final = '["first", "second"]'
+ENTRY_MARKER: Final = r"[-*•]\s+(?=\S)"  # of a list in YAML or Markdown
 UNQUOTED: Final = r"""[^:#"']*"""  # a metric's name that needs no quotes
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
@@ -45,7 +45,7 @@ MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third if there i
 TEXTS: Final = ("display_name", "created_by", "template_name")
 TAGS: Final = "tags"
 CUSTOMER: Final = "customer"
-LABEL_LIMIT: Final = 80  # characters
+MATRIX_LABEL_LIMIT: Final = 80  # characters
 DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that is not the whole text
 # What would hide where a value ends; a text that matches is written as JSON.
 SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
@@ -66,14 +66,14 @@ def seconds_meant(raw: str) -> str:
     text = unquoted(raw)
     match = re.fullmatch(DURATION, text)
     unit = match[2].lower() if match else ""
-    factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
+    factor = TIME_UNITS.get(unit) or TIME_UNITS.get(unit.removesuffix("s"))
     return plain(float(match[1]) * factor) if match and factor else text
 
 
 def percentage_meant(raw: str) -> str:
     """Return a percentage as "5%", also for "5 percent" and "0.05"."""
     text = unquoted(raw)
-    if match := re.fullmatch(PERCENT, text):
+    if match := re.fullmatch(PERCENTAGE, text):
         return f"{match[1]}%"
     is_share = re.fullmatch(r"0?\.\d{1,6}", text, re.ASCII)
     return f"{plain(float(text) * 100)}%" if is_share else text
@@ -126,14 +126,14 @@ def about_id(raw: str) -> str:
 def entries(raw: str) -> list[str]:
     """Split a list written as JSON, comma-separated or one entry per line; drop blank entries."""
     if raw.startswith(("[", "{")):
-        value = read_json(raw, f"{EXAMPLE}, or without brackets: first, second")
+        value = read_json(raw, f"{EXAMPLE_LIST}, or without brackets: first, second")
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise ValueError(f"must be a JSON list of strings, such as {EXAMPLE}.")
+            raise ValueError(f"must be a JSON list of strings, such as {EXAMPLE_LIST}.")
     else:
         value = raw.splitlines() if "\n" in raw else raw.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
-        if marked := next((entry for entry in value if re.match(MARKER, entry)), ""):
-            plain = re.sub(MARKER, "", marked)
+        if marked := next((entry for entry in value if re.match(ENTRY_MARKER, entry)), ""):
+            plain = re.sub(ENTRY_MARKER, "", marked)
             raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
 
@@ -283,16 +283,16 @@ def matrix_of(values: Mapping[str, Any]) -> Matrix:
     if not values:
         return NO_MATRIX
     whole, text = json.dumps(values, sort_keys=True), ", ".join(map(_word, values.values()))
-    digest, label = hashlib.sha256(whole.encode()).hexdigest(), one_line(text, LABEL_LIMIT)
+    digest, label = hashlib.sha256(whole.encode()).hexdigest(), one_line(text, MATRIX_LABEL_LIMIT)
     if label != text:  # cut, or without invisible characters: other labels may look the same
         short = digest[:DIGEST_SHOWN]
-        label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
+        label = f"{one_line(text, MATRIX_LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
     return Matrix(label, digest)
 
 
 def matrix_from(label: object) -> Matrix:
     """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
-    shown = one_line(label, LABEL_LIMIT) if isinstance(label, str) else ""
+    shown = one_line(label, MATRIX_LABEL_LIMIT) if isinstance(label, str) else ""
     return Matrix(shown, hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()) if shown else NO_MATRIX
 
 

@@ -21,20 +21,20 @@ from coval_gate.inputs.thresholds import (
     parse_thresholds,
 )
 
-LONGEST: Final = 300  # characters of a line to correct
-MOST: Final = 6  # slips in one line
+LONGEST_LINE: Final = 300  # characters of a line to correct
+MOST_SLIPS: Final = 6  # slips in one line
 MOST_EXPLAINED: Final = 20  # invalid lines with a correction
-SIMILAR: Final = 0.8  # from 0 to 1; the least similarity of a misspelt aggregate
+SIMILAR_AGGREGATE: Final = 0.8  # from 0 to 1; the least similarity of a misspelt aggregate
 Words = str | Callable[[re.Match[str]], str]
 
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
-NUMBER: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
+BOUND: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
 NAMELESS: Final = rf"(?!(?:{'|'.join(NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
-METRIC: Final = r"""("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*"""
-SEVERAL: Final = rf"[^#]*{SIGN}\s*{NUMBER}%?\s*[;,&][^#]*{SIGN}"  # thresholds
-VALUES: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
-LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
-SYNONYMS: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
+A_METRIC: Final = r"""("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*"""
+SEVERAL: Final = rf"[^#]*{SIGN}\s*{BOUND}%?\s*[;,&][^#]*{SIGN}"  # thresholds
+ANSWERS: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
+TAIL: Final = r"\s*(?=#|$)"  # nothing but a comment follows
+AGGREGATES_MEANT: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
 NEGATED: Final = r"un|in|non|not|no[ _-]"  # at the beginning of a misspelt aggregate
 
 
@@ -93,12 +93,12 @@ def explained_lines(error: ThresholdSyntaxError) -> list[WrongLine]:
 
 def explained(wrong: WrongLine) -> WrongLine:
     """Return an invalid line with advice and a correction, where there are any."""
-    if wrong.advice or len(wrong.text) > LONGEST:
+    if wrong.advice or len(wrong.text) > LONGEST_LINE:
         return wrong
     if re.match(SEVERAL, wrong.text):
         return wrong._replace(advice=ONE_PER_LINE)
     line, advice = wrong.text, list[str]()
-    for _ in range(MOST):
+    for _ in range(MOST_SLIPS):
         unread = _unread(line)
         better = ((other, why) for other, why in (slip.without(line) for slip in SLIPS) if _unread(other) < unread)
         if (better_line := next(better, None)) is None:
@@ -125,11 +125,13 @@ def _unread(line: str) -> int:
 
 def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
     """Return the aggregate among `names` that a word means, or else the word."""
-    meanings = {name: right for name, right in SYNONYMS.items() if right in names and KIND[right].takes != "percentile"}
+    meanings = {
+        name: right for name, right in AGGREGATES_MEANT.items() if right in names and KIND[right].takes != "percentile"
+    }
     plain = re.sub(r"[\s-]+", "_", word.strip().lower())
     if re.match(NEGATED, plain):
         return word  # it means the opposite, however similar
-    return meanings.get(closest(plain, meanings, SIMILAR), word)
+    return meanings.get(closest(plain, meanings, SIMILAR_AGGREGATE), word)
 
 
 def _of_metric(match: re.Match[str]) -> str:
@@ -156,19 +158,19 @@ SLIPS: Final = (
     Slip(r"(?<=[:\s])p_?\s?\(?\s*(\d{1,2}(?:\.\d{1,4})?|100)%?(?:\s*\)|(?![\d.(%]))", _percentile,
          lambda match: f"write {_percentile(match)}"),
     Slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _of_metric, lambda match: f"did you mean{_of_metric(match)}?"),
-    Slip(rf"(?<=:){VALUES}(?={SIGN}+\s*{NUMBER}%)", r" rate(\1) ", r"write rate(\1)"),
-    Slip(rf"(?<={SIGN})\s*({NUMBER})\s*s(?:ec(?:onds?)?)?{LAST}", r" \1",
+    Slip(rf"(?<=:){ANSWERS}(?={SIGN}+\s*{BOUND}%)", r" rate(\1) ", r"write rate(\1)"),
+    Slip(rf"(?<={SIGN})\s*({BOUND})\s*s(?:ec(?:onds?)?)?{TAIL}", r" \1",
          "remove the unit: a bound has the unit of its metric"),
-    Slip(rf"(?<={SIGN})\s*((?:[2-9]|\d\d)(?:\.\d{{1,3}})?|100)(?:\s*percent)?{LAST}", r" \1%",
+    Slip(rf"(?<={SIGN})\s*((?:[2-9]|\d\d)(?:\.\d{{1,3}})?|100)(?:\s*percent)?{TAIL}", r" \1%",
          r"write \1% for percent"),
 )  # fmt: skip
 """Slips whose correction is certain if the grammar accepts it."""
 
 RIDDLES: Final = (
-    Slip(rf"(?<={SIGN})\s*{NUMBER}\s*[^\W\d_]+\.?{LAST}", None, "remove the unit: a bound has the unit of its metric"),
+    Slip(rf"(?<={SIGN})\s*{BOUND}\s*[^\W\d_]+\.?{TAIL}", None, "remove the unit: a bound has the unit of its metric"),
     Slip(r"\b(rate|count)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
-    Slip(rf"^\s*{NAMELESS}{METRIC}({SIGN}+)\s*({NUMBER}%)", None,
+    Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND}%)", None,
          r"say which values to count, as in `\1: rate(YES) \2 \3`"),
-    Slip(rf"^\s*{NAMELESS}{METRIC}({SIGN}+)\s*({NUMBER})", None, r"say what to compare, as in `\1: avg \2 \3`"),
+    Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND})", None, r"say what to compare, as in `\1: avg \2 \3`"),
 )  # fmt: skip
 """Slips with no certain correction; the most specific advice first."""

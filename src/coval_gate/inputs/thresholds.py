@@ -32,7 +32,7 @@ from coval_gate.inputs.aggregates import (
 
 WINDOW: Final = 100  # characters of an invalid line that a message shows
 TOLERANCE: Final = 1e-9  # share of the bound: above float error, below any real difference
-LARGEST: Final = 1e300  # number in a bound; arithmetic on it must not overflow
+LARGEST_NUMBER: Final = 1e300  # number in a bound; arithmetic on it must not overflow
 ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 
 Reference = Literal["", "baseline", "base", "base_agent"]
@@ -46,27 +46,27 @@ MEANT: Final = {
 }
 
 # Each pattern matches a text in one way only, for linear time. `re` compiles it with its first use.
-NAME: Final = r"""([^:#"']*+):"""
-WORD: Final = r"""[^\W\d]\w*+(?!["'])"""
+METRIC_NAME: Final = r"""([^:#"']*+):"""
+AGGREGATE_WORD: Final = r"""[^\W\d]\w*+(?!["'])"""
 VALUE: Final = r"""[^,;|)#"']++"""
-GROUPED: Final = r"(?a)[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?"  # 1,000 as people write it
+GROUPED_NUMBER: Final = r"(?a)[+-]?\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?"  # 1,000 as people write it
 SIGNS: Final = r"[<>=!≤≥≠⩽⩾]++"
 AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
-NUMBER, DIFFERENCE = AMOUNT % "%", AMOUNT % r"%|pp\b"
-REFERENCE: Final = r"(?i)(base(?:line)?)\b"
+PLAIN_AMOUNT, DIFFERENCE = AMOUNT % "%", AMOUNT % r"%|pp\b"
+BASE_WORD: Final = r"(?i)(base(?:line)?)\b"
 CHANGE: Final = r"(?i)[-+*−–×±]|x(?=\s*\d)"
 MULTIPLIED: Final = r"(?i)\s*[*×+−-]\s*base(?:line)?\b"
 RELATIVE: Final = r"[+−–-][^*×+−–-]*%\Z"  # the end of a line with a reference
-ADVISORY: Final = r"\?"
-COLON, OPEN, CLOSE = ":", r"\(", r"\)"
-MARKER: Final = r"[-*+•–—](?=\s)"  # of a list item
+QUESTION_MARK: Final = r"\?"
+COLON, OPENING, CLOSING = ":", r"\(", r"\)"
+LIST_MARKER: Final = r"[-*+•–—](?=\s)"  # of a list item
 # A threshold in the wrong place: an aggregate of a metric after a colon, or of the run; an operator; a bound.
 A_THRESHOLD: Final = (
     rf"(?i)(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)"
 )
 LINE_BREAK: Final = r"\r\n|\n|\r"
-PLAIN: Final = r"\w[\w ./-]*"  # a metric that needs no quotes
+PLAIN_METRIC: Final = r"\w[\w ./-]*"  # a metric that needs no quotes
 SWITCHED_OFF: Final = r"\A[#\s]++"
 AFTER_VALUE, END = "[,)]", r"(?=#)|\Z"
 
@@ -232,7 +232,7 @@ class Threshold(NamedTuple):
 def forbidding(metric: str, value: str, source: str) -> Threshold:
     """Return the threshold that no simulation has this value of a metric, from an input with one value."""
     aggregate = Aggregate("count", values=(value,))
-    text = f"{metric if re.fullmatch(PLAIN, metric) else in_quotes(metric)}: {aggregate} == 0"
+    text = f"{metric if re.fullmatch(PLAIN_METRIC, metric) else in_quotes(metric)}: {aggregate} == 0"
     return Threshold(metric, aggregate, "==", Bound(0.0), line=0, text=text, source=source)
 
 
@@ -278,20 +278,20 @@ class _Scanner:
             return None
         return unquoted(self.need(QUOTED, f"a closing {quote} for this one")[0])
 
-    def amount(self, expected: str, pattern: str = NUMBER) -> tuple[float, str]:
+    def amount(self, expected: str, pattern: str = PLAIN_AMOUNT) -> tuple[float, str]:
         """Take a number and its unit: "", "%" or, in a difference, "pp". With a unit, the number is a share."""
         match = self.need(pattern, expected)
         unit = (match[3] or "").lower()
         # Move the decimal point before the conversion: 7% and 0.07 must be the same float.
         number = float(f"{match[1]}e{int(match[2] or 0) - (2 if unit else 0)}")
-        return (number, unit) if abs(number) <= LARGEST else self.fail(f"a number of at most {LARGEST:g}")
+        return (number, unit) if abs(number) <= LARGEST_NUMBER else self.fail(f"a number of at most {LARGEST_NUMBER:g}")
 
 
 def _threshold(scanner: _Scanner) -> Threshold:
-    if scanner.take(MARKER):
+    if scanner.take(LIST_MARKER):
         scanner.fail("a threshold without a list marker")
-    advisory = bool(scanner.take(ADVISORY))
-    if advisory and scanner.take(ADVISORY):
+    advisory = bool(scanner.take(QUESTION_MARK))
+    if advisory and scanner.take(QUESTION_MARK):
         scanner.fail("one question mark")
     start = scanner.at
     metric = _metric(scanner)
@@ -333,7 +333,7 @@ def _metric(scanner: _Scanner) -> str:
     """Take the metric before the colon; "" if there is none."""
     if (name := scanner.quoted()) is not None:
         scanner.need(COLON, "a colon after the metric")
-    elif match := scanner.take(NAME):
+    elif match := scanner.take(METRIC_NAME):
         name = match[1]
         if re.search(A_THRESHOLD, name):
             scanner.fail("a metric", f"{ONE_PER_LINE}; quote a metric whose name reads as a threshold")
@@ -349,7 +349,7 @@ def _refuse_curly(scanner: _Scanner, written: str) -> None:
 
 
 def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
-    word = scanner.take(WORD)
+    word = scanner.take(AGGREGATE_WORD)
     name = NAMES.get(word[0].lower(), "") if word else ""
     if metric and name not in OF_METRIC:
         hint = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
@@ -369,20 +369,20 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
 
 
 def _percentile(scanner: _Scanner) -> float:
-    scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
+    scanner.need(OPENING, "a percentile in parentheses, such as p(95)")
     percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
     if unit or not (percentile == 0 or 1 <= percentile <= 100):
         scanner.fail(expected)
-    scanner.need(CLOSE, '")"')
+    scanner.need(CLOSING, '")"')
     return percentile
 
 
 def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
-    scanner.need(OPEN, f"values in parentheses, such as {name}(YES)")
+    scanner.need(OPENING, f"values in parentheses, such as {name}(YES)")
     values, more, special = [], True, ", ; | ) # or a quote"
     while more:
         if (value := scanner.quoted()) is None:
-            if number := scanner.take(GROUPED):
+            if number := scanner.take(GROUPED_NUMBER):
                 plain = number[0].replace(",", "")
                 scanner.fail(
                     f'{plain}, or "{number[0]}" in quotes for a text; put a space after the comma between two values'
@@ -397,7 +397,7 @@ def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
 
 
 def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
-    if reference := scanner.take(REFERENCE):
+    if reference := scanner.take(BASE_WORD):
         return _reference(scanner, aggregate, "base" if reference[1].lower() == "base" else "baseline")
     kinds = "a number, a percentage or baseline" if aggregate.is_rate else "a number or baseline"
     number, unit = scanner.amount(kinds)
