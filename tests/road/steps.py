@@ -113,5 +113,10 @@ OTHERS: dict[str, dict[str, Any]] = {
         "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%\nCompliance: count(NO) <= 2",
         "repeat_on_failure": "2",
     },
+    "repeated-in-vain": {
+        "test_set_id": "flaky001",
+        "thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(NO) == 0",
+        "repeat_on_failure": "2",
+    },
     "slips": {"mode": "launch", "env": {"INPUT_COLOUR": "red"}, "agent_id": "short"},
 }

@@ -15,7 +15,7 @@ from jinja2 import Environment
 
 from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from browsing import LEGS, legs_report, picture_report, rich_report
-from coval_gate.coval.model import Details, TrendRun, Turn
+from coval_gate.coval.model import Details, TrendRun
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.report import MOST_LISTED
 from coval_gate.report.charts import binned
@@ -151,11 +151,6 @@ def test_trend_ends_with_this_run_and_marks_the_baseline_and_runs_that_the_gate_
     assert (now.kind, now.url, now.failed) == ("now", "", False)
     assert "(baseline)" in baseline.text
     assert baseline.text.endswith(", failed")
-
-
-def with_turns(*turns: Turn) -> Report:
-    report = report_of(HARMLESS)
-    return with_leg(report, details=report.legs[0].details._replace(transcripts={"ill": turns}))
 
 
 @pytest.mark.parametrize(
