@@ -137,12 +137,8 @@ BREAKS: Final = {
     ),
     "take inconclusive for passed": Break("gate.judge:judge", _with_verdict("inconclusive", "passed")),
     "take an error for passed": Break("gate.judge:judge", _with_verdict("error", "passed")),
-    "take an impossible comparison for one that did not occur": Break("gate.variants:Sample.impossible", _returns(())),
     "ignore errors that Coval reports": Break(
         "coval.client:Client.get_run", _yields(lambda run: run._replace(error_status=""))
-    ),
-    "judge the last repetition alone": Break(
-        "gate.repetition:pooled", lambda original, results: original(results[-1:])
     ),
     "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
     "take a pull request for the branch main": Break(

@@ -16,7 +16,6 @@ from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.plan import RunRecord
 
 PAGES: Final = ("commit_status", "check_run")
-TRANSIENT: Final = (408, 429, *range(500, 600))
 UNJUDGED: Final = ("error", "cancelled", "skipped", "")
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
 POST_PATIENCE: Final = 85.0  # s for which the post step must try to find and cancel a run

@@ -15,6 +15,7 @@ from campaign.facts import (
     ROUNDING,
     UNJUDGED,
     Leg,
+    gates_of,
     has_base,
     has_file_fault,
     is_ended,
@@ -31,11 +32,10 @@ from campaign.facts import (
 )
 from campaign.oracle import (
     GATE_METRICS,
-    expected_verdicts,
-    is_good,
-    is_good_leg,
     is_usable,
     knows_type,
+    lacks_nothing,
+    needs_verdict,
     newest_due,
     pool_of,
     possible_baselines,
@@ -54,7 +54,7 @@ GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusi
 
 
 def green_rests_on_good_runs(history: History) -> Iterator[str]:
-    """A leg passes only if its runs completed, lack nothing and meet its gate, and so do those it is compared with."""
+    """A leg passes only if its runs completed and lack nothing, and so do those it is compared with."""
     for result in main_results(history):
         now = history.coval_time(result.ended)
         for leg in legs_of(history, result):
@@ -67,8 +67,12 @@ def _problems_of_green(history: History, result: ProcessResult, leg: Leg, now: f
     schedule = history.schedule
     if not leg.runs:
         yield "it has no run of its own"
-    elif not is_good_leg(history, result.step, leg, now):
-        yield "its runs are bad"
+    elif not all(
+        lacks_nothing(run, gate, schedule.quirks, now)
+        for run in leg.runs
+        for gate in gates_of(history, result.step, run)
+    ):
+        yield "its runs lack something"
     elif schedule.gate in BASELINE_GATES and not result.step.accepts and not possible_baselines(history, result):
         yield "there is no baseline"
     if has_base(result.step) and leg.runs:
@@ -152,19 +156,22 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
             yield f"{step_name(result)} is {result.verdict}, but its legs are {verdicts}"
 
 
-def verdict_matches_run(history: History) -> Iterator[str]:
-    """If all faults are transient, each leg has the verdict that its runs deserve, and a cancelled run is over."""
+def given_runs_are_cancelled(history: History) -> Iterator[str]:
+    """If all faults are transient, a step in mode cancel ends the runs that it was given."""
     for result in main_results(history) if history.schedule.recoverable else ():
         records = [history.runs[run_id] for run_id in result.given_runs if run_id in history.runs]
         ended = all(is_ended(history, record, history.coval_time(result.ended)) for record in records)
         may_cancel = records and result.step.mode == "cancel" and not _cancel_failed(result)
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{step_name(result)} did not cancel the given run"
+
+
+def transient_faults_are_no_error(history: History) -> Iterator[str]:
+    """If all faults are transient, a leg whose runs lack nothing is judged."""
+    for result in main_results(history) if history.schedule.recoverable else ():
         for leg in legs_of(history, result) or [Leg({"name": "", "verdict": result.verdict}, [], [])]:
-            expected = expected_verdicts(history, result, leg)
-            if expected is not None and leg.verdict not in expected:
-                instead = " or ".join(expected)
-                yield f"{step_name(result)}: {leg.name or 'the leg'} is {leg.verdict!r} instead of {instead}"
+            if leg.verdict in UNJUDGED and needs_verdict(history, result, leg):
+                yield f"{step_name(result)}: {leg.name or 'the leg'} is {leg.verdict!r}, but its runs lack nothing"
 
 
 def newest_run_is_judged(history: History) -> Iterator[str]:
@@ -201,11 +208,11 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
             record is None
             or result.verdict != "error"
             or is_sliced(result.step)
-            or is_good(record, schedule.gate, schedule.quirks, now)
+            or lacks_nothing(record, schedule.gate, schedule.quirks, now)
         ):
             continue
         waited = now - max(record.end_time, history.coval_time(result.began))
-        comes = is_good(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
+        comes = lacks_nothing(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
         if comes and 0 <= waited < GRACE - 1:  # before its end, a run has no values to give up
             yield f"{step_name(result)} gave up values after {waited:.0f} s that were still to come"
 

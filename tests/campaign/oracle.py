@@ -1,10 +1,13 @@
-"""The test oracle: the verdict that a leg deserves, from what really became of its runs, without code of the action."""
+"""The test oracle: which runs may decide, from what really became of them, without code of the action.
+
+What they amount to is the business of unit tests.
+"""
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from itertools import chain, product
+from itertools import product
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 from campaign.facts import GRACE, Leg, gates_of, has_base, is_unknown
 from campaign.network import SentRequest
@@ -23,10 +26,8 @@ from campaign.schedule import (
     STABLE,
     TOO_FEW,
     UNREADABLE_GATES,
-    Step,
 )
 from campaign.simulate import History, ProcessResult
-from campaign.slices import SLICES
 from coval_gate.ci.host import AGENT_TYPE, IS_BASE
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import SCHEDULES
@@ -62,79 +63,38 @@ MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
 # Legs
 
 
-def expected_verdicts(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...] | None:
-    """Return the verdicts of a leg that are right without permanent faults; None if any is."""
-    if _cannot_tell(history, result):
-        return None
-    if result.step.mode == "launch":
-        return ("",)
-    if (certain := _without_run(history, result, leg)) or not leg.runs:
-        return certain
-    if history.schedule.process and not shows_tag(history, result, leg.runs[0]):
-        return None
-    return _of_ending(history, result, leg) or _of_data(history, result, leg)
+def needs_verdict(history: History, result: ProcessResult, leg: Leg) -> bool:
+    """Return whether a leg has, without permanent faults, a run and all that is needed to judge its agent."""
+    schedule, now = history.schedule, history.coval_time(result.ended)
+    if _cannot_tell(history, result) or result.step.mode == "launch" or _lacks_run(history, result, leg):
+        return False
+    if not leg.runs:
+        return True
+    if (
+        has_base(result.step)
+        or result.step.accepts
+        or (schedule.process and not shows_tag(history, result, leg.runs[0]))
+    ):
+        return False
+    gates = gates_of(history, result.step, leg.runs[0])
+    return all(lacks_nothing(record, gate, schedule.quirks, now) for record in leg.runs for gate in gates)
 
 
-def _without_run(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
-    """Return the right verdicts of a leg that has no run, or whose run the step cannot see; else nothing."""
-    quirks, step = history.schedule.quirks, result.step
-    if history.schedule.gate in UNREADABLE_GATES or (step.accepts and step.event != BY_HAND):
-        return ("error",)
+def _lacks_run(history: History, result: ProcessResult, leg: Leg) -> bool:
+    """Return whether a leg must have no run, or one that the step cannot see."""
+    schedule, quirks, step = history.schedule, history.schedule.quirks, result.step
+    if schedule.gate in UNREADABLE_GATES or (step.accepts and step.event != BY_HAND):
+        return True
     if step.finds:
         shows = {"both", "tags"} if step.finds == "tag" else {"both", "tags", "metadata"}
         if newest_due(history, result) is None or not shows & {quirks.run_identity, quirks.list_identity}:
-            return ("error",)
+            return True
     given = [history.runs[run_id] for run_id in result.given_runs]
     which = len(given) > 1 and quirks.run_identity == "tags"  # nothing shows which of them is that of which leg
     concerned = given if len(given) > 1 else [*leg.runs[:1], *leg.bases]
     if which or any(is_unknown(history, result, record) for record in concerned):
-        return ("error",)
-    if leg.runs:
-        return ()
-    return ("error",) if history.schedule.gate in IMPOSSIBLE_GATES else ("a verdict on a run",)
-
-
-def _of_ending(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
-    """Return the right verdicts of a leg whose run did not complete; else nothing."""
-    record = leg.runs[-1 if history.schedule.gate == SLICED else 0]
-    now = history.coval_time(result.ended)
-    if not record.finished(now):
-        return ("a verdict on a run that is over",)
-    if record.status(now) == "COMPLETED":
-        return ()
-    return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
-
-
-def _of_data(history: History, result: ProcessResult, leg: Leg) -> tuple[str, ...]:
-    """Return the right verdicts of a leg whose run completed."""
-    record, step, now = leg.runs[0], result.step, history.coval_time(result.ended)
-    if history.schedule.gate == SLICED:
-        return _of_slices(leg, history.schedule.quirks, now)
-    if has_base(step):
-        return _beside_base(history, result, leg, now)
-    refused = step.accepts and not may_accept(history, result, record)
-    if is_good_leg(history, step, leg, now):
-        return ("error",) if refused else _of_good(history, result)
-    gates = gates_of(history, step, record)
-    if refused or not all(has_data(record, gate, history.schedule.quirks, now) for gate in gates):
-        return ("error", "failed")
-    return ("failed",) if all(map(can_decide, gates)) else ("error",)
-
-
-def _of_slices(leg: Leg, quirks: Quirks, now: float) -> tuple[str, ...]:
-    """Return the right verdicts of a leg in slices. What its conversations have in common must show."""
-    if not all(lacks_nothing(record, SLICED, quirks, now) for record in leg.runs):
-        return ("error", "failed")
-    rate = _rate_of(leg.runs)
-    if rate in (0.0, 1.0):
-        return ("failed",) if rate == 0.0 else ("passed",)
-    cut_off = ("timed_out",) if len(leg.runs) < SLICES else ()
-    return ("passed" if rate >= LEAST_RATE else "failed", "inconclusive", *cut_off)
-
-
-def _rate_of(records: Sequence[RunRecord]) -> float:
-    values = [planned.values.get(catalogue.RESOLVED.id) for record in records for planned in record.plan.simulations]
-    return values.count("YES") / len(values)
+        return True
+    return not leg.runs and schedule.gate in IMPOSSIBLE_GATES
 
 
 def _cannot_tell(history: History, result: ProcessResult) -> bool:
@@ -146,39 +106,6 @@ def _cannot_tell(history: History, result: ProcessResult) -> bool:
     lost = unanswered >= (1 if cannot_find else MAX_LOST_LAUNCHES)
     without_run = step.mode == "wait" and not (result.given_runs or step.finds)
     return lost or without_run or step.mode == "cancel" or step.inputs.get("max_simulations") == TOO_FEW
-
-
-def _beside_base(history: History, result: ProcessResult, leg: Leg, now: float) -> tuple[str, ...]:
-    """Return the right verdicts of a leg that completed, and is compared with a base's run."""
-    schedule, first = history.schedule, leg.runs[0]
-    usable = [is_usable(base, schedule.gate, schedule.quirks, now) for base in leg.bases_needed]
-    meets = is_good_leg(history, result.step, leg, now)
-    if len(leg.runs) > 1:  # the first one failed
-        return ("passed",) if len(leg.bases) >= len(leg.runs) and all(usable) and meets else ("failed",)
-    has_all = has_data(first, schedule.gate, schedule.quirks, now)
-    has_all &= is_comparable(first, schedule.gate, schedule.quirks, now)
-    shared = cases_to_compare(first, schedule.quirks, now)
-    if leg.bases:
-        shared &= cases_to_compare(leg.bases[0], schedule.quirks, now)
-    if usable == [True] and len(shared) >= FEWEST_CASES:
-        return ("passed",) if meets else ("failed",) if has_all else ("error", "failed")
-    return ("error",) if meets else ("error", "failed")
-
-
-def is_good_leg(history: History, step: Step, leg: Leg, now: float) -> bool:
-    """Return whether a leg's first run meets its gates, or all of its runs do together."""
-    quirks, gates = history.schedule.quirks, gates_of(history, step, leg.runs[0])
-    if history.schedule.gate == SLICED:
-        whole = all(lacks_nothing(record, SLICED, quirks, now) for record in leg.runs)
-        return whole and _rate_of(leg.runs) >= LEAST_RATE
-
-    def can_be_compared(run: RunRecord) -> bool:
-        return not has_base(step) or is_comparable(run, history.schedule.gate, quirks, now)
-
-    if can_be_compared(leg.runs[0]) and all(is_good(leg.runs[0], gate, quirks, now) for gate in gates):
-        return True
-    together = len(leg.runs) > 1 and all(are_good_together(leg.runs, gate, quirks, now) for gate in gates)
-    return together and all(map(can_be_compared, leg.runs))
 
 
 def newest_due(history: History, result: ProcessResult) -> RunRecord | None:
@@ -207,20 +134,6 @@ def shows_tag(history: History, result: ProcessResult, record: RunRecord) -> boo
     patience = min(SHOWN_LATE, float(result.step.inputs.get("metrics_grace_time", GRACE)) - 5)
     latest = max(result.began, record.end_time - now + result.ended) + patience
     return history.schedule.quirks.run_identity in ("both", "tags") and tagged <= latest
-
-
-def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
-    """Return the verdicts on a good run, or on a run that is good together with its repetitions.
-
-    Where a run is compared with a baseline, it needs one to pass.
-    """
-    if len(result.run_ids) > 1:
-        return ("passed",)
-    if history.schedule.gate not in BASELINE_GATES or result.step.accepts:
-        return ("passed",)
-    if history.schedule.fate in ("lagging", "unreadable") or not possible_baselines(history, result):
-        return ("inconclusive",)
-    return ("failed",) if is_much_worse(history, result) else ("passed",)
 
 
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
@@ -326,22 +239,9 @@ def is_safe(request: SentRequest) -> bool:
 # Runs
 
 
-def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Return whether the run, at this time, is completed, has all required data and meets the gate."""
-    if not lacks_nothing(record, gate, quirks, now):
-        return False
-    return all(_meets_thresholds(variant, gate) for variant in _variants(record))
-
-
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
     return any(gate in gates for gates in (GATES, REPEATED_GATES, BASELINE_GATES, OWN_GATES, SLICED_GATES))
-
-
-def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
-    """Return whether there is enough data for a verdict."""
-    heard = all(not all(simulation.failed for simulation in variant) for variant in _variants(record))
-    return heard and _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
 
 
 def is_usable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -364,15 +264,6 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a run has enough values of what is compared with a base, in addition to those of its gate."""
     return _has_values(record, (OF_BASE,), gate, quirks, now)
-
-
-def cases_to_compare(record: RunRecord, quirks: Quirks, now: float) -> set[str]:
-    """Return the test cases of which a run has values to compare with a base's."""
-    return {
-        simulation.test_case_id
-        for simulation in record.plan.simulations
-        if not simulation.failed and value_fate(record, simulation, OF_BASE.id, now, quirks) == "there"
-    }
 
 
 def _variants(record: RunRecord) -> tuple[Simulations, ...]:
@@ -406,77 +297,6 @@ def _allowed(simulations: Simulations, gate: str) -> int:
     return len(simulations) // 2 if gate == "half" else 0
 
 
-def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
-    """Return whether the simulations meet the gate's thresholds or targets."""
-
-    def of(metric: catalogue.Metric) -> list[Any]:
-        return [simulation.values[metric.id] for simulation in simulations if not simulation.failed]
-
-    latency, resolved, compliance, tone = (
-        of(gated) for gated in (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE)
-    )
-    match gate:
-        case "thresholds":
-            rate = resolved.count("YES") / len(simulations)
-            return bool(fmean(latency) < 1.5 and rate >= 0.9 and not compliance.count("NO"))
-        case "targets" | "pass_rate":
-            met = [
-                a <= 1.5 and b == "YES" and c == "YES" and d >= 4
-                for a, b, c, d in zip(latency, resolved, compliance, tone, strict=True)
-            ]
-            return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
-        case _ if gate == "forbidden" or gate in BASELINE_GATES:
-            return "NO" not in compliance
-        case "strict":
-            return max(map(float, latency)) < 0.01
-        case "loose":
-            return max(map(float, latency)) < 60
-        case "no doubt":
-            return not resolved.count("UNKNOWN")
-        case "rate" | "kept" | "mixed":
-            return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
-        case _:
-            return True
-
-
-def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, now: float) -> bool:
-    """Return whether a run and its repetitions meet the gate together, none of which may lack data.
-
-    What a sample shows has to hold over all conversations; what is counted, in each run.
-    """
-    for record in records:
-        done = record.status(now) == "COMPLETED" and record.cancel_time is None
-        failed = sum(simulation.failed for simulation in record.plan.simulations)
-        has_values = _has_values(record, GATE_METRICS.get(gate, ()), gate, quirks, now)
-        if not done or _reports_error(record, quirks, failed) or not has_values:
-            return False
-    runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
-    return all(_good_variant([run.get(name, ()) for run in runs], gate) for name in runs[0])
-
-
 def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
     """Return the simulations of all runs."""
     return [simulation for record in records for simulation in record.plan.simulations]
-
-
-def _good_variant(runs: Sequence[Simulations], gate: str) -> bool:
-    pool = tuple(chain.from_iterable(runs))
-    if any(simulation.failed for simulation in pool) or not _meets_sampled(pool, gate):
-        return False
-    return all(_meets_counted(run, gate) for run in runs)
-
-
-def _meets_sampled(simulations: Simulations, gate: str) -> bool:
-    """Return whether the rates and averages of a gate of REPEATED_GATES hold."""
-    completed = [simulation.values for simulation in simulations if not simulation.failed]
-    if gate not in ("rate", "kept", "mixed"):
-        return True
-    if not completed or [values[catalogue.RESOLVED.id] for values in completed].count("YES") / len(simulations) < 0.9:
-        return False
-    return gate != "mixed" or fmean(float(str(values[catalogue.LATENCY.id])) for values in completed) < 1.4
-
-
-def _meets_counted(simulations: Simulations, gate: str) -> bool:
-    """Return whether the counts of a gate of REPEATED_GATES hold."""
-    compliance = [simulation.values.get(catalogue.COMPLIANCE.id) for simulation in simulations]
-    return {"kept": compliance.count("YES") >= 9, "mixed": "NO" not in compliance}.get(gate, True)
