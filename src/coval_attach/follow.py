@@ -95,7 +95,7 @@ class Follower:
             if clock.now() >= until:
                 raise AttachError(
                     titles.TIME_IS_OVER,
-                    "max_wait_time was over before the run was.",
+                    "--max-wait-time was over before the run was.",
                     advice="Raise --max-wait-time, or see in Coval what holds the run up.",
                 )
             run = None

@@ -150,7 +150,7 @@ def test_later_attempt_replaces_the_report_and_its_annotations(step: Step) -> No
         report = only(bitbucket)
         assert (report.fields["result"], report.annotations) == ("PASSED", {})
         step.run({"BITBUCKET_PARALLEL_STEP": "1"}, thresholds="pass_rate >= many")
-        assert "thresholds" in list(bitbucket.reports.values())[1].fields["details"]
+        assert "--threshold" in list(bitbucket.reports.values())[1].fields["details"]
         assert len(bitbucket.reports) == 2, "another step has its own"
 
 
