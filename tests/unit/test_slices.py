@@ -121,11 +121,23 @@ def test_a_rate_is_decided_as_soon_as_it_is_clear(slices: list[str], verdict: Ve
 
 def test_what_is_decided_stays_decided() -> None:
     criteria = criteria_of(f"{RATE}\nLatency: avg < 1.9")
-    judgement = sliced([answers(10), answers(10), answers(3), answers(3)], criteria)
+    judgement = sliced([answers(10), answers(10), answers(6), answers(7)], criteria)
     resolved, latency = (check for check in judgement.checks if check.threshold)
     assert (resolved.verdict, resolved.after) == (Verdict.PASSED, 20)
     assert (latency.verdict, latency.after) == (Verdict.INCONCLUSIVE, 0)
     assert not clear(judgement)
+
+
+@pytest.mark.parametrize("later", [3, 0])
+def test_pass_that_later_calls_contradict_is_no_pass(later: int) -> None:
+    """Another threshold waits for the last slice, so all of them are called and paid for."""
+    for count in (3, 4, 5):
+        slices = [answers(10), answers(10), *[answers(later)] * (count - 2)]
+        judgement = sliced(slices, criteria_of(f"{RATE}\nLatency: max < 60"))
+        (resolved,) = (check for check in judgement.checks if check.threshold and check.threshold.metric == "Resolved")
+        assert resolved.verdict in (Verdict.INCONCLUSIVE, Verdict.FAILED), count
+        assert resolved.measure
+        assert resolved.measure.hits == 20 + later * (count - 2), "all calls so far are shown"
 
 
 @pytest.mark.parametrize(

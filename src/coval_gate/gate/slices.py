@@ -1,7 +1,8 @@
 """Judges a leg that is paid for in slices of its test cases, until the answer is clear. Pure and total.
 
 Rates and percentiles against a number are decided by Pocock's boundaries, and comparisons by those of O'Brien and
-Fleming (`sequential`). What is decided stays decided. Everything else waits for the last slice.
+Fleming (`sequential`). What is decided stays decided, but a pass only as long as all calls so far meet the bound as
+counted. Everything else waits for the last slice.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     decided = {(check.threshold, check.variant): check for check in before if check.after and check.passed}
     together = _together([run.judgement for run in runs], replace(criteria, look=look))
     checks = [
-        # What no later slice may undo is an answer, but not that the answer cannot be known.
-        (check.verdict is not Verdict.ERROR and decided.get((check.threshold, check.variant))) or _so_far(check, look)
+        # An answer that later calls contradict, or that cannot be known any more, is no answer.
+        (check.holds_as_counted and decided.get((check.threshold, check.variant))) or _so_far(check, look)
         for check in together.checks
     ]
     states = [_state(check, look) for check in checks if check.decides]
