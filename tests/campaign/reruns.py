@@ -1,4 +1,7 @@
-"""Schedules whose later attempts launch other requests than the first, and what must hold then."""
+"""Schedules whose later attempts launch other requests than the first, and what must hold then.
+
+The request changes as after an edit of a file or of a run template: the inputs of the workflow stay the same.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,8 +12,10 @@ from campaign.facts import COULD_NOT_CANCEL, earlier_runs, is_ended, knows_event
 from campaign.schedule import Schedule, Step
 from campaign.simulate import History
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
+from support import IDS
 
 CHANGED: Final = "changed"  # the name of the dimension
+FILE: Final = "coval-gate.json"
 CHANGES: Final[tuple[dict[str, str], ...]] = (
     {"iteration_count": "2"},
     {"display_name": "Another attempt"},
@@ -31,8 +36,11 @@ def with_changes(schedule: Schedule, rng: Random) -> Schedule:
     change, leaves = rng.choice(CHANGES), rng.random() < 0.7
 
     def changed(step: Step) -> Step:
+        own = IDS | {"test_set_id": schedule.test_set} | step.inputs
+        filed = {name: own[name] for name in change if name in own} | (change if step.attempt > 1 else {})
+        step = replace(step.having(config_path=FILE, **filed), filed=tuple(change))
         if step.attempt > 1:
-            return step.having(resume="true", **change)
+            return step.having(resume="true")
         return replace(step, mode="launch") if leaves else step
 
     return replace(schedule.each(changed), foreign_run="")

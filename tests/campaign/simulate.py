@@ -270,8 +270,9 @@ class _Simulator:
         if path := step.inputs.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            legs = {leg.name: leg.inputs for leg in step.listed}
-            file.write_text(json.dumps({"legs": legs}, ensure_ascii=False, indent=2), encoding="utf-8")
+            legs = {"legs": {leg.name: leg.inputs for leg in step.listed}} if step.listed else {}
+            filed = {name: step.inputs[name] for name in step.filed if name in step.inputs}
+            file.write_text(json.dumps(filed | legs, ensure_ascii=False, indent=2), encoding="utf-8")
 
     def _follow(self, result: ProcessResult, process: Process) -> None:
         """Start the process that answers the run of a launch; the next step may wait for it."""
@@ -333,6 +334,7 @@ class _Simulator:
         inputs |= {name: value for name, value in step.inputs.items() if step.mode in MODES_OF.get(name, ("run",))}
         inputs |= {"mode": step.mode} | ({"run_id": ",".join(run_ids)} if run_ids else {})
         inputs |= {"matrix": json.dumps({"region": step.matrix})} if step.matrix else {}
+        inputs |= dict.fromkeys(step.filed, "")
         environ = runner.environ(inputs) | {
             "GITHUB_ACTION": step.action,
             "GITHUB_RUN_ID": step.workflow_run,

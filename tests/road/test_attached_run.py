@@ -116,6 +116,19 @@ def test_run_that_its_job_has_left_is_given_up_at_once_unless_another_answered_i
     assert job.clock.now() <= ends
 
 
+@pytest.mark.parametrize("agent_id", [AGENT_ID, ""])
+def test_run_that_does_not_show_its_agent_is_of_the_agent_that_the_step_names(agent_id: str, job: Job) -> None:
+    """Coval's answers may leave the id out. Without any, the step says what goes unseen."""
+    run_id = job.launch(note="")
+    job.end()
+    run = job.world.get_run(run_id)["run"]
+    shown = json.dumps({"run": {name: value for name, value in run.items() if name not in ("agent_id", "metadata")}})
+    inputs = WAIT | {"agent_id": agent_id, "run_id": run_id}
+    result, _ = job.run_step(f"GET /runs/* -> json {shown}", world=job.world, **inputs)
+    warnings = [text for text in map(str, result.annotations("warning")) if "does not show the agent" in text]
+    assert (result.outputs["verdict"], len(warnings)) == (("error", 0) if agent_id else ("passed", 1))
+
+
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
     """Otherwise, an error of the network could make a run green that no process answered."""
     run_id = job.launch(note="")

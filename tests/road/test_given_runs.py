@@ -79,6 +79,25 @@ def test_run_of_a_base_says_that_it_is_one(run_step: RunStep) -> None:
         assert judged.outputs["run_id"] == found
 
 
+def test_repetition_or_base_of_another_step_is_an_error(run_step: RunStep) -> None:
+    """Two nights are not one: the luck of one does not make up for the other's failure."""
+    red = {"test_set_id": "failing1", "repeat_on_failure": "1", "thresholds": "Latency: avg < 0.1"}
+    for inputs in (red, PLANS["base"]):
+        nights, world = [], None
+        for number in ("1", "2"):
+            ran, server = run_step(world=world, env={"GITHUB_RUN_ID": number}, **inputs)
+            world = server.world
+            nights.append(json.loads(ran.outputs["run_ids"]))
+        (first, own), (_, other) = nights
+        wait = inputs | {"mode": "wait"}
+        mixed, _ = run_step(world=world, env={"GITHUB_RUN_ID": "3"}, **wait, run_id=f"{first}, {other}")
+        assert mixed.outputs["verdict"] == "error"
+        assert f"run_id names run {other}, which is a " in mixed.outputs["reason"]
+        assert f"Another step launched it than run {first}." in mixed.outputs["reason"]
+        waited, _ = run_step(world=world, env={"GITHUB_RUN_ID": "3"}, **wait, run_id=f"{first}, {own}")
+        assert waited.outputs["verdict"] != "error"
+
+
 def test_slice_or_repetition_says_that_it_is_one(run_step: RunStep) -> None:
     """Its own values would decide, although a step judged several runs together."""
     sliced = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 20%"}

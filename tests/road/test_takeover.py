@@ -3,6 +3,7 @@
 One that no launch takes over, because its request has changed since, is ended.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,14 @@ def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) ->
     assert f"whether this run supersedes run {first.outputs['run_id']}" in result.annotations("warning")[0].data
 
 
+def in_file(directory: Path, inputs: dict[str, str]) -> dict[str, str]:
+    """Write the inputs of a step into its configuration file. Return those of the step itself."""
+    file = directory / "workspace" / "gate.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(inputs), encoding="utf-8")
+    return dict.fromkeys(IDS, "") | {"mode": "launch", "config_path": file.name}
+
+
 CHANGED = "its request has changed since it was launched."
 SHOWN = {
     "all": Quirks(),
@@ -157,17 +166,19 @@ SHOWN = {
         {"iteration_count": "3"},
         {"display_name": "Attempt 2"},
         {"test_set_id": "slow0001"},
-        {"agent_id": PREVIEW_ID, "persona_id": "persona000000000000002", "metric_ids": ""},
+        {"agent_id": PREVIEW_ID, "persona_id": "persona000000000000002"},
         {"persona_id": PERSONAS, "mutation_ids": "fasterModel000000000000001"},
     ],
     ids=lambda changed: " ".join(changed),
 )
 def test_run_whose_request_has_changed_since_is_ended_before_the_launch(
-    shown: str, changed: dict[str, str], run_step: RunStep, clock: VirtualClock
+    shown: str, changed: dict[str, str], run_step: RunStep, clock: VirtualClock, tmp_path: Path
 ) -> None:
+    """As after an edit of the run template, the workflow's inputs are the same."""
     world = World(clock.time, quirks=SHOWN[shown])
-    first, _ = run_step(world=world, mode="launch", test_set_id="stuck001")
-    again, _ = run_step(world=world, env=RERUN, mode="launch", **{"test_set_id": "stuck001"} | changed)
+    own = IDS | {"test_set_id": "stuck001"}
+    first, _ = run_step(world=world, **in_file(tmp_path, own))
+    again, _ = run_step(world=world, env=RERUN, **in_file(tmp_path, own | changed))
     old, *new = world.runs
     assert f"Cancelled run {first.outputs['run_id']}: {CHANGED}" in again.log
     assert old.cancel_time is not None
@@ -188,17 +199,22 @@ def test_what_fits_is_taken_over_although_another_leg_is_gone(run_step: RunStep,
     assert len(server.world.runs) == 2
 
 
-def test_calls_of_a_reusable_workflow_leave_each_other_alone(run_step: RunStep) -> None:
-    """Only their inputs distinguish them. Once those change, nothing else could have launched the run."""
-    calls = [{"mode": "launch", "test_set_id": "stuck001", "thresholds": f"Latency: avg < {most}"} for most in (5, 6)]
-    calls[1]["agent_id"] = PREVIEW_ID
-    _, server = run_step(**calls[0])
-    run_step(world=server.world, **calls[1])
-    for call in calls:
-        again, _ = run_step(world=server.world, env=RERUN, **call)
+@pytest.mark.parametrize("launched", ["by both calls", "by the other call alone"])
+def test_calls_of_a_reusable_workflow_leave_each_other_alone(launched: str, run_step: RunStep) -> None:
+    """Only their inputs distinguish them, and a call may have ended before its launch. What else changes is no sign."""
+    own, other = (
+        {"mode": "launch", "test_set_id": "stuck001", "agent_id": id_} for id_ in (IDS["agent_id"], PREVIEW_ID)
+    )
+    _, server = run_step(**other)
+    (left,) = server.world.runs
+    if launched == "by both calls":
+        run_step(world=server.world, **own)
+    for attempt in ("2", "3"):
+        env = {"GITHUB_RUN_ATTEMPT": attempt}
+        again, _ = run_step(world=server.world, env=env, json_path=f"result-{attempt}.json", **own)
         assert "Cancelled run" not in again.log
+        assert f"Run {left.run_id} goes on: an earlier attempt launched it with other inputs" in again.log
     assert len(server.world.runs) == 2
-    run_step(world=server.world, env=RERUN, resume="false", **calls[0])
     assert "CANCELLED" not in run_statuses(server.world)
 
 
@@ -211,9 +227,10 @@ def test_newer_step_supersedes_no_run_of_another_agent(run_step: RunStep) -> Non
     assert ended == [PREVIEW_ID]
 
 
-def test_run_that_could_not_be_cancelled_is_left_to_the_post_step(run_step: RunStep) -> None:
-    first, server = run_step(mode="launch", test_set_id="stuck001")
-    again, _ = run_step("DELETE /runs/* -> 403", world=server.world, env=RERUN, mode="launch", test_set_id="queued01")
+def test_run_that_could_not_be_cancelled_is_left_to_the_post_step(run_step: RunStep, tmp_path: Path) -> None:
+    first, server = run_step(**in_file(tmp_path, IDS | {"test_set_id": "stuck001"}))
+    changed = in_file(tmp_path, IDS | {"test_set_id": "queued01"})
+    again, _ = run_step("DELETE /runs/* -> 403", world=server.world, env=RERUN, **changed)
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
     assert warning.startswith(f"Could not cancel run {first.outputs['run_id']} ({CHANGED.rstrip('.')})")
     run_post_step(again, server.world)

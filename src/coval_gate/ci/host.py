@@ -73,7 +73,7 @@ class Context(NamedTuple):
     matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""
     instance: str = ""  # distinguishes steps of this workflow run if names do not; another one in each workflow run
-    given: str = ""  # the texts of the step's inputs, without secrets and the API's address
+    given: str = ""  # the texts of the inputs that say what to run
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
     branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag

@@ -64,7 +64,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 class Origin(NamedTuple):
     """The contents of a run's key. `digest`: of the step and of what the run evaluates; `place`: of the step alone.
 
-    `given`: a digest of the step's inputs.
+    `given`: a digest of the inputs that say what to run, as the workflow sets them.
     """
 
     workflow_run: str
@@ -100,23 +100,22 @@ class Tags(NamedTuple):
             for earlier in origins(tags)
         )
 
-    def earlier_of(self, runs: Iterable[Run]) -> list[Run]:
-        """Return the runs that earlier attempts of this step launched, whatever they evaluate.
+    def earlier_of(self, runs: Iterable[Run]) -> tuple[list[Run], list[Run]]:
+        """Return the runs that earlier attempts of this step launched, and those of the same place with other inputs.
 
-        Calls of a reusable workflow share job and step, but not their inputs. So where some runs were launched with the
-        inputs of this step, the others are not its own. Where none was, the inputs have changed since.
+        Calls of a reusable workflow share job and step. Only their inputs distinguish them, so a run that was launched
+        with other inputs may be of another call.
         """
-        if (own := self.origin) is None:
-            return []
+        if (this := self.origin) is None:
+            return [], []
         found = [
-            (run, earlier.given == own.given)
+            (run, earlier.given == this.given)
             for run in runs
             for earlier in origins(tags_of(run))
-            if (earlier.workflow_run, earlier.place) == (own.workflow_run, own.place)
-            and is_earlier(earlier.attempt, own.attempt)
+            if (earlier.workflow_run, earlier.place) == (this.workflow_run, this.place)
+            and is_earlier(earlier.attempt, this.attempt)
         ]
-        is_known = any(is_same for _, is_same in found)
-        return [run for run, is_same in found if is_same or not is_known]
+        return [run for run, is_own in found if is_own], [run for run, is_own in found if not is_own]
 
     def supersedes(self, tags: Iterable[str]) -> bool:
         """Return whether this step supersedes the run of the same ids, which is never of a later workflow run.
@@ -293,6 +292,11 @@ def origins(tags: Iterable[str]) -> Iterator[Origin]:
 def steps_of(run: Run) -> set[tuple[str, str]]:
     """Return the workflow run and the step that launched a run; nothing if it does not show them."""
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
+
+
+def places_of(run: Run) -> set[tuple[str, str]]:
+    """Return the workflow run and the step that launched a run, whatever it evaluates; nothing if it hides them."""
+    return {(origin.workflow_run, origin.place) for origin in origins(tags_of(run))}
 
 
 def run_id_of(context: Context) -> str:

@@ -520,10 +520,10 @@ def stray_keys_in(environ: Mapping[str, str]) -> list[str]:
     return [key for text in others for key in KEY.findall(text)]
 
 
-def texts_in(environ: Mapping[str, str]) -> str:
-    """Return all inputs as the user wrote them, but for those that may be others in each attempt at a job."""
-    others = ("INPUT_API_KEY", "INPUT_GITHUB_TOKEN", "INPUT_API_BASE_URL")
-    return repr(sorted(pair for pair in environ.items() if pair[0].startswith("INPUT_") and pair[0] not in others))
+def what_is_given(environ: Mapping[str, str]) -> str:
+    """Return the inputs that say what to run, as the user wrote them: they distinguish the calls of a workflow."""
+    names = ("config_path", *(declaration.name for declaration in declared() if declaration.group == WHAT))
+    return repr([(name, text) for name in names if (text := environ.get(f"INPUT_{name.upper()}"))])
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[InvalidInput]]:

@@ -176,15 +176,24 @@ def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
 def end_changed(session: StepRun) -> Procedure[None]:
     """End the unfinished runs of earlier attempts that no launch of this one takes over: their requests have changed.
 
-    Raises CovalError if Coval lists no runs.
+    Those with other inputs go on, because they may be of another call of the workflow. Raises CovalError if Coval lists
+    no runs.
     """
     step = session.step
     launches = [tags for leg in step.all_legs for tags in _launches_of(session.of(leg))]
     earlier = EarlierRuns(session=session, tags=launches[0], ids={})
     listed = yield from earlier.unfinished()
-    going = [run for run in launches[0].earlier_of(listed.runs) if not (run.is_over or run.is_ending)]
-    kept = {next((run.run_id for run in going if tags.continues(tags_of(run))), "") for tags in launches}
-    changed = [run.run_id for run in going if run.run_id not in kept]
+    own, others = (
+        [run for run in runs if not (run.is_over or run.is_ending)] for runs in launches[0].earlier_of(listed.runs)
+    )
+    kept = {next((run.run_id for run in (*own, *others) if tags.continues(tags_of(run))), "") for tags in launches}
+    for run in others:
+        if run.run_id not in kept:
+            session.log(
+                f"Run {run.run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call "
+                "of this workflow."
+            )
+    changed = [run.run_id for run in own if run.run_id not in kept]
     yield from _end_earlier(session.of(step.legs[0]), earlier, changed, "its request has changed since it was launched")
 
 

@@ -8,7 +8,7 @@ In mode wait, each leg of the plan is given its first run, and repetitions of th
 and its number. A run without them belongs to a leg only if both are alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar
@@ -22,14 +22,14 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, Run
 from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.history.search import find_newest, found_text
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, part_of
+from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, places_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher, tell_launch
 from coval_gate.step.leg import Leg, Trial
-from coval_gate.step.lookups import ANSWERED_BY_JOB, read_agent_type, unanswerable
+from coval_gate.step.lookups import ANSWERED_BY_JOB, UNSEEN, read_agent_type, unanswerable
 from coval_gate.step.report import announce
 from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import (
@@ -166,20 +166,28 @@ def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
 
 def _read_type(session: Session, trial: Trial) -> Procedure[None]:
     """Ask Coval unless the type is known. A key that may not read agents leaves it unknown."""
-    agent_id = (trial.run.agent_id if trial.run else "") or trial.ids.get("agent_id")
-    if trial.agent_type or not agent_id:
+    shown = (trial.run.agent_id if trial.run else "") or trial.ids.get("agent_id")
+    agent_id = shown or ids_of(session.inputs)["agent_id"]
+    if trial.agent_type:
+        return
+    if not agent_id:
+        session.warn(f"Coval does not show the agent of run {trial.run_id}. {UNSEEN} Set agent_id.")
         return
     until = session.times.informing(session.clock.now(), READING)
     trial.agent_type = yield from read_agent_type(session, agent_id, until=until)
 
 
 class GivenRun(NamedTuple):
-    """`leg` and `number` are those in the run's metadata; without them, "" and 0. `part`: as of `part_of`."""
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0. `part`: as of `part_of`.
+
+    `places`: the workflow run and the step that launched it; empty if it does not show them.
+    """
 
     trial: Trial
     leg: str
     number: int
     part: str
+    places: Set[tuple[str, str]]
 
 
 def adopt_runs(session: StepRun) -> Procedure[None]:
@@ -268,7 +276,7 @@ def _poll(session: Session, run_id: str) -> Procedure[Run]:
 
 def _given(trial: Trial, run: Run) -> GivenRun:
     number = run.metadata.get(REPETITION)
-    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0, part_of(run))
+    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0, part_of(run), places_of(run))
 
 
 def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
@@ -296,9 +304,23 @@ def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[G
             )
     if not problems:
         problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+    if not problems:
+        problems = [problem for leg in legs for problem in _parts_of_others(leg, own)]
     if problems:
         raise InputError([InvalidInput("run_id", problem) for problem in problems])
     return list(own.values())
+
+
+def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[GivenRun]]) -> Iterator[str]:
+    """Yield the repetitions and bases that another step launched than the leg's first run, as ends of a sentence."""
+    first, *repetitions = own[leg.key]
+    for run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
+        if first.places and run.places and not first.places & run.places:
+            what = PARTS.get(run.part, "another run of its leg")
+            yield (
+                f"names run {run.trial.run_id}, which is {what}. Another step launched it than run "
+                f"{first.trial.run_id}. {AS_LAUNCHED}"
+            )
 
 
 def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:

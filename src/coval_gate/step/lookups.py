@@ -46,6 +46,7 @@ NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
 ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
+UNSEEN: Final = "If a job of yours has to answer its simulations, a run that was not answered is not noticed."
 THREE_STEPS: Final = (
     "Take three steps:\n"
     "1. a step with mode: launch\n"
@@ -337,8 +338,8 @@ def read_agent_type(session: Session, agent_id: str, *, until: float, once: bool
         mode = session.inputs.mode
         if mode == "wait" or (mode == "launch" and is_forbidden):  # what else a launch cannot read, the wait reads
             session.warn(
-                f"Could not read the type of agent {agent_id}: {error.what} If a job of yours has to answer its "
-                "simulations, a run that was not answered is not noticed. The API key needs the permission agents:read."
+                f"Could not read the type of agent {agent_id}: {error.what} {UNSEEN} The API key needs the permission "
+                "agents:read."
             )
         return ""
     return agent.model_type

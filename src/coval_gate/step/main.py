@@ -24,8 +24,8 @@ from coval_gate.inputs.inputs import (
     key_in,
     parse_inputs,
     stray_keys_in,
-    texts_in,
     token_in,
+    what_is_given,
 )
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
@@ -256,6 +256,7 @@ def read_inputs(step: Step) -> Inputs:
         host.mask(secret)
     host.log(f"{NAME} {__version__}")
     step.context = host.context()
+    given = what_is_given(environ)
     problems = step.read_file()
     environ = step.runtime.environ
     for key in stray_keys_in(environ):
@@ -268,7 +269,7 @@ def read_inputs(step: Step) -> Inputs:
         host.log(f"Read inputs from {step.read.path}.")
         step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
         problems += [*step.read.problems, *mistakes]
-    step.context = step.context._replace(matrix=step.inputs.matrix, given=texts_in(environ))
+    step.context = step.context._replace(matrix=step.inputs.matrix, given=given)
     problems += publisher.prepare(step.inputs)
     if step.inputs.mode == "wait":
         step.context = with_unknown_commit(step.context)
