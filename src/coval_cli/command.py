@@ -88,7 +88,7 @@ def _say(stream: TextIO, text: str) -> None:
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
     """Run a command, and return its exit code."""
-    if len(arguments) == 2 and arguments[0] in HELP:
+    if len(arguments) == 2 and arguments[0] in HELP and arguments[1] not in HELP:
         arguments = [arguments[1], "--help"]
     if arguments[:1] == ["demo"] and sys.platform != "win32":
         return _demo(arguments[1:], stderr)
@@ -264,6 +264,8 @@ def _key_in(path: str) -> str:
         ) from None
     if len(text) > LARGEST_KEY:
         raise UsageError("the file of --key-file is too long for a key.")
+    if not text.strip():
+        raise UsageError("the file of --key-file is empty.")
     return text.strip()
 
 

@@ -142,7 +142,7 @@ RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
 def test_killed_step_tells_the_same_everywhere(github: str, mode: str, inputs: dict[str, str], numbers: range) -> None:
     seen, launches = set(), mode == "launch"
     for number in numbers:
-        at = (0.3 if launches else 58.5) + number * (0.5 if github else 0.1)
+        at = (0.3 if launches else 59.2) + number * (0.5 if github else 0.1)
         history = history_of(EVERYTHING | inputs, github=github, signal=Signal(kill=True, at=at), mode=mode)
         verdict = history.results[0].outputs.get("verdict", "")
         state = history.statuses[-1]["state"] if history.statuses else ""

@@ -233,6 +233,8 @@ class TestState:
         (["run", "--threshold", ""], "run: --threshold is empty. Leave it out, or set the variable"),
         (["wait", "run1", ""], "wait: RUN is empty."),
         (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long for a key."),
+        (["run", "--key-file", os.devnull], "the file of --key-file is empty."),
+        (["help", "help"], "help takes no argument 'help'."),
     ],
 )
 def test_misuse_is_an_error_and_sends_nothing(
