@@ -20,7 +20,7 @@ from coval_gate.gate.outliers import with_outlier
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
 from coval_gate.gate.statistics import FEWEST_CASES
-from coval_gate.gate.variants import Variant, pooled, same_variant, variants_of
+from coval_gate.gate.variants import Variant, pooled, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
@@ -188,7 +188,9 @@ class References:
         key = tuple(run.result.run_id for run in runs)
         if key not in self._pools:
             self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
-        return same_variant(variant, self._pools[key])
+        pool, id_ = self._pools[key], variant.mutation_id  # which is not always known
+        same = [one for one in pool if id_ and one.mutation_id == id_]
+        return next(iter(same or [one for one in pool if one.name == variant.name]), None)
 
 
 def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:

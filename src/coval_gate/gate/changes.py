@@ -26,7 +26,6 @@ from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, CaseRate, Hit
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
-MOST_UNEVEN: Final = 1.0
 STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
 BISECTIONS: Final = 30  # for a noticeable change
 DOUBLINGS: Final = 20  # of a change, until runs detect it
@@ -279,7 +278,7 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     """
     weighted = [(1.0, pair.now.share, pair.base.share) for pair in pairs]
     ((_, usual),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
-    opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * (len(pairs) - usual))
+    opposite = OPPOSITE + min(1.0, UNEVEN * (len(pairs) - usual))
     weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
     total = math.fsum(weight for weight, _, _ in weighted)
     x = math.fsum(weight * now for weight, now, _ in weighted) / total

@@ -176,10 +176,6 @@ class _Blame:
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
-    def remember(self, before: Before) -> None:
-        if self.before is None or before.record.share > self.before.record.share:
-            self.before = before
-
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
         self.distance += distance
@@ -261,8 +257,9 @@ def _blame(
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
-            if then := before.get(cases.get(simulation_id, "")):
-                blamed.remember(then)
+            then = before.get(cases.get(simulation_id, ""))
+            if then and (blamed.before is None or then.record.share > blamed.before.record.share):
+                blamed.before = then
             blamed.add(Miss(check, value), miss_distance(check, sample, value, then))
     return blame
 

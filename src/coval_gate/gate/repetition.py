@@ -113,15 +113,12 @@ def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
             own = (checks[place] for checks in alone if place in checks)
-            yield replace(min(own, key=_from_worst), runs=len(runs))
+            gravest = min(own, key=lambda check: (GRAVITY.index(check.verdict), check.margin or 0.0))
+            yield replace(gravest, runs=len(runs))
 
 
 def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
     return {(check.criterion, check.variant): check for check in checks}
-
-
-def _from_worst(check: Check) -> tuple[int, float]:
-    return GRAVITY.index(check.verdict), check.margin or 0.0
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:

@@ -87,15 +87,10 @@ def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...
     """
     read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN}
     numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
-
-    def may_occur(value: float | str) -> bool:
-        if isinstance(value, float):
-            return numbers or sets
-        # A judge that has only answered UNKNOWN so far may still answer YES or NO.
-        return texts or sets or not numbers
-
+    # A judge that has only answered UNKNOWN so far may still answer YES or NO.
+    number_may, text_may = numbers or sets, texts or sets or not numbers
     named = tuple(filter(is_named, wanted))
-    return () if any(may_occur(comparable(value)) for value in named) else named
+    return () if any(number_may if isinstance(comparable(value), float) else text_may for value in named) else named
 
 
 @lru_cache(maxsize=1024)  # thousands of values are the same few words
@@ -261,15 +256,11 @@ def target_text(target: Target) -> str:
     operator = effective_operator(target)
     if operator in MEMBERSHIPS:
         values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
-        return _membership_text(operator, values)
+        named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
+        if len(named) == 1:
+            return named[0] if operator == "in" else f"not {named[0]}"
+        more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
+        return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"
     if operator in RANGES:
         return PHRASES[operator].format(*map(exact_text, target_bounds(target)))
     return PHRASES[operator].format(exact_text(target.upper or 0.0))
-
-
-def _membership_text(operator: str, values: list[str]) -> str:
-    named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
-    if len(named) == 1:
-        return named[0] if operator == "in" else f"not {named[0]}"
-    more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
-    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"

@@ -174,12 +174,6 @@ class Variant:
         )
 
 
-def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
-    """Return the same variant of an earlier run: by the mutation's id if known, otherwise by its name."""
-    same = [variant for variant in earlier if own.mutation_id and variant.mutation_id == own.mutation_id]
-    return next(iter(same or [variant for variant in earlier if variant.name == own.name]), None)
-
-
 def pooled(results: Sequence[RunResult]) -> RunResult:
     """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged.
 

@@ -51,21 +51,15 @@ def bins(low: float, high: float, values: int, *, finer: int = 1, closed: bool =
     Their number is about what Sturges proposes for that many `values`, "The Choice of a Class Interval" (Journal of the
     American Statistical Association 21, 1926), times `finer`. With `closed`, none begins at `high`.
     """
-    width = _width((high - low) / (finer * min(MOST_BINS, math.ceil(math.log2(max(2, values))) + 1)))
-    if width is None:
+    rough = (high - low) / (finer * min(MOST_BINS, math.ceil(math.log2(max(2, values))) + 1))
+    if rough < SMALLEST:
         half = 0.5 if low < high else abs(low) / 10 or 0.5
         return Bins(origin=low - half, width=2 * half, first=0, number=1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    width = next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
     first = math.floor(low / width + ROUNDING)
     end = math.ceil(high / width - ROUNDING) if closed else math.floor(high / width + ROUNDING) + 1
     return Bins(origin=0.0, width=width, first=first, number=max(1, end - first))
-
-
-def _width(rough: float) -> float | None:
-    """Return the smallest round width of at least `rough`; None where that is too small."""
-    if rough < SMALLEST:
-        return None
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
 
 
 class DrawnBound(NamedTuple):

@@ -24,7 +24,6 @@ from coval_gate.report.model import LegReport
 MOST_CHARTS: Final = 2
 MOST_DRAWN: Final = 24  # metrics of a leg with distributions
 MOST_TEXTS: Final = 20  # different texts of one metric
-WEIGHTS: Final = ("missed", "judged", "other")
 SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
     "<": ("below {}", "{} or more"),
     "<=": ("{} or less", "above {}"),
@@ -166,7 +165,7 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
         unit=metric.unit,
         target=target_text(metric.target) if metric.target and not target_problem(metric.target) else "",
         verdict=next(gravest, ""),
-        weight=WEIGHTS[_weight(checks)],
+        weight=("missed", "judged", "other")[_weight(checks)],
         bounds=bounds,
         variants={variant_key(variant.name): _figures(variant.sample(metric)) for variant in leg.judgement.variants},
         distributions=list(_distributions(leg, metric, checks, bounds)) if is_drawn else [],

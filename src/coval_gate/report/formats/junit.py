@@ -28,7 +28,6 @@ from coval_gate.report.document.criteria import CriterionFacts
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.simulations import SimulationFacts
 
-PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
 GATE: Final = "criteria of the gate"
 EVALUATION: Final = "evaluation"
@@ -63,7 +62,7 @@ def render(document: Document) -> str:
     suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(NAME)))
     for name, cases, facts in _suites(document):
         # It differs between the jobs of a matrix, whose files may be merged.
-        full = _distinct(f"{PACKAGE}.{_xml(document.step.after(name)).replace('.', DOT)}", names)
+        full = _distinct(f"Coval.{_xml(document.step.after(name)).replace('.', DOT)}", names)
         suite = TestSuite(full)
         if document.step.began:
             suite.timestamp = document.step.began

@@ -145,7 +145,9 @@ def _metrics(leg: LegFacts) -> Iterator[str | Listing]:
 
 def _opening(document: Document) -> Iterator[str | Listing]:
     """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
-    yield _heading(document)
+    # It also distinguishes the evaluation from others of the same pull request.
+    named = (f"{one.word} {escape(one.text) if one.is_name else code(one.text)}" for one in document.evaluated)
+    yield f"### {document.heading}: {' · '.join([escape(document.evaluation), *named])}"
     if where := " · ".join(map(_place, document.places)):
         yield where
     if document.tested:
@@ -159,10 +161,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
             where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
     if others := document.untold_reasons:
-        yield Listing(
-            rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
-            total=len(others),
-        )
+        yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(document)
     for leg in document.ranked:
         yield from _criteria(leg)
@@ -178,12 +177,6 @@ def _criteria(leg: LegFacts) -> Iterator[str | Listing]:
         name = escape(leg.title)
         parts = [f"<details><summary>{name}</summary>", *parts, "</details>"] if is_folded else [f"#### {name}", *parts]
     yield from parts
-
-
-def _heading(document: Document) -> str:
-    """Return the verdict, and what distinguishes the evaluation from others of the same pull request."""
-    named = (f"{one.word} {escape(one.text) if one.is_name else code(one.text)}" for one in document.evaluated)
-    return f"### {document.heading}: {' · '.join([escape(document.evaluation), *named])}"
 
 
 def _place(place: PlaceFacts) -> str:

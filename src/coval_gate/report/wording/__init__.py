@@ -69,11 +69,7 @@ ATTACH: Final = (
     "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
     "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
 )
-UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
-ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
-ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
 COUNTED: Final = "This is a change as counted ({}), and may be chance: the input confidence tells the two apart."
-IN_DOUBT: Final = "Whether the agent changed is in doubt."
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 OUTCOMES: Final = {
     "cancelled": "the run was cancelled",
@@ -92,8 +88,6 @@ TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
     Unfinished: titles.UNFINISHED,
     Skipped: titles.SKIPPED,
 }
-UNDECIDED: Final = (Verdict.ERROR, Verdict.TIMED_OUT)
-NOTHING_DONE: Final = ("gone", "not_launched")
 
 
 def heading(judgement: Judgement) -> str:
@@ -161,11 +155,19 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Completed(late=late):
             return _completed_reasons(judgement, late)
         case Together():
-            return tuple(dict.fromkeys(map(check_reason, judgement.missed))) or (_none_worse(judgement),)
+            met = len(judgement.checks)
+            all_met = "the criterion" if met == 1 else f"all {met:,} criteria"
+            missed = dict.fromkeys(map(check_reason, judgement.missed))
+            return tuple(missed) or (f"Their test cases together meet {all_met}.",)
         case NotCompleted(run=run):
-            return (_not_completed_reason(run),)
+            why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
+            words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
+            ended = words.get(run.status, f"ended with the status {run.status}")
+            return (f"The run {ended}{f': {why}' if why else ''}.",)
         case Aborted(run=run, failed=failed, error=error):
-            return (_aborted_reason(run, failed, error),)
+            many = f"{failed:,} of {run.progress.total:,}" if run.progress else f"{failed:,}"
+            most = f" Most failed with: {error}" if error else ""
+            return (f"The first {many} simulations failed and none completed, as abort_after_failures forbids.{most}",)
         case Unanswered():
             return (f"{NOT_ANSWERED.sentence}.",)
         case TimedOut(run=run, limit=limit):
@@ -186,12 +188,6 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Errored(what=what):
             return (what,)
     assert_never(judgement.cause)
-
-
-def _aborted_reason(run: Run, failed: int, error: str) -> str:
-    total = f" of {run.progress.total:,}" if run.progress else ""
-    most = f" Most failed with: {error}" if error else ""
-    return f"The first {failed:,}{total} simulations failed and none completed, as abort_after_failures forbids.{most}"
 
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
@@ -236,15 +232,17 @@ def doubt_lines(judgement: Judgement) -> list[str]:
 
 def _unjudged_text(judgement: Judgement) -> str:
     if any(check.criterion.accepted for check in judgement.checks):
-        return ACCEPTED_UNJUDGED
-    return ONLY_ADVISORY if any(check.criterion.user_defined for check in judgement.checks) else UNJUDGED
+        return "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
+    if any(check.criterion.user_defined for check in judgement.checks):
+        return "All thresholds are advisory: the agent's quality did not decide the verdict."
+    return "No threshold is set: the agent's quality was not judged."
 
 
 def link(judgement: Judgement) -> str:
     """Return the URL of a page that explains more; empty where there is none."""
     if isinstance(judgement.cause, Errored):
         return judgement.cause.link
-    return titles.entry_of(title(judgement)) if judgement.verdict in UNDECIDED else ""
+    return titles.entry_of(title(judgement)) if judgement.verdict in (Verdict.ERROR, Verdict.TIMED_OUT) else ""
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
@@ -296,18 +294,6 @@ def _all_well(judgement: Judgement) -> str:
     return f"{simulations} completed{f'; {all_met} met' if met else ''}."
 
 
-def _none_worse(judgement: Judgement) -> str:
-    met = len(judgement.checks)
-    return f"Their test cases together meet {'the criterion' if met == 1 else f'all {met:,} criteria'}."
-
-
-def _not_completed_reason(run: Run) -> str:
-    why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
-    words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
-    ended = words.get(run.status, f"ended with the status {run.status}")
-    return f"The run {ended}{f': {why}' if why else ''}."
-
-
 def _timed_out_reason(run: Run, limit: Limit) -> str:
     progress = run.progress
     done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
@@ -336,7 +322,7 @@ def _time_out_advice(judgement: Judgement) -> str:
 
 def _left_text(judgement: Judgement) -> str:
     cancellation = judgement.cancellation
-    if cancellation is None or cancellation.outcome in NOTHING_DONE:
+    if cancellation is None or cancellation.outcome in ("gone", "not_launched"):
         return ""
     text = cancellation_text(cancellation)
     return f"{text[0].upper()}{text[1:]}."
@@ -346,7 +332,7 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     """Only a confidence shows that the agent changed: without one, say what was counted."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
-    counted = COUNTED.format(difference_text(failed[0])) if failed else IN_DOUBT
+    counted = COUNTED.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
     fix = "Fix the agent." if is_shown else counted
     own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
     if not (own or (legs and legs.acceptable)):

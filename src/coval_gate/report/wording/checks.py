@@ -13,7 +13,7 @@ from coval_gate.base.text import (
     shortened,
     value_text,
 )
-from coval_gate.coval.model import Metric, Run, Value
+from coval_gate.coval.model import Metric, Run
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text, size_text
 from coval_gate.gate.criteria import threshold_text
@@ -34,7 +34,6 @@ BEFORE: Final = "before"
 OTHER: Final = "other"  # simulations whose cause is unknown
 RUNS_SHOWN: Final = 3
 SHOWS: Final = "what it shows"
-MARGIN: Final = "margin"
 FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
@@ -113,17 +112,14 @@ def check_reason(check: Check) -> str:
 
 def here_text(miss: Miss) -> str:
     """Return the value of a simulation that misses a criterion; empty without a metric."""
-    if not miss.check.metric:
-        return ""
-    return f"here {'no value' if miss.value is None else _missed_value(miss.check, miss.value)}"
-
-
-def _missed_value(check: Check, value: Value) -> str:
-    """Return a value, with as many digits as tell it from a bound on its scale."""
+    check, value = miss.check, miss.value
+    if not check.metric or value is None:
+        return "here no value" if check.metric else ""
     bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
     if not isinstance(value, float) or bound is None:
-        return value_text(value, check.metric_unit)
-    return shown(value, Scale("metric", check.metric_unit), lambda near: side(near, bound) == side(value, bound))
+        return f"here {value_text(value, check.metric_unit)}"
+    scale = Scale("metric", check.metric_unit)
+    return f"here {shown(value, scale, lambda near: side(near, bound) == side(value, bound))}"
 
 
 def cause_text(row: SimulationFinding, leg: LegReport) -> str:
@@ -219,7 +215,7 @@ def _interval(measure: Measure) -> Interval | None:
 
 def notes_title(checks: Sequence[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(map(_interval, measures)) else MARGIN
+    return shows_text(checks) if any(map(_interval, measures)) else "margin"
 
 
 def flips_title(failing: int, passing: int) -> str:

@@ -181,7 +181,9 @@ def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
     upper = math.inf if criterion.upper is None else criterion.upper
     shown = [value, bound, *([] if reference is None else [reference])]
     shown += [end for end in (lower, upper) if math.isfinite(end)]
-    low, high = (0.0, 1.0) if criterion.unit == "share" else _padded(min(shown), max(shown))
+    low, high = min(shown), max(shown)
+    room = (high / 4 - low / 4) or abs(high) / 4 or 1.0
+    low, high = (0.0, 1.0) if criterion.unit == "share" else (low - room, high + room)
     axis = Axis(low, high, EDGE, WIDTH / 2 - 2 * EDGE)
     allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(
         criterion.operator or ""
@@ -207,11 +209,6 @@ def _round_numbers(values: Sequence[float], count: int) -> list[float]:
 def _band(axis: Axis, low: float, high: float) -> PlottedBar:
     left, right = axis.place(low), axis.place(high)
     return PlottedBar(x=left, width=round(max(0.0, right - left), 1))
-
-
-def _padded(low: float, high: float) -> tuple[float, float]:
-    room = (high / 4 - low / 4) or abs(high) / 4 or 1.0
-    return low - room, high + room
 
 
 def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:
