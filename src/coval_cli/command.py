@@ -104,8 +104,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         environ, read = environment_of(options, environ, errors)
     except UsageError as error:
         errors.log(f"{PROGRAM}: {error}")
-        if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
-            _leave_no_verdict(environ, stdout, clock)
+        if next(iter(arguments), "") not in WITHOUT_OUTPUTS and system_in(environ):
+            with suppress(GateError):  # later jobs would take the outputs of an earlier step for this one's
+                detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
         return USAGE_ERROR
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock, stderr=stderr)
     if options.command in OWN:
@@ -141,13 +142,6 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
     attach = import_module("coval_attach.command")  # which the image does not have
     code: int = attach.attach(runtime, attach.AttachOptions(options.run, options.handler or "", options.answering))
     return code
-
-
-def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
-    """Later jobs would take the outputs of an earlier step for this one's."""
-    if system_in(environ):
-        with suppress(GateError):
-            detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:

@@ -76,7 +76,8 @@ class PlainHost(Host):
             return here
         if not context.repository:
             context = context._replace(server_url=here.server_url, repository=here.repository, web=here.web)
-        return context._replace(sha=whole_commit(context.sha) if context.sha else here.sha)
+        whole = _git("rev-parse", "--verify", "--quiet", f"{context.sha}^{{commit}}") if context.sha else here.sha
+        return context._replace(sha=whole or context.sha)  # git may not know the commit
 
     def pages(self, inputs: Inputs, context: Context) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
@@ -116,14 +117,11 @@ class PlainHost(Host):
             self.fold("Outputs", (f"{name}={value}" for name, value in outputs.items()))
 
     def _emit(self, text: str) -> None:
-        super()._emit("\n".join(map(painted, text.split("\n"))) if self._paints else text)
-
-    @property
-    def _paints(self) -> bool:
-        """As people ask for by the variables of no-color.org and force-color.org, or where the system shows colours."""
-        if self._environ.get("NO_COLOR"):
-            return False
-        return bool(self._environ.get("FORCE_COLOR") or (self._system and self._system.colours))
+        # As people ask for by the variables of no-color.org and force-color.org, or where the system shows colours.
+        paints = self._environ.get("FORCE_COLOR") or (self._system and self._system.colours)
+        if paints and not self._environ.get("NO_COLOR"):
+            text = "\n".join(map(painted, text.split("\n")))
+        super()._emit(text)
 
     def save_state(self, state: Mapping[str, str]) -> None:
         self._state |= state
@@ -346,11 +344,6 @@ def top_directory() -> str:
 def origin_host() -> str:
     """Empty without a remote `origin`."""
     return repository_of(_git("remote", "get-url", "origin"))[0].removeprefix("https://")
-
-
-def whole_commit(start: str) -> str:
-    """Return `start` itself if git does not know the commit."""
-    return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
 
 
 def _git(*arguments: str, until: float | None = None, otherwise: str = "") -> str:

@@ -328,15 +328,11 @@ def with_unique_mutations(simulations: Sequence[Simulation]) -> tuple[Simulation
         key = simulation.mutation_id or simulation.mutation
         if names.get(key, key) == key:  # new, or known by its id only
             names[key] = simulation.mutation
-    labels = {BASE: BASE} | _labels(names)
+    labels = dict(names)
+    while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
+        labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
+    labels = {BASE: BASE} | labels
     return tuple(
         simulation._replace(mutation=labels[simulation.mutation_id or simulation.mutation])
         for simulation in simulations
     )
-
-
-def _labels(names: dict[str, str]) -> dict[str, str]:
-    labels = dict(names)
-    while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
-        labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
-    return labels

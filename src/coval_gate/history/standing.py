@@ -138,12 +138,5 @@ def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
     return "\n".join(filter(None, (text, advice)))
 
 
-def unjudged_text(run_id: str) -> str:
-    return (
-        f"Run {run_id} continues in Coval, but this step does not judge it. Once it completes, a baseline given by "
-        "branch may use it, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
-    )
-
-
 def _runs(run_ids: Sequence[str]) -> str:
     return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

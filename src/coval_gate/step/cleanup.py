@@ -22,7 +22,6 @@ from coval_gate.history.standing import (
     not_taken_text,
     standing_text,
     take_tag,
-    unjudged_text,
 )
 from coval_gate.history.tags import FAILED, Tags, mark, pull_request_of, tags_of
 from coval_gate.inputs.inputs import WAITING_MODES
@@ -153,7 +152,11 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
     """Return the step's judgement, and give each leg its own, with what became of their runs."""
     is_of_leg, concluded = step.is_of_leg(judgement), judgement
     if len(step.legs) > 1 and not is_of_leg:
-        _conclude_interrupted(step, judgement)
+        for leg in step.legs:  # one that was done keeps its verdict, and the others get the step's
+            done = leg.outcome if leg.is_done else None
+            if done is None:
+                leg.error, done = None, judgement._replace()  # the step's own judgement is no leg's
+            leg.conclude(_with_ends(done, leg.trials))
         return judgement
     for leg, own in [(leg, step.judgement_of(leg, judgement)) for leg in step.legs]:
         ended = _with_ends(concluded if own is judgement else own, leg.trials)
@@ -162,15 +165,6 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
         if is_of_leg:
             leg.conclude(ended)
     return concluded
-
-
-def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
-    """Give each of several legs its own end: one that was done keeps its verdict, and the others get the step's."""
-    for leg in step.legs:
-        own = leg.outcome if leg.is_done else None
-        if own is None:
-            leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
-        leg.conclude(_with_ends(own, leg.trials))
 
 
 def end_changed(session: StepRun) -> Procedure[None]:
@@ -256,7 +250,13 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
     if trial.is_active and not is_left:
         trial.ended = yield from _cancelled(session, trial)
     if Duty.CANCEL_OTHERS in trial.duties:
-        yield from _end_other_launches(session, trial, keep_newest=is_left)
+        try:
+            yield from end_other_launches(session, trial, keep_newest=is_left)
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
+            session.log(f"Could not check for a second run, so the post step checks again: {error}")
+        else:
+            if session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
+                trial.settle(Duty.CANCEL_OTHERS)
     if is_left:  # not before: a signal until now may ask to cancel the run
         trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
         trial.release()
@@ -285,16 +285,6 @@ def _cancelled(session: LegRun, trial: Trial) -> Procedure[Cancellation]:
         return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
     trial.release()
     return ended
-
-
-def _end_other_launches(session: LegRun, trial: Trial, *, keep_newest: bool) -> Procedure[None]:
-    try:
-        yield from end_other_launches(session, trial, keep_newest=keep_newest)
-    except Exception as error:  # noqa: BLE001 - as above
-        session.log(f"Could not check for a second run, so the post step checks again: {error}")
-        return
-    if session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
-        trial.settle(Duty.CANCEL_OTHERS)
 
 
 def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
@@ -336,7 +326,11 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     for leg, own in judged:
         is_over = step.judgement_of(leg, judgement).verdict is not Verdict.TIMED_OUT
         if not is_over and _goes_on_unjudged(step, leg):
-            _session_of(step, leg).warn(unjudged_text(leg.first.run_id))
+            _session_of(step, leg).warn(
+                f"Run {leg.first.run_id} continues in Coval, but this step does not judge it. Once it completes, a "
+                "baseline given by branch may use it, even if the agent got worse.\n"
+                "Set cancel_on_timeout: true, or raise max_wait_time."
+            )
         for trial in leg.trials:
             owe_mark(step, trial, own)
     owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]

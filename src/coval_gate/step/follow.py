@@ -63,7 +63,9 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
             if not error.by_coval or trial.run is not None:
                 raise
             if not trial.is_given:
-                raise _not_shown(trial, error.status) from None
+                what = f"Coval launched run {trial.run_id}, but has not shown it since ({error.status} to each call)."
+                advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
+                raise NotFound(error.status, titles.RUN_NOT_FOUND, what, advice=advice) from None
             trial.release()  # the id is wrong: there is no run to cancel
             raise
     trial.is_given_up = isinstance(outcome, Aborted)
@@ -74,12 +76,6 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
             session.warn(f"Coval does not show every id of {which}.")
     yield from _find_attached(session, trial)
     return outcome
-
-
-def _not_shown(trial: Trial, status: int) -> NotFound:
-    what = f"Coval launched run {trial.run_id}, but has not shown it since ({status} to each call)."
-    advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
-    return NotFound(status, titles.RUN_NOT_FOUND, what, advice=advice)
 
 
 def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:

@@ -263,7 +263,9 @@ def _mistake(name: str, id_: str, error: Rejected) -> InvalidInput | None:
 
 def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]:
     """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
-    doubtful = _doubtful(session)
+    usual = {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in NAMES}
+    unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
+    doubtful = {name: texts for name, texts in unusual.items() if texts}
     if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
         return error
     until = preparing(session.clock.now(), session.deadline)
@@ -275,16 +277,6 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     ]
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
-
-
-def _doubtful(session: Session) -> dict[str, list[str]]:
-    usual = _usual_lengths()
-    unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
-    return {name: texts for name, texts in unusual.items() if texts}
-
-
-def _usual_lengths() -> dict[str, int | None]:
-    return {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in NAMES}
 
 
 def _names(session: Session, name: str, until: float) -> Procedure[Names]:

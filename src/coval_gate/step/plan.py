@@ -34,23 +34,31 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
         looked = yield from _look_up(step.session())
-    cases = _cases_of(looked)
+    cases = {  # by test set, as far as Coval shows their number
+        id_: resource.cases
+        for (_, id_), resource in looked.resources.items()
+        if isinstance(resource, TestSet) and resource.cases is not None and not resource.has_parameters
+    }
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
         looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
     total = _total(step)
     _check_limit(step, total, looked)
+    groups = _groups(step)
     lines = [
         *_leg_lines(step, looked),
-        *_threshold_lines(step),
+        *(line for legs in groups for line in _lines_of_group(step, legs, alone=len(groups) == 1)),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     step.host.quote(*lines)
     if looked.problems:
         raise InputError(list(dict.fromkeys(looked.problems)))
     for leg in step.legs:
-        leg.judgement, leg.is_done = planned(_leg_summary(leg)), True
+        beside = f", and one of the base agent beside {'each' if leg.slices else 'it'}" if leg.base else ""
+        runs = f"At most {_runs_text([leg])}" if leg.slices else "A run"
+        leg.judgement = planned(f"{runs} with {_size_text(leg)}{beside} would be launched.")
+        leg.is_done = True
     return planned(_summary(step, total))
 
 
@@ -83,15 +91,6 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[InvalidInput]]:
     except InputError as error:
         return [InvalidInput(*pair) for pair in error.pairs]
     return []
-
-
-def _cases_of(looked: Looked) -> dict[str, int]:
-    """Return the number of test cases by test set, as far as Coval shows it."""
-    return {
-        id_: resource.cases
-        for (_, id_), resource in looked.resources.items()
-        if isinstance(resource, TestSet) and resource.cases is not None and not resource.has_parameters
-    }
 
 
 def _total(step: Step) -> int | None:
@@ -145,12 +144,6 @@ def _what(leg: Leg, looked: Looked) -> str:
     return named + ", ".join(parts)
 
 
-def _threshold_lines(step: Step) -> list[str]:
-    """Return the thresholds as understood, and which of them the smallest run is too small to decide."""
-    groups = _groups(step)
-    return [line for legs in groups for line in _lines_of_group(step, legs, alone=len(groups) == 1)]
-
-
 def _groups(step: Step) -> list[list[Leg]]:
     """Return the legs, those with the same thresholds together."""
     groups: dict[tuple[object, ...], list[Leg]] = {}
@@ -197,12 +190,6 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         *_undecidable(step, legs),
         *(slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
     ]
-
-
-def _leg_summary(leg: Leg) -> str:
-    beside = f", and one of the base agent beside {'each' if leg.slices else 'it'}" if leg.base else ""
-    runs = f"At most {_runs_text([leg])}" if leg.slices else "A run"
-    return f"{runs} with {_size_text(leg)}{beside} would be launched."
 
 
 def _runs_text(legs: Sequence[Leg]) -> str:

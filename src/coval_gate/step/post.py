@@ -101,7 +101,11 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     if step.inputs.api_key is None:
-        _warn_of_undone(step, trials)
+        if left := [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]:
+            runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
+            step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
+        if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
+            step.warn(not_marked_text(failed, "there is no API key.", ""))
         return
     now = step.clock.now()
     session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
@@ -109,15 +113,6 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
     yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
     with suppress(RunnerError):  # a host may keep the state until all is done
         step.save()
-
-
-def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
-    left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
-    if left:
-        runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
-        step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
-    if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
-        step.warn(not_marked_text(failed, "there is no API key.", ""))
 
 
 def _do_duties(session: Session, trial: Trial) -> Procedure[None]:

@@ -48,7 +48,9 @@ def report_of(step: Step, judgement: Judgement) -> Report:
     """`judgement` is the step's."""
     several, decisive = len(step.legs) > 1, next((leg for leg in step.judged if leg.outcome is judgement), None)
     shown = [leg for leg in step.legs if several or any(trial.run_id for trial in leg.trials)]
-    own = [leg.outcome if several or decisive else _without_later_trouble(leg.outcome, judgement) for leg in shown]
+    own = [leg.outcome for leg in shown]
+    if not several and not decisive and judgement.is_of_step:  # the step went wrong after the judgement of its only leg
+        own = [one if one and one.verdict is judgement.verdict else None for one in own]
     # A secret in a text can be recognised only before a format escapes it.
     judgement, *of_legs = (redacted(one or judgement, step.host.redact) for one in (judgement, *own))
     legs = tuple(
@@ -77,11 +79,6 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         began=step.began_at,
         seconds=step.clock.now() - step.began,
     )
-
-
-def _without_later_trouble(own: Judgement | None, judgement: Judgement) -> Judgement | None:
-    """Return the judgement of an only leg, unless the step went wrong afterwards."""
-    return None if own and judgement.is_of_step and own.verdict is not judgement.verdict else own
 
 
 def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> LegReport:

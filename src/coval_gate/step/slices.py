@@ -17,7 +17,6 @@ from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording.slices import after_slice_text
 from coval_gate.step.evaluate import explain, find_trial, judge_trial
-from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
 from coval_gate.step.watch import overall_limit
 
@@ -29,7 +28,12 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
     leg, runs, longest, judgement = session.leg, list[SingleRun](), 0.0, UNFINISHED
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
-        trial = yield from _find_slice(session, len(runs))
+        try:
+            trial = yield from find_trial(session, len(runs))
+        except Rejected as error:
+            if runs:
+                error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
+            raise
         outcome, alone = yield from judge_trial(session, trial)
         runs.append(SingleRun(trial.run_id, alone))
         if not isinstance(outcome, Completed):
@@ -43,15 +47,6 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         if not _goes_on(session, judgement, longest):
             break
     yield from explain(session, cut_off(judgement, overall_limit(session)))
-
-
-def _find_slice(session: LegRun, number: int) -> Procedure[Trial]:
-    try:
-        return (yield from find_trial(session, number))
-    except Rejected as error:
-        if number:
-            error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
-        raise
 
 
 def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:

@@ -115,7 +115,9 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         limit, passes_at = _next_limit(session, run, began)
         is_late = was_last and now + client.lead >= passes_at  # a response as slow as the last one comes too late
         if is_late and now + QUICK <= passes_at:
-            run = yield from _look_once_more(session, trial, run, until=passes_at)
+            with suppress(CovalError):  # a response may come before the limit after all
+                run = yield from client.get_run(trial.run_id, until=passes_at)
+                see(session, trial, run)
             if run.is_over:
                 return _ended(run)
         if is_late or now >= passes_at:
@@ -138,14 +140,6 @@ def _count_polled(step: Step) -> int:
 
 def _ended(run: Run) -> Run | NotCompleted:
     return run if run.status == COMPLETED else NotCompleted(run=run)
-
-
-def _look_once_more(session: LegRun, trial: Trial, run: Run, *, until: float) -> Procedure[Run]:
-    """Return the run as a last poll shows it, if a response comes before the limit after all; else as it was."""
-    with suppress(CovalError):
-        run = yield from session.client.get_run(trial.run_id, until=until)
-        see(session, trial, run)
-    return run
 
 
 def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
@@ -177,7 +171,10 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> P
     since: float | None = None  # the first 404: before it, the poll may have met an outage
     while True:
         try:
-            return (yield from _get_run(session, run_id, limit=limit))
+            if clock.now() < limit < deadline:  # cut a request that hangs off when the limit passes
+                with suppress(Unavailable):  # logged, and retried
+                    return (yield from session.client.get_run(run_id, until=limit))
+            return (yield from session.client.get_run(run_id, until=deadline))
         except NotFound as error:
             now = clock.now()
             is_first, since = since is None, now if since is None else since
@@ -195,15 +192,6 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> P
                 what = "no longer knows this run" if last else "does not know this run yet"
                 session.log(f"Coval {what}; the step keeps asking for {duration(given_up - now)}.")
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
-
-
-def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
-    """If a request hangs, cut it off when the `limit` passes, and retry until the deadline."""
-    client, deadline = session.client, session.deadline
-    if session.clock.now() < limit < deadline:
-        with suppress(Unavailable):  # logged, and retried
-            return (yield from client.get_run(run_id, until=limit))
-    return (yield from client.get_run(run_id, until=deadline))
 
 
 class Observation(NamedTuple):
