@@ -302,12 +302,11 @@ class Criteria:
         Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an
         improvement.
         """
-        policy = self.on_inconclusive or ("pass" if threshold.guards else "fail")
         return ThresholdHolds(
             threshold=threshold,
             confidence=self.confidence,
             look=self.look,
-            doubt_passes=policy == "pass",
+            doubt_passes=(self.on_inconclusive or ("pass" if threshold.guards else "fail")) == "pass",
             accepted=self.accept and threshold.bound.reference == "baseline",
         )
 
@@ -344,8 +343,7 @@ class Criteria:
     def references(self) -> tuple[str, ...]:
         """The metrics that the criteria name, except in advisory thresholds."""
         named = [threshold.metric for threshold in self.thresholds if threshold.metric and not threshold.advisory]
-        launched = self.metric_ids if self.judges_targets else ()
-        return tuple(dict.fromkeys([*named, *launched]))
+        return tuple(dict.fromkeys([*named, *(self.metric_ids if self.judges_targets else ())]))
 
 
 def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:

@@ -141,8 +141,7 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
     silent = {variant.name for variant in variants if not variant.completed}
     for check in checks:
         concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
-        is_failure = check.verdict is Verdict.ERROR and concerns_silent
-        yield replace(check, verdict=Verdict.FAILED) if is_failure else check
+        yield replace(check, verdict=Verdict.FAILED) if concerns_silent and check.verdict is Verdict.ERROR else check
 
 
 def gaps(run: Judged) -> Iterator[Check]:

@@ -129,12 +129,6 @@ class Judgement(NamedTuple):
         )
 
     @property
-    def red_against_baseline(self) -> tuple[Check, ...]:
-        """The comparisons with the baseline that make the step red, the gravest first."""
-        compares = (check for check in self.missed if check.comparison and check.reference == "baseline")
-        return () if self.lets_pass else tuple(compares)
-
-    @property
     def failing_simulations(self) -> tuple[str, ...]:
         ids: dict[str, None] = {}
         for check in self.checks:  # one by one: all checks together may name millions

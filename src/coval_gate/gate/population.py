@@ -312,8 +312,7 @@ def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _
 def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
     """If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it."""
     counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
-    is_whole = counted == times.total()
-    return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
+    return (min if counted == times.total() else max)(times.values(), default=1)
 
 
 def _named(run: Run, simulations: Sequence[Simulation]) -> int:

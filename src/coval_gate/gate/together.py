@@ -77,8 +77,7 @@ def _untold_by_legs(check: Check) -> Check:
     """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
     measure = check.measure
     if measure and measure.comparison:
-        comparison = replace(measure.comparison, newly_failing=(), newly_passing=())
-        measure = replace(measure, comparison=comparison)
+        measure = replace(measure, comparison=replace(measure.comparison, newly_failing=(), newly_passing=()))
     return replace(check, measure=measure, simulations=())
 
 

@@ -87,7 +87,9 @@ def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listin
         noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
         head = ("", "criterion", "actual", *([group.shows] if noted else []))
         to_row = partial(_row, noted)
-    yield from _tables(criteria, group.total, head, to_row, only_missed=leg.folds_met)
+    # A table of legs or variants has the criteria that are met, so they may be folded.
+    only_missed = len(leg.variants) > 1 or (bool(leg.name) and leg.verdict != "passed")
+    yield from _tables(criteria, group.total, head, to_row, only_missed=only_missed)
     if any(_noticeable(criterion) for criterion in criteria):
         yield NOTICEABLE
 
@@ -101,8 +103,7 @@ def _tables(
     only_missed: bool,
 ) -> Iterator[Listing]:
     """Yield one table or, of many criteria, the gravest and the others folded; `only_missed` folds all others."""
-    missed = [criterion for criterion in criteria if criterion.is_missed]
-    first = (missed if only_missed else criteria)[:MOST_UNFOLDED]
+    first = [criterion for criterion in criteria if criterion.is_missed or not only_missed][:MOST_UNFOLDED]
     left = [criterion for criterion in criteria if not any(criterion is taken for taken in first)]
     met = "" if not all(criterion.met for criterion in left) else ", all met" if len(left) > 1 else ", met"
     rows = map(to_row, [*first, *left[: MOST_SHOWN - len(first)]])
@@ -306,8 +307,7 @@ def _simulation(leg: LegFacts, simulation: SimulationFacts, *, caused: bool, exp
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
     cause = (simulation.cause_text,) if caused else ()
-    cells = (*cause, "<br>".join(misses) or "a target", *why)
-    return row(MARKS[simulation.verdict], _which(leg, simulation), *cells)
+    return row(MARKS[simulation.verdict], _which(leg, simulation), *cause, "<br>".join(misses) or "a target", *why)
 
 
 def _reasons(simulation: SimulationFacts) -> list[str]:

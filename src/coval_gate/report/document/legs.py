@@ -184,11 +184,6 @@ class LegFacts(JudgedFacts):
     def of_group(self, group: CriteriaGroup) -> list[CriterionFacts]:
         return [criterion for criterion in self.criteria if criterion.compared_with == group.compared_with]
 
-    @property
-    def folds_met(self) -> bool:
-        """Whether a table of legs or variants has the criteria that are met, so that they may be folded."""
-        return len(self.variants) > 1 or (bool(self.name) and self.verdict != "passed")
-
     def named(self, text: str) -> str:
         """Return a text about the leg, with the leg's title if it has one."""
         return f"{self.title}: {text}" if self.title else text

@@ -286,8 +286,7 @@ def _side_by_side(report: Report, run_ids: Sequence[str]) -> str:
 
 def run_page(leg: LegReport, run: Run | TrendRun) -> str:
     """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
-    usual = IDENTIFIER.fullmatch(run.run_id)
-    return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
+    return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and IDENTIFIER.fullmatch(run.run_id) else ""
 
 
 def _written(value: Any) -> str:

@@ -153,8 +153,7 @@ def _criterion(criterion: CriterionFacts, cases: Iterable[int]) -> str:
 
 
 def _flips(leg: LegFacts) -> Iterator[str]:
-    flipped = [one for one in leg.criteria if one.flipped]
-    for criterion in flipped[:MOST_FLIPPED]:
+    for criterion in [one for one in leg.criteria if one.flipped][:MOST_FLIPPED]:
         for text in flip_texts(criterion, lambda case: code(case, LINE // 2), MOST_FLIPPED):
             yield f"{code(criterion.title, LINE)}; {text}"
 

@@ -104,8 +104,7 @@ def _suites(document: Document) -> Iterator[tuple[str, Iterable[JUnitCase], Iter
         for row in leg.simulations:
             members[row.variant].append(row)
         for variant in leg.variants:
-            cases = map(_simulation, members[variant.variant])
-            yield leg.named(f"simulations of {variant.variant}"), cases, ()
+            yield leg.named(f"simulations of {variant.variant}"), map(_simulation, members[variant.variant]), ()
         if len(document.legs) > 1:
             facts = document.facts.items() if leg is document.legs[0] else ()  # in a suite that is always there
             yield leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg))
@@ -175,8 +174,7 @@ def _gate_of_leg(document: Document, leg: LegFacts) -> Iterator[JUnitCase]:
 
 def _criteria(leg: LegFacts, prefix: str = "", *, passes: bool) -> Iterator[JUnitCase]:
     for criterion in leg.criteria:
-        lines = (criterion.reason, f"Actual: {criterion.actual_text}", criterion.moved_text)
-        text = "\n".join(filter(None, lines))
+        text = "\n".join(filter(None, (criterion.reason, f"Actual: {criterion.actual_text}", criterion.moved_text)))
         tolerated = passes and criterion.verdict != "failed"
         result = _result(criterion.verdict, criterion.reason, text, tolerated=tolerated) if criterion.reason else None
         yield JUnitCase(f"{prefix}{criterion.title}", result, output=_compared(criterion))

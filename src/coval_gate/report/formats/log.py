@@ -61,8 +61,7 @@ class Closing:
             return self.verdict
         worst = f"The worst {annotated:,} of {plural(len(self.cases), 'test case')} to look at are annotated"
         others = "in the log and the summary" if self._has_summary else "in the log"
-        note = f"{worst}; the others are {others}."
-        return self.verdict._replace(message=f"{self.verdict.message}\n{note}")
+        return self.verdict._replace(message=f"{self.verdict.message}\n{worst}; the others are {others}.")
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
         """Return a title, and lines on each simulation but those of the first `after` test cases, or nothing."""
@@ -163,8 +162,7 @@ def miss_lines(simulation: SimulationFacts, *, most: int | None = MOST_MISSES) -
         yield line_of(f"Did not complete: {simulation.error or simulation.status}")
     shown = simulation.misses[:most]
     for miss in shown:
-        named = one_line(simulation.title_of(miss), LONGEST_LINE // 2)
-        text = " – ".join(filter(None, (named, miss.here)))
+        text = " – ".join(filter(None, (one_line(simulation.title_of(miss), LONGEST_LINE // 2), miss.here)))
         why = simulation.why(miss.metric_id)
         yield line_of(f"Missed {text}{f'. Judge: {why}' if why else ''}")
     if more := len(simulation.misses) - len(shown) + simulation.misses_left_out:
@@ -264,12 +262,9 @@ def _annotation(first: LegSimulation, *others: LegSimulation) -> Annotation:
 
 def _name(leg: LegFacts, row: SimulationFacts) -> str:
     """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
+    title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.title, WIDEST))))
     ids = () if row.title == row.id else (f"({row.id})",)
-    return " ".join(filter(None, (_title(leg, row), *ids, row.url)))
-
-
-def _title(leg: LegFacts, row: SimulationFacts) -> str:
-    return ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.title, WIDEST))))
+    return " ".join(filter(None, (title, *ids, row.url)))
 
 
 def _cut(criterion: CriterionFacts) -> str:

@@ -37,8 +37,7 @@ MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 def render(document: Document, input_name: str, *, brief: bool = False) -> PageText:
     """Return the page that an input asks for; `brief`: short enough for the state of the step."""
     texts = PAGES[input_name](document, brief or document.verdict is None)
-    state = document.verdict or IN_PROGRESS
-    return PageText(state=state, passes=document.passes, sha=document.pages.commit, **texts)
+    return PageText(state=document.verdict or IN_PROGRESS, passes=document.passes, sha=document.pages.commit, **texts)
 
 
 def summary(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 - the step shows it once
@@ -161,7 +160,10 @@ def _opening(document: Document) -> Iterator[str | Listing]:
             where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
     if others := document.untold_reasons:
-        yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
+        yield Listing(
+            rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
+            total=len(others),
+        )
     yield from leg_table(document)
     for leg in document.ranked:
         yield from _criteria(leg)

@@ -213,7 +213,8 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
-    if red := judgement.red_against_baseline:
+    red = [check for check in judgement.missed if check.comparison and check.reference == "baseline"]
+    if red and not judgement.lets_pass:
         lines.append(_fix_or_accept(judgement, red))
     return "\n".join((*lines, *doubts))
 
@@ -247,8 +248,7 @@ def link(judgement: Judgement) -> str:
 
 def cancellation_text(cancellation: Cancellation) -> str:
     """Return what became of a run, as a clause."""
-    text = OUTCOMES[cancellation.outcome]
-    return text.format(status=cancellation.status, reason=cancellation.reason.rstrip("."))
+    return OUTCOMES[cancellation.outcome].format(status=cancellation.status, reason=cancellation.reason.rstrip("."))
 
 
 def run_cancellation_text(cancellation: Cancellation) -> str:

@@ -153,8 +153,7 @@ def stability(case: CaseStability) -> Literal["flaky", "consistent"]:
 
 def in_figures(cases: Iterable[CaseStability]) -> str:
     """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
-    counts = Counter(map(stability, cases))
-    return ", ".join(f"{count:,} {word}" for word, count in sorted(counts.items()))
+    return ", ".join(f"{count:,} {word}" for word, count in sorted(Counter(map(stability, cases)).items()))
 
 
 def stability_text(case: CaseStability) -> str:
@@ -214,8 +213,7 @@ def _interval(measure: Measure) -> Interval | None:
 
 
 def notes_title(checks: Sequence[Check]) -> str:
-    measures = [check.measure for check in checks if check.measure]
-    return shows_text(checks) if any(map(_interval, measures)) else "margin"
+    return shows_text(checks) if any(check.measure and _interval(check.measure) for check in checks) else "margin"
 
 
 def flips_title(failing: int, passing: int) -> str:

@@ -31,7 +31,6 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
     "passed": ("#1a7f37", "M4.5 8.3l2.5 2.5 4.5-5.3"),
     "failed": ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),
 }
-OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
 NAME: Final = 200  # characters of a name
 MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
 MOST_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
@@ -75,7 +74,7 @@ def _part(name: str) -> str:
 
 def _icon(verdict: str | None) -> str:
     """Return the page's icon as a URL: the verdict as a shape on a disc, which a row of tabs tells apart."""
-    colour, shape = ICONS.get(verdict, OTHER_ICON)
+    colour, shape = ICONS.get(verdict, ("#9a6700", "M8 4v5m0 2.8v.2"))
     disc = f"<circle cx='8' cy='8' r='8' fill='{colour}'/>"
     line = f"<path d='{shape}' fill='none' stroke='#fff' stroke-width='2' stroke-linecap='round'/>"
     picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{disc}{line}</svg>"

@@ -113,14 +113,13 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
         for place, share in enumerate(shares)
         if share
     )
-    reach = f"from {number(sample.least)} to {amount(sample.greatest, unit)}"
     return Histogram(
         bars=bars,
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
         marks=tuple(PlottedMark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
         values=tuple(PlottedMark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
         shares=tuple(PlottedMark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
-        text=f"{plural(sum(counts), 'value')} {reach}",
+        text=f"{plural(sum(counts), 'value')} from {number(sample.least)} to {amount(sample.greatest, unit)}",
     )
 
 
