@@ -51,20 +51,15 @@ def new_failures(earlier: Mapping[str, Hits], now: Mapping[str, Hits]) -> frozen
     1 - p). That rate counts half a hit in one conversation more, or Beta would have a parameter of 0 where all passed.
     """
     before = {case: then for case, then in earlier.items() if case in now}
-    fallen = _fallen([then.share - now[case].share for case, then in before.items()])
-    if not fallen:
+    falls = sorted(then.share - now[case].share for case, then in before.items())
+    if len(falls) < 2:
+        return frozenset()
+    # The mean fall, less the part of its standard error that chance may explain.
+    fallen = mean(falls) - DISCOUNT * stdev(falls) / math.sqrt(len(falls))
+    if fallen <= 0.0:
         return frozenset()
     usual = (math.fsum(then.share for then in before.values()) + HALF) / (len(before) + 1.0)
     return frozenset(case for case, then in before.items() if _is_new(then, now[case], fallen, usual))
-
-
-def _fallen(falls: Sequence[float]) -> float:
-    """Return the mean fall, less the part of its standard error that chance may explain; at least 0."""
-    count = len(falls)
-    if count < 2:
-        return 0.0
-    ordered = sorted(falls)
-    return max(0.0, mean(ordered) - DISCOUNT * stdev(ordered) / math.sqrt(count))
 
 
 def _is_new(then: Hits, now: Hits, fallen: float, usual: float) -> bool:
@@ -85,7 +80,12 @@ class Earlier:
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
         self._result = result
         self._references = References(result, variants, judgement.baseline, judgement.base)
-        self.kind = _reference_of(judgement)
+        # Prefer earlier runs, then another agent, then the agent beside its mutations.
+        self.kind: Reference = "base" if any(check.reference == "base" for check in judgement.checks) else ""
+        if judgement.base and judgement.base.runs:
+            self.kind = "base_agent"
+        if judgement.baseline and judgement.baseline.runs:
+            self.kind = "baseline"
 
     def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
         """Return how each test case did in the reference, by a criterion, without those of which that is unknown.
@@ -100,8 +100,7 @@ class Earlier:
         if not isinstance(found, Counterpart):
             return {}
         then = found.variant
-        sample = then.find_sample(metric.id) if metric else None
-        numbers = then.numbers(metric) if sample else {}
+        numbers = then.numbers(metric) if metric and then.find_sample(metric.id) else {}
         means = {case: math.fsum(values) / len(values) for case, values in numbers.items()}
         records = _records(check, then)
         new = new_failures(records, _records(check, variant))
@@ -120,12 +119,3 @@ def _records(check: Check, variant: Variant) -> dict[str, Hits]:
         if case
     }
     return {case: Hits(len(ids) - len(missing.intersection(ids)), len(ids)) for case, ids in usable.items() if ids}
-
-
-def _reference_of(judgement: Judgement) -> Reference:
-    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
-    if judgement.baseline and judgement.baseline.runs:
-        return "baseline"
-    if judgement.base and judgement.base.runs:
-        return "base_agent"
-    return "base" if any(check.reference == "base" for check in judgement.checks) else ""

@@ -285,15 +285,10 @@ def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) 
     # A count that is below the number listed, or does not divide evenly, is a count of test cases.
     counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
     expected = max(named, shape.total, counted * per_case + shape.extra if counts_cases else counted)
-    return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
-
-
-def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bool) -> bool:
     if run.output_ids:
-        return len(run.output_ids) == expected
-    if criteria.iterations is None:  # the run was launched elsewhere
-        return False
-    return bool(criteria.cases) or (counted_once and run.progress is not None and run.progress.total > 0)
+        return Population(expected, len(run.output_ids) == expected)
+    is_known = criteria.cases > 0 or (counted > 0 and (per_case == 1 or counts_cases))
+    return Population(expected, is_known and criteria.iterations is not None)  # None: the run was launched elsewhere
 
 
 def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:

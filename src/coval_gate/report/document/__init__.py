@@ -227,8 +227,7 @@ def _key(report: Report) -> str:
     only = report.legs[0] if len(report.legs) == 1 and not any((*asked.values(), *template)) else None
     evaluated = [*what_ran(report, only).values(), *mutations, *template]
     matrix = [context.matrix.digest] if context.matrix else []
-    workflow = context.lasting_workflow or context.workflow
-    key = json.dumps([workflow, context.job, context.step, evaluated, *matrix])
+    key = json.dumps([context.lasting_workflow or context.workflow, context.job, context.step, evaluated, *matrix])
     return hashlib.sha256(key.encode()).hexdigest()[:24]
 
 

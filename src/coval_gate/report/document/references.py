@@ -135,10 +135,9 @@ def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bo
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
     source = group.baseline.source
-    is_base = source.kind == "base_agent"
     named = (
         f"Base agent {parts.code(called(leg, BASE_AGENT, source.name))}"
-        if is_base
+        if source.kind == "base_agent"
         else f"Baseline {parts.code(source)}"
     )
     title = parts.title(named)

@@ -34,7 +34,7 @@ from coval_gate.gate.verdict import (
 )
 from coval_gate.inputs.naming import missing_key_reason
 from coval_gate.report.wording.checks import check_reason, doubts
-from coval_gate.report.wording.slices import out_of_time_reason, slice_text, slices_text
+from coval_gate.report.wording.slices import out_of_time_reason, slices_text
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
@@ -192,7 +192,9 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
-    slice_ = slice_text(judgement)
+    slices, slice_ = judgement.slices, ""
+    if slices and not isinstance(judgement.cause, Completed):  # as this slice did not complete
+        slice_ = f"It was slice {slices.look.number} of {len(slices.look.cases)}."
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (slice_, _left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:

@@ -8,7 +8,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement, Slices
 from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
-from coval_gate.gate.verdict import Completed, Verdict
+from coval_gate.gate.verdict import Verdict
 
 
 def plan_lines(slices: Sequence[Sequence[str]], criteria: Criteria) -> Iterator[str]:
@@ -51,13 +51,6 @@ def after_slice_text(judgement: Judgement) -> str:
     decided = f": {len(settled) - unchanged:,} of {plural(len(checks), 'threshold')} decided" if checks else ""
     so_far = f", {unchanged:,} unchanged so far" if unchanged else ""
     return f"After {_called_text(judgement.slices) if judgement.slices else ''}{decided}{so_far}."
-
-
-def slice_text(judgement: Judgement) -> str:
-    """Return which slice it was that did not complete; empty if all did."""
-    if judgement.slices is None or isinstance(judgement.cause, Completed):
-        return ""
-    return f"It was slice {judgement.slices.look.number} of {len(judgement.slices.look.cases)}."
 
 
 def slices_text(judgement: Judgement, slices: Slices) -> str:
