@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     Handler = Callable[[AudioConnection], Awaitable[object]]
 
 HANDLER_NAME: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
-EXAMPLE_HANDLER: Final = "agent:answer"
 LONGEST_ERROR: Final = 300  # characters of an error, and of a line of a traceback
-MOST_TRACE_LINES: Final = 40  # of a traceback
-SIMULATION: Final = "COVAL_SIMULATION_ID"
 CHUNK: Final = 6400  # bytes; 0.2 s of audio
 SAMPLE: Final = 2  # bytes
 MOST_UNREAD: Final = 16 * 1024 * 1024  # bytes for a command that does not read; almost nine minutes
@@ -49,7 +46,7 @@ def form_problem(name: str) -> str:
     if match and not match["module"].endswith(".py"):
         return ""
     hint = ", without .py" if match else ""
-    return f"the handler must be MODULE:HANDLER, such as {EXAMPLE_HANDLER}{hint}; got {quoted(name)}."
+    return f"the handler must be MODULE:HANDLER, such as agent:answer{hint}; got {quoted(name)}."
 
 
 def load(name: str, directory: str) -> "Handler":
@@ -117,7 +114,7 @@ def _not_imported(name: str, error: BaseException) -> Unusable:
         advice = " Install it in the environment that coval-gate runs in."
     return Unusable(
         f"The module {name} cannot be imported: {error_line(error)}.{advice}",
-        tuple(shortened(line, LONGEST_ERROR) for line in lines[-MOST_TRACE_LINES:]),
+        tuple(shortened(line, LONGEST_ERROR) for line in lines[-40:]),
     )
 
 
@@ -142,7 +139,7 @@ def bridge(command: Sequence[str], directory: str) -> "Handler":
     """The command starts anew for each simulation."""
 
     async def handler(connection: "AudioConnection") -> None:
-        environ = {**os.environ, SIMULATION: connection.simulation_id}
+        environ = {**os.environ, "COVAL_SIMULATION_ID": connection.simulation_id}
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environ, cwd=directory)
         speaking = asyncio.create_task(_speak(process, connection))
         hearing = asyncio.create_task(_hear(process, connection))

@@ -28,11 +28,9 @@ T = TypeVar("T")
 WORKS, WORKS_NOT = 0, 1  # exit codes
 LONGEST_LOOK: Final = 120.0  # s for all calls
 PER_CALL: Final = 20.0  # s for one call, with its retries
-MOST_ALONE: Final = 5  # runs that are read alone
 NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run has
 NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
 AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
-LINE_WIDTH: Final = 100  # characters
 COLUMN: Final = 9  # characters of a mark
 CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
@@ -114,7 +112,7 @@ def _doctor(runtime: Runtime, log: Callable[[str], None]) -> int:
 def _line(finding: Finding) -> str:
     text = f"{finding.mark:<{COLUMN}}{finding.topic}: {finding.found}. {finding.follows}".strip()
     indent = " " * COLUMN
-    return textwrap.fill(text, LINE_WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
@@ -125,7 +123,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     listed = () if isinstance(runs, CovalError) else runs
     newest = [one for one in listed if one.status == COMPLETED] or listed
     until = clock.now() + PER_CALL
-    reads = (client.get_run(one.run_id, until=until, once=True) for one in newest[:MOST_ALONE])
+    reads = (client.get_run(one.run_id, until=until, once=True) for one in newest[:5])
     answers = yield from together(reads, clock)
     if answers and all(isinstance(one, Unavailable) and not one.misread for one in answers):
         answers = [(yield from _tried(clock, lambda until: client.get_run(newest[0].run_id, until=until)))]

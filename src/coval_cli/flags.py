@@ -141,12 +141,12 @@ def _overview() -> str:
 
 
 def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
-    what, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
+    summary, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
         prog=f"{PROGRAM} {command}",
         usage=ATTACH_USAGE if command == "attach" else usage,
-        description=f"{what[:1].upper()}{what[1:]}.".replace("`", ""),
+        description=f"{summary[:1].upper()}{summary[1:]}.".replace("`", ""),
         epilog=ATTACH_CODES if command == "attach" else None,
     )
     if command in TAKEN:
@@ -164,7 +164,12 @@ def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
                 help=f"A file with the API key, instead of {KEY_VARIABLE}; - is standard input.",
             )
     if command == "init":
-        _add_init(parser, systems)
+        parser.add_argument("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
+        parser.add_argument("--system", choices=sorted(systems), help="The CI system. Default: the one that is found.")
+        for name in ("agent", "persona", "test_set"):
+            what = f"The {name.replace('_', ' ')}, by id or by name."
+            parser.add_argument(flag_of(name), metavar="VALUE", help=what)
+        parser.add_argument("--path", metavar="PATH", help="The file to write. Default: the system's own.")
     if command in ("run", "wait"):
         parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")
@@ -180,15 +185,6 @@ def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = 
     else:
         action, metavar = "append" if kind in LISTS else "store", "LINE" if kind == "thresholds" else "VALUE"
         group.add_argument(flag_of(name), action=action, metavar=metavar, **given)
-
-
-def _add_init(parser: _Parser, systems: Sequence[str]) -> None:
-    add = parser.add_argument
-    add("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
-    add("--system", choices=sorted(systems), help="The CI system. Default: the one that is found.")
-    for name in ("agent", "persona", "test_set"):
-        add(flag_of(name), metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")
-    add("--path", metavar="PATH", help="The file to write. Default: the system's own.")
 
 
 def _add_attach(parser: _Parser) -> None:

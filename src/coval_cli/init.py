@@ -28,7 +28,6 @@ from coval_gate.inputs.naming import flag_of
 
 WRITTEN, USAGE = 0, 2  # exit codes
 LONGEST_LOOK_UP: Final = 60.0  # s for all calls
-MOST_CANDIDATES: Final = 20  # candidates in the log
 CONNECTION_INPUTS: Final = ("api_base_url", "workspace_id")
 LINKS: Final = (
     "To link simulations, too, set dashboard_url to https://app.coval.dev/ and your organization's name in the address."
@@ -36,7 +35,6 @@ LINKS: Final = (
 SAFE: Final = re.compile(r"[\w.:/%-]+", re.ASCII)  # a word without a meaning in every file
 PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
 MOST_CHOICES: Final = 100  # agents, personas or test sets; one page
-MOST_RUNS_READ: Final = 5
 MOST_DEFINITIONS: Final = 200  # metrics; two pages
 FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
 
@@ -164,7 +162,7 @@ def _choice_text(choice: Choice) -> str:
         name = f"{one_line(choice.name)} ({choice.id})" if choice.name else choice.id
         return f"{subject}: {name}, {choice.how}."
     if choice.candidates:
-        shown = [f"  {one.id}  {one_line(one.name)}".rstrip() for one in choice.candidates[:MOST_CANDIDATES]]
+        shown = [f"  {one.id}  {one_line(one.name)}".rstrip() for one in choice.candidates[:20]]
         more = len(choice.candidates) - len(shown)
         return "\n".join([f"{subject}: one of", *shown, *([f"  and {more} more"] if more else [])])
     return f"{subject}: unknown."
@@ -248,7 +246,7 @@ def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proce
     completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
     results = []
     usable = [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME} and not part_of(one)]
-    for one in usable[:MOST_RUNS_READ]:
+    for one in usable[:5]:
         whole = one if one.metrics and one.metadata else (yield from client.get_run(one.run_id, until=until))
         if part_of(whole):
             continue

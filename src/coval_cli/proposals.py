@@ -34,7 +34,6 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 
-MOST_THRESHOLDS: Final = 3
 BOUND_MARGIN: Final = 0.1  # share of the worst run's average
 CONFIDENCE: Final = 0.95
 STEP: Final = 20  # a share is rounded down to 1/20
@@ -92,7 +91,7 @@ def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinitio
     some_failed, least = min(completed) < 1.0, _least_share(completed, runs)
     allowance = Allowance(100.0 - least, percent=True) if some_failed else Allowance(0)
     passed = (line for line in _candidates(runs, definitions) if _pass(runs, line, allowance))
-    lines = tuple(islice(passed, MOST_THRESHOLDS)) or (f"completed_rate >= {least}%  # {_seen(completed, percent)}",)
+    lines = tuple(islice(passed, 3)) or (f"completed_rate >= {least}%  # {_seen(completed, percent)}",)
     return Proposal(lines, len(runs), str(allowance) if some_failed else "")
 
 

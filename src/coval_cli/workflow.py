@@ -40,8 +40,7 @@ class Choice(NamedTuple):
 
 
 def read_example(name: str) -> str:
-    directory = next(filter(Path.is_dir, EXAMPLES))
-    return (directory / name).read_text(encoding="utf-8")
+    return (next(filter(Path.is_dir, EXAMPLES)) / name).read_text(encoding="utf-8")
 
 
 def fill_in(text: str, choices: Sequence[Choice], connection: Mapping[str, str], proposal: Proposal) -> str:

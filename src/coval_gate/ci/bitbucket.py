@@ -29,7 +29,6 @@ PROXIES: Final = ("http://localhost:29418", "http://host.docker.internal:29418")
 PROXY_TIMEOUTS: Final = Timeouts(connect=1.0, response=3.0, final=0.5)
 REPORT_TIMEOUT: Final = 3.0  # s for all requests before the launch, and again after the verdict
 SLUG: Final = re.compile(r"[\w.{}-]{1,128}", re.ASCII)
-REPORTER: Final = "Coval Gate"
 DATA_TYPES: Final = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}  # of figures
 NO_PROXY: Final = (
     "Reports go through the proxy of Bitbucket's own pipelines, which does not answer here. "
@@ -125,7 +124,7 @@ def report_body(text: PageText) -> dict[str, Any]:
         "title": text.title,
         "details": text.summary,
         "report_type": "TEST",
-        "reporter": REPORTER,
+        "reporter": "Coval Gate",
         "result": "PENDING" if text.state == IN_PROGRESS else "PASSED" if text.passes else "FAILED",
         "data": [
             # Durations are in ms.

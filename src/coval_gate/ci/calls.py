@@ -189,8 +189,7 @@ class HostApi:
         operation = self.operation(permission, until)
 
         def attempt() -> Procedure[str]:
-            payload = yield from operation.send("GET", path)
-            return payload.text(*keys)
+            return (yield from operation.send("GET", path)).text(*keys)
 
         return operation.repeat(attempt)
 

@@ -43,15 +43,11 @@ REPORTED: Final = ("run_id", "run_url", "verdict", "status", "passed")  # output
 RUNS: Final = "run_ids"  # the same for all runs, for a later job that waits for them
 DOTENV_VALUE: Final = re.compile(r"[\w.,:/?&=%+@~-]*", re.ASCII)  # GitLab takes no spaces, and expands what follows a $
 ANNOTATIONS: Final = "coval-gate-annotations.json"
-ANNOTATED: Final = "Coval"  # the heading of the links
-MOST_LINKS: Final = 20
 LONGEST_LABEL: Final = 100  # characters
 SECTION: Final = re.compile(r"section_(?=(?:start|end):)")
 TO_LINE_START: Final = "\x1b[0K"  # what GitLab's own sections begin and end with
 GITLAB_API, PROJECT = "CI_API_V4_URL", "CI_PROJECT_ID"
 LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
-NO_API: Final = f"{GITLAB_API} or {PROJECT} is not set"
-NO_CHECK_RUNS: Final = "GitLab has no check runs"
 HEADER_VALUE: Final = re.compile(r"[!-~]+")  # what a header can carry
 CHILD: Final = "parent_pipeline"  # the source of a pipeline that another one started
 PIPELINE_RUNNING: Final = "running"
@@ -65,10 +61,8 @@ GITLAB_STATES: Final = {
 }  # all other verdicts are "failed", unless the step passes
 LONGEST_DESCRIPTION: Final = 255  # characters
 LONGEST_LINK: Final = 255  # characters
-BAD_REQUEST: Final = 400
 COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
-CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
 GITLAB_TIMEOUTS: Final = Timeouts(
     connect=10.0, response=15.0, final=1.0
 )  # GitLab may hold a status for its lock for 10 s
@@ -97,11 +91,11 @@ class GitLabHost(PlainHost):
 
         obstacle = "" if HEADER_VALUE.fullmatch(self._token) else LACKS_TOKEN
         if not (self._environ.get(PROJECT) and parse_address(self._environ.get(GITLAB_API, ""))):
-            obstacle = NO_API
+            obstacle = f"{GITLAB_API} or {PROJECT} is not set"
         return [
             GITLAB_PAGES[page](page, obstacle, self, gitlab, inputs, context)
             if page in GITLAB_PAGES
-            else Page(page, NO_CHECK_RUNS)
+            else Page(page, "GitLab has no check runs")
             for page in wanted_pages(inputs)
         ]
 
@@ -140,7 +134,7 @@ class GitLabHost(PlainHost):
         self.workspace.write(DOTENV, dotenv(self._outputs))
         links = links_in(self._outputs)
         if links:
-            self.workspace.write(ANNOTATIONS, json.dumps({ANNOTATED: links}, ensure_ascii=False) + "\n")
+            self.workspace.write(ANNOTATIONS, json.dumps({"Coval": links}, ensure_ascii=False) + "\n")
         else:
             self.workspace.remove(ANNOTATIONS)  # an earlier step's, or one of the repository
 
@@ -165,7 +159,7 @@ def links_in(outputs: Mapping[str, str]) -> list[dict[str, Any]]:
     """Link the first run, or the run of each leg."""
     legs = json_in(outputs.get("legs", ""))
     of_legs = [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
-    named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in of_legs[:MOST_LINKS]}
+    named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in of_legs[:20]}
     urls = named if len(of_legs) > 1 else {"Run in Coval": outputs.get("run_url", "")}
     return [
         {"external_link": {"label": one_line(label, LONGEST_LABEL), "url": url}} for label, url in urls.items() if url
@@ -204,7 +198,7 @@ class GitLab(HostApi):
         server = Server(
             root=environ.get(GITLAB_API, "").rstrip("/"),
             credential=Secret(token),
-            credential_header=CREDENTIAL_HEADER,
+            credential_header="PRIVATE-TOKEN",
             headers={"Accept": "application/json"},
             timeouts=GITLAB_TIMEOUTS,
             body_limit=GITLAB_BODY_LIMIT,
@@ -258,7 +252,7 @@ class PipelineStatus(ApiPage[GitLab]):
                 )
             except Refused as refused:
                 self._forbidden = refused.forbidden
-                if refused.status != BAD_REQUEST:
+                if refused.status != 400:
                     raise
                 statuses = yield from self._statuses(operation, text)
                 own = (status for status in statuses if pipeline in (None, status.get("pipeline_id")))
@@ -322,8 +316,7 @@ class Note(ApiPage[GitLab]):
                     return id_
             if not create:
                 return 0
-            created = yield from operation.send("POST", notes, body={"body": body})
-            return created.number("id")
+            return (yield from operation.send("POST", notes, body={"body": body})).number("id")
 
         id_ = yield from operation.repeat(attempt)
         return (

@@ -252,6 +252,11 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         is_tag=bool(first(system.tag)),
     )
     sha, workflow = first(system.commit), first(system.workflow)
+    run_id, attempt = first(system.run), first(system.attempt)
+    if run_id and system.numbered_by_job:  # two workflows may have runs of one number
+        run_id += f"-{hashlib.sha256(workflow.encode()).hexdigest()[:8]}"
+    if system.counts_retries and re.fullmatch("[0-9]{1,9}", attempt):  # the first has the number 1
+        attempt = str(int(attempt) + 1)
     run_url = _page(environ.get(system.page, "").strip(), system.page, environ)
     return context._replace(
         repository=repository,
@@ -266,10 +271,10 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         instance="/".join(all_of(system.instance)),
         server_url=environ.get(system.server, "").rstrip("/") or server,
         ref=first(system.ref).removeprefix(HEADS) or branch,
-        run_id=_run_id(system, first(system.run), workflow),
+        run_id=run_id,
         run_url=run_url,
         artifacts_url=f"{run_url}{system.artifacts}" if run_url and system.artifacts else "",
-        run_attempt=_attempt(system, first(system.attempt)),
+        run_attempt=attempt or "1",
         started_by_person=any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
         web=website_of(server, system.web),
@@ -301,18 +306,6 @@ def repository_of(text: str) -> tuple[str, str]:
 def website_of(server: str, otherwise: WebPages = WebPages()) -> WebPages:  # noqa: B008 - immutable
     """Return `otherwise` if the server is unknown."""
     return WEBSITES.get(server.removeprefix("https://"), otherwise)
-
-
-def _run_id(system: System, number: str, workflow: str) -> str:
-    """Two workflows may have runs of one number."""
-    if not (number and system.numbered_by_job):
-        return number
-    return f"{number}-{hashlib.sha256(workflow.encode()).hexdigest()[:8]}"
-
-
-def _attempt(system: System, text: str) -> str:
-    """The first has the number 1."""
-    return str(int(text) + 1) if system.counts_retries and re.fullmatch("[0-9]{1,9}", text) else text or "1"
 
 
 def _page(url: str, pattern: str, environ: Mapping[str, str]) -> str:

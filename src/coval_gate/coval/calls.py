@@ -20,7 +20,6 @@ T = TypeVar("T")
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s of launch attempts to an address that has never responded
-SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # the factor by which pages shrink after one was too large
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 SHARED: Final = 10.0  # s; as old may a look-up before the launch be in any case, because Coval responds slowly
@@ -80,7 +79,7 @@ class Calls:
         until: float,
         *,
         go_on: Callable[[Sequence[T]], bool] = lambda _: True,
-        page_size: int = SMALL_PAGE,
+        page_size: int = 100,  # of most lists; the maximum of the API
         once: bool = False,
         shared: bool = False,
     ) -> Procedure[tuple[T, ...]]:

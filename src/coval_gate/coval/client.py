@@ -63,7 +63,6 @@ SIMULATIONS_ADVICE: Final = (
 )
 LAUNCHED: Final = partial(parse_one, keys=RUN.keys, read=read_launched)
 SCHEDULED: Final = partial(parse_page, keys=("runs",), read=read_listed)
-LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
@@ -148,7 +147,8 @@ def uncertain_after(error: CovalError) -> LaunchUncertain | None:
     else:
         return None
     what = f"The launch was sent, but {what}"
-    return LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
+    advice = "A run may have started. Look for it in Coval before you launch another."
+    return LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=advice)
 
 
 class Client(Calls):

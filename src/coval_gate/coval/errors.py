@@ -15,9 +15,6 @@ from coval_gate.base.transport import NetworkError, Request, Response
 from coval_gate.inputs.inputs import declared
 
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
-REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
-TRY_LATER: Final = "Check whether Coval has an incident, and re-run the job later."
-TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
@@ -90,7 +87,7 @@ class ErrorBody(NamedTuple):
 
 def read_error(response: Response) -> ErrorBody:
     headers, content = response.headers, response.content
-    request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+    request_id = next((headers[name] for name in ("x-request-id", "x-amzn-requestid") if headers.get(name)), "")
     if not isinstance(content, dict):
         media_type = headers.get("content-type", "").partition(";")[0]
         message = f"{one_line(media_type, 40) or 'an unknown type'} instead of JSON"
@@ -118,14 +115,14 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
     body = read_error(response)
     what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
     launches = request.method == "POST"
-    if status in TRANSIENT_STATUSES or status >= 500:
+    if status in (408, 429) or status >= 500:
         return Unavailable(
             titles.COVAL_UNAVAILABLE,
             what,
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=min(response.retry_after or 0.0, LONGEST_WAIT),
-            advice=TRY_LATER,
+            advice="Check whether Coval has an incident, and re-run the job later.",
             is_limit=launches and status == 429,
         )
     interim = status < 200  # the final response would have followed, but the connection is closed

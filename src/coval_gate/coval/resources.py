@@ -37,13 +37,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 LONGEST_NAME: Final = 100  # characters
 TYPE: Final = re.compile("(?:MODEL_TYPE_)?([A-Z0-9_]{1,60})")  # of an agent
-LABEL_LIMIT: Final = 100  # characters
-EXPLANATION_LIMIT: Final = 300  # characters
-OPERATOR_LIMIT: Final = 80  # characters
 BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
-CATEGORICAL: Final = "_CATEGORICAL"
 LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
-UNIT_LIMIT: Final = 20  # characters
 # Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
     [
@@ -126,9 +121,7 @@ class TestCase(WithContent):
     """`label`: its description or input."""
 
     id: Id
-    label: Annotated[
-        Masked, on_one_line(LABEL_LIMIT), Field(validation_alias=AliasChoices("description", "input_str"))
-    ] = ""
+    label: Annotated[Masked, on_one_line(100), Field(validation_alias=AliasChoices("description", "input_str"))] = ""
     update_time: Annotated[str, Field(validation_alias=AliasChoices("update_time", "create_time"))] = ""
 
 
@@ -156,7 +149,7 @@ class RunTemplate(NamedResource):
 class Condition(Answer):
     """Conditions of metrics and thresholds of organizations accept both names of upper bounds and single numbers."""
 
-    comparison_operator: Annotated[str, on_one_line(OPERATOR_LIMIT), AfterValidator(str.lower)] = ""
+    comparison_operator: Annotated[str, on_one_line(80), AfterValidator(str.lower)] = ""
     upper: Annotated[TargetNumber, Field(validation_alias=AliasChoices("target_float_upper", "target_float"))] = None
     lower: Annotated[TargetNumber, Field(validation_alias="target_float_lower")] = None
     target_values: Texts = ()
@@ -173,7 +166,7 @@ class MetricDefinition(Answer):
     name: Annotated[Name, Field(validation_alias="metric_name")] = ""
     metric_type: str = ""
     categories: Texts = ()
-    unit: Annotated[str, on_one_line(UNIT_LIMIT)] = ""
+    unit: Annotated[str, on_one_line(20)] = ""
     target_condition: Condition | None = None
     organization_threshold: Condition | None = None
 
@@ -182,7 +175,7 @@ class MetricDefinition(Answer):
         """All that its values can be; empty if unknown."""
         if self.metric_type.endswith(BINARY):
             return BINARY_TEXTS
-        return self.categories if self.metric_type.endswith(CATEGORICAL) else ()
+        return self.categories if self.metric_type.endswith("_CATEGORICAL") else ()
 
     @property
     def target(self) -> Target | None:
@@ -206,7 +199,7 @@ class MetricOutput(Answer):
     metric_id: Id
     status: Status = ""
     value: Annotated[Value | None, PlainValidator(read_value)] = None
-    explanation: Annotated[Masked, on_one_line(EXPLANATION_LIMIT)] = ""
+    explanation: Annotated[Masked, on_one_line(300)] = ""
     version: Annotated[str, Field(validation_alias="metric_version_ulid")] = ""
 
 

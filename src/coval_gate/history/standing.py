@@ -129,14 +129,7 @@ def not_accepted_text(run_id: str) -> str:
     return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
 
 
-def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
-    return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
-
-
 def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
-    text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
+    runs = f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"
+    text = f"Later runs may be compared with {runs}, which could not be marked as failed: {why}"
     return "\n".join(filter(None, (text, advice)))
-
-
-def _runs(run_ids: Sequence[str]) -> str:
-    return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

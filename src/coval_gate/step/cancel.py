@@ -300,8 +300,7 @@ def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
         if run is None:
             return Cancellation(outcome="not_launched")
         trial.identify(run.run_id, at=session.clock.now())
-    fresh_until = trial.known_since + FRESH_TIME
-    return (yield from cancel_run(session, trial.run_id, fresh_until=fresh_until))
+    return (yield from cancel_run(session, trial.run_id, fresh_until=trial.known_since + FRESH_TIME))
 
 
 def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:

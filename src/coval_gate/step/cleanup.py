@@ -9,7 +9,7 @@ from typing import Final
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
-from coval_gate.base.text import in_words
+from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED
@@ -19,7 +19,6 @@ from coval_gate.history.standing import (
     accept,
     not_accepted_text,
     not_marked_text,
-    not_taken_text,
     standing_text,
     take_tag,
 )
@@ -303,8 +302,7 @@ def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
             return not inputs.cancel_on_interrupt
         # A later step cannot wait for a run whose id is not known.
         case Verdict.TIMED_OUT:
-            is_unknown = not trial.run_id
-            return not (inputs.cancel_on_timeout or (is_unknown and inputs.cancel_on_interrupt))
+            return not (inputs.cancel_on_timeout or (not trial.run_id and inputs.cancel_on_interrupt))
         case Verdict.ERROR:
             gave_up = trial.run_id and session.clock.now() >= session.step.deadline
             return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
@@ -364,7 +362,8 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
         try:
             leg.standing = yield from take_tag(session, trial.run_id, source, sent=trial.sent_tags)
         except CovalError as error:
-            session.warn(not_taken_text(trial.run_id, source.name, error.what, _advice(error)))
+            what = f"Run {one_line(trial.run_id)} could not take the tag {source.name}: {error.what}"
+            session.warn("\n".join(filter(None, (what, _advice(error)))))
     if leg.standing:
         session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")
 

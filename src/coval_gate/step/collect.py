@@ -136,7 +136,9 @@ def find_never(session: Session, look: "Look", named: frozenset[str], *, until: 
         metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
         for metric in look.needed
     }
-    sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
+    # Those that lack a value of some metric come first, the smallest gap before others.
+    ranked = [simulation_id for gap in sorted(lacking.values(), key=len) for simulation_id in gap]
+    sample = list(dict.fromkeys(ranked or completed))[:ASKED]
     calls = (session.client.list_metric_outputs(simulation_id, until=until) for simulation_id in sample)
     responses = yield from together(calls, session.clock, at_once=ASKED)
     outputs: dict[str, Outputs] = {}
@@ -152,12 +154,6 @@ def find_never(session: Session, look: "Look", named: frozenset[str], *, until: 
             metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
         ),
     )
-
-
-def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:
-    """Return simulations that lack a value of some metric, the smallest gap first; any if none lacks one."""
-    ranked = [simulation_id for gap in sorted(lacking, key=len) for simulation_id in gap] or completed
-    return list(dict.fromkeys(ranked))[:ASKED]
 
 
 def _has_ended(

@@ -113,8 +113,7 @@ def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> 
         raise
     if not isinstance(ended, NotCompleted) or ended.run.status not in ENDED or clock.now() > doubtful_until:
         return ended
-    is_replaced = yield from _replaced(session, trial, gone=ended.run.status != CANCELLED)
-    return None if is_replaced else ended
+    return None if (yield from _replaced(session, trial, gone=ended.run.status != CANCELLED)) else ended
 
 
 def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:

@@ -49,8 +49,6 @@ from coval_gate.step.step import LegRun, StepRun
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
-DISPLAY_NAME_LIMIT: Final = 200  # characters
-FALLBACK_CREATOR: Final = "coval-gate"
 
 
 def launch(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
@@ -341,7 +339,7 @@ def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
     metadata = read_metadata(inputs.metadata)
     return RunMetadata(
         display_name=inputs.display_name or metadata.display_name or _display_name(context),
-        created_by=inputs.created_by or metadata.created_by or context.actor or FALLBACK_CREATOR,
+        created_by=inputs.created_by or metadata.created_by or context.actor or "coval-gate",
         template_name=metadata.template_name,
         tags=inputs.tags or metadata.tags,
         customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
@@ -353,7 +351,7 @@ def _display_name(context: Context) -> str:
     where = " ".join(part for part in (context.repository, pull_request) if part)
     sha = context.sha[:7] if context.sha_is_known else ""
     workflow = context.matrix.after(context.workflow)
-    return " · ".join(part for part in (where, sha, workflow) if part)[:DISPLAY_NAME_LIMIT]
+    return " · ".join(part for part in (where, sha, workflow) if part)[:200]
 
 
 def _provenance(context: Context) -> dict[str, Any]:

@@ -319,6 +319,9 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
     """
     legs: list[Leg] = []
     bases: list[tuple[list[object], Base]] = []
+    # What distinguishes the run of a base, and whether it can be used, from those of others.
+    names = [declaration.name for declaration in effective() if declaration.group == WHAT]
+    what_runs = [name for name in (*names, "max_failed_simulations") if name not in LABELS]
     for given in parts:
         several = [name for name in LAUNCH_IDS if len(getattr(given.inputs, name)) > 1]
         missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
@@ -332,7 +335,7 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
                 key = name if given.name else _named(*of_base)
                 named = {"agent_id": base_agent_id, **others}
                 own = Base(_of_ids(given.inputs, of_base), name, key, given.name, named)
-                runs = _what_runs(own.inputs)
+                runs = [getattr(own.inputs, name) for name in what_runs]
                 base = next((base for same, base in bases if same == runs), own)
                 bases.append((runs, base))
             name = _named(given.name, *differing.values())
@@ -367,12 +370,6 @@ def _named(*parts: str) -> str:
 def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
     agent_id, persona_id, test_set_id = ((id_,) if id_ else () for id_ in ids)
     return inputs._replace(agent_id=agent_id, persona_id=persona_id, test_set_id=test_set_id)
-
-
-def _what_runs(inputs: Inputs) -> list[object]:
-    """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
-    names = [declaration.name for declaration in effective() if declaration.group == WHAT]
-    return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]
 
 
 def for_each_case(inputs: Inputs) -> int:

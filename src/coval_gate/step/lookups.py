@@ -58,7 +58,6 @@ FORBIDDEN: Final = 403
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
-TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
 
 
 def check_names(session: Session) -> Procedure[None]:
@@ -258,7 +257,7 @@ def _nothing_text(source: BaselineSource, names: list[str]) -> str:
     if similar := most_similar(source.name, names):
         return f"{text}; did you mean {similar}?"
     kind = "branches" if source.kind == "branch" else "tags"
-    return f"{text}; {kind} that runs have: {in_words(names, most=TAGS_SHOWN)}." if names else f"{text}."
+    return f"{text}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{text}."
 
 
 def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:

@@ -161,8 +161,7 @@ def cancel(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
-    ended = yield from cancel_named(session.of(leg), session.inputs.run_id.ids)
-    return runs_cancelled(ended)
+    return runs_cancelled((yield from cancel_named(session.of(leg), session.inputs.run_id.ids)))
 
 
 def _evaluate(session: LegRun) -> Procedure[None]:

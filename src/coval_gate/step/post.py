@@ -80,8 +80,7 @@ def _close(step: Step, *, hurried: bool) -> Procedure[None]:
     if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait":
             yield from _find_commit_of_run(step)
-        until = clock.now() + POST_LOCATING
-        step.context = yield from pages.locate(step.context, inputs, until=until)
+        step.context = yield from pages.locate(step.context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
     # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.

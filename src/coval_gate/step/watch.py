@@ -21,14 +21,14 @@ from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
+from coval_gate.coval.model import COMPLETED, DELETED, Run
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, with_provenance
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
-from coval_gate.step.step import LegRun, Step
+from coval_gate.step.step import LegRun
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -110,8 +110,10 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         if run.is_over:
             return _ended(run)
         is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED) and not is_marked(run, ATTACHED)
-        if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
-            return Aborted(run=run, failed=(run.progress.failed or 0) if run.progress else 0)
+        failed, most = (run.progress.failed or 0) if run.progress else 0, inputs.abort_after_failures
+        is_hopeless = run.progress and most is not None and failed >= most and not run.progress.completed
+        if is_left or is_hopeless:
+            return Aborted(run=run, failed=failed)
         limit, passes_at = _next_limit(session, run, began)
         is_late = was_last and now + client.lead >= passes_at  # a response as slow as the last one comes too late
         if is_late and now + QUICK <= passes_at:
@@ -123,30 +125,17 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         if is_late or now >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        runs = _count_polled(session.step)
+        left = [leg.is_base for leg in session.step.all_legs if not leg.is_done]
+        bases, most_polled = sum(left), session.step.inputs.max_parallel_runs or len(left)
+        runs = max(1, min(len(left) - bases, most_polled) + min(bases, most_polled))  # those polled side by side
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
         pause = next_pause(history, longest=longest, runs=runs)
         was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
         yield Wait(last_poll - now if was_last else pause)
 
 
-def _count_polled(step: Step) -> int:
-    """Return how many runs are polled side by side: those of unfinished legs, up to max_parallel_runs."""
-    left = [leg.is_base for leg in step.all_legs if not leg.is_done]
-    bases = sum(left)
-    most = step.inputs.max_parallel_runs or len(left)
-    return max(1, min(len(left) - bases, most) + min(bases, most))
-
-
 def _ended(run: Run) -> Run | NotCompleted:
     return run if run.status == COMPLETED else NotCompleted(run=run)
-
-
-def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
-    """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
-    if progress is None or most is None:
-        return False
-    return (progress.failed or 0) >= most and not progress.completed
 
 
 def overall_limit(session: Session) -> Limit:
