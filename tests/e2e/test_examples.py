@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +25,6 @@ from coval_sandbox import catalogue
 from coval_sandbox.github import BOT
 from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
-from coval_sandbox.scenarios import BY_TEST_SET, PASSING
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
@@ -388,20 +386,17 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
     assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
-def test_nightly_keeps_one_issue(
-    example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
     The runs that lack nothing take the tag, too, as long as fewer than seven have it. With ten test cases, chance would
     decide whether a night shows that nothing got worse.
     """
-    monkeypatch.setitem(BY_TEST_SET, "passing1", replace(PASSING, test_cases=30))
     title = "Nightly regression of the voice agent"
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
     other = github.add_issue(title, "by a person", "mallory")
-    test_sets = ("failing1", "someFail", "passing1", "passing1")
+    test_sets = ("failing1", "someFail", "steady01", "steady01")
     holders = {launch_on_main(sandbox, name, "stable", iteration_count=3) for name in test_sets[:3]}
     nights = []
     on_patch = {"event": "workflow_dispatch", "payload": {"ref": "refs/heads/patch-1", "inputs": {}}}
@@ -425,8 +420,7 @@ def test_nightly_keeps_one_issue(
     assert "did not complete" in failed_again[3]
     assert passed[:4] == ("passed", "success", "closed", failed_again[3])
     assert ["**passed**" in comment for comment in passed[4]] == [True]
-    assert passed_again[0] in ("passed", "inconclusive")  # chance decides whether ten cases show that it is no slower
-    assert passed_again[1:] == passed[1:]
+    assert passed_again == passed
     assert github.issues[other].state == "open"
     assert other not in github.comments
 
