@@ -2,5 +2,4 @@
 
 from coval_cli.command import command
 
-if __name__ == "__main__":
-    command()
+command()

@@ -119,7 +119,8 @@ def _candidates(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefin
             if averages and (operator := _direction(metric, definition)):
                 unit = plain(definition.unit, 20) if definition else ""
                 bound = bound_of(averages, up=operator == "<=")
-                yield f"{written}: avg {operator} {bound}  # {note}{_seen(averages, _short)} {unit}".strip()
+                seen = _seen(averages, lambda value: number(float(f"{value:.3g}")))
+                yield f"{written}: avg {operator} {bound}  # {note}{seen} {unit}".strip()
             if values := _values(metric):
                 yield from _share_line(f"{written}: rate({', '.join(values)})", metric, runs, note)
     if any(metric.target for metric in runs[0].metrics):
@@ -210,10 +211,6 @@ def _least_share(shares: Sequence[float], runs: Sequence[RunResult]) -> int:
 
 def _rounded_down(share: float) -> int:
     return math.floor(share * STEP + 1e-9) * (100 // STEP)
-
-
-def _short(value: float) -> str:
-    return number(float(f"{value:.3g}"))
 
 
 def _seen(values: Sequence[float], shown: Callable[[float], str]) -> str:

@@ -25,7 +25,7 @@ LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
 EPOCH: Final = 1e8  # s; a larger time counts from 1970
 LATEST: Final = 1e10  # s; a larger time is none
 
-Times = tuple[float | None, float | None]
+TurnTimes = tuple[float | None, float | None]
 
 
 def read_transcript(raw: object) -> tuple[Turn, ...]:
@@ -48,7 +48,7 @@ def _messages(raw: object) -> Iterator[tuple[Turn, Mapping[str, Any]]]:
             yield Turn("persona" if role in PERSONA else "agent", text), entry
 
 
-def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
+def _times(messages: Sequence[Mapping[str, Any]]) -> list[TurnTimes]:
     """Return each start and end in seconds, from the first pair of fields with times that are not all 0, or unset."""
     for start, end in (*CLOCKS, OFFSETS):
         spans = [(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages]

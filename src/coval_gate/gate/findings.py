@@ -172,10 +172,6 @@ class _Blame:
     verdict: Verdict | None = None
     before: Before | None = None
 
-    def decide(self, verdict: Verdict) -> None:
-        if self.verdict is not Verdict.FAILED:
-            self.verdict = verdict
-
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
         self.distance += distance
@@ -254,7 +250,7 @@ def _blame(
         for simulation_id in check.simulations:
             blamed, value = blame[simulation_id], values.get(simulation_id)
             if decides and (value is not None or not check.criterion.of_target):
-                blamed.decide(check.verdict)
+                blamed.verdict = Verdict.FAILED if blamed.verdict is Verdict.FAILED else check.verdict
             if simulation_id in explained:
                 continue
             then = before.get(cases.get(simulation_id, ""))

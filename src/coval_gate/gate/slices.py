@@ -30,7 +30,15 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     before = judge_slices(runs[:-1], criteria, cases).checks if len(runs) > 1 else ()
     # Other criteria, which have no threshold, are never decided early.
     decided = {(check.threshold, check.variant): check for check in before if check.after and check.passed}
-    together = _together([run.judgement for run in runs], replace(criteria, look=look))
+    judgements = [run.judgement for run in runs]
+    outcomes = [judgement.cause for judgement in judgements if isinstance(judgement.cause, Completed)]
+    together = judge(
+        pooled([outcome.result for outcome in outcomes]),
+        replace(criteria, look=look),
+        baseline=judgements[0].baseline,
+        base=base_of(judgements),
+        late=next((outcome.late for outcome in outcomes if outcome.late), None),
+    )
     checks = [
         # An answer that later calls contradict, or that cannot be known any more, is no answer.
         (check.holds_as_counted and decided.get((check.threshold, check.variant))) or _so_far(check, look)
@@ -39,13 +47,6 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
     states = [_state(check, look) for check in checks if check.decides]
     is_clear = look.is_last or "over" in states or "open" not in states
     return with_checks(together, checks)._replace(slices=Slices(look, is_clear))
-
-
-def _together(judgements: Sequence[Judgement], criteria: Criteria) -> Judgement:
-    outcomes = [judgement.cause for judgement in judgements if isinstance(judgement.cause, Completed)]
-    result = pooled([outcome.result for outcome in outcomes])
-    late = next((outcome.late for outcome in outcomes if outcome.late), None)
-    return judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements), late=late)
 
 
 def _so_far(check: Check, look: Look) -> Check:

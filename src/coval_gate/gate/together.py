@@ -138,19 +138,17 @@ def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], met
     found = [(_in_leg(place, id_), value) for place, own in enumerate(samples) for id_, value in own.values.items()]
     passing = (_in_leg(place, id_) for place, variant in enumerate(variants) for id_ in variant.passing)
     values = {id_: value for id_, value in found if id_ in ids}
+    # The values of all legs are possible ones.
+    possible = {id_: value for own in metrics for id_, value in own.values.items()}
+    texts = frozenset[str]().union(*(own.texts for own in metrics))
+    whole = [own._replace(values=possible, elsewhere=texts) for own in metrics[:1]]
     return replace(
         variants[0],
         simulations=tuple(simulations),
         completed=tuple(simulation for simulation in simulations if simulation.completed),
         passing=frozenset(ids.intersection(passing)),
-        samples=tuple(Sample(metric=_of_all(metrics), values=values, total=len(simulations)) for _ in metrics[:1]),
+        samples=tuple(Sample(metric=own, values=values, total=len(simulations)) for own in whole),
         alone=all(variant.alone for variant in variants),
         unlisted=0,
         even=True,
     )
-
-
-def _of_all(metrics: Sequence[Metric]) -> Metric:
-    """Return the metric with the values of all legs, which are possible ones."""
-    values = {id_: value for metric in metrics for id_, value in metric.values.items()}
-    return metrics[0]._replace(values=values, elsewhere=frozenset[str]().union(*(one.texts for one in metrics)))

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import PlainSerializer
 
-from coval_gate.base.text import one_line, stopwatch, value_text
+from coval_gate.base.text import stopwatch, value_text
 from coval_gate.coval.model import Simulation, Turn, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
@@ -19,7 +19,6 @@ from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, St
 from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import cause_text, here_text, mention, stability, stability_text
 
-LONGEST_TURN: Final = 1_000  # characters
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 NUMBER: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
@@ -224,7 +223,7 @@ class _Simulations:
             turns=[
                 TurnFacts(
                     role=turn.role,
-                    text=one_line(turn.text, LONGEST_TURN),
+                    text=turn.text,
                     at="" if turn.start is None else stopwatch(turn.start),
                     latency=latency,
                 )
