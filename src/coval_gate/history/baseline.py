@@ -216,7 +216,7 @@ def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that may be a baseline, whatever their age. `runs` come newest first."""
     since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts,
-    # except one that a person accepted, such as the repetition of a red run.
+    # except one that a person accepted.
     newest = {step: run for run in reversed(runs) for step in steps_of(run)}
     red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
     return [
