@@ -155,7 +155,7 @@ BREAKS: Final = {
     "draw other slices in each attempt": Break(
         "step.draw:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"
     ),
-    "leave runs whose request has changed": Break("step.cleanup:end_changed", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("step.leftovers:end_changed", _returns(()), "changed"),
     "take an unfinished slice for the first": Break(
         "step.cancel:EarlierRuns.to_resume", _yields(lambda runs: runs[-1:]), "slices"
     ),

@@ -66,7 +66,7 @@ from coval_gate.gate.measure import (
 from coval_gate.gate.problems import UNUSABLE_BASELINE
 from coval_gate.gate.statistics import percentile, weighted_percentile
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.tags import check_spelling
+from coval_gate.history.baseline import check_spelling
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.criteria import criterion_of

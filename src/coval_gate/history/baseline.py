@@ -6,12 +6,13 @@ tests a pull request; nor one that is older than a run that a person accepted. A
 the step: then there is no baseline, and the reason says why.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, Wait, together
-from coval_gate.base.text import in_words, plural
+from coval_gate.base.text import folded, in_words, plural, within_letters
 from coval_gate.base.times import COLLECTING, LOOKING_UP
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
@@ -28,7 +29,6 @@ from coval_gate.history.tags import (
     PARTS,
     branch_tag,
     branch_tag_of,
-    check_spelling,
     is_marked,
     may_be_baseline,
     origins,
@@ -37,11 +37,15 @@ from coval_gate.history.tags import (
     run_id_of,
     steps_of,
     tags_of,
+    user_tags,
 )
 from coval_gate.inputs.fields import Allowance, BaselineSource
+from coval_gate.inputs.inputs import InvalidInput
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
+VERSION: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # what distinguishes tags such as v1 and side-b
+SHORT: Final = 5  # letters of a tag in which two wrong ones make another word
 SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 
@@ -265,3 +269,24 @@ def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
 def _unreadable(error: CovalError) -> NotFoundReason:
     advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else ["Re-run the job to look again."]
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
+
+
+def check_spelling(tag: str, runs: Iterable[Run]) -> None:
+    """Raise InputError if a baseline's tag, which none of the runs has, seems to be a misspelt one of theirs.
+
+    The step would give its run the tag, and from then on the mistake would look like a baseline.
+    """
+    name = folded(tag)
+    most = 2 if len(name) > SHORT else 1
+    similar = next(
+        (
+            other
+            for other in user_tags(runs)
+            if VERSION.findall(other) == VERSION.findall(name) and within_letters(name, folded(other), most)
+        ),
+        "",
+    )
+    if similar and similar != tag.lower():
+        what = f"names the tag {tag}, which no earlier run of this agent, persona and test set has"
+        keep = f"If {tag} is right, add it to a run in Coval first, or start a run by hand with accept: true."
+        raise InputError([InvalidInput("baseline", f"{what}; did you mean {similar}?\n{keep}")])

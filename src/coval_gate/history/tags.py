@@ -19,14 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, InputError, Unavailable
+from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
-from coval_gate.base.text import folded, within_letters
 from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.inputs.inputs import InvalidInput
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, matrix_from
 
 PREFIX: Final = "coval-gate"
@@ -56,8 +54,6 @@ NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
-VERSION: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # what distinguishes tags such as v1 and side-b
-SHORT: Final = 5  # letters of a tag in which two wrong ones make another word
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
@@ -219,27 +215,6 @@ def user_tags(runs: Iterable[Run]) -> list[str]:
     """Return the tags that are not ours, in lower case, of runs that may be a baseline."""
     tags = (tag.lower() for run in runs if pull_request_of(run) is None and not part_of(run) for tag in tags_of(run))
     return [tag for tag in dict.fromkeys(tags) if not tag.startswith(PREFIX)]
-
-
-def check_spelling(tag: str, runs: Iterable[Run]) -> None:
-    """Raise InputError if a baseline's tag, which none of the runs has, seems to be a misspelt one of theirs.
-
-    The step would give its run the tag, and from then on the mistake would look like a baseline.
-    """
-    name = folded(tag)
-    most = 2 if len(name) > SHORT else 1
-    similar = next(
-        (
-            other
-            for other in user_tags(runs)
-            if VERSION.findall(other) == VERSION.findall(name) and within_letters(name, folded(other), most)
-        ),
-        "",
-    )
-    if similar and similar != tag.lower():
-        what = f"names the tag {tag}, which no earlier run of this agent, persona and test set has"
-        keep = f"If {tag} is right, add it to a run in Coval first, or start a run by hand with accept: true."
-        raise InputError([InvalidInput("baseline", f"{what}; did you mean {similar}?\n{keep}")])
 
 
 def pull_request_of(run: Run) -> str | None:

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import compress
 from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line
-from coval_gate.base.times import ACCEPTING, CANCELLING, MARKING
+from coval_gate.base.times import ACCEPTING, MARKING
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED
 from coval_gate.gate.judgement import Judgement, errored, gravest, with_end_of_repetition
@@ -22,14 +21,13 @@ from coval_gate.history.standing import (
     standing_text,
     take_tag,
 )
-from coval_gate.history.tags import FAILED, Tags, mark, pull_request_of, tags_of
-from coval_gate.inputs.inputs import WAITING_MODES
+from coval_gate.history.tags import FAILED, mark, pull_request_of
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.cancel import EarlierRuns, cancel_run, cancel_trial, end_other_launches, find_launched
-from coval_gate.step.launch import request_of
+from coval_gate.step.cancel import cancel_run, cancel_trial, end_other_launches, find_launched
+from coval_gate.step.leftovers import end_leftovers, may_have_leftovers
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.report import report_of
-from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.step import LegRun, Step
 
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 MOST_NAMED: Final = 5  # unknown runs in a message
@@ -87,7 +85,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     ]
     # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
     ends_others = inputs.cancel_on_interrupt or not hurried
-    others = [leg for leg in step.all_legs if ends_others and _may_have_leftovers(step, leg)]
+    others = [leg for leg in step.all_legs if ends_others and may_have_leftovers(step, leg)]
     if concerned and hurried:  # the step may be killed while it cancels the runs
         with suppress(RunnerError):
             step.publisher.write_verdict(report_of(step, judgement))
@@ -95,7 +93,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         session = step.session()
         session = session.until(session.times.cancelling(step.clock.now()))
         cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
-        cleanups += [_end_leftovers(session.of(leg)) for leg in others]
+        cleanups += [end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
             is_untold = leg.is_base or leg is step.unplaced
@@ -164,70 +162,6 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
         if is_of_leg:
             leg.conclude(ended)
     return concluded
-
-
-def end_changed(session: StepRun) -> Procedure[None]:
-    """End the unfinished runs of earlier attempts that no launch of this one takes over: their requests have changed.
-
-    Those with other inputs go on, because they may be of another call of the workflow. Raises CovalError if Coval lists
-    no runs.
-    """
-    step = session.step
-    launches = [tags for leg in step.all_legs for tags in _launches_of(session.of(leg))]
-    earlier = EarlierRuns(session=session, tags=launches[0], ids={})
-    listed = yield from earlier.unfinished()
-    own, others = (
-        [run for run in runs if not (run.is_over or run.is_ending)] for runs in launches[0].earlier_of(listed.runs)
-    )
-    kept = {next((run.run_id for run in (*own, *others) if tags.continues(tags_of(run))), "") for tags in launches}
-    for run in others:
-        if run.run_id not in kept:
-            session.log(
-                f"Run {run.run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call "
-                "of this workflow."
-            )
-    changed = [run.run_id for run in own if run.run_id not in kept]
-    yield from _end_earlier(session.of(step.legs[0]), earlier, changed, "its request has changed since it was launched")
-
-
-def _launches_of(session: LegRun) -> list[Tags]:
-    """Return the tags of all runs that a leg may launch."""
-    slices, inputs = session.leg.slices, session.leg.inputs
-    return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
-
-
-def _end_earlier(session: LegRun, earlier: EarlierRuns, run_ids: Sequence[str], why: str) -> Procedure[None]:
-    """The post step cancels what fails here."""
-    left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
-    for trial in compress(left, (yield from earlier.cancel(run_ids, why))):
-        trial.release()
-
-
-def _may_have_leftovers(step: Step, leg: Leg) -> bool:
-    inputs = leg.inputs
-    goes_on = bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES
-    return step.is_re_run and goes_on and inputs.resume and inputs.api_key is not None
-
-
-def _end_leftovers(session: LegRun) -> Procedure[None]:
-    """Cancel the repetitions or slices that an earlier attempt left unfinished and this one did not take over."""
-    leg = session.leg
-    what = "slice" if leg.slices else "repetition"
-    request, own = request_of(session, 0)
-    earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
-    try:
-        listed = yield from earlier.listed(CANCELLING)
-    except CovalError as error:
-        session.warn(f"Could not check for {what}s that an earlier attempt left unfinished: {error.what}")
-        return
-    launches = _launches_of(session)[0 if leg.slices else 1 :]
-    taken = {trial.run_id for trial in leg.trials}
-    left = [
-        run.run_id
-        for run in listed.runs
-        if not (run.is_over or run.run_id in taken) and any(tags.continues(tags_of(run)) for tags in launches)
-    ]
-    yield from _end_earlier(session, earlier, left, f"a {what} of an earlier attempt, which nothing needs now")
 
 
 def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:

@@ -124,7 +124,7 @@ def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
     return True
 
 
-def _refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:
+def _refuse_unanswered(session: LegRun, trial: Trial) -> Procedure[None]:
     """Raise GateError in mode run if a job has to answer a run that was taken over, or whose agent was unreadable."""
     if session.inputs.mode != "run":
         return
@@ -159,7 +159,7 @@ def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
             trial.attached = is_marked(polled, ATTACHED)
 
 
-def _read_type(session: Session, trial: Trial) -> Procedure[None]:
+def _read_type(session: LegRun, trial: Trial) -> Procedure[None]:
     """Ask Coval unless the type is known. A key that may not read agents leaves it unknown."""
     shown = (trial.run.agent_id if trial.run else "") or trial.ids.get("agent_id")
     agent_id = shown or ids_of(session.inputs)["agent_id"]

@@ -22,6 +22,7 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
 from coval_gate.gate.values import Vocabulary
+from coval_gate.history.baseline import check_spelling
 from coval_gate.history.comparable import fingerprint_of
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import (
@@ -29,7 +30,6 @@ from coval_gate.history.tags import (
     FAILED,
     PARTS,
     branch_tag,
-    check_spelling,
     is_marked,
     part_of,
     pull_request_of,
@@ -39,7 +39,7 @@ from coval_gate.history.tags import (
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.inputs.thresholds import Threshold
-from coval_gate.step.step import LegRun
+from coval_gate.step.step import LegRun, StepRun
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
@@ -302,7 +302,7 @@ def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[s
     return fingerprint.as_metadata()
 
 
-def _agent_type(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+def _agent_type(session: StepRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
     """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
     agent_type = yield from read_agent_type(session, request.agent_id, until=session.deadline, once=True)
     return {AGENT_TYPE: agent_type} if agent_type else {}
@@ -327,15 +327,17 @@ def unanswerable(agent_id: str) -> GateError:
     )
 
 
-def read_agent_type(session: Session, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
+def read_agent_type(session: StepRun, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
     """Return an empty text if Coval does not show the type. Warn where a run that no job answered then goes unseen."""
     try:
         shown = session.client.shown.get((AGENT.key, agent_id))
         agent = shown or (yield from session.client.get(AGENT, agent_id, until=until, once=once))
     except CovalError as error:
         is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN
-        mode = session.inputs.mode
-        if mode == "wait" or (mode == "launch" and is_forbidden):  # what else a launch cannot read, the wait reads
+        mode, unread = session.inputs.mode, session.step.unread_agents
+        # What else a launch cannot read, the wait reads.
+        if agent_id not in unread and (mode == "wait" or (mode == "launch" and is_forbidden)):
+            unread.add(agent_id)
             session.warn(
                 f"Could not read the type of agent {agent_id}: {error.what} {UNSEEN} The API key needs the permission "
                 "agents:read."

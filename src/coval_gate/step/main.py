@@ -30,11 +30,12 @@ from coval_gate.inputs.inputs import (
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, end_changed, settle_standing
+from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, settle_standing
 from coval_gate.step.evaluate import accompany, conclude_legs, evaluate_leg
 from coval_gate.step.follow import adopt_runs, confirm
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.launch import launch_first, tell_launch
+from coval_gate.step.leftovers import end_changed
 from coval_gate.step.leg import Base, Leg, legs_of
 from coval_gate.step.plan import plan_sizes, plan_step, tell_size, warn_of_undecidable
 from coval_gate.step.publish import Published

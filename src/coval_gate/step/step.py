@@ -53,6 +53,7 @@ class Step:
         self.is_announced = False  # on the commit's pages
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
+        self.unread_agents: set[str] = set()  # likewise
         self._named: dict[tuple[str, str], str | None] = {}  # the names behind the titles
         self._titles: dict[str, str] = {}  # of legs, by their names
         self._saved: dict[str, str] = {}  # by the name of the state
