@@ -11,6 +11,7 @@ from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from own_build import of_own_builds
+from road.legs import PERSONAS
 from road.nights import ON_MAIN, PUSH, RunStep
 from support import IDS, StepResult, VirtualClock
 
@@ -146,6 +147,9 @@ def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed_and_the_step
         assert "a run that was not answered is not noticed" in warning
     assert leg_of(result)["tested"] == f"agent {AGENT_ID}"
     assert "as deployed" not in result.summary
+    inputs = {"mode": "launch", "agent_id": AGENT_ID, "persona_id": PERSONAS}
+    legs, _ = job.run_step("GET /agents/* -> 403", world=job.world, **inputs)
+    assert sum("agents:read" in str(text) for text in legs.annotations("warning")) == 1, "one for all legs of an agent"
 
 
 def test_agent_that_coval_reaches_is_judged_as_ever(job: Job) -> None:
