@@ -1,6 +1,7 @@
 #!/opt/venv/bin/python -IuB
 """The action's main step; with arguments, the command `coval-gate`, as for `docker run IMAGE --version`."""
 
+import gc
 import io
 import os
 import sys
@@ -9,9 +10,13 @@ from coval_gate.base.clock import SystemClock
 
 clock = SystemClock()
 clock.listen()  # a signal may come while the rest loads
+gc.disable()  # what loads stays as long as the process: there is no garbage to look for
 
 from coval_gate.base.runtime import Runtime, leave  # noqa: E402
 from coval_gate.step.main import main  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 if __name__ == "__main__":
     if sys.argv[1:]:

@@ -259,6 +259,8 @@ def read_run(fields: dict[str, Any]) -> Run:
 class SimulationValue(BaseModel):
     """One of so many that to drop empty fields would be slow."""
 
+    model_config = ConfigDict(defer_build=True)
+
     simulation_output_id: Id
     value: Any = None
 

@@ -33,7 +33,7 @@ GATE: Final = "criteria of the gate"
 EVALUATION: Final = "evaluation"
 TARGET: Final = "missed: a target"  # an unusable one
 # All but what XML 1.0 allows (its production 2, Char), which would make the whole file unreadable.
-FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+FORBIDDEN: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 KINDS: Final = {"failed": "failure", "inconclusive": "failure", "skipped": "skipped", None: "skipped"}
 
 
