@@ -17,7 +17,7 @@ from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_gate.report.model import LegReport
-from coval_gate.step.main import evaluate
+from coval_gate.step.main import judge_and_publish
 from coval_gate.step.report import EXPLAINED
 from coval_gate.step.step import Step
 from coval_sandbox.github import READ_ONLY_TOKEN
@@ -347,7 +347,7 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
             step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = run_through(evaluate(step), clock).report.legs
+            (leg,) = run_through(judge_and_publish(step), clock).report.legs
         paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
         return leg, [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
 

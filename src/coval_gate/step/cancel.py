@@ -25,7 +25,7 @@ from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.leg import Duty, Trial
 
-ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
+AFTER_CANCELLING: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries, or searches
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
@@ -51,7 +51,7 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
             polled_at = clock.now()
             run = yield from client.get_run(run_id, until=until, once=True)
             if run.is_over:
-                return _ended(run, by_us=sent and run.status in ENDED)
+                return _ended(run, by_us=sent and run.status in AFTER_CANCELLING)
             if clock.now() - polled_at > MAX_POLL_AGE:
                 raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True

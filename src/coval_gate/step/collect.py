@@ -55,15 +55,15 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
     began = looked_at = clock.now()
     give_up = min(deadline, began + session.inputs.metrics_grace_time)
     until = max(deadline, began + COLLECTING)
-    looks = Looks(session, trial, until)
+    collector = Collector(session, trial, until)
     pause, late = FIRST_PAUSE, None
     while True:
-        look = yield from looks.look(run)
+        snapshot = yield from collector.look(run)
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
-        result, since = look.result, looks.unchanged_since(look)
+        result, since = snapshot.result, collector.unchanged_since(snapshot)
         settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
-        missing = yield from looks.missing(run, look, unchanged=max(0.0, looked_at - since))
+        missing = yield from collector.missing(run, snapshot, unchanged=max(0.0, looked_at - since))
         if missing is None:
             break
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
@@ -127,14 +127,14 @@ class Never(NamedTuple):
     values_of: frozenset[str] = frozenset()
 
 
-def find_never(session: Session, look: "Look", named: frozenset[str], *, until: float) -> Procedure[Never]:
+def find_never(session: Session, snapshot: "Snapshot", named: frozenset[str], *, until: float) -> Procedure[Never]:
     """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
-    completed = [simulation.id for simulation in look.result.simulations if simulation.completed]
+    completed = [simulation.id for simulation in snapshot.result.simulations if simulation.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
     lacking = {
         metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
-        for metric in look.needed
+        for metric in snapshot.needed
     }
     # Those that lack a value of some metric come first, the smallest gap before others.
     ranked = [simulation_id for gap in sorted(lacking.values(), key=len) for simulation_id in gap]
@@ -147,7 +147,7 @@ def find_never(session: Session, look: "Look", named: frozenset[str], *, until: 
             return Never()
         outputs[simulation_id] = {output.metric_id: output for output in response}
     computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
-    listed = {metric.id for metric in look.result.metrics}
+    listed = {metric.id for metric in snapshot.result.metrics}
     return Never(
         no_more_metrics=bool(computed) and named | computed <= listed,
         values_of=frozenset(
@@ -166,7 +166,7 @@ def _has_ended(
     return is_known and all(output and output.status in ENDED and output.value is None for output in shown)
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation.
 
     `lacking`: what the criteria name, and no metric of the run is. `needed`: metrics whose values must all come.
@@ -179,7 +179,7 @@ class Look(NamedTuple):
     needed: tuple[Metric, ...]
 
 
-class Missing(NamedTuple):
+class Awaited(NamedTuple):
     """`may_never_come`: simulations may show that it will not. `is_open`: more may come than the run lists."""
 
     what: str
@@ -187,7 +187,7 @@ class Missing(NamedTuple):
     is_open: bool = False
 
 
-class Looks:
+class Collector:
     """Looks again and again. It fetches each definition once, and simulations until all have ended.
 
     `until`: the end of calls that it cannot do without.
@@ -205,7 +205,7 @@ class Looks:
         self._last: RunResult | None = None
         self._since = -math.inf
 
-    def look(self, run: Run) -> Procedure[Look]:
+    def look(self, run: Run) -> Procedure[Snapshot]:
         """`run`: the poll that this look began with. Raises CovalError."""
         criteria, simulations = self._session.criteria, self._simulations
         if simulations is None:
@@ -230,7 +230,7 @@ class Looks:
         wanted = (*(metric for metric in result.metrics if metric.target), *chain(*named.values()))
         needed = tuple(metric for metric in wanted if not metric.summary)  # which has no values
         lacking = tuple(reference for reference, metrics in named.items() if not metrics)
-        return Look(result, certain, run.is_empty, lacking, needed)
+        return Snapshot(result, certain, run.is_empty, lacking, needed)
 
     def _with_targets(self, run: Run, result: RunResult) -> Procedure[RunResult]:
         """Add targets, and the metrics with a target that are announced, but not listed. Raises CovalError."""
@@ -274,56 +274,56 @@ class Looks:
                 agent = yield from self._session.client.get(AGENT, run.agent_id, until=until)
                 self._announced, self._has_asked = frozenset(agent.metric_ids), True
 
-    def unchanged_since(self, look: Look) -> float:
+    def unchanged_since(self, snapshot: Snapshot) -> float:
         """A look may have begun long before it showed its data."""
-        if look.result != self._last:
-            self._last, self._since = look.result, self._session.clock.now()
+        if snapshot.result != self._last:
+            self._last, self._since = snapshot.result, self._session.clock.now()
         return self._since
 
-    def missing(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Missing | None]:
+    def missing(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Procedure[Awaited | None]:
         """Return what is still missing. `unchanged`: seconds for which the data stayed the same."""
         criteria = self._session.criteria
-        missing = _missing(look, criteria, Never(), unchanged=unchanged)
+        missing = _missing(snapshot, criteria, Never(), unchanged=unchanged)
         if unchanged >= SETTLING and missing and missing.may_never_come:
-            never = yield from self._never(run, look, unchanged=unchanged)
-            missing = _missing(look, criteria, never, unchanged=unchanged)
+            never = yield from self._never(run, snapshot, unchanged=unchanged)
+            missing = _missing(snapshot, criteria, never, unchanged=unchanged)
         return missing
 
-    def _never(self, run: Run, look: Look, *, unchanged: float) -> Procedure[Never]:
+    def _never(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Procedure[Never]:
         session, until = self._session, _optional_until(self._session)
         yield from self._ask_agent(run, until)
-        has_completed = any(simulation.completed for simulation in look.result.simulations)
-        if look.lacking and has_completed and not self._announced and unchanged < UNNAMED_SETTLING:
+        has_completed = any(simulation.completed for simulation in snapshot.result.simulations)
+        if snapshot.lacking and has_completed and not self._announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        never = yield from find_never(session, look, self._announced, until=until)
+        never = yield from find_never(session, snapshot, self._announced, until=until)
         return never._replace(no_more_metrics=False) if session.criteria.persona_metrics else never
 
 
-def _missing(look: Look, criteria: Criteria, never: Never, *, unchanged: float) -> Missing | None:
+def _missing(snapshot: Snapshot, criteria: Criteria, never: Never, *, unchanged: float) -> Awaited | None:
     """Return the first data that the criteria need, and that may still come."""
-    result = look.result
-    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
+    result = snapshot.result
+    if not (result.simulations or result.expected) and (snapshot.is_empty or unchanged >= EMPTY_SETTLING):
         return None
     running = sum(not simulation.ended for simulation in result.simulations)
     absent = max(0, max(result.expected, 1) - len(result.simulations))
     if absent or running:
-        return Missing(plural(absent + running, "simulation"))
-    lacking = look.lacking if not never.no_more_metrics else ()
+        return Awaited(plural(absent + running, "simulation"))
+    lacking = snapshot.lacking if not never.no_more_metrics else ()
     if metric := next(iter((*lacking, *result.absent_metrics)), ""):
-        return Missing(f"the metric {one_line(metric, 80)}", may_never_come=True)
+        return Awaited(f"the metric {one_line(metric, 80)}", may_never_come=True)
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
-    by_metric = {metric.id: metric.values for metric in look.needed if metric.id not in never.values_of}
+    by_metric = {metric.id: metric.values for metric in snapshot.needed if metric.id not in never.values_of}
     if values := sum(simulation_id not in own for own in by_metric.values() for simulation_id in completed):
-        return Missing(f"{plural(values, 'value')} of metrics", may_never_come=True)
+        return Awaited(f"{plural(values, 'value')} of metrics", may_never_come=True)
     if criteria.needs_targets and not result.metrics:
-        return Missing("the metric with a target", may_never_come=True)
+        return Awaited("the metric with a target", may_never_come=True)
     unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
     if unnamed and criteria.needs_test_cases:
-        return Missing(f"the test cases of {plural(unnamed, 'simulation')}")
-    if look.certain or unchanged >= SETTLING:
+        return Awaited(f"the test cases of {plural(unnamed, 'simulation')}")
+    if snapshot.certain or unchanged >= SETTLING:
         return None
     what = "further simulations and metrics, because Coval does not say how many there are"
-    return Missing(what, is_open=True)
+    return Awaited(what, is_open=True)
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:

@@ -38,7 +38,7 @@ from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base, owe_mark
 from coval_gate.step.follow import follow_trial
-from coval_gate.step.launch import launch, launch_first
+from coval_gate.step.launch import launch_in_turn, launch_trial
 from coval_gate.step.leg import Base, Leg, Trial
 from coval_gate.step.plan import fits
 from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
@@ -110,7 +110,7 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     leg = session.leg
     first = leg.first.judgement
     try:
-        outcome, judgement = yield from judge_trial(session, (yield from find_trial(session, number)))
+        outcome, judgement = yield from judge_trial(session, (yield from ensure_trial(session, number)))
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
             yield from _log_checks(session, judgement)
@@ -122,14 +122,14 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
-def find_trial(session: LegRun, number: int) -> Procedure[Trial]:
+def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
     """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
     leg = session.leg
     if leg.base:
-        want(session.step, leg.base, number)
+        want_base_run(session.step, leg.base, number)
     if number < len(leg.trials):
         return leg.trials[number]
-    return (yield from launch(session, number=number) if number else launch_first(session))
+    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))
 
 
 def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
@@ -222,7 +222,7 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
     if len(outcomes) == len(step.legs) and not step.inputs.accept:
-        of_step = yield from _judge_legs(session)
+        of_step = yield from judge_step(session)
         step.publisher.write_verdict(report_of(step, of_step))
     if leg.result:
         leg.result, judgement = yield from with_units(session, leg.result, judgement)
@@ -241,15 +241,15 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     return judgement
 
 
-def conclude_legs(session: StepRun) -> Procedure[Judgement]:
+def conclude_step(session: StepRun) -> Procedure[Judgement]:
     """Return the step's judgement when all legs have ended."""
-    judgement = yield from _judge_legs(session)
+    judgement = yield from judge_step(session)
     if (together := session.step.together) and together.findings:
         session.labelled(together.name, lambda: together.name).log(*check_lines(*listed(together.findings, {})))
     return judgement
 
 
-def _judge_legs(session: StepRun) -> Procedure[Judgement]:
+def judge_step(session: StepRun) -> Procedure[Judgement]:
     """Compare all legs together. If that fails, none of the runs that took part is a baseline.
 
     Otherwise, the legs alone decide: each applied its policy for doubt.
@@ -279,7 +279,7 @@ def _log_checks(session: LegRun, judgement: Judgement, result: RunResult | None 
     return findings
 
 
-def accompany(session: LegRun, base: Base) -> Procedure[None]:
+def run_base(session: LegRun, base: Base) -> Procedure[None]:
     """Run the base, the session's leg, as long as a leg needs it. Errors become outcomes. Raises Interrupted."""
     step = session.step
     tested = [leg for leg in step.legs if leg.base is base]
@@ -316,7 +316,7 @@ def accompany(session: LegRun, base: Base) -> Procedure[None]:
 
 
 def _run_again(session: LegRun, number: int) -> Procedure[Outcome]:
-    return (yield from follow_trial(session, (yield from find_trial(session, number))))
+    return (yield from follow_trial(session, (yield from ensure_trial(session, number))))
 
 
 def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
@@ -324,7 +324,7 @@ def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Pro
     step, base, number = session.step, session.leg.base, beside_trial.number
     if base is None or not isinstance(of_trial, Completed):
         return None
-    want(step, base, number)
+    want_base_run(step, base, number)
     while len(base.outcomes) <= number and not base.is_done:
         yield step.changed.wait()
     source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
@@ -358,7 +358,7 @@ def _why_no_base(
     return NotFoundReason("not_completed", trial.run_id, status=status)
 
 
-def want(step: Step, base: Base, number: int) -> None:
+def want_base_run(step: Step, base: Base, number: int) -> None:
     if number >= base.wanted:
         base.wanted = number + 1
         step.changed.happen()

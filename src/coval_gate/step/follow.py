@@ -25,9 +25,9 @@ from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, places_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of
-from coval_gate.step.cancel import ENDED
+from coval_gate.step.cancel import AFTER_CANCELLING
 from coval_gate.step.collect import collect, most_common_error
-from coval_gate.step.launch import Launcher, tell_launch
+from coval_gate.step.launch import Launcher, log_launch
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.lookups import ANSWERED_BY_JOB, UNSEEN, read_agent_type, unanswerable
 from coval_gate.step.report import announce
@@ -88,7 +88,7 @@ def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
 
 
 def confirm(session: LegRun) -> Procedure[None]:
-    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch`."""
+    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch_trial`."""
     trial, briefly = session.leg.first, session.within(CONFIRMING)
     briefly.inputs = session.inputs._replace(
         max_wait_time=CONFIRMING, max_queue_time=None, check_interval=None, abort_after_failures=None
@@ -111,15 +111,15 @@ def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> 
         if clock.now() <= doubtful_until and (yield from _replaced(session, trial, gone=True)):
             return None
         raise
-    if not isinstance(ended, NotCompleted) or ended.run.status not in ENDED or clock.now() > doubtful_until:
+    if not isinstance(ended, NotCompleted) or ended.run.status not in AFTER_CANCELLING or clock.now() > doubtful_until:
         return ended
     return None if (yield from _replaced(session, trial, gone=ended.run.status != CANCELLED)) else ended
 
 
 def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
-    if not (yield from Launcher(session, trial).launch_instead(gone=gone)):
+    if not (yield from Launcher(session, trial).replace_cancelled(gone=gone)):
         return False
-    tell_launch(session, trial)
+    log_launch(session, trial)
     yield from announce(session.step)
     return True
 

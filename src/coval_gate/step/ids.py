@@ -52,7 +52,7 @@ NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation
 MOST_LISTED: Final = 500  # resources of a kind
 MOST_SHOWN: Final = 3  # ids of one name
 
-Names = dict[str, list[str]]  # ids by folded name
+IdsByName = dict[str, list[str]]  # ids by folded name
 BY_INPUT: Final[dict[str, Resource[Named]]] = {**RUN_RESOURCES, "base_agent_id": AGENT, "metric_ids": METRIC}
 MOST_NAMED: Final = 5  # mutations
 
@@ -279,9 +279,9 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
 
 
-def _names(session: Session, name: str, until: float) -> Procedure[Names]:
+def _names(session: Session, name: str, until: float) -> Procedure[IdsByName]:
     """Return the names of what an input takes; none if the key may not read them."""
-    client, names = session.client, Names()
+    client, names = session.client, IdsByName()
     with suppress(CovalError):
         if kind := BY_INPUT.get(name):
             listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)

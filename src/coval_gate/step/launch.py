@@ -51,7 +51,7 @@ CHECKING: Final = 30.0  # s to check for a second run right after the launch; th
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
-def launch(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
+def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
 
     `number`: as of a trial. By it, a later attempt resumes the right run. The log names the run, unless its simulations
@@ -63,24 +63,24 @@ def launch(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     request, tags = request_of(session, number)
     trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
     try:
-        yield from Launcher(session, trial).launch_guarded()
+        yield from Launcher(session, trial).begin()
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(session.inputs, legs=len(step.legs))
         raise
     if number or step.is_counted_first:
-        tell_launch(session, trial)
+        log_launch(session, trial)
     return trial
 
 
-def launch_first(session: LegRun) -> Procedure[Trial]:
+def launch_in_turn(session: LegRun) -> Procedure[Trial]:
     """Launch the first run of a leg in its turn. If Coval rejects it, report every wrong id."""
     step = session.step
     while not _has_turn(session):
         yield step.changed.wait(session.deadline - session.clock.now())
     step.launching += 1
     try:
-        trial = yield from launch(session)
+        trial = yield from launch_trial(session)
     except (InputError, Rejected) as error:
         raise (yield from with_all_wrong_ids(session, error)) from None
     finally:
@@ -106,7 +106,7 @@ def _has_turn(session: LegRun) -> bool:
     return under_way < most and step.launching < MOST_AT_ONCE
 
 
-def tell_launch(session: StepRun, trial: Trial) -> None:
+def log_launch(session: StepRun, trial: Trial) -> None:
     how_it_began = "Taking over the run of an earlier attempt," if trial.resumed else "Launched run"
     session.log(f"{how_it_began} {trial.run_id}: {session.step.run_url(trial.run_id)}")
 
@@ -129,10 +129,10 @@ class Launcher(NamedTuple):
     session: LegRun
     trial: Trial
 
-    def launch_guarded(self, *, instead: bool = False) -> Procedure[None]:
+    def begin(self, *, instead: bool = False) -> Procedure[None]:
         """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
 
-        Raises as `launch`, RunnerError, InputError.
+        Raises as `send`, RunnerError, InputError.
         """
         trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
         cancel = inputs.cancel_on_interrupt
@@ -157,7 +157,7 @@ class Launcher(NamedTuple):
             trial.release()  # nothing was launched
             raise
         try:
-            run = yield from self.launch()
+            run = yield from self.send()
         except LaunchUncertain:
             raise
         except CovalError:
@@ -167,8 +167,8 @@ class Launcher(NamedTuple):
         self.session.step.record_id(run.run_id)
         yield from self.end_other_launches()
 
-    def launch_instead(self, *, gone: bool) -> Procedure[bool]:
-        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
+    def replace_cancelled(self, *, gone: bool) -> Procedure[bool]:
+        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `begin`.
 
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
         """
@@ -176,10 +176,10 @@ class Launcher(NamedTuple):
             return False
         self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
         self.trial.forget()
-        yield from self.launch_guarded(instead=True)
+        yield from self.begin(instead=True)
         return True
 
-    def launch(self) -> Procedure[Run]:
+    def send(self) -> Procedure[Run]:
         """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
         session, trial = self.session, self.trial
         began = session.clock.now()
@@ -276,9 +276,9 @@ class Launcher(NamedTuple):
         try:
             return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
-            launch, search = lost.rejection, error.rejection
-            if launch and search and launch.status == search.status:
-                raise launch from None
+            rejected, search = lost.rejection, error.rejection
+            if rejected and search and rejected.status == search.status:
+                raise rejected from None
             what = f"{lost.what} {error.what}"
             advice = "\n".join(text for text in (lost.advice, error.advice) if text)
             raise LaunchUncertain(lost.title, what, advice=advice) from None

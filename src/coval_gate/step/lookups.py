@@ -57,7 +57,7 @@ THREE_STEPS: Final = (
 FORBIDDEN: Final = 403
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
-Names = dict[str, str]  # of metrics, by id
+NamesById = dict[str, str]  # of metrics, by id
 
 
 def check_names(session: Session) -> Procedure[None]:
@@ -83,11 +83,11 @@ class _Check:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._ids: tuple[str, ...] = ()  # of all metrics that the run will have
-        self._listed: Names = {}
+        self._listed: NamesById = {}
         self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none if unknown
 
     @property
-    def _own(self) -> Names:
+    def _own(self) -> NamesById:
         return {metric_id: self._listed.get(metric_id, "") for metric_id in self._ids}
 
     def problems(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
@@ -168,7 +168,7 @@ class _Check:
         return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
 
 
-def _meant(threshold: Threshold, names: Names) -> list[str]:
+def _meant(threshold: Threshold, names: NamesById) -> list[str]:
     """Return the ids that the name or id of a metric can mean, as in `RunResult.find_metrics`."""
     if threshold.metric in names:
         return [threshold.metric]

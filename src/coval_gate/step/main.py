@@ -31,10 +31,10 @@ from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, settle_standing
-from coval_gate.step.evaluate import accompany, conclude_legs, evaluate_leg
+from coval_gate.step.evaluate import conclude_step, evaluate_leg, run_base
 from coval_gate.step.follow import adopt_runs, confirm
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
-from coval_gate.step.launch import launch_first, tell_launch
+from coval_gate.step.launch import launch_in_turn, log_launch
 from coval_gate.step.leftovers import end_changed
 from coval_gate.step.leg import Base, Leg, legs_of
 from coval_gate.step.plan import plan_sizes, plan_step, tell_size, warn_of_undecidable
@@ -64,12 +64,12 @@ def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
     """Run a step. `read`: the configuration file, if its inputs are in the environment."""
     step = Step(runtime, read)
     try:
-        return run(evaluate(step), runtime.clock)
+        return run(judge_and_publish(step), runtime.clock)
     finally:
         step.host.release()
 
 
-def evaluate(step: Step) -> Procedure[Published]:
+def judge_and_publish(step: Step) -> Procedure[Published]:
     """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(step)
@@ -98,10 +98,10 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
         step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
         return (yield from MODES[inputs.mode](step.session()))
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
-        return errored(_problem(error, step.context, step.report_bug))
+        return errored(_as_gate_error(error, step.context, step.report_bug))
 
 
-def _problem(error: Exception, context: Context, report_bug: Callable[[], None]) -> GateError:
+def _as_gate_error(error: Exception, context: Context, report_bug: Callable[[], None]) -> GateError:
     if isinstance(error, InputError) and context.variables is None:
         return error.with_names(as_argument)
     if isinstance(error, GateError):
@@ -134,51 +134,51 @@ def _plan_legs(step: Step) -> Procedure[None]:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
-def evaluate_legs(session: StepRun) -> Procedure[Judgement]:
+def run_legs(session: StepRun) -> Procedure[Judgement]:
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
         yield from adopt_runs(session)
     else:
         yield from _prepare(session)
-    yield from _side_by_side(session, session.step.all_legs, _evaluate)
-    return (yield from conclude_legs(session))
+    yield from _run_side_by_side(session, session.step.all_legs, _run_leg)
+    return (yield from conclude_step(session))
 
 
-def launch(session: StepRun) -> Procedure[Judgement]:
+def launch_legs(session: StepRun) -> Procedure[Judgement]:
     step = session.step
     yield from _prepare(session)
-    yield from _side_by_side(session, step.all_legs, _launch)
+    yield from _run_side_by_side(session, step.all_legs, _launch_alone)
     for leg in step.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     if resumed := [leg for leg in step.all_legs if leg.trials and not leg.error and leg.first.resumed]:
-        yield from _side_by_side(session, resumed, confirm)
+        yield from _run_side_by_side(session, resumed, confirm)
     for leg in step.legs:
         if not leg.error:
             leg.judgement = LAUNCH
     return gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
-def cancel(session: StepRun) -> Procedure[Judgement]:
+def cancel_runs(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
     return runs_cancelled((yield from cancel_named(session.of(leg), session.inputs.run_id.ids)))
 
 
-def _evaluate(session: LegRun) -> Procedure[None]:
+def _run_leg(session: LegRun) -> Procedure[None]:
     """Run a base without judging it; launch any other leg if it has no run, and judge it."""
     if isinstance(session.leg, Base):
-        yield from accompany(session, session.leg)
+        yield from run_base(session, session.leg)
         return
     if not session.leg.trials:
-        yield from _launch_and_show(session)
+        yield from _launch_and_announce(session)
     if session.leg.slices:
         yield from evaluate_slices(session)
     else:
         yield from evaluate_leg(session)
 
 
-def _launch(session: LegRun) -> Procedure[None]:
+def _launch_alone(session: LegRun) -> Procedure[None]:
     """Launch the first run. That of a base waits until a leg that is compared with it was launched."""
     step, leg = session.step, session.leg
     tested = [other for other in step.legs if leg.is_base and other.base is leg]
@@ -186,13 +186,13 @@ def _launch(session: LegRun) -> Procedure[None]:
         if all(other.is_done for other in tested):
             return
         yield step.changed.wait()
-    yield from _launch_and_show(session)
+    yield from _launch_and_announce(session)
 
 
-def _launch_and_show(session: LegRun) -> Procedure[None]:
+def _launch_and_announce(session: LegRun) -> Procedure[None]:
     """Show the step's first launch. How large the run is comes before it in the log."""
     step = session.step
-    trial = yield from launch_first(session)
+    trial = yield from launch_in_turn(session)
     if step.is_announced or session.leg.is_base:
         return
     step.is_announced = True
@@ -202,7 +202,7 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
     try:
         yield from tell_size(session, announce(step))
     finally:
-        tell_launch(session, trial)
+        log_launch(session, trial)
 
 
 def _prepare(session: StepRun) -> Procedure[None]:
@@ -218,7 +218,7 @@ def _prepare(session: StepRun) -> Procedure[None]:
         yield from end_changed(session)
 
 
-def _side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+def _run_side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:
     """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(session.of(leg), work) for leg in legs]
     all_or_first_error((yield from together(works, session.clock)))
@@ -229,7 +229,7 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     try:
         yield from work(session)
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
-        problem = _problem(error, step.context, session.report_bug)
+        problem = _as_gate_error(error, step.context, session.report_bug)
         leg.error = errored(problem)
         if session.label:
             session.log(f"This leg ended in an error: {problem.what}", *problem.advice.splitlines())
@@ -242,10 +242,10 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
 
 
 MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
-    "run": evaluate_legs,
-    "launch": launch,
-    "wait": evaluate_legs,
-    "cancel": cancel,
+    "run": run_legs,
+    "launch": launch_legs,
+    "wait": run_legs,
+    "cancel": cancel_runs,
 }
 
 
@@ -281,7 +281,7 @@ def read_inputs(step: Step) -> Inputs:
         problems += acceptance_problems(context)
     problems += publisher.pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
-    for warning in (*warnings_about(inputs, environ, file), *_without_effect(step)):
+    for warning in (*warnings_about(inputs, environ, file), *_effectless_inputs(step)):
         step.warn(warning)
     if inputs.api_key:
         _add_seeds(step)
@@ -309,7 +309,7 @@ def acceptance_problems(context: Context) -> list[InvalidInput]:
     return [InvalidInput("accept", f"must be false here: {why}")]
 
 
-def _without_effect(step: Step) -> Iterator[str]:
+def _effectless_inputs(step: Step) -> Iterator[str]:
     """Yield a sentence about each input that can have no effect on this host, or in a plan."""
     inputs = step.inputs
     if inputs.mode == "plan":

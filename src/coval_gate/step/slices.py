@@ -16,7 +16,7 @@ from coval_gate.gate.sequential import Look
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording.slices import after_slice_text
-from coval_gate.step.evaluate import explain, find_trial, judge_trial
+from coval_gate.step.evaluate import ensure_trial, explain, judge_trial
 from coval_gate.step.step import LegRun
 from coval_gate.step.watch import overall_limit
 
@@ -29,7 +29,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
         try:
-            trial = yield from find_trial(session, len(runs))
+            trial = yield from ensure_trial(session, len(runs))
         except Rejected as error:
             if runs:
                 error.advice = "\n".join(filter(None, (error.advice, CHANGED)))
@@ -44,12 +44,12 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         judgement = yield from beside(partial(judge_slices, tuple(runs), session.criteria, cases))
         judgement = judgement._replace(timeout_passes=alone.timeout_passes)
         longest = max(longest, session.clock.now() - trial.known_since)
-        if not _goes_on(session, judgement, longest):
+        if not _launches_more(session, judgement, longest):
             break
     yield from explain(session, cut_off(judgement, overall_limit(session)))
 
 
-def _goes_on(session: LegRun, judgement: Judgement, longest: float) -> bool:
+def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> bool:
     """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
     so_far = after_slice_text(judgement)
     if judgement.slices is None or judgement.slices.is_clear:

@@ -16,14 +16,14 @@ from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
-from coval_gate.coval.client import Session, Shown, connect
+from coval_gate.coval.client import Client, Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
-from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, InvalidInput, key_in, parse_inputs
+from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
 from coval_gate.inputs.nodes import LARGEST
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
@@ -126,9 +126,7 @@ class Step:
         times = times or self.times
         ends, hurried = times.coval_ends, self.is_hurried
         client = connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=ends, shown=self.shown)
-        run = StepRun(client, self.host, self.clock, self.runtime.randomness, self.inputs, self.deadline, times)
-        run.step = self
-        return run
+        return StepRun(self, client, self.inputs, self.deadline, times)
 
     def title_of(self, leg: Leg) -> str:
         """Return what people read in place of a leg's name: names instead of ids, as far as Coval has shown them."""
@@ -223,12 +221,13 @@ class Step:
 class StepRun(Session):
     """What a procedure of the step gets."""
 
-    step: Step
+    def __init__(self, step: Step, client: Client, inputs: Inputs, deadline: float, times: Times) -> None:
+        super().__init__(client, step.host, step.clock, step.runtime.randomness, inputs, deadline, times)
+        self.step = step
 
     def of(self, leg: Leg) -> "LegRun":
         """Of several legs, the lines in the log carry the leg's title."""
-        run = LegRun(self.client, self.host, self.clock, self.randomness, leg.inputs, self.deadline, self.times)
-        run.step, run.leg = self.step, leg
+        run = LegRun(self, leg)
         several = leg.name and len(self.step.all_legs) > 1
         return run.labelled(leg.name, partial(self.step.title_of, leg)) if several else run
 
@@ -236,7 +235,9 @@ class StepRun(Session):
 class LegRun(StepRun):
     """What a procedure of a leg gets."""
 
-    leg: Leg
+    def __init__(self, run: StepRun, leg: Leg) -> None:
+        super().__init__(run.step, run.client, leg.inputs, run.deadline, run.times)
+        self.leg = leg
 
     @cached_property
     def criteria(self) -> Criteria:
