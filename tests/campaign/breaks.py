@@ -151,13 +151,13 @@ BREAKS: Final = {
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
     "take a part for a run": Break("history.tags:part_of", _returns(""), "newest"),
-    "judge before the tag comes": Break("step.follow:TAG_LAG", _returns(0.0), "attach"),
+    "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
     "draw other slices in each attempt": Break(
-        "step.draw:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"
+        "step.slices:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"
     ),
-    "leave runs whose request has changed": Break("step.leftovers:end_changed", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("step.earlier:end_changed", _returns(()), "changed"),
     "take an unfinished slice for the first": Break(
-        "step.cancel:EarlierRuns.to_resume", _yields(lambda runs: runs[-1:]), "slices"
+        "step.earlier:EarlierRuns.to_resume", _yields(lambda runs: runs[-1:]), "slices"
     ),
     "call a slice before its turn": Break(
         "step.slices:judge_trial", lambda original, session, _: original(session, session.leg.first), "slices"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.step.follow import DOUBT
+from coval_gate.step.watch import DOUBT
 from coval_sandbox.catalogue import PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.step.draw import dealt
+from coval_gate.step.slices import dealt
 
 
 def cases_of(number: int) -> list[str]:

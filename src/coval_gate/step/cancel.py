@@ -1,29 +1,28 @@
-"""Cancels runs, and finds those that the step does not know: of lost launches, and of earlier attempts and steps.
+"""Cancels runs, and finds those of lost launches.
 
 Coval's `DELETE /runs/{id}` cancels an unfinished run, but deletes a finished one. So the step polls the run before each
 try, and never deletes a finished run.
-
-A step that cannot look for earlier runs does not launch. A step that cannot tell who launched a run leaves it alone. If
-that run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
+from coval_gate.base.errors import CovalError, GateError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, all_or_first_error, together
-from coval_gate.base.text import duration
-from coval_gate.base.times import CANCELLING, LOOKING_UP
+from coval_gate.base.text import duration, in_words
 from coval_gate.coval.client import FRESH_TIME, Session
 from coval_gate.coval.errors import unavailable
-from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
+from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
-from coval_gate.history.tags import Tags, tags_of
+from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.leg import Duty, Trial
+from coval_gate.step.step import LegRun
+
+UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
+MOST_NAMED: Final = 5  # unknown runs in a message
 
 AFTER_CANCELLING: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
@@ -80,7 +79,7 @@ def _ended(run: Run, *, by_us: bool) -> Cancellation:
 def find_launched(
     session: Session, trial: Trial, *, settling: float = math.inf, since: Callable[[], float] = lambda: 0.0
 ) -> Procedure[Run | None]:
-    """Find the run of a launch. Return None if the launch surely had no effect. Raises LaunchUncertain.
+    """Find the run of a launch. Return None if the launch certainly had no effect. Raises LaunchUncertain.
 
     It had none if the connection has been closed for `settling` seconds, and Coval lists no run that was created after
     `since()`, in seconds since the epoch on Coval's clock. Every response may show more of that clock. While the
@@ -143,7 +142,7 @@ def _is_final(outcome: Found | LaunchUncertain, waited: float) -> bool:
 
 
 def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | None]:
-    """Wait `within` seconds for the latest launch's response. None: all launches surely had no effect."""
+    """Wait `within` seconds for the latest launch's response. None: all launches certainly had no effect."""
     unknown = not trial.launches
     for launch in reversed(trial.launches):
         try:
@@ -182,116 +181,6 @@ def _search(
         )
 
 
-class Launches(NamedTuple):
-    """What a leg launches in turn, and its base beside it, if it has one and their runs depend on each other."""
-
-    of_leg: Sequence[Tags]
-    of_base: Sequence[Tags] = ()
-
-
-class EarlierRuns(NamedTuple):
-    """`tags` and `ids`: of the launch that follows. The session's deadline bounds the whole search."""
-
-    session: Session
-    tags: Tags
-    ids: Mapping[str, str]
-
-    def to_resume(self, legs: Sequence[Launches], *, of_base: bool = False) -> Procedure[list[Run | None]]:
-        """Return the runs that earlier attempts launched for the first launches of a leg, up to an unfinished one.
-
-        All before that completed; without it, there are none. A run whose base's run is unfinished counts as such.
-        `of_base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
-        Raises CovalError if a run may be hidden.
-        """
-        unfinished = yield from self.unfinished()
-        resumed: list[Run | None] = []
-        for launches in legs:
-            of_leg, of_its_base = (
-                [self._of_earlier_attempt(tags, unfinished.runs) for tags in each] for each in launches
-            )
-            pairs = [*zip_longest(of_leg, of_its_base)]
-            while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
-                pairs.pop()
-            if all(run for run, _ in pairs) and len(pairs) > len(resumed):
-                resumed = [pair[of_base] for pair in pairs]
-        if any(resumed):
-            return resumed
-        if unknown := _unknown(unfinished):
-            raise CovalError(
-                titles.NOT_LAUNCHED,
-                f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
-                "is from an earlier attempt.",
-                advice="Wait until it is over, or set resume to false to launch another run.",
-            )
-        return []
-
-    def _of_earlier_attempt(self, tags: Tags, runs: Sequence[Run]) -> Run | None:
-        """Return the newest run of a launch that goes on, or else that completed."""
-        own = [run for run in runs if tags.continues(tags_of(run))]
-        for run in own:
-            if run.is_ending and not run.is_over:
-                self.session.log(
-                    f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
-                )
-        going = (run for run in own if not (run.is_over or run.is_ending))
-        return next(going, next((run for run in own if run.status == COMPLETED), None))
-
-    def unfinished(self) -> Procedure[Found]:
-        """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
-        return self._unfinished(
-            "Could not check for a run from an earlier attempt",
-            way_out="To launch without this check, set resume to false.",
-        )
-
-    def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`. Raises CovalError."""
-        unfinished = yield from self._unfinished(
-            "Could not look for older runs",
-            way_out="To leave older runs alone, set supersede to false.",
-        )
-        others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
-        superseded = [run.run_id for run in others if self.tags.supersedes(tags_of(run))]
-        yield from self.cancel(superseded, "superseded by this run")
-        if unknown := _unknown(unfinished):
-            self.session.warn(
-                f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
-            )
-
-    def cancel(self, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
-        """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
-        calls = (self._cancel(run_id, why) for run_id in run_ids)
-        return all_or_first_error((yield from together(calls, self.session.clock, at_once=MOST_AT_ONCE)))
-
-    def _cancel(self, run_id: str, why: str) -> Procedure[bool]:
-        session = self.session.within(CANCELLING)
-        try:  # it is listed, so a 404 means that Coval does not know it yet
-            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
-        except CovalError as error:
-            session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
-            return False
-        if ended.outcome == "cancelled":
-            session.log(f"Cancelled run {run_id}: {why}.")
-        return True
-
-    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
-        try:
-            return (yield from self.listed(LOOKING_UP))
-        except CovalError as error:
-            advice = "\n".join(text for text in (error.advice, way_out) if text)
-            raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
-
-    def listed(self, patience: float) -> Procedure[Found]:
-        """Raises CovalError if Coval lists no runs within `patience` seconds."""
-        if not self.tags.group:
-            return Found()
-        sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over, parts=True)
-        return (yield from search(self.session.within(patience), sought))
-
-
-def _unknown(unfinished: Found) -> str:
-    return " or ".join(f"run {run.run_id}" for run in unfinished.hidden)
-
-
 def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
     """Find the run if its id is not known, and cancel it unless it is over. Raises CovalError."""
     trial.is_given_up = True
@@ -318,3 +207,40 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
             # It is listed, so a 404 means that Coval does not know it yet.
             yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
+
+
+def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Cancel all runs, then raise the first error: a GateError if Coval lacks a run, because its id must be wrong."""
+    for run_id in run_ids:
+        session.step.begin_trial(session.leg).run_id = run_id
+    session.step.record_id(run_ids[0])
+    ended = yield from _cancel_all(session, run_ids)
+    if unknown := [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]:
+        others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
+        raise GateError(
+            titles.RUN_NOT_FOUND,
+            f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}{others}.",
+            advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
+        )
+    return ended
+
+
+def _cancel_all(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Cancel runs side by side, each in its share of the time left. The log says at once what became of each."""
+    left = len(run_ids)
+
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+        nonlocal left
+        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
+        now = session.clock.now()
+        until = now + max(0.0, session.deadline - now) / rounds
+        try:
+            unknown_until = min(now + UNKNOWN_TIME, until)
+            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
+        except CovalError as error:
+            session.log(f"Run {run_id}: {error.what}")
+            raise
+        session.log(run_cancellation_text(ended))
+        return ended
+
+    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))

@@ -19,7 +19,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Final, NamedTuple
 
-from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base import titles
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
@@ -27,12 +28,15 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, COMPLETED, ENDED, SKIPPED, Metric, Run, RunResult, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.gate.population import population
 from coval_gate.gate.values import Vocabulary, named_values
 from coval_gate.gate.verdict import Completed, NotCompleted
-from coval_gate.step.leg import Trial
+from coval_gate.history.tags import with_provenance
+from coval_gate.step.given import problems_of
+from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun
-from coval_gate.step.watch import overall_limit, see
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come
@@ -68,7 +72,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
             break
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
         if looked_at >= last:
-            late = overall_limit(session) if clock.now() >= deadline else None
+            late = session.overall_limit if clock.now() >= deadline else None
             result = result._replace(settled=not missing.is_open)
             break
         if pause == FIRST_PAUSE:
@@ -333,3 +337,31 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     )
     texts = ("" if run.is_clean or restated else run.error_status, run.error)
     return one_line(": ".join(filter(None, texts)))
+
+
+def see(session: LegRun, trial: Trial, run: Run) -> None:
+    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
+    step, leg = session.step, session.leg
+    trial.see(run, at=session.clock.now())
+    _check_size(leg, trial, run)
+    if trial.is_given:
+        if problems := problems_of(leg, trial, run):
+            trial.release()  # no run that the user means
+            raise InputError(problems)
+        step.context = with_provenance(step.context, run)
+        step.publisher.pages.owe(report_of(step, UNFINISHED))
+
+
+def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
+    planned = leg.size_of(trial.number)
+    if not leg.inputs.max_simulations or planned is None:
+        return
+    if run.progress is None or run.progress.total <= planned:
+        return
+    raise GateError(
+        titles.TOO_MANY_SIMULATIONS,
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {planned:,} were planned, and "
+        "max_simulations limits them.",
+        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+    )

@@ -1,23 +1,20 @@
-"""The way of a leg once its first run is launched: follow it, judge it, perhaps repeat it and judge all together.
+"""What happens to a leg after its first run is launched: follow it, judge it, perhaps repeat it and judge all together.
 
 A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
-left to the post step like the first run. The base agent runs beside the tested one. Legs that differ only in
-their agent share a base. It runs again as often as one of them does, and ends with the last.
+left to the post step like the first run.
 """
 
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import Procedure, beside, first
+from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import Judgement, SingleRun, errored, gravest, judgement_with_units, with_unusable
-from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundReason
+from coval_gate.gate.measure import Baseline
 from coval_gate.gate.repetition import (
     beyond_saving,
     has_failed,
@@ -29,20 +26,19 @@ from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut, Together
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
-from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.model import BASE_AGENT
 from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.step.cleanup import clean_up_base, owe_mark
-from coval_gate.step.follow import follow_trial
-from coval_gate.step.launch import launch_in_turn, launch_trial
+from coval_gate.step.base_agent import find_base_beside
+from coval_gate.step.launch import ensure_trial
 from coval_gate.step.leg import Base, Leg, Trial
-from coval_gate.step.plan import fits
 from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
-from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.settle import owe_mark
+from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.watch import follow_trial
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:
@@ -122,16 +118,6 @@ def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
-def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
-    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
-    leg = session.leg
-    if leg.base:
-        want_base_run(session.step, leg.base, number)
-    if number < len(leg.trials):
-        return leg.trials[number]
-    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))
-
-
 def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judgement]]:
     """Follow a run, and judge it alone. If it can be no baseline, the step owes it a mark.
 
@@ -143,7 +129,7 @@ def judge_trial(session: LegRun, trial: Trial) -> Procedure[tuple[Outcome, Judge
         baseline = yield from _find_baseline(session, outcome)
     else:
         baseline = leg.first.judgement.baseline if leg.first.judgement and not session.inputs.accept else None
-    base = yield from _base_beside(session, trial, outcome)
+    base = yield from find_base_beside(session, trial, outcome)
     counted = _in_simulations(leg.size_of(trial.number), outcome)
     judgement = yield from beside(partial(judge_outcome, counted, session.criteria, baseline, base, trial.attached))
     if not trial.repeats:
@@ -279,96 +265,27 @@ def _log_checks(session: LegRun, judgement: Judgement, result: RunResult | None 
     return findings
 
 
-def run_base(session: LegRun, base: Base) -> Procedure[None]:
-    """Run the base, the session's leg, as long as a leg needs it. Errors become outcomes. Raises Interrupted."""
-    step = session.step
-    tested = [leg for leg in step.legs if leg.base is base]
-
-    def is_needed() -> bool:
-        return not all(leg.is_done for leg in tested)
-
-    def is_due() -> bool:
-        """A run of the base follows the one beside it: if Coval refuses that launch, the base costs nothing."""
-        number = len(base.outcomes)
-        return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
-
-    def until_unneeded() -> Procedure[None]:
-        while is_needed():
-            yield step.changed.wait()
-
-    while is_needed():
-        if not is_due():
-            yield step.changed.wait()
-            continue
-        outcome: Outcome | GateError | None
-        try:
-            # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session, len(base.outcomes)), until_unneeded()), session.clock)
-        except GateError as error:
-            session.log(f"The base has no run to compare with: {error.what}")
-            outcome = error
-        if outcome:
-            base.outcomes.append(outcome)
-            step.changed.happen()
-        if isinstance(outcome, Completed):
-            yield from _log_checks_of_base(session, outcome)
-    yield from clean_up_base(session)
+def fits(session: LegRun) -> bool:
+    """Return whether another run keeps to the limit. If not, say so in the log."""
+    step, leg = session.step, session.leg
+    most = session.inputs.max_simulations
+    if most is None or leg.planned is None:
+        return True
+    launched = sum(map(_launched, step.all_legs))
+    base = leg.base
+    more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
+    if launched + more <= most:
+        return True
+    session.log(
+        f"The run failed, but running it again would take the step to {launched + more:,} simulations, more "
+        f"than max_simulations ({most:,}), so it does not run again."
+    )
+    return False
 
 
-def _run_again(session: LegRun, number: int) -> Procedure[Outcome]:
-    return (yield from follow_trial(session, (yield from ensure_trial(session, number))))
-
-
-def _base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
-    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
-    step, base, number = session.step, session.leg.base, beside_trial.number
-    if base is None or not isinstance(of_trial, Completed):
-        return None
-    want_base_run(step, base, number)
-    while len(base.outcomes) <= number and not base.is_done:
-        yield step.changed.wait()
-    source = BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
-    trial = base.trials[number] if number < len(base.trials) else Trial()
-    outcome = base.outcomes[number] if number < len(base.outcomes) else None
-    missing = yield from _why_no_base(session.of(base), trial, outcome)
-    if missing or trial.run is None or not isinstance(outcome, Completed):
-        return Baseline(source=source, missing=missing)
-    return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
-
-
-def _why_no_base(
-    session: LegRun, trial: Trial, outcome: Outcome | GateError | None
-) -> Procedure[NotFoundReason | None]:
-    """Return why a run of the base cannot be compared with. The session is the base's."""
-    status = trial.run.status if trial.run else ""
-    match outcome:
-        case None:
-            return NotFoundReason(kind="unreadable", text="the step could not follow its run")
-        case GateError():
-            return NotFoundReason(kind="unreadable", text=outcome.what)
-        case TimedOut():
-            return NotFoundReason("not_over", trial.run_id, status=status, text=outcome.limit.name)
-        case Completed():
-            # Its values decide nothing.
-            criteria = replace(session.criteria, confidence=None)
-            judging = partial(judge_outcome, outcome, criteria, attached=trial.attached)
-            missed = (yield from beside(judging)).missed
-            why = next((check_reason(check) for check in missed if not check.criterion.of_values), "")
-            return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None
-    return NotFoundReason("not_completed", trial.run_id, status=status)
-
-
-def want_base_run(step: Step, base: Base, number: int) -> None:
-    if number >= base.wanted:
-        base.wanted = number + 1
-        step.changed.happen()
-
-
-def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
-    """Log the checks that compare with nothing. They only inform."""
-    with suppress(GateError):
-        criteria = session.criteria
-        absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
-        judgement = yield from beside(partial(judge_outcome, outcome, replace(criteria, thresholds=absolute)))
-        session.log("By itself, which decides nothing:")
-        yield from _log_checks(session, judgement)
+def _launched(leg: Leg) -> int:
+    """Return how many simulations the leg launched, or may: one that waits for its turn has no trial yet."""
+    if leg.slices:
+        return leg.planned or 0
+    wanted = leg.wanted if isinstance(leg, Base) else 1
+    return (leg.planned or 0) * max(wanted, len(leg.trials))

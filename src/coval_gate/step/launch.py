@@ -1,16 +1,14 @@
 """Launches the runs of a step in their turn, and each exactly once.
 
 A run whose response was lost is adopted, and the run of an earlier attempt is resumed. A launch starts phone calls that
-cost money, so it is sent again only if it surely had no effect: if it never left, if Coval itself said so, or if Coval
-has not listed the run for a while after the connection was closed without a response.
-
-A request says what the inputs ask for and where it comes from, and has the tags by which its run is found.
+cost money, so it is sent again only if it certainly had no effect: if it never left, if Coval itself said so, or if
+Coval has not listed the run for a while after the connection was closed without a response.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import (
@@ -24,26 +22,16 @@ from coval_gate.base.errors import (
 )
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
-from coval_gate.ci.host import (
-    COMMIT,
-    IS_BASE,
-    LEG,
-    MATRIX,
-    PULL_REQUEST,
-    REPETITION,
-    REPOSITORY,
-    SLICE,
-    Context,
-)
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.history.tags import Tags, part_nonce, tags_as_metadata, tags_for
-from coval_gate.inputs.inputs import Inputs, ids_of
-from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
-from coval_gate.step.cancel import EarlierRuns, Launches, end_other_launches, find_launched
+from coval_gate.history.tags import Tags
+from coval_gate.inputs.inputs import Inputs
+from coval_gate.step.cancel import end_other_launches, find_launched
+from coval_gate.step.earlier import EarlierRuns, Launches
 from coval_gate.step.ids import with_all_wrong_ids
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.lookups import prepare
+from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
@@ -272,7 +260,7 @@ class Launcher(NamedTuple):
         return -math.inf if shown is None else shown - SERVERS_SKEW
 
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
-        """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
+        """Return None if the launch certainly had no effect. Raises LaunchUncertain, or the launch's rejection."""
         try:
             return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
@@ -284,85 +272,11 @@ class Launcher(NamedTuple):
             raise LaunchUncertain(lost.title, what, advice=advice) from None
 
 
-def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
-    """`number`: as of a trial."""
-    context, leg, inputs = session.step.context, session.leg, session.leg.inputs
-    nonce = f"{session.randomness.getrandbits(32):08x}"
-    # Only a whole run stands on a branch. A part's key says what it is.
-    if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
-        context, nonce = context._replace(branch=""), part_nonce(nonce, part)
-    if leg.slices:
-        inputs = inputs._replace(test_case_ids=leg.slices[number])
-    request = launch_request(inputs, context)
-    # Only names in a file identify the run, which may list two legs that run the same. Others may change by a re-run.
-    name = leg.name if leg.is_listed else "base" if leg.is_base else ""
-    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (number, name))]
-    tags = tags_for(context, request, nonce, own)
-    # A step in mode wait must know the leg, and the number of a repetition.
-    customer: dict[str, Any] = {**request.metadata.customer, LEG: leg.key}
-    if leg.is_base:
-        customer[IS_BASE] = True
-    if leg.slices:
-        customer[SLICE] = number + 1
-    elif number:
-        customer[REPETITION] = number
-    request = request._replace(metadata=request.metadata._replace(customer=customer))
-    return with_tags(request, tags.to_send), tags
-
-
-def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
-    """Return the request, with the provenance in `context` as metadata."""
-    return LaunchRequest(
-        **ids_of(inputs),
-        metric_ids=inputs.metric_ids,
-        persona_metrics=inputs.persona_metrics,
-        mutation_ids=inputs.mutation_ids,
-        iteration_count=inputs.iteration_count,
-        concurrency=inputs.concurrency,
-        sub_sample_size=inputs.sub_sample_size,
-        sub_sample_seed=inputs.sub_sample_seed,
-        test_case_ids=inputs.test_case_ids,
-        config_overrides=inputs.config_overrides,
-        metadata=_metadata(inputs, context),
-    )
-
-
-def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
-    """Add tags, the most important first. Tags without room stand only in the customer's metadata."""
-    metadata = request.metadata
-    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
-    customer = {**metadata.customer, **tags_as_metadata(tags)}
-    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
-
-
-def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
-    metadata = read_metadata(inputs.metadata)
-    return RunMetadata(
-        display_name=inputs.display_name or metadata.display_name or _display_name(context),
-        created_by=inputs.created_by or metadata.created_by or context.actor or "coval-gate",
-        template_name=metadata.template_name,
-        tags=inputs.tags or metadata.tags,
-        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
-    )
-
-
-def _display_name(context: Context) -> str:
-    pull_request = f"#{context.pull_request}" if context.pull_request else ""
-    where = " ".join(part for part in (context.repository, pull_request) if part)
-    sha = context.sha[:7] if context.sha_is_known else ""
-    workflow = context.matrix.after(context.workflow)
-    return " · ".join(part for part in (where, sha, workflow) if part)[:200]
-
-
-def _provenance(context: Context) -> dict[str, Any]:
-    """A prefix distinguishes these metadata from the user's own."""
-    provenance = {
-        REPOSITORY: context.repository,
-        COMMIT: context.sha if context.sha_is_known else "",
-        PULL_REQUEST: context.pull_request,
-        MATRIX: context.matrix.label,
-        "github_run_url": context.run_url,
-        "github_run_attempt": context.run_attempt,
-        "github_actor": context.actor,
-    }
-    return {name: value for name, value in provenance.items() if value}
+def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
+    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
+    leg = session.leg
+    if leg.base:
+        session.step.want(leg.base, number)
+    if number < len(leg.trials):
+        return leg.trials[number]
+    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))

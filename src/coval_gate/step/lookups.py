@@ -12,12 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
+from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
@@ -39,22 +37,13 @@ from coval_gate.history.tags import (
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.inputs.thresholds import Threshold
-from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.own_build import note_agent_type, refuse_own_builds
+from coval_gate.step.step import LegRun
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
 VALUES_SHOWN: Final = 12  # that a metric can have
 
-ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
-UNSEEN: Final = "If a job of yours has to answer its simulations, a run that was not answered is not noticed."
-THREE_STEPS: Final = (
-    "Take three steps:\n"
-    "1. a step with mode: launch\n"
-    "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
-    "3. a step with mode: wait and this run_id\n"
-    "Or name an agent of another type."
-)
-FORBIDDEN: Final = 403
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
 NamesById = dict[str, str]  # of metrics, by id
@@ -273,7 +262,7 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not inputs.accept and (compares or inputs.mode == "launch"):  # then, a later step may compare it
         work.append(check_baseline(session))
-    work.append(_agent_type(session, request) if inputs.mode == "launch" else _refuse_own_builds(session, request))
+    work.append(note_agent_type(session, request) if inputs.mode == "launch" else refuse_own_builds(session, request))
     if inputs.accept or (inputs.baseline and inputs.baseline.kind != "base"):
         work.append(_fingerprint(session, request))
     noted = all_or_first_error((yield from together(work, clock)))
@@ -300,50 +289,6 @@ def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[s
         persona if isinstance(persona, Persona) else None,
     )
     return fingerprint.as_metadata()
-
-
-def _agent_type(session: StepRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
-    """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
-    agent_type = yield from read_agent_type(session, request.agent_id, until=session.deadline, once=True)
-    return {AGENT_TYPE: agent_type} if agent_type else {}
-
-
-def _refuse_own_builds(session: LegRun, request: LaunchRequest) -> Procedure[None]:
-    """Raise GateError if a job has to answer the agent, or the base agent, whose run begins after this one."""
-    base = session.leg.base
-    ids = [request.agent_id, *([ids_of(base.inputs)["agent_id"]] if base else [])]
-    reading = (read_agent_type(session, agent_id, until=session.deadline, once=True) for agent_id in ids)
-    types = all_or_first_error((yield from together(reading, session.clock)))
-    if ANSWERED_BY_JOB in types:
-        raise unanswerable(ids[types.index(ANSWERED_BY_JOB)])
-
-
-def unanswerable(agent_id: str) -> GateError:
-    return GateError(
-        titles.RUN_NOT_ANSWERED,
-        f"Agent {agent_id} is of type {ANSWERED_BY_JOB}: a process of yours has to answer its simulations, and cannot "
-        "while a step with mode run waits for the run.",
-        advice=THREE_STEPS,
-    )
-
-
-def read_agent_type(session: StepRun, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
-    """Return an empty text if Coval does not show the type. Warn where a run that no job answered then goes unseen."""
-    try:
-        shown = session.client.shown.get((AGENT.key, agent_id))
-        agent = shown or (yield from session.client.get(AGENT, agent_id, until=until, once=once))
-    except CovalError as error:
-        is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN
-        mode, unread = session.inputs.mode, session.step.unread_agents
-        # What else a launch cannot read, the wait reads.
-        if agent_id not in unread and (mode == "wait" or (mode == "launch" and is_forbidden)):
-            unread.add(agent_id)
-            session.warn(
-                f"Could not read the type of agent {agent_id}: {error.what} {UNSEEN} The API key needs the permission "
-                "agents:read."
-            )
-        return ""
-    return agent.model_type
 
 
 def _cases(session: LegRun, request: LaunchRequest) -> Procedure[list[TestCase]]:

@@ -30,18 +30,23 @@ from coval_gate.inputs.inputs import (
 from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.step.cleanup import cancel_named, clean_up, clean_up_leg, settle_standing
-from coval_gate.step.evaluate import conclude_step, evaluate_leg, run_base
-from coval_gate.step.follow import adopt_runs, confirm
+from coval_gate.step.base_agent import run_base
+from coval_gate.step.cancel import cancel_named
+from coval_gate.step.cleanup import clean_up, clean_up_leg
+from coval_gate.step.earlier import end_changed
+from coval_gate.step.evaluate import conclude_step, evaluate_leg
+from coval_gate.step.given import adopt_runs
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.launch import launch_in_turn, log_launch
-from coval_gate.step.leftovers import end_changed
 from coval_gate.step.leg import Base, Leg, legs_of
-from coval_gate.step.plan import plan_sizes, plan_step, tell_size, warn_of_undecidable
+from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
 from coval_gate.step.report import announce, find_names, report_of
+from coval_gate.step.settle import settle_standing
+from coval_gate.step.sizes import plan_sizes, tell_size, warn_of_undecidable
 from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.watch import confirm
 
 Work = Callable[[LegRun], Procedure[object]]
 

@@ -1,24 +1,42 @@
-"""The way of a leg with `spend: until clear`: launch a slice, judge all so far, and go on until the answer is clear.
+"""Legs with `spend: until clear`: draw slices, launch one, judge all so far, and go on until the answer is clear.
 
-A slice is a trial, so it is launched once, cancelled, resumed and left to the post step like a first run. One that does
-not complete decides, as a first run would. `step.draw` has drawn the slices.
+Each of the five slices has a part of the test cases, spread over the test set. The draw depends on the commit and the
+test set only. So a re-run draws the same, and so do legs that share a base. A slice is a trial, so it is launched once,
+cancelled, resumed and left to the post step like a first run. One that does not complete decides, as a first run would.
 """
 
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
-from coval_gate.base.errors import Rejected
-from coval_gate.base.schedule import Procedure, beside
-from coval_gate.base.text import duration
+from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, beside, together
+from coval_gate.base.text import duration, plural
+from coval_gate.base.times import LOOKING_UP
+from coval_gate.ci.host import HEADS, Context
+from coval_gate.coval.resources import TEST_SET, cases_of
 from coval_gate.gate.judgement import UNFINISHED, Judgement, SingleRun, Slices, cut_off
-from coval_gate.gate.sequential import Look
+from coval_gate.gate.sequential import MOST_CASES, SLICES, Look, slices_of
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
+from coval_gate.history.tags import seed_for
+from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.report.wording.slices import after_slice_text
-from coval_gate.step.evaluate import ensure_trial, explain, judge_trial
-from coval_gate.step.step import LegRun
-from coval_gate.step.watch import overall_limit
+from coval_gate.step.evaluate import explain, judge_trial
+from coval_gate.step.launch import ensure_trial
+from coval_gate.step.leg import Leg, for_each_case
+from coval_gate.step.step import LegRun, StepRun
+
+FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
+PERMISSION: Final = "test-cases:read"
+NO_BASELINE: Final = (
+    f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
+    "branch call all test cases (leave spend empty there), and spend until clear in pull requests."
+)
+OTHERWISE: Final = "or leave spend empty to launch them all at once."
 
 CHANGED: Final = "If test cases were removed since the step drew its slices, re-run the job: it draws them anew."
 
@@ -46,7 +64,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _launches_more(session, judgement, longest):
             break
-    yield from explain(session, cut_off(judgement, overall_limit(session)))
+    yield from explain(session, cut_off(judgement, session.overall_limit))
 
 
 def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> bool:
@@ -62,3 +80,104 @@ def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> boo
         return False
     session.log(f"{so_far} Next slice.")
     return True
+
+
+def draw_slices(session: StepRun) -> Procedure[None]:
+    """Give each leg with `spend: until clear` its slices. The planned sizes of the others count. Raises InputError."""
+    step, context = session.step, session.step.context
+    legs = [leg for leg in step.all_legs if leg.inputs.spend == UNTIL_CLEAR]
+    ids = list(dict.fromkeys(_test_set_id(leg) for leg in legs if not leg.inputs.test_case_ids))
+    read = yield from together(map(partial(_read, session), ids), session.clock, at_once=MOST_AT_ONCE)
+    listed = dict(zip(ids, all_or_first_error(read), strict=True))
+    own = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
+    sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
+    most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
+    cap = MOST_CASES + 1 if most is None else _level(sizes, most - others)
+    if any(_leaves_no_baseline(leg.inputs, context) for leg in legs):
+        session.warn(NO_BASELINE)
+    is_known = context.sha and context.sha_is_known
+    seed = context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
+    for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
+        _check(leg, len(cases), cap)
+        leg.slices = dealt(cases, cap, f"{seed} {_test_set_id(leg)}")
+        leg.planned = each * sum(map(len, leg.slices))
+
+
+def _test_set_id(leg: Leg) -> str:
+    return ids_of(leg.inputs)["test_set_id"]
+
+
+def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
+    """Return whether the leg is compared with runs of its own branch, of which its slices are none."""
+    source, branch = inputs.baseline, context.branch.removeprefix(HEADS)
+    is_own = source is not None and (source.kind == "tag" or (source.kind == "branch" and source.name == branch))
+    return is_own and bool(branch) and not context.of_pull_request
+
+
+def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
+    """Return the ids of a test set's cases, in Coval's order. Raises InputError."""
+    client, until = session.client, min(session.deadline, session.clock.now() + LOOKING_UP)
+    try:
+        cases = yield from client.list(cases_of(test_set_id), until=until)
+    except CovalError as error:
+        what = f"the test cases of test set {test_set_id} could not be listed. {error.what}"
+        raise _refused(f"{what} Give the API key the permission {PERMISSION}, set test_case_ids, {OTHERWISE}") from None
+    with suppress(CovalError):
+        if (yield from client.get(TEST_SET, test_set_id, until=until)).has_parameters:
+            what = f"test set {test_set_id} has parameters, which may multiply the conversations of a test case"
+            raise _refused(f"{what}. Set test_case_ids, {OTHERWISE}")
+    return tuple(case.id for case in cases)
+
+
+def _refused(why: str) -> InputError:
+    return InputError([InvalidInput("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
+
+
+def _level(sizes: Sequence[tuple[int, int]], left: int) -> int:
+    """Return how many test cases each leg may have at the most, so that all keep to the simulations `left`.
+
+    `sizes`: of each leg, the simulations of a test case, and the number of test cases.
+    """
+    level = MOST_CASES + 1
+    while level and sum(each * min(cases, level) for each, cases in sizes) > left:
+        level -= 1
+    return level
+
+
+def _check(leg: Leg, cases: int, cap: int) -> None:
+    """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
+    which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {_test_set_id(leg)} has"
+    if not cases:
+        what = f"names {_test_set_id(leg)}, which has no test cases that the API key can see. Check the id."
+        raise InputError([InvalidInput("test_set_id", what)])
+    if min(cases, cap) > MOST_CASES:
+        most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
+        ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
+        raise _refused(f"{which} {cases:,} test cases, but {most}. {ways}")
+    if cases < FEWEST:
+        raise _refused(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
+    if cap < FEWEST:
+        what = f"leaves {plural(cap, 'test case')} to each leg, but spend: {UNTIL_CLEAR} needs {FEWEST}"
+        raise InputError([InvalidInput("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])
+
+
+def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], ...]:
+    """Draw `cap` of the test cases, or all, evenly over their order, and deal them out to slices likewise."""
+    count = min(len(cases), cap)
+    drawn = [cases[int((place + _draw(seed)) * len(cases) / count)] for place in range(count)]
+    ends = [0, *slices_of(count)]
+    # Each slice has its test cases at equal distances; chance says which slice comes first among five neighbours.
+    turns = sorted(
+        ((place + 0.5) / (end - begin), _draw(seed, number, place), number)
+        for number, (begin, end) in enumerate(pairwise(ends))
+        for place in range(end - begin)
+    )
+    slices: list[list[str]] = [[] for _ in ends[1:]]
+    for case, (_, _, number) in zip(drawn, turns, strict=True):
+        slices[number].append(case)
+    return tuple(map(tuple, slices))
+
+
+def _draw(*seed: object) -> float:
+    """Return a number from 0 to below 1 that only the seed decides."""
+    return int.from_bytes(hashlib.sha256(repr(seed).encode()).digest()[:6]) / 2**48

@@ -21,6 +21,7 @@ from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.verdict import Limit
 from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
@@ -165,6 +166,12 @@ class Step:
         trial.guard(cancel=True)
         return trial
 
+    def want(self, base: Base, number: int) -> None:
+        """Ask for the base's run with that number."""
+        if number >= base.wanted:
+            base.wanted = number + 1
+            self.changed.happen()
+
     def save(self) -> None:
         """Save what changed of what the post step needs. Raises RunnerError.
 
@@ -224,6 +231,10 @@ class StepRun(Session):
     def __init__(self, step: Step, client: Client, inputs: Inputs, deadline: float, times: Times) -> None:
         super().__init__(client, step.host, step.clock, step.runtime.randomness, inputs, deadline, times)
         self.step = step
+
+    @property
+    def overall_limit(self) -> Limit:
+        return Limit("max_wait_time", self.inputs.max_wait_time)
 
     def of(self, leg: Leg) -> "LegRun":
         """Of several legs, the lines in the log carry the leg's title."""

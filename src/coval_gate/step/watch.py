@@ -1,4 +1,7 @@
-"""Watches a run until it is over or a limit on time passes, and logs how far it is.
+"""Follows a run to its result: watches it until it is over or a limit on time passes, and has its data collected.
+
+Coval may show a run as in progress for a while after its cancellation. So the step watches a run that it took over, and
+replaces it if the earlier attempt was still cancelling it.
 
 A run that has gone on for long will probably go on for long, so a pause between two polls is a tenth of the run's age.
 Once conversations have ended, their pace shows when the last one will: the pause is at most a sixth of the time until
@@ -11,24 +14,31 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Unavailable
+from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import Procedure, Wait
-from coval_gate.base.text import duration, in_words, quoted
-from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
+from coval_gate.base.text import duration, quoted
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, DELETED, Run
-from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
-from coval_gate.history.tags import ATTACHED, PARTS, UNANSWERED, is_marked, part_of, with_provenance
-from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
-from coval_gate.step.leg import Leg, Trial
-from coval_gate.step.report import report_of
+from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
+from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, Outcome, TimedOut
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.step.cancel import AFTER_CANCELLING
+from coval_gate.step.collect import collect, most_common_error, see
+from coval_gate.step.given import NOT_FOUND_PAUSE, unknown_until
+from coval_gate.step.launch import Launcher, log_launch
+from coval_gate.step.leg import Trial
+from coval_gate.step.own_build import find_attached, refuse_unanswered
+from coval_gate.step.report import announce
 from coval_gate.step.step import LegRun
+
+T = TypeVar("T")
+DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was cancelled while the step waited for it
+CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -40,10 +50,6 @@ LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never lo
 OF_AGE, OF_REST = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
 FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
-NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
-UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
-MOST_NAMED: Final = 5  # legs in an error
-AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 class ProgressLog:
@@ -138,16 +144,12 @@ def _ended(run: Run) -> Run | NotCompleted:
     return run if run.status == COMPLETED else NotCompleted(run=run)
 
 
-def overall_limit(session: Session) -> Limit:
-    return Limit("max_wait_time", session.inputs.max_wait_time)
-
-
-def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]:
+def _next_limit(session: LegRun, run: Run, began: float) -> tuple[Limit, float]:
     """Return the limit that passes next, on all of the waiting or on the queue, and when it passes."""
     most = session.inputs.max_queue_time
     if run.is_queued and most is not None and began + most < session.deadline:
         return Limit("max_queue_time", most), began + most
-    return overall_limit(session), session.deadline
+    return session.overall_limit, session.deadline
 
 
 def _poll(session: Session, run_id: str, *, limit: float, last: Run | None) -> Procedure[Run]:
@@ -220,79 +222,74 @@ def _last_end(history: Sequence[Observation]) -> float | None:
     return first.at + (since - first.at) * (total - begun) / (ended - begun) if ended > begun else None
 
 
-def unknown_until(session: Session) -> float:
-    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
-    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
+def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+    """Watch the trial's run to its end, and collect its result. Raises GateError."""
+    yield from refuse_unanswered(session, trial)
+    left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
+    with session.group(f"Waiting for the run, {duration(left)} at most"):
+        try:
+            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = outcome or (yield from _follow(session, trial))
+        except NotFound as error:
+            if not error.by_coval or trial.run is not None:
+                raise
+            if not trial.is_given:
+                what = f"Coval launched run {trial.run_id}, but has not shown it since ({error.status} to each call)."
+                advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
+                raise NotFound(error.status, titles.RUN_NOT_FOUND, what, advice=advice) from None
+            trial.release()  # the id is wrong: there is no run to cancel
+            raise
+    trial.is_given_up = isinstance(outcome, Aborted)
+    if trial.is_given and trial.run:
+        unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
+        if unseen:
+            which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
+            session.warn(f"Coval does not show every id of {which}.")
+    yield from find_attached(session, trial)
+    return outcome
 
 
-def see(session: LegRun, trial: Trial, run: Run) -> None:
-    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
-    step, leg = session.step, session.leg
-    trial.see(run, at=session.clock.now())
-    _check_size(leg, trial, run)
-    if trial.is_given:
-        if problems := problems_of(leg, trial, run):
-            trial.release()  # no run that the user means
-            raise InputError(problems)
-        step.context = with_provenance(step.context, run)
-        step.publisher.pages.owe(report_of(step, UNFINISHED))
+def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+    ended = yield from watch(session, trial)
+    if isinstance(ended, TimedOut | NotCompleted):
+        return ended
+    if isinstance(ended, Aborted):
+        return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
+    return (yield from collect(session, trial, ended))
 
 
-def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
-    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
-    planned = leg.size_of(trial.number)
-    if not leg.inputs.max_simulations or planned is None:
-        return
-    if run.progress is None or run.progress.total <= planned:
-        return
-    raise GateError(
-        titles.TOO_MANY_SIMULATIONS,
-        f"Run {run.run_id} has {run.progress.total:,} simulations, but {planned:,} were planned, and "
-        "max_simulations limits them.",
-        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+def confirm(session: LegRun) -> Procedure[None]:
+    """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch_trial`."""
+    trial, briefly = session.leg.first, session.within(CONFIRMING)
+    briefly.inputs = session.inputs._replace(
+        max_wait_time=CONFIRMING, max_queue_time=None, check_interval=None, abort_after_failures=None
     )
+    try:
+        yield from _unless_cancelled(session, trial, watch(briefly, trial))
+    except (NotFound, Unavailable):
+        if not trial.run_id:
+            raise  # the launch that was to replace it failed
 
 
-def problems_of(leg: Leg, trial: Trial, run: Run) -> list[InvalidInput]:
-    """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
-    part = part_of(run)
-    if part and part != (IS_BASE if leg.is_base else REPETITION if trial.number else ""):
-        return [InvalidInput("run_id", part_text(run.run_id, part))]
-    given = ids_of(leg.inputs)
-    problems = [
-        InvalidInput(
-            name,
-            f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
-            f"or leave {name} empty.",
-        )
-        for name, id_ in run.ids.items()
-        if id_ and given[name] not in ("", id_)
-    ]
-    recorded = recorded_leg(run)
-    by_ids = not leg.name and {*filter(None, run.ids.values())} <= {*recorded.split(" · ")}
-    if not problems and recorded not in ("", leg.key) and not by_ids:
-        what = (
-            f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
-        )
-        problems = [InvalidInput("run_id", what)]
-    return problems
+def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> Procedure[T | None]:
+    """Return None if an earlier attempt was cancelling the run, and another one replaces it."""
+    if not trial.resumed:
+        return (yield from watching)
+    clock, doubtful_until = session.clock, trial.known_since + DOUBT
+    try:
+        ended = yield from watching
+    except NotFound:
+        if clock.now() <= doubtful_until and (yield from _replaced(session, trial, gone=True)):
+            return None
+        raise
+    if not isinstance(ended, NotCompleted) or ended.run.status not in AFTER_CANCELLING or clock.now() > doubtful_until:
+        return ended
+    return None if (yield from _replaced(session, trial, gone=ended.run.status != CANCELLED)) else ended
 
 
-def part_text(run_id: str, part: str) -> str:
-    """Return why no step judges a part as its run, as the end of a sentence."""
-    todo = "Give all ids of that step's output run_ids, and its inputs."
-    if part == SLICE:
-        todo = (
-            "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
-        )
-    return f"names run {run_id}, which is {PARTS[part]}. {todo}"
-
-
-def recorded_leg(run: Run) -> str:
-    """Return the key of the leg in a run's metadata; empty if they do not show it."""
-    key = run.metadata.get(LEG)
-    return key if isinstance(key, str) else ""
-
-
-def legs_in_words(legs: Iterable[str]) -> str:
-    return in_words([*map(quoted, legs)], most=MOST_NAMED)
+def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
+    if not (yield from Launcher(session, trial).replace_cancelled(gone=gone)):
+        return False
+    log_launch(session, trial)
+    yield from announce(session.step)
+    return True

@@ -1,0 +1,238 @@
+"""Gives each leg of the plan the runs that mode wait was given: its first run, and repetitions of that.
+
+A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from coval_gate.base.errors import GateError, InputError, NotFound
+from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
+from coval_gate.base.text import in_words, quoted
+from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
+from coval_gate.coval.client import Session
+from coval_gate.coval.model import Run
+from coval_gate.history.search import find_newest, found_text
+from coval_gate.history.tags import PARTS, part_of, places_of
+from coval_gate.inputs.fields import RunSource
+from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
+from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.step import LegRun, Step, StepRun
+
+NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
+UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
+MOST_NAMED: Final = 5  # legs in an error
+AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
+
+
+class GivenRun(NamedTuple):
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0. `part`: as of `part_of`.
+
+    `places`: the workflow run and the step that launched it; empty if it does not show them.
+    """
+
+    trial: Trial
+    leg: str
+    number: int
+    part: str
+    places: Set[tuple[str, str]]
+
+
+def adopt_runs(session: StepRun) -> Procedure[None]:
+    """Guard the runs that the inputs choose, and give each to its leg. Raises CovalError, RunnerError.
+
+    Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
+    """
+    step = session.step
+    ids, source = session.inputs.run_id
+    if source:
+        yield from _adopt_newest(session, source)
+        return
+    legs = step.all_legs
+    step.unplaced = Leg(session.inputs)
+    trials = [_guard(session.of(_likely_leg(step, place, len(ids))), id_) for place, id_ in enumerate(ids)]
+    if len(legs) > 1 or len(ids) > 1 or legs[0].name:
+        try:
+            runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
+            own_runs = _runs_of_legs(legs, [*map(_given, trials, runs)])
+        except GateError as error:
+            if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
+                for trial in trials:  # the inputs are wrong, so they must not cancel a run either
+                    trial.release()
+                for leg in (*legs, step.unplaced):
+                    leg.take([])
+            raise
+        step.unplaced.take([])
+        for leg, own in zip(legs, own_runs, strict=True):
+            leg.take([given.trial for given in own])
+        step.record_id(ids[0])
+    for leg in legs:
+        for trial in leg.trials:
+            own_session = session.of(leg)
+            own_session.log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+
+
+def _likely_leg(step: Step, place: int, number: int) -> Leg:
+    """Return the leg of the run at that place among so many, until the runs show theirs.
+
+    They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. With
+    fewer ids than legs, the launch missed a leg, and no id says which.
+    """
+    legs = step.all_legs
+    if len(legs) == 1:
+        return legs[0]
+    return legs[place] if place < len(legs) <= number else step.unplaced
+
+
+def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
+    step = session.step
+    found: dict[str, Leg] = {}
+    for leg in step.legs:
+        own = session.of(leg)
+        run = yield from find_newest(own, source, step.context)
+        if twin := found.get(run.run_id):
+            legs = in_words([quoted(twin.key), quoted(leg.key)])
+            raise InputError([InvalidInput("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
+        found[run.run_id] = leg
+        _guard(own, run.run_id)
+        own.log(f"{found_text(run, source)}: {step.run_url(run.run_id)}")
+
+
+def _guard(session: LegRun, run_id: str) -> Trial:
+    """Nothing cancels the newest run of a source, because others may need it."""
+    step = session.step
+    trial = step.begin_trial(session.leg)
+    trial.identify(run_id, at=session.clock.now())
+    trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
+    step.record_id(run_id)
+    return trial
+
+
+def _poll(session: Session, run_id: str) -> Procedure[Run]:
+    """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
+    clock = session.clock
+    unknown = min(session.deadline, unknown_until(session))
+    while True:
+        try:
+            return (yield from session.client.get_run(run_id, until=session.deadline))
+        except NotFound:
+            left = unknown - clock.now()
+            if left <= 0:
+                raise
+        yield Wait(min(NOT_FOUND_PAUSE, left))
+
+
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
+
+
+def _given(trial: Trial, run: Run) -> GivenRun:
+    number = run.metadata.get(REPETITION)
+    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0, part_of(run), places_of(run))
+
+
+def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
+    """Return the runs of each leg: the first, and its repetitions in order. Raises InputError with every problem.
+
+    A single leg that only its ids identify takes any run; its first poll compares them.
+    """
+    by_key = {leg.key: leg for leg in legs}
+    unnamed = next((leg for leg in legs if not leg.name), None)
+    own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
+    problems = [part_text(run.trial.run_id, SLICE) for run in given if run.part == SLICE]
+    for run in sorted(given, key=lambda run: run.number) if not problems else ():
+        leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
+        if leg:
+            own[leg.key].append(run)
+        elif run.leg:
+            problems.append(
+                f"names run {run.trial.run_id}, which is of {legs_in_words([run.leg])}; the legs of this step are "
+                f"{legs_in_words(by_key)}. {AS_LAUNCHED}"
+            )
+        else:
+            problems.append(
+                f"names run {run.trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
+                "such a run, and for no other one beside it."
+            )
+    if not problems:
+        problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+    if not problems:
+        problems = [problem for leg in legs for problem in _parts_of_others(leg, own)]
+    if problems:
+        raise InputError([InvalidInput("run_id", problem) for problem in problems])
+    return list(own.values())
+
+
+def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[GivenRun]]) -> Iterator[str]:
+    """Yield the repetitions and bases that another step launched than the leg's first run, as ends of a sentence."""
+    first, *repetitions = own[leg.key]
+    for run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
+        if first.places and run.places and not first.places & run.places:
+            what = PARTS.get(run.part, "another run of its leg")
+            yield (
+                f"names run {run.trial.run_id}, which is {what}. Another step launched it than run "
+                f"{first.trial.run_id}. {AS_LAUNCHED}"
+            )
+
+
+def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
+    """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
+    if not runs:
+        yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
+    elif runs[0].number:
+        yield part_text(runs[0].trial.run_id, REPETITION)
+    if len(recorded := {run.leg: None for run in runs}) > 1:
+        yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
+        return
+    for one, other in pairwise(runs):
+        if one.number == other.number:
+            what = f"repetition {one.number}" if one.number else "the first run"
+            ids = in_words([one.trial.run_id, other.trial.run_id])
+            yield f"names two runs that are {what} of {legs_in_words([one.leg])}: {ids}."
+
+
+def problems_of(leg: Leg, trial: Trial, run: Run) -> list[InvalidInput]:
+    """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
+    part = part_of(run)
+    if part and part != (IS_BASE if leg.is_base else REPETITION if trial.number else ""):
+        return [InvalidInput("run_id", part_text(run.run_id, part))]
+    given = ids_of(leg.inputs)
+    problems = [
+        InvalidInput(
+            name,
+            f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
+            f"or leave {name} empty.",
+        )
+        for name, id_ in run.ids.items()
+        if id_ and given[name] not in ("", id_)
+    ]
+    recorded = recorded_leg(run)
+    by_ids = not leg.name and {*filter(None, run.ids.values())} <= {*recorded.split(" · ")}
+    if not problems and recorded not in ("", leg.key) and not by_ids:
+        what = (
+            f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
+        )
+        problems = [InvalidInput("run_id", what)]
+    return problems
+
+
+def part_text(run_id: str, part: str) -> str:
+    """Return why no step judges a part as its run, as the end of a sentence."""
+    todo = "Give all ids of that step's output run_ids, and its inputs."
+    if part == SLICE:
+        todo = (
+            "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
+        )
+    return f"names run {run_id}, which is {PARTS[part]}. {todo}"
+
+
+def recorded_leg(run: Run) -> str:
+    """Return the key of the leg in a run's metadata; empty if they do not show it."""
+    key = run.metadata.get(LEG)
+    return key if isinstance(key, str) else ""
+
+
+def legs_in_words(legs: Iterable[str]) -> str:
+    return in_words([*map(quoted, legs)], most=MOST_NAMED)

@@ -1,0 +1,169 @@
+"""Counts the simulations that a step launches.
+
+Several runs, or a limit, are counted before anything is spent. A single run without a limit is launched at once, and
+counted afterwards.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
+from coval_gate.base.text import plural
+from coval_gate.base.times import LOOKING_UP, preparing, sizing
+from coval_gate.coval.resources import TEST_SET
+from coval_gate.gate.criteria import Criteria, undecidable_texts
+from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
+from coval_gate.step.leg import Leg, for_each_case
+from coval_gate.step.slices import draw_slices
+from coval_gate.step.step import Step, StepRun
+
+PERMISSION: Final = "test-sets:read"
+
+
+def plan_sizes(session: StepRun) -> Procedure[None]:
+    """Record how many simulations each leg launches, and say so. Draw the slices of those that have some.
+
+    Raises InputError if they are more than max_simulations, or if an unknown size makes the limit impossible to keep.
+    """
+    step = session.step
+    most = session.inputs.max_simulations
+    now, deadline = session.clock.now(), session.deadline
+    # Where a limit needs the sizes, a hiccup of Coval may not end the step.
+    until = min(deadline, now + LOOKING_UP) if most else preparing(now, deadline)
+    cases, unknown = yield from _counted_cases(session, until)
+    if unknown:
+        id_, (why, advice) = next(iter(unknown.items()))
+        if most:
+            what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
+            raise InputError([InvalidInput("max_simulations", f"{what} {why} {advice}")])
+        session.log(f"Could not count the simulations on test set {id_}. {why}")
+    for leg in step.all_legs:
+        leg.planned = size_of(leg.inputs, cases)
+    if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
+        yield from draw_slices(session)
+    if unknown:
+        return
+    total = sum(leg.planned or 0 for leg in step.all_legs)
+    if most and total > most:
+        raise InputError([InvalidInput("max_simulations", exceeded_text(step, total, most))])
+    session.log(_plan_text(step, total))
+
+
+def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
+    """Say how many simulations the run has that was just launched. Announce the run meanwhile.
+
+    If one call does not show the number in a moment, say nothing. If the run was taken over, only record it.
+    """
+    step = session.step
+    was_known = bool(_cases(step.legs[0]))
+    all_or_first_error((yield from together((announcing, _look_up_size(session)), session.clock)))
+    (leg,) = step.legs
+    if leg.planned is not None and not leg.first.resumed:
+        session.log(_plan_text(step, leg.planned))
+        if session.inputs.mode == "run" and not was_known:
+            warn_of_undecidable(step)
+
+
+def _look_up_size(session: StepRun) -> Procedure[None]:
+    until = sizing(session.clock.now(), session.deadline)
+    if until is None:
+        return
+    cases, _ = yield from _counted_cases(session, until, once=True)
+    (leg,) = session.step.legs
+    leg.planned = size_of(leg.inputs, cases)
+
+
+def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
+    """Return None if the size of the test set is not among the `cases`, by its id."""
+    count = len(inputs.test_case_ids) or cases.get(ids_of(inputs)["test_set_id"])
+    if count is None:
+        return None
+    drawn = count if inputs.test_case_ids else min(count, inputs.sub_sample_size or count)
+    return drawn * for_each_case(inputs)
+
+
+def _counted_cases(
+    session: StepRun, until: float, *, once: bool = False
+) -> Procedure[tuple[dict[str, int], dict[str, tuple[str, str]]]]:
+    """Return the sizes of test sets, and why others are unknown, with advice.
+
+    Leave out legs that name test cases, and those whose slices are drawn.
+    """
+    legs = [leg.inputs for leg in session.step.all_legs]
+    counted = [inputs for inputs in legs if not inputs.test_case_ids and inputs.spend != UNTIL_CLEAR]
+    ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
+    calls = (session.client.get(TEST_SET, id_, until=until, once=once) for id_ in ids)
+    test_sets = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
+    for id_, test_set in zip(ids, test_sets, strict=True):
+        if isinstance(test_set, CovalError):
+            unknown[id_] = test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
+        elif test_set.cases is None:
+            unknown[id_] = "Coval does not count its test cases.", "Set test_case_ids."
+        elif test_set.has_parameters:
+            unknown[id_] = "It has parameters, which may multiply its test cases.", "Leave max_simulations empty."
+        else:
+            cases[id_] = test_set.cases
+    return cases, unknown
+
+
+def _plan_text(step: Step, total: int) -> str:
+    """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
+    most = "at most " if any(leg.slices for leg in step.legs) else ""
+    where = f" in {most}{count_runs(step.all_legs)}" if len(step.all_legs) > 1 else _names_text(step)
+    text = f"This step launches {most}{plural(total, 'simulation')}{where}"
+    if of_bases := sum(base.planned or 0 for base in step.bases):
+        text += f", {of_bases:,} of them of the base agent"
+    if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
+        text += f". Repetitions of runs that fail may add up to {again:,}"
+    if step.inputs.max_simulations:
+        text += f". At most {step.inputs.max_simulations:,} are allowed"
+    return f"{text}."
+
+
+def _names_text(step: Step) -> str:
+    """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
+    ids = ids_of(step.legs[0].inputs)
+    named = [f"{noun(kind)} {name}" for kind, id_ in ids.items() if (name := step.name_of(kind, id_))]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def count_runs(legs: Sequence[Leg]) -> str:
+    return plural(sum(len(leg.slices) or 1 for leg in legs), "run")
+
+
+def exceeded_text(step: Step, total: int, most: int) -> str:
+    legs = f" in {plural(len(step.all_legs), 'run')}" if len(step.all_legs) > 1 else ""
+    return (
+        f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "
+        "it, or reduce them with sub_sample_size, test_case_ids or iteration_count."
+    )
+
+
+def legs_by_thresholds(step: Step) -> list[list[Leg]]:
+    """Return the legs, those with the same thresholds together."""
+    groups: dict[tuple[object, ...], list[Leg]] = {}
+    for leg in step.legs or [Leg(step.inputs)]:
+        groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence, leg.inputs.spend), []).append(leg)
+    return [*groups.values()]
+
+
+def warn_of_undecidable(step: Step) -> None:
+    """Warn of the thresholds that a run can never decide, as far as its size is known."""
+    for line in dict.fromkeys(line for legs in legs_by_thresholds(step) for line in undecidable_lines(step, legs)):
+        step.warn(line)
+
+
+def undecidable_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
+    counted = [leg for leg in legs if _cases(leg)]
+    if counted and legs[0].inputs.confidence is not None:
+        smallest = min(counted, key=_cases)
+        criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
+        yield from undecidable_texts(criteria, _cases(smallest))
+
+
+def _cases(leg: Leg) -> int:
+    """Return how many test cases a leg has at most; 0 if that is unknown."""
+    inputs = leg.inputs
+    return (leg.planned or 0) // for_each_case(inputs) or len(inputs.test_case_ids) or inputs.sub_sample_size or 0
