@@ -10,8 +10,7 @@ import pytest
 import requests
 
 from coval_sandbox import catalogue
-from coval_sandbox.deterministic import ManualClock, SpeedClock
-from coval_sandbox.quirks import Quirks
+from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.server import Server
 from coval_sandbox.sound import FRAME_BYTES, tone
 from coval_sandbox.world import DEFAULT_KEY, World
@@ -187,14 +186,6 @@ def test_token_is_required_and_works_once(attached: Attached) -> None:
     assert attached.simulation(simulation_id) == ("FAILED", "The agent disconnected before the conversation ended")
 
 
-@pytest.mark.parametrize("attached", [["OFFER * #1 -> lost 5"]], indirect=True)
-def test_lost_offer_is_replaced(attached: Attached) -> None:
-    simulation_id = attached.started()
-    assert attached.offer(simulation_id)["status"] == "EXPIRED"
-    attached.clock.advance(10)
-    assert attached.answer(simulation_id, echo).received_audio_bytes == CALL_BYTES
-
-
 @pytest.mark.parametrize(
     ("attached", "seen", "message"),
     [
@@ -225,17 +216,6 @@ def test_cancelled_run_ends_call(attached: Attached) -> None:
     with pytest.raises(errors.CovalError, match="closed before session_end"):
         attached.answer(simulation_id, cancel)
     assert attached.simulation(simulation_id)[0] == "CANCELLED"
-
-
-def test_client_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coval_agent_sdk._defaults.POLL_INTERVAL_SECONDS", 0.05)
-    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1e6, offer_life=1e6)), relay=True) as server:
-        monkeypatch.setenv("SSL_CERT_FILE", str(server.relay_ca))
-        client = coval_agent_sdk.CovalVoiceClient(api_key=DEFAULT_KEY, api_base_url=server.url)
-        config = coval_agent_sdk.RunConfig(**body(), concurrency=10, run_timeout_seconds=600)
-        result = asyncio.run(client.run(config, good_build))
-    assert (result.status, len(result.conversations)) == ("COMPLETED", 10)
-    assert {conversation.received_audio_bytes for conversation in result.conversations} == {CALL_BYTES}
 
 
 def test_only_agents_of_this_type_have_offers_and_only_beside_a_relay() -> None:

@@ -23,12 +23,8 @@ def send(gitlab: FakeGitLab, method: str, path: str, body: Any = None) -> reques
     ("method", "path", "query", "body", "problem"),
     [
         ("GET", NOTES, {"order_by": "id"}, None, "order_by does not have a valid value"),
-        ("GET", NOTES, {"name": "Coval"}, None, "name is unknown"),
-        ("GET", "projects/7/merge_requests/main/notes", {}, None, "noteable_id is invalid"),
-        ("GET", "projects/7/merge_requests/42", {"render_html": "maybe"}, None, "render_html is invalid"),
         ("GET", "projects/7/issues", {}, None, "is none of the calls"),
         ("POST", NOTES, {}, {}, "body is missing"),
-        ("POST", NOTES, {}, {"body": 7}, "body is invalid"),
         ("POST", NOTES, {}, {"body": "Passed", "note": "Passed"}, "note is unknown"),
         ("PUT", f"{NOTES}/1", {}, {"body": ""}, "body is empty"),
         ("POST", STATUS, {}, {"state": "passed"}, "state does not have a valid value"),
@@ -61,23 +57,11 @@ def test_wrong_request_is_answered_with_400_and_leaving_the_fake_fails_the_test(
         gitlab.__exit__(None)
 
 
-def test_longest_texts_are_taken_and_a_change_keeps_what_it_leaves_out() -> None:
-    body = {"state": "running", "description": "é" * 255, "target_url": "https://x/" + "x" * 245, "name": "n" * 300}
-    with FakeGitLab() as gitlab:
-        gitlab.add_merge_request(42, SHA)
-        assert send(gitlab, "POST", STATUS, body).status_code == 201
-        changed = send(gitlab, "POST", STATUS, {"state": "success", "name": "n" * 300}).json()
-        assert (changed["description"], changed["target_url"]) == (body["description"], body["target_url"])
-        assert send(gitlab, "GET", f"{STATUSES}?name={'n' * 300}&per_page=100").json() == [changed]
-
-
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"id": "7"}, "0.id is invalid"),
         ({"status": "passed"}, "0.status does not have a valid value"),
         ({"state": "success"}, "0.state is unknown"),
-        ({"author": {"username": "mona"}}, "0.author.id is missing"),
         ({"created_at": "yesterday"}, "0.created_at is invalid"),
     ],
     ids=str,
@@ -86,10 +70,3 @@ def test_wrong_response_is_noticed(change: dict[str, Any], problem: str) -> None
     status = FakeGitLab().add_status(SHA, "Coval", "running")
     assert response_problems("GET", f"/{STATUSES}", 200, [status]) == []
     assert str(response_problems("GET", f"/{STATUSES}", 200, [status | change])[0]) == problem
-
-
-def test_error_that_a_call_never_has_is_noticed() -> None:
-    (problem,) = response_problems("GET", f"/{NOTES}", 409, {"message": "Conflict"})
-    assert str(problem) == "has no such status"
-    assert response_problems("GET", f"/{NOTES}", 404, {"detail": "Not found"})
-    assert not response_problems("GET", f"/{NOTES}", 404, {"message": "404 Not found"})

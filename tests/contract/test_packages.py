@@ -208,14 +208,10 @@ def installed_by_name(text: str) -> list[str]:
     "command",
     [
         "pip install coval-gate",
-        "pip install 'coval-gate[demo]'",
         'pip install --quiet "coval_gate==0.1.0"',
         "python -m pip install -U \\\n  coval-gate",
-        "uvx coval-gate init",
         "uvx --from 'coval-gate[attach]' coval-gate attach",
-        "pipx install coval-gate",
         "pipx run --spec coval-gate coval-gate demo",
-        "uv tool install coval-gate",
         "uv add coval-gate",
     ],
 )

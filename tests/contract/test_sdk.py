@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import QUEUED, RUNNING, TERMINAL, normalize_status
 from coval_gate.coval.results import read_run
 from coval_gate.step.request import launch_request as request_of_step
 from coval_sandbox import catalogue
@@ -17,7 +14,7 @@ from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
-from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+from coval_sandbox.world import DEFAULT_KEY, World
 from support import DEFAULTS, IDS, KEY, LateModule, read_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
@@ -284,15 +281,6 @@ def test_error_response_raises_typed_exception(setup: Setup, subtests: pytest.Su
             assert error.details[0].var_field
 
 
-def test_wrong_and_read_only_keys_raise_typed_exceptions(setup: Setup) -> None:
-    with setup.client_with("wrong") as unauthorized, pytest.raises(exceptions.UnauthorizedException):
-        unauthorized.runs.list_runs()
-    with setup.client_with(READ_ONLY_KEY) as reader:
-        assert reader.runs.list_runs().runs == []
-        with pytest.raises(exceptions.ForbiddenException, match="runs:write"):
-            reader.runs.launch_run(launch_request())
-
-
 # What the action sends and reads
 
 FULL = {
@@ -350,32 +338,6 @@ def test_sdk_and_sandbox_know_all_fields_of_launch_request(inputs: dict[str, str
     assert run["tags"] == sent["metadata"].get("tags", [])
 
 
-@given(
-    st.deferred(lambda: st.sampled_from(models.CovalRunsAPISimulationStatus)),
-    st.none() | st.fixed_dictionaries({f"{name}_test_cases": st.integers(0, 100) for name in
-                                       ("total", "completed", "failed", "in_progress")}),
-)  # fmt: skip
-def test_any_run_of_sdk_model_is_parsed(status: Any, progress: dict[str, int] | None) -> None:
-    resource = models.CovalRunsAPIRunResource.from_dict(
-        {
-            "name": "runs/" + "r" * 22,
-            "run_id": "r" * 22,
-            "status": status.value,
-            "create_time": "2026-01-01T00:00:00Z",
-            "progress": progress,
-        }
-    )
-    assert resource is not None
-    run = read_run(json.loads(resource.to_json()))
-    assert (run.run_id, run.status) == ("r" * 22, status.value)
-    assert normalize_status(status.value) in QUEUED | RUNNING | TERMINAL
-    assert (run.progress is None) == (progress is None)
-
-
-@pytest.mark.parametrize("end", ["null", "absent", "empty"])
-def test_client_accepts_every_form_of_last_page(end: Any) -> None:
-    with Server(World(ManualClock(), quirks=Quirks(page_token_end=end))) as server:
-        setup = Setup(server, ManualClock())
-        with setup.client:
-            setup.launch()
-            assert len(listed(setup.client.runs.list_runs, "runs")) == 1
+def test_every_status_of_the_sdk_is_known() -> None:
+    for status in models.CovalRunsAPISimulationStatus:
+        assert read_run({"run_id": "r" * 22, "status": status.value}).has_known_status

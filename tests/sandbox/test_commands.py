@@ -14,16 +14,13 @@ import pytest
 import requests
 from ruamel.yaml import YAML
 
-from coval_demo import NIGHTS, OWN_BUILDS, STEPS, main, split_entries
+from coval_demo import main, split_entries
 from coval_sandbox import catalogue, guide
 from coval_sandbox.__main__ import main as serve
 from coval_sandbox.deterministic import ManualClock, SpeedClock
-from coval_sandbox.faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from coval_sandbox.github import EVENT_PATH, TOKEN
-from coval_sandbox.quirks import describe_quirks
-from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
-from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+from coval_sandbox.world import DEFAULT_KEY, World
 from sandbox_page import PAGE, PORT, closing_lines, commands, sample
 from support import KEY
 
@@ -60,16 +57,6 @@ def restored_signal_mask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored_signal_mask")
-def test_command_tells_how_to_trust_relay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    signal.raise_signal(signal.SIGTERM)
-    certificate = tmp_path / "ca.pem"
-    assert serve(["--relay", "--relay-ca", str(certificate)]) == 0
-    assert f"  SSL_CERT_FILE={certificate}\n" in capsys.readouterr().out
-    assert certificate.read_text(encoding="ascii").startswith("-----BEGIN CERTIFICATE-----")
-
-
-@pytest.mark.usefixtures("restored_signal_mask")
 def test_invalid_option_is_error(tmp_path: Path, subtests: pytest.Subtests, capsys: pytest.CaptureFixture[str]) -> None:
     certificate = tmp_path / "missing" / "ca.pem"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -92,25 +79,6 @@ def test_invalid_option_is_error(tmp_path: Path, subtests: pytest.Subtests, caps
                     serve(options)
                 shown = capsys.readouterr()
                 assert (shown.out, part in shown.err) == ("", True)
-
-
-def test_help_lists_scenarios_quirks_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        serve(["--help"])
-    text = capsys.readouterr().out
-    for scenario in SCENARIOS:
-        assert f"{scenario.test_set_id}  {scenario.name}" in text
-    for part in (
-        *ACTIONS,
-        *OFFER_ACTIONS,
-        *RELAY_ACTIONS,
-        *describe_quirks(),
-        *describe_quirks().values(),
-        DEFAULT_KEY,
-        READ_ONLY_KEY,
-    ):
-        assert part in text
-    assert all(len(line) <= 130 for line in text.splitlines())
 
 
 @pytest.mark.usefixtures("restored_signal_mask")
@@ -225,13 +193,6 @@ def test_command_line_that_runs_nothing(
     shown = capsys.readouterr()
     assert ended.value.code == code
     assert words in (shown.err if code else shown.out)
-
-
-def test_list_shows_steps_and_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([], " list ") == 0
-    shown = capsys.readouterr().out
-    assert all(f"  {step} " in shown for step in [*NIGHTS, *STEPS, *OWN_BUILDS])
-    assert all(f"  {scenario.test_set_id}  {scenario.name} " in shown for scenario in SCENARIOS)
 
 
 def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
