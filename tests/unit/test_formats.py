@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from baselines import comparison_reports
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
-from coval_gate.coval.model import Details, Metric, RunResult, TrendRun, Turn
+from coval_gate.coval.model import Metric, RunResult, TrendRun, Turn
 from coval_gate.gate.judgement import errored, interrupted
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
@@ -149,7 +149,6 @@ def with_everything() -> Report:
 
 def test_digests_match_golden_files(golden: Callable[[str, str], None]) -> None:
     names = {
-        "two-criteria": "failed, two criteria",
         "did-not-complete": "failed, simulation did not complete",
         "iteration": "failed, iteration",
     }
@@ -302,14 +301,6 @@ def test_url_with_invalid_characters_is_cleaned() -> None:
     assert {entry.attrib["value"] for entry in root.iter("property") if entry.attrib["name"] == "url"} == {
         "https://a.example/<&'\"/runs/r1"
     }
-
-
-def test_test_cases_with_same_name_get_distinct_names() -> None:
-    report = example_reports()["passed"]
-    labels = dict.fromkeys((row.simulation.test_case_id for row in rows_of(report)), "Same name")
-    cases = cases_of(with_leg(report, details=Details(labels=labels)))
-    names = [case.attrib["name"] for case in cases if case.attrib["classname"] != GATE]
-    assert len(set(names)) == len(names) > 1
 
 
 def test_result_comes_before_the_output() -> None:

@@ -394,7 +394,7 @@ ENDS: dict[str, Judgement] = {
     "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
     **{f"skipped{f', {withheld}' if withheld else ''}": skipped(withheld) for withheld in ("", "fork", "dependabot")},
     "error": errored(ERROR),
-    **{f"error, the run {name}": errored(ERROR)._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
+    "error, the run cancelled": errored(ERROR)._replace(cancellation=CANCELLATIONS["cancelled"]),
     "defect": errored(InternalError(KeyError("x"))),
     "interrupted": interrupted(),
     **{f"interrupted, the run {name}": interrupted()._replace(cancellation=one) for name, one in CANCELLATIONS.items()},

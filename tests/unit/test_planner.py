@@ -1,8 +1,6 @@
 """The planner, and the gate before the launch, say how many test cases a threshold needs to be decided."""
 
 import re
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -20,28 +18,21 @@ from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
-from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
+from coval_planner.power import Agents, Level, cases_to_decide, misses
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
 PLANS = (
     ["Resolved: rate(YES) >= 90%"],
     ["Resolved: rate(YES) >= 90%", "--confidence", "97.5%", "--truth", "97%", "--count", "120"],
-    ["Rude: rate(YES) <= 2%", "--truth", "1%"],
     ["Latency: p(95) < 1.5"],
-    ["Tone: p(10) >= 3", "--count", "1"],
     ["pass_rate >= 100%"],
     ["Latency: avg < 1.2"],
     ["Latency: max < 5"],
-    ["Resolved: rate(YES) == 100%"],
     ["Rude: count(YES) == 0"],
     ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "70%"],
-    ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.2", "--spread", "0.6", "--icc", "0"],
     ["Latency: avg <= baseline * 1.1", "--before", "1.2", "--truth", "1.56", "--spread", "0.6"],
-    ["Rude: rate(YES) <= baseline - 10pp", "--before", "50%", "--truth", "5%", "--count", "20"],
     ["Resolved: rate(YES) >= baseline - 5pp"],
-    ["Latency: avg <= baseline", "--before", "1.2", "--truth", "1.3"],
     ["Latency: p(95) <= baseline"],
-    ["Resolved: rate(YES) >= baseline - 5pp", "--before", "95%", "--truth", "90%"],
     ["Resolved: rate(YES) == baseline"],
 )
 
@@ -59,11 +50,9 @@ def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], 
     ("arguments", "message"),
     [
         (["Resolved: rate(YES) >> 90%"], "expected"),
-        ([""], "expected one threshold, got 0"),
         (["pass_rate >= 90%\npass_rate >= 80%"], "expected one threshold, got 2"),
         (["pass_rate >= 90%", "--confidence", "50%"], 'must be a percentage from 60% to 99.9%; got "50%".'),
         (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95, or a number; got 'nan'"),
-        (["pass_rate >= 90%", "--truth", "95"], "must be a share such as 95% or 0.95; got 95"),
         (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold against a baseline"),
         (["pass_rate >= 90%", "--count", "0"], "must be a whole number from 1 to 100000; got '0'"),
     ],
@@ -73,14 +62,6 @@ def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixt
         main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_the_module_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In `make plan`, the threshold comes from the environment."""
-    monkeypatch.setenv("PLAN_INPUTS", "pass_rate >= 50%")
-    monkeypatch.setattr(sys, "argv", ["plan", "--confidence", "90%"])
-    runpy.run_path(str(Path(tables.__file__).with_name("__main__.py")), run_name="__main__")
-    assert capsys.readouterr().out.startswith("pass_rate >= 50%, with a confidence of 90%\n")
 
 
 @pytest.mark.parametrize(
@@ -119,13 +100,6 @@ def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.endswith(sample)
     main(split_entries(last))
     assert "to fail with a chance of 80%" in capsys.readouterr().out
-
-
-@pytest.mark.long
-def test_planner_without_threshold_shows_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    main([])
-    shown = capsys.readouterr().out
-    assert all(block(name) in shown for name in ("passing", "averages", "rates", "noticed"))
 
 
 def test_conversations_that_a_rate_needs_and_misses_that_show_that_it_is_too_low() -> None:
@@ -176,14 +150,6 @@ def test_averages_take_as_many_test_cases_as_the_formula_says(
     assert least <= cases <= most
 
 
-def test_one_of_many_thresholds_takes_more_test_cases() -> None:
-    threshold, agents = parsed("Latency: avg <= baseline * 1.1"), Agents(1.0, 1.3, 0.3, spread=0.533)
-    alone, among = (cases_to_decide(threshold, agents, Level(0.95, family), seeded) for family in (1, 10))
-    assert alone
-    assert among
-    assert 1.3 < among / alone < 2.5
-
-
 @pytest.mark.parametrize(
     ("threshold", "before", "now", "expected"),
     [
@@ -197,13 +163,6 @@ def test_agent_that_does_not_meet_a_threshold_should_fail(
     threshold: str, before: float, now: float, *, expected: bool
 ) -> None:
     assert misses(parsed(threshold), Agents(before, now, 0.3)) is expected
-
-
-@pytest.mark.parametrize("icc", [0.0, 1.0])
-def test_agents_that_never_or_always_succeed(icc: float) -> None:
-    threshold = parsed("m: rate(YES) >= baseline - 5pp")
-    assert chance(threshold, Agents(1.0, 0.0, icc), 20, Level(0.95), seeded()) == 1.0
-    assert 0.0 <= chance(threshold, Agents(0.0, 0.0, icc), 20, Level(0.95), seeded()) <= 1.0
 
 
 def disaster(cases: int, aggregate: str, side: str, iterations: int) -> dict[str, list[Value | None]]:
