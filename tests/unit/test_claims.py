@@ -126,26 +126,6 @@ def test_summary_decides_nothing() -> None:
 
 
 MOST_WORDS = 20  # of a reason
-HALF, MOST = "Metric: rate(YES) >= 50%", "Metric: rate(YES) >= 90%"
-
-
-@pytest.mark.parametrize(
-    ("thresholds", "policy", "verdict", "green"),
-    [
-        (HALF, "", Verdict.PASSED, True),
-        (f"{HALF}\n{MOST}", "", Verdict.INCONCLUSIVE, False),
-        (f"{HALF}\n{MOST}", "pass", Verdict.INCONCLUSIVE, True),
-        (f"Metric: rate(NO) >= 50%\n{MOST}", "pass", Verdict.FAILED, False),
-        (f"Metric: rate(NO) >= 50%\n{MOST}\nOther: min > 1", "pass", Verdict.ERROR, False),
-    ],
-)
-def test_gravest_threshold_decides_and_doubt_is_green_only_if_asked_for(
-    thresholds: str, policy: str, verdict: Verdict, *, green: bool
-) -> None:
-    judgement = judge_result(run_of("now", yes(20, 20), name="Metric"), thresholds, policy=policy)
-    assert (judgement.verdict, judgement.lets_pass) == (verdict, green)
-    red = "ERROR" if verdict is Verdict.ERROR else "COMPLETED_WITH_FAILURES"
-    assert judgement.status == ("COMPLETED" if green else red)
 
 
 def test_claims_read_as_sentences(golden: Callable[[str, str], None]) -> None:

@@ -29,13 +29,10 @@ from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Response
 from coval_gate.coval.calls import ALIKE, LONGEST_BACKOFF, SHARED, UNREACHED_TIME
 from coval_gate.coval.client import MOST_RUNS, Client
-from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, TEST_CASE, TEST_SET, Agent, cases_of, mutations_of
 from coval_gate.gate.verdict import Cancellation
-from coval_gate.history.tags import Tags
-from coval_gate.step.cancel import cancel_run, find_launched
-from coval_gate.step.leg import Trial
+from coval_gate.step.cancel import cancel_run
 from coval_sandbox.catalogue import AGENT_ID, LATENCY
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -353,26 +350,6 @@ def test_run_is_cancelled_once_with_a_poll_before_each_try(faults: list[str], ca
         assert session.cancel(run_id)[:2] == ("cancelled", run_id)
         assert session.world.runs[0].status(clock.time()) == "CANCELLED"
         assert session.calls == calls.split()
-
-
-@pytest.mark.parametrize("settling", [40.0, 60.0])
-def test_last_search_without_time_says_no_more_than_those_before(
-    settling: float, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A real clock wakes the step when the deadline is over already."""
-    deadline = clock.now() + 40
-    with Session(clock) as session:
-        list_runs = session.client.list_runs
-
-        def without_time(*args: Any, **options: Any) -> Procedure[tuple[Run, ...]]:
-            if clock.now() >= deadline:
-                raise unavailable("GET /runs", "was not sent.", arrived=False, too_late=True)
-            return (yield from list_runs(*args, **options))
-
-        monkeypatch.setattr(session.client, "list_runs", without_time)
-        searching = new_session(session.client, clock, deadline=deadline)
-        with pytest.raises(LaunchUncertain, match="did not list the run"):
-            run_through(find_launched(searching, Trial(ids=IDS, tags=Tags("a")), settling=settling), clock)
 
 
 # TLS

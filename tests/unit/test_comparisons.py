@@ -125,17 +125,6 @@ def test_flips_are_reported_by_test_case_in_the_direction_of_the_threshold(thres
 
 
 @pytest.mark.parametrize("confidence", [None, 0.95])
-@pytest.mark.parametrize("threshold", [EVEN, FEWER])
-def test_test_set_that_grew_by_hard_cases_is_no_regression(threshold: str, confidence: float | None) -> None:
-    """Forty cases were there in three nights, and twenty hard ones in the last; each ends as before."""
-    easy, hard = same("YES", 40), same("NO", 20, 40)
-    baseline = baseline_of(run_of("old3", easy | hard), run_of("old2", easy), run_of("old1", easy))
-    judgement = judged(run_of("now", easy | hard), baseline, threshold, confidence=confidence)
-    assert only(judgement).verdict is not Verdict.FAILED
-    assert measured(only(judgement)).value == pytest.approx(comparison(judgement).value)
-
-
-@pytest.mark.parametrize("confidence", [None, 0.95])
 @pytest.mark.parametrize("aggregate", ["avg", "p(20)", "p(75)"])
 def test_averages_and_percentiles_weigh_cases_the_same(aggregate: str, confidence: float | None) -> None:
     """The slow cases were there in one night only; none of them has become slower."""
@@ -385,10 +374,7 @@ COUNTED = [
     (yes(48, 50), yes(48, 50), RATE, Verdict.PASSED),
     (yes(48, 50), yes(46, 50), RATE, Verdict.PASSED),
     (yes(48, 50), yes(45, 50), RATE, Verdict.FAILED),
-    (yes(45, 50), yes(48, 50), RATE, Verdict.PASSED),
-    (numbers(1, 50), numbers(1, 50), "Resolved: p(90) <= baseline + 0.1", Verdict.PASSED),
     (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", Verdict.FAILED),
-    (numbers(1, 50), numbers(1, 50), "Resolved: stdev <= baseline", Verdict.PASSED),
     (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", Verdict.FAILED),
     (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", Verdict.PASSED),
     (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED),
@@ -545,6 +531,7 @@ def test_doubt_is_red_by_default_except_against_a_baseline(
     judgement = compared(yes(45, 50), yes(44, 50), threshold, on_inconclusive=on_inconclusive)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.lets_pass is {"": default, "pass": True, "fail": False}[on_inconclusive]
+    assert judgement.status == ("COMPLETED" if judgement.lets_pass else "COMPLETED_WITH_FAILURES")
 
 
 def test_smallest_noticeable_change_is_shown_and_beyond_the_margin() -> None:

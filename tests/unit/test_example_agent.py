@@ -4,7 +4,6 @@ import array
 import asyncio
 import runpy
 import sys
-import wave
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,28 +66,3 @@ def test_agent_speaks(answer: Callable[[Connection], None], caller: list[bytes],
     answer(connection)
     assert [len(speech) for speech in connection.sent] == [2 * 16_000] * times  # a second
     assert {max(array.array("h", speech)) for speech in connection.sent} <= {8_000}
-
-
-def test_agent_says_what_the_file_says(
-    answer: Callable[[Connection], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """An error reaches the caller of the handler."""
-    path = tmp_path / "speech.wav"
-    monkeypatch.setenv("AGENT_SPEECH", str(path))
-    with pytest.raises(FileNotFoundError, match=r"speech\.wav"):
-        answer(Connection(TURN))
-    write(path, LOUD, rate=48_000)
-    with pytest.raises(ValueError, match=r"speech\.wav"):
-        answer(Connection(TURN))
-    write(path, LOUD * 3)
-    connection = Connection(TURN)
-    answer(connection)
-    assert connection.sent == [LOUD * 3]
-
-
-def write(path: Path, audio: bytes, rate: int = 16_000) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(audio)

@@ -19,7 +19,6 @@ from coval_gate.inputs.file import (
     with_file,
 )
 from coval_gate.inputs.inputs import FromFile, Inputs, parse_inputs
-from hostile import NAMED
 from support import IDS, KEY, other_value
 
 PATH = "coval-gate.yml"
@@ -320,10 +319,3 @@ def test_any_text_is_inputs_or_mistakes(text: str, path: str) -> None:
     for problem in file.problems:
         line = problem.what.removeprefix(", line ").partition(":")[0]
         assert 1 <= int(line) <= lines or problem.what.startswith("has ")
-
-
-@pytest.mark.parametrize("text", NAMED.values(), ids=NAMED)
-def test_hostile_text_is_a_name_or_a_mistake(text: str) -> None:
-    file = read_file(json.dumps({"legs": {text: {"tags": [text[:50]]}}}).encode(), "a.json")
-    assert all(leg.name.isprintable() for leg in file.legs)
-    assert all("\n" not in problem.what.split("\n")[0] and "\x1b" not in problem.what for problem in file.problems)

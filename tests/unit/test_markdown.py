@@ -206,11 +206,3 @@ def test_ranges_meet_at_bound_and_ends_hold_values() -> None:
         shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
         assert shares[0] > 0
         assert shares[-1] > 0
-
-
-@pytest.mark.parametrize("scale", [0.001, 1.0, 1234.5, 1e8])
-def test_labels_fit_side_by_side(scale: float) -> None:
-    chart = histogram([scale * n for n in range(2000)], DrawnBound(scale * 777.777, "<"))
-    size = re.search(r'"labelFontSize": (\d+)', chart)
-    assert size
-    assert int(size[1]) == 9 or 0.6 * int(size[1]) * sum(map(len, labels(chart))) <= 640

@@ -7,21 +7,14 @@ from typing import Final
 import pytest
 
 from bench.agents import Size
-from bench.exact import red_otherwise
-from bench.experiments import Cell, latency_error, percentile_change, rate_change, rate_error
+from bench.experiments import Cell, rate_error
 from bench.judged import (
-    MEAN,
-    grown_alike,
-    grown_mean,
     grown_rate,
     lacking,
-    moved_latency,
     moved_rate,
     named,
-    of_legs,
     repeated,
     says_new,
-    unchanged,
 )
 from bench.noise import percentages
 
@@ -46,22 +39,12 @@ def most(percent: float, runs: int) -> float:
     ("cell", "limits", "runs"),
     [
         pytest.param(partial(rate_error, Size(20, 0, 5), 0.6, 0.95), (7, 5.5), 400, id="rate, many conversations"),
-        pytest.param(partial(latency_error, Size(20, 0, 1), 0.0, 0.9), (11, 11), 4000, id="mean with a long tail"),
-        pytest.param(partial(rate_change, Size(10, 1, 1), 0.9, 0.6, -0.05), (6, 6), 400, id="agents that behave alike"),
-        pytest.param(partial(percentile_change, Size(50, 3, 3), 0.3, 95.0), (6.5, 6.5), 300, id="unchanged percentile"),
         pytest.param(partial(grown_rate, 3, 0.6), (2,), 100, id="test set that grew by harder cases"),
-        pytest.param(grown_alike, (2,), 50, id="test set that grew by cases that always fail"),
-        pytest.param(partial(grown_mean, 3), (6.5, 6.5), 50, id="test set that grew by slower cases"),
         pytest.param(partial(lacking, Size(100, 3, 1), 0.05, 0.05), (5,), 100, id="missing on both sides"),
-        pytest.param(partial(unchanged, 20, True), (2, 5, 5), 100, id="ten thresholds with margins"),
-        pytest.param(partial(moved_latency, MEAN, Size(50, 1, 1), 0.3, 1.3), (-85,), 200, id="higher mean is noticed"),
         pytest.param(partial(repeated, 0.3), (-94,), 1000, id="regression is noticed after a repetition"),
-        pytest.param(partial(moved_rate, Size(50, 1, 1), 0.3, 0.95, 0.8), (-70,), 100, id="rate beyond its margin"),
         pytest.param(
             partial(moved_rate, Size(20, 3, 3, 3), 0.3, 0.95, 0.8), (-92,), 100, id="rate, three earlier runs"
         ),
-        pytest.param(partial(red_otherwise, Size(20, 3, 3), 0.8), (0,), 100, id="block permutation"),
-        pytest.param(partial(of_legs, " - 5pp", 20, 20, 0.85), (-95,), 20, id="fall of all legs is noticed"),
         pytest.param(partial(says_new, Size(50, 1, 1), 0.95), (20,), 100, id="unchanged failures are rarely new"),
         pytest.param(partial(named, Size(50, 1, 1), 1), (-70,), 100, id="change that a report names is noticed"),
     ],

@@ -1,7 +1,7 @@
 """A list that lacks simulations never looks complete nor passes."""
 
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -94,38 +94,31 @@ def test_whole_list_is_complete_and_a_part_never_looks_so(
     assert (found.certain and len(listed) >= found.expected) <= (len(listed) == len(everything))
 
 
-class Counts(NamedTuple):
-    """Of `expected` simulations, so many are listed, failed, lack a value or missed the target; the rest passed."""
-
-    expected: int
-    listed: int
-    failed: int = 0
-    valueless: int = 0
-    missed: int = 0
-
-
 RATES = "\n".join(f"{name} >= 100%" for name in ("pass_rate", "completed_rate", "Resolved: rate(YES)"))
 
 
-def result_of(counts: Counts) -> RunResult:
-    listed = tuple(
-        simulation._replace(status="FAILED" if number < counts.failed else "COMPLETED")
-        for number, simulation in enumerate(simulations(counts.listed))
-    )
-    having = [simulation.id for simulation in listed][counts.failed + counts.valueless :]
-    values = {simulation_id: "NO" if place < counts.missed else "YES" for place, simulation_id in enumerate(having)}
+def result_of(expected: int, passed: int, *, failed: int = 0, valueless: int = 0, missed: int = 0) -> RunResult:
+    """Return the result of a run that lists so many simulations of `expected`."""
+    answers = ["X"] * failed + [""] * valueless + ["NO"] * missed + ["YES"] * passed
+    listed = [
+        simulation._replace(status="FAILED" if answer == "X" else "COMPLETED")
+        for simulation, answer in zip(simulations(len(answers)), answers, strict=True)
+    ]
+    values = {one.id: answer for one, answer in zip(listed, answers, strict=True) if answer in ("YES", "NO")}
     metric = Metric(id="m1", name="Resolved", values=values, target=Target(operator="in", values=("YES",)))
-    return RunResult(run_id="r1", expected=counts.expected, simulations=listed, metrics=(metric,))
+    return RunResult(run_id="r1", expected=expected, simulations=tuple(listed), metrics=(metric,))
 
 
 @pytest.mark.parametrize("confidence", [0.95, None])
 def test_what_is_not_listed_never_passes(confidence: float | None) -> None:
     """All of the six that are listed passed."""
     lines = "pass_rate >= 90%\ncompleted_rate >= 90%\nfailed == 0\nResolved: rate(YES) >= 90%\nResolved: missing == 0"
-    judgement = judge(result_of(Counts(10, 6)), criteria(lines, confidence=confidence))
+    judgement = judge(result_of(10, 6), criteria(lines, confidence=confidence))
     assert [check.criterion for check in judgement.checks if check.criterion.user_defined and check.passed] == []
     assert judgement.verdict == "error"
-    measures = [check.measure for check in judge(result_of(Counts(16, 12, 2, 1, 3)), criteria(RATES)).checks]
+    measures = [
+        check.measure for check in judge(result_of(16, 6, failed=2, valueless=1, missed=3), criteria(RATES)).checks
+    ]
     assert [(one.hits, one.total) for one in measures[-3:] if one] == [(6, 16), (10, 16), (6, 16)]
 
 

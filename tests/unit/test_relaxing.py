@@ -2,7 +2,6 @@
 
 import operator as compare
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import product
 from typing import Final
 
@@ -15,7 +14,6 @@ from coval_gate.coval.model import RunResult, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
-from coval_gate.gate.verdict import Limit, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from support import DEFAULTS, IDS, KEY, read_inputs
@@ -83,39 +81,6 @@ def test_only_a_share_that_is_asked_for_replaces_that_every_simulation_meets_its
         is_error = not (sets or advisory or (sign, bound) == ("==", "100%"))
         if refused(line) is not is_error or refused(f"{line}\npass_rate >= 80%"):
             wrong.append((line, None, False, None))
-    assert not wrong
-
-
-IMPROVED: Final = ("baseline * 9", "baseline + 5pp")  # bounds that ask a higher value to be better
-
-
-def meets_as_counted(sign: str, bound: str, advisory: bool, baseline: Baseline | None, accept: bool) -> bool:
-    """Return whether 9 of 10 meets a bound on a rate, with the same rate before."""
-    if advisory or (accept and bound != "base" and not bound.endswith("%")):
-        return True
-    if bound == "base":  # the run has no mutations
-        return False
-    if not bound.endswith("%") and not (baseline and baseline.runs):
-        return not (bound in IMPROVED and sign in (">", ">=", "=="))
-    known = {"baseline": 0.9, "baseline * 9": 8.1, "baseline + 5pp": 0.95}
-    return OPERATORS[sign](0.9, known[bound] if bound in known else float(bound[:-1]) / 100)
-
-
-@pytest.mark.parametrize("confidence", [None, 0.95])
-@pytest.mark.parametrize("subject", ["Resolved: rate(YES)", "'RESOLVED ': rate(YES)", "m: rate(yes)", "pass_rate"])
-def test_time_out_passes_only_if_what_there_is_misses_no_threshold_as_counted(
-    subject: str, confidence: float | None
-) -> None:
-    now, earlier = run_with("now", missing=5, off_target=1), run_with("old", off_target=1)
-    wrong = []
-    for line, sign, bound, advisory in lines_of(subject, ("85%", "90%", "95%"), "5pp"):
-        for baseline, accept in circumstances(bound, earlier):
-            criteria = replace(criteria_of(f"Latency: avg < 9\n{line}", accept=accept), confidence=confidence)
-            late = judge(now, criteria, baseline=baseline, late=Limit("max_wait_time", 60.0))
-            expected = meets_as_counted(sign, bound, advisory, baseline, accept)
-            passes = late._replace(timeout_passes=True).lets_pass
-            if late.lets_pass or late.verdict is not Verdict.TIMED_OUT or passes is not expected:
-                wrong.append((line, baseline and baseline.runs, accept, passes))
     assert not wrong
 
 

@@ -213,18 +213,6 @@ def test_no_criterion_blames_a_simulation_that_no_report_has(runs: list[str], cr
     assert blamed <= {simulation.id for simulation in judgement.cause.result.simulations}
 
 
-@given(ANSWERS, CRITERIA)
-def test_run_is_not_repeated_if_the_best_repetitions_could_not_save_it(runs: list[str], criteria: Criteria) -> None:
-    """What is not repeated would fail with any repetition."""
-    given, best = (results_of(answers) for answers in (runs, [runs[0], *["Y" * CASES] * (len(runs) - 1)]))
-    first = judge(given[0], criteria)
-    beyond = beyond_saving(first, left=len(runs) - 1)
-    if first.verdict is Verdict.FAILED and beyond:
-        assert together(*given, criteria=criteria).verdict is Verdict.FAILED
-    averages = any(threshold.aggregate.name == "avg" for threshold in criteria.thresholds)  # may be any number
-    assert together(*best, criteria=criteria).verdict is not Verdict.FAILED or averages or beyond
-
-
 def test_earlier_runs_decide_if_repetition_is_unusable() -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 85%")
     first = SingleRun(run_id="r1", judgement=judge(result_of("r1", "YYYYYYYNNN"), criteria))

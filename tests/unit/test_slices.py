@@ -1,6 +1,5 @@
 """A leg that is paid for in slices ends as soon as its answer is clear, and no slice makes an error more likely."""
 
-import random
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import NormalDist
@@ -88,19 +87,6 @@ def test_levels_of_looks_are_those_of_o_brien_and_fleming(error: float, constant
         z = NormalDist().inv_cdf(1.0 - error_at(look, 5, error))
         assert z == pytest.approx(constant * (5 / look) ** 0.5, abs=0.003)
     assert error_at(1, 1, error) == pytest.approx(error)
-
-
-def test_a_walk_of_looks_errs_as_often_as_allowed() -> None:
-    rng = random.Random(1)
-    crossed = 0
-    for _ in range(4000):
-        walk = 0.0
-        for look in range(1, 6):
-            walk += rng.gauss(0.0, 1.0)
-            if 1.0 - NormalDist().cdf(walk / look**0.5) <= error_at(look, 5, 0.05):
-                crossed += 1
-                break
-    assert 0.04 < crossed / 4000 < 0.06
 
 
 @pytest.mark.parametrize(

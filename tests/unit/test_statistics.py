@@ -43,7 +43,6 @@ SHAPES, SHARES = st.floats(0.5, 300), st.floats(0.001, 0.999)
 LEVELS = st.floats(0.6, 0.999)
 HITS = st.integers(1, 6).flatmap(lambda n: st.builds(Hits, st.integers(0, n), st.just(n)))
 CASES = st.lists(HITS, min_size=2, max_size=40)
-VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=4), min_size=2, max_size=20)
 MANY_VALUES = st.lists(st.lists(NUMBERS, min_size=1, max_size=3), min_size=FEWEST_FOR_MEAN, max_size=25)
 HIT_PAIRS = st.lists(st.builds(HitPair, HITS, HITS), min_size=2, max_size=40)
 FACTORS = st.floats(0.01, 2)
@@ -91,15 +90,6 @@ def test_mean_matches_standard_library(values: list[float]) -> None:
 def test_percentile_matches_exact_fraction_within_rounding(values: list[float], n: float) -> None:
     tolerated = Fraction(max(abs(value) for value in values)) / 10**13 + Fraction(5e-324)
     assert abs(Fraction(percentile(values, n)) - exact_percentile(values, n)) <= tolerated
-
-
-@given(LIST, PERCENT, PERCENT)
-@example([-0.75, 1e-17], math.nextafter(100, 0), 100.0)
-@example([-LARGEST, LARGEST, LARGEST], 49.99999999999999, math.nextafter(100, 0))
-def test_percentiles_rise_from_minimum_to_maximum(values: list[float], n: float, m: float) -> None:
-    low, high = sorted((n, m))
-    assert min(values) <= percentile(values, low) <= percentile(values, high) <= max(values)
-    assert (percentile(values, 0), percentile(values, 100)) == (min(values), max(values))
 
 
 @given(st.lists(st.floats(-1e50, 1e50, allow_subnormal=False), min_size=2, max_size=30))
@@ -223,15 +213,6 @@ def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(values: list[flo
     bounds = percentile_bounds(cases, n, 0.95)
     assert (bounds.upper < limit) == (share_below(cases, limit).lower >= n / 100)
     assert (bounds.lower > limit) == (share_up_to(cases, limit).upper < n / 100)
-
-
-@given(VALUES, st.sampled_from([5, 50, 90, 95]))
-def test_each_bound_of_a_percentile_is_one_that_the_share_supports(cases: list[list[float]], n: int) -> None:
-    """With several conversations a case, the effective sample size changes along the values, so only this is sure."""
-    lower, upper = percentile_bounds(cases, n, 0.95)
-    assert lower <= upper
-    assert share_below(cases, lower).upper < n / 100 or lower == -math.inf
-    assert share_up_to(cases, upper).lower >= n / 100 or upper == math.inf
 
 
 @given(MANY_VALUES, LEVELS)
