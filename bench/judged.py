@@ -315,16 +315,16 @@ LEGS: Final = 20
 
 def legs() -> Iterator[Experiment]:
     """Yield what steps with many legs notice: a fall of all of them, and of one."""
-    cell = partial(of_legs, " - 5pp", 20, LEGS, 0.85)
+    cell = partial(legs_noise, " - 5pp", 20, LEGS, 0.85)
     yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.2)
     for margin, least, most in (("", 23, 5.0), (" - 5pp", None, 2.0)):
-        cell = partial(of_legs, margin, 50, 1, 0.8)
+        cell = partial(legs_noise, margin, 50, 1, 0.8)
         yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.25)
         name = f"unchanged rate, `>= baseline{margin}`, {LEGS} legs of 20 cases: red"
-        yield red(name, most, partial(of_legs, margin, 20, 0, 0.95), times=0.25)
+        yield red(name, most, partial(legs_noise, margin, 20, 0, 0.95), times=0.25)
 
 
-def of_legs(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
+def legs_noise(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
     """Return whether a leg, or all legs together, are red if the rate of so many of them falls from 95 % to `now`."""
     required = replace(criteria(f"{RATE}{margin}", CONFIDENCE), legs=LEGS)
     judged = []

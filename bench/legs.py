@@ -116,14 +116,14 @@ def measure() -> list[Figure]:
     billed = sum(math.ceil(job.seconds / 60) for job in jobs)
     tens = sum(math.ceil(max(job.seconds for job in jobs[place : place + 10]) / 60) for place in range(0, LEGS, 10))
     minutes, rate = math.ceil(whole.seconds / 60), 60 * few.requests / few.seconds
-    of_matrix = 60 * sum(job.requests for job in jobs) / max(job.seconds for job in jobs)
+    matrix_rate = 60 * sum(job.requests for job in jobs) / max(job.seconds for job in jobs)
     rate_of_all = 60 * whole.requests / whole.seconds
     return [
         Figure(f"minutes billed for {LEGS} runs, beside a matrix", minutes, "min", ("a matrix", billed), billed),
         Figure(f"minutes billed for {LEGS} runs, beside tens", minutes, "min", ("ten at a time", tens), tens),
         Figure(f"requests a minute of {FEW} legs", rate, most=MOST_PER_MINUTE),
         Figure(f"most reads in a minute of {FEW} legs", few.most_reads, most=MOST_PER_MINUTE),
-        Figure(f"requests a minute of {LEGS} legs", rate_of_all, yardstick=("a matrix", of_matrix)),
+        Figure(f"requests a minute of {LEGS} legs", rate_of_all, yardstick=("a matrix", matrix_rate)),
         Figure(f"CPU of {LEGS} legs", whole.cpu, "s", most=MOST_CPU),
         Figure(f"memory of {LEGS} legs", megabytes, "MB", most=MOST_MB),
         Figure(f"end of {FEW} legs after a signal", interrupted(FEW), "s", most=MOST_TO_END),

@@ -157,14 +157,14 @@ def config_schema() -> dict[str, Any]:
     """
 
     inputs = {name: config_value(declaration) for name, declaration in inputs_of_step().items()}
-    of_leg = {name: {"$ref": f"#/properties/{name}"} for name in inputs_of_leg()}
+    leg_inputs = {name: {"$ref": f"#/properties/{name}"} for name in inputs_of_leg()}
     legs = {
         "description": "The inputs of each leg, by its name.",
         "type": "object",
         "propertyNames": {"minLength": 1, "maxLength": LONGEST_NAME},
         "minProperties": 1,
         "maxProperties": MOST_LEGS,
-        "additionalProperties": {"type": "object", "properties": of_leg, "additionalProperties": False},
+        "additionalProperties": {"type": "object", "properties": leg_inputs, "additionalProperties": False},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -334,8 +334,8 @@ def rendered() -> dict[Path, str]:
         ROOT / "docs" / "config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
     now = identity()
-    of_places = {path: pinned(written.get(path) or path.read_text(encoding="utf-8"), now) for path in places()}
-    return written | of_places
+    pinned_files = {path: pinned(written.get(path) or path.read_text(encoding="utf-8"), now) for path in places()}
+    return written | pinned_files
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,14 @@ from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simula
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, errored, judgement_with_units, result_with_units
+from coval_gate.gate.judgement import (
+    UNFINISHED,
+    Judgement,
+    LegsSummary,
+    errored,
+    judgement_with_units,
+    result_with_units,
+)
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together
@@ -151,10 +158,10 @@ def report_on(
     baseline = baseline and baseline._replace(acceptable=now.run_id)
     how: dict[str, Any] = {"confidence": confidence, "on_inconclusive": on_inconclusive, "legs": legs}
     judgement = judged(now, baseline, thresholds, base=base, **how)
-    of_base = None
+    base_report = None
     if base:
         ids = {"agent_id": base.source.name}
-        of_base = LegReport(judgement=UNFINISHED, name="base", ids=ids, run_id=base.runs[0].run.run_id)
+        base_report = LegReport(judgement=UNFINISHED, name="base", ids=ids, run_id=base.runs[0].run.run_id)
     leg = LegReport(
         judgement=judgement,
         run_id=now.run_id,
@@ -163,7 +170,7 @@ def report_on(
         run=Run(run_id=now.run_id, status="COMPLETED"),
         result=now,
         details=Details(labels=labels or {}),
-        base=of_base,
+        base=base_report,
     )
     return Report(
         judgement=judgement,
@@ -175,14 +182,14 @@ def report_on(
     )
 
 
-def of_pull_request(report: Report) -> Report:
+def for_pull_request(report: Report) -> Report:
     """Return the report as a pull request shows it: of a commit, with the agent's name and the latency's unit."""
     units = {"l": "seconds"}
     context = report.context._replace(
         server_url="https://github.com",
         sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
         pull_request=42,
-        of_pull_request=True,
+        for_pull_request=True,
         head=Head("acme", "better-greeting"),
         web=WEB,
     )
@@ -310,7 +317,7 @@ def together_report(now: int = 16) -> Report:
     )
     refused = errored(GateError("Not launched", "Coval refused the launch.", advice="Check the persona."))
     return reports[0]._replace(
-        judgement=refused._replace(of_legs=OfLegs(4, "unknown", tuple(leg.run_id for leg in legs), others=0)),
+        judgement=refused._replace(legs_summary=LegsSummary(4, "unknown", tuple(leg.run_id for leg in legs), others=0)),
         legs=(*legs, LegReport(judgement=refused, name="unknown")),
         together=beside(legs, 4),
     )
@@ -320,8 +327,8 @@ def decided_together() -> Report:
     """Return the same without the leg that has no run, so that all together decide."""
     report = together_report()
     legs, together = report.legs[:3], beside(report.legs[:3], 3)
-    of_legs = OfLegs(3, together.name, tuple(leg.run_id for leg in legs), acceptable=True)
-    return report._replace(judgement=together.judgement._replace(of_legs=of_legs), legs=legs, together=together)
+    summary = LegsSummary(3, together.name, tuple(leg.run_id for leg in legs), acceptable=True)
+    return report._replace(judgement=together.judgement._replace(legs_summary=summary), legs=legs, together=together)
 
 
 def own(leg: str, hits: int, run_id: str) -> RunResult:

@@ -11,9 +11,9 @@ from baselines import (
     baseline_of,
     comparison_reports,
     earlier,
+    for_pull_request,
     judged,
     numbers,
-    of_pull_request,
     pair,
     report_on,
     run_of,
@@ -90,16 +90,16 @@ def rich_report(name: str = "worse") -> "Report":
 def picture_report() -> "Report":
     """Return the report that README's pictures show: one criterion is missed, the other one is met."""
     baseline = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
-    return of_pull_request(enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None)))
+    return for_pull_request(enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None)))
 
 
 def enriched(report: "Report") -> "Report":
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
-    ill = [row.simulation.id for row in findings_in(leg).to_look_at]
+    bad = [row.simulation.id for row in findings_in(leg).to_look_at]
     details = leg.details._replace(
-        texts={simulation_id: {"m": WHY} for simulation_id in ill},
-        transcripts=dict.fromkeys(ill[:5], TALK),
+        texts={simulation_id: {"m": WHY} for simulation_id in bad},
+        transcripts=dict.fromkeys(bad[:5], TALK),
     )
     trend = tuple(
         TrendRun(

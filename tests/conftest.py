@@ -140,14 +140,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if item.stash.get(IS_MEASURED, True):
         return (yield)
     tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
-    of_processes = os.environ.pop(PROCESS_CONFIG, None)
+    process_config = os.environ.pop(PROCESS_CONFIG, None)
     sys.settrace(None)
     threading.settrace(None)
     try:
         return (yield)
     finally:
-        if of_processes is not None:
-            os.environ[PROCESS_CONFIG] = of_processes
+        if process_config is not None:
+            os.environ[PROCESS_CONFIG] = process_config
         sys.settrace(tracer)
         threading.settrace(tracer_of_threads)
 

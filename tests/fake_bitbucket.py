@@ -52,14 +52,14 @@ class FakeBitbucket(FakeHost):
         place = PATH.fullmatch(path)
         if not place:
             return Response(404, {"type": "error", "error": {"message": f"Not found: {path}"}})
-        problem = self._perform(request, (place[1], place[2]), of_annotations=bool(place[3]))
+        problem = self._perform(request, (place[1], place[2]), annotations=bool(place[3]))
         if problem:
             return Response(400, {"key": "report-service.general.bad-request", "message": problem})
         return Response(200, {})
 
-    def _perform(self, request: SeenRequest, key: tuple[str, str], *, of_annotations: bool) -> str:
+    def _perform(self, request: SeenRequest, key: tuple[str, str], *, annotations: bool) -> str:
         """Do what a request asks for, and return what is wrong with it."""
-        match request.method, of_annotations:
+        match request.method, annotations:
             case "DELETE", False:
                 self.reports.pop(key, None)
                 return ""

@@ -146,7 +146,7 @@ class FakeGitLab(FakeHost):
         if token == READ_ONLY_TOKEN and request.method != "GET":
             error = "The request requires higher privileges than provided by the access token."
             return Response(403, {"error": "insufficient_scope", "error_description": error, "scope": "api"})
-        wrong = [problem for problem in problems if not problem.of_model]
+        wrong = [problem for problem in problems if not problem.from_model]
         if wrong and call_of(request.method, path):
             return Response(400, {"error": ", ".join(map(str, wrong))})
         match path.split("/")[1:]:
@@ -212,8 +212,8 @@ class FakeGitLab(FakeHost):
         pipeline = given.get("pipeline_id", newest)
         if pipeline not in pipelines:
             return _message(404, "404 Pipeline for pipeline_id, sha and ref Not Found")
-        of_name = [one for one in self.statuses.get(sha, []) if (one["name"], one["pipeline_id"]) == (name, pipeline)]
-        before = of_name[-1] if of_name else None
+        same_name = [one for one in self.statuses.get(sha, []) if (one["name"], one["pipeline_id"]) == (name, pipeline)]
+        before = same_name[-1] if same_name else None
         if before and before["status"] in OPEN:
             event = EVENTS.get(state)
             if event and (state == before["status"] or before["status"] == "running"):

@@ -111,8 +111,8 @@ class Call(NamedTuple):
 
 
 PROJECT: Final[Mapping[str, Schema]] = {"id": {"anyOf": [INTEGER, TEXT]}}
-OF_MERGE_REQUEST: Final[Mapping[str, Schema]] = {**PROJECT, "noteable_id": INTEGER}
-OF_COMMIT: Final[Mapping[str, Schema]] = {**PROJECT, "sha": TEXT}
+MERGE_REQUEST_PATH: Final[Mapping[str, Schema]] = {**PROJECT, "noteable_id": INTEGER}
+COMMIT_PATH: Final[Mapping[str, Schema]] = {**PROJECT, "sha": TEXT}
 REFUSED: Final[Mapping[int, Schema]] = dict.fromkeys((400, 401, 403, 404), ERROR)
 REFUSED_CHANGE: Final[Mapping[int, Schema]] = {**REFUSED, 429: ERROR}
 
@@ -129,7 +129,7 @@ CALLS: Final = (
         "getApiV4ProjectsIdMergeRequestsNoteableIdNotes",
         "GET",
         "/projects/{id}/merge_requests/{noteable_id}/notes",
-        OF_MERGE_REQUEST,
+        MERGE_REQUEST_PATH,
         {200: {"type": "array", "items": NOTE}, **REFUSED},
         query=parameters(
             order_by=one_of("created_at", "updated_at"),
@@ -141,7 +141,7 @@ CALLS: Final = (
         "postApiV4ProjectsIdMergeRequestsNoteableIdNotes",
         "POST",
         "/projects/{id}/merge_requests/{noteable_id}/notes",
-        OF_MERGE_REQUEST,
+        MERGE_REQUEST_PATH,
         {201: NOTE, **REFUSED_CHANGE},
         body=parameters({"body": TEXT}, internal=FLAG),
     ),
@@ -149,7 +149,7 @@ CALLS: Final = (
         "putApiV4ProjectsIdMergeRequestsNoteableIdNotesNoteId",
         "PUT",
         "/projects/{id}/merge_requests/{noteable_id}/notes/{note_id}",
-        {**OF_MERGE_REQUEST, "note_id": INTEGER},
+        {**MERGE_REQUEST_PATH, "note_id": INTEGER},
         {200: NOTE, **REFUSED_CHANGE},
         body=parameters(body={"type": "string", "minLength": 1}),
     ),
@@ -157,7 +157,7 @@ CALLS: Final = (
         "getApiV4ProjectsIdRepositoryCommitsShaStatuses",
         "GET",
         "/projects/{id}/repository/commits/{sha}/statuses",
-        OF_COMMIT,
+        COMMIT_PATH,
         {200: {"type": "array", "items": STATUS}, **REFUSED},
         query=parameters(
             name=TEXT,
@@ -172,7 +172,7 @@ CALLS: Final = (
         "postApiV4ProjectsIdStatusesSha",
         "POST",
         "/projects/{id}/statuses/{sha}",
-        OF_COMMIT,
+        COMMIT_PATH,
         {201: STATUS, **REFUSED_CHANGE, 409: ERROR},
         body=parameters(
             {"state": STATE},
@@ -186,11 +186,11 @@ CALLS: Final = (
 
 
 class Problem(NamedTuple):
-    """What is wrong with a parameter. `of_model`: GitLab finds it only as it saves."""
+    """What is wrong with a parameter. `from_model`: GitLab finds it only as it saves."""
 
     name: str
     text: str
-    of_model: bool = False
+    from_model: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.text}".strip()
@@ -265,8 +265,8 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
         case "minLength":
             yield Problem(".".join(path), "is empty")
         case "maxLength":
-            yield Problem(".".join(path), f"is too long (maximum is {rule} characters)", of_model=True)
+            yield Problem(".".join(path), f"is too long (maximum is {rule} characters)", from_model=True)
         case "pattern" if error.schema == WEB_ADDRESS:
-            yield Problem(".".join(path), "is blocked: Only allowed schemes are http, https", of_model=True)
+            yield Problem(".".join(path), "is blocked: Only allowed schemes are http, https", from_model=True)
         case _:
             yield Problem(".".join(path), "is invalid")

@@ -8,7 +8,7 @@ from coval_sandbox.world import World
 W = TypeVar("W", bound="World")
 
 
-def of_own_builds(world: W, *only: str) -> W:
+def with_own_builds(world: W, *only: str) -> W:
     """Let a world show its agents so, or `only` these."""
     shown = world.catalogue.get_agent
 

@@ -106,7 +106,7 @@ class Step:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
             host.quote(*check_lines(findings_in(leg)))
-        run(publisher.publish(report, Times.of_step(0.0, 3600.0)), given.clock)
+        run(publisher.publish(report, Times.for_step(0.0, 3600.0)), given.clock)
         self.log = stream.getvalue()
         return self
 

@@ -17,7 +17,7 @@ from coval_gate.gate.judgement import (
     UNFINISHED,
     CaseStability,
     Judgement,
-    OfLegs,
+    LegsSummary,
     Repetition,
     SingleRun,
     errored,
@@ -89,36 +89,36 @@ def simulation(name: str, **fields: Any) -> Simulation:
 def in_two_legs(report: Report, *names: str) -> Report:
     """Return the report of a step whose legs have these names, and differ in nothing else."""
     (leg,) = report.legs
-    judgement = report.judgement._replace(of_legs=OfLegs(len(names), names[0]))
+    judgement = report.judgement._replace(legs_summary=LegsSummary(len(names), names[0]))
     return report._replace(judgement=judgement, legs=tuple(leg._replace(name=name) for name in names))
 
 
 @cache
 def example_reports() -> dict[str, Report]:
     """Return a report for each verdict and each reason for it, mostly on four simulations."""
-    well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
-    one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
+    good = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
+    one_failed = (*good[:3], simulation("s4", status="FAILED", error="The line was busy."))
     mutated = (
-        *well,
-        *(simulation(f"m{member.id}", test_case_id=member.test_case_id, mutation="Calmer") for member in well),
+        *good,
+        *(simulation(f"m{member.id}", test_case_id=member.test_case_id, mutation="Calmer") for member in good),
     )
     judged = {
-        "passed": _judged(well, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
-        "passed, no criteria": _judged(well),
-        "failed": _judged(well, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
-        "failed, two criteria": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
-        "failed, target": _judged(well, use_metric_targets=True),
+        "passed": _judged(good, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
+        "passed, no criteria": _judged(good),
+        "failed": _judged(good, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
+        "failed, two criteria": _judged(good, "Latency: max < 1.5\nResolved: count(NO) == 0"),
+        "failed, target": _judged(good, use_metric_targets=True),
         "failed, simulation did not complete": _judged(one_failed),
-        "failed, error reported": _judged(well, reported_error="GENERIC_FAILURE"),
+        "failed, error reported": _judged(good, reported_error="GENERIC_FAILURE"),
         "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
-        "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
+        "passed, tolerated missed target": _judged(good, "pass_rate >= 75%"),
         "failed, mutation": _judged(mutated, "Latency: max < 3"),
         "failed, iteration": _judged(
-            tuple(member._replace(test_case_id="case") for member in well), "Latency: max < 1.5"
+            tuple(member._replace(test_case_id="case") for member in good), "Latency: max < 1.5"
         ),
-        "error, no such metric": _judged(well, "Latncy: avg < 2"),
-        "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
-        "error, unfinished simulation": _judged((*well[:3], simulation("s4", status="IN PROGRESS"))),
+        "error, no such metric": _judged(good, "Latncy: avg < 2"),
+        "error and failed": _judged(good, "Empty: avg < 2\nLatency: max < 1.5"),
+        "error, unfinished simulation": _judged((*good[:3], simulation("s4", status="IN PROGRESS"))),
         "error, no simulations listed": _judged((), expected=4),
     }
     others = {
@@ -145,7 +145,7 @@ def example_reports() -> dict[str, Report]:
     return {
         **judged,
         **{name: _reported(judgement) for name, judgement in others.items()},
-        "timed out, missing values": _judged(well, "Empty: avg < 2", late=LIMIT),
+        "timed out, missing values": _judged(good, "Empty: avg < 2", late=LIMIT),
         "inconclusive": _reported(inconclusive, result),
         "no legs": Report(judgement=UNFINISHED),
     }

@@ -182,7 +182,7 @@ def new_session(client: Client, clock: Clock, *, deadline: float, **inputs: str)
     """Return a session of a step on a plain terminal, with these inputs."""
     parsed, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in inputs.items()})
     assert not problems
-    host, times = host_of(PlainHost), Times.of_step(clock.now(), deadline - clock.now())
+    host, times = host_of(PlainHost), Times.for_step(clock.now(), deadline - clock.now())
     return Session(client, host, clock, random.Random(0), parsed, deadline, times)
 
 

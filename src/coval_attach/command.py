@@ -75,7 +75,7 @@ def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
         clock, client = runtime.clock, connect(inputs, runtime, host.log)
-        times = Times.of_step(clock.now(), inputs.max_wait_time)
+        times = Times.for_step(clock.now(), inputs.max_wait_time)
         session = Session(client, host, clock, runtime.randomness, inputs, times.deadline, times)
         worker = _start(session, runtime, options, limits)
         try:

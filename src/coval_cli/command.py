@@ -120,7 +120,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         webbrowser.open(Path(written).absolute().as_uri())
     codes = {"error": USAGE_ERROR, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
     judgement = published.report.judgement
-    return 0 if judgement.lets_pass else codes.get(judgement.verdict or "", 1)
+    return 0 if judgement.passes_gate else codes.get(judgement.verdict or "", 1)
 
 
 def _refuse_windows() -> None:

@@ -35,7 +35,7 @@ COLUMN: Final = 9  # characters of a mark
 CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
 FORBIDDEN: Final = 403
-OF_ONE_CALL: Final = (400, FORBIDDEN)  # other rejections meet every call
+SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN)  # other rejections meet every call
 OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each permission lists, and allows
     "metrics:read": (
         METRIC,
@@ -118,7 +118,7 @@ def _line(finding: Finding) -> str:
 def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     """Raises CovalError if no call can succeed."""
     runs = yield from _tried(clock, lambda until: client.list_runs(RunFilter(), until=until))
-    if isinstance(runs, CovalError) and _status(runs) not in OF_ONE_CALL and not _misread(runs):
+    if isinstance(runs, CovalError) and _status(runs) not in SINGLE_CALL_STATUSES and not _misread(runs):
         raise runs
     listed = () if isinstance(runs, CovalError) else runs
     newest = [one for one in listed if one.status == COMPLETED] or listed
@@ -140,15 +140,15 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     needed = {"runs:read": runs, permission: simulations}
     if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN:
         del needed[permission]  # perhaps Coval rejects the id
-    findings = [*_of_permissions(needed, optional), NOT_TRIED, _of_clock(client, clock)]
+    findings = [*_permission_findings(needed, optional), NOT_TRIED, _clock_finding(client, clock)]
     errors = [one for one in answers if isinstance(one, CovalError)]
     how_many = f", {len(errors)} of {len(answers)}" if alone else ""
     mark: Rating = "limited" if alone else "fails"
     findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", _told(one)) for one in errors[:1]]
     if not isinstance(runs, CovalError):
-        findings += yield from _of_runs(client, clock, runs, alone)
+        findings += yield from _run_findings(client, clock, runs, alone)
     if whole and not isinstance(simulations, CovalError):
-        findings += yield from _of_results(client, clock, whole, simulations)
+        findings += yield from _result_findings(client, clock, whole, simulations)
     return findings
 
 
@@ -175,7 +175,7 @@ def _told(error: CovalError) -> str:
     return f"{error.what} {'This version cannot read it: please open an issue.' if _misread(error) else error.advice}"
 
 
-def _of_permissions(needed: Mapping[str, object], optional: Mapping[str, object]) -> Iterator[Finding]:
+def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, object]) -> Iterator[Finding]:
     """Both have what the key may read, or errors, by permission."""
     answers = {**needed, **optional}
     if granted := [name for name, answer in answers.items() if not isinstance(answer, CovalError)]:
@@ -192,7 +192,7 @@ def _of_permissions(needed: Mapping[str, object], optional: Mapping[str, object]
             yield Finding("limited", topic, found, follows if is_missing else f"{answer.what} {follows}")
 
 
-def _of_clock(client: Client, clock: Clock) -> Finding:
+def _clock_finding(client: Client, clock: Clock) -> Finding:
     theirs = client.server_time(clock.now())
     if theirs is None:
         follows = "The ages of runs are not known, so run_id takes ids only, not tag:, branch: or schedule:."
@@ -205,7 +205,7 @@ def _of_clock(client: Client, clock: Clock) -> Finding:
     return Finding("ok", "Date in responses", found, follows)
 
 
-def _of_runs(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[Run]) -> Procedure[list[Finding]]:
+def _run_findings(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[Run]) -> Procedure[list[Finding]]:
     if not runs:
         follows = "Launch one, and run this again: only runs show how Coval lists them, their simulations and values."
         return [Finding("unknown", "Runs", "none yet", follows)]
@@ -213,13 +213,13 @@ def _of_runs(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[
     tag = tagged.tags[0] if tagged else NO_TAG
     by_tag = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=tag), until=until))
     by_none = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=NO_TAG), until=until))
-    findings = [*_of_statuses(runs), _of_identity(runs, alone), _of_filter(tagged, by_tag, by_none)]
+    findings = [*_status_findings(runs), _identity_finding(runs, alone), _filter_finding(tagged, by_tag, by_none)]
     if not any(one.status == COMPLETED for one in runs):
         findings.append(Finding("unknown", "Results", "no run has completed", "Run this again once one has."))
     return findings
 
 
-def _of_statuses(runs: Sequence[Run]) -> Iterator[Finding]:
+def _status_findings(runs: Sequence[Run]) -> Iterator[Finding]:
     statuses = _words({one.status for one in runs})
     if all(one.has_known_status for one in runs):
         yield Finding("ok", "Status of runs", statuses)
@@ -237,7 +237,7 @@ def _words(words: Iterable[str]) -> str:
     return in_words(sorted({word if CAPITALS.fullmatch(word) else "another text" for word in words}))
 
 
-def _of_identity(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:
+def _identity_finding(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:
     def where(shows: Callable[[Run], bool]) -> str:
         return (
             "in lists"
@@ -262,7 +262,9 @@ def _of_identity(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:
     return Finding("limited", topic, found, follows)
 
 
-def _of_filter(tagged: Run | None, by_tag: Sequence[Run] | CovalError, by_none: Sequence[Run] | CovalError) -> Finding:
+def _filter_finding(
+    tagged: Run | None, by_tag: Sequence[Run] | CovalError, by_none: Sequence[Run] | CovalError
+) -> Finding:
     """`by_tag`: the list with a tag of the run `tagged`; `by_none`: the list with a tag that no run has."""
     topic = "Filter of lists by tag"
     if isinstance(by_tag, CovalError):
@@ -279,12 +281,12 @@ def _of_filter(tagged: Run | None, by_tag: Sequence[Run] | CovalError, by_none: 
     return Finding("limited", topic, found, follows)
 
 
-def _of_results(
+def _result_findings(
     client: Client, clock: Clock, whole: Run, simulations: Sequence[Simulation]
 ) -> Procedure[list[Finding]]:
     found = f"{len(simulations)} of the newest completed run, at {client.simulations_path}"
     follows = "" if simulations else "A run whose simulations Coval does not list gets no verdict."
-    findings = [Finding("ok" if simulations else "limited", "Simulations", found, follows), _of_values(whole)]
+    findings = [Finding("ok" if simulations else "limited", "Simulations", found, follows), _value_finding(whole)]
     judged = next((one.id for one in simulations if one.completed), None)
     if judged is None:
         return findings
@@ -299,7 +301,7 @@ def _of_results(
     return [*findings, Finding("limited", topic, "not shown", follows)]
 
 
-def _of_values(whole: Run) -> Finding:
+def _value_finding(whole: Run) -> Finding:
     topic = "Values of metrics"
     if any(metric.values for metric in whole.metrics):
         return Finding("ok", topic, "in the run, for each simulation")

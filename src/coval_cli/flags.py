@@ -34,8 +34,11 @@ MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this 
 LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # inputs of a connection that they ignore
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
-OF_KEY: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
-SECRETS: Final = {"api_key": OF_KEY, "github_token": f"set the variable {VARIABLES['github_token']}"}  # another way
+KEY_FROM: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
+SECRETS: Final = {
+    "api_key": KEY_FROM,
+    "github_token": f"set the variable {VARIABLES['github_token']}",
+}  # another way
 HELP: Final = ("-h", "--help", "help")
 WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
@@ -54,9 +57,9 @@ class UsageError(Exception):
 def _flags_of(command: str) -> Iterator[Input]:
     """Yield those that have an effect there, or in the other half of launch and wait."""
     for declaration in declared():
-        of_command = has_effect(declaration, command) or (command in CONNECTED and declaration.group == CONNECTION)
-        of_command |= declaration.name in MORE.get(command, {})
-        if of_command and declaration.name not in (*OURS, *LESS.get(command, ())):
+        takes = has_effect(declaration, command) or (command in CONNECTED and declaration.group == CONNECTION)
+        takes |= declaration.name in MORE.get(command, {})
+        if takes and declaration.name not in (*OURS, *LESS.get(command, ())):
             yield declaration
 
 

@@ -76,10 +76,10 @@ def usable(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
     sound = []
     for run in runs:
         simulations = tuple(simulation for simulation in run.simulations if simulation.mutation == BASE)
-        of_agent = run._replace(simulations=simulations, expected=0)
-        can_be_judged = judge(of_agent, Criteria(max_failed=EVERY_FAILURE)).verdict is Verdict.PASSED
-        if can_be_judged and _completed(of_agent) >= LEAST_COMPLETED:
-            sound.append(of_agent)
+        agent_run = run._replace(simulations=simulations, expected=0)
+        can_be_judged = judge(agent_run, Criteria(max_failed=EVERY_FAILURE)).verdict is Verdict.PASSED
+        if can_be_judged and _completed(agent_run) >= LEAST_COMPLETED:
+            sound.append(agent_run)
     newest = {metric.id for metric in sound[0].metrics} if sound else set()
     return tuple(run for run in sound if newest <= {metric.id for metric in run.metrics})
 

@@ -185,12 +185,12 @@ def starter_for(word: str, used: Sequence[Starter], host: str) -> tuple[Starter,
     """
     if word:
         return next(starter for starter in STARTERS if starter.word == word), "as --system says"
-    of_host = [starter for starter in STARTERS if any(part in host.lower() for part in starter.hosts)]
-    chosen = next((starter for starter in used if starter in of_host), None) or next(iter(used), None)
+    host_starters = [starter for starter in STARTERS if any(part in host.lower() for part in starter.hosts)]
+    chosen = next((starter for starter in used if starter in host_starters), None) or next(iter(used), None)
     if chosen:
         others = ", ".join(starter.name for starter in used if starter is not chosen)
         more = f"; there are also files of {others}, which --system selects" if others else ""
         return chosen, f"found by {chosen.mark}{more}"
-    if of_host:
-        return of_host[0], f"found by origin's host, {host}"
+    if host_starters:
+        return host_starters[0], f"found by origin's host, {host}"
     return STARTERS[0], "assumed, because neither files nor origin name another; --system selects one"

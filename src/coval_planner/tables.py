@@ -24,7 +24,7 @@ AVERAGE: Final = "metric: avg <= baseline * 1.1"
 SPREADS: Final = (0.25, 0.5, 1.0)  # standard deviation of the values, as a share of their mean
 GROWTHS: Final = (0.15, 0.2, 0.3, 0.5)
 FEW: Final = 20  # test cases, as most teams have
-OF_FEW: Final = (  # the share that must be hits
+HIT_SHARES: Final = (  # the share that must be hits
     ("`rate(YES) >= 80%`", 0.8),
     ("`rate(YES) >= 90%`, `p(90) < x`", 0.9),
     ("`rate(YES) >= 95%`, `p(95) < x`", 0.95),
@@ -62,7 +62,7 @@ def rates(befores: tuple[float, ...] = BEFORE, drops: tuple[float, ...] = DROPS)
 def few() -> str:
     """Return how FEW test cases decide a threshold against a number, by the number of misses among them."""
     rows = []
-    for name, share in OF_FEW:
+    for name, share in HIT_SHARES:
         most, fewest = most_misses(share, FEW, CONFIDENCE), fewest_misses(share, FEW, CONFIDENCE) or FEW
         good, bad = (chances(share, 1.0 - factor * (1.0 - share), FEW, CONFIDENCE) for factor in (0.5, 2.0))
         passing, doubtful = ("never", 0) if most is None else (_range(0, most), most + 1)

@@ -240,8 +240,8 @@ PREVIEW_MUTATIONS = (_mutation("Smaller model of the preview", 0.8, model="small
 
 def mutations_of(agent_id: str) -> tuple[Mutation, ...]:
     """An unknown agent has the mutations of the front desk."""
-    of_others = {PREVIEW_ID: PREVIEW_MUTATIONS}
-    return of_others.get(agent_id, MUTATIONS if agent_for(agent_id) is AGENTS[AGENT_ID] else ())
+    others = {PREVIEW_ID: PREVIEW_MUTATIONS}
+    return others.get(agent_id, MUTATIONS if agent_for(agent_id) is AGENTS[AGENT_ID] else ())
 
 
 def mutation_for(mutation_id: str) -> Mutation:

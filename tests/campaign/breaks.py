@@ -126,7 +126,7 @@ BREAKS: Final = {
         "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())
     ),
     "take as long after a signal as ever": Break(
-        "base.times:Times.of_interrupted", lambda original, *now: original(now[-1] + 20)
+        "base.times:Times.for_interrupted", lambda original, *now: original(now[-1] + 20)
     ),
     "trust an outdated poll": Break("step.cancel:MAX_POLL_AGE", _returns(1e9)),
     "take a 5xx for a 400": Break(
@@ -143,7 +143,7 @@ BREAKS: Final = {
     "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
     "take a pull request for the branch main": Break(
         "ci.github:read_context",
-        lambda original, *args: original(*args)._replace(pull_request=None, of_pull_request=False, branch="main"),
+        lambda original, *args: original(*args)._replace(pull_request=None, for_pull_request=False, branch="main"),
         "baseline",
     ),
     "take no tag away": Break("coval.client:Client.set_tags", _added, "baseline"),

@@ -62,8 +62,8 @@ def legs_of(history: History, result: ProcessResult) -> list[Leg]:
     for facts in json.loads(result.outputs["legs"]):
         first = history.runs.get(facts["run_id"])
         trial, base = (trial_of(first), base_of(result.step, first)) if first else (None, None)
-        of_base = [record for record in records if trial and base and trial_of(record)[:3] == base]
-        legs.append(Leg(facts, [record for record in records if trial_of(record) == trial], of_base))
+        base_runs = [record for record in records if trial and base and trial_of(record)[:3] == base]
+        legs.append(Leg(facts, [record for record in records if trial_of(record) == trial], base_runs))
     return legs
 
 

@@ -45,7 +45,7 @@ FILES: Final = ("evals/gate.json", "coval-gate.yml")  # JSON is YAML, too
 # A base
 AGENTS: Final = (PREVIEW_ID, SLOW_PREVIEW_ID)  # that are tested
 SHAPES_BESIDE: Final = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 1, 2), (1, 2, 2), (2, 2, 1), (1, 1, 5))
-OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet
+BASE_THRESHOLD: Final = "Latency: avg <= base * 9"  # which any two agents meet
 BASE_SETS: Final = ("runFails", "someFail", "allFail1", "cancels1", "deletes1", "dirty001", "empty001", "failing1")
 ENDLESS_SETS: Final = ("stuck001", "queued01", "slow0001")
 LAUNCHES: Final = (*LOST_RESPONSES, *SAFE_TO_RETRY, "403", "403", "slow 30", "late 97")
@@ -172,7 +172,7 @@ def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
     turns = {"max_parallel_runs": rng.choice("12")} if is_rough and rng.random() < 0.2 else {}
 
     def changed(step: Step) -> Step:
-        thresholds = "\n".join(filter(None, (step.inputs.get("thresholds"), OF_BASE)))
+        thresholds = "\n".join(filter(None, (step.inputs.get("thresholds"), BASE_THRESHOLD)))
         compared = {"thresholds": thresholds} if step.mode != "launch" else {}
         return step.having(**ids, **limits(step), **compared, **(turns if step.mode == "run" else {}))
 
@@ -266,14 +266,14 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
         pair = replace(launches[-1], inputs=beside.inputs, workflow_run=f"10000000{len(launches)}")
         launches = (*launches, pair)
     source = rng.choice(SOURCES)
-    of_schedule = source.startswith("schedule:")
+    is_scheduled = source.startswith("schedule:")
     ids = {"persona_id": PERSONAS[0]}
-    if of_schedule:
+    if is_scheduled:
         ids = {name: rng.choice(NIGHTLY.template[f"{name}s"]) for name in ("persona_id", "agent_id")}
     step = step.having(**ids, run_id=source)
     wait = replace(step, mode="wait", branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
     schedule = replace(schedule, workflow="newest", steps=(*launches, wait), foreign_run="")
-    return _with_nights(schedule, rng) if of_schedule else schedule
+    return _with_nights(schedule, rng) if is_scheduled else schedule
 
 
 def _with_nights(schedule: Schedule, rng: Random) -> Schedule:

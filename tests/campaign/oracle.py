@@ -50,7 +50,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     SLICED: (catalogue.RESOLVED,),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
-OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
+BASE_THRESHOLD: Final = catalogue.LATENCY  # the metric of thresholds on a base
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 MAX_LOST_LAUNCHES: Final = 3  # launches without a response after which a step gives up
 SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
@@ -155,7 +155,7 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         for run_id in process.launched_runs
     }
 
-    def is_of_source(record: RunRecord) -> bool:
+    def matches_source(record: RunRecord) -> bool:
         if result.step.holders:
             return STABLE in history.tags(record, began)
         is_young = own.create_time - MAX_AGE <= record.create_time < own.create_time
@@ -164,11 +164,11 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
     there = [
         record
         for record in others_alike(history, own)
-        if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
+        if matches_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
     ]
     return [
         record
-        for record in counting(history, began, there)
+        for record in baseline_candidates(history, began, there)
         if not any(simulation.failed for simulation in record.plan.simulations)
         and is_comparable(record, schedule.gate, schedule.quirks, ended)
     ]
@@ -181,7 +181,7 @@ def others_alike(history: History, own: RunRecord) -> list[RunRecord]:
     return [record for record in same if record.run_id != own.run_id]
 
 
-def counting(history: History, at: float, records: list[RunRecord]) -> list[RunRecord]:
+def baseline_candidates(history: History, at: float, records: list[RunRecord]) -> list[RunRecord]:
     """Return which runs of a source count at a time on Coval's clock."""
     tags = {record.run_id: history.tags(record, at) for record in records}
     since = max((record.create_time for record in records if ACCEPTED in tags[record.run_id]), default=0.0)
@@ -213,17 +213,17 @@ def may_accept(history: History, result: ProcessResult, record: RunRecord) -> bo
     """Return whether tags of a run can change, and lists show which runs were accepted before."""
     schedule = history.schedule
     can_see = schedule.quirks.run_identity in ("both", "tags") and schedule.fate != "unreadable"
-    return can_see and is_of_its_branch(history, result, record)
+    return can_see and is_own_branch_run(history, result, record)
 
 
-def is_of_its_branch(history: History, result: ProcessResult, record: RunRecord) -> bool:
+def is_own_branch_run(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether a step may accept a run: as the holder of a tag, of any branch; for `branch:main`, of main."""
     launchers = [process for process in history.results if record.run_id in process.launched_runs]
-    is_of_main = all(process.step.branch in ("", "main") for process in launchers)
-    return is_of_branch(history, record) and (is_of_main or bool(result.step.holders))
+    only_main = all(process.step.branch in ("", "main") for process in launchers)
+    return is_branch_run(history, record) and (only_main or bool(result.step.holders))
 
 
-def is_of_branch(history: History, record: RunRecord, *results: ProcessResult) -> bool:
+def is_branch_run(history: History, record: RunRecord, *results: ProcessResult) -> bool:
     """Return whether no pull request started these steps, nor the one that launched the run."""
     launchers = [process for process in history.results if record.run_id in process.launched_runs]
     return not any(
@@ -263,7 +263,7 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
 
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a run has enough values of what is compared with a base, in addition to those of its gate."""
-    return _has_values(record, (OF_BASE,), gate, quirks, now)
+    return _has_values(record, (BASE_THRESHOLD,), gate, quirks, now)
 
 
 def _variants(record: RunRecord) -> tuple[Simulations, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from inspect import isgeneratorfunction
 from typing import Final, NamedTuple
 
-from campaign import of_reports, of_runs, of_tags, of_verdicts, reruns, slices
+from campaign import report_invariants, reruns, run_invariants, slices, tag_invariants, verdict_invariants
 from campaign.generate import generate
 from campaign.simulate import History, ProcessResult, simulate
 
@@ -22,7 +22,7 @@ LOG_LINES: Final = 25  # lines of each log that are shown
 # the implementation: they check the requests that Coval received, its runs, and the files written.
 INVARIANTS: Final[dict[str, Callable[[History], Iterator[str]]]] = {
     name: check
-    for module in (of_runs, of_verdicts, of_tags, of_reports, reruns, slices)
+    for module in (run_invariants, verdict_invariants, tag_invariants, report_invariants, reruns, slices)
     for name, check in vars(module).items()
     if isgeneratorfunction(check) and check.__module__ == module.__name__ and not name.startswith("_")
 }

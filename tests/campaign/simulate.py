@@ -43,7 +43,7 @@ from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.world import World
 from fake_github import FakeGitHub
-from own_build import of_own_builds
+from own_build import with_own_builds
 from support import DEFAULTS, EPOCH, IDS, KEY
 
 LATER: Final = {
@@ -231,7 +231,7 @@ class _Simulator:
         if self.schedule.holder:
             self._launch_holder()
         if self.schedule.process:
-            of_own_builds(self.world)
+            with_own_builds(self.world)
 
     def run(self) -> History:
         """Run all steps, and the post steps at the end of each job."""
@@ -323,8 +323,8 @@ class _Simulator:
         """Run one process until it ends or is killed: the post step if there is a `main_result`."""
         directory = self.directory / f"{number}{'-post' if main_result else ''}"
         directory.mkdir()
-        of_pull_request = step.event == "pull_request" and not step.branch
-        event = PULL_REQUEST if of_pull_request else {"ref": f"refs/heads/{step.branch or 'main'}"}
+        for_pull_request = step.event == "pull_request" and not step.branch
+        event = PULL_REQUEST if for_pull_request else {"ref": f"refs/heads/{step.branch or 'main'}"}
         runner = LocalRunner(directory, event)
         if main_result is None:
             self._prepare(step, runner.workspace)

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from campaign.of_reports import CONCLUSIONS, STATES
-from campaign.of_verdicts import time_limits_are_kept
+from campaign.report_invariants import CONCLUSIONS, STATES
 from campaign.schedule import EVER, STABLE, Fault, Outage, Schedule, Signal, Step
 from campaign.simulate import History, ProcessResult, simulate
 from campaign.single import ENDPOINTS
+from campaign.verdict_invariants import time_limits_are_kept
 from coval_gate.base.times import NAMING
 from fake_github import TOKEN
 

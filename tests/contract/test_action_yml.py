@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from coval_gate import IS_RELEASE, PIN, REPOSITORY, __version__
 from coval_gate.ci.host import Context
-from coval_gate.inputs.file import OF_WHOLE_STEP, inputs_of_leg, inputs_of_step, read_file
+from coval_gate.inputs.file import STEP_ONLY, inputs_of_leg, inputs_of_step, read_file
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
@@ -129,7 +129,7 @@ def test_schema_has_every_input_and_the_page_those_that_a_leg_may_not_have() -> 
     assert {name: entry["description"] for name, entry in properties.items()} == {
         name: declaration.description for name, declaration in inputs_of_step().items()
     }
-    *first, last = (f"`{name}`" for name in OF_WHOLE_STEP)
+    *first, last = (f"`{name}`" for name in STEP_ONLY)
     assert f"{', '.join(first)} and {last}" in " ".join(CONFIGURATION.split())
 
 

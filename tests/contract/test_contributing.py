@@ -24,7 +24,7 @@ PATH: Final = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
 FOLDERS: Final = [*(path.name for path in ROOT.glob("[a-z]*") if path.is_dir()), *PACKAGES]
 OURS: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/|.*\.(?:py|j2|css)$")
 ANY: Final = re.compile(r".*/|.*\.(?:py|md|yml|json|toml|j2|css|js|txt)$")
-OF_USERS: Final = {
+USER_FILES: Final = {
     "CONTRIBUTING.md": {".venv/bin/python"},
     "docs/comparison.md": {"src/main.ts"},  # of another action
     "docs/own-build.md": {"agent.py", "stub.py", "pipecat_agent.py", "livekit_agent.py"},
@@ -124,7 +124,9 @@ def test_paths_and_targets_exist(subtests: pytest.Subtests) -> None:
         text = re.sub(r"```.*?```", "", whole, flags=re.DOTALL)
         words = {word for span in re.findall(r"`([^`\n]+)`", text) for word in span.split()}
         ours = ANY if page.name == "CONTRIBUTING.md" else OURS
-        paths = {word for word in words if PATH.fullmatch(word) and ours.match(word)} - OF_USERS.get(name, set()) - new
+        paths = (
+            {word for word in words if PATH.fullmatch(word) and ours.match(word)} - USER_FILES.get(name, set()) - new
+        )
         with subtests.test(name):
             assert {path for path in paths if not ((ROOT / path).exists() or (GATE / path).exists())} == set()
             assert {*re.findall(r"(?:^|`)make ([a-z0-9]+)", whole, re.MULTILINE)} <= targets
@@ -176,8 +178,8 @@ def test_format_is_written_for_a_report(used: Any) -> None:
 
 
 def test_ci_system_is_detected(used: Any) -> None:
-    of_branch, of_pull_request = used["hosts"]
-    assert of_branch["system"] == "Drone"
-    assert (of_branch["repository"], of_branch["sha"]) == ("acme/voice-agent", JOB["DRONE_COMMIT_SHA"])
-    assert (of_branch["branch"], of_branch["run_id"], of_branch["of_pull_request"]) == ("main", "7", False)
-    assert (of_pull_request["pull_request"], of_pull_request["ref"]) == (42, "topic")
+    branch_values, for_pull_request = used["hosts"]
+    assert branch_values["system"] == "Drone"
+    assert (branch_values["repository"], branch_values["sha"]) == ("acme/voice-agent", JOB["DRONE_COMMIT_SHA"])
+    assert (branch_values["branch"], branch_values["run_id"], branch_values["for_pull_request"]) == ("main", "7", False)
+    assert (for_pull_request["pull_request"], for_pull_request["ref"]) == (42, "topic")

@@ -38,12 +38,12 @@ PACKAGES = [
 ]
 OURS = ("coval_gate", "coval_cli", "coval_attach", "coval_sandbox", "coval_demo")
 PURE = ["gate", "report", "inputs"]  # neither environment, clock, network nor randomness
-OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
+GITHUB_NAMES = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 DETECTS = "coval_gate.ci"  # imports the host by its name
 GITLAB = "coval_gate.ci.gitlab"
 TITLES = "coval_gate.base.titles"  # of all errors
-OF_GITLAB = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
+GITLAB_NAMES = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
 GITLAB_API = re.compile(r"GITLAB_TOKEN|CI_API_|PRIVATE-TOKEN|/projects/|/merge_requests|/notes|section_(start|end)")
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
 
@@ -118,8 +118,8 @@ def test_formats_read_only_the_document() -> None:
     for name, path in writers.items():
         found = [one for one in imports(path) if one.startswith(composing) and ".verdict" not in one]
         assert not found, (name, found)
-        of_document = [one for one in imports(path) - set(GATE) if one.startswith("coval_gate.report.document.")]
-        functions = {one.rpartition(".")[2] for one in of_document if one.rpartition(".")[2].islower()}
+        document_names = [one for one in imports(path) - set(GATE) if one.startswith("coval_gate.report.document.")]
+        functions = {one.rpartition(".")[2] for one in document_names if one.rpartition(".")[2].islower()}
         assert functions <= {"plain"}, (name, functions)
 
 
@@ -260,8 +260,8 @@ def words(path: Path) -> tuple[frozenset[str], frozenset[str]]:
 @pytest.mark.parametrize(
     ("own", "identifiers", "api", "tables"),
     [
-        ("coval_gate.ci.github", OF_GITHUB, GITHUB_API, (DETECTS, TITLES, GITLAB)),
-        (GITLAB, OF_GITLAB, GITLAB_API, (DETECTS, TITLES, "coval_gate.ci.systems")),
+        ("coval_gate.ci.github", GITHUB_NAMES, GITHUB_API, (DETECTS, TITLES, GITLAB)),
+        (GITLAB, GITLAB_NAMES, GITLAB_API, (DETECTS, TITLES, "coval_gate.ci.systems")),
     ],
     ids=["GitHub", "GitLab"],
 )

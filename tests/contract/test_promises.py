@@ -29,8 +29,8 @@ from coval_sandbox.github import TOKEN
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from own_build import of_own_builds
-from road.nights import OF_PULL_REQUEST, ON_MAIN, PUSH
+from own_build import with_own_builds
+from road.nights import ON_MAIN, ON_PULL_REQUEST, PUSH
 from road.steps import FORK_EVENT
 from support import KEY, StepResult, VirtualClock, run_main_step
 
@@ -282,7 +282,7 @@ def test_preview_of_the_demo_is_the_example() -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow(name: str, clock: VirtualClock, tmp_path: Path) -> None:
     world = World(clock.time, history=True)
-    with Server(of_own_builds(world) if name == "own-build" else world) as server:
+    with Server(with_own_builds(world) if name == "own-build" else world) as server:
         for number, row in enumerate(WORKFLOWS[name]):
             result = run_workflow(name, row, number, server, clock, tmp_path)
             assert result.outputs["verdict"] == row.verdict, f"run {number + 1}: {result.log}"
@@ -292,7 +292,7 @@ def run_workflow(name: str, row: Row, number: int, server: Server, clock: Virtua
     """Run the steps of a workflow that use the action, and return the result of the last one."""
     values = EXPRESSIONS | dict(row.given)
     event = row.event or (PULL_REQUEST if "pull_request" in workflow(name)[0] else PUSH)
-    environ = (ON_MAIN if event is PUSH else OF_PULL_REQUEST) | {"GITHUB_RUN_ID": str(1000 + number)}
+    environ = (ON_MAIN if event is PUSH else ON_PULL_REQUEST) | {"GITHUB_RUN_ID": str(1000 + number)}
     if values["inputs.accept"] == "true":
         environ["GITHUB_EVENT_NAME"] = "workflow_dispatch"
     (directory / "workspace").mkdir(exist_ok=True)

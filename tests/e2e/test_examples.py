@@ -272,10 +272,10 @@ def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agen
 
 def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The run is compared with one of main, and every report is there."""
-    of_main = launch_on_main(sandbox, "failing1")
+    main_run = launch_on_main(sandbox, "failing1")
     result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "failing1"})
     assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
-    assert result.outputs("gate")["baseline_run_id"] == of_main
+    assert result.outputs("gate")["baseline_run_id"] == main_run
     (comment,) = github.comments[42]
     assert "### ❌ Failed: Coval evaluation" in comment.body
     assert states(github) == ["pending", "failure"]
@@ -541,7 +541,7 @@ def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -
     assert len(sandbox.runs) == 1
 
 
-def test_jobs_of_matrix_that_are_alike_are_told_apart(action: Path, tmp_path: Path, sandbox: Sandbox) -> None:
+def test_jobs_of_matrix_that_are_alike_are_distinguished(action: Path, tmp_path: Path, sandbox: Sandbox) -> None:
     """Each job has its own run, comment and status."""
     with FakeGitHub() as github:
         github.add_pull_request(42, HEAD)
@@ -553,6 +553,6 @@ def test_jobs_of_matrix_that_are_alike_are_told_apart(action: Path, tmp_path: Pa
     assert len(comments) == len(runs) == 2
     for label, its_states in shown.items():
         assert its_states == ["pending", "success"]
-        assert result.of_job(region=label[:2]).outputs("gate")["run_id"] == runs[label]
+        assert result.in_job(region=label[:2]).outputs("gate")["run_id"] == runs[label]
         assert len([comment for comment in comments if f"evaluate ({label})" in comment]) == 1
     assert result.leaks == []

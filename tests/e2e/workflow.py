@@ -71,7 +71,7 @@ class WorkflowResult:
         (result,) = [entry["jobResult"] for entry in self.entries if "jobResult" in entry]
         return str(result)
 
-    def of_job(self, **matrix: object) -> "WorkflowResult":
+    def in_job(self, **matrix: object) -> "WorkflowResult":
         """Return the part of the result that belongs to the job with these values of its matrix."""
         own = [entry for entry in self.entries if matrix.items() <= entry.get("matrix", {}).items()]
         return replace(self, entries=own)

@@ -17,7 +17,7 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 PUSH: dict[str, Any] = {"ref": "refs/heads/main"}
 ON_MAIN = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
-OF_PULL_REQUEST = {
+ON_PULL_REQUEST = {
     "GITHUB_EVENT_NAME": "pull_request",
     "GITHUB_HEAD_REF": "patch-1",
     "GITHUB_REF": "refs/pull/42/merge",
@@ -46,7 +46,7 @@ class Nights:
         """Run the step of one night, in a workflow run of its own, and wait for so many days."""
         self._count += 1
         self.play(scenario)
-        env = {"GITHUB_RUN_ID": str(1000 + self._count)} | (OF_PULL_REQUEST if pull_request else ON_MAIN) | (env or {})
+        env = {"GITHUB_RUN_ID": str(1000 + self._count)} | (ON_PULL_REQUEST if pull_request else ON_MAIN) | (env or {})
         event = PULL_REQUEST if pull_request else PUSH
         given = {"world": self.world, "event": event, "env": env} | given
         result, self.server = self._run_step(*faults, **given)

@@ -10,7 +10,7 @@ from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent_for
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from own_build import of_own_builds
+from own_build import with_own_builds
 from road.legs import PERSONAS
 from road.nights import ON_MAIN, PUSH, RunStep
 from support import IDS, StepResult, VirtualClock
@@ -23,7 +23,7 @@ class Job:
     """A job that launched a run of its own build, attached to it or not, and waits for it."""
 
     def __init__(self, run_step: RunStep, clock: VirtualClock) -> None:
-        self.world: World = of_own_builds(World(clock.time))
+        self.world: World = with_own_builds(World(clock.time))
         self.server: Server
         self.run_step = run_step
         self.clock = clock
@@ -183,7 +183,7 @@ def test_mode_run_ends_a_run_whose_agent_was_unreadable_before_the_launch(job: J
 
 
 def test_mode_run_compares_with_no_base_agent_that_a_job_answers(run_step: RunStep, clock: VirtualClock) -> None:
-    world = of_own_builds(World(clock.time), PREVIEW_ID)
+    world = with_own_builds(World(clock.time), PREVIEW_ID)
     result, _ = run_step(world=world, base_agent_id=PREVIEW_ID, thresholds="Latency: avg <= base * 1.1")
     assert (result.outputs["verdict"], world.runs) == ("error", ())
     assert f"Agent {PREVIEW_ID} is of type SDK_WEBSOCKET" in result.outputs["reason"]

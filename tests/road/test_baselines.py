@@ -122,14 +122,14 @@ def test_branch_stands_for_its_newest_runs_which_few_calls_read(past: Past) -> N
 
 
 def test_run_that_does_not_fit_is_no_baseline(past: Past) -> None:
-    of_pull_request = past.launch(pull_request=True, tags="nightly")
+    for_pull_request = past.launch(pull_request=True, tags="nightly")
     for given in ({"agent_id": OTHER_AGENT}, {"persona_id": OTHER_PERSONA}, {"test_set_id": "passing2"}):
         past.launch(**given)
     past.launch("run-failed")
     past.launch(pull_request=True)
     assert [past.missing(source) for source in ("branch:main", "branch:other", "tag:night")] == [NONE] * 3
-    assert past.missing("tag:nightly") == NotFoundReason(kind="pull_request", run_id=of_pull_request)
-    assert past.ids(f"run:{of_pull_request}") == [of_pull_request]
+    assert past.missing("tag:nightly") == NotFoundReason(kind="pull_request", run_id=for_pull_request)
+    assert past.ids(f"run:{for_pull_request}") == [for_pull_request]
     past.launch()
     past.launch()
     assert past.missing("branch:Main") == NONE

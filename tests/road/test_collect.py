@@ -20,7 +20,7 @@ MISSPELT = {"thresholds": "Latncy: avg < 2"}
 SILENT = Quirks(output_ids="absent", null_progress=True)
 ALL_IDS = ",".join(metric.id for metric in DEFAULT_METRICS)
 NO_SIMULATION = 'json {"simulated_conversations": []}'
-OF_TOPICS = f"{TOPICS.name}: count(legal) == 0"
+TOPIC_THRESHOLD = f"{TOPICS.name}: count(legal) == 0"
 SKIPPING = {"test_set_id": "someFail", "quirks": Quirks(skipped_simulations=True)}
 
 
@@ -54,7 +54,7 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
     [
         ("shown", 170.0, {"thresholds": "pass_rate >= 95%"}),
         ("forbidden", 60.0, {"use_metric_targets": "true"}),
-        ("hidden", 170.0, {"use_metric_targets": "true", "thresholds": OF_TOPICS, "metric_ids": ALL_IDS}),
+        ("hidden", 170.0, {"use_metric_targets": "true", "thresholds": TOPIC_THRESHOLD, "metric_ids": ALL_IDS}),
     ],
     ids=["agent", "outputs", "launch"],
 )
@@ -79,7 +79,7 @@ def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, fol
     """Nothing names the metrics of the run, and it lists the second one long after the first."""
     quirks = Quirks(metrics_trickle=gap, outputs_trickle=outputs_trickle)
     launch = {"metric_ids": f"{LATENCY.id},{TOPICS.id}"} | FEW
-    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=OF_TOPICS)
+    result, _ = follow_run(quirks=quirks, launch=launch, thresholds=TOPIC_THRESHOLD)
     assert result.outputs["verdict"] == "passed", result.log
 
 

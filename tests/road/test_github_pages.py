@@ -211,8 +211,8 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(run_step: RunStep, 
         inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
         result, _ = run_step(world=server.world, event=CRON, env=env, **inputs, **PAGES)
         github.faults.clear()
-        of_wait = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
-        run_post(known_state(result), server, github, **of_wait)
+        wait_environ = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
+        run_post(known_state(result), server, github, **wait_environ)
         assert checks(github) == [(f"{NAME} (eu)", run_id, "failure")]
         assert states(github) == ["pending", "error"]
         assert {status["context"] for status in github.statuses[HEAD]} == {f"{NAME} (eu)"}

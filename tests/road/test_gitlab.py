@@ -59,10 +59,14 @@ class GitLabJob(Job):
         return read_dotenv((self.checkout / "coval-gate.env").read_bytes())
 
     @property
-    def of_push(self) -> dict[str, str]:
+    def push_variables(self) -> dict[str, str]:
         """The changes of a job that a push, or a trigger, started on the default branch."""
-        of_merge_request = {name: "" for name in self.environ if name.startswith("CI_MERGE_REQUEST")}
-        return of_merge_request | {"CI_COMMIT_SHA": "f" * 40, "CI_COMMIT_BRANCH": "main", "CI_PIPELINE_SOURCE": "push"}
+        unset = {name: "" for name in self.environ if name.startswith("CI_MERGE_REQUEST")}
+        return unset | {
+            "CI_COMMIT_SHA": "f" * 40,
+            "CI_COMMIT_BRANCH": "main",
+            "CI_PIPELINE_SOURCE": "push",
+        }
 
     @property
     def links(self) -> list[dict[str, str]]:
@@ -299,7 +303,7 @@ def test_launched_run_is_judged_by_a_triggered_pipeline(job: GitLabJob, gitlab: 
     assert job.post(mode="launch", **PAGES) == ""
     job.clock.sleep(600)
     gitlab.pipelines[SHA].append(2201234999)
-    triggered = job.of_push | {"CI_PIPELINE_SOURCE": "trigger", "CI_PIPELINE_ID": "2201299999"}
+    triggered = job.push_variables | {"CI_PIPELINE_SOURCE": "trigger", "CI_PIPELINE_ID": "2201299999"}
     assert job.run(triggered, mode="wait", run_id=run_id, **PAGES) == 0
     assert gitlab.history == [RUNNING, PASSED]
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]

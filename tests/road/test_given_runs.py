@@ -210,7 +210,7 @@ def test_runs_that_are_not_those_of_the_plan_are_an_error(
 
 
 @pytest.mark.parametrize(("identity", "verdict"), [("metadata", "failed"), ("tags", "error")])
-def test_legs_are_told_apart_by_metadata_only_through_passing_faults(
+def test_legs_are_distinguished_by_metadata_only_through_passing_faults(
     identity: Literal["metadata", "tags"], verdict: str, run_step: RunStep
 ) -> None:
     launched, server = run_step(mode="launch", quirks=Quirks(run_identity=identity), **PLANS["several"])

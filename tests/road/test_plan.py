@@ -211,7 +211,7 @@ ONE: dict[str, Any] = {"agent_ids": [AGENT_ID], "persona_ids": [PERSONA_ID], "te
 WITHOUT_IDS = f'GET /agents/*/mutations -> json {{"mutations": [{{"mutation_id": "{MUTATIONS[0].id}"}}]}}'
 
 
-def of_template(
+def step_with_template(
     run_step: RunStep, monkeypatch: pytest.MonkeyPatch, template: dict[str, Any], *faults: str, **given: str
 ) -> tuple[StepResult, Server]:
     """Run a step with a template of its own."""
@@ -257,7 +257,7 @@ def test_template_with_several_of_each_makes_legs(run_step: RunStep) -> None:
 def test_base_beside_the_agents_of_a_template(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
     template = ONE | {"agent_ids": [PREVIEW_ID], "mutation_ids": [MUTATIONS[0].id]}
     given = {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 3"}
-    result, server = of_template(run_step, monkeypatch, template, **given)
+    result, server = step_with_template(run_step, monkeypatch, template, **given)
     assert "\nThe step leaves out 1 mutation of the template: base_agent_id compares with" in result.log
     assert not [run for run in server.world.runs if run.body.get("mutation_ids")]
     assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID, AGENT_ID]
@@ -273,7 +273,7 @@ def test_mutations_and_cases_of_others_are_left_out_and_told(
         "mutation_ids": [MUTATIONS[0].id, "01JOTHERAGENTSMUTATION0000"],
         "test_case_ids": [*cases, "caseOfNoSetAtAll000001"],
     }
-    result, server = of_template(run_step, monkeypatch, template)
+    result, server = step_with_template(run_step, monkeypatch, template)
     (run,) = server.world.runs
     assert (run.request.test_set_id, run.body["mutation_ids"]) == ("passing1", [MUTATIONS[0].id])
     assert run.body["options"]["test_case_ids"] == cases
@@ -312,7 +312,7 @@ def test_template_that_cannot_be_used_is_an_error_before_the_launch(
     run_step: RunStep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    result, server = of_template(run_step, monkeypatch, ONE | changes, *faults, **given)
+    result, server = step_with_template(run_step, monkeypatch, ONE | changes, *faults, **given)
     assert (result.outputs["verdict"], server.world.runs) == ("error", ())
     assert problem in result.annotations("error")[0].data
 
@@ -389,7 +389,7 @@ def test_mutations_of_each_leg_are_those_of_its_agent(run_step: RunStep, tmp_pat
     assert result.outputs["reason"] == f"coval-gate.yml, line 11: legs.preview: mutation_ids {MISSING}"
 
 
-def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
+def test_mutations_that_cannot_be_distinguished_are_error(run_step: RunStep) -> None:
     ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
     quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
     result, _ = run_step(quirks=quirks, mutation_ids=ids, metrics_grace_time="5")

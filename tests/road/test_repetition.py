@@ -43,8 +43,8 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert keys[0]
     assert keys[1]
     assert keys[0][5] != keys[1][5]
-    of_branch = [any("coval-gate/branch/main" in tag for tag in record.tags) for record in (first, second)]
-    assert of_branch == [True, False]
+    has_branch = [any("coval-gate/branch/main" in tag for tag in record.tags) for record in (first, second)]
+    assert has_branch == [True, False]
     # The reports tell the runs apart.
     (leg,) = json.loads(result.json)["legs"]
     assert not any(FAILED in record.tags for record in (first, second))

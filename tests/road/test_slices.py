@@ -375,7 +375,7 @@ def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, cloc
     beside, server = run_step(
         world=world_of(clock, (0.9,)), **given, agent_id=PREVIEW_ID, base_agent_id=AGENT_ID, max_simulations="150"
     )
-    of_agent = {
+    by_agent = {
         agent: [
             cases
             for run, cases in zip(server.world.runs, slices_in(server.world), strict=True)
@@ -383,8 +383,8 @@ def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, cloc
         ]
         for agent in (PREVIEW_ID, AGENT_ID)
     }
-    assert of_agent[PREVIEW_ID] == of_agent[AGENT_ID], beside.log
-    assert [len(cases) for cases in of_agent[AGENT_ID]] == [15] * len(of_agent[AGENT_ID])
+    assert by_agent[PREVIEW_ID] == by_agent[AGENT_ID], beside.log
+    assert [len(cases) for cases in by_agent[AGENT_ID]] == [15] * len(by_agent[AGENT_ID])
     assert beside.outputs["planned_simulations"] == "150"
     assert beside.outputs["verdict"] in ("passed", "inconclusive")
     mutated, server = run_step(

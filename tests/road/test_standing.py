@@ -18,7 +18,7 @@ from support import IDS, StepResult, VirtualClock
 BY_HAND = ON_MAIN | {"GITHUB_EVENT_NAME": "workflow_dispatch"}
 COMPARED = {"baseline": "branch:main", "thresholds": "Resolved: rate(YES) >= baseline - 25pp"}
 WITH_BASE = f"{COMPARED['thresholds']}\nLatency: avg <= base * 9"
-OF_TAG = COMPARED | {"baseline": "tag:stable"}
+TAGGED = COMPARED | {"baseline": "tag:stable"}
 
 
 class Standing(Nights):
@@ -41,8 +41,8 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Standing:
 
 def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Standing) -> None:
     """All runs of a failed step are marked, and none of a pull request, with which nothing is compared."""
-    of_pull_request = nights.night("some-failed", pull_request=True)
-    assert of_pull_request.outputs["verdict"] == "failed"
+    for_pull_request = nights.night("some-failed", pull_request=True)
+    assert for_pull_request.outputs["verdict"] == "failed"
     assert not [request for request in nights.server.requests_seen if request.method == "PATCH"]
     good = nights.night("passing").outputs["run_id"]
     first = nights.night("failing", repeat_on_failure="1")
@@ -69,7 +69,7 @@ def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> Non
     (warning,) = [text.data for text in result.annotations("warning") if "could not be marked" in text.data]
     assert (result.outputs["verdict"], "runs:write" in warning) == ("failed", True)
     assert not any("mark" in leg["duties"] for leg in result.saved_runs)
-    result = nights.night("passing", "PATCH /runs/* -> 403", **OF_TAG)
+    result = nights.night("passing", "PATCH /runs/* -> 403", **TAGGED)
     (warning,) = [text.data for text in result.annotations("warning") if "could not take the tag stable" in text.data]
     assert (result.outputs["verdict"], "runs:write" in warning) == ("inconclusive", True)
 
@@ -128,7 +128,7 @@ def test_second_attempt_makes_a_workflow_green(nights: Standing) -> None:
 
 
 def test_tag_fills_itself_with_the_first_runs_that_count_and_then_stands_still(nights: Standing) -> None:
-    inputs = OF_TAG | {"baseline": "tag:stable last 2"}
+    inputs = TAGGED | {"baseline": "tag:stable last 2"}
     first = nights.night("passing", **inputs)
     assert (first.outputs["verdict"], nights.holders()) == ("inconclusive", [first.outputs["run_id"]])
     assert "It has the tag `stable` now, as 1 of 2 runs." in first.summary
@@ -144,9 +144,9 @@ def test_tag_fills_itself_with_the_first_runs_that_count_and_then_stands_still(n
 
 def test_absolute_threshold_that_fails_keeps_no_run_out_of_the_baseline(nights: Standing) -> None:
     """Absolute thresholds judge each run anyway, and a baseline of lucky runs would be too good."""
-    of_tag, absolute = OF_TAG | {"baseline": "tag:stable last 2"}, "Latency: avg < 0.01"
-    first = nights.night("passing", **of_tag | {"thresholds": absolute})
-    compared = nights.night("passing", **of_tag | {"thresholds": f"{COMPARED['thresholds']}\n{absolute}"})
+    tagged, absolute = TAGGED | {"baseline": "tag:stable last 2"}, "Latency: avg < 0.01"
+    first = nights.night("passing", **tagged | {"thresholds": absolute})
+    compared = nights.night("passing", **tagged | {"thresholds": f"{COMPARED['thresholds']}\n{absolute}"})
     assert [night.outputs["verdict"] for night in (first, compared)] == ["failed", "failed"]
     assert nights.holders() == [first.outputs["run_id"], compared.outputs["run_id"]]
     assert not [warning for warning in first.annotations("warning") if "no effect" in warning.data]
@@ -163,21 +163,21 @@ def test_absolute_threshold_that_fails_keeps_no_run_out_of_the_baseline(nights: 
     ids=["metric", "pull request", "merge queue"],
 )
 def test_run_that_does_not_count_takes_no_tag(scenario: str, given: dict[str, Any], nights: Standing) -> None:
-    nights.night(scenario, "GET /agents/* -> 503", bare=True, **OF_TAG | given)
+    nights.night(scenario, "GET /agents/* -> 503", bare=True, **TAGGED | given)
     assert nights.holders() == []
 
 
 def test_tag_fills_once_though_lists_show_no_tags(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Standing(run_step, clock, blind_tag_filter=True, list_identity="neither")
-    first = nights.night("passing", **OF_TAG).outputs["run_id"]
-    nights.night("passing", **OF_TAG)
+    first = nights.night("passing", **TAGGED).outputs["run_id"]
+    nights.night("passing", **TAGGED)
     assert nights.holders() == [first]
 
 
 @pytest.mark.parametrize("through", ["tags", "metadata"])
 def test_launches_cannot_carry_the_tag_of_the_baseline(through: str, run_step: RunStep) -> None:
     tags = {"tags": "Stable"} if through == "tags" else {"metadata": '{"tags": ["stable"]}'}
-    result, server = run_step(event=PUSH, env=ON_MAIN, **OF_TAG | tags)
+    result, server = run_step(event=PUSH, env=ON_MAIN, **TAGGED | tags)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert result.outputs["reason"].startswith("baseline must not be one of tags")
 
@@ -207,7 +207,7 @@ def test_only_a_person_accepts(run_step: RunStep) -> None:
 
 
 def test_accepted_run_is_the_only_one_with_the_tag(nights: Standing) -> None:
-    inputs = OF_TAG | {"baseline": "tag:stable last 2"}
+    inputs = TAGGED | {"baseline": "tag:stable last 2"}
     nights.night("passing", **inputs)
     failed = nights.night("failing", **inputs).outputs["run_id"]
     newer = nights.night("failing", **inputs).outputs["run_id"]
@@ -267,10 +267,10 @@ def test_accepting_an_older_run_takes_back_a_newer_acceptance_and_newer_runs_cou
 
 def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing) -> None:
     launch = {"mode": "launch", "thresholds": "", "baseline": "", "tags": "mine"}
-    of_pull_request = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
+    for_pull_request = nights.night("passing", **launch, pull_request=True).outputs["run_id"]
     elsewhere = nights.world.launch({**IDS, "metadata": {"tags": ["mine"]}})
     for run_id, why in (
-        (of_pull_request, "it tests a pull request"),
+        (for_pull_request, "it tests a pull request"),
         (elsewhere["run"]["run_id"], "no CI job launched"),
     ):
         result = accept(nights, "passing", mode="wait", run_id=run_id, baseline="tag:stable")
@@ -281,7 +281,7 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
 def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Standing, tmp_path: Path) -> None:
     """They have the same agent, persona and test set."""
     legs = {"once": {"iteration_count": 1}, "twice": {"iteration_count": 2}}
-    accepted = accept(nights, "passing", config_path=file_of_legs(tmp_path, legs), **OF_TAG)
+    accepted = accept(nights, "passing", config_path=file_of_legs(tmp_path, legs), **TAGGED)
     assert accepted.outputs["verdict"] == "passed"
     assert set(nights.holders()) == set(nights.tagged(ACCEPTED)) == set(json.loads(accepted.outputs["run_ids"]))
 
@@ -297,7 +297,7 @@ def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Standi
 def test_red_step_with_several_runs_can_be_accepted_as_it_says(
     nights: Standing, inputs: dict[str, str], runs: int, these: str
 ) -> None:
-    inputs = OF_TAG | inputs
+    inputs = TAGGED | inputs
     nights.night("passing", **inputs)
     red = nights.night("failing", **inputs)
     (named,) = re.findall(r"run_id: ([\w, ]+) and accept: true\. Later runs are then compared with " + these, red.log)
@@ -309,11 +309,11 @@ def test_red_step_with_several_runs_can_be_accepted_as_it_says(
 
 def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Standing(run_step, clock, refuse_tag_filter=True, list_identity="neither")
-    first = nights.night("passing", **OF_TAG).outputs["run_id"]
+    first = nights.night("passing", **TAGGED).outputs["run_id"]
     for _ in range(MOST_READ):
         nights.world.launch({**IDS, "metadata": {"tags": ["other"]}})
         clock.sleep(60)
     clock.sleep(DAY)
-    result = nights.night("failing", **OF_TAG)
+    result = nights.night("failing", **TAGGED)
     assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
     assert "Coval lists more runs than the step reads" in result.outputs["reason"]

@@ -32,10 +32,10 @@ from baselines import (
     comparison_reports,
     decided_together,
     earlier,
+    for_pull_request,
     judged,
     measured,
     numbers,
-    of_pull_request,
     only,
     problem_of,
     report_on,
@@ -222,8 +222,8 @@ def test_nothing_to_compare_with_is_inconclusive_and_passes_by_policy(
 ) -> None:
     now = run_of("now", {"a": ["YES"], "b": ["NO"]})
     judgement = judged(now, baseline, RATE, confidence=confidence)
-    assert (judgement.verdict, problem_of(judgement), judgement.lets_pass) == (Verdict.INCONCLUSIVE, kind, True)
-    assert not judged(now, baseline, RATE, confidence=confidence, on_inconclusive="fail").lets_pass
+    assert (judgement.verdict, problem_of(judgement), judgement.passes_gate) == (Verdict.INCONCLUSIVE, kind, True)
+    assert not judged(now, baseline, RATE, confidence=confidence, on_inconclusive="fail").passes_gate
 
 
 @pytest.mark.parametrize(
@@ -530,8 +530,8 @@ def test_doubt_is_red_by_default_except_against_a_baseline(
 ) -> None:
     judgement = compared(yes(45, 50), yes(44, 50), threshold, on_inconclusive=on_inconclusive)
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.lets_pass is {"": default, "pass": True, "fail": False}[on_inconclusive]
-    assert judgement.status == ("COMPLETED" if judgement.lets_pass else "COMPLETED_WITH_FAILURES")
+    assert judgement.passes_gate is {"": default, "pass": True, "fail": False}[on_inconclusive]
+    assert judgement.status == ("COMPLETED" if judgement.passes_gate else "COMPLETED_WITH_FAILURES")
 
 
 def test_smallest_noticeable_change_is_shown_and_beyond_the_margin() -> None:
@@ -624,7 +624,7 @@ def shown(check: Check) -> tuple[float, float]:
 
 @cache
 def reports() -> dict[str, Report]:
-    return {name: of_pull_request(report) for name, report in comparison_reports().items()}
+    return {name: for_pull_request(report) for name, report in comparison_reports().items()}
 
 
 def file_of(name: str) -> str:
@@ -638,8 +638,8 @@ def test_each_comparison_reads_as_in_golden_files(
     golden: Callable[[str, str], None], subtests: pytest.Subtests
 ) -> None:
     """The summary of those whose tables differ, and of the others what the log and GitHub show in lines."""
-    golden("compared/legs.md", summary(of_pull_request(legs_report())))
-    together, _, _ = summary(of_pull_request(decided_together())).partition("\n#### calm\n")
+    golden("compared/legs.md", summary(for_pull_request(legs_report())))
+    together, _, _ = summary(for_pull_request(decided_together())).partition("\n#### calm\n")
     golden("compared/together.md", together)  # the legs themselves read as in legs.md
     for name, report in reports().items():
         with subtests.test(name):
@@ -688,7 +688,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
     lines = f"? Resolved: rate(YES) >= 90%\n? {RATE}\n? Tone: avg > 4\n? Resolved: avg > 4"
     for baseline in (NO_BASELINE, baseline_of(earlier("old", 2, run_of("old", yes(20, 20))))):
         report = report_on(run_of("now", yes(2, 20)), baseline, lines)
-        assert report.judgement.lets_pass
+        assert report.judgement.passes_gate
         assert {row.verdict for row in rows_of(report)} == {Verdict.PASSED}
         assert closing(report).annotations(10) == []
         assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")

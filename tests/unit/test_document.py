@@ -236,5 +236,5 @@ def with_explanations(text: str) -> Written:
     (leg,) = report.legs
     assert leg.result
     (resolved,) = (metric.values for metric in leg.result.metrics if metric.id == "m")
-    ill = [row.simulation.id for row in findings_in(leg).to_look_at if resolved[row.simulation.id] == "NO"]
-    return Written(with_leg(report, details=leg.details._replace(texts={one: {"m": text} for one in ill})))
+    bad = [row.simulation.id for row in findings_in(leg).to_look_at if resolved[row.simulation.id] == "NO"]
+    return Written(with_leg(report, details=leg.details._replace(texts={one: {"m": text} for one in bad})))

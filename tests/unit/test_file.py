@@ -119,8 +119,8 @@ def test_runner_hands_defaults_over() -> None:
 
 @pytest.mark.parametrize("mode", ["launch", "wait"])
 def test_spend_is_an_error_in_a_mode_that_cannot_stop_early_wherever_it_stands(mode: str) -> None:
-    of_leg = "confidence: 95%\nlegs:\n  a: {agent_id: one}\n  b: {agent_id: two, spend: until clear}"
-    for text in (of_leg, "confidence: 95%\nspend: until clear"):
+    leg_spends = "confidence: 95%\nlegs:\n  a: {agent_id: one}\n  b: {agent_id: two, spend: until clear}"
+    for text in (leg_spends, "confidence: 95%\nspend: until clear"):
         given = IDS | {"agent_id": ""} | ({"run_id": "r1"} if mode == "wait" else {})
         problems = read(text, mode=mode, **given).contradictions
         assert any(f"spend cannot be until clear in mode {mode}" in problem for problem in problems), problems
@@ -165,13 +165,13 @@ def test_leg_may_unset_an_input_or_use_those_of_the_older_action() -> None:
 def test_every_input_is_parsed_as_in_the_step(name: str) -> None:
     value = other_value(inputs_of_step()[name])
     mode = inputs_of_step()[name].modes[0]
-    of_step, line = read("{}", mode=mode, **{name: value}).inputs, f"{name}: {json.dumps(value)}"
+    step_inputs, line = read("{}", mode=mode, **{name: value}).inputs, f"{name}: {json.dumps(value)}"
     files = [
         read(line, mode=mode).inputs,
         *([read(LEG + line, mode=mode).legs["a"]] if name in inputs_of_leg() else []),
     ]
     for inputs in files:
-        wanted, actual = getattr(of_step, name), getattr(inputs, name)
+        wanted, actual = getattr(step_inputs, name), getattr(inputs, name)
         if name == "thresholds":
             wanted, actual = [entry.text for entry in wanted], [entry.text for entry in actual]
         assert actual == wanted != inputs_of_step()[name].default_value

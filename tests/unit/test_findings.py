@@ -280,7 +280,7 @@ def test_every_report_begins_with_the_worst_criterion() -> None:
         if document.verdict not in ("failed", "inconclusive") or not document.ranked:
             continue
         leg = document.ranked[0]
-        missed = [one for group in leg.groups for one in leg.of_group(group) if one.is_missed]
+        missed = [one for group in leg.groups for one in leg.group_criteria(group) if one.is_missed]
         assert not missed or missed[0].reason in document.reasons[0]
 
 

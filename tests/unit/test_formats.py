@@ -240,7 +240,7 @@ def cases_of(report: Report) -> list[ET.Element]:
 
 def test_mutations_named_like_our_suites_stay_distinct() -> None:
     """Two suites must not have the same name."""
-    root = root_of(of_mutations("gate", "agent", "Calm"))
+    root = root_of(mutated_report("gate", "agent", "Calm"))
     assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in root] == [
         ("Coval.simulations of agent", "1"),
         ("Coval.simulations of Calm", "1"),
@@ -250,7 +250,7 @@ def test_mutations_named_like_our_suites_stay_distinct() -> None:
     ]
 
 
-def of_mutations(*mutations: str) -> Report:
+def mutated_report(*mutations: str) -> Report:
     """Return a report on a simulation of the agent and one of each mutation."""
     members = tuple(simulation(f"s{place}", mutation=name) for place, name in enumerate(("", *mutations)))
     return with_leg(example_reports()["passed"], result=RunResult(run_id="r1", simulations=members))
@@ -318,7 +318,7 @@ def test_no_class_name_is_taken_for_a_file_and_each_has_one_dot() -> None:
     """
     report = example_reports()["passed"]
     in_matrix = report._replace(context=report.context._replace(matrix=matrix_of({"python": "3.13", "region": "eu"})))
-    named = of_mutations("agent", "gate", "GPT-4.1 mini", "README.md", "src/agent.py", "*", "Calmer")
+    named = mutated_report("agent", "gate", "GPT-4.1 mini", "README.md", "src/agent.py", "*", "Calmer")
     cases = [case for one in (*example_reports().values(), named, in_matrix) for case in cases_of(one)]
     groups = {case.attrib["classname"] for case in cases}
     assert "Coval.simulations of GPT-4·1 mini" in groups

@@ -60,7 +60,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         artifacts_url="https://github.example/acme/voice-agent/actions/runs/7#artifacts",
         run_attempt="2",
         pull_request=42,
-        of_pull_request=True,
+        for_pull_request=True,
         web=WEB,
         variables=GITHUB_VARIABLES,
     )
@@ -97,8 +97,8 @@ def test_origin_from_which_secrets_are_withheld(
 PUSH = {name: value for name, value in ENVIRON.items() if name != "GITHUB_HEAD_REF"}
 OTHERWISE = Context(sha="merge-commit")._asdict()
 MAIN, TOPIC, QUEUE = "refs/heads/main", "refs/heads/topic/x", "refs/heads/gh-readonly-queue/main/pr-1"
-IS_CHANGE = {"of_pull_request": True}
-OF_PUSH = {"event": "push", "head_branch": "topic/x", "head_sha": "tested"}
+IS_CHANGE = {"for_pull_request": True}
+PUSHED = {"event": "push", "head_branch": "topic/x", "head_sha": "tested"}
 OTHER_HEAD, TESTED_HEAD = ({"number": number, "head": {"sha": sha}} for number, sha in ((6, "other"), (7, "tested")))
 COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
 
@@ -113,8 +113,8 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
         ("schedule", MAIN, {"schedule": "0 3 * * *"}, {"branch": "main"}),
         ("workflow_dispatch", MAIN, {"inputs": {}}, {"branch": "main"}),
         ("issue_comment", MAIN, {"issue": {"number": 7}}, {"branch": "main"}),
-        ("workflow_run", MAIN, {"workflow_run": OF_PUSH}, {"branch": "topic/x", "sha": "tested"}),
-        ("workflow_run", MAIN, {"workflow_run": OF_PUSH | {"head_branch": MAIN}}, {"sha": "tested"}),
+        ("workflow_run", MAIN, {"workflow_run": PUSHED}, {"branch": "topic/x", "sha": "tested"}),
+        ("workflow_run", MAIN, {"workflow_run": PUSHED | {"head_branch": MAIN}}, {"sha": "tested"}),
         ("workflow_run", MAIN, {"workflow_run": {"event": "push"}}, {}),
         # pull requests
         ("pull_request", "", {}, IS_CHANGE),
@@ -125,16 +125,16 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
         ("issue_comment", MAIN, COMMENTED, IS_CHANGE | {"pull_request": 5, "sha_is_known": False}),
         ("deployment_status", "refs/pull/7/merge", {}, IS_CHANGE | {"pull_request": 7}),
         ("deployment_status", "refs/pull/x/merge", {}, {}),
-        *(("workflow_run", MAIN, {"workflow_run": OF_PUSH | {"event": before}}, IS_CHANGE | {"sha": "tested"})
+        *(("workflow_run", MAIN, {"workflow_run": PUSHED | {"event": before}}, IS_CHANGE | {"sha": "tested"})
           for before in ("pull_request", "merge_group", "issue_comment", "workflow_run")),
         ("workflow_run", MAIN,
-         {"workflow_run": OF_PUSH | {"event": "pull_request", "pull_requests": [OTHER_HEAD, TESTED_HEAD]}},
+         {"workflow_run": PUSHED | {"event": "pull_request", "pull_requests": [OTHER_HEAD, TESTED_HEAD]}},
          IS_CHANGE | {"pull_request": 7, "sha": "tested"}),
         ("workflow_run", MAIN,
-         {"workflow_run": OF_PUSH | {"event": "pull_request", "pull_requests": [OTHER_HEAD]}},
+         {"workflow_run": PUSHED | {"event": "pull_request", "pull_requests": [OTHER_HEAD]}},
          IS_CHANGE | {"sha": "tested"}),
         ("workflow_run", MAIN,
-         {"workflow_run": OF_PUSH | {"event": "pull_request", "head_repository": {"owner": {"login": "jane"}}}},
+         {"workflow_run": PUSHED | {"event": "pull_request", "head_repository": {"owner": {"login": "jane"}}}},
          IS_CHANGE | {"sha": "tested", "head": Head("jane", "topic/x")}),
         # merge queues
         ("merge_group", QUEUE, {"merge_group": {"head_sha": "queued"}}, IS_CHANGE | {"sha": "queued"}),
@@ -149,7 +149,7 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
 def test_what_an_event_tests(name: str, ref: str, event: dict[str, Any], expected: dict[str, Any]) -> None:
     """The branch is known unless a pull request or a merge queue is tested. Only a run of a branch is accepted."""
     context = read_context(PUSH | {"GITHUB_EVENT_NAME": name, "GITHUB_REF": ref}, event)
-    fields = ("branch", "of_pull_request", "pull_request", "sha", "sha_is_known", "head")
+    fields = ("branch", "for_pull_request", "pull_request", "sha", "sha_is_known", "head")
     assert {field: getattr(context, field) for field in fields} == {
         field: OTHERWISE[field] for field in fields
     } | expected

@@ -215,9 +215,9 @@ def test_missing_id_is_explained_for_the_system(context: Context, told: str) -> 
 
 
 def test_problems_name_inputs_as_a_command_takes_them() -> None:
-    of_inputs = [("api_key", "is empty."), ("persona_id", "is persona_id."), ("thresholds", ", line 2: x.")]
+    input_problems = [("api_key", "is empty."), ("persona_id", "is persona_id."), ("thresholds", ", line 2: x.")]
     others = [("mode", "y."), ("run_id", "z."), ("a.yml", ", line 3: tags.")]
-    error = InputError([*of_inputs, *others], advice="Set it.").with_names(as_argument)
+    error = InputError([*input_problems, *others], advice="Set it.").with_names(as_argument)
     assert error.problems == (
         "COVAL_API_KEY is empty.",
         "--persona-id is persona_id.",

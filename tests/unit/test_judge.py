@@ -182,7 +182,7 @@ def test_agent_and_its_mutations_must_have_simulations(names: list[str], mutatio
 def test_count_is_as_counted() -> None:
     result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
     lenient = Allowance(2)
-    held = [one for one in OPERATORS if judge_result(result, f"R: count(NO) {one} 2", max_failed=lenient).lets_pass]
+    held = [one for one in OPERATORS if judge_result(result, f"R: count(NO) {one} 2", max_failed=lenient).passes_gate]
     assert {*held} == {"<=", ">=", "=="}
 
 
@@ -203,9 +203,9 @@ def test_rate_holds_if_it_holds_for_every_number_of_missing_hits(
     def filled(hits: int) -> list[str | None]:
         return [value or ("NO" if n in missing[:hits] else "YES") for n, value in enumerate(values)]
 
-    possible = [judge_result(run_result({"R": filled(hits)}), line).lets_pass for hits in range(len(missing) + 1)]
+    possible = [judge_result(run_result({"R": filled(hits)}), line).passes_gate for hits in range(len(missing) + 1)]
     judgement = judge_result(run_result({"R": values}), line, max_failed=Allowance(len(values)))
-    assert judgement.lets_pass is all(possible)
+    assert judgement.passes_gate is all(possible)
 
 
 def test_miss_that_missing_values_cause_names_them() -> None:
@@ -314,15 +314,15 @@ def test_what_gets_worse_never_makes_gate_pass(
     before = judge_result(run_result({"M": values}), line)
     fewer: list[Value | None] = [None if n == lost % len(values) else value for n, value in enumerate(values)]
     lacking = judge_result(run_result({"M": fewer}), line)
-    assert before.lets_pass or not lacking.lets_pass
-    assert not (line.startswith("M") and lacking.lets_pass)
+    assert before.passes_gate or not lacking.passes_gate
+    assert not (line.startswith("M") and lacking.passes_gate)
     worse: Value = "NO" if "NO" in line or "YES" in line else bad
-    assert before.lets_pass or not judge_result(run_result({"M": [*values, worse]}), line).lets_pass
+    assert before.passes_gate or not judge_result(run_result({"M": [*values, worse]}), line).passes_gate
     one, two = (
         judge_result(run_result({"M": values}, failed=min(more, len(values))), line, max_failed=Allowance(1))
         for more in (failed, failed + 1)
     )
-    assert one.lets_pass or not two.lets_pass
+    assert one.passes_gate or not two.passes_gate
 
 
 LIMIT = Limit("max_wait_time", 60.0)
@@ -342,7 +342,7 @@ LIMIT = Limit("max_wait_time", 60.0)
 )
 def test_run_that_no_job_answered_shows_nothing_of_the_agent(outcome: Outcome, unanswered: str, answered: str) -> None:
     judged = judge_outcome(outcome, Criteria(max_failed=NONE), attached=False)
-    assert (judged.verdict, judged.lets_pass, judged.is_unanswered) == (unanswered, False, unanswered == "error")
+    assert (judged.verdict, judged.passes_gate, judged.is_unanswered) == (unanswered, False, unanswered == "error")
     assert judge_outcome(outcome, Criteria(max_failed=NONE), attached=True).verdict == answered
 
 
@@ -419,7 +419,7 @@ def test_reason_is_one_sentence_and_only_steps_without_evaluation_pass(name: str
         assert sentence.isprintable()
         assert sentence[0].isupper()
         assert sentence.endswith(".")
-    assert judgement.lets_pass is name.startswith(("launched", "runs cancelled", "skipped"))
+    assert judgement.passes_gate is name.startswith(("launched", "runs cancelled", "skipped"))
     assert judgement.verdict is not Verdict.PASSED
 
 

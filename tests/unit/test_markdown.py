@@ -104,11 +104,11 @@ def heading(text: str) -> str:
 def test_heading_names_test_set_and_persona_and_what_matrix_names_once() -> None:
     report = slow_report(test_set_id="smoke123", persona_id="patient")
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
-    of_matrix = report._replace(context=report.context._replace(matrix=matrix))
+    matrix_rate = report._replace(context=report.context._replace(matrix=matrix))
     for render in (summary, comment):
         assert heading(render(report)) == "### ❌ Failed: Coval evaluation · test set `smoke123` · persona `patient`"
         assert heading(render(slow_report())) == "### ❌ Failed: Coval evaluation"
-        assert heading(render(of_matrix)) == "### ❌ Failed: Coval evaluation (eu, smoke123) · persona `patient`"
+        assert heading(render(matrix_rate)) == "### ❌ Failed: Coval evaluation (eu, smoke123) · persona `patient`"
 
 
 @pytest.mark.parametrize("hostile", ["`<b>` | x", "# @octocat", "--> <script>"])

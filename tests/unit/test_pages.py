@@ -105,7 +105,7 @@ def test_rendering_returns_and_raises_what_the_format_does() -> None:
 def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
     log = io.StringIO()
     given = runtime(VirtualClock(), stdout=log)
-    times = Times.of_interrupted(0.0)._replace(rendering_ends=0.0)
+    times = Times.for_interrupted(0.0)._replace(rendering_ends=0.0)
     run(Publisher(GitHubHost(given), given).publish(Report(judgement=interrupted()), times), given.clock)
     last = log.getvalue().splitlines()[-1]
     assert last == "::error title=Coval Gate%3A Cancelled::The step was interrupted."

@@ -30,8 +30,8 @@ def run_with(run_id: str, *, missing: int = 0, off_target: int = 0) -> RunResult
     """Return a run with a latency, some values of which are missing, and a target, which some conversations miss."""
     latency = {case: [None if place < missing else 1.0] for place, case in enumerate(CASES)}
     resolved = {case: ["NO" if place < off_target else "YES"] for place, case in enumerate(CASES)}
-    of_latency = run_of(run_id, latency, name="Latency", metric_id="l")
-    return also(of_latency, run_of(run_id, resolved, target=YES))
+    latency_run = run_of(run_id, latency, name="Latency", metric_id="l")
+    return also(latency_run, run_of(run_id, resolved, target=YES))
 
 
 def criteria_of(lines: str, *, targets: bool = False, accept: bool = False) -> Criteria:
@@ -62,7 +62,7 @@ def test_only_a_number_that_limits_missing_values_of_the_metric_replaces_the_lim
         expected = sets and OPERATORS[sign](missing, float(bound))
         for baseline, accept in circumstances(bound, earlier):
             judgement = judge(now, criteria_of(f"Latency: avg < 9\n{line}", accept=accept), baseline=baseline)
-            if judgement.lets_pass is not expected:
+            if judgement.passes_gate is not expected:
                 wrong.append((line, baseline and baseline.runs, accept, judgement.verdict))
     assert not wrong
 
@@ -76,7 +76,7 @@ def test_only_a_share_that_is_asked_for_replaces_that_every_simulation_meets_its
         expected = sets and OPERATORS[sign](0.9, share)
         for baseline, accept in circumstances(bound, earlier):
             judgement = judge(now, criteria_of(line, targets=True, accept=accept), baseline=baseline)
-            if judgement.lets_pass is not expected:
+            if judgement.passes_gate is not expected:
                 wrong.append((line, baseline and baseline.runs, accept, judgement.verdict))
         is_error = not (sets or advisory or (sign, bound) == ("==", "100%"))
         if refused(line) is not is_error or refused(f"{line}\npass_rate >= 80%"):

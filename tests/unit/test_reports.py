@@ -152,7 +152,7 @@ def tells_every_failure(written: Written) -> None:
     rows = [row for leg in legs for row in leg.simulations]
     assert [row.id for row in rows] == [row.simulation.id for row in rows_of(written.report)]
     to_look_at = [row for row in rows if row.verdict != "passed"]
-    ill = [row.id for row in rows if row.fails]
+    failing = [row.id for row in rows if row.fails]
     assert json.loads(faces["outputs"]["failed_simulations"] or "[]") == written.document.failed_simulation_ids[:2_000]
     junit = by_standard_library(faces["junit"])
     assert [kind for group, _, kind in junit if "simulations of" in group].count("passed") == len(rows) - len(
@@ -160,10 +160,10 @@ def tells_every_failure(written: Written) -> None:
     )
     if len(rows) >= 60:  # more than all formats have room for
         return
-    if len(legs) == 1 and len(ill) <= 20:
-        assert faces["digest"].count("# Case ") == len(ill)
+    if len(legs) == 1 and len(failing) <= 20:
+        assert faces["digest"].count("# Case ") == len(failing)
     shown = {face: [row.id for row in rows] for face in ("summary", "check_run", "json", "html", "junit")}
-    shown |= {"comment": [row.id for row in to_look_at], "log": ill, "code_insights": ill}
+    shown |= {"comment": [row.id for row in to_look_at], "log": failing, "code_insights": failing}
     texts = faces | written.markdown | {"log": "\n".join(faces["log"].simulation_lines())}
     for face, wanted in shown.items():
         found = list(dict.fromkeys(re.findall(r"/results/([\w.%-]+)", str(texts[face]))))
@@ -210,7 +210,7 @@ def says_what_the_document_says(written: Written) -> None:
 def is_as_green_as_the_step(written: Written) -> None:
     """Assert that nothing lets a change be merged that the step does not let pass."""
     judgement, faces = written.report.judgement, written.faces
-    passes = judgement.lets_pass and judgement.verdict is not None
+    passes = judgement.passes_gate and judgement.verdict is not None
     assert (faces["outputs"]["passed"] == "true") == (judgement.verdict is Verdict.PASSED)
     assert (report_body(faces["code_insights"])["result"] == "PASSED") == passes
     assert (report_body(faces["code_insights"])["result"] == "PENDING") == (judgement.verdict is None)
@@ -219,7 +219,7 @@ def is_as_green_as_the_step(written: Written) -> None:
     if judgement.verdict is not Verdict.SKIPPED:  # has no check run
         assert (conclusion in SATISFYING) == (state_of(faces["commit_status"]) == "success") == passes
     kinds = {kind for _, _, kind in by_standard_library(faces["junit"])}
-    assert bool(kinds & {"failure", "error"}) == (judgement.verdict is not None and not judgement.lets_pass)
+    assert bool(kinds & {"failure", "error"}) == (judgement.verdict is not None and not judgement.passes_gate)
     assert "failure" in kinds or judgement.verdict is not Verdict.FAILED
     assert "error" in kinds or judgement.verdict not in (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED)
 

@@ -306,7 +306,7 @@ def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
          [("X [u1] [u1]", "u1"), ("X [u2]", "u2"), ("X [u1] [u3]", "u3")]),
     ],
 )  # fmt: skip
-def test_mutations_are_told_apart_by_their_ids(
+def test_mutations_are_distinguished_by_their_ids(
     rows: list[tuple[str | None, str | None]], variants: list[tuple[str, str]]
 ) -> None:
     assert [(simulation.mutation, simulation.mutation_id) for simulation in listed(*rows)] == variants

@@ -249,7 +249,7 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
 )
 def test_leg_that_is_cut_off_timed_out(hits: int, thresholds: str, verdict: Verdict, tolerated: bool) -> None:
     cut = cut_off(beside([answers(hits)], [answers(9)] * 5, thresholds), Limit("max_wait_time", 60.0))
-    assert (cut.verdict, cut.lets_pass, cut._replace(timeout_passes=True).lets_pass) == (verdict, False, tolerated)
+    assert (cut.verdict, cut.passes_gate, cut._replace(timeout_passes=True).passes_gate) == (verdict, False, tolerated)
     assert ("max_wait_time left too little" in reason(cut)) is (verdict is Verdict.TIMED_OUT)
 
 

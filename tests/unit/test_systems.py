@@ -106,7 +106,7 @@ LATER: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
 }
 NAMES = list(JOBS)
-OF_PULL_REQUESTS = [name for name, (_, instead) in JOBS.items() if instead]
+PULL_REQUEST_SYSTEMS = [name for name, (_, instead) in JOBS.items() if instead]
 
 
 def read(name: str, others: Mapping[str, str] | None = None, *, pull_request: bool = False) -> Context:
@@ -126,7 +126,7 @@ def test_every_system_has_a_job_here_and_a_laptop_is_none() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_job_of_a_branch(name: str) -> None:
     context = read(name)
-    assert (context.sha, context.branch, context.pull_request, context.of_pull_request) == (SHA, "main", None, False)
+    assert (context.sha, context.branch, context.pull_request, context.for_pull_request) == (SHA, "main", None, False)
     assert context.server_url.startswith("https://")
     assert context.repository
     assert branch_tag(context, "main") in tags_for(context, REQUEST, "00c0ffee").to_send
@@ -134,17 +134,17 @@ def test_job_of_a_branch(name: str) -> None:
         assert read(name, {"JENKINS_URL": "https://ci.acme.example/"}) == context
 
 
-@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+@pytest.mark.parametrize("name", PULL_REQUEST_SYSTEMS)
 def test_job_of_a_pull_request(name: str) -> None:
     """It names the source's commit, and its runs are no baseline of a branch, also where a fork made it."""
     context = read(name, pull_request=True)
-    assert (context.sha, context.branch, context.pull_request, context.of_pull_request) == (SHA, "", 42, True)
+    assert (context.sha, context.branch, context.pull_request, context.for_pull_request) == (SHA, "", 42, True)
     assert context.repository == read(name).repository
     assert context.ref.endswith("topic")
     assert "/branch/" not in str(tags_for(context, REQUEST, "00c0ffee").to_send)
 
 
-@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+@pytest.mark.parametrize("name", PULL_REQUEST_SYSTEMS)
 def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
     again, later = LATER[name]
     first = tags_for(read(name, pull_request=True), REQUEST, "0a")
@@ -193,7 +193,7 @@ def test_job_that_an_event_started_accepts_no_run(golden: Callable[[str, str], N
 
 
 @pytest.mark.parametrize("name", ["Jenkins", "Buildkite"])
-def test_builds_of_one_number_are_told_apart(name: str) -> None:
+def test_builds_of_one_number_are_distinguished(name: str) -> None:
     """Build 7 of a pull request finds build 7 of main as its baseline: they are not the same workflow run."""
     other = {"JOB_NAME": "voice/main", "BUILDKITE_PIPELINE_SLUG": "nightly"}
     ids = {read(name, pull_request=True).run_id, read(name, other).run_id}
@@ -231,7 +231,7 @@ QUEUE = "gh-readonly-queue/main/pr-42-5be3a1b0"
 
 
 @pytest.mark.parametrize(
-    ("name", "variables", "number", "of_pull_request"),
+    ("name", "variables", "number", "for_pull_request"),
     [
         # other signs of a pull request, without what usually marks one
         ("GitLab", {"CI_EXTERNAL_PULL_REQUEST_IID": "42", "CI_COMMIT_BRANCH": "topic"}, 42, True),
@@ -252,9 +252,9 @@ QUEUE = "gh-readonly-queue/main/pr-42-5be3a1b0"
         ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/tags/v1"}, None, False),
     ],
 )
-def test_job_of_no_branch(name: str, variables: dict[str, str], number: int | None, of_pull_request: bool) -> None:
+def test_job_of_no_branch(name: str, variables: dict[str, str], number: int | None, for_pull_request: bool) -> None:
     context = read(name, variables)
-    assert (context.pull_request, context.of_pull_request, context.branch) == (number, of_pull_request, "")
+    assert (context.pull_request, context.for_pull_request, context.branch) == (number, for_pull_request, "")
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=NAMES)

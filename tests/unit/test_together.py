@@ -88,7 +88,7 @@ def test_no_leg_of_many_is_red_alone() -> None:
 
 def test_doubt_passes_whatever_the_policy_of_single_legs() -> None:
     judgement = found(apart(yes(18, 20), yes(20, 20), 2))
-    assert (judgement.verdict, judgement.lets_pass) == (Verdict.INCONCLUSIVE, True)
+    assert (judgement.verdict, judgement.passes_gate) == (Verdict.INCONCLUSIVE, True)
 
 
 ONLY_ONCE = apart(*STAYS, 1)

@@ -174,8 +174,8 @@ def test_target_that_forbids_what_does_not_occur_is_met(values: Sequence[Value],
 def test_value_of_another_variant_or_of_the_baseline_is_possible() -> None:
     """Each variant alone has one value only; `refunds` would be a misspelling of what the agent has."""
     mutations = ("", "Other")
-    assert judge_values(("refund", "refunds"), "M: count(refunds) <= 1", mutations=mutations).lets_pass
-    assert judge_values(("YES", "maybe"), "M: count(maybe) <= 1", mutations=mutations).lets_pass
+    assert judge_values(("refund", "refunds"), "M: count(refunds) <= 1", mutations=mutations).passes_gate
+    assert judge_values(("YES", "maybe"), "M: count(maybe) <= 1", mutations=mutations).passes_gate
     for threshold in ("M: count(refunds) <= 1", "M: rate(refunds) <= baseline + 5pp"):
         assert judge_values(("refund", "refund"), threshold, baseline=("refunds", "refund")).verdict is Verdict.PASSED
         judgement = judge_values(("refund", "refunds"), threshold, baseline=("refund", "refund"))

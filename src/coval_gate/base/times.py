@@ -60,16 +60,16 @@ class Times(NamedTuple):
     rendering_ends: float = math.inf
 
     @classmethod
-    def of_step(cls, began: float, max_wait_time: float) -> "Times":
+    def for_step(cls, began: float, max_wait_time: float) -> "Times":
         deadline = began + max_wait_time
         return cls(deadline, deadline + CALLING, deadline + LAST)
 
     @classmethod
-    def of_interrupted(cls, now: float) -> "Times":
+    def for_interrupted(cls, now: float) -> "Times":
         return cls(now, now + HURRIED_CALLING, now + HURRIED_LAST, HURRIED_TELLING, now + HURRIED_RENDERING)
 
     @classmethod
-    def of_post_step(cls, now: float) -> "Times":
+    def for_post_step(cls, now: float) -> "Times":
         return cls(now, math.inf, now + POST_TELLING, POST_TELLING)
 
     def informing(self, now: float, most: float) -> float:

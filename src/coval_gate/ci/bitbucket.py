@@ -54,7 +54,7 @@ class BitbucketHost(PlainHost):
 class InsightsReport(Page):
     """Its id stays the same, so that a later attempt, or pipeline, replaces it."""
 
-    of_commit = True
+    on_commit = True
 
     def __init__(self, input_: str, obstacle: str, host: Host, repository: str, runtime: Runtime) -> None:
         super().__init__(input_, obstacle)

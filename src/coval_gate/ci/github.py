@@ -91,7 +91,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
 
 def _tested(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Context:
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event, "workflow_run")
-    of_pull_request = bool(
+    for_pull_request = bool(
         event.get("pull_request")
         or value_at(event, "issue", "pull_request")
         or event.get("merge_group")
@@ -103,7 +103,7 @@ def _tested(environ: Mapping[str, str], event: Mapping[str, Any], number: int | 
     )
     ref = environ.get("GITHUB_REF", "")
     branch = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
-    return context_of(branch, number=number, of_pull_request=of_pull_request)
+    return context_of(branch, number=number, for_pull_request=for_pull_request)
 
 
 def _is_unreadable(environ: Mapping[str, str], event: Mapping[str, Any]) -> bool:

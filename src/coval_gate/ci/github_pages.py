@@ -318,7 +318,7 @@ def _find(
     def is_own(check_run: Payload) -> bool:
         return check_run.get("name") == text.name and check_run.get("external_id") in text.references
 
-    def is_of_launch(check_run: Payload) -> bool:
+    def is_launch(check_run: Payload) -> bool:
         name, has_reference = str(check_run.get("name")), check_run.get("external_id") in text.references
         return has_reference and (name == stem or (name.startswith(f"{stem} (") and name.endswith(")")))
 
@@ -328,4 +328,4 @@ def _find(
     )
     if check_runs or stem in ("", text.name):
         return check_runs
-    return (yield from operation.list(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
+    return (yield from operation.list(path, is_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))

@@ -158,9 +158,9 @@ def dotenv(outputs: Mapping[str, str]) -> str:
 def links_in(outputs: Mapping[str, str]) -> list[dict[str, Any]]:
     """Link the first run, or the run of each leg."""
     legs = json_in(outputs.get("legs", ""))
-    of_legs = [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
-    named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in of_legs[:20]}
-    urls = named if len(of_legs) > 1 else {"Run in Coval": outputs.get("run_url", "")}
+    shown_legs = [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
+    named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in shown_legs[:20]}
+    urls = named if len(shown_legs) > 1 else {"Run in Coval": outputs.get("run_url", "")}
     return [
         {"external_link": {"label": one_line(label, LONGEST_LABEL), "url": url}} for label, url in urls.items() if url
     ]

@@ -15,7 +15,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
 from coval_gate.ci.workspace import Workspace
-from coval_gate.inputs.checks import OF_COMMIT
+from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.naming import Variables
 from coval_gate.inputs.parsing import NO_MATRIX, Matrix
@@ -85,7 +85,7 @@ class Context(NamedTuple):
     secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request if the event lacks its number
     sha_is_known: bool = True  # False if `sha` is not the tested commit, as for comments on a pull request
-    of_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
+    for_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
     is_local: bool = False  # no CI system runs the step
     is_changed: bool = False  # the working directory differs from the commit
     started_by_person: bool = False  # by hand
@@ -100,8 +100,8 @@ class Context(NamedTuple):
         if not (self.branch_is_known and self.sha_is_known):
             return ""
         # The ref of a pull request is a branch only if it is no ref such as refs/pull/42/merge.
-        of_head = self.ref if (self.of_pull_request or self.is_local) and not self.ref.startswith("refs/") else ""
-        return self.branch or (self.head.branch if self.head else of_head)
+        head_branch = self.ref if (self.for_pull_request or self.is_local) and not self.ref.startswith("refs/") else ""
+        return self.branch or (self.head.branch if self.head else head_branch)
 
     @property
     def change_url(self) -> str:
@@ -124,16 +124,18 @@ class Context(NamedTuple):
         return self.run_attempt if is_later else ""
 
 
-def context_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Context:
+def context_of(
+    name: str, *, number: int | None = None, for_pull_request: bool = False, is_tag: bool = False
+) -> Context:
     """Say only whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
 
     `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
-    so it counts as none. `number` and `of_pull_request`: what the CI system says.
+    so it counts as none. `number` and `for_pull_request`: what the CI system says.
     """
     pull = PULL.fullmatch(name)
     number = number or (int(pull[1]) or None if pull else None)
-    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
-        return Context(pull_request=number, of_pull_request=True)
+    if number or pull or for_pull_request or name.startswith(MERGE_QUEUE):
+        return Context(pull_request=number, for_pull_request=True)
     return Context(branch="" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
 
 
@@ -240,12 +242,12 @@ class Page:
         return ""
 
     @property
-    def of_commit(self) -> bool:
+    def on_commit(self) -> bool:
         """Whether the page is about the tested commit, from the launch on. Others show a pull request the verdict."""
-        return self.input in OF_COMMIT
+        return self.input in COMMIT_PAGES
 
     def takes(self, state: str) -> bool:
-        return self.of_commit or state != IN_PROGRESS
+        return self.on_commit or state != IN_PROGRESS
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:  # noqa: ARG002
         """Add the tested commit, if the host can find it. Raises HostError."""

@@ -248,7 +248,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     context = context_of(
         f"refs/{branch}" if branch.startswith(PULL_REF) else branch,
         number=int(number[1]) or None if number else None,
-        of_pull_request=change not in OFF,
+        for_pull_request=change not in OFF,
         is_tag=bool(first(system.tag)),
     )
     sha, workflow = first(system.commit), first(system.workflow)

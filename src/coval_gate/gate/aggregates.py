@@ -179,7 +179,7 @@ class Total(Aggregation):
         return Weighed(float(variant.total))
 
 
-class _OfValues(Aggregation):
+class _HavingValues(Aggregation):
     def missing_it(self, variant: Variant, value: float | None) -> Iterator[str]:
         """Return the simulations without any of the values if more should have one, otherwise those with one."""
         hits, wants_more = self._having(variant), self._wants_more(value)
@@ -189,7 +189,7 @@ class _OfValues(Aggregation):
         return variant.sample(self.metric).having(self.aggregate.values)
 
 
-class Rate(_OfValues, _Share):
+class Rate(_HavingValues, _Share):
     def hits(self, variant: Variant) -> Collection[str]:
         hits = self._having(variant)  # a simulation without a value counts against the threshold
         return hits.union(self.unknown(variant)) if self.threshold.wants_less else hits
@@ -215,7 +215,7 @@ class Rate(_OfValues, _Share):
         return (simulation.id for simulation in variant.simulations if simulation.id in blamed)
 
 
-class Count(_OfValues):
+class Count(_HavingValues):
     def value(self, variant: Variant) -> Weighed:
         return Weighed(float(len(self._having(variant))))
 

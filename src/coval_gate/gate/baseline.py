@@ -78,7 +78,10 @@ def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     members = [*chain.from_iterable(compared.values())]
     ruled_alone = enumerate(_ruled(members, run.criteria))
     checks = iter([_with_outlier(check, members, place, run.criteria) for place, check in ruled_alone])
-    return {threshold: tuple(islice(checks, len(of_threshold))) for threshold, of_threshold in compared.items()}
+    return {
+        threshold: tuple(islice(checks, len(threshold_criterion)))
+        for threshold, threshold_criterion in compared.items()
+    }
 
 
 def _ruled(compared: Sequence[Compared], criteria: Criteria) -> Iterator[Check]:
@@ -88,7 +91,7 @@ def _ruled(compared: Sequence[Compared], criteria: Criteria) -> Iterator[Check]:
 def _with_outlier(check: Check, compared: Sequence[Compared], place: int, criteria: Criteria) -> Check:
     if (pairs := compared[place].pairs) is None:
         return check
-    criterion = criteria.of_threshold(pairs.threshold)
+    criterion = criteria.threshold_criterion(pairs.threshold)
 
     def judged(now: Variant) -> Check:
         cases = now.numbers(pairs.metric).keys()
@@ -105,13 +108,13 @@ def comparisons(run: Judged) -> dict[Threshold, tuple[Compared, ...]]:
     """Return each threshold with a reference on each variant by itself, whatever the others show."""
     criteria, references = run.criteria, References(run.result, run.variants, run.baseline, run.base)
     return {
-        criterion.threshold: tuple(_of_threshold(criterion, run, references))
-        for criterion in map(criteria.of_threshold, criteria.thresholds)
+        criterion.threshold: tuple(_compared_with_reference(criterion, run, references))
+        for criterion in map(criteria.threshold_criterion, criteria.thresholds)
         if run.variants and criterion.threshold.bound.reference and not criterion.accepted
     }
 
 
-def _of_threshold(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
+def _compared_with_reference(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
     is_base = criterion.threshold.bound.reference == "base"
     aggregation = aggregation_of(criterion.threshold)
     compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
@@ -132,8 +135,8 @@ def _of_threshold(criterion: ThresholdHolds, run: Judged, references: "Reference
 
 def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
     """What a step launches itself must be there: otherwise a base that does not work would let everything pass."""
-    is_of_step = criterion.threshold.bound.reference == "base_agent"
-    is_error = is_of_step if problem.is_error is None else problem.is_error
+    ended_step = criterion.threshold.bound.reference == "base_agent"
+    is_error = ended_step if problem.is_error is None else problem.is_error
     return Verdict.ERROR if is_error else Verdict.INCONCLUSIVE
 
 

@@ -22,14 +22,14 @@ BROKEN_FAILS: Final = 0.95  # of the conversations of a test case that broke
 DISCOUNT: Final = 0.5  # standard errors of the fall that may be chance
 
 
-class Cause(StrEnum):
+class FailureCause(StrEnum):
     """Why a simulation did not do well; where several fit, the first one here."""
 
     FLAKY = "flaky"  # most other conversations of its test case and variant pass, also those of repetitions
     NEW = "new"  # that its test case broke is more likely than that it fails now and then
 
 
-SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.FLAKY)
+SHOWN_FIRST: Final[tuple[FailureCause | None, ...]] = (FailureCause.NEW, None, FailureCause.FLAKY)
 
 
 class Before(NamedTuple):

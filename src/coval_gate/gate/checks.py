@@ -11,10 +11,10 @@ from coval_gate.gate.measure import (
     Measure,
     Requirement,
     Scale,
+    distinguished,
     margin,
     measured_text,
     side,
-    told_apart,
 )
 from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Sample, Variant
@@ -55,19 +55,20 @@ class Problem:
 
 
 class Criterion:
-    """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
+    """`by_values`: values of the run decide it. `is_target`: the metric's own target, of each simulation alone.
 
-    `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
-    how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
-    met nor missed. `confidence`: with which it is decided; None: as counted. `look`: set in slices. `accepted`: it
-    would compare with a baseline if a person had not accepted the run. `advisory`: it is only shown, and never fails.
+    `about_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition.
+    `counted`: how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it
+    is neither met nor missed. `confidence`: with which it is decided; None: as counted. `look`: set in slices.
+    `accepted`: it would compare with a baseline if a person had not accepted the run. `advisory`: it is only shown, and
+    never fails.
     """
 
     __slots__ = ()
     kind: str
-    of_values: bool = False
-    of_target: bool = False
-    of_run: bool = False
+    by_values: bool = False
+    is_target: bool = False
+    about_run: bool = False
     user_defined: bool = False
     sentence: str = ""
     counted: str = "{}"
@@ -229,7 +230,7 @@ def bound_text(check: Check) -> str:
         return ""
     bound, scale = check.requirement.bound, check.scale
     if check.threshold is None or check.reference:
-        return told_apart(check.measure.value, bound, scale)[1]
+        return distinguished(check.measure.value, bound, scale)[1]
     if scale.unit == "share":
         return f"{bound * 100:.10g}%"
     return with_unit(exact_text(bound), scale.name) if scale.unit == "metric" else exact_text(bound)

@@ -103,8 +103,8 @@ def _sizes(check: Check, measure: Measure, compared: Comparison) -> tuple[str, s
     if not 0.0005 <= abs(relative) < 10.0:  # beyond a factor of ten, the values themselves say more
         return size, ""
     usual = float(f"{abs(relative):.2g}")
-    is_of_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
-    is_usual = not is_of_bound or fits(rounded(usual, PERCENTAGE) * compared.value)
+    is_relative_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
+    is_usual = not is_relative_bound or fits(rounded(usual, PERCENTAGE) * compared.value)
     exact = shown(abs(relative), PERCENTAGE, lambda near: fits(near * compared.value))
     return size, percent(usual) if is_usual else exact
 

@@ -19,10 +19,10 @@ from coval_gate.gate.measure import (
     Interval,
     Measure,
     Requirement,
+    distinguished,
     measured_text,
     shown,
     side,
-    told_apart,
     tolerated_text,
 )
 from coval_gate.gate.sequential import Boundaries, Look
@@ -40,7 +40,7 @@ class ThresholdHolds(Criterion):
 
     kind = "threshold"
     user_defined = True
-    of_values = True
+    by_values = True
     threshold: Threshold
     confidence: float | None = None
     look: Look | None = None
@@ -90,7 +90,7 @@ class ThresholdHolds(Criterion):
         """Return the value on its side of the bound, and within what is claimed, as these are shown."""
         value, scale, requirement = measure.value, check.scale, check.requirement
         if requirement is None or self.threshold.bound.reference:
-            return told_apart(value, requirement.bound if requirement else value, scale)[0]
+            return distinguished(value, requirement.bound if requirement else value, scale)[0]
         lower, upper = measure.interval[:2] if measure.interval else (-math.inf, math.inf)
 
         def fits(near: float) -> bool:
@@ -139,8 +139,8 @@ class TargetMet(Criterion):
 
     kind = "target_met"
     counted = "met on {}"
-    of_values = True
-    of_target = True
+    by_values = True
+    is_target = True
     informs = "a threshold on pass_rate decides how many simulations may miss a target"
     metric: str
     target: Target
@@ -296,7 +296,7 @@ class Criteria:
             baseline_runs=inputs.baseline.last if inputs.baseline else 1,
         )
 
-    def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
+    def threshold_criterion(self, threshold: Threshold) -> ThresholdHolds:
         """Against a number, the agent must prove itself, so doubt fails.
 
         Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an

@@ -154,10 +154,10 @@ def ruled(compared: Sequence[Compared], error: float, *, parts: int = 1) -> Iter
     """
     everything = [member.claimed for member in compared if member.claimed]
     guards = [member.claimed for member in compared if member.claimed and member.guards]
-    of_pairs = _tested(everything, error / parts) | _tested(guards, error / parts)
+    tested = _tested(everything, error / parts) | _tested(guards, error / parts)
     for member in compared:
         pairs = member.claimed
-        yield _with_trend(member.check, pairs, *of_pairs[id(pairs)], error) if pairs else member.check
+        yield _with_trend(member.check, pairs, *tested[id(pairs)], error) if pairs else member.check
 
 
 def _tested(family: Sequence[Pairs], error: float) -> dict[int, tuple[Tested, Tested, float]]:

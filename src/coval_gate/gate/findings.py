@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import SHOWN_FIRST, Before, Cause, Earlier
+from coval_gate.gate.causes import SHOWN_FIRST, Before, Earlier, FailureCause
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
@@ -53,7 +53,7 @@ class SimulationFinding:
     of: int = 1
     stability: CaseStability | None = None
     failed_alone: bool = False
-    cause: Cause | None = None
+    cause: FailureCause | None = None
     before: Hits | None = None
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
@@ -198,7 +198,7 @@ def _simulations(
         iteration, of, alike = (seen[key], iterations[key], passing[key]) if simulation.test_case_id else (1, 1, 0)
         did_well = verdict is Verdict.PASSED
         before = None if did_well else blamed.before
-        cause = Cause.NEW if before and before.is_new else None
+        cause = FailureCause.NEW if before and before.is_new else None
         yield SimulationFinding(
             simulation=simulation,
             verdict=verdict,
@@ -208,7 +208,7 @@ def _simulations(
             of=of,
             stability=stability.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
-            cause=Cause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
+            cause=FailureCause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
             before=before.record if before else None,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
@@ -236,9 +236,9 @@ def _blame(
     missed = [
         _with_missing_values(check, named.get(check.variant))
         for check in checks
-        if check.criterion.of_target or (check.criterion.user_defined and check.decides and not check.passed)
+        if check.criterion.is_target or (check.criterion.user_defined and check.decides and not check.passed)
     ]
-    off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
+    off_target = {simulation for check in missed if check.criterion.is_target for simulation in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
         variant = named.get(check.variant)
@@ -249,7 +249,7 @@ def _blame(
         decides = not check.passed and check.problem is None
         for simulation_id in check.simulations:
             blamed, value = blame[simulation_id], values.get(simulation_id)
-            if decides and (value is not None or not check.criterion.of_target):
+            if decides and (value is not None or not check.criterion.is_target):
                 blamed.verdict = Verdict.FAILED if blamed.verdict is Verdict.FAILED else check.verdict
             if simulation_id in explained:
                 continue
@@ -275,7 +275,7 @@ def miss_distance(check: Check, sample: Sample | None, value: Value | None, befo
 
 
 def _with_missing_values(check: Check, variant: Variant | None) -> Check:
-    if variant is None or not check.criterion.of_target:
+    if variant is None or not check.criterion.is_target:
         return check
     sample = variant.find_sample(check.metric)
     values = sample.values if sample and not check.problem else {}

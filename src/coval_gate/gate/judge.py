@@ -114,7 +114,7 @@ def _values(run: Judged) -> Iterator[Check]:
 
 def _thresholds(run: Judged) -> Iterator[Check]:
     compared = compare(run)
-    for criterion in map(run.criteria.of_threshold, run.criteria.thresholds):
+    for criterion in map(run.criteria.threshold_criterion, run.criteria.thresholds):
         threshold = criterion.threshold
         if criterion.accepted:
             yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=problems.ACCEPTED)

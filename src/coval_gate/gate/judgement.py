@@ -14,7 +14,7 @@ from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,
     LAUNCHED,
-    OF_LEGS,
+    LEG_GRAVITY,
     PLANNED,
     SKIPPED,
     TIMEOUT,
@@ -38,7 +38,7 @@ from coval_gate.gate.verdict import (
 )
 
 
-class OfLegs(NamedTuple):
+class LegsSummary(NamedTuple):
     """`decisive`: the leg whose judgement decides, or all together; empty where something else does, such as a signal.
 
     `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
@@ -58,8 +58,8 @@ class Judgement(NamedTuple):
 
     `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
     for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
-    `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs. `slices` is set
-    with `spend: until clear`. `failed_together`: the comparison of all legs failed, in which this leg took part.
+    `timeout_passes`: such a verdict lets the step pass. `legs_summary` is set for a step with several legs. `slices` is
+    set with `spend: until clear`. `failed_together`: the comparison of all legs failed, in which this leg took part.
     """
 
     verdict: Verdict | None
@@ -74,12 +74,12 @@ class Judgement(NamedTuple):
     baseline: Baseline | None = None
     base: Baseline | None = None
     repetition: "Repetition | None" = None
-    of_legs: OfLegs | None = None
+    legs_summary: LegsSummary | None = None
     slices: "Slices | None" = None
     failed_together: bool = False
 
     @property
-    def lets_pass(self) -> bool:
+    def passes_gate(self) -> bool:
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or self.is_tolerated
 
     @property
@@ -95,12 +95,12 @@ class Judgement(NamedTuple):
         return all(map(_may_be_late, self.missed))
 
     @property
-    def is_of_step(self) -> bool:
+    def ended_step(self) -> bool:
         return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered | Together)
 
     @property
     def is_unanswered(self) -> bool:
-        return isinstance(self.cause, Unanswered) or any(map(_is_of_set_up, self.checks))
+        return isinstance(self.cause, Unanswered) or any(map(_is_set_up_error, self.checks))
 
     @property
     def passed_flaky(self) -> bool:
@@ -123,7 +123,7 @@ class Judgement(NamedTuple):
             or isinstance(self.cause, Unanswered)
             or any(
                 check.verdict is Verdict.ERROR
-                or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.of_values))
+                or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.by_values))
                 for check in self.missed
             )
         )
@@ -147,7 +147,7 @@ class Judgement(NamedTuple):
         return tuple(sorted(missed, key=lambda check: check.rank))
 
 
-def _is_of_set_up(check: Check) -> bool:
+def _is_set_up_error(check: Check) -> bool:
     return check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered"
 
 
@@ -215,7 +215,7 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
     passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
     late = isinstance(judgement.cause, Completed) and judgement.cause.late
-    if verdict is Verdict.ERROR and late and not any(map(_is_of_set_up, deciding)):
+    if verdict is Verdict.ERROR and late and not any(map(_is_set_up_error, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     if passes:
@@ -273,8 +273,8 @@ def gravest(judgements: Sequence[Judgement]) -> Judgement:
 
 def gravity(judgement: Judgement) -> tuple[bool, int]:
     """Sort the gravest first; one that fails the step is graver than any that lets it pass."""
-    verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
-    return judgement.lets_pass, verdict
+    verdict = LEG_GRAVITY.index(judgement.verdict) if judgement.verdict in LEG_GRAVITY else len(LEG_GRAVITY)
+    return judgement.passes_gate, verdict
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

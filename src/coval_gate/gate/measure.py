@@ -279,7 +279,7 @@ def side(value: float, bound: float) -> int:
     return 0 if abs(value - bound) <= TOLERANCE * abs(bound) else 1 if value > bound else -1
 
 
-def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
+def distinguished(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
     wanted = side(value, bound)
     digits = (more for more in range(MOST_MORE) if side(*(rounded(x, scale, more) for x in (value, bound))) == wanted)

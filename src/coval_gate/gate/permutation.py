@@ -92,16 +92,16 @@ class Permutation:
         possible = self._most * len(self._cases)
         hits = sum(mean * count for (_, mean, _, _), count in self._kinds.items())
         kept = max(0.0, 1.0 - change * possible / (possible - hits if rises else hits))
-        distance = of_law = of_distance = of_change = 0.0  # how far the sum falls below the middle; variances
+        distance = law = spread = change_spread = 0.0  # how far the sum falls below the middle; variances
         for (runs, mean, variance, scale), count in self._kinds.items():
             lost = (1.0 - kept) * (self._most - mean if rises else mean)
             share, now = runs / (runs + 1), kept * kept * variance + kept * lost * scale
             distance += count * share * lost
-            of_law += count * share * ((runs * variance + now) / (runs + 1) + lost * lost / (runs + 1))
-            of_distance += count * share * share * (now + variance / runs)
-            of_change += count * (now + variance / runs) / possible**2
-        is_shown = distance >= reach * math.sqrt(self.excess * of_law) + SHORTFALL * math.sqrt(of_distance)
-        return is_shown and change >= margin + SHORTFALL * math.sqrt(of_change)
+            law += count * share * ((runs * variance + now) / (runs + 1) + lost * lost / (runs + 1))
+            spread += count * share * share * (now + variance / runs)
+            change_spread += count * (now + variance / runs) / possible**2
+        is_shown = distance >= reach * math.sqrt(self.excess * law) + SHORTFALL * math.sqrt(spread)
+        return is_shown and change >= margin + SHORTFALL * math.sqrt(change_spread)
 
     @cached_property
     def _kinds(self) -> Counter[tuple[int, float, float, int]]:

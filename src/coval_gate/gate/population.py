@@ -34,7 +34,7 @@ class Judged(NamedTuple):
     base: Baseline | None = None
 
 
-class Count(NamedTuple):
+class Tally(NamedTuple):
     """`value`: how many simulations meet the rule, of how many in `total`. `others`: the ids to blame if too few do."""
 
     value: int
@@ -52,13 +52,13 @@ class Rule(Criterion):
 
     kind: str
     sentence: str
-    find: Callable[[Judged], Problem | Count | None] | None = None
+    find: Callable[[Judged], Problem | Tally | None] | None = None
     verdict: Verdict = Verdict.ERROR
     counted: str = "{}"
     share: float = 1.0
     unmet: str = ""
     empty: str = ""
-    of_run: bool = False
+    about_run: bool = False
     user_defined: bool = False
 
     def checks(self, run: Judged) -> Iterator[Check]:
@@ -97,7 +97,7 @@ SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled 
 ALL_LISTED: Final = Rule(
     kind="simulations_listed",
     sentence="Coval lists every simulation of the run",
-    find=lambda run: Count(len(run.result.simulations), max(len(run.result.simulations), run.result.expected)),
+    find=lambda run: Tally(len(run.result.simulations), max(len(run.result.simulations), run.result.expected)),
     counted="{} listed",
     unmet="Coval lists {value:,} of {total} of the run; the rest are unaccounted for",
     empty="The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
@@ -126,10 +126,10 @@ DATA_SETTLED: Final = Rule(  # or Coval listed the same for a while
 )
 
 
-def _ended(run: Judged) -> Count:
+def _ended(run: Judged) -> Tally:
     simulations = run.result.simulations
     running = tuple(simulation.id for simulation in simulations if not simulation.ended)
-    return Count(len(simulations) - len(running), len(simulations), running)
+    return Tally(len(simulations) - len(running), len(simulations), running)
 
 
 ALL_ENDED: Final = Rule(
@@ -188,7 +188,7 @@ class FewFailed(Criterion):
 ANY_COMPLETED: Final = Rule(  # however many max_failed_simulations allows to fail
     kind="any_completed",
     sentence="at least one simulation completed",
-    find=lambda run: Count(sum(len(variant.completed) for variant in run.variants), len(run.result.simulations)),
+    find=lambda run: Tally(sum(len(variant.completed) for variant in run.variants), len(run.result.simulations)),
     verdict=Verdict.FAILED,
     counted="{} completed",
     share=0.0,
@@ -201,7 +201,7 @@ NO_ERROR_REPORTED: Final = Rule(
     sentence="Coval reports no error for the run",
     find=lambda run: ERROR_REPORTED.of(words=words.rstrip(".")) if (words := run.result.reported_error) else None,
     verdict=Verdict.FAILED,
-    of_run=True,
+    about_run=True,
 )
 
 

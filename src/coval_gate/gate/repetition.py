@@ -30,7 +30,7 @@ def has_failed(judgement: Judgement) -> bool:
 
 
 def is_usable(judgement: Judgement) -> bool:
-    broken = any(check.criterion.of_run and not check.passed for check in judgement.checks)
+    broken = any(check.criterion.about_run and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
 
 
@@ -84,7 +84,7 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
 def _is_sampled(criterion: Criterion) -> bool:
     """Return whether all conversations of a run and its repetitions decide it together."""
     if (threshold := criterion.threshold) is None:
-        return criterion.of_target and not criterion.user_defined
+        return criterion.is_target and not criterion.user_defined
     return threshold.takes_confidence or threshold.aggregate.kind.pools_runs
 
 
@@ -143,13 +143,13 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
 
 def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
     """Sort consistent failures first, and leave out simulations with an unknown test case."""
-    of_case: dict[tuple[str, str], list[str]] = defaultdict(list)
+    by_case: dict[tuple[str, str], list[str]] = defaultdict(list)
     for variant in variants:
         for case, ids in variant.by_case.items():
-            of_case[case, variant.name] += ids
+            by_case[case, variant.name] += ids
     cases = [
         CaseStability(test_case_id=case, variant=variant, failed=failed, total=len(ids))
-        for (case, variant), ids in of_case.items()
+        for (case, variant), ids in by_case.items()
         if case and (failed := sum(simulation in failing for simulation in ids))
     ]
     return tuple(sorted(cases, key=lambda case: -case.failed / case.total))

@@ -52,7 +52,7 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
 def _so_far(check: Check, look: Look) -> Check:
     """Return what a check shows before all test cases were called, and after how many it was decided."""
     # No further simulation makes up for those that miss a target, or have a forbidden value.
-    is_final = check.verdict is Verdict.FAILED and (check.forbids or check.criterion.of_target)
+    is_final = check.verdict is Verdict.FAILED and (check.forbids or check.criterion.is_target)
     if not look.is_last and _waits(check) and not is_final:
         verdict = Verdict.INCONCLUSIVE if check.verdict in (Verdict.PASSED, Verdict.FAILED) else check.verdict
         return replace(check, verdict=verdict, moved_by=None)
@@ -67,7 +67,7 @@ def _so_far(check: Check, look: Look) -> Check:
 def _waits(check: Check) -> bool:
     if check.threshold:
         return check.threshold.waits_for_last
-    return check.criterion.of_target and check.criterion.user_defined
+    return check.criterion.is_target and check.criterion.user_defined
 
 
 def _is_unchanged(check: Check, look: Look) -> bool:

@@ -44,7 +44,7 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
     taking_part = tuple(sorted({place for members in shared for place in members}))
     confidence = max(legs[place][1].confidence or 0.0 for place in taking_part)
     compared = [_compared([*members.values()], confidence) for members in shared]
-    checks = map(_untold_by_legs, ruled(compared, 1.0 - confidence, parts=2))
+    checks = map(_without_leg_details, ruled(compared, 1.0 - confidence, parts=2))
     return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
 
 
@@ -73,7 +73,7 @@ def _compared(members: Sequence[Pairs], confidence: float) -> Compared:
     return compared._replace(check=replace(compared.check, runs=len(members)))
 
 
-def _untold_by_legs(check: Check) -> Check:
+def _without_leg_details(check: Check) -> Check:
     """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
     measure = check.measure
     if measure and measure.comparison:
@@ -82,11 +82,11 @@ def _untold_by_legs(check: Check) -> Check:
 
 
 def _joined(members: Sequence[Pairs]) -> Pairs:
-    of_case: dict[str, list[Runs]] = defaultdict(list)
+    by_case: dict[str, list[Runs]] = defaultdict(list)
     for place, pairs in enumerate(members):
         for case, runs in _by_case(pairs, place).items():
-            of_case[case].append(runs)
-    compared = [case for case in map(_beside, of_case.values()) if len(case) > 1]
+            by_case[case].append(runs)
+    compared = [case for case in map(_beside, by_case.values()) if len(case) > 1]
     now = [simulation for case in compared for simulation in case[NOW]]
     # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
     ages = [(str(age), run) for case in compared for age, run in case.items() if age != NOW]

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 # The gravest first: data in doubt allow no verdict on the agent.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 # The gravest leg decides a step.
-OF_LEGS: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])
+LEG_GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])
 
 
 class Limit(NamedTuple):

@@ -20,7 +20,7 @@ ESCAPED, ESCAPE = r"""[\\"]""", r"\\\g<0>"
 class Kind(NamedTuple):
     """The fixed properties of an aggregate.
 
-    `of_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range. `meant_by`:
+    `about_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range. `meant_by`:
     invalid names that are corrected to this one. `is_statistical`: it describes the agent beyond this run, which counts
     and extremes do not; `instead`: a sentence that names an alternative to these. `is_in_slices`: slices of the test
     cases can decide it. `pools_runs`: a run and its repetitions are counted together all the same. `compares`: it can
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
     name: str
     unit: Literal["share", "simulations", "metric"]
-    of_run: bool = False
+    about_run: bool = False
     takes: Literal["", "percentile", "values"] = ""
     least: float = 0.0
     most: float = math.inf
@@ -72,15 +72,15 @@ KINDS: Final = (
     Kind("count", "simulations", takes="values", instead=COUNTED, meant_by=("number",)),
     Kind("missing", "simulations", instead=COUNTED, limits_gaps=True,
          subject="The number of missing values of {metric}"),
-    Kind("pass_rate", "share", of_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True,
+    Kind("pass_rate", "share", about_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True,
          meant_by=("passrate", "success_rate")),
-    Kind("completed_rate", "share", of_run=True, most=1.0, pools_runs=True, meant_by=("completion_rate",)),
-    Kind("failed", "simulations", of_run=True, meant_by=("failures", "failed_simulations")),
-    Kind("total", "simulations", of_run=True, compares=False, is_all=True, meant_by=("total_simulations",)),
+    Kind("completed_rate", "share", about_run=True, most=1.0, pools_runs=True, meant_by=("completion_rate",)),
+    Kind("failed", "simulations", about_run=True, meant_by=("failures", "failed_simulations")),
+    Kind("total", "simulations", about_run=True, compares=False, is_all=True, meant_by=("total_simulations",)),
 )  # fmt: skip
 KIND: Final = {kind.name: kind for kind in KINDS}
-OF_METRIC: Final = tuple(kind.name for kind in KINDS if not kind.of_run)
-OF_RUN: Final = tuple(kind.name for kind in KINDS if kind.of_run)
+METRIC_KINDS: Final = tuple(kind.name for kind in KINDS if not kind.about_run)
+RUN_KINDS: Final = tuple(kind.name for kind in KINDS if kind.about_run)
 NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
 
 

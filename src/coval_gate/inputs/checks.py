@@ -26,7 +26,7 @@ from coval_gate.inputs.inputs import (
 )
 from coval_gate.inputs.naming import (
     NAME_SHOWN,
-    OF_OLD_ACTION,
+    OLD_ACTION_INPUTS,
     WITHHELD,
     Variables,
     how_to_set,
@@ -40,7 +40,7 @@ MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as 
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MOST_LEGS_NAMED: Final = 3  # legs in a warning
 SPLIT_MODES: Final = ("launch", "wait")
-OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
+COMMIT_PAGES: Final = ("commit_status", "check_run")  # pages about the tested commit
 
 
 def check_inputs(
@@ -59,11 +59,11 @@ def check_inputs(
     """
     found = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
     wrong = _not_to_be_judged({name for name, _ in found}, inputs)
-    of_step = [problem for problem in _of_step(inputs, environ, file) if problem.name not in wrong]
-    found += placed_problems(file._replace(legs=()), inputs, lambda _: of_step)
-    of_file = {FILE, file.path}
-    if file.legs or not wrong & of_file:  # an unusable file may have set what seems to be missing
-        found += placed_problems(file, inputs, lambda own: _of_leg(own, wrong - of_file, variables))
+    step_problems = [problem for problem in _step_problems(inputs, environ, file) if problem.name not in wrong]
+    found += placed_problems(file._replace(legs=()), inputs, lambda _: step_problems)
+    file_names = {FILE, file.path}
+    if file.legs or not wrong & file_names:  # an unusable file may have set what seems to be missing
+        found += placed_problems(file, inputs, lambda own: _leg_problems(own, wrong - file_names, variables))
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
@@ -76,7 +76,7 @@ def check_inputs(
         how = variables.key if variables and not withheld else WITHHELD[withheld][1]
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
-        if any(name in OF_OLD_ACTION for name, _ in found):
+        if any(name in OLD_ACTION_INPUTS for name, _ in found):
             advice.append(f"How to come from the older action: {DOCS}/migration.md#the-older-action")
         raise InputError(found, advice="\n".join(advice))
 
@@ -131,7 +131,7 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[str]
         if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name):
             yield f"{name} in metadata has no effect, because the input {name} is set."
     for name, meant in unknown_in(environ):
-        if not meant and name not in OF_OLD_ACTION:
+        if not meant and name not in OLD_ACTION_INPUTS:
             yield f"{name} is not an input and has no effect."
 
 
@@ -229,7 +229,7 @@ def placed_problems(
             yield InvalidInput(file.path, f", line {line}: {where}{': ' if where else ''}{text}")
 
 
-def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[InvalidInput]:
+def _step_problems(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[InvalidInput]:
     if file.legs and inputs.run_template_id:
         yield InvalidInput(
             "run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run."
@@ -237,13 +237,13 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iter
     yield from _mode_contradictions(inputs, file)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in unknown_in(environ):
-        if instead := OF_OLD_ACTION.get(name, ""):
+        if instead := OLD_ACTION_INPUTS.get(name, ""):
             yield InvalidInput(name, f"is an input of the older action coval-github-actions. {instead}")
         elif meant:  # the user relies on that input
             yield InvalidInput(name, f"is not an input; did you mean {meant}?")
 
 
-def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[InvalidInput]:
+def _leg_problems(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[InvalidInput]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
     reason = "" if inputs.run_template_id else _needs_ids(inputs)
     lacking = [name for name in LAUNCH_IDS if reason and not getattr(inputs, name)]
@@ -429,8 +429,8 @@ def acts_as(inputs: Inputs) -> str:
 
 def has_effect(declaration: Input, mode: str) -> bool:
     """Return whether an input counts in a mode, or in one with the same plan: what only mode run can do is an error."""
-    counting = ("run", *SPLIT_MODES) if mode in SPLIT_MODES else ("run" if mode == "plan" else mode,)
-    return not set(counting).isdisjoint(declaration.modes)
+    modes = ("run", *SPLIT_MODES) if mode in SPLIT_MODES else ("run" if mode == "plan" else mode,)
+    return not set(modes).isdisjoint(declaration.modes)
 
 
 def _unused(inputs: Inputs) -> Iterator[Input]:
@@ -453,5 +453,5 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Inval
 
 def wanted_pages(inputs: Inputs) -> list[str]:
     """Return the inputs that request a page of the CI system."""
-    pages = [page for page in ("comment", *OF_COMMIT) if getattr(inputs, page) not in ("", "never")]
+    pages = [page for page in ("comment", *COMMIT_PAGES) if getattr(inputs, page) not in ("", "never")]
     return pages if inputs.mode not in ("cancel", "plan") else []

@@ -49,9 +49,9 @@ REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
     **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each step or command sets it itself"),
 }
-OF_WHOLE_STEP: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
+STEP_ONLY: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
 OBJECTS: Final = "JSON object"
-OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
+BASE_LEG: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
 
 
 class FileEntries(NamedTuple):
@@ -92,7 +92,7 @@ def inputs_of_leg() -> dict[str, Input]:
     return {
         name: declaration
         for name, declaration in inputs_of_step().items()
-        if declaration.group in (WHAT, GATE) and name not in OF_WHOLE_STEP
+        if declaration.group in (WHAT, GATE) and name not in STEP_ONLY
     }
 
 
@@ -136,10 +136,10 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
     legs: list[LegInputs] = []
     whole: list[tuple[FileEntries, Inputs]] = []  # what each leg before says
     for leg in file.legs:
-        counting = {name: value for name, value in leg.inputs.items() if has_effect(allowed[name], inputs.mode)}
+        effective = {name: value for name, value in leg.inputs.items() if has_effect(allowed[name], inputs.mode)}
         thresholds = leg.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
-        places = {name: place for name, place in leg.places.items() if name in counting}
-        given = inputs._replace(**counting, thresholds=(*inputs.thresholds, *thresholds))
+        places = {name: place for name, place in leg.places.items() if name in effective}
+        given = inputs._replace(**effective, thresholds=(*inputs.thresholds, *thresholds))
         legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
         said = inputs._replace(**leg.inputs, thresholds=(*inputs.thresholds, *leg.thresholds))
         if twin := next((other for other, before in whole if _overlap(before, said)), None):
@@ -297,8 +297,8 @@ def _wrong_name(name: str) -> str:
         return "must be a text of printable characters."
     if len(name) > LONGEST_NAME:
         return f"must have at most {LONGEST_NAME} characters."
-    is_of_base = name == OF_BASE or name.startswith(f"{OF_BASE} · ")
-    kept_for = "the base agent" if is_of_base else "the comparison of all legs" if name.endswith(TOGETHER) else ""
+    is_base = name == BASE_LEG or name.startswith(f"{BASE_LEG} · ")
+    kept_for = "the base agent" if is_base else "the comparison of all legs" if name.endswith(TOGETHER) else ""
     return f"is kept for {kept_for}; choose another one." if kept_for else ""
 
 

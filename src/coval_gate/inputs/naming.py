@@ -15,7 +15,7 @@ LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
 TOGETHER: Final = "legs together"  # the end of the name that reports give to the comparison of all legs
 INPUT_PREFIX: Final = "INPUT_"
-OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
+RUNNER_KEYS: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
 OTHER_NAMES: Final = {  # names that other actions use
     "timeout": "max_wait_time",
     "poll_interval": "check_interval",
@@ -33,7 +33,7 @@ OTHER_NAMES: Final = {  # names that other actions use
     "workspace": "workspace_id",
     "overrides": "config_overrides",
 }
-OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
+OLD_ACTION_INPUTS: Final = {  # inputs of coval-github-actions, and what to do instead
     "organization_id": "Remove it: the API key belongs to an organization.",
     "dataset_id": "Set test_set_id.",
     "test_set_name": "Set test_set_id.",
@@ -92,7 +92,7 @@ def unknown_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     names = [declaration.name for declaration in declared()]
     for variable, value in environ.items():
         name = variable.removeprefix(INPUT_PREFIX).lower()
-        if variable.startswith(INPUT_PREFIX) and value and name not in (*names, *OF_RUNNER):
+        if variable.startswith(INPUT_PREFIX) and value and name not in (*names, *RUNNER_KEYS):
             yield one_line(name, 80), input_meant(name, names)
 
 

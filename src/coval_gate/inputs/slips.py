@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import plural, visible
-from coval_gate.inputs.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
+from coval_gate.inputs.aggregates import KIND, KINDS, METRIC_KINDS, NAMES, RUN_KINDS
 from coval_gate.inputs.parsing import closest, lines_of
 from coval_gate.inputs.thresholds import (
     LINE_BREAK,
@@ -134,12 +134,12 @@ def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
     return meanings.get(closest(plain, meanings, SIMILAR_AGGREGATE), word)
 
 
-def _of_metric(match: re.Match[str]) -> str:
-    return f" {_aggregate_meant(match[1], OF_METRIC)}"
+def _metric_kind(match: re.Match[str]) -> str:
+    return f" {_aggregate_meant(match[1], METRIC_KINDS)}"
 
 
-def _of_run(match: re.Match[str]) -> str:
-    return f"{_aggregate_meant(match[1], OF_RUN)} "
+def _run_kind(match: re.Match[str]) -> str:
+    return f"{_aggregate_meant(match[1], RUN_KINDS)} "
 
 
 def _percentile(match: re.Match[str]) -> str:
@@ -151,13 +151,13 @@ SLIPS: Final = (
     Slip(r"^\s*[-*+•–—]\s+", "", "remove the list marker; quote a metric that begins with one"),
     Slip(rf"{SIGN}+", lambda match: MEANT.get(match[0], match[0]),
          lambda match: f"expected {MEANT.get(match[0])}, got {match[0]}"),
-    Slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _of_run,
-         lambda match: f"did you mean {_of_run(match).strip()}?"),
+    Slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _run_kind,
+         lambda match: f"did you mean {_run_kind(match).strip()}?"),
     Slip(r"""^(\s*(?:"[^"]*"|'[^']*'|[^:#"'<>=]*?[^\s:#"'.<>=]))\s+"""
-         rf"(?=(?:{'|'.join(OF_METRIC)}|p_?\d{{1,2}})(?![\w]))", r"\1: ", "put a colon after the metric"),
+         rf"(?=(?:{'|'.join(METRIC_KINDS)}|p_?\d{{1,2}})(?![\w]))", r"\1: ", "put a colon after the metric"),
     Slip(r"(?<=[:\s])p_?\s?\(?\s*(\d{1,2}(?:\.\d{1,4})?|100)%?(?:\s*\)|(?![\d.(%]))", _percentile,
          lambda match: f"write {_percentile(match)}"),
-    Slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _of_metric, lambda match: f"did you mean{_of_metric(match)}?"),
+    Slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _metric_kind, lambda match: f"did you mean{_metric_kind(match)}?"),
     Slip(rf"(?<=:){ANSWERS}(?={SIGN}+\s*{BOUND}%)", r" rate(\1) ", r"write rate(\1)"),
     Slip(rf"(?<={SIGN})\s*({BOUND})\s*s(?:ec(?:onds?)?)?{TAIL}", r" \1",
          "remove the unit: a bound has the unit of its metric"),

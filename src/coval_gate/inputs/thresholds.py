@@ -20,10 +20,10 @@ from coval_gate.inputs.aggregates import (
     CURLY,
     KIND,
     KINDS,
+    METRIC_KINDS,
     NAMES,
-    OF_METRIC,
-    OF_RUN,
     QUOTED,
+    RUN_KINDS,
     Aggregate,
     in_quotes,
     is_blank,
@@ -62,7 +62,7 @@ COLON, OPENING, CLOSING = ":", r"\(", r"\)"
 LIST_MARKER: Final = r"[-*+•–—](?=\s)"  # of a list item
 # A threshold in the wrong place: an aggregate of a metric after a colon, or of the run; an operator; a bound.
 A_THRESHOLD: Final = (
-    rf"(?i)(?:(?::\s*+(?:{'|'.join({*NAMES} - {*OF_RUN})})|\b(?:{'|'.join(OF_RUN)}))\b(?:\s*+\([^()]*+\))?)"
+    rf"(?i)(?:(?::\s*+(?:{'|'.join({*NAMES} - {*RUN_KINDS})})|\b(?:{'|'.join(RUN_KINDS)}))\b(?:\s*+\([^()]*+\))?)"
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)"
 )
 LINE_BREAK: Final = r"\r\n|\n|\r"
@@ -351,15 +351,15 @@ def _refuse_curly(scanner: _Scanner, written: str) -> None:
 def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(AGGREGATE_WORD)
     name = NAMES.get(word[0].lower(), "") if word else ""
-    if metric and name not in OF_METRIC:
+    if metric and name not in METRIC_KINDS:
         hint = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
         advice = f"write {name} without a metric: it is about the whole run" if name else ""
-        *others, last = (kind.written for kind in KINDS if not kind.of_run)
+        *others, last = (kind.written for kind in KINDS if not kind.about_run)
         scanner.fail(f"{', '.join(others)} or {last}{hint}", advice)
-    if name in OF_METRIC and not metric:
+    if name in METRIC_KINDS and not metric:
         scanner.fail(f'a metric before {name}, as in "Latency: {name} …"')
     if not name:
-        scanner.fail(f"a metric and a colon, or {', '.join(OF_RUN)}; quote a metric that contains : # or a quote")
+        scanner.fail(f"a metric and a colon, or {', '.join(RUN_KINDS)}; quote a metric that contains : # or a quote")
     match KIND[name].takes:
         case "percentile":
             return Aggregate(name, percentile=_percentile(scanner))

@@ -127,7 +127,7 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
     digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     shown = [number(round(end, digits), EXACT) for end in ends]
     places = range(ranges.first, ranges.first + ranges.number)
-    shares = [[round(100 * count / sum(of_sample), 1) for count in of_sample] for of_sample in counts]
+    shares = [[round(100 * count / sum(sample_counts), 1) for count in sample_counts] for sample_counts in counts]
     return Bars(
         labels=[f"{lower} – {upper}" for lower, upper in pairwise(shown)],
         shares=shares[0],

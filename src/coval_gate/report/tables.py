@@ -59,8 +59,8 @@ def variant_table(leg: LegFacts) -> Iterator[Listing]:
     if len(leg.variants) <= 1:
         return
     criteria = {(one.variant, one.criterion): one for one in leg.criteria if one.of_variant}
-    of_user = dict.fromkeys(one.criterion for one in leg.criteria if one.of_variant and one.user_defined)
-    columns = list(of_user) if len(of_user) <= MOST_COLUMNS else []
+    user_defined = dict.fromkeys(one.criterion for one in leg.criteria if one.of_variant and one.user_defined)
+    columns = list(user_defined) if len(user_defined) <= MOST_COLUMNS else []
     variants = sorted(leg.variants, key=lambda variant: [*map(str, GRAVITY)].index(variant.verdict))
     rows = (_variant(variant, criteria, columns) for variant in variants)
     head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
@@ -78,7 +78,7 @@ def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion
 
 def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listing]:
     yield sentence(group.reference)
-    criteria = leg.of_group(group)
+    criteria = leg.group_criteria(group)
     if group.compared_with:
         values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
         head: tuple[str, ...] = ("", "criterion", *values, group.shows)
@@ -249,18 +249,18 @@ def drawn(chart: Chart) -> str:
 
 def troubled(document: Document) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
-    ill = [(leg, one) for leg in document.legs for one in leg.simulations if one.is_to_look_at]
-    if ill:
-        ill.sort(key=lambda pair: pair[1].place)
+    bad = [(leg, one) for leg in document.legs for one in leg.simulations if one.is_to_look_at]
+    if bad:
+        bad.sort(key=lambda pair: pair[1].place)
         counts = document.causes_text
-        yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
-        explained = any(_reasons(simulation) for _, simulation in ill)
-        caused = any(simulation.cause_text for _, simulation in ill)
+        yield f"#### {plural(len(bad), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
+        explained = any(_reasons(simulation) for _, simulation in bad)
+        caused = any(simulation.cause_text for _, simulation in bad)
         columns = (("cause",) if caused else (), ("why",) if explained else ())
         yield from folding(
             ("", "simulation", *columns[0], "missed criteria", *columns[1]),
-            (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in ill),
-            len(ill),
+            (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in bad),
+            len(bad),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
         )
@@ -291,10 +291,10 @@ def unstable(document: Document) -> Iterator[str | Listing]:
 
 
 def passed(document: Document) -> Iterator[Listing]:
-    if well := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
-        rows = (row(_which(leg, simulation)) for leg, simulation in well)
+    if good := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
+        rows = (row(_which(leg, simulation)) for leg, simulation in good)
         yield table(
-            head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
+            head=("simulation",), rows=rows, total=len(good), folded=f"{plural(len(good), 'simulation')} passed"
         )
 
 

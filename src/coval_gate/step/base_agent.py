@@ -75,10 +75,10 @@ def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
         session.log("By itself, which decides nothing:", *check_lines(*listed(findings, {})))
 
 
-def find_base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+def find_base_beside(session: LegRun, beside_trial: Trial, trial_outcome: Outcome) -> Procedure[Baseline | None]:
     """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
     step, base, number = session.step, session.leg.base, beside_trial.number
-    if base is None or not isinstance(of_trial, Completed):
+    if base is None or not isinstance(trial_outcome, Completed):
         return None
     step.want(base, number)
     while len(base.outcomes) <= number and not base.is_done:
@@ -109,6 +109,6 @@ def _why_no_base(
             criteria = replace(session.criteria, confidence=None)
             judging = partial(judge_outcome, outcome, criteria, attached=trial.attached)
             missed = (yield from beside(judging)).missed
-            why = next((check_reason(check) for check in missed if not check.criterion.of_values), "")
+            why = next((check_reason(check) for check in missed if not check.criterion.by_values), "")
             return NotFoundReason(kind="unusable", run_id=trial.run_id, text=why) if why else None
     return NotFoundReason("not_completed", trial.run_id, status=status)

@@ -43,8 +43,8 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups += [end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
-            is_untold = leg.is_base or leg is step.unplaced
-            if is_untold and trial.ended and trial.ended.outcome == "failed":
+            unreported = leg.is_base or leg is step.unplaced
+            if unreported and trial.ended and trial.ended.outcome == "failed":
                 what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
                 why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
                 session.of(leg).warn(f"{what} {why}")
@@ -58,7 +58,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
-    if leg.is_base and not step.is_hurried and step.is_of_leg(judgement) and judgement.verdict is not None:
+    if leg.is_base and not step.is_hurried and step.ended_leg(judgement) and judgement.verdict is not None:
         return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
 
@@ -94,8 +94,8 @@ def _verdict_of_base(step: Step, base: Leg) -> Verdict:
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
     """Return the step's judgement, and give each leg its own, with what became of their runs."""
-    is_of_leg, concluded = step.is_of_leg(judgement), judgement
-    if len(step.legs) > 1 and not is_of_leg:
+    ended_leg, concluded = step.ended_leg(judgement), judgement
+    if len(step.legs) > 1 and not ended_leg:
         for leg in step.legs:  # one that was done keeps its verdict, and the others get the step's
             done = leg.outcome if leg.is_done else None
             if done is None:
@@ -106,7 +106,7 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
         ended = _with_ends(concluded if own is judgement else own, leg.trials)
         if own is judgement:
             concluded = ended
-        if is_of_leg:
+        if ended_leg:
             leg.conclude(ended)
     return concluded
 

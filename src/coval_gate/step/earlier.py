@@ -26,8 +26,8 @@ from coval_gate.step.step import LegRun, Step, StepRun
 class Launches(NamedTuple):
     """What a leg launches in turn, and its base beside it, if it has one and their runs depend on each other."""
 
-    of_leg: Sequence[Tags]
-    of_base: Sequence[Tags] = ()
+    leg: Sequence[Tags]
+    base: Sequence[Tags] = ()
 
 
 class EarlierRuns(NamedTuple):
@@ -37,24 +37,22 @@ class EarlierRuns(NamedTuple):
     tags: Tags
     ids: Mapping[str, str]
 
-    def to_resume(self, legs: Sequence[Launches], *, of_base: bool = False) -> Procedure[list[Run | None]]:
+    def to_resume(self, legs: Sequence[Launches], *, base: bool = False) -> Procedure[list[Run | None]]:
         """Return the runs that earlier attempts launched for the first launches of a leg, up to an unfinished one.
 
         All before that completed; without it, there are none. A run whose base's run is unfinished counts as such.
-        `of_base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
+        `base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
         Raises CovalError if a run may be hidden.
         """
         unfinished = yield from self.unfinished()
         resumed: list[Run | None] = []
         for launches in legs:
-            of_leg, of_its_base = (
-                [self._of_earlier_attempt(tags, unfinished.runs) for tags in each] for each in launches
-            )
-            pairs = [*zip_longest(of_leg, of_its_base)]
+            leg_runs, base_runs = ([self._earlier_run(tags, unfinished.runs) for tags in each] for each in launches)
+            pairs = [*zip_longest(leg_runs, base_runs)]
             while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
                 pairs.pop()
             if all(run for run, _ in pairs) and len(pairs) > len(resumed):
-                resumed = [pair[of_base] for pair in pairs]
+                resumed = [pair[base] for pair in pairs]
         if any(resumed):
             return resumed
         if unknown := _unknown(unfinished):
@@ -66,7 +64,7 @@ class EarlierRuns(NamedTuple):
             )
         return []
 
-    def _of_earlier_attempt(self, tags: Tags, runs: Sequence[Run]) -> Run | None:
+    def _earlier_run(self, tags: Tags, runs: Sequence[Run]) -> Run | None:
         """Return the newest run of a launch that goes on, or else that completed."""
         own = [run for run in runs if tags.continues(tags_of(run))]
         for run in own:

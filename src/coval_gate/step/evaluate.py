@@ -185,7 +185,7 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
     if isinstance(outcome, Completed):
         if outcome.result.reported_error:
             return False
-        if all(check.criterion.of_values for check in judgement.missed):
+        if all(check.criterion.by_values for check in judgement.missed):
             return True  # the list of simulations is whole
     return trial.run is not None and trial.run.shows_failures
 
@@ -208,8 +208,8 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     outcomes = [leg.outcome for leg in step.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
     if len(outcomes) == len(step.legs) and not step.inputs.accept:
-        of_step = yield from judge_step(session)
-        step.publisher.write_verdict(report_of(step, of_step))
+        step_judgement = yield from judge_step(session)
+        step.publisher.write_verdict(report_of(step, step_judgement))
     if leg.result:
         leg.result, judgement = yield from with_units(session, leg.result, judgement)
     leg.judgement = judgement
@@ -248,7 +248,7 @@ def judge_step(session: StepRun) -> Procedure[Judgement]:
         judgement = judgement_with_units(judgement, session.client.shown.units)
         step.together = Leg(step.inputs, cause.name)
         step.together.judgement, step.together.findings = judgement, findings_of(judgement)
-        failing = [] if judgement.lets_pass else [judgement]
+        failing = [] if judgement.passes_gate else [judgement]
         for leg in map(step.legs.__getitem__, cause.legs):
             if leg.judgement:
                 leg.judgement = leg.judgement._replace(failed_together=bool(failing))

@@ -108,8 +108,8 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
     )
 
 
-def _written(own: int, of_template: int | None) -> int:
-    return of_template if isinstance(own, Unset) and of_template is not None else own
+def _written(own: int, template_value: int | None) -> int:
+    return template_value if isinstance(own, Unset) and template_value is not None else own
 
 
 def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[str, object] | None:
@@ -125,7 +125,7 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     """
     step, inputs = session.step, session.inputs
     own_mutations, own_cases = {}, {}
-    if is_of_template(step):
+    if uses_template(step):
         own_mutations = yield from _ids_in(session, mutations_of, "agent_id")
     if step.template and inputs.test_case_ids == step.template.test_case_ids != ():
         own_cases = yield from _ids_in(session, cases_of, "test_set_id")
@@ -314,8 +314,8 @@ def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tupl
 
     Also return why those of other agents could not be read, by agent. Those of a run template are each agent's own.
     """
-    step, of_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
-    if is_of_template(step):
+    step, by_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
+    if uses_template(step):
         return [], unread
     agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
     calls = (session.client.list(mutations_of(agent_id), until=session.deadline) for agent_id in agents)
@@ -324,19 +324,19 @@ def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tupl
         if isinstance(result, CovalError):
             unread[agent_id] = one_line(result.what)
         else:
-            of_agent[agent_id] = {mutation.id for mutation in result}
-    return list(placed_problems(step.file, step.inputs, partial(_problems, of_agent=of_agent))), unread
+            by_agent[agent_id] = {mutation.id for mutation in result}
+    return list(placed_problems(step.file, step.inputs, partial(_problems, by_agent=by_agent))), unread
 
 
-def is_of_template(step: Step) -> bool:
+def uses_template(step: Step) -> bool:
     """Return whether a run template names the mutations: those of other agents were left out."""
     template = step.template
     return template is not None and step.inputs.mutation_ids == template.mutation_ids != ()
 
 
-def _problems(inputs: Inputs, of_agent: Mapping[str, set[str]]) -> Iterator[InvalidInput]:
+def _problems(inputs: Inputs, by_agent: Mapping[str, set[str]]) -> Iterator[InvalidInput]:
     for agent_id in inputs.agent_id:
-        others = [id_ for id_ in inputs.mutation_ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
+        others = [id_ for id_ in inputs.mutation_ids if agent_id in by_agent and id_ not in by_agent[agent_id]]
         if others:
             what = f"names {in_words(others, most=MOST_NAMED)}, which agent {agent_id} does not have as "
             yield InvalidInput("mutation_ids", f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")

@@ -230,7 +230,7 @@ class Launcher(NamedTuple):
         beside = [one for one in session.step.legs if one.base is leg] if leg.is_base else [leg]
         launches = [Launches(launches_of(one), launches_of(one.base)) for one in beside]
         ids = {name: id_ for name, id_ in self.trial.ids.items() if name != "agent_id" or not (leg.base or leg.is_base)}
-        return (yield from self._earlier_runs()._replace(ids=ids).to_resume(launches, of_base=leg.is_base))
+        return (yield from self._earlier_runs()._replace(ids=ids).to_resume(launches, base=leg.is_base))
 
     def end_other_launches(self) -> Procedure[None]:
         """Look again for runs of launches that were given up for lost. A failure shows in the log only."""

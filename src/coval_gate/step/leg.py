@@ -329,18 +329,18 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
             base = None
             differing = {input_: id_ for input_, id_ in zip(LAUNCH_IDS, ids, strict=True) if input_ in several}
             if base_agent_id := given.inputs.base_agent_id:
-                of_base = (base_agent_id, *ids[1:])
+                base_ids = (base_agent_id, *ids[1:])
                 others = {input_: id_ for input_, id_ in differing.items() if input_ != "agent_id"}
                 name = _named(given.name, *others.values())
-                key = name if given.name else _named(*of_base)
+                key = name if given.name else _named(*base_ids)
                 named = {"agent_id": base_agent_id, **others}
-                own = Base(_of_ids(given.inputs, of_base), name, key, given.name, named)
+                own = Base(_with_ids(given.inputs, base_ids), name, key, given.name, named)
                 runs = [getattr(own.inputs, name) for name in what_runs]
                 base = next((base for same, base in bases if same == runs), own)
                 bases.append((runs, base))
             name = _named(given.name, *differing.values())
             key = name if given.name else _named(*ids)
-            own_inputs, is_listed = _of_ids(given.inputs, ids), bool(given.name)
+            own_inputs, is_listed = _with_ids(given.inputs, ids), bool(given.name)
             leg = Leg(own_inputs, name, key, beginning=given.name, differing=differing, is_listed=is_listed, base=base)
             legs.append(leg)
     return legs
@@ -367,7 +367,7 @@ def _named(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
+def _with_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
     agent_id, persona_id, test_set_id = ((id_,) if id_ else () for id_ in ids)
     return inputs._replace(agent_id=agent_id, persona_id=persona_id, test_set_id=test_set_id)
 

@@ -62,7 +62,7 @@ HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code: 0 if the check may be green, else 1."""
-    return 0 if run_step(runtime).report.judgement.lets_pass else 1
+    return 0 if run_step(runtime).report.judgement.passes_gate else 1
 
 
 def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
@@ -267,9 +267,9 @@ def read_inputs(step: Step) -> Inputs:
     for key in stray_keys_in(environ):
         if host.redact(key) == key:
             host.mask(key)
-    step.inputs, of_inputs = parse_inputs(environ)
-    step.wrong = {name: text for name, _ in of_inputs if (text := environ.get(f"INPUT_{name.upper()}", ""))}
-    problems += of_inputs
+    step.inputs, input_problems = parse_inputs(environ)
+    step.wrong = {name: text for name, _ in input_problems if (text := environ.get(f"INPUT_{name.upper()}", ""))}
+    problems += input_problems
     if step.read:
         host.log(f"Read inputs from {step.read.path}.")
         step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
@@ -295,12 +295,12 @@ def read_inputs(step: Step) -> Inputs:
 
 def acceptance_problems(context: Context) -> list[InvalidInput]:
     """Return why this step cannot accept a run. Nothing has been launched yet."""
-    if context.started_by_person and not context.of_pull_request:  # a manual job of a pull request is its author's
+    if context.started_by_person and not context.for_pull_request:  # a manual job of a pull request is its author's
         return []
-    of_workflow = context.start_by_hand is None
+    starts_workflow = context.start_by_hand is None
     if context.is_local:
         why = "only the runs of a CI system are compared with later ones."
-    elif context.of_pull_request and (context.started_by_person or not of_workflow):
+    elif context.for_pull_request and (context.started_by_person or not starts_workflow):
         why = "only a run of a branch can be accepted."
     elif context.start_by_hand == "":
         why = (
@@ -308,7 +308,7 @@ def acceptance_problems(context: Context) -> list[InvalidInput]:
             f"In Coval, add {ACCEPTED} and the baseline's tag to the run instead, and remove {FAILED} from it."
         )
     else:
-        what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
+        what = "the workflow by hand (workflow_dispatch)" if starts_workflow else "the job by hand"
         started = f", but {context.event} started it" if context.event else ""
         why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
     return [InvalidInput("accept", f"must be false here: {why}")]

@@ -15,7 +15,7 @@ from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.inputs.checks import OF_COMMIT
+from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
 from coval_gate.report.document import Document, document_of
 from coval_gate.report.formats import pages
@@ -88,7 +88,7 @@ class PagePublisher:
     def conclude(self, report: Report, times: Times) -> Procedure[str]:
         """Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
-        kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.of_commit)
+        kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.on_commit)
         for kept in kept_pages:
             if (yield from self._set(kept, report, until=times.telling_of(self._clock.now(), first))):
                 kept.is_done = True
@@ -102,12 +102,12 @@ class PagePublisher:
 
     def is_open(self, inputs: Inputs, context: Context) -> bool:
         """Return whether one of the commit's pages still lacks its final state."""
-        return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.of_commit)
+        return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.on_commit)
 
     @property
     def are_saved(self) -> bool:
         """Whether the main step saved the final state, with the commit, of every page that still lacks it."""
-        return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
+        return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.on_commit)
 
     def close(self, report: Report, times: Times) -> Procedure[None]:
         """If the main step saved nothing, show the `report`."""
@@ -137,7 +137,7 @@ class PagePublisher:
         return self._kept
 
     def _pages_of_commit(self, report: Report) -> list[KeptPage]:
-        return [kept for kept in self._pages(report.inputs, report.context) if kept.page.of_commit]
+        return [kept for kept in self._pages(report.inputs, report.context) if kept.page.on_commit]
 
     def _set(
         self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
@@ -166,8 +166,8 @@ class PagePublisher:
 
     def _has_place(self, page: Page, context: Context) -> bool:
         """Return whether the page has its commit or pull request; log if it has none."""
-        if page.of_commit:
-            return context.sha_is_known or self._skip("the tested commit is unknown", lambda other: other.of_commit)
+        if page.on_commit:
+            return context.sha_is_known or self._skip("the tested commit is unknown", lambda other: other.on_commit)
         is_known = context.pull_request is not None or context.head is not None
         if not is_known:
             self._host.log("There is no pull request to comment on.")
@@ -202,7 +202,7 @@ class PagePublisher:
         )
 
     def _save(self) -> None:
-        saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.of_commit])
+        saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.on_commit])
         if saved not in (self._saved, "[]"):
             self._saved = saved
             with suppress(RunnerError):
@@ -221,7 +221,7 @@ def with_owed(inputs: Inputs, text: str) -> Inputs:
     named: dict[str, Any] = {}
     for name, entry in read_saved(text).items():
         owed = read_owed(entry.get("owed"))
-        if name in OF_COMMIT and owed and not getattr(inputs, name):
+        if name in COMMIT_PAGES and owed and not getattr(inputs, name):
             named[name] = owed.name
     return inputs._replace(**named)
 

@@ -69,8 +69,8 @@ def _look_up(session: StepRun) -> Procedure[Looked]:
     checks = all_or_first_error((yield from together(works, session.clock)))
     for leg, problems in zip(legs, checks, strict=True):
         if leg.is_base:
-            of_base = "(the run of base_agent_id)."
-            problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
+            about_base = "(the run of base_agent_id)."
+            problems = [problem._replace(what=f"{problem.what.rstrip('.')} {about_base}") for problem in problems]
         looked.problems.extend(problems)
     yield from look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
     return looked

@@ -82,7 +82,7 @@ def _close(step: Step, *, hurried: bool) -> Procedure[None]:
             yield from _find_commit_of_run(step)
         step.context = yield from pages.locate(step.context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
-    times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
+    times = Times.for_interrupted(now) if hurried else Times.for_post_step(now)
     # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
     yield from pages.close(report_of(step, UNFINISHED), times)
 
@@ -92,7 +92,7 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
     if inputs.api_key is None or not inputs.run_id.ids:
         return
     now = step.clock.now()
-    client = step.session(Times.of_post_step(now)).client
+    client = step.session(Times.for_post_step(now)).client
     with suppress(CovalError):
         run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
         step.context = with_provenance(step.context, run_named)
@@ -107,7 +107,7 @@ def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
             step.warn(not_marked_text(failed, "there is no API key.", ""))
         return
     now = step.clock.now()
-    session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
+    session = step.session(Times.for_post_step(now)).until(now + POST_CANCELLING)
     legs = {leg.name: leg for leg in step.legs}
     yield from together([_do_duties(session.of(legs[trial.leg]), trial) for trial in trials], session.clock)
     with suppress(RunnerError):  # a host may keep the state until all is done

@@ -186,7 +186,7 @@ class Publisher:
     def _with_error(self, published: Published, error: GateError) -> Published:
         """A report that is red already stays, with a warning about another cause."""
         report, judgement = published.report, errored(error)
-        if report.judgement.lets_pass:
+        if report.judgement.passes_gate:
             return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:
             self._host.annotate("warning", NAME, error.what)
@@ -228,7 +228,7 @@ class Publisher:
         report, judgement = published.report, published.report.judgement
         closing = yield from self._rendered(report, log.render)
         annotates = self._annotates(report)
-        fails = not judgement.lets_pass
+        fails = not judgement.passes_gate
         # Each page may fail with a warning of its own; the host has reserved one.
         room = self._host.room_for_warnings - max(0, self.pages.outstanding(report) - 1)
         first = closing.annotations(max(0, room)) if annotates and fails else []

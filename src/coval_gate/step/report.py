@@ -23,7 +23,7 @@ from coval_gate.gate.judgement import (
     LAUNCH,
     UNFINISHED,
     Judgement,
-    OfLegs,
+    LegsSummary,
     judgement_with_units,
     redacted,
     result_with_units,
@@ -49,23 +49,23 @@ def report_of(step: Step, judgement: Judgement) -> Report:
     several, decisive = len(step.legs) > 1, next((leg for leg in step.judged if leg.outcome is judgement), None)
     shown = [leg for leg in step.legs if several or any(trial.run_id for trial in leg.trials)]
     own = [leg.outcome for leg in shown]
-    if not several and not decisive and judgement.is_of_step:  # the step went wrong after the judgement of its only leg
+    if not several and not decisive and judgement.ended_step:  # the step went wrong after the judgement of its only leg
         own = [one if one and one.verdict is judgement.verdict else None for one in own]
     # A secret in a text can be recognised only before a format escapes it.
-    judgement, *of_legs = (redacted(one or judgement, step.host.redact) for one in (judgement, *own))
+    judgement, *leg_judgements = (redacted(one or judgement, step.host.redact) for one in (judgement, *own))
     legs = tuple(
-        _leg_report(step, leg, of_leg, is_own=one is not None)
-        for leg, one, of_leg in zip(shown, own, of_legs, strict=True)
+        _leg_report(step, leg, leg_judgement, is_own=one is not None)
+        for leg, one, leg_judgement in zip(shown, own, leg_judgements, strict=True)
     )
     if several:
         run_ids = tuple(leg.first.run_id for leg in step.all_legs if leg.trials)
         by_all = decisive is not None and decisive is step.together
-        failing = sum(not leg.judgement.lets_pass for leg in legs) - (not by_all)
+        failing = sum(not leg.judgement.passes_gate for leg in legs) - (not by_all)
         others = max(0, failing) if decisive else 0
         name, title = (decisive.name, step.title_of(decisive)) if decisive else ("", "")
         baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
         acceptable = any(baseline.acceptable for baseline in baselines)
-        judgement = judgement._replace(of_legs=OfLegs(len(legs), name, run_ids, others, acceptable, title))
+        judgement = judgement._replace(legs_summary=LegsSummary(len(legs), name, run_ids, others, acceptable, title))
     together = None
     if (leg := step.together) and leg.judgement:
         together = LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)

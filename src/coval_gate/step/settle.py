@@ -55,15 +55,15 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
     """Accept the leg's first run, or let it fill the tag of the baseline. Raises CovalError if it is not accepted."""
     source, trial = leg.inputs.baseline, leg.first
     session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
-    is_of_branch = not (context.is_local or context.of_pull_request or context.pull_request is not None)
-    if leg.slices or source is None or not (leg.inputs.accept or (source.kind == "tag" and is_of_branch)):
+    is_branch_run = not (context.is_local or context.for_pull_request or context.pull_request is not None)
+    if leg.slices or source is None or not (leg.inputs.accept or (source.kind == "tag" and is_branch_run)):
         return
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
         accepted = [other.first.run_id for other in step.legs if other.trials]
         leg.standing = yield from accept(session, trial.run_id, source, step.context, accepted, sent=trial.sent_tags)
     elif leg.inputs.accept and trial.run_id:
-        if judgement.lets_pass:
+        if judgement.passes_gate:
             raise CovalError(titles.NOT_ACCEPTED, not_accepted_text(trial.run_id))
         session.warn(not_accepted_text(trial.run_id))
     elif has_all:

@@ -113,8 +113,8 @@ def _plan_text(step: Step, total: int) -> str:
     most = "at most " if any(leg.slices for leg in step.legs) else ""
     where = f" in {most}{count_runs(step.all_legs)}" if len(step.all_legs) > 1 else _names_text(step)
     text = f"This step launches {most}{plural(total, 'simulation')}{where}"
-    if of_bases := sum(base.planned or 0 for base in step.bases):
-        text += f", {of_bases:,} of them of the base agent"
+    if base_simulations := sum(base.planned or 0 for base in step.bases):
+        text += f", {base_simulations:,} of them of the base agent"
     if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
         text += f". Repetitions of runs that fail may add up to {again:,}"
     if step.inputs.max_simulations:

@@ -111,7 +111,7 @@ def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
     """Return whether the leg is compared with runs of its own branch, of which its slices are none."""
     source, branch = inputs.baseline, context.branch.removeprefix(HEADS)
     is_own = source is not None and (source.kind == "tag" or (source.kind == "branch" and source.name == branch))
-    return is_own and bool(branch) and not context.of_pull_request
+    return is_own and bool(branch) and not context.for_pull_request
 
 
 def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:

@@ -112,7 +112,7 @@ class Step:
 
     @property
     def times(self) -> Times:
-        return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
+        return self._interrupted or Times.for_step(self.began, self.inputs.max_wait_time)
 
     @property
     def is_hurried(self) -> bool:
@@ -120,7 +120,7 @@ class Step:
         return self._interrupted is not None or self.publisher.is_interrupted
 
     def hurry(self) -> None:
-        self._interrupted = Times.of_interrupted(self.clock.now())
+        self._interrupted = Times.for_interrupted(self.clock.now())
 
     def session(self, times: Times | None = None) -> "StepRun":
         """Connections are its own. `times`: the post step's. Raises ValueError without an API key."""
@@ -142,13 +142,13 @@ class Step:
         """Return what Coval calls an agent, a persona or a test set; empty if no response has shown it."""
         return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_NAME)
 
-    def is_of_leg(self, judgement: Judgement) -> bool:
+    def ended_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.judged)
 
     def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
         """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
-        return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
+        return leg.outcome if leg.outcome and self.ended_leg(judgement) else judgement
 
     def begin_trial(
         self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, number: int = 0

@@ -47,7 +47,7 @@ QUICK: Final = 2.0  # s; most responses take less
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
 LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never longer than with one
-OF_AGE, OF_REST = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
+AGE_PARTS, REST_PARTS = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
 FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 
@@ -196,9 +196,9 @@ def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE
     """Return seconds. `history`: all polls, oldest first, not empty. `runs`: how many are polled side by side."""
     now = history[-1].at
     age = max(0.0, now - history[0].at)
-    pause = age / OF_AGE
+    pause = age / AGE_PARTS
     if (end := _last_end(history)) is not None:
-        pause = min(pause, abs(end - now) / OF_REST)
+        pause = min(pause, abs(end - now) / REST_PARTS)
     due = len(history) * EACH * max(0, runs - FEW) - age
     return min(max(pause * math.sqrt(runs), due, SHORTEST_PAUSE), longest)
 

@@ -164,13 +164,13 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         places=places(report),
         tested=all_subjects(report),
         **judged,
-        **_untold(report, judged),
+        **_unreported(report, judged),
         run_ids=run_ids,
         planned_simulations=_planned(report.legs),
         failed_simulation_ids=list(islice(failed, MOST_LISTED)),
         forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
-        decided_by=judgement.of_legs.decisive if judgement.of_legs else "",
-        other_failing_legs=judgement.of_legs.others if judgement.of_legs else 0,
+        decided_by=judgement.legs_summary.decisive if judgement.legs_summary else "",
+        other_failing_legs=judgement.legs_summary.others if judgement.legs_summary else 0,
         links=links(report, run_ids, judged["link"]),
         step=step_facts(report),
         pages=PageFacts(
@@ -188,10 +188,10 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
     )
 
 
-def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
+def _unreported(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
-    judgement = report.judgement
-    if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
+    judgement, legs = report.judgement, report.judgement.legs_summary
+    if legs and legs.decisive:  # the table of legs has each one's reason, but no advice
         return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
     shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:MOST_SHOWN]]
     is_missing, others = wording.untold_reasons(judgement, judged["reasons"], shown)

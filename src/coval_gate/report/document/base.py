@@ -169,7 +169,7 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
     rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
     return {
         "verdict": judgement.verdict,
-        "passes": judgement.lets_pass,
+        "passes": judgement.passes_gate,
         "heading": wording.heading(judgement),
         "status": judgement.status,
         "reason": wording.reason(judgement, reasons),

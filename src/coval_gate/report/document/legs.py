@@ -50,7 +50,7 @@ UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense 
     "sub_sample_seed": "",
     "spend": ALL_AT_ONCE,
 }
-OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
+NOT_COPIED: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 
 
 class SingleRunFacts(Model):
@@ -181,7 +181,7 @@ class LegFacts(JudgedFacts):
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
 
-    def of_group(self, group: CriteriaGroup) -> list[CriterionFacts]:
+    def group_criteria(self, group: CriteriaGroup) -> list[CriterionFacts]:
         return [criterion for criterion in self.criteria if criterion.compared_with == group.compared_with]
 
     def named(self, text: str) -> str:
@@ -264,7 +264,7 @@ def _variants(leg: LegReport) -> list[VariantFacts]:
         if check.several:
             checks.setdefault(check.variant, []).append(check)
     shown = [variant for variant in leg.judgement.variants if variant.name in ids]
-    decided = {name: [check.verdict for check in of_variant if check.decides] for name, of_variant in checks.items()}
+    decided = {name: [check.verdict for check in own if check.decides] for name, own in checks.items()}
     return [
         VariantFacts(
             variant=variant_key(variant.name),
@@ -293,5 +293,5 @@ def _command(given: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
     if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
         return {}
     kept = {declaration.name for declaration in effective() if declaration.group in (CONNECTION, WHAT, GATE)}
-    kept -= {*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE}
+    kept -= {*ran, *UNSET, *NOT_COPIED, "test_case_ids", FILE}
     return ran | {name: text for name, text in given.items() if name in kept}

@@ -30,7 +30,7 @@ SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a boun
     ">": ("above {}", "{} or less"),
     ">=": ("{} or more", "below {}"),
 }
-OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+TARGET_OPERATORS: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
 class Figures(Model):
@@ -192,8 +192,8 @@ def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
     bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
     if (target := metric.target) and not target_problem(target):
         is_range = effective_operator(target) in RANGES
-        of_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
-        bounds += [("target", bound) for bound in of_target]
+        is_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
+        bounds += [("target", bound) for bound in is_target]
     for kind, bound in bounds:
         yield BoundFacts(of=kind, value=bound, text=f"{kind} {amount(bound, metric.unit)}")
 
@@ -248,7 +248,7 @@ def _bound(checks: Sequence[Check]) -> DrawnBound | None:
     """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
     for check in sorted(checks, key=lambda check: check.passed or not check.decides):
         if isinstance(check.criterion, TargetMet):
-            value, operator = check.criterion.target.upper, OF_TARGET.get(check.criterion.target.operator)
+            value, operator = check.criterion.target.upper, TARGET_OPERATORS.get(check.criterion.target.operator)
         elif requirement := _on_scale(check):
             value, operator = requirement.bound, requirement.operator
         else:

@@ -184,11 +184,11 @@ def _changed(report: Report, leg: LegReport) -> str:
 
 def all_subjects(report: Report) -> str:
     """Return what the runs of a step tested, in words; the first of several different texts, and how many more."""
-    texts = dict.fromkeys(filter(None, (_told_apart(report, leg) for leg in report.legs)))
+    texts = dict.fromkeys(filter(None, (_subject(report, leg) for leg in report.legs)))
     return in_words([*texts], most=MOST_TESTED)
 
 
-def _told_apart(report: Report, leg: LegReport) -> str:
+def _subject(report: Report, leg: LegReport) -> str:
     """Return what the run of a leg tested, with the agent's id where another leg's agent has the same name."""
     agent = what_ran(report, leg)["agent_id"]
     name = called(leg, "agent_id", agent)
@@ -261,7 +261,7 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     """Return the pages with more; `read_more` is the one about the verdict."""
     runs = [(leg, run) for leg in report.legs for run in leg.runs]
     named = [(f"{leg.title or leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
-    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": url for of_run, url in named}
+    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {which}": url for which, url in named}
     has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
     others = {
         "Open the runs side by side": _side_by_side(report, run_ids),

@@ -151,8 +151,8 @@ class SimulationFacts(Model):
 def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     """Return the place of each simulation of each leg among all; within a cause, the legs take turns."""
     found = [leg.findings.simulations for leg in legs]
-    rows = [(row.order[:2], own, leg) for leg, of_leg in enumerate(found) for own, row in enumerate(of_leg)]
-    places = [[0] * len(of_leg) for of_leg in found]
+    rows = [(row.order[:2], own, leg) for leg, leg_rows in enumerate(found) for own, row in enumerate(leg_rows)]
+    places = [[0] * len(leg_rows) for leg_rows in found]
     for place, (_, own, leg) in enumerate(sorted(rows)):
         places[leg][own] = place
     return places
@@ -290,10 +290,10 @@ def says_more(text: str, name: str, value: Value | None) -> bool:
     if len(text) > EXPLANATION_READ or value is None:
         return bool(text)
     words = TOKEN.findall(text.casefold())
-    of_value = {*TOKEN.findall(value_text(value).casefold())} if not isinstance(value, float) else set()
-    of_name = {*TOKEN.findall(name.casefold())}
-    values = [word for word in words if word in of_value or _is_number(word, value)]
-    rest = [word for word in words if word not in FILLERS | of_name and word not in values]
+    value_words = {*TOKEN.findall(value_text(value).casefold())} if not isinstance(value, float) else set()
+    name_words = {*TOKEN.findall(name.casefold())}
+    values = [word for word in words if word in value_words or _is_number(word, value)]
+    rest = [word for word in words if word not in FILLERS | name_words and word not in values]
     return bool(rest) or bool(text and not values)
 
 

@@ -79,7 +79,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 
 def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
-    ill = [row for row in leg.simulations if row.fails]
+    failing = [row for row in leg.simulations if row.fails]
     if leg.title:
         yield f"# {code(leg.title)}"
     if facts := _evaluated(document, leg):
@@ -87,7 +87,7 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
         yield facts
     if leg.criteria:
         yield "## Criteria"
-        yield from _criteria(leg, ill)
+        yield from _criteria(leg, failing)
     elif leg.title:
         yield code(leg.reason, 2 * LINE)
     if leg.flips_text:
@@ -96,16 +96,16 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
     if rows := [*_trend(leg)]:
         yield "## Averages of earlier runs, newest first"
         yield _list(rows)
-    if ill:
+    if failing:
         counts = f" ({code(leg.failing_causes_text, LINE)})" if leg.failing_causes_text else ""
-        yield f"## Simulations to look at: {len(ill):,}, worst first{counts}"
-        yield from _cases(leg, ill)
-        yield from _repeat(leg, ill)
+        yield f"## Simulations to look at: {len(failing):,}, worst first{counts}"
+        yield from _cases(leg, failing)
+        yield from _repeat(leg, failing)
 
 
-def _cases(leg: LegFacts, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
-    place, is_grouped = 0, any(row.cause for row in ill)
-    for cause, members in groupby(ill, key=lambda row: row.cause):
+def _cases(leg: LegFacts, failing: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
+    place, is_grouped = 0, any(row.cause for row in failing)
+    for cause, members in groupby(failing, key=lambda row: row.cause):
         rows = list(members)
         if is_grouped:
             yield f"### {(cause or 'other').capitalize()}: {len(rows):,}"
@@ -128,12 +128,12 @@ def _evaluated(document: Document, leg: LegFacts) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text)
 
 
-def _criteria(leg: LegFacts, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
+def _criteria(leg: LegFacts, failing: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     cases: dict[int | None, list[int]] = {}
-    for place, row in enumerate(ill, start=1):
+    for place, row in enumerate(failing, start=1):
         for miss in row.misses:
             cases.setdefault(miss.criterion, []).append(place)
-    ids = {row.id: place for place, row in enumerate(ill, start=1)}
+    ids = {row.id: place for place, row in enumerate(failing, start=1)}
     for group in leg.groups:
         yield code(plain(group.reference), 2 * LINE)
         members = [(at, one) for at, one in enumerate(leg.criteria) if one.compared_with == group.compared_with]

@@ -164,8 +164,8 @@ def _gate(document: Document) -> Iterator[JUnitCase]:
 
 def _gate_of_leg(document: Document, leg: LegFacts) -> Iterator[JUnitCase]:
     yield from _criteria(leg, passes=leg.passes)
-    is_of_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
-    if not document.decided_by and is_of_step:
+    ended_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
+    if not document.decided_by and ended_step:
         # The step never came to this leg; a case of the step has the verdict.
         yield JUnitCase(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
     elif not _is_explained(leg, leg.verdict):

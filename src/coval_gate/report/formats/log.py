@@ -186,8 +186,8 @@ def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[CriterionFac
     for group in groups:
         if group.reference:
             yield f"  {plain(group.reference)}"
-        of_group = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
-        yield from _lines(of_group[:MOST_SHOWN], group.total)
+        group_criteria = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
+        yield from _lines(group_criteria[:MOST_SHOWN], group.total)
 
 
 def _lines(shown: Sequence[CriterionFacts], total: int) -> Iterator[str]:

@@ -123,7 +123,7 @@ def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
 
 def others_text(judgement: Judgement, count: int) -> str:
     """Return the end of a reason that has `count` more beside it; empty if it has none, and no more legs, either."""
-    legs = judgement.of_legs.others if judgement.of_legs else 0
+    legs = judgement.legs_summary.others if judgement.legs_summary else 0
     others = [plural(count, *_nouns(judgement))] * bool(count) + [plural(legs, "more leg")] * bool(legs)
     return f" (and {' and '.join(others)})." if others else ""
 
@@ -140,7 +140,7 @@ def _nouns(judgement: Judgement) -> tuple[str, str]:
 def reasons(judgement: Judgement) -> tuple[str, ...]:
     """Return sentences, the gravest first, at least one. With several legs, they name the leg that decides."""
     own = _own_reasons(judgement)
-    if (legs := judgement.of_legs) is None or not legs.decisive:
+    if (legs := judgement.legs_summary) is None or not legs.decisive:
         return own
     match judgement.verdict:
         case Verdict.PASSED:
@@ -202,21 +202,21 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
         return "\n".join(filter(None, (slice_, _left_text(judgement), own, *doubts)))
     lines = [slice_] if slice_ else []
     lines += [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
-    legs = judgement.of_legs
+    legs = judgement.legs_summary
     # Where all legs pass, none of them speaks for the others.
     if (
         isinstance(judgement.cause, Completed)
         and judgement.slices
         and not (legs and judgement.verdict is Verdict.PASSED)
     ):
-        of_leg = f"{legs.title or legs.decisive}: " if legs and legs.decisive else ""
-        lines.append(f"{of_leg}{slices_text(judgement, judgement.slices)}")
+        leg_name = f"{legs.title or legs.decisive}: " if legs and legs.decisive else ""
+        lines.append(f"{leg_name}{slices_text(judgement, judgement.slices)}")
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
     red = [check for check in judgement.missed if check.comparison and check.reference == "baseline"]
-    if red and not judgement.lets_pass:
+    if red and not judgement.passes_gate:
         lines.append(_fix_or_accept(judgement, red))
     return "\n".join((*lines, *doubts))
 
@@ -318,7 +318,7 @@ def _time_out_advice(judgement: Judgement) -> str:
         return f"Raise {limit.name}, and re-run the job."
     cancellation = judgement.cancellation
     continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
-    run = "the output run_ids" if judgement.of_legs else "its run_id"
+    run = "the output run_ids" if judgement.legs_summary else "its run_id"
     return f"Raise {limit.name}{f', or wait in a later step with mode wait and {run}' if continues else ''}."
 
 
@@ -336,7 +336,7 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     is_shown = any(check.comparison and check.comparison.change for check in failed)
     counted = COUNTED.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
     fix = "Fix the agent." if is_shown else counted
-    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.of_legs
+    own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.legs_summary
     if not (own or (legs and legs.acceptable)):
         return f"{fix} If the change is wanted, {ACCEPT} on its branch."
     base = judgement.base.runs if judgement.base else ()

@@ -238,8 +238,8 @@ def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
         others = f"; the values seen are {seen}" if seen else ""
         yield f"{where}: no simulation has the value {either(unseen)} for {metric.name}{others}. Is it spelt correctly?"
     farthest = max(metric.numbers, key=abs, default=0.0)
-    is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
-    if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
+    judges_values = threshold.aggregate.is_numeric and not threshold.bound.reference
+    if judges_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
         largest = f"the largest{'' if farthest > 0 else ' in size'} is {amount(farthest, unit)}"
         values = f"every value of {metric.name} ({largest})"
         yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

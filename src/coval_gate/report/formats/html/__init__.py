@@ -103,8 +103,8 @@ class SimulationRow:
     @property
     def flip(self) -> str:
         """The change in words. A test case fails where most of its simulations do, so that one of them may pass."""
-        is_of_case = self.facts.change == "fails" and self.facts.verdict == "passed"
-        return "its test case fails now" if is_of_case else FLIPS[self.facts.change]
+        case_fails = self.facts.change == "fails" and self.facts.verdict == "passed"
+        return "its test case fails now" if case_fails else FLIPS[self.facts.change]
 
     @property
     def run_url(self) -> str:

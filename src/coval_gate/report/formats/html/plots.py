@@ -104,7 +104,7 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
     if not ends:
         return None
     axis = Axis(ends[0], ends[-1], LEFT, WIDTH - LEFT)
-    shares, earlier = ([count / max(1, sum(of_side)) for count in of_side] for of_side in (counts, sample.earlier))
+    shares, earlier = ([count / max(1, sum(bins)) for count in bins] for bins in (counts, sample.earlier))
     ticks = _round_numbers([0.0, max([*shares, *earlier])], SHARES)
     highest = ticks[-1]
     every = math.ceil((len(ends) - 1) / VALUES)

@@ -151,8 +151,10 @@ def _is_done(history: History, result: ProcessResult, record: RunRecord) -> bool
     """Return whether the verdicts of a step's legs leave no reason for the run to go on."""
     trial = trial_of(record)
     legs = [leg for leg in legs_of(history, result) if leg.runs]
-    of_run = [leg for leg in legs if trial == trial_of(leg.runs[0]) or trial[:3] == base_of(result.step, leg.runs[0])]
-    return bool(of_run) and not any(_may_be_left(history, result, leg, record) for leg in of_run)
+    launching = [
+        leg for leg in legs if trial == trial_of(leg.runs[0]) or trial[:3] == base_of(result.step, leg.runs[0])
+    ]
+    return bool(launching) and not any(_may_be_left(history, result, leg, record) for leg in launching)
 
 
 def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunRecord) -> bool:

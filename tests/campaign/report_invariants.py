@@ -116,7 +116,7 @@ def pages_are_final(history: History) -> Iterator[str]:
         readable = not any(has_file_fault(user, "output") for user in users)
         # A later status replaces an earlier one; the check run of any launch may let a branch be merged.
         greens = {*states} & {*SATISFYING} if page == "check_run" else {*states[-1:]} & {"success"}
-        if greens and readable and not any(_lets_pass(user) for user in users):
+        if greens and readable and not any(_passes_gate(user) for user in users):
             yield f"{step_name(result)} did not pass, but its {page} is {greens}"
         if result is not users[-1] or result.step.mode == "launch" or not could_set_status(history, result):
             continue
@@ -125,9 +125,9 @@ def pages_are_final(history: History) -> Iterator[str]:
         # A killed step has reported its verdict everywhere or nowhere.
         verdict = result.reported
         if page == "commit_status":
-            expected = "success" if _lets_pass(result) else STATES.get(verdict, "error")
+            expected = "success" if _passes_gate(result) else STATES.get(verdict, "error")
         else:
-            is_late = _lets_pass(result) and verdict == "timed_out"
+            is_late = _passes_gate(result) and verdict == "timed_out"
             expected = "neutral" if is_late else CONCLUSIONS.get(verdict, "failure")
         if states[-1:] != [expected]:
             yield f"{step_name(result)} has the verdict {verdict!r}, but its {page} is {states[-1:]}"
@@ -158,7 +158,7 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
             yield f"{step_name(result)} called Coval, but the main step had left nothing to do"
 
 
-def _lets_pass(result: ProcessResult) -> bool:
+def _passes_gate(result: ProcessResult) -> bool:
     """Return whether a step is green: it passed, or nothing had failed by its limit, and it passes then."""
     verdict = result.reported
     return verdict == "passed" or (verdict in late_is_fine(result.step) and result.exit_code != 1)

@@ -48,7 +48,7 @@ from coval_sandbox.catalogue import AGENT_ID
 INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
 POST_TELLING: Final = 80.0  # s for it to call GitHub
-OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
+NAME_PATHS: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
 LIMITS: Final = re.compile("max_wait_time|max_queue_time")
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
 
@@ -248,7 +248,7 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
         asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
         # Then the verdict stood: it also does when a step with a run asks for names only.
-        late = (tells_github or ends) if not asked else all(OF_NAMES.fullmatch(sent.path) for sent in asked)
+        late = (tells_github or ends) if not asked else all(NAME_PATHS.fullmatch(sent.path) for sent in asked)
         late = late and bool(result.run_id or not asked)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{step_name(result)} was interrupted, but its verdict is {result.verdict!r}"

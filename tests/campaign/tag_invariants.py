@@ -15,7 +15,14 @@ from campaign.facts import (
     process_of,
     step_name,
 )
-from campaign.oracle import counting, is_much_worse, is_of_branch, is_of_its_branch, lacks_nothing, others_alike
+from campaign.oracle import (
+    baseline_candidates,
+    is_branch_run,
+    is_much_worse,
+    is_own_branch_run,
+    lacks_nothing,
+    others_alike,
+)
 from campaign.schedule import ACCEPTED, ATTACHED, BASELINE_GATES, BY_HAND, FAILED, MARKS, STABLE
 from campaign.simulate import History, ProcessResult
 from coval_gate.ci.host import IS_BASE
@@ -61,7 +68,7 @@ def tag_is_taken_by_rule(history: History) -> Iterator[str]:
         step, name = result.step, f"{step_name(result)} gave the run {record.run_id} the tag"
         if result.is_post or not (step.holders and is_own(result, record)):
             yield f"{name}, which is not its own"
-        if not is_of_branch(history, record):
+        if not is_branch_run(history, record):
             yield f"{name}, which tests a pull request"
         # Repetitions complete what a run lacks.
         if FAILED in change.after or not (step.repetitions or _may_count(history, result, record, change.at)):
@@ -75,7 +82,7 @@ def _holders(history: History, record: RunRecord, at: float) -> list[RunRecord]:
     alike = [other for other in others_alike(history, record) if STABLE in history.tags(other, at)]
     listed = [other for other in alike if other.create_time + history.schedule.quirks.list_lag < record.end_time]
     there = [other for other in listed if other.delete_time is None and other.end_time < record.end_time]
-    return counting(history, at, there)
+    return baseline_candidates(history, at, there)
 
 
 def only_acceptance_takes_tag_away(history: History) -> Iterator[str]:
@@ -152,7 +159,7 @@ def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> 
     ended = record.end_time - history.coval_time(0.0)
     is_calm = schedule.recoverable and result.interrupted is None and not result.step.file_fault
     is_calm &= not met_fault([request for request in result.requests if request.sent_at >= ended])
-    return is_calm and schedule.quirks.run_identity in ("both", "tags") and is_of_branch(history, record, result)
+    return is_calm and schedule.quirks.run_identity in ("both", "tags") and is_branch_run(history, record, result)
 
 
 def _must_accept(history: History, result: ProcessResult) -> bool:
@@ -161,5 +168,5 @@ def _must_accept(history: History, result: ProcessResult) -> bool:
     if record is None or not result.step.accepts or result.step.event != BY_HAND:
         return False
     now = history.coval_time(result.ended)
-    could = _could_retag(history, result, record) and is_of_its_branch(history, result, record)
+    could = _could_retag(history, result, record) and is_own_branch_run(history, result, record)
     return could and lacks_nothing(record, schedule.gate, schedule.quirks, now)
