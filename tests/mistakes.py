@@ -166,6 +166,7 @@ SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"iteration_count": "100"},
     {"thresholds": "pass_rate >= 0.95%"},
     {"thresholds": "failed >= 0"},
+    {"include_transcripts": "failures"},
     {"display_name": "Nightly", "metadata": '{"display_name": "Weekly"}'},
     {**WAIT, "run_max_age": "12h"},
 ]

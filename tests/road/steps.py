@@ -91,14 +91,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "unknown-status": {"test_set_id": "unknown1"},
     "no-progress": {"test_set_id": "noProgrs"},
     "timed-out-queued": {"test_set_id": "queued01", "max_wait_time": "90"},
-    "gate-passed": {"thresholds": THRESHOLDS, "use_metric_targets": "true"},
     "gate-failed": {"test_set_id": "failing1", "thresholds": THRESHOLDS},
-    "gate-in-doubt-passes": {
-        "thresholds": CONFIDENT,
-        "confidence": "95%",
-        "iteration_count": "3",
-        "on_inconclusive": "pass",
-    },
     "gate-flaky": {
         "test_set_id": "flaky001",
         "dashboard_url": "https://app.coval.dev/acme",

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from coval_sandbox import views
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
-from coval_sandbox.plan import PlannedSimulation, RunRecord
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.world import World
 from road.legs import legs_of
@@ -169,27 +167,6 @@ def test_both_draw_the_same_sample_and_count_for_the_limit(run_step: RunStep) ->
     assert cases[0] == cases[1]
 
 
-def test_base_with_fewer_values_than_may_be_missing_is_an_error(
-    run_step: RunStep, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Missing values count as misses of the base, too, so they would make it look bad and the tested agent good."""
-
-    def half_of_base(record: RunRecord, simulation: PlannedSimulation, *_: object) -> str:
-        return "absent" if record.request.agent_id == AGENT_ID and simulation.number % 2 else "there"
-
-    monkeypatch.setattr(views, "value_fate", half_of_base)
-    result, _ = run_step(**BESIDE | {"thresholds": "Resolved: rate(YES) >= base - 5pp", "metrics_grace_time": "5"})
-    assert result.outputs["verdict"] == "error"
-    assert "no value on 15 of 30 completed simulations" in result.outputs["reason"], result.outputs["reason"]
-
-
-def test_base_with_other_test_cases_is_an_error(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval leaves test cases out of one of the runs."""
-    result, _ = run_step(world=agents(clock, tested="regress1"), **BESIDE)
-    assert result.outputs["verdict"] == "error"
-    assert result.outputs["reason"].startswith("The base's test cases differ from the run's (0 new, 20 missing)")
-
-
 def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, clock: VirtualClock) -> None:
     refused = "POST /runs #2-99 -> 429 retry-after=20"
     result, server = run_step(refused, world=agents(clock, tested="runFails"), max_wait_time="1800", **BESIDE)
@@ -206,13 +183,6 @@ def test_base_is_cancelled_as_soon_as_nothing_needs_it(run_step: RunStep, clock:
     run_step(world=world, cancel_on_interrupt="false", **inputs)
     first = [run for run in world.runs if (run.request.agent_id, run.request.test_set_id) == (AGENT_ID, "passing1")]
     assert [run.cancel_time is not None and run.cancel_time - run.create_time < 60 for run in first] == [True]
-
-
-def test_repetition_of_a_base_that_is_promised_counts_for_the_limit(run_step: RunStep) -> None:
-    given = {"agent_id": f"{SLOW_PREVIEW_ID}, agentOther000000000004", "thresholds": "Latency: avg <= base - 9"}
-    result, server = run_step(**BESIDE | given | {"confidence": ""}, repeat_on_failure="1", max_simulations="150")
-    sizes = [len(run.plan.simulations) for run in server.world.runs]
-    assert sum(sizes) <= 150, result.log
 
 
 def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:

@@ -446,19 +446,6 @@ def test_unreadable_baseline_is_no_pass_and_keeps_the_deadline(
         assert clock.now() > limit + COLLECTING - 3
 
 
-def test_reason_says_with_which_run_nothing_can_be_compared(past: Past) -> None:
-    earlier = past.launch(tags="stable")
-    for case in CASES:
-        past.world.edits.change(case, input_str="Another question")
-    result = past.night("passing", baseline="tag:stable", thresholds=COMPARED)
-    assert (result.outputs["verdict"], result.outputs["reason"]) == (
-        "inconclusive",
-        f"Nothing can be compared with the baseline, run {earlier} of 2026-01-01: no test case is still the same "
-        "(left out: 10 with changed contents); run the workflow by hand with accept: true to start over.",
-    )
-    assert past.tagged("stable") == [earlier]
-
-
 # The last runs, as a report shows them: no verdict rests on them
 
 
@@ -489,16 +476,6 @@ def test_trend_has_averages_and_marks_of_earlier_runs_of_the_branch(
     shows_tags = identity == "tags"
     marks = [(trend_run.is_baseline, trend_run.failed) for trend_run in trend]
     assert marks == [(shows_tags, shows_tags), (shows_tags, False)]
-
-
-def test_trend_is_empty_where_it_cannot_be_read(run_step: RunStep, clock: VirtualClock) -> None:
-    past = Past(run_step, clock, averages="refused")
-    past.launch()
-    past.launch()
-    for faults in ((), ("GET /runs -> 503",)):
-        began = clock.now()
-        assert past.trend(*faults) == ()
-        assert clock.now() - began <= TREND
 
 
 def test_trend_is_read_for_html_report_and_changes_no_verdict(run_step: RunStep) -> None:

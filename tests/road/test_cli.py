@@ -19,7 +19,6 @@ from coval_cli.flags import COMMANDS, OURS
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.inputs import ALL_MODES, declared
 from coval_gate.inputs.naming import flag_of
-from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.test_reports import Killed, kill
@@ -431,12 +430,6 @@ def test_question_of_init_can_be_interrupted(command: Command, monkeypatch: pyte
     finally:
         signal.signal(signal.SIGINT, old)
     assert not Path(".github").exists()
-
-
-def test_init_writes_a_workflow(command: Command) -> None:
-    code, log, _ = command("init", "--yes", "--system", "github", "--agent", "Front desk")
-    assert (code, "Wrote .github/workflows/voice-gate.yml." in log) == (0, True)
-    assert f'agent_id: "{AGENT_ID}"' in Path(".github/workflows/voice-gate.yml").read_text()
 
 
 class TestGit:

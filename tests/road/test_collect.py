@@ -127,16 +127,6 @@ def test_misspelt_metric_waits_for_all_others(run_step: RunStep) -> None:
     assert 120 <= waited(result, server) < 120 + UNNAMED_SETTLING + 15
 
 
-def test_name_of_older_shape_is_not_asked_for_as_id(run_step: RunStep) -> None:
-    quirks = Quirks(metric_shape="summary")
-    result, server = run_step("GET /agents/* -> 403", quirks=quirks, use_metric_targets="true")
-    assert result.outputs["verdict"] == "error"
-    assert "neither the id nor individual values of Latency, so its target cannot be judged" in result.outputs["reason"]
-    paths = [request.path.partition("/v1/metrics/")[2] for request in server.requests_seen]
-    assert {*filter(None, paths)} <= {metric.id for metric in DEFAULT_METRICS}
-    assert waited(result, server) < SETTLING + 15
-
-
 # Values
 
 
@@ -306,3 +296,13 @@ def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
     polls = paths.index("/v1/conversations/simulated")
     result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
+
+
+def test_name_of_older_shape_is_not_asked_for_as_id(run_step: RunStep) -> None:
+    quirks = Quirks(metric_shape="summary")
+    result, server = run_step("GET /agents/* -> 403", quirks=quirks, use_metric_targets="true")
+    assert result.outputs["verdict"] == "error"
+    assert "neither the id nor individual values of Latency, so its target cannot be judged" in result.outputs["reason"]
+    paths = [request.path.partition("/v1/metrics/")[2] for request in server.requests_seen]
+    assert {*filter(None, paths)} <= {metric.id for metric in DEFAULT_METRICS}
+    assert waited(result, server) < SETTLING + 15

@@ -61,11 +61,6 @@ def run_doctor(clock: VirtualClock) -> Callable[..., tuple[int, str]]:
         ("ignored-filter", 0, {"quirks": OTHER_WORDS, "behind": -7200.0}),
         ("no-runs", 0, {"history": False}),
         ("unreadable-list", 1, {"faults": ('GET /runs * -> json {"runs": [{"run_id": "r1", "status": 5}]}',)}),
-        (
-            "unreadable-run",
-            1,
-            {"faults": ('GET /runs/* * -> json {"run": {"run_id": "r1", "status": "COMPLETED", "tags": 1}}',)},
-        ),
         ("rejected-key", 1, {"key": "coval_sk_of_another_company"}),
         ("no-key", 2, {"key": ""}),
     ],

@@ -319,18 +319,6 @@ def test_other_runs_do_not_hide_the_newest(run_step: RunStep, clock: VirtualCloc
 # The list of a schedule
 
 
-def test_schedule_finds_each_persona(nights: Finds) -> None:
-    nights.put(SCHEDULED)
-    ids = nights.world.run_schedule(SCHEDULE.id)
-    for persona_id in (catalogue.PERSONA_ID, catalogue.IMPATIENT_PERSONA_ID):
-        run_id = nights.found(SCHEDULED, persona_id=persona_id)
-        assert run_id in ids
-        assert nights.world.get_run(run_id)["run"]["persona_id"] == persona_id
-    shown = SHOWN_IDS.replace(catalogue.PERSONA_ID, "persona000000000000003")
-    error = nights.error(SCHEDULED, persona_id="persona000000000000003")
-    assert f"Coval lists no run of {shown} {PHRASES[SCHEDULED]}." in error
-
-
 def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) -> None:
     """Coval shows only the metadata of its own schedule's run. Unlike those of our runs, they repeat no tags."""
     nights = Finds(run_step, clock, run_identity="metadata", list_identity="metadata")
@@ -341,20 +329,6 @@ def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) 
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("passed", newest)
     assert record.tags == ("nightly", "regression")
     assert not [request for request in nights.server.requests_seen if request.method == "PATCH"]
-
-
-FORMS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
-    "only ids": lambda rows: {"runs": [{"run_id": row["id"]} for row in rows[::-1]]},
-    "only names": lambda rows: {"runs": [{"name": row["name"], "create_time": row["create_time"]} for row in rows]},
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_list_of_schedule_is_read_in_any_form(form: str, nights: Finds) -> None:
-    nights.put(SCHEDULED)
-    newest = nights.put(SCHEDULED)
-    history = json.dumps(FORMS[form](nights.listed(SCHEDULED)))
-    assert nights.found(SCHEDULED, f"GET /scheduled-runs/* -> json {history}") == newest
 
 
 def test_at_most_so_many_runs_of_schedule_are_read(nights: Finds) -> None:
@@ -369,3 +343,17 @@ def test_at_most_so_many_runs_of_schedule_are_read(nights: Finds) -> None:
     assert [nights.calls(f"/runs/{run['run_id']}") for run in others] == [0, *[1] * (MOST_SCHEDULED - 1)]
     error = nights.error(SCHEDULED, f"GET /scheduled-runs/* -> json {json.dumps({'runs': shown + rows})}")
     assert f"of scheduled run {SCHEDULE.id}." in error
+
+
+FORMS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
+    "only ids": lambda rows: {"runs": [{"run_id": row["id"]} for row in rows[::-1]]},
+    "only names": lambda rows: {"runs": [{"name": row["name"], "create_time": row["create_time"]} for row in rows]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_list_of_schedule_is_read_in_any_form(form: str, nights: Finds) -> None:
+    nights.put(SCHEDULED)
+    newest = nights.put(SCHEDULED)
+    history = json.dumps(FORMS[form](nights.listed(SCHEDULED)))
+    assert nights.found(SCHEDULED, f"GET /scheduled-runs/* -> json {history}") == newest

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import pytest
 
-from coval_gate.ci.host import LEG
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, LATENCY, PREVIEW_ID, SLOW_PREVIEW_ID, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -223,15 +222,6 @@ def test_legs_are_distinguished_by_metadata_only_through_passing_faults(
     alone = PLANS["several"] | {"persona_id": IDS["persona_id"], "test_set_id": "passing1"}
     one, _ = run_step(**inputs | alone, run_id=launched.outputs["run_id"])
     assert one.outputs["verdict"] == "passed"
-
-
-def test_hostile_name_of_a_leg_is_shown_on_one_line(run_step: RunStep) -> None:
-    launched, server = run_step(mode="launch", **PLANS["several"])
-    server.world.runs[0].request.metadata.customer[LEG] = "::error::x\ny" * 1000
-    result, _ = run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **PLANS["several"])
-    assert result.outputs["verdict"] == "error"
-    assert 'which is of "::error::x' in result.outputs["reason"]
-    assert len(result.outputs["reason"]) < 1000
 
 
 def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:

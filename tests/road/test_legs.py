@@ -248,13 +248,6 @@ def test_legs_share_look_ups_and_what_later_comparisons_need(run_step: RunStep) 
     assert result.outputs["verdict"] == "passed"
 
 
-def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
-    result, server = run_step(persona_id=SPEAKERS, thresholds="Latncy: avg < 2")
-    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == FEW
-    assert not server.world.runs
-    assert max(Counter(reads_of(server)).values()) <= 2, "the first time only for the agent's type"
-
-
 def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
     result, _ = run_step(
         test_set_id="passing1, failing1, missing1, stuck001",

@@ -107,13 +107,6 @@ def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: Run
     assert is_told is not fault.startswith("GET /metrics/*")
 
 
-def test_problem_that_also_ends_launch_is_told_once(run_step: RunStep) -> None:
-    result, server = run_step(thresholds="Latency: avg < 2", api_key="coval_sk_wrong_0000000000")
-    assert result.outputs["verdict"] == "error"
-    assert paths_of(server) == [AGENT, "/runs"]
-    assert "Could not check" not in result.log
-
-
 def test_resumed_run_is_not_checked(run_step: RunStep) -> None:
     """A run that an earlier attempt launched is watched to its end, not left behind."""
     first, server = run_step("GET /metrics -> 503", thresholds=MISSPELT, max_wait_time="10", bare=True)

@@ -85,13 +85,6 @@ def test_run_says_once_which_thresholds_it_cannot_decide_as_a_plan_does(
     assert len(said) == 1
 
 
-def test_plan_counts_repetitions(run_step: RunStep) -> None:
-    result, _ = run_step(mode="plan", repeat_on_failure="1", thresholds="Resolved: rate(YES) >= 50%")
-    assert result.outputs["reason"].endswith(
-        "launched, and as many again for each of at most 1 repetition. Nothing was."
-    )
-
-
 def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:
     names = ("agent_id", "base_agent_id", "persona_id", "test_set_id", "metric_ids")
     wrong = {name: f"missing00000000000000{number}" for number, name in enumerate(names)}
@@ -125,12 +118,6 @@ def test_plan_reports_wrong_inputs_and_wrong_ids_together(run_step: RunStep) -> 
     assert result.outputs["reason"].endswith(" 4 more problems: iteration_count, test_set_id, agent_id and persona_id.")
     assert "\n- agent_id names nonsense, which is not valid: " in error.data
     assert "\n- persona_id names missing000000000000001, which Coval does not have.\n" in error.data
-
-
-def test_plan_sends_nothing_if_it_may_be_to_the_wrong_place(run_step: RunStep) -> None:
-    result, server = run_step(mode="plan", agent_id="missing000000000000001", workspace_id="a b")
-    assert server.requests_seen == []
-    assert result.outputs["verdict"] == "error"
 
 
 def test_wrong_ids_of_a_file_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
@@ -387,6 +374,13 @@ def test_mutations_of_each_leg_are_those_of_its_agent(run_step: RunStep, tmp_pat
     result, server = run_step(**write(tmp_path, f"{legs}    mutation_ids: {OURS}\n"))
     assert is_harmless(server)
     assert result.outputs["reason"] == f"coval-gate.yml, line 11: legs.preview: mutation_ids {MISSING}"
+
+
+def test_plan_counts_repetitions(run_step: RunStep) -> None:
+    result, _ = run_step(mode="plan", repeat_on_failure="1", thresholds="Resolved: rate(YES) >= 50%")
+    assert result.outputs["reason"].endswith(
+        "launched, and as many again for each of at most 1 repetition. Nothing was."
+    )
 
 
 def test_mutations_that_cannot_be_distinguished_are_error(run_step: RunStep) -> None:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -185,15 +184,6 @@ def test_run_without_metadata_is_not_awaited(send: Send, launch: Callable[..., s
     for content in ("{}", '{"metadata": null}'):
         coval.faults.add(f'GET /runs/* #1 -> json {{"run": {content}}}')
         assert send(run_id) == ("200", "not a run that waits for judge.yml")
-
-
-def test_status_in_other_spellings_is_an_end(send: Send, launch: Callable[..., str], coval: Server) -> None:
-    coval.world.quirks = replace(coval.world.quirks, status_spelling="lower", canceled_spelling="CANCELED")
-    assert send(launch()) == ("200", "dispatched")
-
-
-def test_secret_with_a_newline_works(send: Send, launch: Callable[..., str]) -> None:
-    assert send(launch(), env={name: f"{secret}\n" for name, secret in SECRETS.items()}) == ("200", "dispatched")
 
 
 def test_secret_that_no_header_can_have_is_not_shown(send: Send) -> None:

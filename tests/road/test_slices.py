@@ -13,7 +13,6 @@ import pytest
 
 from coval_gate.history.tags import BRANCH
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, RESOLVED
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import read_entries
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
@@ -254,35 +253,11 @@ def test_post_step_cancels_the_slice_that_a_killed_rerun_had_yet_to_reach(
     assert run_statuses(world) == ["COMPLETED", "COMPLETED", "CANCELLED"]
 
 
-def test_signal_cancels_the_slice_that_a_rerun_had_yet_to_reach(run_step: RunStep, clock: VirtualClock) -> None:
-    _, world = left_slice(run_step, clock)
-    clock.at(clock.now() + 1, clock.interrupt)
-    again, _ = run_step("GET /conversations/simulated -> 503", world=world, env=RERUN, **UNTIL_CLEAR)
-    assert (again.outputs["verdict"], run_statuses(world)[2:]) == ("cancelled", ["CANCELLED"])
-    assert again.saved_runs == [] or not any(run["duties"] for run in again.saved_runs)
-
-
 @pytest.mark.parametrize("fault", ["POST /runs #3 -> reset-after", "POST /runs #3 -> 502"])
 def test_lost_launch_of_a_slice_is_looked_up(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     result, server = run_step(fault, world=world_of(clock, OPEN), **UNTIL_CLEAR)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("failed", "100"), result.log
     assert len(server.world.runs) == 5
-
-
-def test_launch_without_an_answer_is_looked_for_again_before_the_next_slice(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    """Coval lists its run when the step has launched the slice again."""
-    world = world_of(clock, OPEN)
-    world.quirks = Quirks(list_lag=200)
-    clock.at(clock.now() + 1, lambda: prolong(world, seconds=5000, place=0))
-    clock.at(clock.now() + 61, lambda: prolong(world, seconds=300, place=1))
-    result, _ = run_step("POST /runs #1 -> reset-after", world=world, **UNTIL_CLEAR)
-    lost, again, second, *_ = world.runs
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("failed", "100"), result.log
-    assert slices_in(world)[0] == slices_in(world)[1] != slices_in(world)[2]
-    assert (lost.cancel_time or math.inf) <= second.create_time
-    assert again.cancel_time is None
 
 
 @pytest.mark.parametrize(
@@ -330,46 +305,6 @@ def test_slice_that_times_out_is_left_for_a_rerun(run_step: RunStep, clock: Virt
     assert (again.outputs["total_simulations"], len(world.runs)) == ("100", 5), again.log
 
 
-def test_rejected_launch_of_a_later_slice_says_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
-    result, _ = run_step("POST /runs #2 -> 400", world=world_of(clock, OPEN), **UNTIL_CLEAR)
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("error", "20"), result.log
-    assert "If test cases were removed since the step drew its slices, re-run the job" in result.log
-
-
-def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunStep, clock: VirtualClock) -> None:
-    result, _ = run_step(world=world_of(clock), **UNTIL_CLEAR | {"thresholds": "? Resolved: rate(YES) >= 80%"})
-    assert result.outputs["total_simulations"] == "20"
-    assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
-
-
-@pytest.mark.parametrize(
-    ("most", "least", "exit_code"),
-    [("5", "50%", 1), ("9", "50%", 0), ("9", "80%", 1)],  # the first slice has 55% as counted
-)
-def test_time_out_counts_the_failures_and_misses_of_all_slices(
-    most: str, least: str, exit_code: int, run_step: RunStep, clock: VirtualClock
-) -> None:
-    given = UNTIL_CLEAR | {"thresholds": f"Resolved: rate(YES) >= {least}"}
-    world = world_of(clock, OPEN, failed_share=0.2)
-    clock.at(clock.now() + 6, lambda: prolong(world, seconds=900))
-    result, _ = run_step(
-        world=world, **given, max_failed_simulations=most, max_wait_time="300", on_timeout="pass", bare=True
-    )
-    assert (result.outputs["verdict"], result.exit_code) == ("timed_out", exit_code), result.log
-    assert "Raise max_wait_time, and re-run the job." in result.log
-    assert "mode wait" not in result.log, "it would judge one slice alone"
-
-
-def test_slice_whose_base_has_no_run_says_why_it_cannot_be_compared(run_step: RunStep, clock: VirtualClock) -> None:
-    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
-    result, server = run_step(
-        "POST /runs #4 -> 403", world=world_of(clock, (0.9,)), **given, agent_id=PREVIEW_ID, base_agent_id=AGENT_ID
-    )
-    assert [record.request.agent_id for record in server.world.runs] == [PREVIEW_ID, AGENT_ID, PREVIEW_ID]
-    assert result.outputs["verdict"] == "error"
-    assert "Nothing can be compared with the base, because POST /runs returned 403" in result.outputs["reason"]
-
-
 def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, clock: VirtualClock) -> None:
     given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= base - 5pp"}
     beside, server = run_step(
@@ -413,20 +348,6 @@ def test_each_leg_has_its_own_slices_beside_one_that_runs_at_once(
     assert len(re.findall(r"slow.* After \d\d of 60 test cases", result.log)) == len(sizes) - 1
 
 
-@pytest.mark.parametrize(("shares", "text"), [(ALWAYS, ""), ((0.0,), "Large: Decided after 50 of 250 test cases")])
-def test_what_is_said_of_slices_names_its_leg(
-    shares: Sequence[float], text: str, run_step: RunStep, clock: VirtualClock
-) -> None:
-    world = Resolving(clock, shares)
-    world.scenario = None
-    given = UNTIL_CLEAR | {"thresholds": "Resolved: rate(YES) >= 50%", "test_set_id": "large001,passing1"}
-    result, _ = run_step(world=world, **given)
-    (legs_passed,) = {legs_of(result)[name]["verdict"] == "passed" for name in ("large001", "passing1")}
-    assert legs_passed == (not text), result.log
-    said = [line for line in result.summary.splitlines() if "Decided after" in line]
-    assert [line[: len(text)] for line in said] == ([text] if text else []), said
-
-
 def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Nights(run_step, clock)
     given: dict[str, Any] = {
@@ -449,24 +370,6 @@ def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: Ru
         assert nights.tagged("stable") == tagged
 
 
-def test_test_case_that_changed_is_left_out_in_whichever_slice_it_is_called(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    nights = Nights(run_step, clock)
-    given: dict[str, Any] = {"thresholds": "Resolved: rate(YES) >= baseline - 50pp", "confidence": "95%"}
-    given |= {"baseline": "branch:main", "test_set_id": "unchang1"}
-    nights.night("unchanged", **given)
-    changed = {f"caseunchang1{number:010}" for number in range(16, 31)}
-    for case in changed:
-        nights.world.edits.change(case, input_str="Another question")
-    result = nights.night("unchanged", pull_request=True, spend="until clear", **given)
-    first, *later = slices_in(nights.world)[1:]
-    assert later
-    called = changed & {*first, *chain.from_iterable(later)}
-    assert called - {*first}
-    assert f"{len(called)} with changed contents" in result.summary, result.summary
-
-
 def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, clock: VirtualClock) -> None:
     thresholds = f"{UNTIL_CLEAR['thresholds']}\nLatency: avg < 2"
     given = UNTIL_CLEAR | {"thresholds": thresholds, "mode": "plan", "max_simulations": "62"}
@@ -479,12 +382,13 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     assert launch_count(server) == 0
 
 
-def test_slice_is_no_point_of_a_trend(run_step: RunStep, clock: VirtualClock) -> None:
-    """A pull request has no branch of its own, so its trend is that of all runs with the same ids."""
-    world, reports = world_of(clock), {"html_path": "reports/coval.html", "json_path": "reports/coval.json"}
-    run_step(world=world, **UNTIL_CLEAR)
-    run_step(world=world, env=NEWER)
-    result, _ = run_step(world=world, **reports, env=NEWER)
-    (leg,) = json.loads(result.json)["legs"]
-    _, whole, _ = (record.run_id for record in world.runs)
-    assert [run["run_id"] for run in leg["trend"]] == [whole]
+def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step(world=world_of(clock), **UNTIL_CLEAR | {"thresholds": "? Resolved: rate(YES) >= 80%"})
+    assert result.outputs["total_simulations"] == "20"
+    assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
+
+
+def test_rejected_launch_of_a_later_slice_says_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step("POST /runs #2 -> 400", world=world_of(clock, OPEN), **UNTIL_CLEAR)
+    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("error", "20"), result.log
+    assert "If test cases were removed since the step drew its slices, re-run the job" in result.log
