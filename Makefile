@@ -36,7 +36,7 @@ sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 plan: export PLAN_INPUTS = $(value INPUTS)
-plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%", or none for tables
+plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
 	@$(BIN)/python -m coval_planner
 
 adopt: export ADOPT_OWNER = $(value OWNER)

@@ -1,4 +1,4 @@
-"""Plans how many conversations a threshold with a confidence needs. Without a threshold, it prints common ones.
+"""Plans how many conversations a threshold with a confidence needs.
 
 make plan INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
 python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
@@ -24,23 +24,25 @@ from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
 from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST, POWER, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
-from coval_planner import tables
-from coval_planner.passing import MISSES, cases_to_pass, chances, fewest_misses
+from coval_planner.passing import MISSES, cases_to_pass, chances
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
+from coval_planner.tables import CONFIDENCE, ICC, SEED, counted
 
 ENTRIES: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
-COUNTS: Final = (5, 10, 20, 50, 100, 200)  # conversations
 COUNT: Final = 50
-CONFIDENCE: Final = 0.95
 FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: worse and better agents
 SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
 ALLOWED: Final = 0.1  # misses instead of none, for agents worse and better than a threshold of 100%
-ITERATIONS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
-ICC: Final = 0.3
-SEED: Final = 1  # of the simulated runs; always the same
+DESIGNS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
+AS_COUNTED: Final = "It is decided as counted, with any number of conversations. Confidence has no effect."
 NO_FORMULA: Final = (
     "The number of test cases that it needs to notice a change depends on all values. Launch a run: its report says\n"
     "which change it notices. An average or a rate notices the same change with fewer test cases."
+)
+OF_AVERAGE: Final = (
+    "How many conversations an average needs depends on how much its values vary, which a run shows:\n"
+    f"launch one of at least {FEWEST_FOR_MEAN} test cases, and see how far apart its bounds are.\n"
+    "Four times as many test cases halve that distance."
 )
 CASES: Final = "This assumes one conversation per test case. Several of the same test case say less."
 
@@ -61,99 +63,22 @@ class Rate(NamedTuple):
         return 1.0 - rate if self.inverse else rate
 
 
-class Change(NamedTuple):
-    """The change that a threshold should notice, from the command line; None if not given.
-
-    `family`: the number of thresholds that the step compares with a baseline.
-    """
-
-    before: float | None = None
-    truth: float | None = None
-    spread: float | None = None
-    icc: float = ICC
-    family: int = 1
-
-
-def plan(threshold: Threshold, confidence: float, truth: float | None = None, count: int = COUNT) -> str:
-    """Return as text what a threshold against a number needs.
-
-    `truth` is the agent's true rate, as the threshold counts it.
-    """
-    title = _title(threshold, confidence)
+def plan(threshold: Threshold, confidence: float, truth: float | None, count: int) -> Iterable[str]:
+    """Yield what a threshold against a number needs. `truth`: the agent's true rate, as the threshold counts it."""
     rate = demanded(threshold)
     if rate is None:
-        return f"{title}\n\n{_without_plan(threshold)}\n"
+        yield OF_AVERAGE if threshold.takes_confidence else AS_COUNTED
+        return
     usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
     shares = [share for share in usual if share >= 0.0] if truth is None else [rate.mirrored(truth)]
-    parts = [
-        title,
-        rate.miss,
-        _passing(rate, confidence),
-        _failing(rate, confidence, sorted({*COUNTS, count})),
-        _outcomes(rate, confidence, shares, count),
-        _spending(rate, confidence, count),
-        "\n".join(_enough(rate, confidence, share) for share in shares if share > rate.share),
-        CASES,
-    ]
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def plan_comparison(threshold: Threshold, confidence: float, change: Change, count: int = COUNT) -> str:
-    """Return as text what a threshold against a baseline needs."""
-    parts = [_title(threshold, confidence)]
-    if not threshold.takes_confidence:
-        parts.append("It is decided as counted, with any number of conversations. Confidence has no effect.")
-    elif isinstance(aggregation_of(threshold), Percentile):
-        parts += [_at_least(threshold, confidence, change.family), NO_FORMULA]
-    elif change.before is None or change.truth is None or (change.spread is None and not threshold.aggregate.is_rate):
-        example = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
-        parts += [
-            _at_least(threshold, confidence, change.family),
-            f"Say which change it should notice, such as {example}.",
-        ]
-    else:
-        parts += [_at_least(threshold, confidence, change.family), *_noticed(threshold, confidence, change, count)]
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _title(threshold: Threshold, confidence: float) -> str:
-    return f"{threshold_text(threshold)}, with a confidence of {percent(confidence)}"
-
-
-def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
-    what = "pass" if threshold.asks_for_improvement else "fail"
-    cases = cases_to_compare(threshold, confidence, family=family)
-    if cases is None:
-        return f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
-    runs = " and one run in the baseline" if threshold.aggregate.is_rate and not threshold.asks_for_improvement else ""
-    return f"With fewer than {plural(cases, 'test case')}{runs}, it can never {what}."
-
-
-def _noticed(threshold: Threshold, confidence: float, change: Change, count: int) -> tuple[str, ...]:
-    """Return how many test cases decide it, and how often `count` do."""
-    before, now, spread = change.before or 0.0, change.truth or 0.0, change.spread or 0.0
-    shown = percent if threshold.aggregate.is_rate else number
-    agents = Agents(before, now, change.icc, spread=spread)
-    what, level = "fail" if misses(threshold, agents) else "pass", Level(confidence, change.family)
-    among = f"It is one of {change.family:,} thresholds (--thresholds)"
-    alone = "With other thresholds, it takes more (--thresholds)"
-    if math.isclose(now, threshold.bound.of(before)):
-        return (f"{shown(now)} is exactly the bound: no number of test cases can decide it.",)
-    rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
-    for earlier, iterations in ITERATIONS:
-        each = agents._replace(earlier=earlier, iterations=iterations)
-        cases = cases_to_decide(threshold, each, level, lambda: Random(SEED))  # noqa: S311 - a simulation
-        share = chance(threshold, each, count, level, Random(SEED))  # noqa: S311 - a simulation
-        enough = f"{cases:,}" if cases else f"> {MOST_CASES:,}"
-        rows.append((str(earlier), str(iterations), enough, f"{100 * share:.0f}%"))
-    moves = f"goes from {shown(before)} to {shown(now)}" if now != before else f"stays at {shown(now)}"
-    return (
-        f"If the true {threshold.aggregate} {moves}, it takes this many test cases to {what} with a chance of "
-        f'{percent(POWER)}.\n"before" and "now" are conversations of each test case, in the baseline and now.',
-        _table(*rows),
-        f"Assumed: {percent(change.icc)} of the variance is due to the test case (--icc). "
-        f"{among if change.family > 1 else alone}.",
-    )
+    yield rate.miss
+    yield _passing(rate, confidence)
+    yield _outcomes(rate, confidence, shares, count)
+    if count <= MOST_IN_SLICES:
+        yield _spending(rate, confidence, count)
+    if better := [share for share in shares if share > rate.share]:
+        yield "\n".join(_enough(rate, confidence, share) for share in better)
+    yield CASES
 
 
 def demanded(threshold: Threshold) -> Rate | None:
@@ -169,19 +94,6 @@ def demanded(threshold: Threshold) -> Rate | None:
     return Rate(share, f"A miss is a value that is not {condition}.", f"share of values {condition}")
 
 
-def _without_plan(threshold: Threshold) -> str:
-    if threshold.takes_confidence:
-        return (
-            "How many conversations an average needs depends on how much its values vary, which a run shows:\n"
-            f"launch one of at least {FEWEST_FOR_MEAN} test cases, and see how far apart its bounds are.\n"
-            "Four times as many test cases halve that distance."
-        )
-    return (
-        "This threshold is decided as counted, with any number of conversations: it is about this run alone.\n"
-        "Confidence has no effect."
-    )
-
-
 def _passing(rate: Rate, confidence: float) -> str:
     counts = [needed(rate.share, misses, confidence) for misses in MISSES]
     if counts[0] is None:
@@ -190,16 +102,6 @@ def _passing(rate: Rate, confidence: float) -> str:
         ("misses", *map(str, MISSES)), ("conversations", *(f"{count:,}" if count else "–" for count in counts))
     )
     return f"It passes with this many conversations or more:\n\n{table}"
-
-
-def _failing(rate: Rate, confidence: float, counts: Iterable[int]) -> str:
-    rows = [(f"{count:,}", fewest_misses(rate.share, count, confidence)) for count in counts]
-    table = _table(
-        ("conversations", *(count for count, _ in rows)),
-        ("misses", *("–" if misses is None else f"{misses:,}" for _, misses in rows)),
-    )
-    never = "\n\n–: no number of misses is enough." if any(misses is None for _, misses in rows) else ""
-    return f"It fails with this many misses or more:\n\n{table}{never}"
 
 
 def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int) -> str:
@@ -212,9 +114,7 @@ def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int
 
 
 def _spending(rate: Rate, confidence: float, count: int) -> str:
-    """Return what slices save: how many conversations a clear answer takes on average; nothing if they are too many."""
-    if count > MOST_IN_SLICES:
-        return ""
+    """Return what slices save: how many conversations a clear answer takes on average."""
     boundaries = Boundaries.of(rate.share, slices_of(count), round(1.0 - confidence, 9))
     rows: list[tuple[str, ...]] = [(f"true {rate.name}", "conversations", "saved", "passes", "fails")]
     for share in TRUTHS:
@@ -227,10 +127,59 @@ def _spending(rate: Rate, confidence: float, count: int) -> str:
 
 def _enough(rate: Rate, confidence: float, share: float) -> str:
     cases = cases_to_pass(rate.share, share, confidence)
-    agent = f"If the true {rate.name} is {percent(rate.mirrored(share))}, "
-    if cases is None:
-        return f"{agent}it takes more than {MOST:,} conversations to pass with a chance of {percent(POWER)}."
-    return f"{agent}it takes {plural(cases, 'conversation')} to pass with a chance of {percent(POWER)}."
+    takes = plural(cases, "conversation") if cases else f"more than {MOST:,} conversations"
+    agent = f"If the true {rate.name} is {percent(rate.mirrored(share))}"
+    return f"{agent}, it takes {takes} to pass with a chance of {percent(POWER)}."
+
+
+def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, count: int) -> Iterable[str]:
+    """Yield what a threshold against a baseline needs. `agents`: the change that it should notice, if given."""
+    if not threshold.takes_confidence:
+        yield AS_COUNTED
+        return
+    what = "pass" if threshold.asks_for_improvement else "fail"
+    least = cases_to_compare(threshold, level.confidence, family=level.family)
+    runs = " and one run in the baseline" if threshold.aggregate.is_rate and what == "fail" else ""
+    yield (
+        f"With fewer than {plural(least, 'test case')}{runs}, it can never {what}."
+        if least
+        else f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
+    )
+    if isinstance(aggregation_of(threshold), Percentile):
+        yield NO_FORMULA
+    elif agents is None:
+        example = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
+        yield f"Say which change it should notice, such as {example}."
+    else:
+        yield from _noticed(threshold, level, agents, count)
+
+
+def _noticed(threshold: Threshold, level: Level, agents: Agents, count: int) -> Iterable[str]:
+    """Yield how many test cases decide it, and how often `count` do."""
+    shown = percent if threshold.aggregate.is_rate else number
+    before, now = shown(agents.before), shown(agents.now)
+    if math.isclose(agents.now, threshold.bound.of(agents.before)):
+        yield f"{now} is exactly the bound: no number of test cases can decide it."
+        return
+    rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
+    for earlier, iterations in DESIGNS:
+        each = agents._replace(earlier=earlier, iterations=iterations)
+        cases = cases_to_decide(threshold, each, level, lambda: Random(SEED))  # noqa: S311 - a simulation
+        share = chance(threshold, each, count, level, Random(SEED))  # noqa: S311 - a simulation
+        rows.append((str(earlier), str(iterations), counted(cases), f"{100 * share:.0f}%"))
+    moves = f"goes from {before} to {now}" if now != before else f"stays at {now}"
+    what = "fail" if misses(threshold, agents) else "pass"
+    yield (
+        f"If the true {threshold.aggregate} {moves}, it takes this many test cases to {what} with a chance of "
+        f'{percent(POWER)}.\n"before" and "now" are conversations of each test case, in the baseline and now.'
+    )
+    yield _table(*rows)
+    others = (
+        f"It is one of {level.family:,} thresholds (--thresholds)"
+        if level.family > 1
+        else "With other thresholds, it takes more (--thresholds)"
+    )
+    yield f"Assumed: {percent(agents.icc)} of the variance is due to the test case. {others}."
 
 
 def _table(*rows: tuple[str, ...]) -> str:
@@ -243,12 +192,12 @@ def _table(*rows: tuple[str, ...]) -> str:
 
 def _threshold(text: str) -> Threshold:
     try:
-        thresholds = parse_thresholds(text)
+        (threshold,) = parse_thresholds(text)
     except ThresholdSyntaxError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if len(thresholds) != 1:
-        raise argparse.ArgumentTypeError(f"expected one threshold, got {len(thresholds)}")
-    return thresholds[0]
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be one threshold") from None
+    return threshold
 
 
 def _number(text: str) -> float:
@@ -256,12 +205,6 @@ def _number(text: str) -> float:
     if not match:
         raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95, or a number; got {text!r}")
     return float(match[1]) / (100.0 if match[2] else 1.0)
-
-
-def _share(text: str) -> float:
-    if (share := _number(text)) > 1.0:
-        raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95; got {text!r}")
-    return share
 
 
 def _confidence(text: str) -> float:
@@ -285,21 +228,12 @@ def split_entries(text: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the plan for the threshold on the command line."""
     parser = argparse.ArgumentParser(prog="python -m coval_planner", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "threshold",
-        nargs="?",
-        type=_threshold,
-        help="such as 'Resolved: rate(YES) >= 90%%'; without one, tables of common thresholds",
-    )
+    parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
     parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
     parser.add_argument("--truth", type=_number, help="the agent's true rate or mean now (default: a few rates)")
     parser.add_argument("--before", type=_number, help="against a baseline: its true rate or mean in the baseline")
     parser.add_argument("--spread", type=_number, help="of an average: the standard deviation of its values")
-    parser.add_argument(
-        "--icc", type=_share, default=ICC, help="share of the variance due to test cases (default: 0.3)"
-    )
     parser.add_argument(
         "--count", type=_count, default=COUNT, help="conversations, or test cases, of a run (default: %(default)s)"
     )
@@ -310,23 +244,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    if options.threshold is None:
-        for text in tables.everything():
-            sys.stdout.write(f"{text}\n\n")
-            sys.stdout.flush()
-        return
     threshold: Threshold = options.threshold
-    compares = bool(threshold.bound.reference)
     for name in ("truth", "before"):
         if (getattr(options, name) or 0.0) > 1.0 and not isinstance(aggregation_of(threshold), Average):
             parser.error(f"argument --{name}: must be a share such as 95% or 0.95; got {getattr(options, name):g}")
-    if not compares and (options.before is not None or options.spread is not None):
-        parser.error("--before and --spread need a threshold against a baseline")
-    if compares:
-        change = Change(options.before, options.truth, options.spread, options.icc, options.thresholds)
-        sys.stdout.write(plan_comparison(threshold, options.confidence, change, options.count))
+    if threshold.bound.reference:
+        spread = 0.0 if threshold.aggregate.is_rate else options.spread
+        is_given = None not in (options.before, options.truth, spread)
+        agents = Agents(options.before, options.truth, ICC, spread=spread) if is_given else None
+        parts = plan_comparison(threshold, Level(options.confidence, options.thresholds), agents, options.count)
+    elif options.before is None and options.spread is None:
+        parts = plan(threshold, options.confidence, options.truth, options.count)
     else:
-        sys.stdout.write(plan(threshold, options.confidence, options.truth, options.count))
+        parser.error("--before and --spread need a threshold against a baseline")
+    title = f"{threshold_text(threshold)}, with a confidence of {percent(options.confidence)}"
+    sys.stdout.write("\n\n".join([title, *parts]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The tables of docs/planning.md and docs/confidence.md: what common thresholds need, at a confidence of 95 %."""
 
 import math
-from collections.abc import Iterator
 from random import Random
 from typing import Final
 
@@ -48,7 +47,7 @@ def passing() -> str:
     rows = []
     for bound in BOUNDS:
         truths = [1.0 - (1.0 - bound) * (1.0 - margin) for margin in MARGINS]
-        cells = [f"{_counted(cases_to_pass(bound, truth, CONFIDENCE))} at {percent(truth)}" for truth in truths]
+        cells = [f"{counted(cases_to_pass(bound, truth, CONFIDENCE))} at {percent(truth)}" for truth in truths]
         rows.append([f"`rate(YES) >= {percent(bound)}`", *cells])
     return _table(["threshold", *(f"{percent(margin)} fewer misses" for margin in MARGINS)], rows)
 
@@ -105,18 +104,9 @@ def averages() -> str:
     return _table(["spread of the values", *(f"grows by {percent(growth)}" for growth in GROWTHS)], rows)
 
 
-def everything() -> Iterator[str]:
-    """Yield all tables, each with a line that says what it shows; the last one takes long."""
-    yield f"Test cases to pass a bound on a rate, by the agent's true rate:\n\n{passing()}"
-    yield f"How {FEW} test cases decide a threshold, by the misses among them:\n\n{few()}"
-    yield f"Test cases to notice the growth of an average, for `{AVERAGE}`:\n\n{averages()}"
-    yield f"How often {FEW} test cases notice a fall from {percent(FROM)}, for `{RATE}`:\n\n{noticed()}"
-    yield f"Test cases to notice the drop of a rate, for `{RATE}`:\n\n{rates()}"
-
-
 def _noticing(text: str, before: float, now: float, spread: float = 0.0) -> str:
     agents = Agents(before, now, ICC, spread=spread)
-    return _counted(cases_to_decide(_threshold(text), agents, Level(CONFIDENCE), lambda: Random(SEED)))  # noqa: S311
+    return counted(cases_to_decide(_threshold(text), agents, Level(CONFIDENCE), lambda: Random(SEED)))  # noqa: S311
 
 
 def _threshold(text: str) -> Threshold:
@@ -124,7 +114,7 @@ def _threshold(text: str) -> Threshold:
     return threshold
 
 
-def _counted(cases: int | None) -> str:
+def counted(cases: int | None) -> str:
     return f"{cases:,}" if cases else f"> {MOST_CASES:,}"
 
 
