@@ -163,7 +163,6 @@ FILES: Final = [  # that config_path names
 SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"agent_id": "agent1"},
     {"colour": "red"},
-    {"iteration_count": "100"},
     {"thresholds": "pass_rate >= 0.95%"},
     {"thresholds": "failed >= 0"},
     {"include_transcripts": "failures"},

@@ -209,8 +209,8 @@ MISTAKES: dict[str, str] = {
         "line 7: legs.a.thresholds: put a colon after the metric."
     ),
     "tags: !!str y": "line 1: tag:yaml.org,2002:str is a tag; remove it, because values are text anyway.",
-    "tags: a\n---\ntags: b": "line 2: a second document begins here; a file has one, so remove the line.",
-    "legs:\n  a: {": "line 2: the file ends where ] or } is missing; close what is open.",
+    "tags: a\n---\ntags: b": "line 2: the file is not valid YAML: but found another document.",
+    "legs:\n  a: {": "line 2: the file is not valid YAML: expected the node content, but found '<stream end>'.",
     "legs:\n  a: \x00": "line 2: the file has a character that YAML does not allow; remove it.",
     'legs:\n  a:\n    tags: "\\UFFFFFFFF"': "line 3: the file is not valid YAML near this line.",
     f'{LEG}tags: "\\ud83d"': "line 3: half of an escaped character is missing; write the character itself.",
@@ -293,10 +293,11 @@ def test_combinations_of_all_legs_are_limited() -> None:
 
 def test_likely_mistake_names_its_legs() -> None:
     ids = {name: value for name, value in IDS.items() if name != "persona_id"}
-    text = "legs:\n  a: {iteration_count: 99}\n  b: {iteration_count: 99, persona_id: short}\n  c: {}"
+    text = "legs:\n  a: {baseline_max_age: 9d}\n  b: {baseline_max_age: 9d, persona_id: short}\n  c: {}"
     found = read(text, persona_id="persona000000000000001", **ids)
     assert warnings_about(found.inputs, {}, found.file) == [
-        'In "a" and "b" of coval-gate.yml: iteration_count is 99; Coval may reject more than 50.',
+        'In "a" and "b" of coval-gate.yml: '
+        "baseline_max_age has no effect: it applies only to a baseline given by branch.",
         'In "b" of coval-gate.yml: persona_id "short" has 5 characters; such an id usually has 22.',
     ]
 

@@ -309,10 +309,9 @@ def test_api_url_without_path_gets_v1() -> None:
 
 def test_suspicious_inputs_give_warnings() -> None:
     """More of them are in `mistakes.py`."""
-    given_environ = environ(concurrency="200", tags="a", metadata='{"tags": ["b"], "created_by": "me"}')
+    given_environ = environ(tags="a", metadata='{"tags": ["b"], "created_by": "me"}')
     given_environ |= {"INPUT_ARGS": "for the runner", "INPUT_UNSET": "", "OUTPUT_TAG": "x"}
     assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
-        "concurrency is 200; Coval may reject more than 100.",
         "tags in metadata has no effect, because the input tags is set.",
     ]
 

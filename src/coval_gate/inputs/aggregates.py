@@ -20,13 +20,13 @@ ESCAPED, ESCAPE = r"""[\\"]""", r"\\\g<0>"
 class Kind(NamedTuple):
     """The fixed properties of an aggregate.
 
-    `about_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range. `meant_by`:
-    invalid names that are corrected to this one. `is_statistical`: it describes the agent beyond this run, which counts
-    and extremes do not; `instead`: a sentence that names an alternative to these. `is_in_slices`: slices of the test
-    cases can decide it. `pools_runs`: a run and its repetitions are counted together all the same. `compares`: it can
-    refer to a baseline. `is_on_scale`: its bound is on the scale of the values. `limits_gaps`: it limits missing values
-    itself. `is_all`: it counts all simulations. `is_spread`: it is a distance between values, so it needs two of them.
-    `subject`: the beginning of a sentence about it. `figure`: a plain function of the numbers that it is, if it is one.
+    `about_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range.
+    `is_statistical`: it describes the agent beyond this run, which counts and extremes do not; `instead`: a sentence
+    that names an alternative to these. `is_in_slices`: slices of the test cases can decide it. `pools_runs`: a run and
+    its repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound
+    is on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
+    `is_spread`: it is a distance between values, so it needs two of them. `subject`: the beginning of a sentence about
+    it. `figure`: a plain function of the numbers that it is, if it is one.
     """
 
     name: str
@@ -36,7 +36,6 @@ class Kind(NamedTuple):
     least: float = 0.0
     most: float = math.inf
     synonyms: tuple[str, ...] = ()
-    meant_by: tuple[str, ...] = ()
     is_statistical: bool = False
     instead: str = "Use pass_rate, or a number."
     is_in_slices: bool = False
@@ -59,24 +58,20 @@ ANY: Final = -math.inf
 COUNTED: Final = "Use rate(…), which counts missing values as misses."
 # Messages list them in this order.
 KINDS: Final = (
-    Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",),
-         meant_by=("average", "avrg")),
+    Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",)),
     Kind("med", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("median",)),
-    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", figure=min, meant_by=("minimum",)),
-    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max, meant_by=("maximum",)),
-    Kind("stdev", "metric", instead="Use avg or p(N).", is_spread=True,
-         meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
+    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", figure=min),
+    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max),
+    Kind("stdev", "metric", instead="Use avg or p(N).", is_spread=True),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
-    Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True,
-         meant_by=("percentage", "share")),
-    Kind("count", "simulations", takes="values", instead=COUNTED, meant_by=("number",)),
+    Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True),
+    Kind("count", "simulations", takes="values", instead=COUNTED),
     Kind("missing", "simulations", instead=COUNTED, limits_gaps=True,
          subject="The number of missing values of {metric}"),
-    Kind("pass_rate", "share", about_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True,
-         meant_by=("passrate", "success_rate")),
-    Kind("completed_rate", "share", about_run=True, most=1.0, pools_runs=True, meant_by=("completion_rate",)),
-    Kind("failed", "simulations", about_run=True, meant_by=("failures", "failed_simulations")),
-    Kind("total", "simulations", about_run=True, compares=False, is_all=True, meant_by=("total_simulations",)),
+    Kind("pass_rate", "share", about_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True),
+    Kind("completed_rate", "share", about_run=True, most=1.0, pools_runs=True),
+    Kind("failed", "simulations", about_run=True),
+    Kind("total", "simulations", about_run=True, compares=False, is_all=True),
 )  # fmt: skip
 KIND: Final = {kind.name: kind for kind in KINDS}
 METRIC_KINDS: Final = tuple(kind.name for kind in KINDS if not kind.about_run)

@@ -36,7 +36,6 @@ from coval_gate.inputs.naming import (
 from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
 from coval_gate.inputs.thresholds import Bound, Threshold
 
-MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as far as it says
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MOST_LEGS_NAMED: Final = 3  # legs in a warning
 SPLIT_MODES: Final = ("launch", "wait")
@@ -122,9 +121,6 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[str]
     yield from _unusual_ids(inputs)
     for unused in _unused(inputs):
         yield f"{unused.name} has no effect in mode {inputs.mode}."
-    for name, most in MOST_TAKEN.items():
-        if (number := getattr(inputs, name)) > most:
-            yield f"{name} is {number}; Coval may reject more than {most}."
     yield from _without_effect(inputs)
     yield from _gate_warnings(inputs)
     for name in ("display_name", "created_by", "tags"):

@@ -6,7 +6,7 @@ A parser takes stripped, non-empty text. It raises ValueError with the end of a 
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
@@ -305,27 +305,17 @@ def confidence() -> Field[float]:
         percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
         return percentage / 100 if low <= percentage <= high else None
 
-    def parse(raw: str) -> float:
-        if (share := read(raw)) is not None:
-            return share
-        percentage = parsing.percentage_meant(raw)
-        number = parse_number(percentage.removesuffix("%"))
-        chance = f"{100 - number:.10g}%" if number is not None else ""  # of error, given in place of the confidence
-        question = f" Did you mean {chance}?" if read(chance) is not None else ""
-        raise ValueError(invalid(f"a percentage from {low:g}% to {high:g}%", raw, percentage, read) + question)
-
+    parse = _parser(read, f"a percentage from {low:g}% to {high:g}%", parsing.percentage_meant)
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 
-def choice(*words: str, meant: Mapping[str, str] | None = None) -> Field[str]:
-    """Return a field for one of `words`, in any case. `meant` maps wrong words to the right ones."""
+def choice(*words: str) -> Field[str]:
+    """Return a field for one of `words`, in any case."""
 
     def parse(raw: str) -> str:
         word = raw.lower()
         if word not in words:
-            right = (meant or {}).get(word) or parsing.word_meant(raw, words)
-            question = f" Did you mean {right}?" if right in words else ""
-            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.{question}")
+            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.")
         return word
 
     return Field(" or ".join(f"`{word}`" for word in words), "", parse)
@@ -334,7 +324,7 @@ def choice(*words: str, meant: Mapping[str, str] | None = None) -> Field[str]:
 def flag() -> Field[bool]:
     """It accepts no other word, so a typo is an error."""
     words, allowed = {"true": True, "false": False}, "true or false"
-    return Field(allowed, False, _parser(lambda raw: words.get(raw.lower()), allowed, parsing.flag_meant))
+    return Field(allowed, False, _parser(lambda raw: words.get(raw.lower()), allowed))
 
 
 def json_object(example: str, check: Callable[[dict[str, Any] | None], object] = bool) -> Field[dict[str, Any] | None]:
@@ -399,8 +389,7 @@ def baseline() -> Field[BaselineSource | None]:
                     raise ValueError(f"must name a tag that does not begin with {OWN_TAGS}; got {quoted(raw)}.")
                 return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
         ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
-        meant = f" Write branch:{raw}." if not colon and raw.lower() in ("main", "master") else ""
-        raise ValueError(f"must be {ways}; got {quoted(raw)}.{meant}")
+        raise ValueError(f"must be {ways}; got {quoted(raw)}.")
 
     return Field("baseline", None, parse)
 
@@ -420,7 +409,7 @@ def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -
     return f"must be {allowed}; got {quoted(raw)}.{write}"
 
 
-def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str]) -> Callable[[str], T]:
+def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str] = str) -> Callable[[str], T]:
     """Return a parser that reads a value, or else says what is `allowed`, and what was probably `meant`."""
 
     def parse(raw: str) -> T:

@@ -285,7 +285,7 @@ class _Reader:
                 parsed = parse_thresholds(text)
             except ThresholdSyntaxError as error:
                 for wrong in explained_lines(error):
-                    self._note(begin + rising * wrong.line, f"{where}: {wrong.sentence}\n{wrong.shown}")
+                    self._note(begin + rising * wrong.line, f"{where}: {wrong.problem}.\n{wrong.shown}")
             else:
                 thresholds += [entry._replace(line=begin + rising * entry.line, source=self.path) for entry in parsed]
         return thresholds

@@ -138,7 +138,7 @@ class Inputs(NamedTuple):
         "baseline, that it got worse. Empty: decide as counted.",
     )
     comment: str = REPORT.input(
-        fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
+        fields.choice("never", "always", "on_failure"),
         "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",

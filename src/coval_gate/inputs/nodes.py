@@ -6,7 +6,6 @@ anchors, aliases, tags, several documents.
 
 import json
 import re
-from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol, cast
 
@@ -17,22 +16,6 @@ from coval_gate.inputs.parsing import DEEPEST, KEY
 
 LARGEST: Final = 256 * 1024  # bytes
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
-TAB: Final = r"'\t'"  # in PyYAML's words
-AT_BEGIN: Final = {  # what PyYAML says of something that does not end, and what to say of the line where it begins
-    "while scanning a quoted scalar": "the quote that opens here is not closed; add the missing quote.",
-    "while parsing a flow sequence": "the list that opens here needs commas between its entries, and ] at its end.",
-    "while parsing a flow mapping": "the mapping that opens here needs commas between its entries, and } at its end.",
-}
-AT_END: Final = {  # the same for the line where it gives up
-    TAB: "the line has a tab where YAML needs spaces; indent with spaces.",
-    "cannot start any token": "a value begins with a character that has a meaning in YAML; put the value in quotes.",
-    "found '<scalar>'": "text follows a closing quote; put the whole value in single quotes, and double those within.",
-    "expected <block end>, but found": "the line is not indented like those that it belongs to; indent them alike.",
-    "mapping values are not allowed": "the line is indented too far, or a colon is missing in the line before.",
-    "another document": "a second document begins here; a file has one, so remove the line.",
-    "'<stream end>'": "the file ends where ] or } is missing; close what is open.",
-}
-TWO_COLONS: Final = 'the value has a colon and a space; put it in quotes, or in lines of its own below "|".'
 NEARBY: Final = "the file is not valid YAML near this line."
 INSTEAD: Final = "write the value out, or put what all legs share at the top."
 MAPPING, SEQUENCE, SCALAR = "mapping", "sequence", "scalar"  # kinds of nodes
@@ -92,18 +75,6 @@ def checked(contents: bytes, path: str, key: str) -> str:
     return text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts
 
 
-def _in_words(error: Any, lines: Sequence[str]) -> Unreadable:
-    problem, mark, begin = error.problem or error.context or "", error.problem_mark, error.context_mark
-    if begin and error.context in AT_BEGIN and TAB not in problem:
-        return Unreadable(begin.line + 1, AT_BEGIN[error.context])
-    mark = mark or begin
-    line = mark.line if mark else 0
-    if mark and "mapping values" in problem and ": " in lines[line][: mark.column]:
-        return Unreadable(line + 1, TWO_COLONS)
-    other = f"the file is not valid YAML: {one_line(problem, 200)}."
-    return Unreadable(line + 1, next((what for part, what in AT_END.items() if part in problem), other))
-
-
 def composed(text: str) -> Node | None:
     """Return the only document of a file; None if there is none. Raises Unreadable."""
     import yaml  # which a step without a file does not need
@@ -118,7 +89,9 @@ def composed(text: str) -> Node | None:
             _refuse(event, line, depth)
         root: Any = yaml.compose(text, yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
-        raise _in_words(error, text.splitlines()) from None
+        mark = error.problem_mark or error.context_mark
+        what = f"the file is not valid YAML: {one_line(error.problem or error.context, 200)}."
+        raise Unreadable(mark.line + 1 if mark else line, what) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None

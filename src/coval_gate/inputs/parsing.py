@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -29,13 +29,9 @@ TIME_UNITS: Final = {  # in seconds, by singular name
 }
 PERCENTAGE: Final = rf"(?ai)({DECIMAL})\s*(?:percent|per cent|pct|pc|%+)\.?"
 RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
-SHELL_VARIABLE: Final = r"(?a)\$\{?\w+\}?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
 KEY: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
-OUTPUT: Final = r"(?a)(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*"  # also of GitHub's expressions
 EXAMPLE_LIST: Final = '["first", "second"]'
-ENTRY_MARKER: Final = r"[-*•]\s+(?=\S)"  # of a list in YAML or Markdown
-UNQUOTED: Final = r"""[^:#"']*"""  # a metric's name that needs no quotes
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
 NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
@@ -79,19 +75,6 @@ def percentage_meant(raw: str) -> str:
     return f"{plain(float(text) * 100)}%" if is_share else text
 
 
-def flag_meant(raw: str) -> str:
-    """Return "true" or "false" for a word such as "yes" or "off"."""
-    word = unquoted(raw).lower()
-    if word in ("yes", "y", "on", "1", "enabled", "always"):
-        return "true"
-    return "false" if word in ("no", "n", "off", "0", "disabled", "never") else word
-
-
-def word_meant(raw: str, words: Sequence[str]) -> str:
-    """Return the word that `raw` is a misspelling of; `raw` if it is close to none."""
-    return closest(unquoted(raw).lower().replace("-", "_"), words) or raw
-
-
 def closest(word: str, words: Iterable[str], least: float = 0.6) -> str:
     """Return the most similar one, from 0 to 1; empty if none is as similar as `least`."""
     return next(iter(get_close_matches(word, [*words], n=1, cutoff=least)), "")
@@ -115,11 +98,6 @@ def about_id(raw: str) -> str:
     """Return advice about an invalid id, after a space; "" if the reason is unknown."""
     if raw.startswith("${{"):
         return " GitHub did not evaluate the expression: write it under `with:` of a step."
-    if re.fullmatch(SHELL_VARIABLE, raw):
-        name = raw.strip("${}")
-        return f" Shell variables are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
-    if re.fullmatch(OUTPUT, raw):
-        return f" In the workflow, write ${{{{ {raw} }}}}."
     return " Write the id, not the name." if " " in raw else ""
 
 
@@ -132,32 +110,17 @@ def entries(raw: str) -> list[str]:
     else:
         value = raw.splitlines() if "\n" in raw else raw.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
-        if marked := next((entry for entry in value if re.match(ENTRY_MARKER, entry)), ""):
-            plain = re.sub(ENTRY_MARKER, "", marked)
-            raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
 
 
 def lines_of(raw: str) -> str:
-    """Return a JSON list's entries as lines; any other text unchanged. Raises ValueError for entries that are no lines.
-
-    In YAML, `- Latency: avg < 2` is no text, but a mapping of one text to another: it stands for its line, too.
-    """
+    """Return a JSON list's entries as lines; any other text unchanged."""
     listed = json_in(raw) if raw.startswith("[") else None
-    return "\n".join(map(_line_of, listed)) if isinstance(listed, list) else raw
-
-
-def _line_of(entry: Any) -> str:
-    match entry:
-        case str():
-            return entry
-        case dict() if len(entry) == 1 and isinstance(text := next(iter(entry.values())), str):
-            name = next(iter(entry))
-            # YAML took quotes around it away.
-            quote = "" if re.fullmatch(UNQUOTED, name) else "'" if '"' in name else '"'
-            return f"{quote}{name}{quote}: {text}"
-        case _:
-            raise ValueError(f"must be a list of texts; got {quoted(json.dumps(entry, ensure_ascii=False))} in it.")
+    if not isinstance(listed, list):
+        return raw
+    if not all(isinstance(entry, str) for entry in listed):
+        raise ValueError(f"must be text, or a JSON list of strings, such as {EXAMPLE_LIST}.")
+    return "\n".join(listed)
 
 
 def read_json(raw: str, example: str) -> Any:

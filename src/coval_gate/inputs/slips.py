@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import plural, visible
-from coval_gate.inputs.aggregates import KIND, KINDS, METRIC_KINDS, NAMES, RUN_KINDS
-from coval_gate.inputs.parsing import closest, lines_of
+from coval_gate.inputs.aggregates import METRIC_KINDS, NAMES
+from coval_gate.inputs.parsing import lines_of
 from coval_gate.inputs.thresholds import (
     LINE_BREAK,
     MEANT,
@@ -24,7 +24,6 @@ from coval_gate.inputs.thresholds import (
 LONGEST_LINE: Final = 300  # characters of a line to correct
 MOST_SLIPS: Final = 6  # slips in one line
 MOST_EXPLAINED: Final = 20  # invalid lines with a correction
-SIMILAR_AGGREGATE: Final = 0.8  # from 0 to 1; the least similarity of a misspelt aggregate
 Words = str | Callable[[re.Match[str]], str]
 
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
@@ -34,8 +33,6 @@ A_METRIC: Final = r"""("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*"""
 SEVERAL: Final = rf"[^#]*{SIGN}\s*{BOUND}%?\s*[;,&][^#]*{SIGN}"  # thresholds
 ANSWERS: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
 TAIL: Final = r"\s*(?=#|$)"  # nothing but a comment follows
-AGGREGATES_MEANT: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
-NEGATED: Final = r"un|in|non|not|no[ _-]"  # at the beginning of a misspelt aggregate
 
 
 class Slip(NamedTuple):
@@ -74,7 +71,7 @@ def read_thresholds(written: str) -> tuple[Threshold, ...]:
         return parse_thresholds(lines)
     except ThresholdSyntaxError as error:
         first, *others = wrong = explained_lines(error)
-    what = f", line {first.line}: {first.sentence}"
+    what = f", line {first.line}: {first.problem}."
     if others:
         what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
     texts = re.split(LINE_BREAK, lines)
@@ -108,10 +105,8 @@ def explained(wrong: WrongLine) -> WrongLine:
     is_certain = _unread(line) < 0
     if not is_certain:
         advice.append(next((why for _, why in (riddle.without(line) for riddle in RIDDLES) if why), ""))
-    # Questions come last.
-    different = sorted(dict.fromkeys(filter(None, advice)), key=lambda sentence: sentence.endswith("?"))
-    told = "; ".join(different).replace("?; ", "? ")
-    return wrong._replace(advice=told, correction=line.strip() if is_certain else "")
+    advice_once = "; ".join(dict.fromkeys(filter(None, advice)))
+    return wrong._replace(advice=advice_once, correction=line.strip() if is_certain else "")
 
 
 def _unread(line: str) -> int:
@@ -123,41 +118,18 @@ def _unread(line: str) -> int:
     return -1
 
 
-def _aggregate_meant(word: str, names: tuple[str, ...]) -> str:
-    """Return the aggregate among `names` that a word means, or else the word."""
-    meanings = {
-        name: right for name, right in AGGREGATES_MEANT.items() if right in names and KIND[right].takes != "percentile"
-    }
-    plain = re.sub(r"[\s-]+", "_", word.strip().lower())
-    if re.match(NEGATED, plain):
-        return word  # it means the opposite, however similar
-    return meanings.get(closest(plain, meanings, SIMILAR_AGGREGATE), word)
-
-
-def _metric_kind(match: re.Match[str]) -> str:
-    return f" {_aggregate_meant(match[1], METRIC_KINDS)}"
-
-
-def _run_kind(match: re.Match[str]) -> str:
-    return f"{_aggregate_meant(match[1], RUN_KINDS)} "
-
-
 def _percentile(match: re.Match[str]) -> str:
     percent = float(match[1])
     return f"p({percent * 100 if 0 < percent < 1 else percent:.10g})"  # 0.95 stands for 95
 
 
 SLIPS: Final = (
-    Slip(r"^\s*[-*+•–—]\s+", "", "remove the list marker; quote a metric that begins with one"),
     Slip(rf"{SIGN}+", lambda match: MEANT.get(match[0], match[0]),
          lambda match: f"expected {MEANT.get(match[0])}, got {match[0]}"),
-    Slip(rf"^\s*([A-Za-z][A-Za-z_ -]*?)\s*(?={SIGN})", _run_kind,
-         lambda match: f"did you mean {_run_kind(match).strip()}?"),
     Slip(r"""^(\s*(?:"[^"]*"|'[^']*'|[^:#"'<>=]*?[^\s:#"'.<>=]))\s+"""
          rf"(?=(?:{'|'.join(METRIC_KINDS)}|p_?\d{{1,2}})(?![\w]))", r"\1: ", "put a colon after the metric"),
     Slip(r"(?<=[:\s])p_?\s?\(?\s*(\d{1,2}(?:\.\d{1,4})?|100)%?(?:\s*\)|(?![\d.(%]))", _percentile,
          lambda match: f"write {_percentile(match)}"),
-    Slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _metric_kind, lambda match: f"did you mean{_metric_kind(match)}?"),
     Slip(rf"(?<=:){ANSWERS}(?={SIGN}+\s*{BOUND}%)", r" rate(\1) ", r"write rate(\1)"),
     Slip(rf"(?<={SIGN})\s*({BOUND})\s*s(?:ec(?:onds?)?)?{TAIL}", r" \1",
          "remove the unit: a bound has the unit of its metric"),

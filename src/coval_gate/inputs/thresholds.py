@@ -87,10 +87,6 @@ class WrongLine(NamedTuple):
         return self.advice or f"expected {self.expected}"
 
     @property
-    def sentence(self) -> str:
-        return self.problem if self.problem.endswith("?") else f"{self.problem}."
-
-    @property
     def shown(self) -> str:
         """The line or a window of it, a caret below the error, and the correction: indented, printable lines."""
         shown = [char if char.isprintable() else " " if char.isspace() else "" for char in self.text]
@@ -289,7 +285,7 @@ class _Scanner:
 
 def _threshold(scanner: _Scanner) -> Threshold:
     if scanner.take(LIST_MARKER):
-        scanner.fail("a threshold without a list marker")
+        scanner.fail("a threshold", "remove the list marker; quote a metric that begins with one")
     advisory = bool(scanner.take(QUESTION_MARK))
     if advisory and scanner.take(QUESTION_MARK):
         scanner.fail("one question mark")
