@@ -85,6 +85,18 @@ def other_value(given: Input) -> str:
     return other or samples[given.field.name] or flag
 
 
+def environ_of(**inputs: str) -> dict[str, str]:
+    """Return the variables of a step with the defaults of action.yml, a key, ids of the sandbox, and `inputs`."""
+    return {f"INPUT_{name.upper()}": text for name, text in (DEFAULTS | {"api_key": KEY} | IDS | inputs).items()}
+
+
+def inputs_of(**inputs: str) -> Inputs:
+    """Return these inputs, whether or not a step could run with them."""
+    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in inputs.items()})
+    assert not problems
+    return parsed
+
+
 def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
     """Parse and check all inputs, as the action does. Raises InputError with all problems."""
     inputs, problems = parse_inputs(environ)
@@ -171,19 +183,14 @@ def new_client(
     **server: Any,
 ) -> Client:
     """Return a client of the API at `url`, as the action creates it; `server` replaces fields of Server."""
-    inputs, problems = parse_inputs(
-        {"INPUT_API_KEY": KEY, "INPUT_API_BASE_URL": url, "INPUT_WORKSPACE_ID": workspace_id}
-    )
-    assert not problems
+    inputs = inputs_of(api_key=KEY, api_base_url=url, workspace_id=workspace_id)
     return Client(server_of(inputs)._replace(**server), runtime(clock), log, ends=ends)
 
 
 def new_session(client: Client, clock: Clock, *, deadline: float, **inputs: str) -> Session:
     """Return a session of a step on a plain terminal, with these inputs."""
-    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in inputs.items()})
-    assert not problems
     host, times = host_of(PlainHost), Times.for_step(clock.now(), deadline - clock.now())
-    return Session(client, host, clock, random.Random(0), parsed, deadline, times)
+    return Session(client, host, clock, random.Random(0), inputs_of(**inputs), deadline, times)
 
 
 @dataclass(frozen=True, slots=True)

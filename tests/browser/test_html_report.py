@@ -369,25 +369,3 @@ def test_trend_has_axis_leads_to_its_runs_and_marks_failed_ones_by_shape(open_re
             expect(chart.get_by_role("link", name=name)).to_have_count(1)
         expect(chart.get_by_role("img", name="this run: 4.11, failed")).to_have_count(1)
         expect(found.page.locator(".legend", has_text="failed the gate")).to_be_visible()
-
-
-def test_simulation_leads_to_its_run_where_it_has_no_page(open_report: Open) -> None:
-    """Its own page needs the organization's name, which `dashboard_url` may lack."""
-    report = rich_report()
-    home = "https://app.coval.dev"
-    legs = tuple(leg._replace(dashboard_url=home, run_url=f"{home}/runs/now") for leg in report.legs)
-    with open_report(report._replace(legs=legs)) as found:
-        found.rows.nth(0).click()
-        link = found.page.locator("tr.more:visible").get_by_role("link", name="Open its run in Coval")
-        expect(link).to_have_attribute("href", f"{home}/runs/now")
-
-
-@pytest.mark.parametrize("name", ["worse", "error"])
-def test_icon_is_a_picture(open_report: Open, name: str) -> None:
-    with open_report(reports()[name]) as found:
-        width = """async (link) => {
-            const image = Object.assign(new Image(), { src: link.href });
-            await image.decode();
-            return image.width;
-        }"""
-        assert found.page.locator("link[rel=icon]").evaluate(width) > 0

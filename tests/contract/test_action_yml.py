@@ -18,7 +18,7 @@ from coval_gate.inputs.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY, VirtualClock, read_inputs, run_main_step
+from support import DEFAULTS, IDS, KEY, VirtualClock, environ_of, inputs_of, read_inputs, run_main_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,10 +74,7 @@ def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clo
 def test_defaults_of_action_yml_are_valid_and_those_without_a_runner() -> None:
     """A workflow that sets only the ids and the key passes all checks."""
     given = IDS | {"api_key": KEY}
-    with_runner, without = (
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()}, Context())
-        for inputs in (DEFAULTS | given, given)
-    )
+    with_runner, without = read_inputs(environ_of(), Context()), inputs_of(**given)
     assert (with_runner.mode, with_runner.max_wait_time, with_runner.check_interval) == ("run", 3600, None)
     names = [declaration.name for declaration in effective() if declaration.name != "api_key"]
     assert [getattr(without, name) for name in names] == [getattr(with_runner, name) for name in names]

@@ -33,7 +33,7 @@ from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, example_thresholds
-from support import DEFAULTS, IDS, KEY, read_inputs
+from support import KEY, environ_of, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -173,9 +173,9 @@ def test_example_says_its_purpose_and_sets_inputs_that_exist(path: Path) -> None
 )
 def test_migration_table_is_right(name: str, value: str, row: str) -> None:
     assert row in MIGRATION
-    given = DEFAULTS | IDS | {"api_key": KEY, "fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO"}
+    given = {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO"} | {name: value}
     with pytest.raises(InputError, match=name):
-        read_inputs({f"INPUT_{key.upper()}": text for key, text in (given | {name: value}).items()}, Context())
+        read_inputs(environ_of(**given), Context())
     assert "texts that are numbers compare as numbers, so `1` equals `1.0`" in MIGRATION
     assert equals("1", "1.0")
     assert "compared with each member of the set" in MIGRATION

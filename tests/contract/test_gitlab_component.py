@@ -137,12 +137,6 @@ def test_threshold_that_is_no_text_is_an_error(entry: Any) -> None:
     assert "must be a list of texts; got" in problems[0].what
 
 
-@pytest.mark.parametrize("text", ["[", '["total >= 1"', '["total >= 1", 5]'])
-def test_thresholds_that_are_no_list_are_lines_as_before(text: str) -> None:
-    _, problems = parse_inputs({"INPUT_THRESHOLDS": text})
-    assert [problem.name for problem in problems] == ["thresholds"]
-
-
 def test_job_runs_the_steps_and_collects_their_reports() -> None:
     job = interpolated()
     assert (job["script"], job["after_script"]) == (["coval-gate run"], ["coval-gate post"])

@@ -231,39 +231,6 @@ def test_release_of_a_dirty_tree_is_refused(copy: Path) -> None:
     assert changed(copy) == []
 
 
-def test_archive_without_git_can_be_adopted_and_not_released(copy: Path, tmp_path: Path) -> None:
-    archive = tmp_path / "archive"
-    shutil.copytree(copy, archive, ignore=shutil.ignore_patterns(".git"))
-    (archive / "examples/agents/__pycache__").mkdir()
-    (archive / "examples/agents/__pycache__/agent.pyc").write_bytes(b"\xff")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-        refused = make(archive, "release", **RELEASE)
-        adopted = make(archive, "adopt", OWNER="acme")
-    assert (refused.returncode, "make release: a release is a commit" in refused.stderr) == (2, True)
-    assert (adopted.returncode, adopted.stderr) == (0, "")
-    assert "set REGISTRY to the host" in adopted.stdout
-    make(copy, "adopt", OWNER="acme")
-    for name in changed(copy):
-        assert (archive / name).read_text(encoding="utf-8") == (copy / name).read_text(encoding="utf-8")
-    assert "docker://" not in (archive / "action.yml").read_text(encoding="utf-8")
-
-
-def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
-    """Other files derive it, or are about it: the sentence of `init`, golden files, this test and the script."""
-    about = (
-        "tests/conftest.py",
-        "scripts/pins.py",
-        "tests/contract/test_release.py",
-        "src/coval_cli/init.py",
-        "CHANGELOG.md",
-    )
-    places = ("README.md", "docs/", "examples/", "mkdocs.yml", ".github/", "tests/golden/")
-    code = ("src/coval_gate/__init__.py", "src/coval_sandbox/guide.py")
-    named = git(ROOT, "grep", "--name-only", "--fixed-strings", "your-org").splitlines()
-    assert [path for path in named if not path.startswith((*places, *code, *about))] == []
-
-
 class Origin(NamedTuple):
     """A bare repository, with a `gh` that records its calls. `releases` holds a file for each release."""
 

@@ -15,7 +15,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
-from support import DEFAULTS, IDS, KEY, LateModule, read_inputs
+from support import LateModule, environ_of, read_inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
 coval_sdk, exceptions = LateModule("coval_sdk"), LateModule("coval_sdk.exceptions")
@@ -300,10 +300,8 @@ FULL = {
 
 def body(**inputs: str) -> Any:
     """Return the body of the action's launch, as JSON has it."""
-    given_inputs = DEFAULTS | {"api_key": KEY} | IDS | inputs
-    environ = {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
     context = Context(repository="acme/voice-agent", sha="5d1c1b0", actor="mona", pull_request=42)
-    return json.loads(json.dumps(request_of_step(read_inputs(environ, context), context).body))
+    return json.loads(json.dumps(request_of_step(read_inputs(environ_of(**inputs), context), context).body))
 
 
 def unknown_fields(model: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from coval_gate.report.document.simulations import says_more
 from coval_gate.report.model import Report
 from rendering import Written, document, findings_in
 from reports import example_reports, simulation, with_leg
-from support import other_value
+from support import inputs_of, other_value
 from validation import SCHEMA, report_validator
 
 MAPS = ("values", "explanations", "inputs", "variants", "facts", "unset", "command", "averages")  # by id, not by field
@@ -176,10 +176,7 @@ def test_document_has_inputs_without_secrets() -> None:
 
 def test_document_can_have_every_input_except_secrets() -> None:
     """Give each input a value that differs from its default."""
-    inputs, problems = parse_inputs(
-        {f"INPUT_{declaration.name.upper()}": other_value(declaration) for declaration in effective()}
-    )
-    assert problems == []
+    inputs = inputs_of(**{declaration.name: other_value(declaration) for declaration in effective()})
     written = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
     assert set(written) == {declaration.name for declaration in effective() if declaration.field.name != "secret"}
     assert not [name for name, text in written.items() if not text or "(" in text]

@@ -33,7 +33,7 @@ from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
 from rendering import Step, composed, digest, findings_in, junit, outputs, rows_of, summary
 from reports import example_reports, large_report, simulation, with_leg
-from support import KEY, host_of
+from support import KEY, host_of, inputs_of
 
 
 @cache
@@ -175,9 +175,7 @@ def test_large_digest_is_cut_by_whole_cases() -> None:
 
 def report_with(**inputs: str) -> Report:
     given = {"agent_id": "agent1", "persona_id": "p1", "test_set_id": "set1", "api_key": KEY} | inputs
-    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
-    assert not problems
-    return example_reports()["failed, two criteria"]._replace(inputs=parsed)
+    return example_reports()["failed, two criteria"]._replace(inputs=inputs_of(**given))
 
 
 @pytest.mark.parametrize("given", [{}, {"sub_sample_size": "3", "sub_sample_seed": "7"}])

@@ -21,19 +21,13 @@ from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, d
 from coval_gate.inputs.naming import as_argument
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.provenance import configuration
-from support import DEFAULTS, IDS, KEY, other_value, read_inputs
-
-
-def environ(**inputs: str) -> dict[str, str]:
-    given_inputs = DEFAULTS | {"api_key": KEY} | IDS | inputs
-    return {f"INPUT_{name.upper()}": value for name, value in given_inputs.items()}
-
+from support import IDS, KEY, environ_of, other_value, read_inputs
 
 NO_CONTEXT = Context()
 
 
 def inputs_with(context: Context = NO_CONTEXT, /, **inputs: str) -> Inputs:
-    return read_inputs(environ(**inputs), context)
+    return read_inputs(environ_of(**inputs), context)
 
 
 def problems_with(**inputs: str) -> tuple[str, ...]:
@@ -241,7 +235,7 @@ def test_reference_in_place_of_the_key_is_shown(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel"])
 def test_key_is_read_from_environment_and_never_shown(key: str) -> None:
-    inputs = read_inputs(environ(api_key="") | {"COVAL_API_KEY": f" {KEY}\n"}, Context())
+    inputs = read_inputs(environ_of(api_key="") | {"COVAL_API_KEY": f" {KEY}\n"}, Context())
     assert inputs.api_key is not None
     assert inputs.api_key.reveal() == KEY
     assert KEY not in f"{inputs!r} {inputs} {inputs.api_key} {inputs.api_key!r}"
@@ -309,7 +303,7 @@ def test_api_url_without_path_gets_v1() -> None:
 
 def test_suspicious_inputs_give_warnings() -> None:
     """More of them are in `mistakes.py`."""
-    given_environ = environ(tags="a", metadata='{"tags": ["b"], "created_by": "me"}')
+    given_environ = environ_of(tags="a", metadata='{"tags": ["b"], "created_by": "me"}')
     given_environ |= {"INPUT_ARGS": "for the runner", "INPUT_UNSET": "", "OUTPUT_TAG": "x"}
     assert warnings_about(read_inputs(given_environ, Context()), given_environ) == [
         "tags in metadata has no effect, because the input tags is set.",
@@ -320,7 +314,7 @@ def test_thresholds_are_missed_where_they_decide() -> None:
     """The step that launches leaves the thresholds to the one that waits, so it does not miss them."""
     warning = "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
     for mode, warnings in {"launch": [], "run": [warning]}.items():
-        given = environ(mode=mode, baseline="branch:main")
+        given = environ_of(mode=mode, baseline="branch:main")
         assert warnings_about(read_inputs(given, Context()), given) == warnings
 
 
@@ -342,9 +336,9 @@ def test_null_is_empty_for_every_json_and_list_input_and_an_empty_list_an_empty_
 def test_short_github_token_matters_only_where_it_is_used(used: dict[str, str]) -> None:
     (problem,) = problems_with(github_token="short", **used)
     assert problem == "github_token must have at least 8 characters; copy it again."
-    values = environ(github_token="short")
+    values = environ_of(github_token="short")
     assert warnings_about(read_inputs(values, Context()), values) == []
-    cancelling = environ(github_token="short", mode="cancel", run_id="run0000000000000000001")
+    cancelling = environ_of(github_token="short", mode="cancel", run_id="run0000000000000000001")
     assert read_inputs(cancelling, Context()).github_token is None
 
 
@@ -381,12 +375,12 @@ USUAL = ["pass_rate > 0", "pass_rate >= 1%", "pass_rate >= 100%", "M: rate(NO) <
     ],
 )
 def test_bound_that_nearly_every_run_meets_is_questioned(threshold: str, warning: str | None) -> None:
-    warnings = warnings_about(inputs_with(thresholds=f"total > 1\n{threshold}"), environ())
+    warnings = warnings_about(inputs_with(thresholds=f"total > 1\n{threshold}"), environ_of())
     assert warnings == ([f"thresholds, line 2: {warning}"] if warning else [])
 
 
 def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
-    return environ(run_id="run0000000000000000001" if mode in ("wait", "cancel") else "", mode=mode) | {
+    return environ_of(run_id="run0000000000000000001" if mode in ("wait", "cancel") else "", mode=mode) | {
         f"INPUT_{given.name.upper()}": other_value(given)
     }
 
@@ -423,13 +417,13 @@ def assert_effect_is_told(mode: str, given: Input) -> None:
 
 def test_default_written_out_is_no_unused_input() -> None:
     defaults = {"use_metric_targets": "FALSE", "max_failed_simulations": "0"}
-    values = environ(mode="cancel", run_id="r" * 22, **dict.fromkeys(IDS, ""), **defaults)
+    values = environ_of(mode="cancel", run_id="r" * 22, **dict.fromkeys(IDS, ""), **defaults)
     assert warnings_about(read_inputs(values, Context()), values) == []
 
 
 def test_inputs_of_the_older_action_become_others() -> None:
     inputs = read_inputs(
-        environ(
+        environ_of(
             mutation_id="m1",
             mutation_ids="m2, m1",
             thresholds="pass_rate >= 90%",

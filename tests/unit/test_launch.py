@@ -22,14 +22,13 @@ from coval_gate.history.tags import (
     tags_of,
     with_provenance,
 )
-from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inputs
+from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.inputs.parsing import MATRIX_LABEL_LIMIT, MOST_TAGS, NO_MATRIX, RunMetadata, matrix_from, matrix_of
 from coval_gate.report.model import Report
 from coval_gate.step.request import launch_request, with_tags
 from rendering import comment, commit_status, document, junit, marker, summary
 from reports import example_reports
-from support import DEFAULTS, IDS, read_inputs
-from support import KEY as API_KEY
+from support import IDS, environ_of, inputs_of, read_inputs
 
 SHA = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
 EU, US = ({"region": "eu", "tries": 2}, {"region": "us", "tries": 2})
@@ -48,10 +47,7 @@ LAUNCHING = Context(
 
 
 def request_of(context: Context, **inputs: str) -> LaunchRequest:
-    settings = DEFAULTS | {"api_key": API_KEY} | IDS | inputs
-    return launch_request(
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in settings.items()}, context), context
-    )
+    return launch_request(read_inputs(environ_of(**inputs), context), context)
 
 
 def body(context: Context = LAUNCHING, **inputs: str) -> dict[str, Any]:
@@ -305,18 +301,10 @@ JSON = st.recursive(
 )
 
 
-def parsed(text: str) -> Inputs:
-    inputs, problems = parse_inputs({"INPUT_MATRIX": text})
-    assert not problems
-    return inputs
-
-
 def report_in(values: dict[str, Any], **inputs: str) -> Report:
     """Return a report of a job whose matrix has these values."""
     report = example_reports()["failed"]
-    parsed, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})
-    assert not problems
-    return report._replace(context=report.context._replace(matrix=matrix_of(values)), inputs=parsed)
+    return report._replace(context=report.context._replace(matrix=matrix_of(values)), inputs=inputs_of(**inputs))
 
 
 DEFAULT = next(field.default for field in declared() if field.name == "matrix")
@@ -324,7 +312,7 @@ DEFAULT = next(field.default for field in declared() if field.name == "matrix")
 
 @pytest.mark.parametrize("text", ["", "null", " null\n", "{}", "{ }", DEFAULT, "${{ matrix }}"])
 def test_job_without_matrix_has_none(text: str) -> None:
-    assert parsed(text).matrix is NO_MATRIX
+    assert inputs_of(matrix=text).matrix is NO_MATRIX
     assert (bool(NO_MATRIX), NO_MATRIX.after("evaluate")) == (False, "evaluate")
 
 
@@ -347,7 +335,7 @@ def test_anything_but_a_json_object_is_an_error(text: str) -> None:
     ],
 )
 def test_label_names_values_as_github_does(values: dict[str, Any], label: str) -> None:
-    assert matrix_of(values).label == parsed(json.dumps(values, indent=2)).matrix.label == label
+    assert matrix_of(values).label == inputs_of(matrix=json.dumps(values, indent=2)).matrix.label == label
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.dictionaries(st.text(max_size=5), JSON, max_size=3))

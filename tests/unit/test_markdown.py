@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from baselines import latency, report_on, run_of, yes
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import LARGEST
-from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.markdown import code, escape, link
@@ -20,6 +19,7 @@ from coval_gate.report.tables import BLUE, ORANGE
 from hostile import HOSTILE
 from readers import MarkdownPage
 from rendering import comment, histogram, summary
+from support import inputs_of
 
 TABLE = "| | |\n|---|---|\n| {} | {} |\n"
 
@@ -92,8 +92,7 @@ SLOW = "Latency: avg < 1"
 def slow_report(lines: str = SLOW, **inputs: str) -> Report:
     """Return the report of a run that is slower than it must be, in a step with these inputs."""
     report = report_on(latency("now", seed=1, slower=2), None, lines, confidence=None)
-    given = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
-    return report._replace(inputs=parse_inputs(given)[0])
+    return report._replace(inputs=inputs_of(**inputs))
 
 
 def heading(text: str) -> str:

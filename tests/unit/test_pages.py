@@ -6,7 +6,7 @@ When they are announced, concluded and left to the post step: road/test_github_p
 import io
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +22,6 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.judgement import UNFINISHED, errored, interrupted
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.model import Report
 from coval_gate.step.publish import AFTER_SIGNAL, NotRendered, Publisher, Rendering
@@ -30,15 +29,9 @@ from hostile import HARMLESS, report_of
 from readers import MarkdownPage
 from rendering import composed, marker, page_of, summary
 from reports import RUN_URL, example_reports, simulation, with_leg
-from support import VirtualClock, runtime
+from support import VirtualClock, inputs_of, runtime
 
 SHA = "a" * 40
-
-
-def inputs_of(given: Mapping[str, str]) -> Inputs:
-    inputs, problems = parse_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()})
-    assert not problems
-    return inputs
 
 
 class ImpatientClock(VirtualClock):
@@ -142,7 +135,7 @@ def test_id_distinguishes_steps_and_not_attempts() -> None:
 def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
     def marker_of(*, agent_id: str = "a1", mutation_id: str = "", **fields: Any) -> str:
         context = report_of(HARMLESS).context._replace(**fields)
-        inputs = inputs_of({"agent_id": agent_id, "mutation_id": mutation_id})
+        inputs = inputs_of(agent_id=agent_id, mutation_id=mutation_id)
         return marker(Report(judgement=UNFINISHED, context=context, inputs=inputs))
 
     assert marker_of(run_attempt="2", sha="f" * 40, actor="other") == marker_of()
@@ -151,7 +144,7 @@ def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
 
 
 def test_comment_of_a_template_is_the_same_before_the_launch_and_after_it() -> None:
-    one, other = (rich_report()._replace(inputs=inputs_of({"run_template_id": name})) for name in ("one", "other"))
+    one, other = (rich_report()._replace(inputs=inputs_of(run_template_id=name)) for name in ("one", "other"))
     assert one.legs[0].run is not None
     assert marker(one) == marker(one._replace(legs=())) != marker(other)
 
@@ -165,7 +158,7 @@ def test_id_is_percent_encoded_in_url() -> None:
 def test_links_name_their_legs_and_lead_to_the_html_report() -> None:
     home = "https://github.com/acme/voice-agent/actions/runs/7"
     context = legs_report().context._replace(run_url=f"{home}/attempts/2", artifacts_url=f"{home}#artifacts")
-    report = legs_report()._replace(inputs=inputs_of({"html_path": "report.html"}), context=context)
+    report = legs_report()._replace(inputs=inputs_of(html_path="report.html"), context=context)
     shown = {link.text: link.url for link in composed(report).links}
     assert shown["HTML report (if the workflow uploads it)"] == f"{home}#artifacts"
     assert "Open Booking line (run3)" in shown

@@ -121,15 +121,6 @@ def test_what_can_never_be_decided() -> None:
     assert cases_to_decide(parsed("m: avg <= baseline"), at_bound, Level(0.95), seeded) is None
 
 
-def test_more_cases_than_needed_do_as_well() -> None:
-    """The chance to pass rises in teeth: it falls with each case that allows for no further miss."""
-    cases = cases_to_pass(0.9, 0.99, 0.95, power=0.8)
-    assert cases is not None
-    passed = {count: chances(0.9, 0.99, count, 0.95).passed for count in range(cases - 1, cases + 60)}
-    assert passed.pop(cases - 1) < 0.8
-    assert all(chance >= 0.8 for chance in passed.values())
-
-
 def parsed(threshold: str) -> Threshold:
     (found,) = parse_thresholds(threshold)
     return found

@@ -16,7 +16,7 @@ from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Baseline
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from support import DEFAULTS, IDS, KEY, read_inputs
+from support import environ_of, read_inputs
 
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": compare.lt, "<=": compare.le, ">": compare.gt, ">=": compare.ge, "==": compare.eq, "!=": compare.ne,
@@ -86,9 +86,8 @@ def test_only_a_share_that_is_asked_for_replaces_that_every_simulation_meets_its
 
 def refused(lines: str) -> bool:
     """Return whether thresholds are refused beside targets before the launch."""
-    given = DEFAULTS | IDS | {"api_key": KEY, "thresholds": lines, "use_metric_targets": "true", "baseline": "tag:t"}
     try:
-        read_inputs({f"INPUT_{name.upper()}": value for name, value in given.items()}, Context())
+        read_inputs(environ_of(thresholds=lines, use_metric_targets="true", baseline="tag:t"), Context())
     except InputError as error:
         return any("cannot be combined with use_metric_targets" in problem for problem in error.problems)
     return False

@@ -15,7 +15,7 @@ from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.verdict import Aborted, Completed, Limit, Outcome, TimedOut
 from coval_gate.history.search import Found
 from coval_gate.history.tags import Tags
-from coval_gate.inputs.inputs import Inputs, LegInputs, parse_inputs
+from coval_gate.inputs.inputs import LegInputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.step.cancel import FOREIGN, _is_final
 from coval_gate.step.evaluate import _in_simulations, _timeout_passes
@@ -23,15 +23,10 @@ from coval_gate.step.leg import MAY_OWE, Base, Duty, Leg, Phase, Trial, legs_of,
 from coval_gate.step.report import _polled
 from coval_gate.step.slices import dealt
 from coval_gate.step.watch import progress_line
+from support import inputs_of
 
 LIMIT = Limit("max_wait_time", 60.0)
 GOING = Run("r1", "IN PROGRESS", progress=RunProgress(10, 6, 0))
-
-
-def inputs_of(**given: str) -> Inputs:
-    inputs, problems = parse_inputs({f"INPUT_{name.upper()}": text for name, text in given.items()})
-    assert not problems
-    return inputs
 
 
 # Trials: their phase and duties
@@ -116,13 +111,6 @@ def test_state_is_read_as_written_or_not_at_all() -> None:
     for text in ("", "[", "5", "[5]", "[{}]", saved[-1].replace('"r1"', "7"), saved[-1].replace("launched", "lost")):
         assert read_state(text, now=0.0) == ()
     assert MAY_OWE[Phase.PLANNED] == frozenset()
-
-
-@pytest.mark.parametrize(
-    ("number", "is_slice", "repeats"), [(0, False, False), (1, False, True), (1, True, False), (0, True, False)]
-)
-def test_only_a_later_run_that_is_no_slice_repeats(number: int, *, is_slice: bool, repeats: bool) -> None:
-    assert Trial(number=number, is_slice=is_slice).repeats is repeats
 
 
 # Legs
