@@ -107,14 +107,6 @@ def test_only_shared_test_cases_are_compared_in_any_order() -> None:
     assert then.left_out._asdict() == {"new": 1, "gone": 1, "changed": 1, "valueless": 0, "runs": 0}
 
 
-def test_runs_of_baseline_are_pooled_by_test_case() -> None:
-    old = [run_of(f"old{n}", {"a": ["YES"], "b": ["NO" if n else "YES"]}) for n in range(3)]
-    then = comparison(judged(run_of("now", {"a": ["YES"], "b": ["NO"]}), baseline_of(*old), RATE, confidence=None))
-    assert then.value == pytest.approx(4 / 6)
-    assert (then.count, then.cases) == (6, 2)
-    assert (then.newly_failing, then.newly_passing) == ((), ()), "most conversations of b failed before, too"
-
-
 @pytest.mark.parametrize("threshold", [EVEN, FEWER])
 def test_flips_are_reported_by_test_case_in_the_direction_of_the_threshold(threshold: str) -> None:
     """A missing value is never the right one."""

@@ -293,14 +293,6 @@ def test_whole_takes_no_less_than_any_suite() -> None:
     assert gate.attrib["time"] == "2.5"
 
 
-def test_url_with_invalid_characters_is_cleaned() -> None:
-    """The value of dashboard_url is in every link."""
-    root = root_of(with_leg(example_reports()["passed"], run_url="https://a.example/\x01\ud800<&'\"/runs/r1"))
-    assert {entry.attrib["value"] for entry in root.iter("property") if entry.attrib["name"] == "url"} == {
-        "https://a.example/<&'\"/runs/r1"
-    }
-
-
 def test_result_comes_before_the_output() -> None:
     """A reader that replaces its case at the result loses an output that it has read before."""
     parser: Any = import_module("xunitparser")

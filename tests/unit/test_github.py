@@ -198,17 +198,6 @@ def test_hostile_lines_are_commands() -> None:
     assert {command.name for command in read_log("\n".join(HOSTILE))} >= {"error", "set-output"}
 
 
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("all well ##teamcity[buildProblem]", "all well ##\u200bteamcity[buildProblem]"),
-        ("::error::x a::b 💬", ":\u200b:error::x a::b 💬"),
-    ],
-)
-def test_commands_are_broken_by_zero_width_spaces(line: str, shown: str) -> None:
-    assert inert(line) == shown
-
-
 @given(st.lists(FOREIGN, max_size=3), FOREIGN)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_foreign_text_is_no_command(tmp_path: Path, lines: list[str], title: str) -> None:

@@ -360,18 +360,6 @@ def test_any_text_forges_nothing(
     assert_not_forged(text, parts_of(text, directory, in_legs=in_legs), reference(in_legs))
 
 
-@given(ANY)
-@settings(max_examples=fewer(3))
-def test_document_keeps_all_that_is_printable_of_any_text(text: str) -> None:
-    (leg,) = Written(report_of(text)).document.legs
-    name = leg.metrics[0].name
-    assert all(char.isprintable() or char == "\n" for char in name)
-    if "\x1b" not in text:  # which may begin a terminal's command of several characters
-        kept = [char for char in text if char.isprintable() or char.isspace()]
-        assert name == "".join(char if char.isprintable() or char == "\n" else " " for char in kept)
-    assert name in [criterion.criterion for criterion in leg.criteria]
-
-
 def test_unescaped_hostile_texts_are_active() -> None:
     """Prove that the tests above do not pass just because the texts are harmless."""
     tags = MarkdownPage(HARMLESS).tags

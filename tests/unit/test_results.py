@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from coval_gate.base.secret import Secret
 from coval_gate.base.transport import Server
@@ -25,11 +22,6 @@ from coval_gate.coval.results import (
     without_numbers,
 )
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
-    max_leaves=20,
-)
 REQUIRED: dict[Callable[[dict[str, Any]], Any], dict[str, Any]] = {
     read_launched: {"run_id": "r1"},
     read_run: {"run_id": "r1", "status": "COMPLETED"},
@@ -40,7 +32,6 @@ REQUIRED: dict[Callable[[dict[str, Any]], Any], dict[str, Any]] = {
     MetricDefinition.read: {"id": "m1"},
     MetricOutput.read: {"metric_id": "m1", "status": "COMPLETED"},
 }
-FIELDS = ["run_id", "id", "status", "metric_ids", "metric_output_id", "description", "value", "results", "progress"]
 
 
 def run(**fields: Any) -> Run:
@@ -147,9 +138,11 @@ def test_field_of_a_wrong_type_is_error(subtests: pytest.Subtests) -> None:
     for read, name, value in WRONG:
         with (
             subtests.test(f"{name}: {value}"),
-            pytest.raises(ValueError, match=r"^[a-z_]+: (missing|not an? )"),
+            pytest.raises(ValueError, match=r"^[a-z_]+: (missing|not an? )") as caught,
         ):
             read(REQUIRED[read] | {name: value})
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) <= 200
 
 
 @pytest.mark.parametrize(
@@ -165,21 +158,6 @@ def test_malformed_display_name_is_ignored(name: bytes) -> None:
     body = b'\xef\xbb\xbf{"run": {"run_id": "r1", "status": "COMPLETED", "display_name": %b}}' % name
     server = Server(root="", credential=Secret(""), credential_header="")
     assert parse_one(server.content_of(body), ("run",), read_run).status == "COMPLETED"
-
-
-@given(st.sampled_from([*REQUIRED]), st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans(), JSON)
-def test_any_json_is_read_or_short_error(
-    read: Callable[[dict[str, Any]], object], fields: dict[str, Any], is_wrapped: bool, whole: Any
-) -> None:
-    """An error is one short line."""
-    for response in (REQUIRED[read] | fields, whole):
-        try:
-            parse_one({"run": response} if is_wrapped else response, ("run",), read)
-        except ValueError as error:
-            assert str(error).isprintable()
-            assert len(str(error)) <= 200
-    with suppress(ValueError):
-        assert not isinstance(value := read_value(whole), float) or math.isfinite(value)
 
 
 @pytest.mark.parametrize(
