@@ -118,12 +118,15 @@ def parse(arguments: Sequence[str], systems: Sequence[str]) -> argparse.Namespac
         rest, answering = rest[:place], tuple(rest[place + 1 :])
     if any(argument in ("-h", "--help") for argument in rest):
         return parser.format_help()
-    _refuse_secrets(rest)
+    given = [argument.partition("=")[0] for argument in rest]
+    for flag in given:
+        input_ = flag.strip("-").lower().replace("-", "_")
+        if way := flag.startswith("-") and SECRETS.get(OTHER_NAMES.get(input_, input_)):
+            raise UsageError(f"there is no flag {flag}: {way}, because other programs can read arguments.")
     options, unknown = parser.parse_known_args(rest)
     if unknown:
         raise UsageError(_about(name, unknown, parser.flags))
-    _refuse_repeated(name, rest, parser)
-    _refuse_empty(name, options, parser)
+    _refuse_ignored(name, given, options, parser)
     if name == "attach":
         _check_attach(options, answering)
         options.answering = answering or ()
@@ -234,25 +237,12 @@ def _help(name: str, description: str = "") -> str:
     return text.replace("%", "%%")
 
 
-def _refuse_secrets(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        flag = argument.partition("=")[0]
-        name = flag.strip("-").lower().replace("-", "_")
-        if way := flag.startswith("-") and SECRETS.get(OTHER_NAMES.get(name, name)):
-            raise UsageError(f"there is no flag {flag}: {way}, because other programs can read arguments.")
-
-
-def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) -> None:
-    """Raise UsageError if a flag that takes one value has two: one of them would be ignored."""
-    given = [argument.partition("=")[0] for argument in arguments]
+def _refuse_ignored(command: str, given: Sequence[str], options: argparse.Namespace, parser: _Parser) -> None:
+    """Raise UsageError for what would be ignored: a second value, or an empty one, such as an unset shell variable."""
     for action in parser.single:
         flags = [flag for flag in given if flag in action.option_strings]
         if len(flags) > 1:
             raise UsageError(f"{command}: {in_words(flags)} cannot both count; give one of them.")
-
-
-def _refuse_empty(command: str, options: argparse.Namespace, parser: _Parser) -> None:
-    """Raise UsageError if a value is empty, such as a shell variable that is not set: it would be ignored."""
     for name, value in vars(options).items():
         values = value if isinstance(value, list) else [value]
         if any(isinstance(text, str) and not text.strip() for text in values):
@@ -265,16 +255,19 @@ def _about(command: str, unknown: Sequence[str], flags: Sequence[str]) -> str:
     flag = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), "")
     if not flag:
         return f"{command}: takes no argument {unknown[0]!r}. {PROGRAM} {command} --help shows what there is."
-    others = [declaration for declaration in declared() if flag in _forms(declaration) and declaration.name not in OURS]
+    others = [
+        declaration
+        for declaration in declared()
+        if declaration.name not in OURS
+        and (
+            flag == flag_of(declaration.name)
+            or (declaration.field.name == ON_OFF and flag == _off(flag_of(declaration.name)))
+        )
+    ]
     if others:
         modes = in_words([mode for mode in ALL_MODES if mode in others[0].modes])
         return f"{command}: {flag} has no effect here; it is a flag of {modes}."
     return f"{command}: there is no flag {flag}{_meant(flag, flags)}"
-
-
-def _forms(declaration: Input) -> tuple[str, ...]:
-    flag = flag_of(declaration.name)
-    return (flag, _off(flag)) if declaration.field.name == ON_OFF else (flag,)
 
 
 def _off(flag: str) -> str:

@@ -60,11 +60,10 @@ def guess(why: str) -> Proposal:
 
 def plain(text: str, limit: int = LONGEST_COMMENT * 2) -> str:
     """Return foreign text that cannot end a comment, a quoted text, or an expression in any file that `init` writes."""
-
-    def is_kept(char: str) -> bool:
-        return char in PLAIN_NAME or char.isalnum() or unicodedata.category(char).startswith("M")
-
-    kept = (char if is_kept(char) else " " for char in one_line(text, limit * 2).replace("…", "."))
+    kept = (
+        char if char in PLAIN_NAME or char.isalnum() or unicodedata.category(char).startswith("M") else " "
+        for char in one_line(text, limit * 2).replace("…", ".")
+    )
     return " ".join("".join(kept).split())[:limit].strip()
 
 

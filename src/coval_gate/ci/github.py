@@ -7,7 +7,7 @@ command) and `FileCommandManager.cs` (how the files are read).
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -155,13 +155,6 @@ def _text(event: object, *keys: str) -> str:
     return value if isinstance(value := value_at(event, *keys), str) else ""
 
 
-def _entry(name: str, value: str) -> str:
-    """Spell an entry of a file command. A value of one line needs no delimiter."""
-    if "\n" not in value:
-        return f"{name}={value}\n"
-    return f"{prepare_key_value_message(name, value)}\n"
-
-
 def _append_whole(path: Path, contents: bytes) -> None:
     """Without room, leave the file as it was: a part of an entry would replace an earlier value. Raises OSError."""
     with path.open("ab", buffering=0) as file:
@@ -225,15 +218,13 @@ class GitHubHost(Host):
 
         Other lines are not, because the runner shows the two lines that stop and resume commands.
         """
-        with self._commands_stopped() if any("::" in line or "##" in line for line in lines) else nullcontext():
+        if not any("::" in line or "##" in line for line in lines):
             super().quote(*lines)
-
-    @contextmanager
-    def _commands_stopped(self) -> Iterator[None]:
+            return
         token = f"{self._runtime.randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
-            yield
+            super().quote(*lines)
         finally:
             self._emit(f"::{token}::")
 
@@ -265,7 +256,12 @@ class GitHubHost(Host):
         self._append("GITHUB_STEP_SUMMARY", encoded[:SUMMARY_LIMIT].decode("utf-8", "ignore"))
 
     def _entries(self, values: Mapping[str, str]) -> str:
-        return "".join(_entry(name, self.redact(value)) for name, value in values.items())
+        redacted = {name: self.redact(value) for name, value in values.items()}
+        return "".join(
+            # A value of one line needs no delimiter.
+            f"{prepare_key_value_message(name, value)}\n" if "\n" in value else f"{name}={value}\n"
+            for name, value in redacted.items()
+        )
 
     def _append(self, variable: str, text: str) -> None:
         path = self._environ.get(variable)
