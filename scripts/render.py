@@ -21,7 +21,7 @@ from coval_gate.base.text import percent
 from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.statistics import needed
 from coval_gate.inputs.fields import LISTS
-from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
+from coval_gate.inputs.file import LEGS_KEY, LONGEST_LEG_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import Document
@@ -161,7 +161,7 @@ def config_schema() -> dict[str, Any]:
     legs = {
         "description": "The inputs of each leg, by its name.",
         "type": "object",
-        "propertyNames": {"minLength": 1, "maxLength": LONGEST_NAME},
+        "propertyNames": {"minLength": 1, "maxLength": LONGEST_LEG_NAME},
         "minProperties": 1,
         "maxProperties": MOST_LEGS,
         "additionalProperties": {"type": "object", "properties": leg_inputs, "additionalProperties": False},
@@ -171,7 +171,7 @@ def config_schema() -> dict[str, Any]:
         "$id": "urn:coval-gate:config",
         "title": "Configuration file of Coval Gate",
         "type": "object",
-        "properties": {**inputs, LEGS: legs},
+        "properties": {**inputs, LEGS_KEY: legs},
         "additionalProperties": False,
     }
 

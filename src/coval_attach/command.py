@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from coval_attach.follow import LOGS, WORKER_LOG, Follower, open_log
+from coval_attach.follow import LOGS, TICK, WORKER_LOG, Follower, open_log
 from coval_attach.handler import form_problem
 from coval_attach.process import Limits, Setup, WorkerProcess
 from coval_gate import how_to_install
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
-from coval_gate.base.runtime import Runtime
+from coval_gate.base.runtime import KILLED, USAGE_ERROR, Runtime
 from coval_gate.base.schedule import Procedure, Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
@@ -27,16 +27,15 @@ from coval_gate.history.tags import ATTACHED, UNANSWERED, mark
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, inputs_of_command, key_in
 
-DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
+DONE, INCOMPLETE = 0, 1  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
-READ: Final = ("api_base_url", "workspace_id", "max_wait_time")
-TICK: Final = 0.1  # s
+READ_INPUTS: Final = ("api_base_url", "workspace_id", "max_wait_time")
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
 TAGGING: Final = 60.0  # s
 LEAVING: Final = 2.0  # s to say that the command leaves; a signal leaves no more
 
-WITHHELD: Final = re.compile(
+WITHHELD_VARIABLES: Final = re.compile(
     r"(?:GITHUB|GH|GITEA|FORGEJO|RUNNER|GITLAB|CI|BITBUCKET|CIRCLE|BUILDKITE|TRAVIS|DRONE"
     r"|SYSTEM"  # of Azure Pipelines
     r")_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
@@ -92,7 +91,7 @@ def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits
         host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
         return KILLED
     except (InputError, UnusableError) as error:
-        return _failed(host, error, USAGE)
+        return _failed(host, error, USAGE_ERROR)
     except GateError as error:
         return _failed(host, error)
     except Exception as error:  # noqa: BLE001 - of ours
@@ -108,7 +107,7 @@ def _failed(host: Host, error: GateError, code: int = INCOMPLETE) -> int:
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
     """Raises InputError, UnusableError."""
-    inputs = inputs_of_command(environ, READ)
+    inputs = inputs_of_command(environ, READ_INPUTS)
     if inputs.api_key is None:
         raise UnusableError(
             titles.NO_KEY,
@@ -214,4 +213,4 @@ def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     A pull request's code has no business with the token that approves it. Other secrets, such as a model provider's
     key, are the user's own, and the code may need them.
     """
-    return {name: value for name, value in environ.items() if not WITHHELD.fullmatch(name.upper())}
+    return {name: value for name, value in environ.items() if not WITHHELD_VARIABLES.fullmatch(name.upper())}

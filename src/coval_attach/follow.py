@@ -25,8 +25,8 @@ CALLED_BY_COVAL: Final = (  # types of agents to which no process can attach; Co
     *("VOICE", "OUTBOUND_VOICE", "CHAT", "CHAT_A2A", "CHAT_WEBSOCKET", "EMAIL", "SMS", "WEBSOCKET", "LIVEKIT", "DAILY"),
     *("OPENAI_REALTIME", "GEMINI_REALTIME", "GROK_REALTIME", "DEEPGRAM_REALTIME"),
 )
-READING: Final = 5.0  # s to read the type of the agent
-BAD: Final = {
+READING_AGENT: Final = 5.0  # s to read the type of the agent
+BAD_ENDINGS: Final = {
     "crashed": "crashed",
     "lost": "lost its relay",
     "refused": "could not attach",
@@ -136,7 +136,7 @@ class Follower:
         self._is_checked = True
         type_ = run.metadata.get(AGENT_TYPE, "")
         if not type_ and run.agent_id:
-            client, until = self._session.client, self._session.clock.now() + READING
+            client, until = self._session.client, self._session.clock.now() + READING_AGENT
             with suppress(CovalError):
                 type_ = (yield from client.get(AGENT, run.agent_id, until=until, once=True)).model_type
         if type_ in CALLED_BY_COVAL:
@@ -217,8 +217,10 @@ class Follower:
         if refusal and outcome == "missed":  # which is only what became of the last attempt
             outcome, error = "refused", refusal.error
         followed.outcome = outcome
-        if outcome in BAD:
-            self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} ({_see_log(followed)})")
+        if outcome in BAD_ENDINGS:
+            self._session.log(
+                f"✗ Simulation {id_} {BAD_ENDINGS[outcome]}: {shortened(error, 200)} ({_see_log(followed)})"
+            )
         elif error or outcome == "ended_early":
             what = error or "The handler returned before the conversation ended."
             self._session.log(f"Simulation {id_}: {what}")

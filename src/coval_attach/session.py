@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_attach.handler import Handler
 
 LOOK: Final = 0.2  # s between two looks of the watchdog
-CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled
+CANCELLING_HANDLER: Final = 1.0  # s for a handler to end once it is cancelled
 HAD_TO_END: Final = "The handler went on after the conversation, and had to be ended."
 
 
@@ -199,4 +199,4 @@ def _error_of(handling: asyncio.Task[BaseException | None]) -> BaseException | N
 
 async def _cancel(task: asyncio.Task[BaseException | None]) -> None:
     task.cancel()
-    await asyncio.wait({task}, timeout=CANCELLING)
+    await asyncio.wait({task}, timeout=CANCELLING_HANDLER)

@@ -25,9 +25,9 @@ from coval_attach.session import HAD_TO_END, answer, handler_of
 if TYPE_CHECKING:
     from coval_attach.handler import Handler
 
-TICK: Final = 0.2  # s between two looks at the clock
-LEAVING: Final = 1.5  # s for all processes to end once the input has ended
-READ: Final = 65536  # bytes
+LOOK_PAUSE: Final = 0.2  # s between two looks at the clock
+ENDING_ALL: Final = 1.5  # s for all processes to end once the input has ended
+READ_SIZE: Final = 65536  # bytes
 
 
 @dataclass
@@ -66,10 +66,10 @@ class Worker:
         """Wait a moment. Return False at the end of the input."""
         children = self._children.values()
         pipes = [child.events for child in children]
-        ready = wait([self._orders, *pipes, *(child.process.sentinel for child in children)], TICK)
+        ready = wait([self._orders, *pipes, *(child.process.sentinel for child in children)], LOOK_PAUSE)
         if self._orders not in ready:
             return True
-        received = os.read(self._orders, READ)
+        received = os.read(self._orders, READ_SIZE)
         *lines, self._unread = (self._unread + received).split(b"\n")
         for line in lines:
             self._do(order_in(line))
@@ -153,12 +153,12 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in self._children.values():
                 _signal(child, number)
-            until = time.monotonic() + LEAVING
+            until = time.monotonic() + ENDING_ALL
             while (left := until - time.monotonic()) > 0:
                 alive = [child for child in self._children.values() if child.process.is_alive()]
                 if not alive:
                     break
-                wait([child.process.sentinel for child in alive], min(left, TICK))
+                wait([child.process.sentinel for child in alive], min(left, LOOK_PAUSE))
         for child in self._children.values():
             _signal(child, signal.SIGKILL)
             _redact(child.log, self._setup.key)

@@ -22,7 +22,7 @@ from coval_cli.workflow import SYSTEM_WORDS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
 from coval_gate.base.errors import GateError
-from coval_gate.base.runtime import Runtime, leave
+from coval_gate.base.runtime import KILLED, USAGE_ERROR, Runtime, leave
 from coval_gate.base.text import one_line
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
@@ -31,15 +31,13 @@ from coval_gate.ci.systems import system_in
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.naming import PROGRAM
-from coval_gate.inputs.nodes import LARGEST
-from coval_gate.inputs.parsing import KEY
+from coval_gate.inputs.nodes import LARGEST_FILE
+from coval_gate.inputs.parsing import KEY_PATTERN
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.main import run_step
 from coval_gate.step.post import post
 
-USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "doctor", "attach")  # the commands
-KILLED: Final = 130  # what a shell shows of a program that Ctrl-C ended
 POST_PATIENCE, POST_PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
 LEFT_AT_ONCE: Final = (
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     if arguments[:1] == ["demo"] and sys.platform != "win32":
         return _demo(arguments[1:], stderr)
     errors = Console(stderr)
-    for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
+    for secret in (key_in(environ), token_in(environ), *KEY_PATTERN.findall("\n".join(arguments))):
         errors.mask(secret)
     try:
         options = parse(arguments, SYSTEM_WORDS)
@@ -289,7 +287,7 @@ def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[di
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
     try:
         with Path(path).open("rb") as opened:
-            read: ConfigFile = read_file(opened.read(LARGEST + 1), path, key_in(environ))
+            read: ConfigFile = read_file(opened.read(LARGEST_FILE + 1), path, key_in(environ))
     except OSError as error:
         raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
     if read.problems and not is_step:

@@ -34,8 +34,8 @@ AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
 COLUMN: Final = 9  # characters of a mark
 CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
-FORBIDDEN: Final = 403
-SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN)  # other rejections meet every call
+FORBIDDEN_STATUS: Final = 403
+SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN_STATUS)  # other rejections meet every call
 OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each permission lists, and allows
     "metrics:read": (
         METRIC,
@@ -138,7 +138,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     is_older = client.simulations_path == "/simulations" and not isinstance(simulations, CovalError)
     permission = "simulations:read" if is_older else "simulated-conversations:read"
     needed = {"runs:read": runs, permission: simulations}
-    if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN:
+    if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN_STATUS:
         del needed[permission]  # perhaps Coval rejects the id
     findings = [*_permission_findings(needed, optional), NOT_TRIED, _clock_finding(client, clock)]
     errors = [one for one in answers if isinstance(one, CovalError)]
@@ -183,7 +183,7 @@ def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, ob
     for name, answer in answers.items():
         if not isinstance(answer, CovalError):
             continue
-        is_missing = _status(answer) == FORBIDDEN
+        is_missing = _status(answer) == FORBIDDEN_STATUS
         topic, found = (f"Permission {name}", "missing") if is_missing else (f"Call for {name}", _why(answer))
         if name in needed:
             yield Finding("fails", topic, found, _told(answer))

@@ -40,7 +40,7 @@ SECRETS: Final = {
     "github_token": f"set the variable {VARIABLES['github_token']}",
 }  # another way
 HELP: Final = ("-h", "--help", "help")
-WIDTH: Final = 100  # characters of the help
+HELP_WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
     f"{PROGRAM} attach [FLAG ...] --run RUN MODULE:HANDLER\n       {PROGRAM} attach [FLAG ...] --run RUN -- COMMAND ..."
 )
@@ -93,7 +93,7 @@ class _Help(argparse.HelpFormatter):
     """Keep the names of flags whole: --api-base-url is searched for, and copied."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=WIDTH)
+        super().__init__(prog, max_help_position=30, width=HELP_WIDTH)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from coval_cli.proposals import guess, propose, usable
 from coval_cli.workflow import STARTERS, Candidate, Choice, Starter, fill_in, read_example, starter_for
 from coval_gate.base.errors import CovalError, GateError, InputError
-from coval_gate.base.runtime import Runtime
+from coval_gate.base.runtime import USAGE_ERROR, Runtime
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
@@ -26,7 +26,7 @@ from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
 from coval_gate.inputs.naming import flag_of
 
-WRITTEN, USAGE = 0, 2  # exit codes
+WRITTEN: Final = 0  # exit code
 LONGEST_LOOK_UP: Final = 60.0  # s for all calls
 CONNECTION_INPUTS: Final = ("api_base_url", "workspace_id")
 LINKS: Final = (
@@ -74,7 +74,7 @@ def reported(runtime: Runtime, work: Callable[[Callable[[str], None], Callable[[
     except GateError as error:
         text = "\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())])
         errors.log(redact(text))
-        return USAGE
+        return USAGE_ERROR
 
 
 def _init(

@@ -19,7 +19,7 @@ from typing import NoReturn
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import quoted, shortened
 from coval_gate.inputs.inputs import declared, key_in
-from coval_gate.inputs.parsing import KEY
+from coval_gate.inputs.parsing import KEY_PATTERN
 from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.github import API as GITHUB_API
@@ -288,7 +288,7 @@ class Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End the program."""
         words = message or ""
-        keys = filter(None, (key_in(os.environ), *KEY.findall(words)))
+        keys = filter(None, (key_in(os.environ), *KEY_PATTERN.findall(words)))
         super().exit(status, redactor(*keys).redact(words))
 
 

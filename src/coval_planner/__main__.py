@@ -28,13 +28,13 @@ from coval_planner.passing import MISSES, cases_to_pass, chances
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 from coval_planner.tables import CONFIDENCE, ICC, SEED, counted
 
-ENTRIES: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
+PLAN_INPUTS: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
 COUNT: Final = 50
 FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: worse and better agents
-SHARE: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
+SHARE_PATTERN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
 ALLOWED: Final = 0.1  # misses instead of none, for agents worse and better than a threshold of 100%
-DESIGNS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
-AS_COUNTED: Final = "It is decided as counted, with any number of conversations. Confidence has no effect."
+COMPARED_DESIGNS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
+IS_AS_COUNTED: Final = "It is decided as counted, with any number of conversations. Confidence has no effect."
 NO_FORMULA: Final = (
     "The number of test cases that it needs to notice a change depends on all values. Launch a run: its report says\n"
     "which change it notices. An average or a rate notices the same change with fewer test cases."
@@ -67,7 +67,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None, count: in
     """Yield what a threshold against a number needs. `truth`: the agent's true rate, as the threshold counts it."""
     rate = demanded(threshold)
     if rate is None:
-        yield OF_AVERAGE if threshold.takes_confidence else AS_COUNTED
+        yield OF_AVERAGE if threshold.takes_confidence else IS_AS_COUNTED
         return
     usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
     shares = [share for share in usual if share >= 0.0] if truth is None else [rate.mirrored(truth)]
@@ -135,7 +135,7 @@ def _enough(rate: Rate, confidence: float, share: float) -> str:
 def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, count: int) -> Iterable[str]:
     """Yield what a threshold against a baseline needs. `agents`: the change that it should notice, if given."""
     if not threshold.takes_confidence:
-        yield AS_COUNTED
+        yield IS_AS_COUNTED
         return
     what = "pass" if threshold.asks_for_improvement else "fail"
     least = cases_to_compare(threshold, level.confidence, family=level.family)
@@ -162,7 +162,7 @@ def _noticed(threshold: Threshold, level: Level, agents: Agents, count: int) -> 
         yield f"{now} is exactly the bound: no number of test cases can decide it."
         return
     rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
-    for earlier, iterations in DESIGNS:
+    for earlier, iterations in COMPARED_DESIGNS:
         each = agents._replace(earlier=earlier, iterations=iterations)
         cases = cases_to_decide(threshold, each, level, lambda: Random(SEED))  # noqa: S311 - a simulation
         share = chance(threshold, each, count, level, Random(SEED))  # noqa: S311 - a simulation
@@ -201,7 +201,7 @@ def _threshold(text: str) -> Threshold:
 
 
 def _number(text: str) -> float:
-    match = SHARE.fullmatch(text.strip())
+    match = SHARE_PATTERN.fullmatch(text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"must be a share such as 95% or 0.95, or a number; got {text!r}")
     return float(match[1]) / (100.0 if match[2] else 1.0)
@@ -262,4 +262,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main([*split_entries(os.environ.pop(ENTRIES, "")), *sys.argv[1:]])
+    main([*split_entries(os.environ.pop(PLAN_INPUTS, "")), *sys.argv[1:]])

@@ -17,7 +17,7 @@ from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import FEWEST_CASES, POWER, Hits, normal_quantile, share, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 
-RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
+SIMULATED_RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
 
 
 class Generator(Protocol):
@@ -84,7 +84,7 @@ def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: 
 def chance(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> float:
     """Return the share of runs with so many test cases that decide a threshold rightly."""
     if threshold.aggregate.is_rate:
-        return sum(_decides(threshold, agents, cases, level, rng) for _ in range(RUNS)) / RUNS
+        return sum(_decides(threshold, agents, cases, level, rng) for _ in range(SIMULATED_RUNS)) / SIMULATED_RUNS
     if cases < aggregation_of(threshold).fewest_cases:
         return 0.0
     return min(_chance(step, cases) for step in _steps(threshold, agents, level))

@@ -16,13 +16,13 @@ ICC: Final = 0.3  # of the variance is due to the test case
 SEED: Final = 1  # of the simulated runs; always the same
 BOUNDS: Final = (0.8, 0.9, 0.95)
 MARGINS: Final = (0.25, 0.5, 0.75, 0.9)  # of the misses that a bound allows, fewer are true
-BEFORE: Final = (0.99, 0.95, 0.9, 0.8)
+RATES_BEFORE: Final = (0.99, 0.95, 0.9, 0.8)
 DROPS: Final = (0.1, 0.15, 0.2, 0.3)
 RATE: Final = "metric: rate(YES) >= baseline - 5pp"
 AVERAGE: Final = "metric: avg <= baseline * 1.1"
 SPREADS: Final = (0.25, 0.5, 1.0)  # standard deviation of the values, as a share of their mean
 GROWTHS: Final = (0.15, 0.2, 0.3, 0.5)
-FEW: Final = 20  # test cases, as most teams have
+CASES: Final = 20  # test cases, as most teams have
 HIT_SHARES: Final = (  # the share that must be hits
     ("`rate(YES) >= 80%`", 0.8),
     ("`rate(YES) >= 90%`, `p(90) < x`", 0.9),
@@ -38,7 +38,7 @@ DESIGNS: Final = (
     (3, 3, 3),
     (7, 1, 1),
 )  # runs before, their conversations of a case, and those now
-BEYOND: Final = 1e-9  # the bound, which a fall by the margin would meet
+BEYOND_BOUND: Final = 1e-9  # the bound, which a fall by the margin would meet
 TEN: Final = 10
 
 
@@ -52,7 +52,7 @@ def passing() -> str:
     return _table(["threshold", *(f"{percent(margin)} fewer misses" for margin in MARGINS)], rows)
 
 
-def rates(befores: tuple[float, ...] = BEFORE, drops: tuple[float, ...] = DROPS) -> str:
+def rates(befores: tuple[float, ...] = RATES_BEFORE, drops: tuple[float, ...] = DROPS) -> str:
     """Return how many test cases notice a drop of a rate. This simulates runs for a minute or more."""
     rows = [[percent(before), *(_noticing(RATE, before, before - drop) for drop in drops)] for before in befores]
     return _table(["true rate before", *(f"drops by {100 * drop:g}pp" for drop in drops)], rows)
@@ -62,18 +62,21 @@ def few() -> str:
     """Return how FEW test cases decide a threshold against a number, by the number of misses among them."""
     rows = []
     for name, share in HIT_SHARES:
-        most, fewest = most_misses(share, FEW, CONFIDENCE), fewest_misses(share, FEW, CONFIDENCE) or FEW
-        good, bad = (chances(share, 1.0 - factor * (1.0 - share), FEW, CONFIDENCE) for factor in (0.5, 2.0))
+        most, fewest = (
+            most_misses(share, CASES, CONFIDENCE),
+            fewest_misses(share, CASES, CONFIDENCE) or CASES,
+        )
+        good, bad = (chances(share, 1.0 - factor * (1.0 - share), CASES, CONFIDENCE) for factor in (0.5, 2.0))
         passing, doubtful = ("never", 0) if most is None else (_range(0, most), most + 1)
         ends = (f"{100 * chance:.0f}%" for chance in (good.passed, bad.failed))
         rows.append([name, passing, _range(doubtful, fewest - 1), f"{fewest} or more", *ends])
-    reach = t_quantile(CONFIDENCE, FEW - 1) * SPREAD / math.sqrt(FEW)
+    reach = t_quantile(CONFIDENCE, CASES - 1) * SPREAD / math.sqrt(CASES)
     low, high = (percent(round(1.0 / (1.0 + arm), 2)) for arm in (reach, -reach))
     rows.append(
         [f"`avg < x`, spread {percent(SPREAD)}", f"mean up to {low} of x", "between", f"from {high} of x", "", ""]
     )
     header = ("passes with", "inconclusive with", "fails with", "half the misses: passes", "twice the misses: fails")
-    return _table([f"{FEW} test cases", *header], rows)
+    return _table([f"{CASES} test cases", *header], rows)
 
 
 def _range(least: int, most: int) -> str:
@@ -85,8 +88,8 @@ def noticed(falls: tuple[float, ...] = FALLS) -> str:
 
     def row(now: float, family: int) -> list[str]:
         level, threshold = Level(CONFIDENCE, family), _threshold(RATE)
-        agents = (Agents(FROM, now - BEYOND, ICC, runs * before, after) for runs, before, after in DESIGNS)
-        chances = (chance(threshold, each, FEW, level, Random(SEED)) for each in agents)  # noqa: S311
+        agents = (Agents(FROM, now - BEYOND_BOUND, ICC, runs * before, after) for runs, before, after in DESIGNS)
+        chances = (chance(threshold, each, CASES, level, Random(SEED)) for each in agents)  # noqa: S311
         return [
             f"{percent(now)}{f', one of {family}' if family > 1 else ''}",
             *(f"{100 * one:.0f}%" for one in chances),

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.inputs.nodes import LARGEST
+from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID
 from road.legs import legs_of
 from road.nights import RunStep
@@ -100,7 +100,7 @@ def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
     ("text", "reason"),
     [
         (b"\xff", f"{PATH}, line 1: the file is not in UTF-8"),
-        (b" " * (LARGEST + 1), "config_path must be a file of at most 256 KB; got a larger one."),
+        (b" " * (LARGEST_FILE + 1), "config_path must be a file of at most 256 KB; got a larger one."),
         (None, f'config_path must be an existing file in the workspace; got "{PATH}".'),
     ],
 )

@@ -86,7 +86,7 @@ def block(name: str) -> str:
 def test_page_has_rows_of_rates_that_are_simulated() -> None:
     """scripts/render.py writes the other tables; this one takes a minute."""
     lines = block("rates").splitlines()
-    assert len(lines) == 2 + len(tables.BEFORE)
+    assert len(lines) == 2 + len(tables.RATES_BEFORE)
     (shown,) = tables.rates((0.99,), (0.3,)).splitlines()[2:]
     assert lines[2].startswith("| 99% | ")
     assert lines[2].endswith(shown.removeprefix("| 99%"))

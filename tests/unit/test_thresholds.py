@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.inputs.aggregates import Aggregate
-from coval_gate.inputs.slips import LONGEST_LINE, explained
+from coval_gate.inputs.slips import LONGEST_CORRECTED, explained
 from coval_gate.inputs.thresholds import (
     OPERATORS,
     Bound,
@@ -365,6 +365,6 @@ def test_doubtful_line_is_not_corrected() -> None:
 
 
 def test_long_line_has_no_explanation() -> None:
-    (error,) = syntax_error_of("Latency: p95 < 1.5".ljust(LONGEST_LINE + 1)).errors
+    (error,) = syntax_error_of("Latency: p95 < 1.5".ljust(LONGEST_CORRECTED + 1)).errors
     assert explained(error) is error
     assert explained(error._replace(text=error.text[:-1])).correction == "Latency: p(95) < 1.5"

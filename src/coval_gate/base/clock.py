@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Final, Protocol
 
-SLICE: Final = 0.05  # s between two checks for a signal
+CHECK_PAUSE: Final = 0.05  # s between two checks for a signal
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -58,11 +58,11 @@ class SystemClock:
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, SLICE))
+            time.sleep(min(left, CHECK_PAUSE))
             self.check()
 
     def wait(self, event: threading.Event, until: float) -> None:
-        event.wait(min(SLICE, max(0.0, until - time.monotonic())))
+        event.wait(min(CHECK_PAUSE, max(0.0, until - time.monotonic())))
         self.check()
 
     def check(self) -> None:

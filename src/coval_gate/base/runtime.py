@@ -10,6 +10,8 @@ from typing import NamedTuple, NoReturn, TextIO
 from coval_gate.base.clock import Clock
 from coval_gate.base.transport import HttpSession, SessionFactory
 
+USAGE_ERROR, KILLED = 2, 130  # exit codes: nothing was sent; ended by Ctrl-C, as a shell shows it
+
 
 class Runtime(NamedTuple):
     environ: Mapping[str, str]

@@ -17,7 +17,7 @@ from coval_gate.base.errors import CovalError, Transient, Unavailable
 
 T = TypeVar("T")
 
-CLOSE: Final = 0.01  # s; a try so soon before the end counts as made at the end
+CLOSE_TO_END: Final = 0.01  # s; a try so soon before the end counts as made at the end
 MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which takes a connection of its own
 
 
@@ -134,7 +134,7 @@ def repeat(
     """
     before, tries = None, 0
     while True:
-        is_last = left() <= CLOSE
+        is_last = left() <= CLOSE_TO_END
         try:
             return (yield from attempt())
         except transient as error:

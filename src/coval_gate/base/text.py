@@ -12,15 +12,15 @@ from typing import Any, Final
 
 # What a terminal reads as a command, such as a colour: a CSI sequence, which the end of a cut text may cut, or an OSC
 # sequence. Source: ECMA-48, sections 5.4 and 5.6.
-SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))")
+ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+(?:[@-~]|\Z)|\][^\x07\x1b\n]*+(?:\x07|\x1b\\))")
 DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
-DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 VALUE_SHOWN: Final = 40  # characters of a value
 UNIT_SHOWN: Final = 20  # characters of a unit
 PERCENT: Final = "%"
-SHORT: Final[Mapping[str, str]] = {
+SHORT_UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
     """Remove terminal escapes, text-direction overrides and all else that is unprintable, but for line breaks."""
     if text.isprintable():
         return text
-    text = SEQUENCE.sub("", text)  # a rest would split a word
+    text = ESCAPE_SEQUENCE.sub("", text)  # a rest would split a word
     return "".join(char if char.isprintable() or char == "\n" else " " if char.isspace() else "" for char in text)
 
 
@@ -200,20 +200,20 @@ def stopwatch(seconds: float) -> str:
 
 
 def day_text(time: str) -> str:
-    day = DAY.match(time)
+    day = DATE.match(time)
     return day[0] if day else ""
 
 
 @lru_cache(maxsize=256)  # thousands of values have few units
 def symbol(unit: str) -> str:
     """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
-    sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
+    sign = SHORT_UNITS.get(folded(unit), one_line(unit, UNIT_SHOWN))
     return sign if sign == PERCENT or sign[:1].isalpha() else ""
 
 
 def drawn_symbol(unit: str) -> str:
     """Return the sign of a known unit; empty for any other, whose text could be read as a part of a drawing."""
-    return SHORT.get(folded(unit), "")
+    return SHORT_UNITS.get(folded(unit), "")
 
 
 def with_unit(amount: str, unit: str) -> str:

@@ -23,7 +23,7 @@ LOOKING_UP: Final = 300.0  # s during which an outage does not end a look-up tha
 PREPARING: Final = 5.0  # s for checks, and for data that later comparisons need
 ANNOUNCING: Final = 10.0  # s to find the commit, and for its pages
 SIZING: Final = 2.0  # s to find out how many simulations a run has that was just launched; one call takes no less
-SHARE: Final = 0.25  # of the remaining time; the most that each of these may take
+SHARE_OF_REST: Final = 0.25  # of the remaining time; the most that each of these may take
 
 # After the run; the longest times
 MARKING: Final = 20.0  # s for changes of tags
@@ -86,14 +86,14 @@ class Times(NamedTuple):
 
 
 def preparing(now: float, deadline: float) -> float:
-    return now + min(PREPARING, SHARE * max(0.0, deadline - now))
+    return now + min(PREPARING, SHARE_OF_REST * max(0.0, deadline - now))
 
 
 def sizing(now: float, deadline: float) -> float | None:
     """Return when to stop finding out the size of a run that was just launched; None if too little time is left."""
-    return now + SIZING if SHARE * (deadline - now) >= SIZING else None
+    return now + SIZING if SHARE_OF_REST * (deadline - now) >= SIZING else None
 
 
 def announcing(now: float, deadline: float) -> float:
     """Return when to stop announcing a launch on pages, or looking for its commit."""
-    return now + min(ANNOUNCING, SHARE * max(0.0, deadline - now))
+    return now + min(ANNOUNCING, SHARE_OF_REST * max(0.0, deadline - now))

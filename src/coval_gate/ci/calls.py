@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one repeats
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
-LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
-PAGE_SIZE: Final = 100  # the maximum of both systems
+LONGEST_LIMIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
+ENTRIES_A_PAGE: Final = 100  # the maximum of both systems
 Api = TypeVar("Api", bound="HostApi")
 
 
@@ -115,7 +115,7 @@ class Operation(NamedTuple):
         """
         selected: list[Payload] = []
         for page in range(1, self.service.most_pages + 1):
-            page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            page_query = {"per_page": str(ENTRIES_A_PAGE), **query, "page": str(page)}
             payload = yield from self.send("GET", path, query=page_query, exists=exists)
             entries = payload.get(under) if under else payload.data
             entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
@@ -228,7 +228,7 @@ def pause_in(response: Response, resets: str, now: float) -> float | None:
     pause = response.retry_after
     if pause is None and re.fullmatch(r"\d+", resets, re.ASCII):
         pause = max(0.0, float(resets) - now)
-    return None if pause is None else min(pause, LONGEST_WAIT)
+    return None if pause is None else min(pause, LONGEST_LIMIT)
 
 
 class ApiPage(Page, Generic[Api]):

@@ -32,11 +32,11 @@ CONCLUSIONS: Final = {
     "cancelled": "cancelled",
     IN_PROGRESS: "",
 }  # all other verdicts are a "failure", the only other conclusion that stops a merge without asking for an action
-PAGE_SIZE: Final = "30"  # check runs have up to 128 KiB each
+CHECK_RUNS_A_PAGE: Final = "30"  # check runs have up to 128 KiB each
 CHECK_COMPLETED: Final = "completed"
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
-BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
+GITHUB_BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
 AUTHOR: Final = "github-actions"  # the login of the workflow's own token
 BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; GraphQL may omit it
 INSTALLATION: Final = "ghs_"  # prefix of an App's token
@@ -84,7 +84,7 @@ class GitHub(HostApi):
             credential_prefix="Bearer ",
             headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION},
             timeouts=TIMEOUTS,
-            body_limit=BODY_LIMIT,
+            body_limit=GITHUB_BODY_LIMIT,
         )
         super().__init__(SERVICE, server, runtime)
         self.path = f"{parts.path}/repos/{quote(repository)}"
@@ -324,8 +324,8 @@ def _find(
 
     path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
     check_runs = yield from operation.list(
-        path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=PAGE_SIZE
+        path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=CHECK_RUNS_A_PAGE
     )
     if check_runs or stem in ("", text.name):
         return check_runs
-    return (yield from operation.list(path, is_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
+    return (yield from operation.list(path, is_launch, under="check_runs", filter="all", per_page=CHECK_RUNS_A_PAGE))

@@ -40,7 +40,7 @@ from coval_gate.inputs.inputs import Inputs
 DOTENV: Final = "coval-gate.env"
 DOTENV_LIMIT: Final = 5 * 1024  # bytes; GitLab drops a report of this size or more
 REPORTED: Final = ("run_id", "run_url", "verdict", "status", "passed")  # outputs in the dotenv report
-RUNS: Final = "run_ids"  # the same for all runs, for a later job that waits for them
+RUN_IDS: Final = "run_ids"  # the same for all runs, for a later job that waits for them
 DOTENV_VALUE: Final = re.compile(r"[\w.,:/?&=%+@~-]*", re.ASCII)  # GitLab takes no spaces, and expands what follows a $
 ANNOTATIONS: Final = "coval-gate-annotations.json"
 LONGEST_LABEL: Final = 100  # characters
@@ -141,9 +141,9 @@ class GitLabHost(PlainHost):
 
 def dotenv(outputs: Mapping[str, str]) -> str:
     """Leave a value with special characters empty, because a changed id or URL would be a wrong one."""
-    runs = json_in(outputs.get(RUNS, ""))
+    runs = json_in(outputs.get(RUN_IDS, ""))
     values = {name: outputs.get(name, "") for name in REPORTED}
-    values[RUNS] = ",".join(map(str, runs)) if isinstance(runs, list) else ""
+    values[RUN_IDS] = ",".join(map(str, runs)) if isinstance(runs, list) else ""
     lines, room = [], DOTENV_LIMIT - 1
     for left, (name, value) in enumerate(values.items(), 1 - len(values)):
         line = f"{name.upper()}={value if DOTENV_VALUE.fullmatch(value) else ''}\n"

@@ -21,7 +21,7 @@ FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s of launch attempts to an address that has never responded
 SMALLER: Final = 10  # the factor by which pages shrink after one was too large
-HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+SAME_FAILURE_PAUSE: Final = 60.0  # s between two log lines about the same failure
 SHARED: Final = 10.0  # s; as old may a look-up before the launch be in any case, because Coval responds slowly
 ALIKE: Final = 1.0  # s by which the deadlines of a shared call may differ
 
@@ -224,7 +224,7 @@ class Calls:
 
         def report(error: Unavailable, pause: float) -> None:
             nonlocal logged
-            if self._clock.now() - logged >= HEARTBEAT:
+            if self._clock.now() - logged >= SAME_FAILURE_PAUSE:
                 self._log(f"{error.what} Retrying {f'in {duration(pause)}' if pause else 'a last time'}.")
                 logged = self._clock.now()
 

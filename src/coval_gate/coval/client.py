@@ -61,12 +61,12 @@ SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
 )
-LAUNCHED: Final = partial(parse_one, keys=RUN.keys, read=read_launched)
-SCHEDULED: Final = partial(parse_page, keys=("runs",), read=read_listed)
+READ_LAUNCHED: Final = partial(parse_one, keys=RUN.keys, read=read_launched)
+READ_SCHEDULED: Final = partial(parse_page, keys=("runs",), read=read_listed)
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
-LONGEST_NAME: Final = 200  # characters of a leg's title before its lines
+LONGEST_LEG_TITLE: Final = 200  # characters of a leg's title before its lines
 
 
 def connect(
@@ -191,7 +191,7 @@ class Client(Calls):
         return self._retry_launch(attempt, until)
 
     def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
-        return self._parsed(request, (yield from self._completed(request, response)), LAUNCHED)
+        return self._parsed(request, (yield from self._completed(request, response)), READ_LAUNCHED)
 
     def get(self, kind: Resource[T_named], id_: str, *, until: float, once: bool = False) -> Procedure[T_named]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
@@ -264,7 +264,7 @@ class Client(Calls):
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
         """Return the newest 500 runs, in any order."""
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
-        runs, _ = yield from self._fetch(request, SCHEDULED, until)
+        runs, _ = yield from self._fetch(request, READ_SCHEDULED, until)
         return tuple(runs)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
@@ -341,7 +341,7 @@ class Session:
 
     @property
     def label(self) -> str:
-        return f"[{one_line(self._title(), LONGEST_NAME)}] " if self.key else ""
+        return f"[{one_line(self._title(), LONGEST_LEG_TITLE)}] " if self.key else ""
 
     def until(self, deadline: float) -> Self:
         other = copy(self)

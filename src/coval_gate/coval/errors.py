@@ -14,7 +14,7 @@ from coval_gate.base.text import in_words, one_line
 from coval_gate.base.transport import NetworkError, Request, Response
 from coval_gate.inputs.inputs import declared
 
-LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
+LONGEST_RETRY_AFTER: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
@@ -46,7 +46,7 @@ LASTING: Final = {  # title and advice for each problem that a retry cannot solv
 MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
 NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any proxies."
-OTHER_NAMES: Final = {"customer": "metadata", "template_name": "metadata"}  # fields set by an input of another name
+INPUTS_BY_FIELD: Final = {"customer": "metadata", "template_name": "metadata"}  # fields set by an input of another name
 
 
 class CallRights(NamedTuple):
@@ -67,7 +67,7 @@ RESOURCES: Final = {  # by the first part of the path, the inputs that may name 
     "run-templates": ("run_template_id",),
     "simulations": (),
 }
-LAUNCH: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
+LAUNCH_RIGHTS: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
 
 
 class ErrorBody(NamedTuple):
@@ -121,7 +121,7 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
             what,
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
-            retry_after=min(response.retry_after or 0.0, LONGEST_WAIT),
+            retry_after=min(response.retry_after or 0.0, LONGEST_RETRY_AFTER),
             advice="Check whether Coval has an incident, and re-run the job later.",
             is_limit=launches and status == 429,
         )
@@ -197,7 +197,7 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, too_late: b
 def operation_of(request: Request) -> CallRights:
     match request.method, request.path.strip("/").split("/"):
         case "POST", ["runs"]:
-            return LAUNCH
+            return LAUNCH_RIGHTS
         case "DELETE" | "PATCH", ["runs", _]:
             return CallRights("runs:write", ("run_id",))
         case "GET", ["conversations", "simulated", *_]:
@@ -221,7 +221,7 @@ def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
     names = {declaration.name for declaration in declared()}
     inputs = []
     for field in fields:
-        parts = [OTHER_NAMES.get(part, part) for part in re.split(r"[.\[\]/]+", field)]
+        parts = [INPUTS_BY_FIELD.get(part, part) for part in re.split(r"[.\[\]/]+", field)]
         inputs += [next((part for part in reversed(parts) if part in names), "")]
     return tuple(dict.fromkeys(filter(None, inputs)))
 

@@ -35,9 +35,9 @@ class Identified(Protocol):
 
 T_co = TypeVar("T_co", covariant=True)
 
-LONGEST_NAME: Final = 100  # characters
+SHOWN_NAME: Final = 100  # characters
 TYPE: Final = re.compile("(?:MODEL_TYPE_)?([A-Z0-9_]{1,60})")  # of an agent
-BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
+BINARY_SUFFIX: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
 LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
 # Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
@@ -82,7 +82,7 @@ Ids = Annotated[Texts, BeforeValidator(lambda ids: [ids] if isinstance(ids, str)
 
 class NamedResource(Answer):
     id: Id
-    name: Annotated[str, on_one_line(LONGEST_NAME), Field(validation_alias=AliasChoices("display_name", "name"))] = ""
+    name: Annotated[str, on_one_line(SHOWN_NAME), Field(validation_alias=AliasChoices("display_name", "name"))] = ""
 
 
 class WithContent(Answer):
@@ -173,7 +173,7 @@ class MetricDefinition(Answer):
     @property
     def texts(self) -> tuple[str, ...]:
         """All that its values can be; empty if unknown."""
-        if self.metric_type.endswith(BINARY):
+        if self.metric_type.endswith(BINARY_SUFFIX):
             return BINARY_TEXTS
         return self.categories if self.metric_type.endswith("_CATEGORICAL") else ()
 

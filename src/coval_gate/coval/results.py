@@ -40,10 +40,10 @@ from coval_gate.inputs.fields import IDENTIFIER
 
 T = TypeVar("T")
 
-MOST: Final = 10**9  # test cases, simulations
+MOST_COUNTED: Final = 10**9  # test cases, simulations
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
-LONGEST_TEXT: Final = 500  # characters
-NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+LONGEST_MASKED_TEXT: Final = 500  # characters
+NUMERIC: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters
 MISREAD: Final = {  # by pydantic's types of errors
     "missing": "missing",
@@ -84,7 +84,7 @@ class Answer(BaseModel):
         raise ValueError(f"{names[-1]}: {problem}")
 
 
-def without_numbers(text: object, limit: int = LONGEST_TEXT) -> str:
+def without_numbers(text: object, limit: int = LONGEST_MASKED_TEXT) -> str:
     """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
     return PHONE.sub("+…", one_line(text, limit))
 
@@ -102,7 +102,7 @@ def read_value(raw: object) -> Value | None:
             return _finite(raw)
         case str():
             text = raw.strip()
-            return _finite(text) if NUMBER.fullmatch(text) else text or None
+            return _finite(text) if NUMERIC.fullmatch(text) else text or None
         case list():
             # Without an unreadable member, the set would be smaller, and could pass when it should not.
             members = [None if isinstance(item, list) else read_value(item) for item in raw]
@@ -139,7 +139,7 @@ def on_one_line(limit: int) -> AfterValidator:
 
 
 Id = Annotated[str, Field(pattern=f"^{IDENTIFIER.pattern}$")]
-WholeNumber = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+WholeNumber = Annotated[int, Field(strict=True, ge=0, le=MOST_COUNTED)]
 Name = Annotated[str, on_one_line(NAME_LIMIT)]
 Status = Annotated[str, BeforeValidator(normalize_status), Field(validate_default=True)]
 ErrorText = Annotated[str, BeforeValidator(_error_text)]

@@ -16,7 +16,7 @@ from coval_gate.coval.results import read_number, without_numbers
 
 MOST_MESSAGES: Final = 500  # to read
 LONGEST_TURN: Final = 1000  # characters
-PERSONA: Final = frozenset({"user", "persona"})
+PERSONA_ROLES: Final = frozenset({"user", "persona"})
 UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
 
 CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # s; preferred first
@@ -45,7 +45,7 @@ def _messages(raw: object) -> Iterator[tuple[Turn, Mapping[str, Any]]]:
         spoken = content.get("text") if isinstance(content, dict) else content
         text = without_numbers(spoken, LONGEST_TURN) if isinstance(spoken, str) else ""
         if text and role not in UNSPOKEN:
-            yield Turn("persona" if role in PERSONA else "agent", text), entry
+            yield Turn("persona" if role in PERSONA_ROLES else "agent", text), entry
 
 
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[TurnTimes]:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from coval_gate.coval.model import Run, RunResult
-from coval_gate.inputs.naming import TOGETHER
+from coval_gate.inputs.naming import TOGETHER_NAME
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -134,7 +134,7 @@ class Together(NamedTuple):
     @property
     def name(self) -> str:
         every = len(self.legs) == self.total
-        return f"{'all' if every else f'{len(self.legs):,} of {self.total:,}'} {TOGETHER}"
+        return f"{'all' if every else f'{len(self.legs):,} of {self.total:,}'} {TOGETHER_NAME}"
 
 
 Cause = (

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
-from coval_gate.base.schedule import CLOSE, Procedure, repeat
+from coval_gate.base.schedule import CLOSE_TO_END, Procedure, repeat
 from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.errors import unavailable
@@ -319,7 +319,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
         return until - session.clock.now()
 
     def attempt() -> Procedure[Run]:
-        may_set = left() > CLOSE
+        may_set = left() > CLOSE_TO_END
         for is_set in (False, True):
             run = yield from client.get_run(run_id, until=until, once=True)
             tags = change(run)

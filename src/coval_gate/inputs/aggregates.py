@@ -55,7 +55,7 @@ class Kind(NamedTuple):
 
 
 ANY: Final = -math.inf
-COUNTED: Final = "Use rate(…), which counts missing values as misses."
+USE_RATE: Final = "Use rate(…), which counts missing values as misses."
 # Messages list them in this order.
 KINDS: Final = (
     Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",)),
@@ -65,8 +65,8 @@ KINDS: Final = (
     Kind("stdev", "metric", instead="Use avg or p(N).", is_spread=True),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
     Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True),
-    Kind("count", "simulations", takes="values", instead=COUNTED),
-    Kind("missing", "simulations", instead=COUNTED, limits_gaps=True,
+    Kind("count", "simulations", takes="values", instead=USE_RATE),
+    Kind("missing", "simulations", instead=USE_RATE, limits_gaps=True,
          subject="The number of missing values of {metric}"),
     Kind("pass_rate", "share", about_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True),
     Kind("completed_rate", "share", about_run=True, most=1.0, pools_runs=True),
@@ -76,7 +76,7 @@ KINDS: Final = (
 KIND: Final = {kind.name: kind for kind in KINDS}
 METRIC_KINDS: Final = tuple(kind.name for kind in KINDS if not kind.about_run)
 RUN_KINDS: Final = tuple(kind.name for kind in KINDS if kind.about_run)
-NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
+KIND_NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
 
 
 class Aggregate(NamedTuple):

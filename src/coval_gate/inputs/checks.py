@@ -33,7 +33,7 @@ from coval_gate.inputs.naming import (
     missing_key_reason,
     unknown_in,
 )
-from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
+from coval_gate.inputs.parsing import KEY_PATTERN, MOST_TAGS, read_metadata
 from coval_gate.inputs.thresholds import Bound, Threshold
 
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
@@ -443,7 +443,7 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Inval
         text = environ.get(f"INPUT_{declaration.name.upper()}", "") if declaration.name != "api_key" else ""
         if key and key in text:
             yield InvalidInput(declaration.name, "holds the API key, which must be set in api_key only.")
-        elif KEY.search(text):
+        elif KEY_PATTERN.search(text):
             yield InvalidInput(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
 
 

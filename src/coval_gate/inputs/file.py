@@ -35,15 +35,15 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
-from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER, input_meant
+from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER_NAME, input_meant
 from coval_gate.inputs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 
-LONGEST_NAME: Final = 200  # characters of a leg's name
+LONGEST_LEG_NAME: Final = 200  # characters of a leg's name
 PATH_SHOWN: Final = 80  # characters
 MOST_MISTAKES: Final = 50  # in one message
-LEGS: Final = "legs"
+LEGS_KEY: Final = "legs"
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
@@ -150,7 +150,7 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
     return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
 
 
-def _shown(name: str, where: str = LEGS) -> str:
+def _shown(name: str, where: str = LEGS_KEY) -> str:
     return f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
 
 
@@ -191,11 +191,11 @@ class _Reader:
             return values, legs
         pairs = list(self._pairs(root, ""))
         for line, name, node in pairs:
-            if name != LEGS:
+            if name != LEGS_KEY:
                 self._add(values, line, name, node, "")
         is_usable = not self.mistakes
         for line, name, node in pairs:
-            if name == LEGS:
+            if name == LEGS_KEY:
                 legs = self._legs(line, node)
         return values, legs if is_usable else []
 
@@ -216,18 +216,18 @@ class _Reader:
 
     def _legs(self, line: int, node: Node) -> list[FileEntries]:
         if node.id != MAPPING:
-            self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
+            self._note(line, f"{LEGS_KEY} must be a mapping from the name of each leg to its inputs.")
             return []
         if not node.value:
-            self._note(line, f"{LEGS} is empty; name at least one leg.")
+            self._note(line, f"{LEGS_KEY} is empty; name at least one leg.")
         legs: list[FileEntries] = []
-        for number, (line_of_leg, name, own) in enumerate(self._pairs(node, LEGS), start=1):
+        for number, (line_of_leg, name, own) in enumerate(self._pairs(node, LEGS_KEY), start=1):
             if number > MOST_LEGS:
-                self._note(line_of_leg, f"{LEGS} has more than {MOST_LEGS} legs, the most that a step launches.")
+                self._note(line_of_leg, f"{LEGS_KEY} has more than {MOST_LEGS} legs, the most that a step launches.")
                 break
             before = len(self.mistakes)
             if wrong := _wrong_name(name):
-                self._note(line_of_leg, f"{LEGS}: the name {quoted(name, NAME_SHOWN)} {wrong}")
+                self._note(line_of_leg, f"{LEGS_KEY}: the name {quoted(name, NAME_SHOWN)} {wrong}")
             where, values = _shown(name), _nothing(name, line_of_leg)
             if own.id == MAPPING:
                 for line_of_input, input_, value in self._pairs(own, where):
@@ -264,10 +264,10 @@ class _Reader:
             return f"cannot be set in a file: {REFUSED[name]}."
         if name in inputs_of_step():
             return "is about the whole step; write it at the top of the file, or in the step."
-        if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), LEGS]):
+        if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), LEGS_KEY]):
             return f"is not an input; did you mean {meant}?"
         if node.id == MAPPING and not where:
-            return f"is not an input; write a leg below {LEGS}."
+            return f"is not an input; write a leg below {LEGS_KEY}."
         return "is not an input."
 
     def _thresholds(self, node: Node, where: str) -> list[Threshold]:
@@ -295,10 +295,10 @@ def _wrong_name(name: str) -> str:
     """Return what is wrong with the name of a leg, as the end of a sentence; empty if nothing is."""
     if not (name and name.isprintable()):
         return "must be a text of printable characters."
-    if len(name) > LONGEST_NAME:
-        return f"must have at most {LONGEST_NAME} characters."
+    if len(name) > LONGEST_LEG_NAME:
+        return f"must have at most {LONGEST_LEG_NAME} characters."
     is_base = name == BASE_LEG or name.startswith(f"{BASE_LEG} · ")
-    kept_for = "the base agent" if is_base else "the comparison of all legs" if name.endswith(TOGETHER) else ""
+    kept_for = "the base agent" if is_base else "the comparison of all legs" if name.endswith(TOGETHER_NAME) else ""
     return f"is kept for {kept_for}; choose another one." if kept_for else ""
 
 

@@ -13,7 +13,15 @@ from coval_gate.base.secret import Secret
 from coval_gate.inputs import fields
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
-from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, Matrix, evaluated, read_metadata
+from coval_gate.inputs.parsing import (
+    KEY_PATTERN,
+    MOST_TAGS,
+    REFERENCE,
+    TEXT_LIMIT,
+    Matrix,
+    evaluated,
+    read_metadata,
+)
 from coval_gate.inputs.slips import WrongThresholds, read_thresholds
 from coval_gate.inputs.thresholds import Threshold, forbidding
 
@@ -237,11 +245,12 @@ class Inputs(NamedTuple):
         f"Run only these test cases, up to {MOST_TEST_CASES}. Cannot be combined with `sub_sample_size`.",
     )
     display_name: str = WHAT.input(
-        fields.text(LONGEST_TEXT), "Name of the run in Coval. Empty: repository, pull request, commit and workflow."
+        fields.text(TEXT_LIMIT),
+        "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
     )
-    tags: tuple[str, ...] = WHAT.input(fields.texts(MOST_TAGS, LONGEST_TEXT), f"Up to {MOST_TAGS} tags for the run.")
+    tags: tuple[str, ...] = WHAT.input(fields.texts(MOST_TAGS, TEXT_LIMIT), f"Up to {MOST_TAGS} tags for the run.")
     created_by: str = WHAT.input(
-        fields.text(LONGEST_TEXT),
+        fields.text(TEXT_LIMIT),
         "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
     )
     metadata: dict[str, Any] | None = WHAT.input(
@@ -517,7 +526,7 @@ def token_in(environ: Mapping[str, str]) -> str:
 def stray_keys_in(environ: Mapping[str, str]) -> list[str]:
     """Return what looks like an API key in an input where none belongs: errors and reports would show it."""
     others = (text for name, text in environ.items() if name.startswith("INPUT_") and name != "INPUT_API_KEY")
-    return [key for text in others for key in KEY.findall(text)]
+    return [key for text in others for key in KEY_PATTERN.findall(text)]
 
 
 def what_is_given(environ: Mapping[str, str]) -> str:

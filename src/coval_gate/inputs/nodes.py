@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from coval_gate.base.text import one_line
 from coval_gate.inputs.inputs import FILE_NAME
 from coval_gate.inputs.naming import NAME_SHOWN
-from coval_gate.inputs.parsing import DEEPEST, KEY
+from coval_gate.inputs.parsing import DEEPEST, KEY_PATTERN
 
-LARGEST: Final = 256 * 1024  # bytes
+LARGEST_FILE: Final = 256 * 1024  # bytes
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 NEARBY: Final = "the file is not valid YAML near this line."
 INSTEAD: Final = "write the value out, or put what all legs share at the top."
@@ -51,14 +51,14 @@ def checked(contents: bytes, path: str, key: str) -> str:
     """Return the text of a file, as YAML. Raises Unreadable."""
     if path.endswith(".toml"):
         raise Unreadable(1, f"a configuration file is YAML or JSON; write `agent_id: …` in {FILE_NAME}.")
-    if len(contents) > LARGEST:
-        raise Unreadable(1, f"the file has more than {LARGEST // 1024} KB.")
+    if len(contents) > LARGEST_FILE:
+        raise Unreadable(1, f"the file has more than {LARGEST_FILE // 1024} KB.")
     try:
         text = contents.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = contents[: error.start].count(b"\n") + 1
         raise Unreadable(line, "the file is not in UTF-8; save it in this encoding.") from None
-    keys = KEY.findall(text)
+    keys = KEY_PATTERN.findall(text)
     if (key and key in text) or keys:
         own = key if key and key in text else keys[0]
         whose = "the API key" if own == key else "an API key of Coval"

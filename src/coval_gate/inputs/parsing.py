@@ -27,15 +27,15 @@ TIME_UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("d", "day"), 86400.0),
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
-PERCENTAGE: Final = rf"(?ai)({DECIMAL})\s*(?:percent|per cent|pct|pc|%+)\.?"
+PERCENTAGE_PATTERN: Final = rf"(?ai)({DECIMAL})\s*(?:percent|per cent|pct|pc|%+)\.?"
 RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
-KEY: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
+KEY_PATTERN: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
 EXAMPLE_LIST: Final = '["first", "second"]'
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
 NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
-LONGEST_TEXT: Final = 200  # characters of a name or a tag; Coval's limit
+TEXT_LIMIT: Final = 200  # characters of a name or a tag; Coval's limit
 MOST_RUN_TAGS: Final = 20  # Coval's limit
 MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third if there is room
 TEXTS: Final = ("display_name", "created_by", "template_name")
@@ -69,7 +69,7 @@ def seconds_meant(raw: str) -> str:
 def percentage_meant(raw: str) -> str:
     """Return a percentage as "5%", also for "5 percent" and "0.05"."""
     text = unquoted(raw)
-    if match := re.fullmatch(PERCENTAGE, text):
+    if match := re.fullmatch(PERCENTAGE_PATTERN, text):
         return f"{match[1]}%"
     is_share = re.fullmatch(r"0?\.\d{1,6}", text, re.ASCII)
     return f"{plain(float(text) * 100)}%" if is_share else text
@@ -205,8 +205,8 @@ def read_metadata(written: Mapping[str, Any] | None) -> RunMetadata:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must have a text in {name}, in double quotes.")
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"must have at most {LONGEST_TEXT} characters in {name}; got {len(value):,}.")
+    if len(value) > TEXT_LIMIT:
+        raise ValueError(f"must have at most {TEXT_LIMIT} characters in {name}; got {len(value):,}.")
     return value.strip()
 
 

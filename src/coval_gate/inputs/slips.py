@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import plural, visible
-from coval_gate.inputs.aggregates import METRIC_KINDS, NAMES
+from coval_gate.inputs.aggregates import KIND_NAMES, METRIC_KINDS
 from coval_gate.inputs.parsing import lines_of
 from coval_gate.inputs.thresholds import (
     LINE_BREAK,
@@ -21,17 +21,17 @@ from coval_gate.inputs.thresholds import (
     parse_thresholds,
 )
 
-LONGEST_LINE: Final = 300  # characters of a line to correct
+LONGEST_CORRECTED: Final = 300  # characters of a line to correct
 MOST_SLIPS: Final = 6  # slips in one line
 MOST_EXPLAINED: Final = 20  # invalid lines with a correction
 Words = str | Callable[[re.Match[str]], str]
 
 SIGN: Final = r"[<>=!≤≥≠⩽⩾]"
 BOUND: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
-NAMELESS: Final = rf"(?!(?:{'|'.join(NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
+NAMELESS: Final = rf"(?!(?:{'|'.join(KIND_NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
 A_METRIC: Final = r"""("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*"""
 SEVERAL: Final = rf"[^#]*{SIGN}\s*{BOUND}%?\s*[;,&][^#]*{SIGN}"  # thresholds
-ANSWERS: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
+ANSWERS: Final = rf"""\s*"?(?!(?:{"|".join(KIND_NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
 TAIL: Final = r"\s*(?=#|$)"  # nothing but a comment follows
 
 
@@ -90,7 +90,7 @@ def explained_lines(error: ThresholdSyntaxError) -> list[WrongLine]:
 
 def explained(wrong: WrongLine) -> WrongLine:
     """Return an invalid line with advice and a correction, where there are any."""
-    if wrong.advice or len(wrong.text) > LONGEST_LINE:
+    if wrong.advice or len(wrong.text) > LONGEST_CORRECTED:
         return wrong
     if re.match(SEVERAL, wrong.text):
         return wrong._replace(advice=ONE_PER_LINE)

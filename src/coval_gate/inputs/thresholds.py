@@ -19,9 +19,9 @@ from coval_gate.base.text import one_line, visible
 from coval_gate.inputs.aggregates import (
     CURLY,
     KIND,
+    KIND_NAMES,
     KINDS,
     METRIC_KINDS,
-    NAMES,
     QUOTED,
     RUN_KINDS,
     Aggregate,
@@ -62,7 +62,7 @@ COLON, OPENING, CLOSING = ":", r"\(", r"\)"
 LIST_MARKER: Final = r"[-*+•–—](?=\s)"  # of a list item
 # A threshold in the wrong place: an aggregate of a metric after a colon, or of the run; an operator; a bound.
 A_THRESHOLD: Final = (
-    rf"(?i)(?:(?::\s*+(?:{'|'.join({*NAMES} - {*RUN_KINDS})})|\b(?:{'|'.join(RUN_KINDS)}))\b(?:\s*+\([^()]*+\))?)"
+    rf"(?i)(?:(?::\s*+(?:{'|'.join({*KIND_NAMES} - {*RUN_KINDS})})|\b(?:{'|'.join(RUN_KINDS)}))\b(?:\s*+\([^()]*+\))?)"
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)"
 )
 LINE_BREAK: Final = r"\r\n|\n|\r"
@@ -346,7 +346,7 @@ def _refuse_curly(scanner: _Scanner, written: str) -> None:
 
 def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
     word = scanner.take(AGGREGATE_WORD)
-    name = NAMES.get(word[0].lower(), "") if word else ""
+    name = KIND_NAMES.get(word[0].lower(), "") if word else ""
     if metric and name not in METRIC_KINDS:
         hint = "; quote a metric that contains a colon" if ":" in scanner.text[scanner.at :] else ""
         advice = f"write {name} without a metric: it is about the whole run" if name else ""

@@ -25,7 +25,7 @@ from coval_gate.gate.verdict import Limit
 from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
-from coval_gate.inputs.nodes import LARGEST
+from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
 
@@ -67,7 +67,7 @@ class Step:
         if self.read or not path:
             return []
         try:
-            place, contents = self.host.workspace.read(path, LARGEST)
+            place, contents = self.host.workspace.read(path, LARGEST_FILE)
             read = read_file(contents, place, key_in(environ))
         except ValueError as problem:
             return [InvalidInput(FILE, str(problem))]
