@@ -26,7 +26,7 @@ LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
 # What becomes of the earlier runs: all is well, or the step must not find them; or of the agent.
 ABSENT: Final = ("none", "elsewhere", "elsewhere", "old", "lagging", "unreadable", "failed", "failed")
-FATES: Final = ("there", "there", "regress", "break", *ABSENT)
+FATES: Final = ("there", "there", "regress", "regress", *ABSENT)
 ECHOES: Final = tuple(f"{ECHO} 403 {spelling}" for spelling in SPELLINGS)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
 HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after", "cut", "hang 60 after")
@@ -73,7 +73,7 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
             return replace(schedule, quirks=replace(schedule.quirks, list_lag=10_000.0))
         case "failed":  # the newest of them, before the step
             return replace(schedule, events=(*schedule.events, Event("fail newest", at - 20)))
-        case "regress" | "break":
+        case "regress":
             return replace(schedule, events=(*schedule.events, Event(fate, at - 200)))
         case "unreadable":
             fault = Fault("GET", "/runs", 1, EVER, rng.choice((*FAILURES, rng.choice(ECHOES))))

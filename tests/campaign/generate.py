@@ -120,7 +120,7 @@ def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
     limits = _limits(rng, 0.25, 0.3)
     # The simulated network sends one request after another, so responses are quick.
     schedule = schedule.each(lambda step: step.having(**ids, **limits(step)))
-    schedule = replace(schedule, foreign_run="", latency=0.02)
+    schedule = replace(schedule, latency=0.02)
     schedule = _with_file(schedule, rng, PERSONAS, (schedule.test_set, *others)) if has_file else schedule
     return _with_turns(schedule, rng) if rng.random() < 0.3 else schedule
 
@@ -177,7 +177,7 @@ def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
         return step.having(**ids, **limits(step), **compared, **(turns if step.mode == "run" else {}))
 
     schedule = schedule.each(lambda step: step.without("mutation_ids"))  # no base beside mutations
-    schedule = replace(schedule.each(changed), foreign_run="", latency=0.02)
+    schedule = replace(schedule.each(changed), latency=0.02)
     if rng.random() < 0.25:
         schedule = replace(schedule, base_test_set=rng.choice((*BASE_SETS, *ENDLESS_SETS) if is_rough else BASE_SETS))
     schedule = _with_pushes(schedule, rng)
@@ -272,7 +272,7 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
         ids = {name: rng.choice(NIGHTLY.template[f"{name}s"]) for name in ("persona_id", "agent_id")}
     step = step.having(**ids, run_id=source)
     wait = replace(step, mode="wait", branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
-    schedule = replace(schedule, workflow="newest", steps=(*launches, wait), foreign_run="")
+    schedule = replace(schedule, workflow="newest", steps=(*launches, wait))
     return _with_nights(schedule, rng) if is_scheduled else schedule
 
 
@@ -307,7 +307,7 @@ def _attached(schedule: Schedule, rng: Random) -> Schedule:
         schedule = replace(schedule, faults=(), outages=(), quirks=Quirks())
     late = None if rng.random() < 0.3 else rng.choice((0.5, 8.0, 20.0, 20.0, 60.0))
     process = Process(late, waits=rng.random() < 0.4)
-    return replace(schedule, workflow="attach", steps=(launch, wait), foreign_run="", process=process)
+    return replace(schedule, workflow="attach", steps=(launch, wait), process=process)
 
 
 DIMENSIONS: Final = {

@@ -22,11 +22,9 @@ from campaign.facts import (
 from campaign.schedule import ECHO
 from campaign.simulate import History, ProcessResult
 from coval_gate.report.formats.outputs import OUTPUTS
-from coval_sandbox.runner import read_log
 from leaks import holds
 from support import KEY
 
-ANNOTATIONS: Final = ("error", "warning", "notice")
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
 PASSING_VERDICTS: Final = ("passed", "skipped", "")
 RESPONSE_TIME: Final = 30.0  # s for which a step waits for a response before it looks for the run
@@ -67,24 +65,6 @@ def outputs_are_complete(history: History) -> Iterator[str]:
             continue
         yield from (f"{who} {problem}" for problem in _outputs_agree(result, outputs))
         yield from (f"{who} {problem}" for problem in _reports_exist(result, outputs))
-
-
-def annotations_tell_once(history: History) -> Iterator[str]:
-    """A failing step has one error, others have none; no annotation repeats it."""
-    for result in main_results(history):
-        if result.killed is not None or result.step.inputs.get("annotations") == "false":
-            continue
-        annotations = [command for command in read_log(result.log) if command.name in ANNOTATIONS]
-        errors = [annotation for annotation in annotations if annotation.name == "error"]
-        if len(errors) != (result.exit_code != 0):
-            yield f"{step_name(result)} ended with {result.exit_code} and {len(errors)} errors"
-        lines = {line for error in errors for line in error.data.split("\n")}
-        if repeated := [
-            annotation.data
-            for annotation in annotations
-            if annotation not in errors and lines & {*annotation.data.split("\n")}
-        ]:
-            yield f"{step_name(result)} repeats its error in {repeated[0][:80]}"
 
 
 def api_key_does_not_leak(history: History) -> Iterator[str]:
@@ -220,18 +200,11 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
     verdict, status = outputs["verdict"], outputs["status"]
     if verdict not in VERDICTS or (verdict == "" and status != "LAUNCHED" and result.step.mode != "cancel"):
         yield f"has the verdict {verdict!r} with the status {status!r}"
-    if outputs["passed"] != ("true" if verdict == "passed" else "false"):
-        yield f"says passed={outputs['passed']} with the verdict {verdict!r}"
     decides = result.step.mode != "cancel" and verdict not in late_is_fine(result.step)
     if decides and result.exit_code != (0 if verdict in PASSING_VERDICTS else 1):
         yield f"exits with {result.exit_code} and the verdict {verdict!r}"
     if not outputs["reason"]:
         yield "gives no reason"
-    missed = {entry["verdict"] for entry in json.loads(outputs["failed_criteria"] or "[]")}
-    if (verdict == "passed" and outputs["failed_criteria"] != "[]") or (
-        status == "COMPLETED_WITH_FAILURES" and not missed & {"failed", "inconclusive"}
-    ):
-        yield f"has the verdict {verdict!r} with failed_criteria={outputs['failed_criteria'][:80]}"
 
 
 def _reports_exist(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def with_changes(schedule: Schedule, rng: Random) -> Schedule:
             return step.having(resume="true")
         return replace(step, mode="launch") if leaves else step
 
-    return replace(schedule.each(changed), foreign_run="")
+    return schedule.each(changed)
 
 
 def runs_whose_request_has_changed_are_ended(history: History) -> Iterator[str]:

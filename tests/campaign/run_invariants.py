@@ -30,7 +30,7 @@ from campaign.facts import (
 )
 from campaign.network import SentRequest
 from campaign.reruns import is_changed
-from campaign.schedule import BY_HAND, TOO_FEW, UNREADABLE_GATES
+from campaign.schedule import BY_HAND, TOO_FEW
 from campaign.simulate import History, ProcessResult
 from campaign.slices import is_sliced, slice_of, trial_and_slice_of
 from coval_sandbox.catalogue import AGENT_ID
@@ -87,8 +87,6 @@ def doomed_step_costs_nothing(history: History) -> Iterator[str]:
     """A step launches nothing if its inputs show that this would be in vain, and asks nothing if they alone show it."""
     for result in main_results(history):
         step, sent = result.step, len(result.requests)
-        if sent and history.schedule.gate in UNREADABLE_GATES and step.mode == "run":
-            yield f"{step_name(result)} sent {sent} requests with an unreadable gate"
         if sent and step.accepts and step.event != BY_HAND:
             yield f"{step_name(result)} sent {sent} requests to accept a run, but no person started it"
         if result.launched_runs and step.inputs.get("max_simulations") == TOO_FEW:

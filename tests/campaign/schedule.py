@@ -25,34 +25,18 @@ GATES: Final[dict[str, dict[str, str]]] = {
     "targets": {"use_metric_targets": "true"},
     "pass_rate": {"thresholds": "pass_rate >= 95%"},
     "forbidden": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NO"},
-    "half": {"max_failed_simulations": "50%"},
 }
 # Of steps that repeat a run that failed. Rates and averages are those of all runs; everything else, of each.
 REPEATED_GATES: Final[dict[str, dict[str, str]]] = {
     "failed": {},
     "rate": {"thresholds": "Resolved: rate(YES) >= 90%"},
-    "kept": {"thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(YES) >= 9"},  # as two together nearly always
     "mixed": {"thresholds": "Latency: avg < 1.4\nResolved: rate(YES) >= 90%\nCompliance: count(NO) == 0"},
-}
-# No run can decide these: the values of the metric are of another kind, or there are no such metrics or values.
-IMPOSSIBLE_GATES: Final[dict[str, dict[str, str]]] = {
-    "word among numbers": {"thresholds": "Latency: count(NO) == 0"},
-    "number among words": {"thresholds": "Resolved: count(0) == 0"},
-    "forbidden other word": {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "NOO"},
-    "misspelt": {"thresholds": "Latency: avg < 60\nLatncy: avg < 60"},
-    "of no agent": {"thresholds": "Interruptions: max <= 99"},
-    "misspelt value": {"thresholds": "Resolved: count(NOO) == 0"},
-}
-# A syntax error, and an input that does not exist.
-UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
-    "bar": {"thresholds": "Compliance: count(NO|UNKNOWN) == 0"},
-    "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
 }
 STABLE: Final = "stable"  # the tag of baselines
 # Runs of the same test set differ much less by chance; after some events, by much more.
 BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
     name: {
-        "thresholds": "Latency: avg <= baseline * 1.4\nCompliance: count(NO) == 0",
+        "thresholds": "Latency: avg <= baseline * 1.4",
         "baseline": source,
         "on_inconclusive": "fail",
         **({"baseline_max_age": "1h"} if source.startswith("branch:") else {}),
@@ -74,13 +58,12 @@ SLICED_GATES: Final[dict[str, dict[str, str]]] = {
         "on_inconclusive": "fail",
     }
 }
-ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | UNREADABLE_GATES | BASELINE_GATES | SLICED_GATES
+ALL_GATES: Final = GATES | REPEATED_GATES | BASELINE_GATES | SLICED_GATES
 
 # Thresholds that only one leg of a file has, beside those of its step; no run meets the strict one.
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "strict": {"thresholds": "Latency: max < 0.01"},
     "loose": {"thresholds": "Latency: max < 60"},
-    "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
 }
 
 TOO_FEW: Final = "1"  # simulations of max_simulations; no leg has so few
@@ -144,7 +127,7 @@ class Event(NamedTuple):
     """An outside event.
 
     "revoke" the API key, "jump" the wall clock by `amount` s. Of later runs, "recover": they pass; "regress": they are
-    bad; "break": they break Compliance; "stall": they never end. "fail newest": another step gives its mark to the
+    bad; "stall": they never end. "fail newest": another step gives its mark to the
     newest run that has ended. "run schedule": Coval's own schedule launches.
     """
 
@@ -261,8 +244,6 @@ class Schedule:
     events: tuple[Event, ...] = ()
     latency: float = 0.1  # s from a request to its response
     skew: float = 0.0  # s by which Coval's clock is ahead of the runner's
-    # Another repository launches the same just before the first step, with metadata ("tagged") or without ("bare").
-    foreign_run: str = ""
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status or a check_run
     fate: str = ""  # of the runs that are the baseline of the last step
     holder: bool = False  # an older run has the tag of baselines

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -40,7 +40,7 @@ from coval_sandbox.plan import RunRecord
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
-from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
+from coval_sandbox.scenarios import BY_NAME, PASSING, for_test_set
 from coval_sandbox.world import World
 from fake_github import FakeGitHub
 from own_build import with_own_builds
@@ -50,7 +50,6 @@ LATER: Final = {
     "recover": PASSING,
     "regress": BY_NAME["failing"],
     "stall": BY_NAME["stuck"],
-    "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
 HEAD: Final[str] = PULL_REQUEST["pull_request"]["head"]["sha"]
 GITHUB_LATENCY: Final = 0.3  # s
@@ -128,12 +127,11 @@ class Retagging(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything that happened in a schedule. `foreign_runs` are run ids."""
+    """Everything that happened in a schedule."""
 
     schedule: Schedule
     results: tuple[ProcessResult, ...]
     world: World
-    foreign_runs: tuple[str, ...]
     retaggings: tuple[Retagging, ...]
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     check_runs: tuple[CheckRun, ...]
@@ -195,13 +193,11 @@ class _Simulator:
     schedule: Schedule
     directory: Path
     results: list[ProcessResult] = field(default_factory=list)
-    foreign_runs: list[str] = field(default_factory=list)
     tagged: dict[str, float] = field(default_factory=dict)
     process_has_left: bool = True
     running: ProcessResult | None = None
 
     def __post_init__(self) -> None:
-        self.has_rival = bool(self.schedule.foreign_run)  # another job is about to launch the same
         self.clock = SimulatedClock()
         self.rng = random.Random(f"chance/{self.schedule.seed}")
         self.world = Agents(
@@ -256,7 +252,6 @@ class _Simulator:
             schedule=self.schedule,
             results=tuple(self.results),
             world=self.world,
-            foreign_runs=tuple(self.foreign_runs),
             retaggings=tuple(self.world.retaggings),
             statuses=tuple(self.fake.statuses.get(HEAD, [])),
             check_runs=tuple(self.fake.check_runs),
@@ -405,13 +400,10 @@ class _Simulator:
         return session
 
     def _answer(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
-        """Let a request take effect in the sandbox, and perhaps another job launch the same just before."""
-        is_launch = sent.method == "POST"
-        if is_launch and self.has_rival:
-            self._launch_foreign_run(sent)
+        """Let a request take effect in the sandbox."""
         before = len(self.world.runs)
         reply = self.api.answer(sent.method, BASE + sent.path, sent.query, headers, sent.body)
-        if is_launch and len(self.world.runs) > before:
+        if sent.method == "POST" and len(self.world.runs) > before:
             sent.launched_run = self.world.runs[-1].run_id
         return reply
 
@@ -471,41 +463,27 @@ class _Simulator:
         match event.kind:
             case "revoke":
                 self.world.api_keys.pop(KEY, None)
-            case "recover" | "regress" | "stall" | "break":
+            case "recover" | "regress" | "stall":
                 self.world.scenario = LATER[event.kind]
             case "jump":
                 self.clock.wall_offset += event.amount
             case "fail newest":
                 self._fail_newest()
             case "run schedule":
-                self.foreign_runs += self.world.run_schedule(catalogue.SCHEDULES[0].id)
+                self.world.run_schedule(catalogue.SCHEDULES[0].id)
 
     def _launch_holder(self) -> None:
         """Launch a run that has the tag of baselines, as if a step elsewhere had given it that."""
         self.world.launch({**IDS, "test_set_id": self.schedule.test_set, "metadata": {"tags": ["nightly", STABLE]}})
-        self.foreign_runs.append(self.world.runs[-1].run_id)
 
     def _fail_newest(self) -> None:
         """Mark the newest run that has ended, as a step does that judges it as well."""
         ended = [run for run in self.world.runs if run.finished(self.world.clock()) and run.delete_time is None]
-        for newest in [record for record in ended if record.run_id not in self.foreign_runs][-1:]:
+        for newest in ended[-1:]:
             process, self.world.process = self.world.process, None
             with suppress(Problem):  # a cancelled run may be gone
                 self.world.update_run(newest.run_id, {"tags": [*newest.tags, FAILED]})
             self.world.process = process
-
-    def _launch_foreign_run(self, request: SentRequest) -> None:
-        """Launch the same from another repository, with the same display name."""
-        self.has_rival = False
-        body: Any = json.loads(request.body)
-        tagged = {
-            **body["metadata"],
-            "tags": ["coval-gate/4711.1/0123456789ab/fedcba98", "nightly"],
-            "customer": {"github_repository": "acme/chat-agent"},
-        }
-        body["metadata"] = tagged if self.schedule.foreign_run == "tagged" else {}
-        self.world.launch(body)
-        self.foreign_runs.append(self.world.runs[-1].run_id)
 
 
 def _saved_state(result: ProcessResult) -> dict[str, str]:

@@ -12,9 +12,7 @@ from campaign.schedule import (
     ECHO,
     EVER,
     GATES,
-    IMPOSSIBLE_GATES,
     REPEATED_GATES,
-    UNREADABLE_GATES,
     Event,
     Fault,
     FileFault,
@@ -104,8 +102,6 @@ PERMANENT: Final = (
     "json {}",
     "slow 20",
 )
-# What the list of metrics may answer for good. The step does without it, and its verdict is the same.
-LISTS_OF_NAMES: Final = ("401", "404", "429 retry-after=86400", "503", "html 200", "hang 60", "slow 20", "json {}")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
 # What Coval shows of a run's tags and metadata: one of the two, or in a list neither.
@@ -164,14 +160,12 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         number = rng.choice((2, 2, 3))
         action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
         faults = (Fault("POST", "/runs", number, number, action),)
-    kinds = (rng.choice(("recover", "break")),) if rng.random() < 0.6 else ()
-    events = tuple(Event(kind, rng.choice((3.0, 30.0))) for kind in kinds)
+    events = (Event("recover", rng.choice((3.0, 30.0))),) if rng.random() < 0.4 else ()
     return replace(
         schedule,
         test_set=rng.choice(FAILING_SETS),
         faults=faults,
         events=(*schedule.events, *events),
-        foreign_run="",
     )
 
 
@@ -275,8 +269,6 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
         last, outages = rng.randint(22, 30), []
         faults = [Fault("POST", "/runs", 1, last, "503")]
     events = (_jump(rng),) if rng.random() < 0.2 else ()
-    if rng.random() < 0.25:
-        faults.append(Fault("GET", "/metrics", 1, EVER, _choose_action(rng, LISTS_OF_NAMES)))
     schedule = _undisturbed_schedule(seed, rng)
     if refuses_long:
         schedule = schedule.each(lambda step: step.having(max_wait_time="3600"))
@@ -290,15 +282,12 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
 def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
     """Return a schedule without faults, whose runs end long before the deadline, with any documented API variant."""
     workflow = rng.choices(("run", "launch-wait", "twice", "cancel", "launch"), (66, 16, 8, 10, 4))[0]
-    gate = _gate(rng, workflow)
+    gate = rng.choice((*GATES,))
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": rng.choice(("900", "1800", "3600"))}
     if rng.random() < 0.25:
         inputs["max_queue_time"] = "600"
     if rng.random() < 0.2:
         inputs["check_interval"] = rng.choice(("1", "5", "60"))
-    quirks = _quirks(rng, max_lag=60.0)
-    if rng.random() < 0.2:
-        quirks, inputs = _late_data(rng, quirks, inputs)
     return Schedule(
         seed=seed,
         severity="",
@@ -306,31 +295,10 @@ def _undisturbed_schedule(seed: int, rng: Random) -> Schedule:
         test_set=rng.choice((*PASSING_SETS, *OTHER_SETS) if rng.random() < 0.4 else PASSING_SETS),
         gate=gate,
         steps=_steps(workflow, inputs, rng),
-        quirks=quirks,
+        quirks=_quirks(rng, max_lag=60.0),
         latency=rng.choice((0.02, 0.1, 0.4)),
         skew=rng.choice((0.0, 0.0, 0.0, 20.0, -20.0)),
-        foreign_run=rng.choice(("", "", "", "tagged", "bare")),
     )
-
-
-def _late_data(rng: Random, quirks: Quirks, inputs: dict[str, str]) -> tuple[Quirks, dict[str, str]]:
-    """Let data come late, so that only the step's own inputs or the time show that some are missing."""
-    kind = rng.random()
-    if kind < 0.2:  # with longer gaps than those after which data count as settled, but announced
-        late = replace(quirks, metrics_trickle=rng.choice((100.0, 140.0)), outputs_trickle=False)
-        return late, inputs
-    if kind < 0.5:  # the same for values
-        late = replace(quirks, metrics_lag=75.0, metrics_trickle=0.0, simulations_trickle=0.0)
-        return late, inputs | {"iteration_count": "1", "sub_sample_size": "2", "sub_sample_seed": "7"}
-    if kind < 0.65:  # the list is empty for a while, and nothing shows that it is incomplete
-        late = replace(quirks, simulations_trickle=100.0, output_ids="absent", null_progress=True)
-        return late, inputs | {"iteration_count": "1"}
-    if kind < 0.85:
-        late = replace(quirks, metrics_trickle=rng.choice((6.0, 15.0, 40.0)), outputs_trickle=True)
-        return replace(late, agent_metrics=rng.choice(("hidden", "forbidden"))), inputs
-    late = replace(quirks, simulations_trickle=rng.choice((8.0, 40.0)), output_ids="absent")
-    late = replace(late, progress_counts="test-cases", null_progress=rng.random() < 0.4, trickle_by_case=True)
-    return late, inputs | {"iteration_count": "3", "concurrency": "3"}
 
 
 def _rough_schedule(seed: int, rng: Random) -> Schedule:
@@ -346,7 +314,7 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         "matrix": 6,
     }
     workflow = rng.choices(tuple(workflows), tuple(workflows.values()))[0]
-    gate = _gate(rng, workflow)
+    gate = rng.choice((*GATES,))
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": rng.choice(("20", "60", "120", "600", "3600"))}
     inputs["cancel_on_interrupt"] = _random_flag(rng, 0.8)
     inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
@@ -366,7 +334,6 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         events=_rough_events(rng),
         latency=rng.choice((0.02, 0.1, 0.4, 1.0)),
         skew=rng.choice((0.0, 0.0, 0.0, 20.0, -20.0, 120.0, -120.0)),
-        foreign_run=rng.choice(("", "", "", "tagged", "bare")),
     )
     if rng.random() < 0.12:
         return _lost_launch(schedule, rng)
@@ -406,15 +373,6 @@ def _run_ends_during_post_step(schedule: Schedule, rng: Random) -> Schedule:
     first = first.calm().having(cancel_on_interrupt="true", max_wait_time="600")
     killed = replace(first, mode="run", signal=Signal(kill=True, at=at), post=True)
     return replace(schedule, steps=(killed, *others), outages=(_outage(at + 0.5, 2, "slow 20"),))
-
-
-def _gate(rng: Random, workflow: str) -> str:
-    kind = rng.random()
-    if kind < 0.12:
-        return rng.choice((*IMPOSSIBLE_GATES,))
-    if kind < 0.14 and workflow == "run":
-        return rng.choice((*UNREADABLE_GATES,))
-    return rng.choice((*GATES,))
 
 
 def _switches(rng: Random) -> dict[str, str]:

@@ -18,7 +18,6 @@ from campaign.facts import (
 from campaign.oracle import (
     baseline_candidates,
     is_branch_run,
-    is_much_worse,
     is_own_branch_run,
     lacks_nothing,
     others_alike,
@@ -146,9 +145,8 @@ def is_unmarked(history: History, result: ProcessResult, run_id: str) -> bool:
 def _may_count(history: History, result: ProcessResult, record: RunRecord, now: float) -> bool:
     """Return whether a step's run completed, lacks nothing, and no comparison failed it."""
     schedule, main = history.schedule, main_result(history, result)
-    if not lacks_nothing(record, schedule.gate, schedule.quirks, now):
-        return False
-    return main.step.accepts or schedule.gate not in BASELINE_GATES or not is_much_worse(history, main)
+    was_worse = main.verdict == "failed" and schedule.gate in BASELINE_GATES and not main.step.accepts
+    return lacks_nothing(record, schedule.gate, schedule.quirks, now) and not was_worse
 
 
 def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> bool:

@@ -1,6 +1,5 @@
 """Promises about verdicts: green rests on data, a hiccup changes nothing, and limits of time are kept."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from typing import Final
 
 from campaign.facts import (
     DEADLINE_SLACK,
-    GRACE,
     LAST_REQUESTS,
     PAGES,
     ROUNDING,
@@ -31,13 +29,11 @@ from campaign.facts import (
     trial_of,
 )
 from campaign.oracle import (
-    GATE_METRICS,
-    is_usable,
+    BASE_THRESHOLD,
     knows_type,
     lacks_nothing,
     needs_verdict,
     newest_due,
-    pool_of,
     possible_baselines,
 )
 from campaign.schedule import BASELINE_GATES
@@ -49,8 +45,6 @@ INTERRUPT_TIME: Final = 6.0  # s from the interrupt to the end of the process
 POST_TIME: Final = 120.0  # s for the post step, if it need not call GitHub
 POST_TELLING: Final = 80.0  # s for it to call GitHub
 NAME_PATHS: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
-LIMITS: Final = re.compile("max_wait_time|max_queue_time")
-GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed", "skipped", "")
 
 
 def green_rests_on_good_runs(history: History) -> Iterator[str]:
@@ -81,12 +75,12 @@ def _problems_of_green(history: History, result: ProcessResult, leg: Leg, now: f
         if len(leg.bases) < len(leg.runs):
             yield "a run of its base is missing"
         for base in leg.bases_needed:
-            if not is_usable(base, schedule.gate, schedule.quirks, now):
+            if not lacks_nothing(base, schedule.gate, schedule.quirks, now, BASE_THRESHOLD):
                 yield f"its base's run {base.run_id} ({base.status(now)}) cannot be compared with"
 
 
 def green_rests_on_everything(history: History) -> Iterator[str]:
-    """A green step has judged each of its legs, counted every simulation, and seen every metric that matters."""
+    """A green step has judged each of its legs."""
     for result in main_results(history):
         if result.exit_code != 0 or result.step.mode not in ("run", "wait") or not result.verdict:
             continue
@@ -95,15 +89,6 @@ def green_rests_on_everything(history: History) -> Iterator[str]:
         open_legs = [leg.name for leg in legs if not leg.runs or leg.verdict in UNJUDGED]
         if open_legs or (len({leg.facts["run_id"] for leg in legs}) != planned and not (late and not legs)):
             yield f"{step_name(result)} is green with {len(legs)} of {planned} legs, and without {open_legs}"
-        if result.verdict != "passed":
-            continue
-        total = sum(len(pool_of(leg.runs)) for leg in legs if leg.runs)
-        if int(result.outputs["total_simulations"]) != total:
-            yield f"{step_name(result)} passed on {result.outputs['total_simulations']} of {total} simulations"
-        seen = {entry["id"] for entry in json.loads(result.outputs["metrics"]).values()}
-        unseen = {metric.id for metric in GATE_METRICS.get(history.schedule.gate, ())} - seen
-        if unseen and planned == 1:
-            yield f"{step_name(result)} passed without {', '.join(sorted(unseen))}"
 
 
 def no_verdict_on_the_agent_without_the_tag(history: History) -> Iterator[str]:
@@ -132,28 +117,6 @@ def legs_are_told(history: History) -> Iterator[str]:
                 yield f"{step_name(result)}: {leg.name} has the run of {trial_of(leg.runs[0])[3]}"
             if leg.runs and has_base(result.step) and leg.runs[0].body["agent_id"] == AGENT_ID:
                 yield f"{step_name(result)} judged the base's run {leg.runs[0].run_id}"
-
-
-def legs_agree_with_outputs(history: History) -> Iterator[str]:
-    """The step has the runs and the verdict of its legs: that of the gravest, and it is green with good ones only."""
-    for result in main_results(history):
-        legs = legs_of(history, result)
-        if not legs or result.step.mode == "cancel":
-            continue
-        ids = [leg.facts["run_id"] for leg in legs] + [leg.facts["base_run_id"] for leg in legs]
-        ids = list(dict.fromkeys(filter(None, ids)))  # legs may share a base
-        if result.run_ids[: len(ids)] != tuple(ids) or (
-            result.run_ids[len(ids) :] and not (result.step.repetitions or is_sliced(result.step))
-        ):
-            yield f"{step_name(result)} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
-        verdicts = [leg.verdict for leg in legs]
-        fine = ("passed", "", "inconclusive", "skipped", *late_is_fine(result.step))
-        if result.exit_code == 0 and {*verdicts} - {*fine}:
-            yield f"{step_name(result)} is green, but its legs are {verdicts}"
-        whole = result.interrupted is not None and result.verdict == "cancelled"
-        gravest = min(verdicts, key=GRAVEST_FIRST.index)
-        if gravest != result.verdict and not whole and result.step.mode in ("run", "wait"):
-            yield f"{step_name(result)} is {result.verdict}, but its legs are {verdicts}"
 
 
 def given_runs_are_cancelled(history: History) -> Iterator[str]:
@@ -199,24 +162,6 @@ def baseline_counts(history: History) -> Iterator[str]:
             yield f"{step_name(result)} is in error because of its baseline: {result.outputs['reason']}"
 
 
-def late_values_are_waited_for(history: History) -> Iterator[str]:
-    """A step does not give up values that are in progress before metrics_grace_time is over."""
-    schedule = history.schedule
-    for result in main_results(history) if schedule.recoverable and not schedule.process else ():
-        record, now = history.runs.get(result.run_id), history.coval_time(result.ended)
-        if (
-            record is None
-            or result.verdict != "error"
-            or is_sliced(result.step)
-            or lacks_nothing(record, schedule.gate, schedule.quirks, now)
-        ):
-            continue
-        waited = now - max(record.end_time, history.coval_time(result.began))
-        comes = lacks_nothing(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
-        if comes and 0 <= waited < GRACE - 1:  # before its end, a run has no values to give up
-            yield f"{step_name(result)} gave up values after {waited:.0f} s that were still to come"
-
-
 def last_poll_at_deadline(history: History) -> Iterator[str]:
     """A step whose verdict is timed_out has polled the run at the deadline."""
     for result in main_results(history):
@@ -237,12 +182,9 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
             yield f"{step_name(result)} timed out, but the run had ended before"
 
 
-def reason_matches_verdict(history: History) -> Iterator[str]:
-    """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
+def interrupts_are_told(history: History) -> Iterator[str]:
+    """A step is cancelled if it was interrupted, and only if it or its run was."""
     for result in main_results(history):
-        reason = result.outputs.get("reason", "") if result.verdict else ""
-        if result.verdict == "timed_out" and not LIMITS.search(reason):
-            yield f"{step_name(result)} timed out, but its reason names no limit: {reason}"
         written = result.verdict and not has_file_fault(result, "output")
         tells_github = any(page_name(result, page) for page in PAGES)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
