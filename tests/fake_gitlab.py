@@ -1,12 +1,11 @@
 """A fake GitLab server: merge requests, notes and commit statuses of one project, with faults.
 
-Every request that reaches it, and every response of its own, is checked against `gitlab_contract`; faults are not.
+Every request that reaches it is checked against `gitlab_contract`.
 
 Sources: GitLab's REST API documentation (Notes, Commits, Merge requests), `CreateCommitStatusService` for what a state
 may follow, and `Ci::HasStatus` for the transitions.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import unquote
 
 from coval_sandbox.http import SeenRequest
 from fake_host import FakeHost, Response
-from gitlab_contract import Problem, call_of, request_problems, response_problems
+from gitlab_contract import Problem, call_of, request_problems
 
 TOKEN = "glpat-the-token-of-the-project"
 REPORTER_TOKEN = "glpat-may-write-notes-only"
@@ -69,7 +68,7 @@ class MergeRequest:
 class FakeGitLab(FakeHost):
     """`url` is the value for CI_API_V4_URL.
 
-    Tests may change the state. Leaving it fails if a request or a response broke GitLab's contract; a test that means
+    Tests may change the state. Leaving it fails if a request broke GitLab's contract; a test that means
     to do so clears `violations`.
     """
 
@@ -120,17 +119,9 @@ class FakeGitLab(FakeHost):
 
     def respond_to(self, request: SeenRequest) -> Response | None:
         path = self.path_of(request)
-        self._record("The request", request, path, _problems(request, path))
+        problems = request_problems(request.method, path, request.query, request.headers, request.json)
+        self.violations += [f"{request.method} {path}: {problem}" for problem in problems]
         return super().respond_to(request)
-
-    def perform(self, request: SeenRequest, path: str) -> Response:
-        response = self._perform(request, path, _problems(request, path))
-        wrong = response_problems(request.method, path, response.status, response.body)
-        self._record(f"The response {response.status}", request, path, wrong)
-        return response
-
-    def _record(self, what: str, request: SeenRequest, path: str, problems: Iterable[Problem]) -> None:
-        self.violations += [f"{what} to {request.method} {path}: {problem}" for problem in problems]
 
     def refusal(self, status: int, message: str, headers: dict[str, str]) -> Response:
         return Response(status, {"message": message}, headers)
@@ -139,7 +130,8 @@ class FakeGitLab(FakeHost):
         told = {"error": "This endpoint has been requested too many times. Try again later."}
         return Response(429, {"message": told}, {"retry-after": seconds})
 
-    def _perform(self, request: SeenRequest, path: str, problems: list[Problem]) -> Response:
+    def perform(self, request: SeenRequest, path: str) -> Response:
+        problems = request_problems(request.method, path, request.query, request.headers, request.json)
         token = request.headers.get(HEADER, "")
         if token not in USERS:
             return _message(401, "401 Unauthorized")
@@ -233,10 +225,6 @@ class FakeGitLab(FakeHost):
         following = str(page + 1) if page * size < len(entries) else ""
         shown = [entry for entry in entries[(page - 1) * size : page * size] if entry.get("id") not in self.unreadable]
         return Response(200, shown, {"x-next-page": following})
-
-
-def _problems(request: SeenRequest, path: str) -> list[Problem]:
-    return request_problems(request.method, path, request.query, request.headers, request.json)
 
 
 def _user(name: str) -> dict[str, Any]:
