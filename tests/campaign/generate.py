@@ -129,7 +129,7 @@ def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
     """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only."""
     own = ("", *(gate for gate in OWN_GATES if gate != STRICT))
     kinds = [(persona, test_set, gate) for persona in personas for test_set in test_sets for gate in own]
-    drawn = rng.sample(kinds, rng.randint(2, len(NAMES)))
+    drawn = rng.sample(kinds, rng.randint(2, min(len(NAMES), len(kinds))))
     if rng.random() < 0.4:
         drawn[-1] = (*drawn[-1][:2], STRICT)
     rng.shuffle(drawn)
