@@ -234,16 +234,6 @@ def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_
     assert result.failures["killed1"].startswith("crashed: The process was ended by SIGKILL.")
 
 
-def test_simulation_that_coval_counts_but_does_not_list_was_not_answered(tmp_path: Path) -> None:
-    with FakeRelay(tmp_path, [Caller("good1")]) as fake:
-        fake.total = 2
-        result = run_attach(fake, tmp_path)
-    assert result.code == 1
-    assert "1 of 2 simulations answered." in result.log
-    assert fake.tags == ["mine", UNANSWERED]
-    assert "1 of 2 attached, 1 done" in result.log
-
-
 @pytest.mark.parametrize(("tags", "refuses"), [(["mine"], True), ([f"tag{n}" for n in range(20)], False)])
 def test_run_that_cannot_be_tagged_is_no_success(tmp_path: Path, tags: list[str], refuses: bool) -> None:
     with FakeRelay(tmp_path, [Caller("good1")], tags=tags) as fake:

@@ -244,11 +244,6 @@ def test_each_of_several_legs_has_its_own_end(job: Job) -> None:
     assert tested.count("(attached") == 1
 
 
-def test_time_out_of_a_run_that_is_not_answered_never_passes(job: Job) -> None:
-    result = job.wait(job.launch("slow0001"), max_wait_time="60", on_timeout="pass")
-    assert (result.outputs["verdict"], result.exit_code) == ("timed_out", 1)
-
-
 def test_run_that_no_job_answered_is_no_baseline(job: Job) -> None:
     launched, _ = job.run_step(world=job.world, mode="launch", event=PUSH, env=ON_MAIN)
     job.end()

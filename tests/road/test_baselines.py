@@ -178,14 +178,6 @@ def test_named_run_that_cannot_be_baseline_says_why(past: Past) -> None:
     ]
 
 
-def test_next_run_is_taken_where_newest_cannot_be_used(past: Past) -> None:
-    first, second, third, _ = (past.launch() for _ in range(4))
-    gone = [f"GET /runs/{run_id} -> 404" for run_id in (third, second, first)]
-    assert past.ids("branch:main last 2", gone[0]) == [second, first]
-    assert past.ids("branch:main", gone[0], f"GET /runs/{second} -> 403") == [first]
-    assert past.missing("branch:main", *gone) == NotFoundReason(kind="gone", run_id=third)
-
-
 @pytest.mark.parametrize(
     "quirks",
     [
@@ -207,13 +199,6 @@ def test_baseline_is_found_whatever_lists_show(quirks: dict[str, Any], run_step:
         assert past.ids(f"{source} last 3") == [second, first]
     past.tag(second, ACCEPTED)
     assert past.ids("branch:main last 3") == [second]
-
-
-def test_runs_that_show_nothing_are_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    past = Past(run_step, clock, list_identity="neither", run_identity="neither")
-    past.launch()
-    past.launch()
-    assert past.missing("branch:main") == NONE
 
 
 PATHS = ("/runs", "/runs/*", "/conversations/simulated")
@@ -254,21 +239,6 @@ def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunSte
     ]
     missing = past.missing("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
     assert missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
-
-
-def test_run_whose_simulations_have_not_all_ended_is_no_baseline(past: Past) -> None:
-    """Coval says that the run completed."""
-    run_id = past.launch()
-    past.launch()
-    rows = [
-        {"simulation_id": simulation.id, "status": "COMPLETED", "test_case_id": simulation.test_case_id}
-        for simulation in past.find("branch:main").runs[0].result.simulations
-    ]
-    rows[-1]["status"] = "IN PROGRESS"
-    going_on = f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}"
-    for source in ("branch:main", f"run:{run_id}"):
-        missing = past.missing(source, going_on)
-        assert (missing.kind, missing.text) == ("unreadable", f"Simulations of run {run_id} have not ended.")
 
 
 # What distinguishes the runs
@@ -476,13 +446,3 @@ def test_trend_has_averages_and_marks_of_earlier_runs_of_the_branch(
     shows_tags = identity == "tags"
     marks = [(trend_run.is_baseline, trend_run.failed) for trend_run in trend]
     assert marks == [(shows_tags, shows_tags), (shows_tags, False)]
-
-
-def test_trend_is_read_for_html_report_and_changes_no_verdict(run_step: RunStep) -> None:
-    inputs = {"test_set_id": "failing1", "resume": "false"}
-    plain, server = run_step(**inputs)
-    assert not [request for request in server.requests_seen if "include" in request.query]
-    shown, server = run_step("GET /runs -> 503", world=server.world, html_path="report.html", **inputs)
-    assert [request for request in server.requests_seen if "include" in request.query]
-    for name in ("verdict", "reason"):
-        assert shown.outputs[name] == plain.outputs[name]

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from coval_cli.command import TerminalClock, main
+from coval_cli.command import main
 from coval_cli.flags import COMMANDS, OURS
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.inputs import ALL_MODES, declared
@@ -423,18 +423,6 @@ def test_windows_has_help_and_is_refused_anything_else() -> None:
     assert "did you mean run?" in done.stderr
 
 
-def test_question_of_init_can_be_interrupted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for stream in (sys.stdin, sys.stdout):
-        monkeypatch.setattr(stream, "isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _: signal.raise_signal(signal.SIGINT))
-    old = signal.signal(signal.SIGINT, lambda *_: None)  # as a command notes it
-    try:
-        assert command("init", "--system", "github")[0] == 130
-    finally:
-        signal.signal(signal.SIGINT, old)
-    assert not Path(".github").exists()
-
-
 class TestGit:
     """A repository that somebody else made."""
 
@@ -483,15 +471,6 @@ class TestGit:
         assert KEY not in (tools / "environ").read_text()
         assert "with changes that are not committed" in Path("x.html").read_text()
 
-    def test_password_in_an_address_stays_here(self, command: Command, server: Server) -> None:
-        self.git("init", "--quiet")
-        self.git("commit", "--quiet", "--allow-empty", "--message", "Begin")
-        self.git("remote", "add", "origin", "https://github.com/mona:pa55word@github.com/acme/voice-agent")
-        _, log, _ = command("launch", *FLAGS)
-        (launch,) = [request for request in server.requests_seen if request.method == "POST"]
-        assert "github_commit" in str(launch.json)
-        assert "pa55word" not in str(launch.json) + log
-
 
 class TestProcess:
     """The command as a process of its own, with the machine's clock, signals and streams."""
@@ -515,17 +494,6 @@ class TestProcess:
             process.send_signal(signal.SIGHUP)
             assert process.wait(60) == 130
         assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
-
-    def test_nohup_outlives_its_terminal(self) -> None:
-        old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        try:
-            clock = TerminalClock()
-            kept = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-            clock.listen()
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        finally:
-            for number, handler in [*kept, (signal.SIGHUP, old)]:
-                signal.signal(number, handler)
 
     def test_streams_that_take_nothing_change_no_exit_code(self) -> None:
         """There is no key, so nothing is sent."""

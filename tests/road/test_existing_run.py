@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from coval_gate.base.times import LOOKING_UP
 from coval_gate.history.search import MOST_READ, MOST_SCHEDULED
 from coval_sandbox import catalogue
 from coval_sandbox.world import World
@@ -127,15 +126,6 @@ def test_newest_run_that_is_too_old_is_error(source: str, days: int, nights: Fin
     assert "is 3 days old" in nights.error(source)
 
 
-def test_run_of_the_future_is_not_new(nights: Finds) -> None:
-    run_id = nights.put(TAG)
-    future = {"create_time": "9999-01-01T00:00:00Z"}
-    shown = json.dumps({"run": nights.world.get_run(run_id)["run"] | future})
-    listed = json.dumps({"runs": [row | future for row in nights.listed(TAG)]})
-    text = f"The newest run {PHRASES[TAG]}, {run_id}, was created at 9999-01-01T00:00:00Z, which is later than"
-    assert text in nights.error(TAG, f"GET /runs -> json {listed}", f"GET /runs/{run_id} -> json {shown}")
-
-
 def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
     others = {"agent_id": OTHER_AGENT, "persona_id": "persona000000000000002", "test_set_id": "passing2"}
     for name, other in others.items():
@@ -154,12 +144,6 @@ def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
     assert (nights.found(TAG), nights.found(BRANCH)) == (newest, fitting)
 
 
-def test_branch_without_known_repository_is_error(nights: Finds) -> None:
-    nights.put(BRANCH)
-    what = "run_id branch:main cannot be looked up: the repository of the branch is not known."
-    assert what in nights.error(BRANCH, env={"GITHUB_REPOSITORY": ""})
-
-
 @pytest.mark.parametrize(
     ("source", "fault", "advice"),
     [
@@ -174,18 +158,6 @@ def test_refused_list_is_error(source: str, fault: str, advice: str, nights: Fin
     assert f"Could not look up run_id {source}: GET {path} returned {fault.removeprefix('html ')}" in error
     assert advice in error
     assert nights.calls(path) == (1 if source == SCHEDULED else 2)  # with the filter for tags, and without
-
-
-def test_short_outage_is_survived_and_lasting_one_is_error(nights: Finds, clock: VirtualClock) -> None:
-    source = BRANCH
-    nights.put(source)
-    newest = nights.put(source)
-    faults = [f"GET {path} #1-3 -> 503" for path in (LISTS[source], "/runs/*")]
-    assert nights.found(source, *faults) == newest
-    assert nights.judge(source, f"GET /runs/{newest} -> 403").outputs["verdict"] == "error"
-    began = clock.now()
-    assert f"Could not look up run_id {source}: " in nights.error(source, f"GET {LISTS[source]} -> 503")
-    assert LOOKING_UP <= clock.now() - began < LOOKING_UP + 60
 
 
 # Lists that show less
@@ -273,17 +245,6 @@ def test_part_is_not_the_newest_run(kind: str, quirks: dict[str, Any], run_step:
     assert nights.found(TAG) == (ids[0] if kind == "repetition" else whole)
 
 
-def test_part_whose_key_a_person_removed_is_not_the_newest_run(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval's list does not show its metadata, so it is read alone."""
-    nights = Finds(run_step, clock, list_identity="tags")
-    whole = nights.put(TAG, "failing")
-    nights.night("passing", days=0, **IDS | PARTS["slices"])
-    for record in nights.world.runs[1:]:
-        nights.world.update_run(record.run_id, {"tags": ["nightly"]})
-    clock.sleep(HOUR)
-    assert nights.found(TAG) == whole
-
-
 def test_run_of_a_schedule_that_no_longer_exists_is_passed_over(nights: Finds) -> None:
     older, deleted = nights.put(SCHEDULED), nights.put(SCHEDULED)
     result = nights.judge(SCHEDULED, f"GET /runs/{deleted} -> 404")
@@ -317,18 +278,6 @@ def test_other_runs_do_not_hide_the_newest(run_step: RunStep, clock: VirtualCloc
 
 
 # The list of a schedule
-
-
-def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval shows only the metadata of its own schedule's run. Unlike those of our runs, they repeat no tags."""
-    nights = Finds(run_step, clock, run_identity="metadata", list_identity="metadata")
-    newest = nights.put(SCHEDULED)
-    (record,) = (run for run in nights.world.runs if run.run_id == newest)
-    assert record.tags == ("nightly", "regression")
-    result = nights.judge(SCHEDULED, thresholds="Latency: avg < 1.5", baseline="tag:stable")
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("passed", newest)
-    assert record.tags == ("nightly", "regression")
-    assert not [request for request in nights.server.requests_seen if request.method == "PATCH"]
 
 
 def test_at_most_so_many_runs_of_schedule_are_read(nights: Finds) -> None:

@@ -137,19 +137,6 @@ def test_name_of_the_job_is_refused(run_step: RunStep, clock: VirtualClock) -> N
         assert (server.requests_seen, github.check_runs) == ([], [])
 
 
-def test_unknown_commit_is_told_once(run_step: RunStep, clock: VirtualClock) -> None:
-    """A comment's event names no commit, and the pull request cannot be found."""
-    with github_with(now=clock.time) as github:
-        github.commits.add("f" * 40)
-        github.pull_requests.clear()
-        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **PAGES)
-        assert "github_commit" not in server.world.runs[0].body["metadata"]["customer"]
-        run_post(result, server, github)
-        assert (result.outputs["verdict"], github.check_runs, github.statuses) == ("passed", [], {})
-        lines = [notice.data for notice in result.annotations("notice") if notice.data.startswith("Skipping")]
-        assert lines == ["Skipping commit status and check run: the tested commit is unknown."]
-
-
 @pytest.mark.parametrize(
     ("faults", "given", "expected"),
     [
@@ -236,42 +223,6 @@ def test_post_step_concludes_what_waits_for_the_commit(end: str, run_step: RunSt
             assert result.outputs["reason"].removesuffix(".")[:80] in text
 
 
-def test_post_step_of_launch_leaves_status_of_the_step_that_judged_its_run(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
-    launch = {"mode": "launch", "cancel_on_interrupt": "false", **STATUS}
-    for judges in (True, False):
-        with github_with("* /repos/*/statuses* -> 502", now=clock.time) as github:
-            env = {"GITHUB_API_URL": github.url}
-            clock.rearm()
-            clock.at(clock.now() + 0.5, clock.interrupt)
-            launched, server = run_step(env=env, **launch)
-            assert launched.outputs["verdict"] == "cancelled"
-            github.faults.clear()
-            if judges:
-                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **STATUS)
-            run_post_step(
-                launched,
-                server.world,
-                GITHUB_API_URL=github.url,
-                INPUT_MODE="launch",
-                INPUT_CANCEL_ON_INTERRUPT="false",
-                **{f"INPUT_{name.upper()}": value for name, value in STATUS.items()},
-            )
-            assert states(github) == ["success" if judges else "error"]
-
-
-def test_status_of_mode_launch_stays_as_it_is(run_step: RunStep, clock: VirtualClock) -> None:
-    """A later step may have concluded it before the post step runs."""
-    with github_with(f"{SETTING} -> 502", now=clock.time) as github:
-        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **PAGES)
-        assert done_pages(result) == ["commit_status", "check_run"]
-        github.faults.clear()
-        run_post(result, server, github, INPUT_MODE="launch")
-        assert (states(github), checks(github)[0][2]) == ([], None)
-
-
 def test_waiting_job_of_another_matrix_completes_check_run_of_launch(run_step: RunStep, clock: VirtualClock) -> None:
     """The waiting job has another matrix: its check run would get another name than the launch's."""
     with github_with(now=clock.time) as github:
@@ -332,11 +283,3 @@ def test_hiccup_that_lasts_is_left_to_the_post_step(run_step: RunStep, clock: Vi
         github.faults[:] = [Fault(f"{SETTING} #1 -> {fault}"), Fault(f"{COMPLETING} #1 -> 404")]
         run_post(result, server, github)
         assert ends(github) == ("success", "success")
-
-
-def test_404_about_a_page_that_was_never_made_is_a_missing_permission(run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(f"{SETTING} -> 404", now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **STATUS)
-        assert "`statuses: write`" in result.log
-        assert done_pages(result) == ["commit_status"]
-        assert clock.now() < 65

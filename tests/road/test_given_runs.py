@@ -165,18 +165,6 @@ def test_run_of_another_agent_or_persona_is_an_error_and_left_alone(
     assert not result.post_step_cancels
 
 
-def test_ids_that_coval_does_not_show_are_told(run_step: RunStep) -> None:
-    launched, server = run_step(mode="launch")
-    run_id = launched.outputs["run_id"]
-    shown = json.dumps({"run": {"run_id": run_id, "status": "FAILED"}})
-    result, _ = run_step(f"GET /runs/* -> json {shown}", world=server.world, mode="wait", run_id=run_id)
-    (warning,) = result.annotations("warning")
-    assert warning.data == (
-        f"Coval does not show every id of run {run_id}, so these inputs cannot be checked: "
-        "agent_id, persona_id, test_set_id."
-    )
-
-
 @pytest.mark.parametrize(
     ("launch", "given", "ids", "reason"),
     [
@@ -233,26 +221,6 @@ def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock:
     assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)
     assert "nowhere000000000000001" in result.outputs["reason"]
     assert len(server.world.unfinished) == 2
-
-
-def test_given_runs_count_for_the_limit_of_repetitions(run_step: RunStep) -> None:
-    """The plan has room for 40 simulations, with a repetition of both runs."""
-    plan = PLANS["repeated beside a base"] | {"max_simulations": "39"}
-    launched, server = run_step(mode="launch", **plan)
-    run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
-    assert len(server.world.runs) == 2
-
-
-def test_repetition_draws_the_test_cases_of_the_run(run_step: RunStep) -> None:
-    drawn = {"test_set_id": "flaky002", "repeat_on_failure": "2", "sub_sample_size": "4"} | GATE
-    result, _ = run_step(mode="wait", run_id="r" * 22, **drawn)
-    assert result.outputs["reason"].startswith("sub_sample_seed is required in mode wait with repeat_on_failure: a")
-    launched, server = run_step(mode="launch", sub_sample_seed="1", **drawn | {"thresholds": "Latency: avg < 0.1"})
-    inputs = {"mode": "wait", "sub_sample_seed": "1", "run_id": launched.outputs["run_id"]} | drawn
-    run_step(world=server.world, **inputs | {"thresholds": "Latency: avg < 0.1"})
-    first, *others = ([simulation.test_case_id for simulation in run.plan.simulations] for run in server.world.runs)
-    assert others
-    assert all(cases == first for cases in others)
 
 
 # Nothing is checked before the launch

@@ -226,11 +226,6 @@ def test_existing_file_is_not_overwritten(run_init: Callable[..., Result], tmp_p
     assert (result.code, result.files) == (2, {}), "it leads out of the repository"
 
 
-def test_address_that_no_file_can_hold_is_refused(run_init: Callable[..., Result]) -> None:
-    result = run_init(env={"INPUT_API_BASE_URL": "https://coval.example.com/$(id)"})
-    assert (result.code, result.files) == (2, {})
-
-
 def test_workspace_is_part_of_the_workflow(run_init: Callable[..., Result]) -> None:
     result = run_init(CHOSEN._replace(system="bitbucket"), env={"INPUT_WORKSPACE_ID": "ws1"})
     assert "\n            --workspace-id ws1\n" in result.workflow

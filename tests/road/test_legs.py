@@ -127,18 +127,6 @@ def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
     assert len(server.world.runs) == 4
 
 
-def test_state_grows_with_the_number_of_legs(run_step: RunStep) -> None:
-    """Each change writes the state of one run, which Linux passes in a variable of at most 128 KiB."""
-    sizes = {}
-    for legs in (10, 30):
-        personas = ", ".join(f"persona{number:015d}" for number in range(legs))
-        result, _ = run_step(mode="launch", persona_id=personas, bare=True)
-        state = (result.workspace.parent / "state").read_text(encoding="utf-8")
-        sizes[legs] = len(state)
-        assert max(map(len, state.splitlines())) < 1000
-    assert sizes[30] < 3.2 * sizes[10]
-
-
 # Legs of a file, side by side
 
 

@@ -16,7 +16,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.legs import PERSONAS, SETS, legs_of, verdicts_of
 from road.nights import RunStep
-from support import IDS, VirtualClock
+from support import VirtualClock
 
 SHOWN = '{"test_set": {"id": "passing1"%s}}'
 AGAIN = {"test_set_id": "flaky002", "repeat_on_failure": "1", "thresholds": "Resolved: rate(YES) >= 90%"}
@@ -97,16 +97,6 @@ def test_size_of_a_single_run_without_a_limit_is_told_before_what_was_launched(m
     named, server = run_step(mode="launch", test_case_ids="casepassing10000000001, casepassing10000000002")
     assert (named.outputs["planned_simulations"], sizes_asked_for(server)) == ("2", [])
     assert "This step launches 2 simulations" in named.log
-
-
-@pytest.mark.parametrize(("mode", "action"), [("run", "403"), ("launch", "503")])
-def test_unknown_size_of_a_single_run_is_silent_and_hinders_nothing(mode: str, action: str, run_step: RunStep) -> None:
-    result, server = run_step(f"GET /test-sets/* -> {action}", mode=mode)
-    usual, _ = run_step(mode=mode)
-    assert (result.outputs["planned_simulations"], len(sizes_asked_for(server))) == ("", 1)
-    assert not any(word in result.log for word in ("test-sets", "test set", "simulations it launches", "::warning"))
-    for name in ("verdict", "status", "duration_seconds"):
-        assert result.outputs[name] == usual.outputs[name]
 
 
 @pytest.mark.parametrize(("most", "runs", "verdict"), [("20", 2, "passed"), ("19", 1, "failed")])
@@ -197,16 +187,6 @@ def test_run_whose_simulations_fail_is_aborted(
         assert clock.now() < 60
 
 
-def test_run_of_someone_else_is_given_up_but_not_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
-    world = World(clock.time)
-    world.launch({**IDS, "test_set_id": "allFail1", "metadata": {"tags": ["nightly"]}})
-    result, _ = run_step(
-        world=world, mode="wait", run_id="tag:nightly", test_set_id="allFail1", abort_after_failures="2"
-    )
-    (run,) = world.runs
-    assert (result.outputs["verdict"], run.cancel_time) == ("failed", None)
-
-
 # With on_timeout: pass, slowness does not block a merge, but it is told everywhere, and a failure still does
 
 LATE = Quirks(metrics_lag=600.0)
@@ -268,13 +248,6 @@ def test_timeout_passes_only_if_something_shows_that_nothing_failed(name: str, r
     given = {"on_timeout": "pass", "test_set_id": "stuck001", "max_wait_time": "65"} | inputs
     result, _ = run_step(*([fault] if fault else []), quirks=Quirks(**quirks), bare=True, **given)
     assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
-
-
-def test_error_that_more_time_would_not_cure_does_not_pass(run_step: RunStep) -> None:
-    inputs = {"thresholds": "Latency: rate(YES) >= 90%", "max_failed_simulations": "100%"}
-    result, _ = run_step(quirks=LATE, on_timeout="pass", bare=True, **PATIENT, **inputs)
-    assert result.exit_code == 1
-    assert result.outputs["verdict"] in ("timed_out", "error")
 
 
 def test_limit_on_parallel_runs_of_a_single_leg_is_questioned(run_step: RunStep) -> None:

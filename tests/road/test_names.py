@@ -116,17 +116,6 @@ def test_resumed_run_is_not_checked(run_step: RunStep) -> None:
     assert second.outputs["reason"].startswith('The run has no metric "Latncy"')
 
 
-def test_replacement_of_cancelled_run_is_checked(run_step: RunStep) -> None:
-    """Where the run of an earlier attempt turns out to be cancelled, nothing is launched in its place."""
-    quirks = Quirks(cancel_lag=60.0)
-    first, server = run_step("GET /metrics -> 503", quirks=quirks, thresholds=MISSPELT, max_wait_time="10", bare=True)
-    server.world.delete_run(first.outputs["run_id"])
-    second, server = run_step(world=server.world, thresholds=MISSPELT, env={"GITHUB_RUN_ATTEMPT": "2"})
-    assert (second.outputs["verdict"], launch_count(server)) == ("error", 0)
-    assert "which the run will not have" in second.outputs["reason"]
-    assert not second.post_step_cancels
-
-
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5"}
 
 

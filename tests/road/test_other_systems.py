@@ -175,12 +175,6 @@ def test_proxy_gets_no_credential_and_only_requests_to_bitbucket(step: Step, mon
     assert any(request.method == "POST" for request in step.requests_seen)
 
 
-def test_step_without_the_proxy_says_so_once(step: Step) -> None:
-    assert step.through(session_with()).run() == 0
-    assert step.complaints == ["Notice: No report in Bitbucket"]
-    assert step.log.splitlines()[-1].startswith("\x1b[1;32m✅ Passed: ")
-
-
 def test_proxy_that_refuses_changes_no_verdict(step: Step) -> None:
     with FakeBitbucket(PUT=302) as bitbucket:
         assert step.through(bitbucket).run(comment="always", commit_status="Voice") == 0

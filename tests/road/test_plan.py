@@ -120,17 +120,6 @@ def test_plan_reports_wrong_inputs_and_wrong_ids_together(run_step: RunStep) -> 
     assert "\n- persona_id names missing000000000000001, which Coval does not have.\n" in error.data
 
 
-def test_wrong_ids_of_a_file_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
-    persona = f"persona_id: {IDS['persona_id']}\n"
-    text = f"{persona}legs:\n  one: {{test_set_id: passing1}}\n  two:\n    test_set_id: missing1\n"
-    given = write(tmp_path, text) | {"agent_id": "missing000000000000001"}
-    result, _ = run_step(mode="plan", **given)
-    (error,) = result.annotations("error")
-    assert error.data.startswith("agent_id names missing000000000000001, which Coval does not have. ")
-    wrong = "\n- coval-gate.yml, line 5: legs.two: test_set_id names missing1, which Coval does not have.\n"
-    assert wrong in error.data
-
-
 def test_key_that_coval_rejects_is_one_mistake(run_step: RunStep) -> None:
     result, server = run_step("GET * -> 401", mode="plan")
     assert is_harmless(server)
@@ -239,16 +228,6 @@ def test_template_with_several_of_each_makes_legs(run_step: RunStep) -> None:
         assert run.body["metadata"]["customer"]["team"] == "voice"
     older, server = run_step(run_template_id=OLD, **EMPTY)
     assert (len(server.world.runs), older.outputs["verdict"]) == (1, "passed"), "it has one of each"
-
-
-def test_base_beside_the_agents_of_a_template(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = ONE | {"agent_ids": [PREVIEW_ID], "mutation_ids": [MUTATIONS[0].id]}
-    given = {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 3"}
-    result, server = step_with_template(run_step, monkeypatch, template, **given)
-    assert "\nThe step leaves out 1 mutation of the template: base_agent_id compares with" in result.log
-    assert not [run for run in server.world.runs if run.body.get("mutation_ids")]
-    assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID, AGENT_ID]
-    assert result.outputs["verdict"] == "passed"
 
 
 def test_mutations_and_cases_of_others_are_left_out_and_told(

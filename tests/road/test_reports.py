@@ -18,7 +18,6 @@ from coval_gate.base.times import DETAILS
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_gate.report.model import LegReport
 from coval_gate.step.main import judge_and_publish
-from coval_gate.step.report import EXPLAINED
 from coval_gate.step.step import Step
 from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.quirks import Quirks
@@ -309,14 +308,6 @@ def test_secrets_in_responses_are_in_no_report_however_they_are_spelled(
 SKIPPED = {"api_key": "", "on_missing_api_key": "skip", "event": FORK_EVENT}
 
 
-@pytest.mark.parametrize("given", [{}, {"mode": "wait", **SKIPPED}], ids=str)
-def test_run_that_step_never_had_is_not_reported(given: dict[str, Any], run_step_with_reports: Reported) -> None:
-    result = run_step_with_reports(run_id="someOtherRun", **given)
-    assert (result.outputs["run_id"], result.outputs["run_url"]) == ("", "")
-    assert json.loads(result.json)["legs"] == []
-    assert "runs/someOtherRun" not in f"{result.log}{result.summary}"
-
-
 def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:
     told = "All thresholds are advisory: the agent's quality did not decide the verdict."
     result, _ = run_step(test_set_id="failing1", thresholds="? Resolved: rate(YES) >= 90%\n? Latency: avg < 1.5")
@@ -356,18 +347,6 @@ def test_worst_simulations_have_transcripts(leg_of: LegOf) -> None:
         assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
         assert turns[0].text == "Front desk, how can I help you?"
         assert (turns[0].start, turns[-1].start) == (0.0, 3.0)
-
-
-def test_no_more_transcripts_are_read_than_are_shown(leg_of: LegOf) -> None:
-    leg, read = leg_of(include_transcripts="failures", iteration_count="5", **BAD)
-    assert len(read) == len(leg.details.transcripts) == EXPLAINED
-
-
-@pytest.mark.parametrize("inputs", [BAD, {"include_transcripts": "failures"}])
-def test_transcripts_are_not_read_unless_asked_for(inputs: dict[str, str], leg_of: LegOf) -> None:
-    """By default, and where no simulation failed."""
-    leg, read = leg_of(**inputs)
-    assert (leg.details.transcripts, read) == ({}, [])
 
 
 def test_transcripts_never_change_verdict(run_step: RunStep, clock: VirtualClock) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from coval_gate.history.search import MOST_READ
 from coval_gate.history.tags import ACCEPTED, FAILED
-from coval_gate.inputs.parsing import MOST_TAGS
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, RESOLVED
 from road.legs import file_of_legs, run_post_step
 from road.nights import DAY, ON_MAIN, PUSH, Nights, RunStep
@@ -56,14 +55,6 @@ def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Sta
     assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
 
 
-def test_mark_finds_room_among_many_tags_of_the_user(nights: Standing) -> None:
-    own = [f"t{number}" for number in range(MOST_TAGS)]
-    result = nights.night("some-failed", tags=",".join(own))
-    (record,) = nights.world.runs
-    assert nights.tagged(FAILED) == [result.outputs["run_id"]]
-    assert set(own) <= set(record.tags)
-
-
 def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> None:
     result = nights.night("some-failed", "PATCH /runs/* -> 403", repeat_on_failure="1")
     (warning,) = [text.data for text in result.annotations("warning") if "could not be marked" in text.data]
@@ -101,27 +92,6 @@ def test_run_that_lacks_data_is_no_baseline_though_no_step_judged_it(lacks: str,
     assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("inconclusive", "")
     told = "3 of 10 simulations of run " if lacks == "simulations" else "Resolved has no value on 5 of 10 completed"
     assert told in result.outputs["reason"]
-
-
-def test_regression_that_one_of_two_steps_sees_stays_red(nights: Standing) -> None:
-    """The other step of the workflow judges the same agent by less, and its runs are of the same branch."""
-    verdicts: list[tuple[str, str]] = []
-    for number, scenario in enumerate(["passing", "failing", "failing"]):
-        env = {"GITHUB_RUN_ID": str(3000 + number)}
-        one = nights.night(scenario, env=env, days=0.1)
-        other = nights.night(scenario, env=env | {"GITHUB_ACTION": "other"}, thresholds="Latency: avg < 9", baseline="")
-        verdicts.append((one.outputs["verdict"], other.outputs["verdict"]))
-    seen = [one for one, _ in verdicts]
-    assert seen == ["inconclusive", "failed", "failed"]
-    assert {other for _, other in verdicts} == {"passed"}
-
-
-def test_second_attempt_makes_a_workflow_green(nights: Standing) -> None:
-    nights.night("passing")
-    env = {"GITHUB_RUN_ID": "4000"}
-    assert nights.night("failing", env=env, days=0).outputs["verdict"] == "failed"
-    fixed = nights.night("passing", env=env | {"GITHUB_RUN_ATTEMPT": "2"})
-    assert nights.night("passing").outputs["baseline_run_id"] == fixed.outputs["run_id"]
 
 
 # A tag stands still
@@ -253,16 +223,6 @@ def test_run_that_cannot_be_accepted_is_an_error(nights: Standing, clock: Virtua
     clock.at(clock.now() + 70, clock.interrupt)
     killed = accept(nights, "passing", "PATCH /runs/* -> 503", days=0)
     assert (killed.outputs["verdict"], nights.tagged(ACCEPTED)) == ("cancelled", [])
-
-
-def test_accepting_an_older_run_takes_back_a_newer_acceptance_and_newer_runs_count(nights: Standing) -> None:
-    older = nights.night("passing").outputs["run_id"]
-    newer = accept(nights).outputs["run_id"]
-    accept(nights, mode="wait", run_id=older)
-    assert nights.tagged(ACCEPTED) == [older]
-    result = nights.night("passing", baseline="branch:main last 5", json_path="report.json")
-    document = json.loads((result.workspace / "report.json").read_text())
-    assert [run["id"] for run in document["legs"][0]["baseline"]["runs"]] == [newer, older]
 
 
 def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing) -> None:

@@ -51,16 +51,6 @@ def test_run_that_is_being_cancelled_is_replaced(
     assert first.outputs["run_id"] == old.run_id
 
 
-def test_run_with_ending_status_is_not_taken_over(run_step: RunStep, clock: VirtualClock) -> None:
-    _, server = cancel_first(run_step, clock, cancel_lag=600, cancelling_status="canceling")
-    second, _ = run_step(world=server.world, env=RERUN, test_set_id="slow0001", mode="launch")
-    old, new = server.world.runs
-    assert second.outputs["run_id"] == new.run_id
-    assert (
-        f"Run {old.run_id} of an earlier attempt is being cancelled, so the step does not take it over." in second.log
-    )
-
-
 def test_run_that_is_cancelled_later_is_not_replaced(run_step: RunStep, clock: VirtualClock) -> None:
     _, server = run_step(mode="launch", test_set_id="slow0001")
     run_id = server.world.runs[0].run_id
@@ -125,14 +115,6 @@ def test_finished_run_without_identity_does_not_hinder(run_step: RunStep) -> Non
     _, server = run_step(quirks=HIDDEN)
     second, _ = run_step(world=server.world, env=RERUN)
     assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
-
-
-def test_run_without_identity_beside_others_is_another_launch(run_step: RunStep) -> None:
-    """Coval shows the tags of other runs, so a run without any was launched by someone else."""
-    _, server = run_step()
-    server.world.launch(IDS)
-    second, _ = run_step(world=server.world, env=RERUN)
-    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 3)
 
 
 def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) -> None:
