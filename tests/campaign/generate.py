@@ -190,21 +190,11 @@ def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
         schedule = _with_fault(rough, "POST", "/runs", number, number, rng.choice(LAUNCHES))
     if schedule.severity == "rough" and rng.random() < 0.35:
         return _with_left_leg(schedule, rng)
-    return _with_clock_ahead(schedule, rng)
+    return schedule
 
 
 def _with_fault(schedule: Schedule, method: str, path: str, first: int, last: int, action: str) -> Schedule:
     return replace(schedule, faults=(Fault(method, path, first, last, action), *schedule.faults))
-
-
-def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
-    """Lose the response to a launch while the steps' clock is far ahead, and Coval's lists show no tags or metadata."""
-    if schedule.severity != "rough" or rng.random() > 0.1:
-        return schedule
-    hidden = replace(schedule.quirks, list_identity="neither", run_identity=rng.choice(("both", "tags", "metadata")))
-    skew, lost = rng.choice((-119.0, -121.0, -3600.0)), Fault("POST", "/runs", 1, 1, rng.choice(LOST_RESPONSES))
-    schedule = schedule.each(lambda step: step.calm().having(max_wait_time="600"))
-    return replace(schedule, faults=(lost,), quirks=hidden, skew=skew, outages=())
 
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:

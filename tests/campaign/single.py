@@ -339,8 +339,6 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
         return _lost_launch(schedule, rng)
     if rng.random() < 0.05 and workflow != "launch-wait":
         return _run_ends_during_post_step(schedule, rng)
-    if workflow == "rerun" and rng.random() < 0.2:
-        return _rerun_while_run_is_cancelled(schedule, rng)
     return schedule
 
 
@@ -355,16 +353,6 @@ def _lost_launch(schedule: Schedule, rng: Random) -> Schedule:
     first, *others = schedule.steps
     first = replace(first.having(cancel_on_interrupt="true"), signal=signal)
     return replace(schedule, steps=(first, *others), faults=(lost, look_up))
-
-
-def _rerun_while_run_is_cancelled(schedule: Schedule, rng: Random) -> Schedule:
-    """Interrupt the first attempt, which cancels its run, and re-run the job at once."""
-    patient = {"cancel_on_interrupt": "true", "max_wait_time": "600", "resume": "true"}
-    first, second = (step.calm().having(**patient) for step in schedule.steps)
-    interrupt = Signal(kill=False, at=round(rng.uniform(3, 35), 3))
-    steps = (replace(first, mode="run", signal=interrupt), replace(second, pause=rng.choice((1.0, 5.0))))
-    quirks = replace(schedule.quirks, cancel_lag=rng.choice((10.0, 60.0)))
-    return replace(schedule, steps=steps, faults=(), outages=(), quirks=quirks)
 
 
 def _run_ends_during_post_step(schedule: Schedule, rng: Random) -> Schedule:
