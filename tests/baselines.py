@@ -22,11 +22,12 @@ from coval_gate.gate.judgement import (
 )
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.gate.together import compare_legs
-from coval_gate.gate.verdict import Together
+from coval_gate.gate.verdict import Together, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.document.base import SingleRunFacts
+from coval_gate.report.document.model import LegReport, Report
 
 Cases = Mapping[str, Sequence[Value | None]]  # the values of each test case; None where one is missing
 MAIN = BaselineSource(kind="branch", name="main")
@@ -143,6 +144,14 @@ def numbers(seed: int, count: int, *, slower: float = 1.0) -> dict[str, list[Val
     return {f"case{n:03}": [round(slower * rng.lognormvariate(0, 0.5), 3)] for n in range(count)}
 
 
+def ran(
+    run_id: str, verdict: Verdict | None, *, status: str = "COMPLETED", url: str = ""
+) -> tuple[SingleRunFacts, ...]:
+    """Return the only run of a leg."""
+    url = url or f"{DASHBOARD}/runs/{run_id}"
+    return (SingleRunFacts(id=run_id, url=url, status=status, verdict=verdict),)
+
+
 def report_on(
     now: RunResult,
     baseline: Baseline | None,
@@ -161,11 +170,10 @@ def report_on(
     base_report = None
     if base:
         ids = {"agent_id": base.source.name}
-        base_report = LegReport(judgement=UNFINISHED, name="base", ids=ids, run_id=base.runs[0].run.run_id)
+        base_report = LegReport(judgement=UNFINISHED, name="base", ids=ids, runs=ran(base.runs[0].run.run_id, None))
     leg = LegReport(
         judgement=judgement,
-        run_id=now.run_id,
-        run_url=f"{DASHBOARD}/runs/{now.run_id}",
+        runs=ran(now.run_id, judgement.verdict),
         dashboard_url=DASHBOARD,
         run=Run(run_id=now.run_id, status="COMPLETED"),
         result=now,
@@ -312,7 +320,7 @@ def together_report(now: int = 16) -> Report:
         for name in personas
     ]
     legs = tuple(
-        report.legs[0]._replace(name=name, run_id=f"run-{name}", run_url=f"{DASHBOARD}/runs/run-{name}")
+        report.legs[0]._replace(name=name, runs=ran(f"run-{name}", report.judgement.verdict))
         for name, report in zip(personas, reports, strict=True)
     )
     refused = errored(GateError("Not launched", "Coval refused the launch.", advice="Check the persona."))

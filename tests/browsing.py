@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from baselines import (
-    DASHBOARD,
     LABELS,
     TWO,
     also,
@@ -15,12 +14,13 @@ from baselines import (
     judged,
     numbers,
     pair,
+    ran,
     report_on,
     run_of,
     yes,
 )
 from coval_gate.coval.model import TrendRun, Turn
-from coval_gate.report.model import UNFOUND
+from coval_gate.report.document.model import UNFOUND
 from rendering import findings_in
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-    from coval_gate.report.model import Report
+    from coval_gate.report.document.model import Report
 
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
@@ -143,7 +143,7 @@ def legs_report() -> "Report":
         report_on(pair("two", 17, 9), baseline_of(earlier("old1", 2, pair("old1", 19, 1))), TWO, labels=LABELS),
     )
     legs = tuple(
-        enriched(report).legs[0]._replace(name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
+        enriched(report).legs[0]._replace(name=name, runs=ran(f"run{place}", report.judgement.verdict))
         for place, (name, report) in enumerate(zip(LEGS, reports, strict=True), start=1)
     )
     return reports[1]._replace(legs=legs)

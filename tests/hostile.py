@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Final
 
-from baselines import DASHBOARD
+from baselines import DASHBOARD, ran
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
@@ -53,7 +53,7 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.document.model import LegReport, Report
 from reports import GUIDE, RUN_URL, WORKFLOW_RUN, in_two_legs, repeated, simulation
 
 RUN_ID: Final = "run0000000000000000001"
@@ -181,12 +181,12 @@ def report_of(text: str) -> Report:
     simulations, metrics = _simulations(text), _metrics(text)
     line = one_line(text)
     result = RunResult(run_id=RUN_ID, reported_error=text, simulations=simulations, metrics=metrics)
+    judgement, run = _judgement(text, result), _run(text)
     leg = LegReport(
-        judgement=_judgement(text, result),
-        run_id=RUN_ID,
-        run_url=RUN_URL,
+        judgement=judgement,
+        runs=ran(RUN_ID, judgement.verdict, status=run.status, url=RUN_URL),
         dashboard_url=DASHBOARD,
-        run=_run(text),
+        run=run,
         result=result,
         details=Details(
             labels={text: text, simulations[0].test_case_id: text},

@@ -16,6 +16,7 @@ from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import whole
 from coval_gate.report.document.metrics import Chart
+from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
@@ -26,7 +27,6 @@ from coval_gate.report.formats import outputs as outputs_format
 from coval_gate.report.formats import pages as pages_format
 from coval_gate.report.formats.files import RENDERERS
 from coval_gate.report.formats.pages import PAGES
-from coval_gate.report.model import LegReport, Report
 from coval_gate.report.tables import drawn
 from coval_gate.report.wording import reason
 from coval_gate.step.pages import Documents
@@ -97,8 +97,7 @@ class Step:
         given = runtime(VirtualClock(), environ=self.local.environ({}) | self.environ, stdout=stream)
         host = detect_host(given)
         publisher = Publisher(host, given)
-        if report.inputs:
-            assert publisher.prepare(report.inputs) == []
+        assert publisher.prepare(report.inputs) == []
         for warning in warnings:
             host.annotate("warning", "Coval Gate", warning)
         for leg in report.legs:

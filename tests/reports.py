@@ -3,7 +3,15 @@
 from functools import cache
 from typing import Any, Final
 
-from baselines import baseline_of, comparison_reports, decided_together, report_on, run_of, together_report
+from baselines import (
+    baseline_of,
+    comparison_reports,
+    decided_together,
+    ran,
+    report_on,
+    run_of,
+    together_report,
+)
 from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.host import Context
@@ -30,7 +38,9 @@ from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.model import LegReport, Report, RunReport
+from coval_gate.report.document.base import SingleRunFacts
+from coval_gate.report.document.model import LegReport, Report
+from support import inputs_of
 
 RUN_ID: Final = "run00000000000000000001"
 DASHBOARD: Final = "https://app.coval.dev/acme"  # with an organization, so that simulations are linked
@@ -67,7 +77,7 @@ def repeated(report: Report) -> Report:
     )
     judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
-        RunReport(id=run.run_id, url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
+        SingleRunFacts(id=run.run_id, url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
         for run in (*repetition.runs, unusable)
     )
     return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, runs=runs),))
@@ -147,7 +157,7 @@ def example_reports() -> dict[str, Report]:
         **{name: _reported(judgement) for name, judgement in others.items()},
         "timed out, missing values": _judged(good, "Empty: avg < 2", late=LIMIT),
         "inconclusive": _reported(inconclusive, result),
-        "no legs": Report(judgement=UNFINISHED),
+        "no legs": Report(judgement=UNFINISHED, inputs=inputs_of()),
     }
 
 
@@ -158,8 +168,7 @@ def _not_completed(status: str, **fields: Any) -> Judgement:
 def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
     leg = LegReport(
         judgement=judgement,
-        run_id=RUN_ID,
-        run_url=RUN_URL,
+        runs=ran(RUN_ID, judgement.verdict),
         dashboard_url=DASHBOARD,
         run=_ended("COMPLETED"),
         result=result,
@@ -275,8 +284,7 @@ def large_report(
     labels = {member.test_case_id: f"{'🦜' * 80} {member.id}" for member in members}
     leg = LegReport(
         judgement=judgement,
-        run_id=now.run_id,
-        run_url=RUN_URL,
+        runs=ran(now.run_id, judgement.verdict, status="", url=RUN_URL),
         dashboard_url=DASHBOARD,
         result=now,
         details=Details(labels=labels, texts=texts),

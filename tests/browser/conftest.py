@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from browsing import Open
-    from coval_gate.report.model import Report
+    from coval_gate.report.document.model import Report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

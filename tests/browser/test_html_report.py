@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, ViewportSize
 
     from browsing import Open, Opened
-    from coval_gate.report.model import Report
+    from coval_gate.report.document.model import Report
 
 TWENTY = 20  # simulations of the reports on comparisons
 NARROW = 390  # pixels

@@ -15,8 +15,8 @@ from markupsafe import escape
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
+from coval_gate.report.document.model import LegReport
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
-from coval_gate.report.model import LegReport
 from coval_gate.step.main import judge_and_publish
 from coval_gate.step.step import Step
 from coval_sandbox.github import READ_ONLY_TOKEN

@@ -70,7 +70,7 @@ from coval_gate.history.baseline import check_spelling
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.criteria import criterion_of
-from coval_gate.report.model import Report
+from coval_gate.report.document.model import Report
 from coval_gate.report.wording import reasons
 from coval_gate.report.wording.checks import check_reason, shared_text
 from rendering import (

@@ -17,8 +17,8 @@ from baselines import comparison_reports
 from coval_gate.coval.model import LARGEST, Metric, RunResult, Value
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
+from coval_gate.report.document.model import Report
 from coval_gate.report.document.simulations import says_more
-from coval_gate.report.model import Report
 from rendering import Written, document, findings_in
 from reports import example_reports, simulation, with_leg
 from support import inputs_of, other_value

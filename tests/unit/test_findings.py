@@ -14,6 +14,7 @@ from baselines import (
     baseline_of,
     earlier,
     judged,
+    ran,
     report_on,
     run_of,
     yes,
@@ -29,8 +30,9 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import document_of
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.document.model import LegReport, Report
 from rendering import closing, composed, digest, findings_in, html, junit, rows_of, summary
+from support import inputs_of
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 
@@ -59,7 +61,9 @@ def report_of(
     result = RunResult(run_id="r1", expected=len(ids), simulations=simulations, metrics=metrics)
     criteria = Criteria(max_failed=Allowance(allowed), thresholds=parse_thresholds(lines), use_metric_targets=targets)
     judgement = judge(result, criteria)
-    return Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_id="r1", result=result),))
+    return Report(
+        judgement, inputs_of(), (LegReport(judgement=judgement, runs=ran("r1", judgement.verdict), result=result),)
+    )
 
 
 def missed(report: Report) -> dict[str, list[str]]:

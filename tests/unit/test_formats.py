@@ -25,9 +25,9 @@ from coval_gate.gate.judgement import errored, interrupted
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
+from coval_gate.report.document.model import Report
 from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.formats.log import case_ids
-from coval_gate.report.model import Report
 from coval_sandbox.runner import read_log
 from hostile import HARMLESS, NAMED, report_of
 from readers import unprintable_characters
@@ -54,7 +54,7 @@ def test_result_is_shown_without_judgement() -> None:
     [f"command {how}" for how in ("after line break", "after separators", "in old syntax", "of Azure")] + ["terminal"],
 )
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
-    report = report_of(NAMED[name])._replace(inputs=None)
+    report = report_of(NAMED[name])._replace(inputs=inputs_of())
     log = Step(tmp_path, {"GITHUB_ACTIONS": "", "GITHUB_OUTPUT": ""}).publish(report, NAMED[name]).log
     assert log.count("\nError: First ") == 1
     assert log.splitlines()[-1].startswith("⚠️ Error: ")
@@ -82,7 +82,7 @@ def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     with pytest.raises(RunnerError) as caught:
         host_of(GitHubHost, environ=environ).set_outputs({"passed": "false"})
     for error, warnings in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
-        step = Step(tmp_path, environ).publish(Report(judgement=errored(error)))
+        step = Step(tmp_path, environ).publish(Report(errored(error), inputs_of()))
         assert error.what in next(command.data for command in read_log(step.log) if command.name == "error")
         assert [command.data for command in read_log(step.log) if command.name == "warning"] == warnings
 

@@ -18,9 +18,9 @@ from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.report import MOST_LISTED
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
+from coval_gate.report.document.model import Report
 from coval_gate.report.formats.html import MOST_COLUMNS, Table, table, web_address
 from coval_gate.report.formats.html.plots import Histogram, histogram, trend_of
-from coval_gate.report.model import Report
 from hostile import HARMLESS, report_of
 from readers import HtmlPage
 from rendering import composed

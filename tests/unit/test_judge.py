@@ -26,8 +26,8 @@ from coval_gate.gate.judgement import (
 from coval_gate.gate.verdict import Aborted, Cancellation, Completed, Limit, NotCompleted, Outcome, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
-from coval_gate.report.wording import advice, doubt_lines, reason, reasons, title
-from coval_gate.report.wording.checks import actual_text
+from coval_gate.report.wording import advice, reason, reasons, title
+from coval_gate.report.wording.checks import actual_text, doubts
 from rendering import check_lines
 
 NONE = Allowance(0)
@@ -354,7 +354,7 @@ def test_reasons_match_golden_file(golden: Callable[[str, str], None]) -> None:
     lines = [
         f"{name}:\n    {judgement.verdict or 'no verdict'}, status {judgement.status}\n"
         f"    {title(judgement) or '(no title)'}\n    {reason(judgement)}\n"
-        f"    {advice(judgement, doubt_lines(judgement)) or '(no advice)'}\n"
+        f"    {advice(judgement, doubts(judgement)) or '(no advice)'}\n"
         for name, judgement in ENDS.items()
     ]
     golden("verdicts.txt", "\n".join(lines))

@@ -13,8 +13,8 @@ from coval_gate.base.text import one_line
 from coval_gate.coval.model import LARGEST
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import DrawnBound, spread
+from coval_gate.report.document.model import Report
 from coval_gate.report.markdown import code, escape, link
-from coval_gate.report.model import Report
 from coval_gate.report.tables import BLUE, ORANGE
 from hostile import HOSTILE
 from readers import MarkdownPage

@@ -23,7 +23,7 @@ from coval_gate.coval.model import RunResult
 from coval_gate.gate.judgement import UNFINISHED, errored, interrupted
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.parsing import matrix_of
-from coval_gate.report.model import Report
+from coval_gate.report.document.model import Report
 from coval_gate.step.publish import AFTER_SIGNAL, NotRendered, Publisher, Rendering
 from hostile import HARMLESS, report_of
 from readers import MarkdownPage
@@ -99,7 +99,7 @@ def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
     log = io.StringIO()
     given = runtime(VirtualClock(), stdout=log)
     times = Times.for_interrupted(0.0)._replace(rendering_ends=0.0)
-    run(Publisher(GitHubHost(given), given).publish(Report(judgement=interrupted()), times), given.clock)
+    run(Publisher(GitHubHost(given), given).publish(Report(interrupted(), inputs_of()), times), given.clock)
     last = log.getvalue().splitlines()[-1]
     assert last == "::error title=Coval Gate%3A Cancelled::The step was interrupted."
 
@@ -116,7 +116,7 @@ def test_short_check_runs_match_golden_file(golden: Callable[[str, str], None]) 
 
 def test_doubt_that_passes_is_neutral() -> None:
     judgement = errored(GateError("why", "why"))._replace(verdict=Verdict.INCONCLUSIVE, inconclusive_passes=True)
-    page = page_of(Report(judgement=judgement), "check_run")
+    page = page_of(Report(judgement, inputs_of()), "check_run")
     assert conclusion_of(page) == "neutral"
     assert page.title.startswith("❔ Inconclusive (passes): ")
 
@@ -162,6 +162,6 @@ def test_links_name_their_legs_and_lead_to_the_html_report() -> None:
     shown = {link.text: link.url for link in composed(report).links}
     assert shown["HTML report (if the workflow uploads it)"] == f"{home}#artifacts"
     assert "Open Booking line (run3)" in shown
-    without = composed(report._replace(inputs=None)).links
+    without = composed(report._replace(inputs=inputs_of())).links
     assert without
     assert not any(link.url.endswith("#artifacts") for link in without)

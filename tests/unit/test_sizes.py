@@ -24,14 +24,15 @@ from coval_gate.report import (
     MOST_IDS,
     MOST_LISTED,
 )
+from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
 from coval_gate.report.formats.outputs import MOST_OUTPUT
 from coval_gate.report.formats.pages import CHECK_LIMIT, COMMENT_LIMIT
 from coval_gate.report.markdown import utf8_size
-from coval_gate.report.model import LegReport, Report
 from readers import MarkdownPage
 from rendering import closing, comment, document, findings_in, junit, outputs, page_of, summary
 from reports import example_reports, large_report
+from support import inputs_of
 
 pytestmark = pytest.mark.untraced
 
@@ -115,7 +116,9 @@ def test_outputs_are_limited() -> None:
     totals = Totals(total=len(members), completed=0, unpassed=tuple(member.id for member in members))
     result = RunResult(run_id="r1", simulations=members)
     judgement = Judgement(Verdict.PASSED, "COMPLETED", Completed(result=result), totals=totals)
-    written = outputs(Report(judgement=judgement, legs=(LegReport(judgement=judgement, result=result),)))
+    written = outputs(
+        Report(judgement=judgement, inputs=inputs_of(), legs=(LegReport(judgement=judgement, result=result),))
+    )
     assert len(json.loads(written["failed_simulations"])) == MOST_LISTED
     assert sum(map(len, written.values())) < 300_000
 
@@ -123,7 +126,9 @@ def test_outputs_are_limited() -> None:
         Metric(id=f"m{number}", name=f"{number} {PARROT * 90}", values={"s1": PARROT * 300}) for number in range(500)
     )
     result = RunResult(run_id="r1", simulations=(Simulation(id="s1", status="COMPLETED"),), metrics=metrics)
-    text = outputs(Report(judgement=UNFINISHED, legs=(LegReport(judgement=UNFINISHED, result=result),)))["metrics"]
+    text = outputs(
+        Report(judgement=UNFINISHED, inputs=inputs_of(), legs=(LegReport(judgement=UNFINISHED, result=result),))
+    )["metrics"]
     shown = json.loads(text).values()
     assert MOST_OUTPUT - 4000 < len(text.encode()) <= MOST_OUTPUT
     assert {len(value) for entry in shown for value in entry["variants"]["agent"]["values"]} == {100}
@@ -158,7 +163,7 @@ def test_long_advice_fits_into_markdown() -> None:
     error = InputError(
         [InvalidInput("thresholds", f"has wrong lines.\n{caught.value}"), InvalidInput("tags", "are too many.")]
     )
-    report = Report(judgement=errored(error))
+    report = Report(judgement=errored(error), inputs=inputs_of())
     body, whole = comment(report), summary(report)
     assert len(body) <= COMMENT_LIMIT
     assert len(whole.encode()) <= SUMMARY_LIMIT

@@ -18,7 +18,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.wording import advice, doubt_lines, reason, title
+from coval_gate.report.wording import advice, reason, title
 from coval_gate.report.wording.checks import actual_text, doubts
 
 BITS, SECONDS = (0.0, 1.0, 1.0), (0.9, 1.2, 1.8)
@@ -247,8 +247,8 @@ UNSEEN = "no simulation has the value {} for M; the values seen are billing, ref
 def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: str, expected: str) -> None:
     judgement = judge_values(values, threshold)
     text = threshold.partition("\n")[0].removeprefix("? ")
-    assert doubt_lines(judgement) == [f"{text} (thresholds, line 1): {expected}"]
-    assert expected in advice(judgement, doubt_lines(judgement))
+    assert doubts(judgement) == (f"{text} (thresholds, line 1): {expected}",)
+    assert expected in advice(judgement, doubts(judgement))
     if judgement.verdict is not Verdict.ERROR:
         passed = judgement.verdict is Verdict.PASSED
         assert title(judgement, is_doubtful=True) == ("Doubtful criterion" if passed else "Gate failed")
@@ -271,16 +271,16 @@ def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: st
 )
 def test_usual_criterion_is_not_questioned(values: Sequence[Value], threshold: str, given: dict[str, Any]) -> None:
     judgement = judge_values(values, threshold, **given)
-    assert doubts(judgement.checks, judgement.variants) == ()
+    assert doubts(judgement) == ()
 
 
 @pytest.mark.parametrize("values", [("false", "true"), ("agent", "YES"), (0.0, "YES")])
 def test_definition_that_does_not_fit_the_values_allows_nothing(values: Sequence[Value]) -> None:
-    (doubt,) = doubt_lines(judge_values(values, "M: count(NO) == 0", defined=BINARY))
+    (doubt,) = doubts(judge_values(values, "M: count(NO) == 0", defined=BINARY))
     assert doubt.startswith('M: count(NO) == 0 (thresholds, line 1): no simulation has the value "NO" for M')
     assert judge_values(values, "M: count(NOO) == 0", defined=BINARY).verdict is Verdict.ERROR
-    assert not doubt_lines(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
+    assert not doubts(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
 
 
 def test_bound_that_is_far_from_all_variants_is_questioned_once() -> None:
-    assert len(doubt_lines(judge_values((1.0, 2.0), "M: max < 1500", mutations=("", "Slow")))) == 1
+    assert len(doubts(judge_values((1.0, 2.0), "M: max < 1500", mutations=("", "Slow")))) == 1

@@ -77,10 +77,6 @@ class DrawnBound(NamedTuple):
             return self.operator in ("<=", ">=")
         return (value < self.value) is self.upper
 
-    def is_below(self, value: float) -> bool:
-        """Return whether a value is below the bound, or equal to it and on the same side as those below."""
-        return self.meets(value) is self.upper
-
     def side(self, values: Sequence[float]) -> Side:
         met = {self.meets(value) for value in values}
         return "both" if len(met) > 1 else "beyond" if False in met else "within"
@@ -114,7 +110,7 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
     def place(value: float) -> int:
         if middle is None:
             return ranges.place(value)
-        if middle.is_below(value):
+        if middle.meets(value) is middle.upper:
             return min(ranges.place(value), -ranges.first - 1)
         return max(ranges.place(value), -ranges.first)
 

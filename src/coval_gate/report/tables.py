@@ -12,7 +12,7 @@ from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import NOTICEABLE, CriterionFacts
 from coval_gate.report.document.legs import LegFacts, VariantFacts
-from coval_gate.report.document.metrics import Chart, Figures, MetricFacts
+from coval_gate.report.document.metrics import Chart, Figures
 from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
@@ -171,35 +171,27 @@ def _criterion(criterion: CriterionFacts) -> str:
 def metric_parts(leg: LegFacts) -> Iterator[str | Listing]:
     if not leg.metrics:
         return
-    several = len(leg.variants) > 1
-    samples = [(metric, *sample) for metric in leg.metrics for sample in metric.variants.items()]
     yield "#### Metrics"
-    variant_head = ("variant",) if several else ()
-    numeric = [sample for sample in samples if sample[2].numbers]
-    if numeric:
-        rows = (row(*_named(*sample, several), f"{sample[2].count:,}", *_cells(sample[2])) for sample in numeric)
-        head = ("metric", *variant_head, "count", "mean", "spread (SD)", "min", "median", "p95", "max")
-        yield from folding(head, rows, len(numeric), most=MOST_UNFOLDED, rest=_more_rows)
+    numeric, other = [], []
+    head = ("metric", *(["variant"] if len(leg.variants) > 1 else []), "count")
+    for metric in leg.metrics:
+        for variant, figures in metric.variants.items():
+            numbers = figures.numbers
+            name = escape(named_with_unit(metric.name, metric.unit if numbers else ""))
+            cells = (name, *([escape(variant)] if len(leg.variants) > 1 else []), f"{figures.count:,}")
+            if numbers:
+                numeric.append(row(*cells, *(number(numbers[key]) if key in numbers else "" for key in FIGURES)))
+            if not numbers or figures.values:
+                other.append(row(*cells, _texts(figures)))
+    statistics = ("mean", "spread (SD)", "min", "median", "p95", "max")
+    yield from _metric_table((*head, *statistics), numeric)
     yield from _charts(leg)
-    other = [sample for sample in samples if not sample[2].numbers or sample[2].values]
-    if other:
-        rows = (row(*_named(*sample, several), f"{sample[2].count:,}", _texts(sample[2])) for sample in other)
-        head = ("metric", *variant_head, "count", "values")
-        yield from folding(head, rows, len(other), most=MOST_UNFOLDED, rest=_more_rows)
+    yield from _metric_table((*head, "values"), other)
 
 
-def _more_rows(more: int) -> str:
-    return plural(more, "more row")
-
-
-def _named(metric: MetricFacts, variant: str, figures: Figures, several: bool) -> tuple[str, ...]:
-    name = escape(named_with_unit(metric.name, metric.unit if figures.numbers else ""))
-    return (name, escape(variant)) if several else (name,)
-
-
-def _cells(figures: Figures) -> Iterator[str]:
-    for name in FIGURES:
-        yield number(figures.numbers[name]) if name in figures.numbers else ""
+def _metric_table(head: tuple[str, ...], rows: Sequence[str]) -> Iterator[Listing]:
+    if rows:
+        yield from folding(head, rows, len(rows), most=MOST_UNFOLDED, rest=lambda more: plural(more, "more row"))
 
 
 def _texts(figures: Figures) -> str:
@@ -250,20 +242,20 @@ def drawn(chart: Chart) -> str:
 def troubled(document: Document) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
     bad = [(leg, one) for leg in document.legs for one in leg.simulations if one.is_to_look_at]
-    if bad:
-        bad.sort(key=lambda pair: pair[1].place)
-        counts = document.causes_text
-        yield f"#### {plural(len(bad), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
-        explained = any(_reasons(simulation) for _, simulation in bad)
-        caused = any(simulation.cause_text for _, simulation in bad)
-        columns = (("cause",) if caused else (), ("why",) if explained else ())
-        yield from folding(
-            ("", "simulation", *columns[0], "missed criteria", *columns[1]),
-            (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in bad),
-            len(bad),
-            most=MOST_UNFOLDED,
-            rest=lambda more: f"{plural(more, 'more simulation')} to look at",
-        )
+    if not bad:
+        return
+    bad.sort(key=lambda pair: pair[1].place)
+    counts = document.causes_text
+    yield f"#### {plural(len(bad), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
+    explained = any(_reasons(simulation) for _, simulation in bad)
+    caused = any(simulation.cause_text for _, simulation in bad)
+    yield from folding(
+        ("", "simulation", *(["cause"] if caused else []), "missed criteria", *(["why"] if explained else [])),
+        (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in bad),
+        len(bad),
+        most=MOST_UNFOLDED,
+        rest=lambda more: f"{plural(more, 'more simulation')} to look at",
+    )
 
 
 def unstable(document: Document) -> Iterator[str | Listing]:
@@ -273,29 +265,24 @@ def unstable(document: Document) -> Iterator[str | Listing]:
         if not cases:
             continue
         several = len(leg.variants) > 1
+        variants = [[escape(case.variant)] if several else [] for case in cases]
         rows = (
-            row(
-                escape(case.name),
-                *((escape(case.variant),) if several else ()),
-                case.stability,
-                f"{case.failed:,} of {case.total:,}",
-            )
-            for case in cases
+            row(escape(case.name), *variant, case.stability, f"{case.failed:,} of {case.total:,}")
+            for case, variant in zip(cases, variants, strict=True)
         )
-        head = ("test case", *(("variant",) if several else ()), "stability", "failed")
+        head = ("test case", *(["variant"] if several else []), "stability", "failed")
         title = leg.named(f"Test cases that failed: {leg.failing_cases_text}")
-        long = len(cases) > MOST_UNFOLDED
-        if not long:
+        is_folded = len(cases) > MOST_UNFOLDED
+        if not is_folded:
             yield f"#### {escape(title)}"
-        yield table(head=head, rows=rows, total=len(cases), folded=title if long else "")
+        yield table(head=head, rows=rows, total=len(cases), folded=title if is_folded else "")
 
 
 def passed(document: Document) -> Iterator[Listing]:
     if good := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
         rows = (row(_which(leg, simulation)) for leg, simulation in good)
-        yield table(
-            head=("simulation",), rows=rows, total=len(good), folded=f"{plural(len(good), 'simulation')} passed"
-        )
+        title = f"{plural(len(good), 'simulation')} passed"
+        yield table(head=("simulation",), rows=rows, total=len(good), folded=title)
 
 
 def _simulation(leg: LegFacts, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
@@ -311,10 +298,7 @@ def _simulation(leg: LegFacts, simulation: SimulationFacts, *, caused: bool, exp
 
 
 def _reasons(simulation: SimulationFacts) -> list[str]:
-    texts = [
-        simulation.error,
-        *(simulation.why(miss.metric_id) for miss in simulation.misses),
-    ]
+    texts = (simulation.error, *(simulation.why(miss.metric_id) for miss in simulation.misses))
     return [text for text in dict.fromkeys(texts) if text]
 
 
@@ -323,11 +307,7 @@ def _which(leg: LegFacts, simulation: SimulationFacts) -> str:
     title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title
     variant = f" ({escape(simulation.variant)})" if simulation.variant != AGENT else ""
-    unlinked = linked == title and simulation.title != simulation.id
+    id_ = code(simulation.id) if linked == title and simulation.title != simulation.id else ""
     # How often the test case failed is in its own table.
-    more = [
-        code(simulation.id) if unlinked else "",
-        simulation.stability or "",
-        escape(leg.title, LONGEST_NAME),
-    ]
-    return "<br>".join(filter(None, [f"{linked}{variant}", *more]))
+    more = (id_, simulation.stability, escape(leg.title, LONGEST_NAME))
+    return "<br>".join(filter(None, (f"{linked}{variant}", *more)))

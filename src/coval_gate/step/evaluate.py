@@ -27,9 +27,9 @@ from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut, Toget
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
+from coval_gate.report.document.model import BASE_AGENT
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.model import BASE_AGENT
 from coval_gate.report.wording import all_runs_text, reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.base_agent import find_base_beside

@@ -18,8 +18,8 @@ from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
 from coval_gate.report.document import Document, document_of
+from coval_gate.report.document.model import Report
 from coval_gate.report.formats import pages
-from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
 
@@ -127,9 +127,9 @@ class PagePublisher:
                 kept.is_done = True
                 self._save()
 
-    def _pages(self, inputs: Inputs | None, context: Context) -> list[KeptPage]:
+    def _pages(self, inputs: Inputs, context: Context) -> list[KeptPage]:
         if self._kept is None:
-            pages = self._host.pages(inputs, context) if inputs else ()
+            pages = self._host.pages(inputs, context)
             self._kept = [KeptPage(page) for page in pages]
             saved = read_saved(self._host.read_state(STATE))
             for kept in self._kept:
@@ -242,7 +242,7 @@ def _takes(page: Page, report: Report) -> bool:
 
 def _may_be_located(report: Report) -> bool:
     """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
-    return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")
+    return report.context.sha_is_known or report.inputs.mode == "wait"
 
 
 class Documents:

@@ -23,9 +23,9 @@ from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
 from coval_gate.report.document import Document
+from coval_gate.report.document.model import Report
 from coval_gate.report.formats import log, outputs, pages
 from coval_gate.report.formats.files import FILES, File
-from coval_gate.report.model import Report
 from coval_gate.step.pages import PagePublisher
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class Publisher:
         return published._replace(files={**published.files, file.input: path})
 
     def _summarize(self, report: Report) -> Procedure[None]:
-        if report.inputs and not report.inputs.summary:
+        if not report.inputs.summary:
             return
         with tolerant(self._host):
             page = yield from self._rendered(report, partial(pages.render, input_name="summary"))
@@ -214,7 +214,7 @@ class Publisher:
             self._host.log(document.headline(LONGEST_LINE))
 
     def _annotates(self, report: Report) -> bool:
-        return self._host.annotates and (report.inputs is None or report.inputs.annotations)
+        return self._host.annotates and report.inputs.annotations
 
     def _fold(self, groups: Sequence[Sequence[str]]) -> None:
         for title, *lines in groups:

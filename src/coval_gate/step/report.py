@@ -31,7 +31,8 @@ from coval_gate.gate.judgement import (
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
-from coval_gate.report.model import BASE_AGENT, UNFOUND, LegReport, Report, RunReport
+from coval_gate.report.document.base import SingleRunFacts
+from coval_gate.report.document.model import BASE_AGENT, UNFOUND, LegReport, Report
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
 
@@ -97,14 +98,12 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         title=step.title_of(leg),
         ids=ids_of(leg.inputs),
         planned=leg.planned,
-        run_id=first.run_id,
-        run_url=step.run_url(first.run_id),
         run=_polled(leg, trials),
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
         runs=tuple(
-            RunReport(
+            SingleRunFacts(
                 id=trial.run_id,
                 url=step.run_url(trial.run_id),
                 status=trial.run.status if trial.run else "",
@@ -280,17 +279,15 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
         return
     try:
         with tolerant(step.host, "Names could not be looked up"):
-            yield from _find_names(step)
+            session = _briefly(step.session(), NAMING)
+            get, shown, until = session.client.get, session.client.shown, session.deadline
+            wanted = [
+                named for leg in step.legs for named in _named(leg, leg.first if leg.trials else Trial()).values()
+            ]
+            # The agents of all legs first: they matter most, and only so many are looked up.
+            by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
+            unknown = [named for named in dict.fromkeys(by_kind) if named[1] and shown.name_of(*named) is None]
+            calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+            yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
     except Interrupted:
         step.hurry()
-
-
-def _find_names(step: Step) -> Procedure[None]:
-    session = _briefly(step.session(), NAMING)
-    client, until = session.client, session.deadline
-    wanted = [named for leg in step.legs for named in _named(leg, leg.first if leg.trials else Trial()).values()]
-    # The agents of all legs first: they matter most, and only so many are looked up.
-    by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
-    unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
-    calls = [client.get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
-    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from coval_gate.base.text import visible
+from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import gravity
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, LAUNCH_IDS
@@ -20,9 +21,9 @@ from coval_gate.report.document.base import (
     Link,
     Model,
     Text,
-    judged_facts,
 )
-from coval_gate.report.document.legs import LegFacts, leg_facts, whole
+from coval_gate.report.document.legs import LegFacts, judged_facts, leg_facts, whole
+from coval_gate.report.document.model import Report
 from coval_gate.report.document.provenance import (
     EvaluatedFacts,
     PlaceFacts,
@@ -37,7 +38,7 @@ from coval_gate.report.document.provenance import (
     what_ran,
 )
 from coval_gate.report.document.simulations import places_of
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.wording.checks import check_reason
 
 
 class PageFacts(Model):
@@ -148,14 +149,20 @@ class Document(JudgedFacts):
 
 def document_of(report: Report, *, brief: bool = False) -> Document:
     """Return everything that formats show; with `brief`, without the simulations."""
+    legs = tuple(whole(leg, brief=brief) for leg in report.legs)
     together = whole(report.together) if report.together else None
-    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs), together=together)
-    judgement = report.judgement
-    ranks = [()] * len(report.legs) if brief else places_of(report.legs)
-    failed = (id_ for leg in report.legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
-    forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
-    run_ids = _run_ids(report.legs)
-    judged = judged_facts(judgement, report.judged, named=True)
+    report, judgement, context = report._replace(legs=legs), report.judgement, report.context
+    bases = [leg.base for leg in legs if leg.base]
+    first = [leg.run_id for leg in (*legs, *bases)]
+    again = [run.id for leg in (*legs, *bases) for run in leg.runs[1:]]
+    run_ids = list(dict.fromkeys(filter(None, first + again)))
+    sizes = [*(leg.planned for leg in legs), *{base.name: base.planned for base in bases}.values()]
+    waits_for = report.inputs.run_id.ids if report.inputs.mode == "wait" else ()
+    references = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in legs), *waits_for))))[::-1]
+    ranks = [()] * len(legs) if brief else places_of(legs)
+    failed = (id_ for leg in legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
+    forbidden = dict.fromkeys(id_ for leg in legs for id_ in leg.judgement.metric_failures)
+    judged = judged_facts(judgement, [*legs, *([together] if together else [])], named=True)
     return Document(
         schema_version=SCHEMA_VERSION,
         passed=judgement.verdict is Verdict.PASSED,
@@ -166,7 +173,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         **judged,
         **_unreported(report, judged),
         run_ids=run_ids,
-        planned_simulations=_planned(report.legs),
+        planned_simulations=None if None in sizes or not sizes else sum(filter(None, sizes)),
         failed_simulation_ids=list(islice(failed, MOST_LISTED)),
         forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
         decided_by=judgement.legs_summary.decisive if judgement.legs_summary else "",
@@ -174,65 +181,48 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         links=links(report, run_ids, judged["link"]),
         step=step_facts(report),
         pages=PageFacts(
-            commit=report.context.sha if report.context.sha_is_known else "",
+            commit=context.sha if context.sha_is_known else "",
             commit_status=_named(report, "commit_status"),
             check_run=_named(report, "check_run"),
             key=_key(report),
-            references=_references(report),
+            references=references or [f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"],
         ),
-        facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
-        inputs=configuration(report.inputs, report.wrong) if report.inputs else {},
-        legs=[leg_facts(report, leg, places) for leg, places in zip(report.legs, ranks, strict=True)],
+        facts=provenance(report, legs[0] if len(legs) == 1 else None),
+        inputs=configuration(report.inputs, report.wrong),
+        legs=[leg_facts(report, leg, places) for leg, places in zip(legs, ranks, strict=True)],
         together=leg_facts(report, together, ()) if together else None,
-        gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
+        gravest_first=sorted(range(len(legs)), key=lambda place: gravity(legs[place].judgement)),
     )
 
 
 def _unreported(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
-    judgement, legs = report.judgement, report.judgement.legs_summary
-    if legs and legs.decisive:  # the table of legs has each one's reason, but no advice
+    judgement, (first, *others) = report.judgement, judged["reasons"]
+    if (
+        judgement.legs_summary and judgement.legs_summary.decisive
+    ):  # the table of legs has each one's reason, but no advice
         return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
     shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:MOST_SHOWN]]
-    is_missing, others = wording.untold_reasons(judgement, judged["reasons"], shown)
-    is_missing = is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
-    return {"reason_is_untold": is_missing, "untold_reasons": others}
-
-
-def _run_ids(legs: Sequence[LegReport]) -> list[str]:
-    bases = [leg.base for leg in legs if leg.base]
-    first = [leg.run_id for leg in (*legs, *bases)]
-    again = [run.id for leg in (*legs, *bases) for run in leg.runs[1:]]
-    return list(dict.fromkeys(filter(None, first + again)))
-
-
-def _planned(legs: Sequence[LegReport]) -> int | None:
-    bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
-    sizes = [*(leg.planned for leg in legs), *bases.values()]
-    return None if None in sizes or not sizes else sum(filter(None, sizes))
+    if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
+        return {"reason_is_untold": False, "untold_reasons": []}
+    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    is_untold = first not in told or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
+    return {"reason_is_untold": is_untold, "untold_reasons": [reason for reason in others if reason not in told]}
 
 
 def _named(report: Report, input_name: str) -> str:
-    name = getattr(report.inputs, input_name, "")
+    name = getattr(report.inputs, input_name)
     return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""
 
 
 def _key(report: Report) -> str:
     """Return a digest: names may contain even the end of an HTML comment."""
     context, inputs = report.context, report.inputs
-    mutations = inputs.mutation_ids if inputs else ()
     # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
-    template = (inputs.run_template_id,) if inputs and inputs.run_template_id else ()
+    template = (inputs.run_template_id,) if inputs.run_template_id else ()
     asked = what_ran(report)
     only = report.legs[0] if len(report.legs) == 1 and not any((*asked.values(), *template)) else None
-    evaluated = [*what_ran(report, only).values(), *mutations, *template]
+    evaluated = [*what_ran(report, only).values(), *inputs.mutation_ids, *template]
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.lasting_workflow or context.workflow, context.job, context.step, evaluated, *matrix])
     return hashlib.sha256(key.encode()).hexdigest()[:24]
-
-
-def _references(report: Report) -> list[str]:
-    inputs, context = report.inputs, report.context
-    waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()
-    run_ids = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
-    return run_ids[::-1] or [f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"]

@@ -7,14 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core.core_schema import CoreSchema
 
-from coval_gate.base.text import one_line, plural, printable, shortened_at_word
-from coval_gate.gate.checks import Check
-from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.measure import Totals
-from coval_gate.gate.verdict import Verdict
-from coval_gate.report import wording
-from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import counts_text, flips_title
+from coval_gate.base.text import one_line, printable, shortened_at_word
 
 Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["new", "flaky"]  # in the order of reports
@@ -66,6 +59,17 @@ class Link(Model):
     """Whether it is the page of a run."""
     of_html: bool
     """Whether the HTML report is found there, which does not link to itself."""
+
+
+class SingleRunFacts(Model):
+    """One of the runs of a leg, judged alone."""
+
+    id: Text
+    url: Text
+    status: Text
+    """The last status that Coval reported."""
+    verdict: VerdictWord | None
+    """Null for a slice, which decides nothing alone."""
 
 
 def plain(parts: Sequence[SentencePart]) -> str:
@@ -158,61 +162,3 @@ class JudgedFacts(Model):
         """Return the reason in at most `limit` characters; how many others there are stays."""
         others = self.others_text
         return shortened_at_word(self.reason.removesuffix(others), limit - len(others)) + others
-
-
-def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
-    """Return what a judgement of legs says, in fields of JudgedFacts. `named`: what is missed is a criterion."""
-    reasons, doubts = wording.reasons(judgement), wording.doubt_lines(judgement)
-    totals = _sum_of([totals for leg in legs if (totals := totals_of(leg))])
-    judged = totals if any(leg.judgement.totals for leg in legs) else None
-    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
-    rows = [(row, leg) for leg in legs for row in leg.findings.simulations]
-    return {
-        "verdict": judgement.verdict,
-        "passes": judgement.passes_gate,
-        "heading": wording.heading(judgement),
-        "status": judgement.status,
-        "reason": wording.reason(judgement, reasons),
-        "others_text": wording.others_text(judgement, len(reasons) - 1),
-        "reasons": list(reasons),
-        "advice": wording.advice(judgement, doubts),
-        "is_doubtful": bool(doubts),
-        "link": wording.link(judgement),
-        "total_simulations": totals.total if totals else None,
-        "completed_simulations": totals.completed if totals else None,
-        "unpassed_simulations": len(judged.unpassed) + judged.unlisted if judged else None,
-        "pass_rate": judged.pass_rate if judged else None,
-        "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
-        "flips_text": flips_title(failing, passing) if failing or passing else "",
-        "causes_text": counts_text((row, leg) for row, leg in rows if row.is_to_look_at),
-        "failing_causes_text": counts_text((row, leg) for row, leg in rows if row.fails),
-    }
-
-
-def _sum_of(totals: Sequence[Totals]) -> Totals | None:
-    if not totals:
-        return None
-    return Totals(
-        total=sum(one.total for one in totals),
-        completed=sum(one.completed for one in totals),
-        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
-        unlisted=sum(one.unlisted for one in totals),
-    )
-
-
-def totals_of(leg: LegReport) -> Totals | None:
-    """Return the totals; of a leg that was not judged, those of its last poll, with none passed."""
-    if leg.judgement.totals or not (leg.run and leg.run.progress):
-        return leg.judgement.totals
-    polled = leg.run.progress
-    return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
-
-
-def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
-    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
-    checks = [check for check in checks if not check.informs]
-    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
-    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
-    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
-    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
-    return ", ".join(unmet) or (f"{total} met" if checks else "")

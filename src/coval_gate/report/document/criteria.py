@@ -27,12 +27,10 @@ from coval_gate.report.document.base import AGENT, Model, Text, VerdictWord, var
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,
-    first_text,
     informs_text,
     margin_text,
     moved_text,
     note_text,
-    shown_verdict,
 )
 
 CHANCE: Final = percent(POWER)  # of runs that show a noticeable change
@@ -224,7 +222,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
     return CriterionFacts(
         kind=check.criterion.kind,
         criterion=check.criterion.text,
-        verdict=shown_verdict(check).value,
+        verdict=(Verdict.SKIPPED if check.informs else check.verdict).value,
         met=check.passed,
         actual=_exact(check, measure.value) if measure else None,
         operator=requirement.operator if requirement else None,
@@ -241,7 +239,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         confidence=interval.confidence if interval else None,
         problem=check.problem.kind if check.problem else "",
         actual_text=actual_text(check),
-        first_text=first_text(check),
+        first_text=f"the first run alone {check.criterion.measured(check, check.first)}" if check.first else "",
         required_text=f"{requirement.operator} {bound_text(check)}" if requirement and measure else "",
         claim_text=claim_text(check),
         margin_text=margin_text(check),

@@ -1,26 +1,29 @@
 """What a step evaluates: a leg with its runs, criteria, metrics and simulations."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from coval_gate.base.text import plural
 from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.measure import Totals
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
-from coval_gate.history.standing import Standing, standing_text
+from coval_gate.history.standing import standing_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import ALL_AT_ONCE, CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.report import MOST_CRITERIA
+from coval_gate.report import MOST_CRITERIA, wording
 from coval_gate.report.document.base import (
     JudgedFacts,
     Model,
     Parts,
     SentencePart,
+    SingleRunFacts,
     Stability,
     Text,
     VerdictWord,
-    judged_facts,
-    missed_text,
     variant_key,
 )
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
@@ -31,8 +34,9 @@ from coval_gate.report.document.metrics import (
     charts_of,
     metrics_of,
 )
+from coval_gate.report.document.model import UNFOUND, LegReport, Report
 from coval_gate.report.document.provenance import (
-    WITHHELD,
+    MAY_HOLD_SECRETS,
     RunFacts,
     configuration,
     provenance,
@@ -42,26 +46,14 @@ from coval_gate.report.document.provenance import (
 )
 from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
-from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
-from coval_gate.report.wording.checks import in_figures, notes_title, stability
+from coval_gate.report.wording.checks import counts_text, doubts, flips_title, notes_title, stability
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
     "sub_sample_seed": "",
     "spend": ALL_AT_ONCE,
 }
-NOT_COPIED: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
-
-
-class SingleRunFacts(Model):
-    """One of the runs of a leg, judged alone."""
-
-    id: Text
-    url: Text
-    status: Text
-    """The last status that Coval reported."""
-    verdict: VerdictWord | None
-    """Null for a slice, which decides nothing alone."""
+ABOUT_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 
 
 class SlicesFacts(Model):
@@ -190,25 +182,23 @@ class LegFacts(JudgedFacts):
 
 
 def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
-    """Return the leg with its variants, runs and findings, even if it is not judged. `brief`: without simulations."""
-    judgement, status = leg.judgement, leg.run.status if leg.run else ""
+    """Return the leg with its variants and findings, even if it is not judged. `brief`: without simulations."""
+    judgement = leg.judgement
     if leg.result and not judgement.variants:
         judgement = judgement._replace(variants=variants_of(leg.result))
-    alone = RunReport(id=leg.run_id, url=leg.run_url, status=status, verdict=judgement.verdict)
-    return leg._replace(
-        judgement=judgement,
-        findings=findings_of(judgement, None if brief else leg.result) if leg.findings is UNFOUND else leg.findings,
-        runs=leg.runs or ((alone,) if leg.run_id else ()),
-    )
+    shown = findings_of(judgement, None if brief else leg.result) if leg.findings is UNFOUND else leg.findings
+    return leg._replace(judgement=judgement, findings=shown)
 
 
 def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts:
     judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases, slices = repetition.cases if repetition else (), judgement.slices
+    stabilities = Counter(map(stability, cases))
     case_name = case_names(leg.details.labels)
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
     status = leg.run.status if leg.run else ""
     own, shared = provenance(report, leg), provenance(report)
+    standing, parts = leg.standing, Parts()
     return LegFacts(
         name=leg.name,
         title=leg.title or leg.name,
@@ -216,7 +206,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
-        runs=[SingleRunFacts(**run._asdict()) for run in leg.runs],
+        runs=[*leg.runs],
         slices=SlicesFacts(called=slices.look.called, cap=slices.look.cap, is_clear=slices.is_clear)
         if slices
         else None,
@@ -231,12 +221,15 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
             )
             for case in cases
         ],
-        failing_cases_text=in_figures(cases),
+        failing_cases_text=", ".join(f"{count:,} {word}" for word, count in sorted(stabilities.items())),
         baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",
         base=baseline_facts(leg, judgement.base),
-        standing=_standing(leg.standing) if leg.standing else None,
+        standing=standing
+        and StandingFacts(
+            accepted=standing.accepted, tag=standing.tag, parts=parts.of(standing_text(standing, code=parts.code))
+        ),
         variants=_variants(leg),
         groups=groups_of(findings, leg),
         notes=notes_title(findings.checks.checks),
@@ -251,47 +244,81 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
     )
 
 
-def _standing(standing: Standing) -> StandingFacts:
-    parts = Parts()
-    text = standing_text(standing, code=parts.code)
-    return StandingFacts(accepted=standing.accepted, tag=standing.tag, parts=parts.of(text))
+def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
+    """Return what a judgement of legs says, in fields of JudgedFacts. `named`: what is missed is a criterion.
+
+    A leg that was not judged counts as its last poll showed it, with no simulation passed.
+    """
+    reasons, doubtful = wording.reasons(judgement), doubts(judgement)
+    counts = [count for leg in legs if (count := leg.judgement.totals or (leg.run.progress if leg.run else None))]
+    total = sum(count.total for count in counts)
+    unpassed = sum(len(one.unpassed) + one.unlisted if isinstance(one, Totals) else one.total for one in counts)
+    is_judged = any(leg.judgement.totals for leg in legs)
+    failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
+    rows = [(row, leg.findings.reference) for leg in legs for row in leg.findings.simulations]
+    return {
+        "verdict": judgement.verdict,
+        "passes": judgement.passes_gate,
+        "heading": wording.heading(judgement),
+        "status": judgement.status,
+        "reason": wording.reason(judgement, reasons),
+        "others_text": wording.others_text(judgement, len(reasons) - 1),
+        "reasons": list(reasons),
+        "advice": wording.advice(judgement, doubtful),
+        "is_doubtful": bool(doubtful),
+        "link": wording.link(judgement),
+        "total_simulations": total if counts else None,
+        "completed_simulations": sum(count.completed for count in counts) if counts else None,
+        "unpassed_simulations": unpassed if is_judged else None,
+        "pass_rate": (max(0, total - unpassed) / total if total else 0.0) if is_judged else None,
+        "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
+        "flips_text": flips_title(failing, passing) if failing or passing else "",
+        "causes_text": counts_text((row, reference) for row, reference in rows if row.is_to_look_at),
+        "failing_causes_text": counts_text((row, reference) for row, reference in rows if row.fails),
+    }
+
+
+def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
+    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
+    checks = [check for check in checks if not check.informs]
+    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
+    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
+    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
+    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
+    return ", ".join(unmet) or (f"{total} met" if checks else "")
 
 
 def _variants(leg: LegReport) -> list[VariantFacts]:
     ids = {name: members[0].mutation_id for name, members in (leg.result.variants if leg.result else {}).items()}
-    checks: dict[str, list[Check]] = {name: [] for name in ids}
+    checks: dict[str, list[Check]] = defaultdict(list)
     for check in leg.judgement.checks:
         if check.several:
-            checks.setdefault(check.variant, []).append(check)
-    shown = [variant for variant in leg.judgement.variants if variant.name in ids]
-    decided = {name: [check.verdict for check in own if check.decides] for name, own in checks.items()}
+            checks[check.variant].append(check)
     return [
         VariantFacts(
             variant=variant_key(variant.name),
             mutation_id=ids[variant.name],
-            verdict=min(decided[variant.name], key=GRAVITY.index, default=Verdict.PASSED).value,
+            verdict=min(
+                (check.verdict for check in checks[variant.name] if check.decides),
+                key=GRAVITY.index,
+                default=Verdict.PASSED,
+            ).value,
             completed=len(variant.completed),
             total=variant.total,
             missed_text=missed_text(checks[variant.name]),
         )
-        for variant in shown
+        for variant in leg.judgement.variants
+        if variant.name in ids
     ]
 
 
 def _repeat(report: Report, leg: LegReport) -> RepeatFacts:
-    inputs = leg.inputs or report.inputs
-    given = configuration(inputs) if inputs else {}
-    return RepeatFacts(
-        file=report.inputs.config_path if report.inputs and leg.inputs else "",
-        unset={name: value for name, value in UNSET.items() if name in given},
-        command=_command(given, what_ran(report, leg)),
-    )
-
-
-def _command(given: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
-    ran = {name: value for name, value in ids.items() if IDENTIFIER.fullmatch(value)}
-    if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
-        return {}
+    given, ran = configuration(leg.inputs or report.inputs), what_ran(report, leg)
     kept = {declaration.name for declaration in effective() if declaration.group in (CONNECTION, WHAT, GATE)}
-    kept -= {*ran, *UNSET, *NOT_COPIED, "test_case_ids", FILE}
-    return ran | {name: text for name, text in given.items() if name in kept}
+    kept -= {*ran, *UNSET, *ABOUT_ANOTHER_RUN, "test_case_ids", FILE}
+    is_complete = all(map(IDENTIFIER.fullmatch, ran.values())) and not any(name in given for name in MAY_HOLD_SECRETS)
+    return RepeatFacts(
+        file=report.inputs.config_path if leg.inputs else "",
+        unset={name: value for name, value in UNSET.items() if name in given},
+        command=ran | {name: text for name, text in given.items() if name in kept} if is_complete else {},
+    )

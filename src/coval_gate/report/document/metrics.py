@@ -19,7 +19,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report.charts import DrawnBound, binned, spread
 from coval_gate.report.document.base import Model, Text, variant_key
-from coval_gate.report.model import LegReport
+from coval_gate.report.document.model import LegReport
 
 MOST_CHARTS: Final = 2
 MOST_DRAWN: Final = 24  # metrics of a leg with distributions

@@ -1,5 +1,6 @@
 """What a step ran and tested, by ids and names; where, with which inputs; and the pages with more."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,7 +14,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
 from coval_gate.report.document.base import Link, Model, Text
-from coval_gate.report.model import BASE_AGENT, LegReport, Report
+from coval_gate.report.document.model import BASE_AGENT, LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
 MOST_IN_HEADING: Final = 2  # different names of a kind
@@ -24,7 +25,7 @@ SHORT_COMMIT: Final = 7  # characters
 UNCOMMITTED: Final = ", with changes that are not committed"
 HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
-WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
+MAY_HOLD_SECRETS: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
 class EvaluatedFacts(Model):
@@ -111,10 +112,8 @@ def step_facts(report: Report) -> StepFacts:
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return the ids of agent, persona and test set, from the leg's run or else from the inputs."""
-    if leg is None or not any(leg.ids.values()):
-        asked = {name: ", ".join(getattr(report.inputs, name, ())) for name in LAUNCH_IDS}
-    else:
-        asked = {**leg.ids}
+    asked_of_step = {name: ", ".join(getattr(report.inputs, name)) for name in LAUNCH_IDS}
+    asked = leg.ids if leg and any(leg.ids.values()) else asked_of_step
     return {name: getattr(leg and leg.run, name, "") or asked[name] for name in LAUNCH_IDS}
 
 
@@ -171,30 +170,27 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
 def _changed(report: Report, leg: LegReport) -> str:
     """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
     inputs = leg.inputs or report.inputs
-    asked = len(set(inputs.mutation_ids)) if inputs else 0
+    asked = len(set(inputs.mutation_ids))
     names = [one_line(variant.name, LONGEST_NAME) for variant in leg.judgement.variants if variant.name]
     mutations = max(asked, len(names))
-    named = f"the mutation{'s' if mutations > 1 else ''} {in_words(names)}"
-    overrides = "config_overrides" if inputs and inputs.config_overrides else ""
-    is_named = mutations == len(names) <= MOST_TESTED
-    counted = named if is_named else plural(mutations, "mutation")
-    parts = [*([counted] if mutations else []), *([overrides] if overrides else [])]
+    parts = ["config_overrides"] if inputs.config_overrides else []
+    if mutations == len(names) <= MOST_TESTED and names:
+        parts.insert(0, f"the mutation{'s' if mutations > 1 else ''} {in_words(names)}")
+    elif mutations:
+        parts.insert(0, plural(mutations, "mutation"))
     return f"with {in_words(parts)}" if parts else ""
 
 
 def all_subjects(report: Report) -> str:
     """Return what the runs of a step tested, in words; the first of several different texts, and how many more."""
-    texts = dict.fromkeys(filter(None, (_subject(report, leg) for leg in report.legs)))
-    return in_words([*texts], most=MOST_TESTED)
-
-
-def _subject(report: Report, leg: LegReport) -> str:
-    """Return what the run of a leg tested, with the agent's id where another leg's agent has the same name."""
-    agent = what_ran(report, leg)["agent_id"]
-    name = called(leg, "agent_id", agent)
-    others = ((other, what_ran(report, other)["agent_id"]) for other in report.legs)
-    shares = any(id_ != agent and called(other, "agent_id", id_) == name for other, id_ in others)
-    return subject_in_words(report, leg, with_ids=shares)
+    agents = [what_ran(report, leg)["agent_id"] for leg in report.legs]
+    names = [called(leg, "agent_id", agent) for leg, agent in zip(report.legs, agents, strict=True)]
+    namesakes = Counter(name for name, _ in set(zip(names, agents, strict=True)))
+    subjects = (
+        subject_in_words(report, leg, with_ids=namesakes[name] > 1)
+        for leg, name in zip(report.legs, names, strict=True)
+    )
+    return in_words([*dict.fromkeys(filter(None, subjects))], most=MOST_TESTED)
 
 
 def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
@@ -205,7 +201,7 @@ def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({}
     written = {}
     for declaration in effective():
         value = getattr(inputs, declaration.name)
-        if declaration.name in wrong and declaration.group != CONNECTION and declaration.name not in WITHHELD:
+        if declaration.name in wrong and declaration.group != CONNECTION and declaration.name not in MAY_HOLD_SECRETS:
             written[declaration.name] = wrong[declaration.name]
         elif value != declaration.default_value and not isinstance(value, Secret):
             written[declaration.name] = declaration.field.write(value) if declaration.field.write else _written(value)
@@ -261,10 +257,14 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     """Return the pages with more; `read_more` is the one about the verdict."""
     runs = [(leg, run) for leg in report.legs for run in leg.runs]
     named = [(f"{leg.title or leg.name} ({run.id})" if leg.name else f"run {run.id}", run.url) for leg, run in runs]
-    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {which}": url for which, url in named}
-    has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
+    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {name}": url for name, url in named}
+    home = report.legs[0].dashboard_url if report.legs else ""
+    # Its page that compares runs is below the organization's name.
+    compares = 1 < len(run_ids) <= MOST_COMPARED and urlsplit(home).path.strip("/")
+    has_page = report.judgement.verdict and report.inputs.html_path
+    ids = ",".join(quote(id_, safe="") for id_ in run_ids)
     others = {
-        "Open the runs side by side": _side_by_side(report, run_ids),
+        "Open the runs side by side": f"{home}/reports/new?run_ids={ids}" if compares else "",
         "Workflow run": report.context.run_url,
         HTML_REPORT: report.context.artifacts_url if has_page else "",
         "Read more": read_more,
@@ -274,14 +274,6 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
         for text, url in (pages | others).items()
         if url
     ]
-
-
-def _side_by_side(report: Report, run_ids: Sequence[str]) -> str:
-    """Return the page of Coval that compares the runs; empty for one run, and where the organization is unknown."""
-    home = report.legs[0].dashboard_url if report.legs else ""
-    if not 1 < len(run_ids) <= MOST_COMPARED or not urlsplit(home).path.strip("/"):
-        return ""
-    return f"{home}/reports/new?run_ids={','.join(quote(id_, safe='') for id_ in run_ids)}"
 
 
 def run_page(leg: LegReport, run: Run | TrendRun) -> str:

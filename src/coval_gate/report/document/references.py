@@ -7,12 +7,12 @@ from coval_gate.base.text import one_line
 from coval_gate.gate.checks import NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, Unchecked
+from coval_gate.gate.measure import Baseline, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
 from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart, Text
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
+from coval_gate.report.document.model import BASE_AGENT, LegReport
 from coval_gate.report.document.provenance import called, run_page
-from coval_gate.report.model import BASE_AGENT, LegReport
 from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text, shows_text
 
 OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
@@ -80,29 +80,27 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
     """Return the baseline of a leg, or its base; None where no threshold refers to one."""
     if baseline is None:
         return None
-    reason = baseline.missing
     missing = None
-    if reason:
+    if reason := baseline.missing:
         text = no_baseline_text(baseline.source, reason)
         missing = NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
     return BaselineFacts(
         source=str(baseline.source),
-        runs=[_run(leg, run) for run in baseline.runs],
+        runs=[
+            BaselineRunFacts(
+                id=run.run.run_id,
+                url=run_page(leg, run.run),
+                created=run.run.create_time,
+                changed_test_cases=len(run.changed_cases),
+                changed_metrics=sorted(run.changed_metrics),
+                changed_persona=run.changed_persona,
+                changed_options=list(run.changed_options),
+                unchecked=list(run.unchecked),
+            )
+            for run in baseline.runs
+        ],
         fewer_than_asked=baseline.fewer_than_asked,
         missing=missing,
-    )
-
-
-def _run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
-    return BaselineRunFacts(
-        id=run.run.run_id,
-        url=run_page(leg, run.run),
-        created=run.run.create_time,
-        changed_test_cases=len(run.changed_cases),
-        changed_metrics=sorted(run.changed_metrics),
-        changed_persona=run.changed_persona,
-        changed_options=list(run.changed_options),
-        unchecked=list(run.unchecked),
     )
 
 

@@ -8,16 +8,16 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import PlainSerializer
 
-from coval_gate.base.text import stopwatch, value_text
+from coval_gate.base.text import shortened, stopwatch, value_text
 from coval_gate.coval.model import Simulation, Turn, Value
 from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report import MOST_CRITERIA
+from coval_gate.report import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Stability, Text, VerdictWord, variant_key
-from coval_gate.report.model import LegReport
-from coval_gate.report.wording.checks import cause_text, here_text, mention, stability, stability_text
+from coval_gate.report.document.model import LegReport
+from coval_gate.report.wording.checks import cause_text, here_text, stability, stability_text
 
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
@@ -150,9 +150,10 @@ class SimulationFacts(Model):
 
 def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     """Return the place of each simulation of each leg among all; within a cause, the legs take turns."""
-    found = [leg.findings.simulations for leg in legs]
-    rows = [(row.order[:2], own, leg) for leg, leg_rows in enumerate(found) for own, row in enumerate(leg_rows)]
-    places = [[0] * len(leg_rows) for leg_rows in found]
+    rows = [
+        (row.order[:2], own, nth) for nth, leg in enumerate(legs) for own, row in enumerate(leg.findings.simulations)
+    ]
+    places = [[0] * len(leg.findings.simulations) for leg in legs]
     for place, (_, own, leg) in enumerate(sorted(rows)):
         places[leg][own] = place
     return places
@@ -172,11 +173,10 @@ class _Simulations:
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
         self._case_name = case_name
-        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.id: run.url for run in leg.runs}
+        self._pages = {"": leg.run_url} | {run.id: run.url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.by_gravity[:MOST_CRITERIA]
-        failing = [row for row in leg.findings.simulations if row.fails]
-        self._failed, self._total = (Counter(map(_conversation, rows)) for rows in (failing, leg.findings.simulations))
+        self._failed = Counter(row.simulation.conversation for row in leg.findings.simulations if row.fails)
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
@@ -202,7 +202,7 @@ class _Simulations:
             cause=row.cause.value if row.cause else None,
             passed_before=row.before.hits if row.before else None,
             total_before=row.before.size if row.before else None,
-            cause_text=cause_text(row, leg),
+            cause_text=cause_text(row, leg.findings.reference),
             change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
             misses=[self._miss(miss) for miss in row.misses],
@@ -234,7 +234,7 @@ class _Simulations:
     def _miss(self, miss: Miss) -> MissFacts:
         return MissFacts(
             criterion=self._criteria.get(_key(miss.check)),
-            text=mention(miss.check.criterion),
+            text=shortened(miss.check.criterion.text, LONGEST_MENTION),
             metric_id=miss.check.metric,
             here=here_text(miss),
             verdict=(Verdict.FAILED if miss.check.passed else miss.check.verdict).value,
@@ -247,14 +247,9 @@ class _Simulations:
         return f"{run}/results/{quote(simulation.id, safe='')}" if has_page else ""
 
     def _iterations_text(self, row: SimulationFinding) -> str:
-        key = _conversation(row)
-        if row.of == 1 or not self._failed[key]:
-            return ""
-        return stability_text(CaseStability(*key, failed=self._failed[key], total=self._total[key]))
-
-
-def _conversation(row: SimulationFinding) -> tuple[str, str]:
-    return row.simulation.test_case_id, row.simulation.mutation
+        variant, case = row.simulation.conversation
+        failed = self._failed[variant, case]
+        return stability_text(CaseStability(case, variant, failed, row.of)) if row.of > 1 and failed else ""
 
 
 def _key(check: Check) -> tuple[int, str, str]:
@@ -291,9 +286,9 @@ def says_more(text: str, name: str, value: Value | None) -> bool:
         return bool(text)
     words = TOKEN.findall(text.casefold())
     value_words = {*TOKEN.findall(value_text(value).casefold())} if not isinstance(value, float) else set()
-    name_words = {*TOKEN.findall(name.casefold())}
+    fillers = FILLERS.union(TOKEN.findall(name.casefold()))
     values = [word for word in words if word in value_words or _is_number(word, value)]
-    rest = [word for word in words if word not in FILLERS | name_words and word not in values]
+    rest = [word for word in words if word not in fillers and word not in values]
     return bool(rest) or bool(text and not values)
 
 

@@ -49,11 +49,8 @@ DATA: Final = (
 
 
 def render(document: Document) -> str:
-    parts: list[str | Listing] = [
-        f"# Coval evaluation: {document.heading}",
-        DATA,
-        code(document.reason, 2 * LINE),
-    ]
+    heading, reason = f"# Coval evaluation: {document.heading}", code(document.reason, 2 * LINE)
+    parts: list[str | Listing] = [heading, DATA, reason]
     if advice := [line for line in document.advice.split("\n") if line.strip()]:
         parts.append(_list([code(line.removeprefix("- "), 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
     for leg in document.ranked:
@@ -92,29 +89,23 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
         yield code(leg.reason, 2 * LINE)
     if leg.flips_text:
         yield f"## {leg.flips_text}"
-        yield _list([*_flips(leg)])
+        flipped = [criterion for criterion in leg.criteria if criterion.flipped][:MOST_FLIPPED]
+        texts = [(one, flip_texts(one, lambda case: code(case, LINE // 2), MOST_FLIPPED)) for one in flipped]
+        yield _list([f"{code(criterion.title, LINE)}; {text}" for criterion, flips in texts for text in flips])
     if rows := [*_trend(leg)]:
         yield "## Averages of earlier runs, newest first"
         yield _list(rows)
     if failing:
         counts = f" ({code(leg.failing_causes_text, LINE)})" if leg.failing_causes_text else ""
         yield f"## Simulations to look at: {len(failing):,}, worst first{counts}"
-        yield from _cases(leg, failing)
+        is_grouped = any(row.cause for row in failing)
+        for cause, members in groupby(enumerate(failing, start=1), key=lambda member: member[1].cause):
+            level = "####" if is_grouped else "###"
+            heads = [(row, f"{level} Case {place:,}: {code(row.title, LINE)}") for place, row in members]
+            if is_grouped:
+                yield f"### {(cause or 'other').capitalize()}: {len(heads):,}"
+            yield Listing(rows=[f"{_case(leg, row, head)}\n" for row, head in heads], total=len(heads))
         yield from _repeat(leg, failing)
-
-
-def _cases(leg: LegFacts, failing: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
-    place, is_grouped = 0, any(row.cause for row in failing)
-    for cause, members in groupby(failing, key=lambda row: row.cause):
-        rows = list(members)
-        if is_grouped:
-            yield f"### {(cause or 'other').capitalize()}: {len(rows):,}"
-        shown = []
-        for row in rows:
-            place += 1
-            head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
-            shown.append(f"{_case(leg, row, head)}\n")
-        yield Listing(rows=shown, total=len(rows))
 
 
 def _evaluated(document: Document, leg: LegFacts) -> str:
@@ -150,12 +141,6 @@ def _criterion(criterion: CriterionFacts, cases: Iterable[int]) -> str:
     blamed = [str(case) for case in sorted(cases)] if criterion.is_missed else []
     numbers = f"; cases: {in_words(blamed, most=MOST_CASES)}" if blamed else ""
     return f"{MARKS[criterion.verdict]} {code(title, LINE)}: {measured}{numbers}"
-
-
-def _flips(leg: LegFacts) -> Iterator[str]:
-    for criterion in [one for one in leg.criteria if one.flipped][:MOST_FLIPPED]:
-        for text in flip_texts(criterion, lambda case: code(case, LINE // 2), MOST_FLIPPED):
-            yield f"{code(criterion.title, LINE)}; {text}"
 
 
 def _trend(leg: LegFacts) -> Iterator[str]:

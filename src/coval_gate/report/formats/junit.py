@@ -222,31 +222,22 @@ def _properties(leg: LegFacts) -> Iterator[tuple[str, str]]:
 
     Some readers merge the properties of all suites, so those of a leg have its name.
     """
-    yield from ((leg.named(name), value) for name, value in (*leg.facts.items(), *_facts(leg), *_numbers(leg)))
-
-
-def _facts(leg: LegFacts) -> Iterator[tuple[str, str]]:
-    if leg.run.url:
-        yield "url", leg.run.url
-    if leg.causes_text:
-        yield "causes", leg.causes_text
-    if len(leg.runs) > 1:
-        yield "runs", " ".join(run.id for run in leg.runs)
+    runs = " ".join(run.id for run in leg.runs) if len(leg.runs) > 1 else ""
+    known = {"url": leg.run.url, "causes": leg.causes_text, "runs": runs}
+    facts = [*leg.facts.items(), *((name, value) for name, value in known.items() if value)]
     for case in leg.failing_cases:
         variant = "" if case.variant == AGENT else f" [{case.variant}]"
         figures = f"{case.stability}, failed {case.failed:,} of {case.total:,}"
-        yield f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", figures
-
-
-def _numbers(leg: LegFacts) -> Iterator[tuple[str, str]]:
+        facts.append((f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", figures))
     for place, criterion in enumerate(leg.criteria, start=1):
-        whole = criterion.title
+        title = criterion.title
         # Up to nine properties repeat the name.
-        name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
-        yield from ((f"{name}: {fact}", text) for fact, text in _numbers_of(criterion))
+        name = title if len(title) <= LONGEST_MENTION else f"{shortened(title, LONGEST_MENTION)} ({place})"
+        facts += [(f"{name}: {fact}", text) for fact, text in _numbers(criterion)]
+    yield from ((leg.named(name), value) for name, value in facts)
 
 
-def _numbers_of(criterion: CriterionFacts) -> Iterator[tuple[str, str]]:
+def _numbers(criterion: CriterionFacts) -> Iterator[tuple[str, str]]:
     if criterion.actual is None:
         return
     yield "actual", _shown(criterion.actual)

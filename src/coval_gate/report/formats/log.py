@@ -50,6 +50,8 @@ class Closing:
         self.worst: Final = self.cases[:MOST_WORST]
         self.verdict: Final = Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document))))
         self.is_doubtful: Final = document.is_doubtful
+        self._counts: Final = f" ({document.failing_causes_text})" if document.failing_causes_text else ""
+        self._has_summary: Final = document.inputs.get("summary") != "false"
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` test cases."""
@@ -80,30 +82,17 @@ class Closing:
         of = "" if shown == len(self.rows) else f", the worst of {len(self.rows):,}"
         lines = [f"{plural(shown, 'simulation')} to look at{of}{self._counts}:"] if self.worst else []
         for first, *others in self.worst:
-            lines += [
-                *_row_lines(*first, most=MOST_WORST_MISSES),
-                *(row.with_cause(_name(leg, row)) for leg, row in others),
-            ]
+            lines += _row_lines(*first, most=MOST_WORST_MISSES)
+            lines += [row.with_cause(_name(leg, row)) for leg, row in others]
         return lines
-
-    @property
-    def _counts(self) -> str:
-        counts = self._document.failing_causes_text
-        return f" ({counts})" if counts else ""
-
-    @property
-    def _has_summary(self) -> bool:
-        return self._document.inputs.get("summary") != "false"
 
     @property
     def explanation(self) -> list[str]:
         """What to do and where to look; before that, the error itself. The log already has the criteria."""
         document = self._document
-        error = [f"Error: {document.reason}"] if document.verdict == "error" else []
-        advice = [line for line in document.advice.split("\n") if line]
-        pages = [] if document.passes else [*_pages(document)]
-        more = [f"More: {document.link}"] if document.link else []
-        return [*error, *advice, *pages, *more]
+        lines = [f"Error: {document.reason}" if document.verdict == "error" else "", *document.advice.split("\n")]
+        lines += [] if document.passes else _pages(document)
+        return [line for line in (*lines, f"More: {document.link}" if document.link else "") if line]
 
     @property
     def last_line(self) -> str:
@@ -186,22 +175,17 @@ def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[CriterionFac
     for group in groups:
         if group.reference:
             yield f"  {plain(group.reference)}"
-        group_criteria = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
-        yield from _lines(group_criteria[:MOST_SHOWN], group.total)
-
-
-def _lines(shown: Sequence[CriterionFacts], total: int) -> Iterator[str]:
-    """Yield aligned lines; only the last cell may have any width."""
-    cells = [check_cells(criterion) for criterion in shown]
-    widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
-    for criterion, (*first, last) in zip(shown, cells, strict=True):
-        aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
-        yield f"  {MARKS[criterion.verdict]} {aligned}  {last}".rstrip()
-        doubtful = criterion.verdict == "inconclusive" or (criterion.advisory and criterion.trend == "inconclusive")
-        if doubtful and not criterion.met and criterion.would_show_text:
-            yield f"    {criterion.would_show_text}"
-    if more := total - len(shown):
-        yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
+        shown = [criterion for criterion in criteria if criterion.compared_with == group.compared_with][:MOST_SHOWN]
+        cells = [check_cells(criterion) for criterion in shown]
+        widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
+        for criterion, (*first, last) in zip(shown, cells, strict=True):  # only the last cell may have any width
+            aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
+            yield f"  {MARKS[criterion.verdict]} {aligned}  {last}".rstrip()
+            doubtful = criterion.verdict == "inconclusive" or (criterion.advisory and criterion.trend == "inconclusive")
+            if doubtful and not criterion.met and criterion.would_show_text:
+                yield f"    {criterion.would_show_text}"
+        if more := group.total - len(shown):
+            yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
 
 def check_cells(criterion: CriterionFacts) -> tuple[str, ...]:
@@ -236,8 +220,7 @@ def _message(document: Document) -> Iterator[str]:
         yield f"{plural(document.other_failing_legs, 'more leg')} did not pass."
     yield document.advice
     yield from _pages(document)
-    if document.link:
-        yield f"More: {document.link}"
+    yield f"More: {document.link}" if document.link else ""
 
 
 def _pages(document: Document) -> Iterator[str]:
@@ -251,13 +234,10 @@ def _annotation(first: LegSimulation, *others: LegSimulation) -> Annotation:
     """Return the annotation of a test case: its worst simulation, and which others there are."""
     leg, row = first
     title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.name, WIDEST))))
-    lines = [_name(leg, row), *miss_lines(row)]
-    if row.stability_text:
-        lines.append(f"The test case is {row.stability_text}.")
-    if row.cause_text:
-        lines.append(f"Cause: {row.cause_text}")
-    lines += [_name(*other) for other in others]
-    return Annotation(f"Coval: {title}", "\n".join(lines))
+    stability = f"The test case is {row.stability_text}." if row.stability_text else ""
+    cause = f"Cause: {row.cause_text}" if row.cause_text else ""
+    lines = (_name(leg, row), *miss_lines(row), stability, cause, *(_name(*other) for other in others))
+    return Annotation(f"Coval: {title}", "\n".join(filter(None, lines)))
 
 
 def _name(leg: LegFacts, row: SimulationFacts) -> str:

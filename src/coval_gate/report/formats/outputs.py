@@ -10,7 +10,7 @@ from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
 from coval_gate.report import LONGEST_MENTION, MOST_LISTED
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import LegFacts
-from coval_gate.report.document.metrics import Figures, MetricFacts
+from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.formats.files import FILES
 
 MOST_OUTPUT: Final = 64 * 1024  # characters; all outputs of a job together may have about half a million
@@ -131,7 +131,13 @@ def _metrics(metrics: Sequence[MetricFacts]) -> str:
         name = metric.name
         while name in entries:
             name = f"{name} ({metric.id})"
-        variants = {variant: _figures(figures) for variant, figures in metric.variants.items()}
+        variants = {
+            variant: {
+                name: float(f"{value:.6g}") if isinstance(value, float) else value
+                for name, value in figures.model_dump(exclude_unset=True).items()
+            }
+            for variant, figures in metric.variants.items()
+        }
         entry = {"id": metric.id, "variants": variants}
         if (size := len(json.dumps({name: entry}))) <= room:
             room -= size
@@ -139,15 +145,9 @@ def _metrics(metrics: Sequence[MetricFacts]) -> str:
     return json.dumps(entries)
 
 
-def _figures(figures: Figures) -> dict[str, Any]:
-    given = figures.model_dump(exclude_unset=True)
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in given.items()}
-
-
 def _failed_criteria(legs: Sequence[LegFacts]) -> str:
     shown, room = list[str](), MOST_OUTPUT
-    missed = [(criterion, leg.name) for leg in legs for criterion in leg.criteria if criterion.is_missed]
-    for criterion, name in missed:
+    for criterion, name in [(one, leg.name) for leg in legs for one in leg.criteria if one.is_missed]:
         facts = criterion.model_dump(include=set(CRITERION_FIELDS))
         text = json.dumps(facts | {"criterion": shortened(criterion.criterion, LONGEST_MENTION), "leg": name})
         if len(text) + len(", ") <= room:

@@ -8,7 +8,6 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, Pag
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.legs import LegFacts
-from coval_gate.report.document.provenance import PlaceFacts
 from coval_gate.report.formats import log
 from coval_gate.report.markdown import Listing, code, escape, link, page, row, sentence, table, utf8_size
 from coval_gate.report.tables import (
@@ -74,13 +73,8 @@ def comment(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 
     where = escape(" / ".join(name for name in (step.workflow, step.after(step.job)) if name))
     attempt = f"attempt {step.later_attempt}" if step.later_attempt else ""
     footer = " · ".join(part for part in (where, escape(attempt), _links(document.links)) if part)
-    parts = [
-        marker,
-        *_opening(document),
-        *unstable(document),
-        *troubled(document),
-        f"<sub>{footer}</sub>" if footer else "",
-    ]
+    parts = [marker, *_opening(document), *unstable(document), *troubled(document)]
+    parts.append(f"<sub>{footer}</sub>" if footer else "")
     return {"name": marker, "summary": page(parts, limit=COMMENT_LIMIT)}
 
 
@@ -123,13 +117,18 @@ def _figures(document: Document) -> Iterator[PageFigure]:
 
 def _summary(document: Document, limit: int) -> str:
     """Return at most `limit` bytes of UTF-8."""
+    rows = [row(escape(name), code(value)) for name, value in document.facts.items()]
+    rows += [
+        row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
+        for name, value in document.other_inputs.items()
+    ]
     parts = [
         *_opening(document),
         *unstable(document),
         *troubled(document),
         *(part for leg in document.ranked for part in _metrics(leg)),
         *passed(document),
-        *_background(document),
+        table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance"),
         _links(document.links),
     ]
     return page(parts, limit=limit, size=utf8_size)
@@ -147,8 +146,8 @@ def _opening(document: Document) -> Iterator[str | Listing]:
     # It also distinguishes the evaluation from others of the same pull request.
     named = (f"{one.word} {escape(one.text) if one.is_name else code(one.text)}" for one in document.evaluated)
     yield f"### {document.heading}: {' · '.join([escape(document.evaluation), *named])}"
-    if where := " · ".join(map(_place, document.places)):
-        yield where
+    places = [(place, code(place.text) if place.is_code else escape(place.text)) for place in document.places]
+    yield " · ".join(f"{place.word} {link(text, place.url)}{place.note}" for place, text in places)
     if document.tested:
         yield f"Tested: {escape(document.tested)}"
     if document.reason_is_untold:
@@ -160,10 +159,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
             where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
     if others := document.untold_reasons:
-        yield Listing(
-            rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
-            total=len(others),
-        )
+        yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(document)
     for leg in document.ranked:
         yield from _criteria(leg)
@@ -181,11 +177,6 @@ def _criteria(leg: LegFacts) -> Iterator[str | Listing]:
     yield from parts
 
 
-def _place(place: PlaceFacts) -> str:
-    text = code(place.text) if place.is_code else escape(place.text)
-    return f"{place.word} {link(text, place.url)}{place.note}"
-
-
 def _links(links: Iterable[Link]) -> str:
     return " · ".join(link(escape(one.text), one.url) for one in links)
 
@@ -194,15 +185,6 @@ def _advice(style: str, text: str) -> str:
     if style == "code":
         return "\n".join(["```text", text.replace("```", "'''"), "```"])
     return f"{'- ' if style == 'item' else ''}{escape(text)}"
-
-
-def _background(document: Document) -> Iterator[Listing]:
-    rows = [row(escape(name), code(value)) for name, value in document.facts.items()]
-    rows += [
-        row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
-        for name, value in document.other_inputs.items()
-    ]
-    yield table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance")
 
 
 PAGES: Final[Mapping[str, Callable[[Document, bool], dict[str, Any]]]] = {

@@ -8,7 +8,6 @@ from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import difference_text
-from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.verdict import (
@@ -33,7 +32,7 @@ from coval_gate.gate.verdict import (
     Verdict,
 )
 from coval_gate.inputs.naming import missing_key_reason
-from coval_gate.report.wording.checks import check_reason, doubts
+from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.slices import out_of_time_reason, slices_text
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
@@ -124,17 +123,13 @@ def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
 def others_text(judgement: Judgement, count: int) -> str:
     """Return the end of a reason that has `count` more beside it; empty if it has none, and no more legs, either."""
     legs = judgement.legs_summary.others if judgement.legs_summary else 0
-    others = [plural(count, *_nouns(judgement))] * bool(count) + [plural(legs, "more leg")] * bool(legs)
+    nouns: tuple[str, ...] = ("more reason",)
+    if isinstance(judgement.cause, RunsCancelled):
+        nouns = ("more run",)
+    elif isinstance(judgement.cause, Completed | Together) and judgement.verdict is not Verdict.TIMED_OUT:
+        nouns = ("more criterion", "more criteria")
+    others = [plural(count, *nouns)] * bool(count) + [plural(legs, "more leg")] * bool(legs)
     return f" (and {' and '.join(others)})." if others else ""
-
-
-def _nouns(judgement: Judgement) -> tuple[str, str]:
-    match judgement.cause:
-        case RunsCancelled():
-            return "more run", ""
-        case Completed() | Together() if judgement.verdict is not Verdict.TIMED_OUT:
-            return "more criterion", "more criteria"
-    return "more reason", ""
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
@@ -219,18 +214,6 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     if red and not judgement.passes_gate:
         lines.append(_fix_or_accept(judgement, red))
     return "\n".join((*lines, *doubts))
-
-
-def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
-    """Return whether a table of the checks `shown` lacks the first reason, and which of the other reasons it lacks."""
-    if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
-        return False, []
-    in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    return said[0] not in in_table, [other for other in said[1:] if other not in in_table]
-
-
-def doubt_lines(judgement: Judgement) -> list[str]:
-    return list(doubts(judgement.checks, judgement.variants)) if judgement.checks else []
 
 
 def _unjudged_text(judgement: Judgement) -> str:

@@ -1,7 +1,7 @@
 """A check in English: the criterion, what was measured, the margin, why it did not pass, and what is doubtful."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from coval_gate.base.text import (
@@ -10,23 +10,19 @@ from coval_gate.base.text import (
     one_line,
     percent,
     plural,
-    shortened,
     value_text,
 )
 from coval_gate.coval.model import Metric, Run
-from coval_gate.gate.checks import Check, Criterion
+from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import claim_text, size_text
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.findings import Miss, SimulationFinding
-from coval_gate.gate.judgement import CaseStability
+from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison, Interval, LeftOut, Measure, Scale, Unchecked, shown, side
 from coval_gate.gate.problems import dated_text, either, left_out_text, seen_text
 from coval_gate.gate.values import Vocabulary
-from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Threshold
-from coval_gate.report import LONGEST_MENTION
-from coval_gate.report.model import LegReport
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
@@ -40,17 +36,10 @@ UNCHECKED: Final[dict[Unchecked, str]] = {
     "persona": "the persona",
     "metrics": "the metrics",
 }
-WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}  # in place of BEFORE
-
-
-def mention(criterion: Criterion) -> str:
-    """Return the criterion as listed for a simulation that misses it: cut where it is long."""
-    return shortened(criterion.text, LONGEST_MENTION)
-
-
-def shown_verdict(check: Check) -> Verdict:
-    """Return the verdict that reports show: `skipped` for a check that only informs, which is neither good nor bad."""
-    return Verdict.SKIPPED if check.informs else check.verdict
+WITH_BASE: Final[Mapping[Reference, str]] = {
+    "base": "with the agent itself",
+    "base_agent": "with the base agent",
+}  # in place of BEFORE
 
 
 def actual_text(check: Check) -> str:
@@ -58,11 +47,6 @@ def actual_text(check: Check) -> str:
     if check.problem:
         return check.problem.text()
     return check.criterion.actual(check, check.measure) if check.measure else ""
-
-
-def first_text(check: Check) -> str:
-    """Return the value of the first of several runs alone; empty if it met the criterion."""
-    return f"the first run alone {check.criterion.measured(check, check.first)}" if check.first else ""
 
 
 def margin_text(check: Check) -> str:
@@ -122,26 +106,21 @@ def here_text(miss: Miss) -> str:
     return f"here {shown(value, scale, lambda near: side(near, bound) == side(value, bound))}"
 
 
-def cause_text(row: SimulationFinding, leg: LegReport) -> str:
-    """Return the cause, and what the history of the test case shows: "new, passed 9 of 9 before"."""
+def cause_text(row: SimulationFinding, reference: Reference) -> str:
+    """Return the cause, and what the test case did in the reference: "new, passed 9 of 9 before"."""
     parts = [row.cause.value] if row.cause else []
     if before := row.before:
         failed = before.size - before.hits
         did = f"failed {failed:,}" if failed else f"passed {before.hits:,}"
-        parts.append(f"{did} of {before.size:,} {_when(leg)}")
+        parts.append(f"{did} of {before.size:,} {WITH_BASE.get(reference, BEFORE)}")
     return ", ".join(parts)
 
 
-def _when(leg: LegReport) -> str:
-    return WITH_BASE.get(leg.findings.reference, BEFORE)
-
-
-def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
+def counts_text(rows: Iterable[tuple[SimulationFinding, Reference]]) -> str:
     """Return "2 new · 3 failed before · 1 other", which adds up to all rows; empty if no cause is known."""
-    in_order = sorted(rows, key=lambda pair: pair[0].order[1])
     words = Counter(
-        row.cause.value if row.cause else f"failed {_when(leg)}" if row.failed_before else OTHER
-        for row, leg in in_order
+        row.cause.value if row.cause else f"failed {WITH_BASE.get(reference, BEFORE)}" if row.failed_before else OTHER
+        for row, reference in sorted(rows, key=lambda pair: pair[0].order[1])
     )
     words[OTHER] = words.pop(OTHER, 0)  # the last
     return " · ".join(f"{count:,} {word}" for word, count in words.items() if count) if len(words) > 1 else ""
@@ -149,11 +128,6 @@ def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
 
 def stability(case: CaseStability) -> Literal["flaky", "consistent"]:
     return "flaky" if case.is_flaky else "consistent"
-
-
-def in_figures(cases: Iterable[CaseStability]) -> str:
-    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
-    return ", ".join(f"{count:,} {word}" for word, count in sorted(Counter(map(stability, cases)).items()))
 
 
 def stability_text(case: CaseStability) -> str:
@@ -222,9 +196,9 @@ def flips_title(failing: int, passing: int) -> str:
     return f"Test cases that flipped: {', '.join(told)}"
 
 
-def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
-    metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
-    measured = [check for check in checks if check.measure and check.metric in metrics]
+def doubts(judgement: Judgement) -> tuple[str, ...]:
+    metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
+    measured = [check for check in judgement.checks if check.measure and check.metric in metrics]
     named = {check.threshold: (metrics[check.metric], check.metric_unit) for check in measured if check.threshold}
     return tuple(doubt for threshold, (metric, unit) in named.items() for doubt in _doubts(threshold, metric, unit))
 

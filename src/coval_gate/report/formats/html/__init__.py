@@ -156,12 +156,16 @@ class SimulationRow:
 
 
 class Section(NamedTuple):
-    """The rows of a leg by test case, those with the worst row first. `token` filters for the leg."""
+    """The rows of a leg by test case, those with the worst row first."""
 
     key: str
     name: str
-    token: str
-    cases: Mapping[str, list[SimulationRow]]
+    cases: dict[str, list[SimulationRow]]
+
+    @property
+    def token(self) -> str:
+        """What filters for the leg; a filter cannot contain a quote."""
+        return f'l:"{max(self.name.split(chr(34)), key=len)}"'
 
     @property
     def size(self) -> int:
@@ -206,7 +210,10 @@ def table(document: Document) -> Table:
         )
         for place, (leg, facts, key) in enumerate(shown)
     ]
-    sections = list(_sections(document, rows))
+    sections: dict[str, Section] = {}
+    for row in rows:
+        section = sections.setdefault(row.key, Section(row.key, one_line(row.leg.title, NAME), {}))
+        section.cases.setdefault(row.case, []).append(row)
     causes = Counter(facts.cause for _, facts, _ in pairs)
     return Table(
         columns=_columns(document.legs),
@@ -216,20 +223,10 @@ def table(document: Document) -> Table:
         causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
         caused=any(facts.cause_text for _, facts, _ in pairs),
         variants=any(facts.variant != AGENT for _, facts, _ in pairs),
-        groups=sum(len(section.cases) for section in sections) < len(rows),
+        groups=sum(len(section.cases) for section in sections.values()) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),
-        sections=sections,
+        sections=[*sections.values()],
     )
-
-
-def _sections(document: Document, rows: Sequence[SimulationRow]) -> Iterator[Section]:
-    by_leg: dict[str, dict[str, list[SimulationRow]]] = {}
-    for row in rows:
-        by_leg.setdefault(row.key, {}).setdefault(row.case, []).append(row)
-    for key, cases in by_leg.items():
-        name = one_line(document.legs[int(key)].title, NAME)
-        # A filter cannot contain a quote.
-        yield Section(key=key, name=name, token=f'l:"{max(name.split(chr(34)), key=len)}"', cases=cases)
 
 
 def _columns(legs: Sequence[LegFacts]) -> list[MetricFacts]:

@@ -8,32 +8,23 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult, TrendRun
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judgement import UNFINISHED, Judgement
-from coval_gate.gate.verdict import Verdict
 from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.report.document.base import SingleRunFacts
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 UNFOUND: Final[Findings] = findings_of(UNFINISHED)  # in place of findings that are not known yet
-
-
-class RunReport(NamedTuple):
-    """A run by itself. `status`: what Coval reported last; `verdict`: on this run alone."""
-
-    id: str
-    url: str
-    status: str
-    verdict: Verdict | None
 
 
 class LegReport(NamedTuple):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
     `name`: empty for the only leg; people read `title` in its place, if it is not empty. `ids`: the agent, persona and
-    test set that the step asked for. `planned`: how many simulations its first run was to have. `run_id`: empty if the
-    launch was refused. `result` and `judgement` cover all runs that count, `runs` has each by itself. `standing`: what
-    the run is to later ones, if the step changed that. `trend`: the last runs, newest first. `dashboard_url`: the base
-    of the runs' pages; empty where it is unknown. `inputs`: the step's, with the leg's own values; None if the step's
-    count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
+    test set that the step asked for. `planned`: how many simulations its first run was to have. `result` and
+    `judgement` cover all runs that count, `runs` has each by itself; it is empty if the launch was refused. `standing`:
+    what the run is to later ones, if the step changed that. `trend`: the last runs, newest first. `dashboard_url`: the
+    base of the runs' pages; empty where it is unknown. `inputs`: the step's, with the leg's own values; None if the
+    step's count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
     `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the inputs
     of their ids, as far as the key may read them.
     """
@@ -43,14 +34,12 @@ class LegReport(NamedTuple):
     title: str = ""
     ids: Mapping[str, str] = MappingProxyType({})
     planned: int | None = None
-    run_id: str = ""
-    run_url: str = ""
     run: Run | None = None
     result: RunResult | None = None
     details: Details = Details()
     standing: Standing | None = None
     trend: tuple[TrendRun, ...] = ()
-    runs: tuple[RunReport, ...] = ()
+    runs: tuple[SingleRunFacts, ...] = ()
     dashboard_url: str = ""
     findings: Findings = UNFOUND
     base: "LegReport | None" = None
@@ -58,6 +47,15 @@ class LegReport(NamedTuple):
     attached: bool | None = None
     agent_type_is_known: bool = True
     names: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def run_id(self) -> str:
+        """Empty where no run was launched."""
+        return self.runs[0].id if self.runs else ""
+
+    @property
+    def run_url(self) -> str:
+        return self.runs[0].url if self.runs else ""
 
 
 class Report(NamedTuple):
@@ -69,14 +67,10 @@ class Report(NamedTuple):
     """
 
     judgement: Judgement
+    inputs: Inputs
     legs: tuple[LegReport, ...] = ()
     together: LegReport | None = None
     context: Context = Context()
-    inputs: Inputs | None = None
     wrong: Mapping[str, str] = MappingProxyType({})
     began: str = ""
     seconds: float = 0.0
-
-    @property
-    def judged(self) -> tuple[LegReport, ...]:
-        return (*self.legs, *([self.together] if self.together else []))
