@@ -164,28 +164,6 @@ def test_unanswered_simulation_fails_and_run_goes_on(attached: Attached) -> None
     assert (run["progress"]["completed_test_cases"], run["progress"]["failed_test_cases"]) == (1, 1)
 
 
-def test_token_is_required_and_works_once(attached: Attached) -> None:
-    simulation_id = attached.started(test_set_id="stuck001", cases=1)  # the caller never hangs up
-    offer = attached.offer(simulation_id)
-
-    async def connect_twice() -> None:
-        right = {"Authorization": f"Bearer {offer['token']}"}
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}):
-            with pytest.raises(exceptions.InvalidStatus, match="401"):
-                await websockets.connect(offer["wss_url"], additional_headers=headers)
-        async with websockets.connect(offer["wss_url"], additional_headers=right):
-            assert (await asyncio.to_thread(attached.offer, simulation_id))["status"] == "CONNECTED"
-            with pytest.raises(exceptions.InvalidStatus, match="401"):
-                await websockets.connect(offer["wss_url"], additional_headers=right)
-            with pytest.raises(errors.CovalError, match="ended before connecting: CONNECTED"):
-                async with attached.client.connect(simulation_id):
-                    pass
-
-    asyncio.run(connect_twice())
-    attached.server.__exit__(None, None, None)  # the relay has seen the agent go
-    assert attached.simulation(simulation_id) == ("FAILED", "The agent disconnected before the conversation ended")
-
-
 @pytest.mark.parametrize(
     ("attached", "seen", "message"),
     [
@@ -203,28 +181,3 @@ def test_failed_connection_is_seen_on_both_sides(attached: Attached, seen: str, 
     with pytest.raises(errors.CovalError, match=seen):
         attached.answer(simulation_id, echo)
     assert attached.simulation(simulation_id)[1] == message
-
-
-def test_cancelled_run_ends_call(attached: Attached) -> None:
-    simulation_id = attached.started(test_set_id="stuck001", cases=1)  # the caller never hangs up
-
-    async def cancel(connection: Any) -> None:
-        with attached.server.world.lock:
-            attached.server.world.delete_run(attached.server.world.runs[0].run_id)
-        await connection.wait_closed()
-
-    with pytest.raises(errors.CovalError, match="closed before session_end"):
-        attached.answer(simulation_id, cancel)
-    assert attached.simulation(simulation_id)[0] == "CANCELLED"
-
-
-def test_only_agents_of_this_type_have_offers_and_only_beside_a_relay() -> None:
-    with Server(World(ManualClock())) as server:
-        unattached = Attached(server, ManualClock())
-        simulation_id = unattached.launch()[0]
-        assert unattached.offer(simulation_id, status=503)["error"]["code"] == "UNAVAILABLE"
-        server.world.launch(body() | {"agent_id": catalogue.AGENT_ID})
-        simulation_id = server.world.runs[-1].plan.simulations[0].simulation_id
-        error = unattached.offer(simulation_id, status=400)["error"]
-        assert error["details"][0]["description"] == "its agent is not of type MODEL_TYPE_SDK_WEBSOCKET"
-        assert unattached.offer("unknown", status=404)["error"]["code"] == "NOT_FOUND"

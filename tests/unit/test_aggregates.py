@@ -63,19 +63,16 @@ def test_every_kind_has_a_name_of_its_own(modules: tuple[object, ...]) -> None:
     [
         ("Latency: avg < 1.5", 2.0, ""),
         ("Latency: med < 1.5", 2.0, "s1 s4"),
-        ("Latency: p(100) < 2.5", 3.0, "s1"),
         ("Latency: min > 1", 1.0, "s3"),
         ("Latency: max < 2.5", 3.0, "s1"),
         ("Latency: stdev < 0.5", 1.0, ""),
         ("Latency: rate(1, 2) >= 60%", 0.4, "s0 s1 s2"),
-        ("Latency: rate(3) <= 50%", 0.6, "s0 s2"),
         ("Latency: count(3) == 0", 1.0, "s1"),
         ("Latency: count(3) == 2", 1.0, "s0 s2 s3 s4"),
         ("Latency: missing == 0", 2.0, "s0 s2"),
         ("pass_rate >= 90%", 0.4, "s0 s1 s2"),
         ("completed_rate >= 90%", 0.8, "s0"),
         ("failed == 0", 1.0, "s0"),
-        ("total >= 6", 5.0, ""),
     ],
 )
 def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(line: str, value: float, to_blame: str) -> None:
@@ -129,8 +126,6 @@ def test_sign_of_margin_matches_verdict(operator: Operator, value: float, bound:
          "The number of missing values of Latency is 2 of 10, must be <= 1.", "1 too many"),
         ("Latency: avg <= 1.5", Measure(value=1.50001, unit="metric", count=3),
          "avg of Latency is 1.50001, must be <= 1.5.", "1e-05 too high"),
-        ("Latency: avg < 1500", Measure(value=1500, unit="metric", count=3),
-         "avg of Latency is 1,500, must be < 1,500.", ""),
         ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "1pp too low"),
     ],
 )  # fmt: skip
@@ -160,12 +155,10 @@ def distance(criterion: Criterion, value: Value | None, *others: Value) -> float
     [
         (threshold("M: max < 2"), 3.0, 0.5),
         (threshold("M: avg >= 4"), 3.0, 0.25),
-        (threshold("M: p(95) <= -2"), -1.0, 0.5),
         (threshold("M: min != 2"), 2.0, 1.0),
         (threshold("M: rate(YES) >= 90%"), "NO", 1.0),
         (threshold("M: missing == 0"), None, 1.0),
         (target("lte", 2.0), 3.0, 0.5),
-        (target("gt", 4.0), "low", 1.0),
         (target("bt", 4.0, 2.0), 1.0, 0.5),
         (target("nbt", 4.0, 2.0), 2.5, 0.25),
         (target("eq", 4.0), 3.0, 0.25),

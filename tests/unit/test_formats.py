@@ -17,10 +17,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from ruamel.yaml import YAML
 
-from baselines import comparison_reports
+from browsing import rich_report
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
-from coval_gate.coval.model import Metric, RunResult, TrendRun, Turn
+from coval_gate.coval.model import Metric, RunResult, Turn
 from coval_gate.gate.judgement import errored, interrupted
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
@@ -117,36 +117,6 @@ def test_metrics_of_one_name_stay_distinct_and_each_has_its_variants() -> None:
     }
 
 
-TURNS = (
-    Turn(role="agent", text="Good morning, this is the clinic.", start=0.0, end=2.0),
-    Turn(role="persona", text="I want to move my appointment.", start=2.5, end=5.0),
-    Turn(role="agent", text="Which day?", start=5.8, end=6.5),
-    Turn(role="persona", text="Friday.", start=7.0, end=7.5),
-    Turn(role="agent", text="Let me see.", start=9.0, end=10.0),
-    Turn(role="persona", text="Hello?", start=14.0, end=14.5),
-    Turn(role="agent", text="There is no Friday.", start=17.9, end=19.0),
-    Turn(role="persona", text="Goodbye."),
-)
-
-
-def with_everything() -> Report:
-    """Return a report with transcripts and the last runs of the branch."""
-    report = comparison_reports()["worse"]
-    (leg,) = report.legs
-    assert leg.result
-    trend = tuple(
-        TrendRun(
-            run_id=f"old{day}",
-            created=f"2026-01-0{day}T03:00:00Z",
-            averages={"l": 1.2 + day / 10},
-            is_baseline=day == 2,
-        )
-        for day in (3, 2, 1)
-    )
-    transcripts = {member.id: TURNS for member in leg.result.simulations[:3]}
-    return with_leg(report, details=leg.details._replace(transcripts=transcripts), trend=trend)
-
-
 def test_digests_match_golden_files(golden: Callable[[str, str], None]) -> None:
     names = {
         "did-not-complete": "failed, simulation did not complete",
@@ -154,9 +124,9 @@ def test_digests_match_golden_files(golden: Callable[[str, str], None]) -> None:
     }
     for file, name in names.items():
         golden(f"digest/{file}.md", digest(example_reports()[name]))
-    golden("digest/everything.md", digest(with_everything()))
-    (leg,) = composed(with_everything()).legs
-    golden("digest/prompt.md", prompt_of(composed(with_everything()), leg, leg.simulations[0]))
+    golden("digest/everything.md", digest(rich_report()))
+    (leg,) = composed(rich_report()).legs
+    golden("digest/prompt.md", prompt_of(composed(rich_report()), leg, leg.simulations[0]))
 
 
 def test_large_digest_is_cut_by_whole_cases() -> None:

@@ -108,10 +108,8 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
     [
         ("push", TOPIC, {}, {"branch": "topic/x"}),
         ("push", "refs/tags/v1", {}, {}),
-        ("push", "", {}, {}),
         ("push", "refs/heads/refs/heads/main", {}, {}),
         ("schedule", MAIN, {"schedule": "0 3 * * *"}, {"branch": "main"}),
-        ("workflow_dispatch", MAIN, {"inputs": {}}, {"branch": "main"}),
         ("issue_comment", MAIN, {"issue": {"number": 7}}, {"branch": "main"}),
         ("workflow_run", MAIN, {"workflow_run": PUSHED}, {"branch": "topic/x", "sha": "tested"}),
         ("workflow_run", MAIN, {"workflow_run": PUSHED | {"head_branch": MAIN}}, {"sha": "tested"}),
@@ -124,7 +122,6 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
          IS_CHANGE | {"pull_request": 42, "sha": "head-commit"}),
         ("issue_comment", MAIN, COMMENTED, IS_CHANGE | {"pull_request": 5, "sha_is_known": False}),
         ("deployment_status", "refs/pull/7/merge", {}, IS_CHANGE | {"pull_request": 7}),
-        ("deployment_status", "refs/pull/x/merge", {}, {}),
         *(("workflow_run", MAIN, {"workflow_run": PUSHED | {"event": before}}, IS_CHANGE | {"sha": "tested"})
           for before in ("pull_request", "merge_group", "issue_comment", "workflow_run")),
         ("workflow_run", MAIN,
@@ -138,9 +135,7 @@ COMMENTED = {"issue": {"number": 5, "pull_request": {"url": "…"}}}
          IS_CHANGE | {"sha": "tested", "head": Head("jane", "topic/x")}),
         # merge queues
         ("merge_group", QUEUE, {"merge_group": {"head_sha": "queued"}}, IS_CHANGE | {"sha": "queued"}),
-        ("merge_group", "", {}, IS_CHANGE),
         ("push", QUEUE, {}, IS_CHANGE),
-        ("workflow_dispatch", QUEUE, {}, IS_CHANGE),
         # what they test cannot be read: it may be a pull request
         ("workflow_run", MAIN, {}, IS_CHANGE | {"sha_is_known": False}),
         ("issue_comment", MAIN, {}, IS_CHANGE | {"sha_is_known": False}),
@@ -196,20 +191,6 @@ def test_inert_text_has_no_commands(text: str) -> None:
 def test_hostile_lines_are_commands() -> None:
     """Show that the test above does not pass only because its examples are harmless."""
     assert {command.name for command in read_log("\n".join(HOSTILE))} >= {"error", "set-output"}
-
-
-@given(st.lists(FOREIGN, max_size=3), FOREIGN)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_foreign_text_is_no_command(tmp_path: Path, lines: list[str], title: str) -> None:
-    host, _, log = host_with(tmp_path)
-    host.quote(*lines)
-    host.fold(title, lines)
-    host.annotate("notice", title, "\n".join(lines))
-    commands = read_log(log.getvalue())
-    names = [command.name for command in commands]
-    stops = any("::" in line or "##" in line for line in lines)
-    assert names == [*["stop-commands"] * stops, "group", *["stop-commands"] * stops, "endgroup", "notice"]
-    assert set(commands[-1].properties) <= {"title"}
 
 
 def test_warnings_that_the_runner_would_drop_are_lines_of_the_log(tmp_path: Path) -> None:

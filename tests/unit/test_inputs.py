@@ -41,9 +41,7 @@ LISTS = ['["a1", "b2"]', "a1,b2", "a1, b2,", "a1\nb2", "  a1 \n\n b2\n", "a1,\nb
 
 VALID: list[tuple[str, str, Any]] = [
     ("iteration_count", "3", 3),
-    ("max_wait_time", "90.5", 90.5),
     ("check_interval", "adaptive", None),
-    ("check_interval", "", None),
     ("mode", "Launch", "launch"),
     ("metadata", '{"team": "voice", "n": [1, null]}', {"team": "voice", "n": [1, None]}),
     *(("metric_ids", written, ("a1", "b2")) for written in LISTS),
@@ -74,7 +72,6 @@ INVALID: list[tuple[str, str, str]] = [
     ("max_wait_time", "nan", 'must be a number of seconds from 1 to 432,000; got "nan".'),
     ("metadata", '{"a": NaN}', 'contains "NaN"; numbers must be finite, with at most 100 digits.'),
     ("metadata", '{"a":' * 100_000, "must not be nested more than 100 levels deep."),
-    ("metadata", '{"a": 1e999}', 'contains "1e999"; numbers must be finite, with at most 100 digits.'),
     ("metadata", f"[{'9' * 5000}]",
      'contains "9999999999999999999…"; numbers must be finite, with at most 100 digits.'),
     ("metadata", '{"a":' * 101 + "1" + "}" * 101, "must not be nested more than 100 levels deep."),
@@ -87,7 +84,6 @@ INVALID: list[tuple[str, str, str]] = [
     ("metadata", '{"customer": "acme"}', 'must have a JSON object in customer, such as {"team": "voice"}.'),
     ("metadata", '{"customer": {"team": "a"}, "team": "b"}', "has team twice: at the top, and in customer."),
     ("max_wait_time", "1.5 hours", 'must be a number of seconds from 1 to 432,000; got "1.5 hours". Write 5400.'),
-    ("iteration_count", "'3'", "must be a whole number of at least 1; got \"'3'\". Write 3."),
     ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
     ("tags", "x" * 201, "must have at most 200 characters; got 201."),
     ("agent_id", "../runs", 'must have 1 to 64 letters, digits, hyphens or underscores; got "../runs".'),

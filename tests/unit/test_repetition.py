@@ -49,9 +49,7 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
     [
         # What is sampled: all conversations together.
         ("Resolved: rate(YES) >= 85%", ("YYYYYYYNNN", "YYYYYYYYYY"), "passed", "85% (17 of 20) over 2 runs"),
-        ("Resolved: rate(YES) >= 95%", ("YYYYYYYNNN", "YYYYYYYYYY"), "failed", "85% (17 of 20)"),
         ("Latency: avg < 1.3\nResolved: rate(YES) >= 60%", ("YYYYYYNNNN", "NNNNNNNNNN"), "failed", "30% (6 of 20)"),
-        ("Latency: avg < 1.3", ("YYYYYYNNNN", "YYYYYYYYYY"), "passed", "1.2 over 2 runs"),
         ("Latency: avg < 1.3\nLatency: p(90) < 2", ("YYYYYYNNNN", "YYYYYYYYYY"), "failed", "2"),
         # Everything else: each run. The run that breaks it is named, else the figure closest to the bound is shown.
         ("Resolved: rate(YES) == 90%", ("YYYYYYYNNN", "YYYYYYYYYY"), "failed", "70% (7 of 10)"),
@@ -63,7 +61,6 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
         ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYY"), "failed", "9"),
         # A conversation that failed counts, although another run completed it.
         ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "35% (7 of 20)"),
-        ("completed_rate >= 90%", ("YYYYYYYYYY", "YXXXXXXXXX"), "failed", "55% (11 of 20)"),
         ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "failed", "90% (18 of 20)"),
         ("completed_rate >= 90%", ("YYYYYYYYXX", "YYYYYYYYYY"), "passed", "90% (18 of 20)"),
         ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYY"), "failed", "no simulation has"),
@@ -81,12 +78,10 @@ def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...],
         (("XXXYYYYYYY", "YYYYYYYYYY"), Allowance(0), "failed"),
         (("YYYYYYYYYY", "XXXXXXXXXY"), Allowance(0), "failed"),
         (("XXXYYYYYYY", "YYYYYYYXXX"), Allowance(3), "passed"),
-        (("YYYYYYYYYY", "XXXXXXXXXX"), ANY, "failed"),
         (("XXXXXXXXXX", "XXXXXXXXXX"), ANY, "failed"),  # without a single conversation, nothing is shown
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(3), "failed"),
         (("XXXXYYYYYY", "XXXXYYYYYY"), Allowance(4), "passed"),  # the limit is one of a single run
         (("XXXXXXYYYY", "XXXXXXYYYY"), Allowance(50, percent=True), "failed"),
-        (("XXXXXXYYYY", "YYYYXXXXXX"), Allowance(50, percent=True), "failed"),
     ],
 )
 def test_no_run_makes_up_for_the_failed_simulations_of_another(
@@ -134,13 +129,11 @@ def test_summaries_are_not_pooled() -> None:
         ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", 1, False),
         ("Resolved: rate(YES) >= 50%", "NNNNNNNNNN", 1, True),
         ("Resolved: rate(NO) < 40%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 90%", "XXXXXXXXXX", 1, False),
         ("Resolved: rate(YES) >= 60%", "NNNNNNNXXX", 1, False),  # 10 of 20 at most
         ("completed_rate == 95%", "XYYYYYYYYY", 1, True),
         ("Latency: avg < 1.01", "NNNNNNNNNN", 1, True),
         ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", 1, False),
         ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", 1, True),
-        ("failed == 0", "YYYYYYYYYX", 1, False),
         ("Resolved: count(NO) == 0", "XXXXXXXXXX", 1, False),
     ],
 )
@@ -292,10 +285,8 @@ def test_variants_are_pooled_apart() -> None:
     [
         (10, ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", ""], True),
         (10, ["t0", "t1", "t2", "t3", "t4", "t5", ""], False),  # three of four are missing at least
-        (10, [""] * 5, False),
         (0, ["t0", "t1"], True),
         (0, ["t0"], False),
-        (0, [""], False),
     ],
 )
 def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: list[str], *, counts: bool) -> None:

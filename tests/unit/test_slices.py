@@ -93,7 +93,6 @@ def test_levels_of_looks_are_those_of_o_brien_and_fleming(error: float, constant
     ("slices", "verdict", "is_clear"),
     [
         ([answers(1)], Verdict.FAILED, True),
-        ([answers(9)], Verdict.INCONCLUSIVE, False),
         ([answers(10)], Verdict.INCONCLUSIVE, False),
         ([answers(10), answers(10)], Verdict.PASSED, True),
         ([answers(8)] * 4, Verdict.INCONCLUSIVE, True),  # an answer is out of reach
@@ -132,10 +131,8 @@ def test_pass_that_later_calls_contradict_is_no_pass(later: int) -> None:
         ("Latency: avg < 1.5", False),
         ("Latency: max < 3", False),
         ("Resolved: count(NO) < 30", False),
-        ("completed_rate >= 50%", False),
         ("Latency: p(50) < 1.5", True),
         ("pass_rate >= 50%", True),
-        ("Resolved: rate(NO) <= 50%", True),
     ],
 )
 def test_what_needs_all_test_cases_waits_for_the_last_slice(threshold: str, decided: bool) -> None:
@@ -215,7 +212,6 @@ def beside(slices: Sequence[str], earlier: Sequence[str], thresholds: str, **mor
         ([answers(8)] * 2, "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
         ([answers(0)], "Resolved: rate(YES) >= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
         ([answers(2)] * 2, "Resolved: rate(YES) >= baseline - 5pp", Verdict.FAILED, "worse", True),
-        ([answers(9)] * 2, "Resolved: rate(YES) >= baseline + 5pp", Verdict.INCONCLUSIVE, "inconclusive", False),
         ([answers(9)] * 4, "Latency: avg <= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
         ([answers(9)] * 4, "Latency: med <= baseline", Verdict.INCONCLUSIVE, "inconclusive", False),
     ],
@@ -243,7 +239,6 @@ def test_comparisons_are_settled_as_soon_as_they_are_clear(
         (7, "Resolved: rate(YES) >= baseline - 5pp", Verdict.TIMED_OUT, False),
         (9, "Resolved: rate(YES) >= baseline + 5pp", Verdict.TIMED_OUT, False),
         (9, "Resolved: count(NO) <= 1", Verdict.TIMED_OUT, True),
-        (9, "Resolved: count(NO) <= 0.5", Verdict.TIMED_OUT, False),
         (9, "Resolved: count(NO) == 0", Verdict.FAILED, False),
     ],
 )

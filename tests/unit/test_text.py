@@ -69,7 +69,6 @@ def test_one_line_shows_that_it_was_cut_where_most_of_it_is_not_seen(filler: str
     [
         ("exactly 20 characters"[:20], "exactly 20 character"),
         ("The metric is not known", "The metric is not…"),
-        ("The metrics, whatever", "The metrics…"),
         ("A supercalifragilistic word", "A supercalifragilis…"),
     ],
 )
@@ -82,12 +81,10 @@ def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
     [
         (amount(2.588, "seconds"), "2.59 s"),
         (amount(1234.6, "ms"), "1,235 ms"),
-        (amount(3.333, "percent"), "3.3%"),
         (amount(99.97, "%"), "99.97%"),  # not all of it
         (difference(-3.333, "%"), "3.3pp"),
         (difference(-0.1234, "s"), "0.123 s"),
         (points(-7 / 15), "46.7pp"),
-        (points(1 / 30), "3.3pp"),
         (points(0.0), "0pp"),
         (points(0.0001), "0.01pp"),  # not nothing
     ],

@@ -67,9 +67,7 @@ def test_question_mark_makes_threshold_advisory(written: str) -> None:
     ("written", "metric"),
     [
         ("Latency", "Latency"),
-        ("Latency (p95, in s) - v1.2", "Latency (p95, in s) - v1.2"),
         ("  Größe  der 回答 ", "Größe  der 回答"),
-        ("WER < 5%", "WER < 5%"),
         ("'User''s mood'", "User's mood"),
         ('"says ""hello"""', 'says "hello"'),
         ("\"two '' single ones\"", "two '' single ones"),
@@ -84,9 +82,7 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
     ("written", "aggregate"),
     [
         ("avg", Aggregate("avg")),
-        ("Median", Aggregate("med")),
         ("MIN", Aggregate("min")),
-        ("stdev", Aggregate("stdev")),
         ("p(99.9)", Aggregate("p", percentile=99.9)),
         ("rate( YES,NO , maybe so )", Aggregate("rate", values=("YES", "NO", "maybe so"))),
         ("rate(n/a: none, YES, n/a: none)", Aggregate("rate", values=("n/a: none", "YES"))),
@@ -103,22 +99,17 @@ def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> No
 BOUNDS: list[tuple[str, Bound]] = [
     ("pass_rate >=95%", Bound(0.95)),
     ("pass_rate >= 99.9\u00a0%", Bound(0.999)),
-    ("pass_rate >= 1", Bound(1)),
     ("pass_rate >= 1e-2", Bound(0.01)),
     ("Latency: avg < -3", Bound(-3)),
     ("Latency: avg < +.5", Bound(0.5)),
-    ("Latency: avg < 1E3", Bound(1000)),
     ("Latency: avg < 1e-400", Bound(0)),
     ("pass_rate >= baseline", Bound(0.0, "baseline")),
     ("pass_rate >= baseline - 5pp", Bound(-0.05, "baseline")),
-    ("pass_rate >= baseline-5 PP", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline − 0.05", Bound(-0.05, "baseline")),
     ("pass_rate >= baseline - 5%", Bound(0.0, "baseline", 0.95)),
-    ("Latency: avg <= baseline + 10 %", Bound(0.0, "baseline", 1.1)),
     ("Latency: avg <= BASELINE*1.1", Bound(0.0, "baseline", 1.1)),
     ("Latency: avg <= base × 110%", Bound(0.0, "base", 1.1)),
     ("Latency: p(95) <= baseline + 0.2  # s", Bound(0.2, "baseline")),
-    ("failed <= baseline + 2", Bound(2.0, "baseline")),
 ]
 
 
@@ -249,7 +240,6 @@ def test_operator_compares_value_with_bound(operator: str) -> None:
     ("line", "actual"),
     [
         ("pass_rate >= 90%", 9 / 10),
-        ("pass_rate == 7%", 7 / 100),
         ("Latency: avg <= 0.3", 0.1 + 0.2),
         ("Resolved: rate(YES) >= 58%", 1 - 0.42),
     ],
@@ -280,11 +270,9 @@ def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
         ("pass_rate > baseline * 1.1", True, False),
         ("pass_rate >= base − 5 %", False, True),
         ("Resolved: rate(YES) >= baseline - 5%", False, True),
-        ("Resolved: rate(YES) >= baseline * 95%", False, False),
         ("Resolved: rate(A-B) >= 5%", False, False),
         ("Latency: avg <= baseline * 0.9", True, False),
         ("Latency: avg <= baseline - 0.1", True, False),
-        ("Latency: avg <= baseline + 0.1", False, False),
         ("Latency: avg <= baseline + 10%", False, False),
     ],
 )

@@ -51,8 +51,6 @@ def files(root: Path) -> list[str]:
         ("reports/junit.xml", "reports/junit.xml"),
         ("./a//b/./c.xml", "a/b/c.xml"),
         ("a/.hidden/..x/...", "a/.hidden/..x/..."),
-        ("a b/ü 💬.xml", "a b/ü 💬.xml"),
-        ("$HOME/%2e%2e/a", "$HOME/%2e%2e/a"),
         ("a\\..\\b", "a\\..\\b"),
         ("{root}/a/b.xml", "a/b.xml"),
         ("directory/" * 200 + "a", "directory/" * 200 + "a"),
