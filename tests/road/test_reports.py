@@ -340,7 +340,7 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
 
 
 def test_worst_simulations_have_transcripts(leg_of: LegOf) -> None:
-    """In which shapes, tests/unit/test_transcripts.py has."""
+    """In which shapes, tests/unit/test_results.py has."""
     leg, read = leg_of(include_transcripts="failures", **BAD)
     assert set(leg.details.transcripts) == set(read) == set(leg.details.texts) != set()
     for turns in leg.details.transcripts.values():
