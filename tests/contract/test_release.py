@@ -199,12 +199,9 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     [
         ({"DIGEST": ""}, "DIGEST must be"),
         ({"DIGEST": DIGEST[:-1]}, "DIGEST must be"),
-        ({"DIGEST": DIGEST.upper()}, "DIGEST must be"),
         ({"VERSION": "v1.2.3"}, "VERSION must be three numbers"),
-        ({"VERSION": "1.2"}, "VERSION must be three numbers"),
         ({"VERSION": "01.2.3"}, "VERSION must be three numbers"),
         ({"VERSION": "9.9.9"}, "CHANGELOG.md has no heading `## 9.9.9 (unreleased)`"),
-        ({"REGISTRY": ""}, "REGISTRY must be"),
         ({"REGISTRY": "https://x"}, "REGISTRY must be"),
     ],
 )

@@ -260,10 +260,8 @@ def test_get_schedules_and_templates(setup: Setup) -> None:
 NOT_FOUND, INVALID = ("NotFoundException", "NOT_FOUND"), ("BadRequestException", "INVALID_ARGUMENT")
 CALLS: list[tuple[Callable[[Any], object], tuple[str, str]]] = [
     (lambda client: client.runs.get_run("x" * 22), NOT_FOUND),
-    (lambda client: client.runs.delete_run("x" * 22), NOT_FOUND),
     (lambda client: client.runs.launch_run(launch_request("missing1")), NOT_FOUND),
     (lambda client: client.simulated_conversations.get_simulated_conversation("x" * 22), NOT_FOUND),
-    (lambda client: client.test_sets.get_test_set("missing1"), NOT_FOUND),
     (lambda client: client.scheduled_runs.list_scheduled_run_history("nowhere000000000000001"), NOT_FOUND),
     (lambda client: client.runs.list_runs(filter="status=COMPLETED"), INVALID),
     (lambda client: client.runs.list_runs(order_by="colour"), INVALID),

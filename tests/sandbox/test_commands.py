@@ -153,8 +153,6 @@ def demo(directory: Path, *arguments: str, entries: str = "") -> subprocess.Comp
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("test_set_id=someFail", {"test_set_id": "someFail"}),
-        ("thresholds=Latency: p(95) < 0.5", {"thresholds": "Latency: p(95) < 0.5"}),
         (
             " test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5\n",
             {"test_set_id": "someFail", "max_failed_simulations": "50%", "thresholds": "Latency: p(95) < 0.5"},
@@ -165,7 +163,6 @@ def demo(directory: Path, *arguments: str, entries: str = "") -> subprocess.Comp
         ),
         ("thresholds= test_set_id=a", {"thresholds": "", "test_set_id": "a"}),
         ('metadata={"a": "test_set_id=b", "c": "d=e"}', {"metadata": '{"a": "test_set_id=b", "c": "d=e"}'}),
-        ("test_set_id=a test_set_id=b", {"test_set_id": "b"}),
         ("thresholds=a: avg < 1 tags=c thresholds=total==10", {"thresholds": "a: avg < 1\ntotal==10", "tags": "c"}),
     ],
 )

@@ -161,9 +161,7 @@ ROW = {
     [
         ("", True),
         ('status="IN PROGRESS"', True),
-        ('status="in_progress"', True),
         ('tag="night"', False),
-        ('agent_id="a1" AND tag="other"', False),
         ('agent_id="a1" AND tag="nightly"', True),
     ],
 )
