@@ -13,7 +13,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import (
-    UNFINISHED,
+    UNFINISHED_RUN,
     Judgement,
     LegsSummary,
     errored,
@@ -170,7 +170,7 @@ def report_on(
     base_report = None
     if base:
         ids = {"agent_id": base.source.name}
-        base_report = LegReport(judgement=UNFINISHED, name="base", ids=ids, runs=ran(base.runs[0].run.run_id, None))
+        base_report = LegReport(judgement=UNFINISHED_RUN, name="base", ids=ids, runs=ran(base.runs[0].run.run_id, None))
     leg = LegReport(
         judgement=judgement,
         runs=ran(now.run_id, judgement.verdict),

@@ -21,8 +21,8 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
-    LAUNCH,
-    UNFINISHED,
+    LAUNCHED_RUN,
+    UNFINISHED_RUN,
     CaseStability,
     Judgement,
     LegsSummary,
@@ -139,7 +139,7 @@ def example_reports() -> dict[str, Report]:
         ),
         "interrupted": interrupted(),
         "skipped": skipped("fork"),
-        "launched": LAUNCH,
+        "launched": LAUNCHED_RUN,
         "step error": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
     }
     doubted = Check(
@@ -157,7 +157,7 @@ def example_reports() -> dict[str, Report]:
         **{name: _reported(judgement) for name, judgement in others.items()},
         "timed out, missing values": _judged(good, "Empty: avg < 2", late=LIMIT),
         "inconclusive": _reported(inconclusive, result),
-        "no legs": Report(judgement=UNFINISHED, inputs=inputs_of()),
+        "no legs": Report(judgement=UNFINISHED_RUN, inputs=inputs_of()),
     }
 
 

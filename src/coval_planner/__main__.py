@@ -17,11 +17,10 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
-from coval_gate.gate.claims import MOST_CASES, cases_to_compare
+from coval_gate.gate.claims import MOST_COMPARED, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
-from coval_gate.gate.sequential import MOST_CASES as MOST_IN_SLICES
-from coval_gate.gate.sequential import TRUTHS, Boundaries, slices_of
-from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST, POWER, needed
+from coval_gate.gate.sequential import MOST_SLICED, TRUTHS, Boundaries, slices_of
+from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST_PLANNED, POWER, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner.passing import MISSES, cases_to_pass, chances
@@ -74,7 +73,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None, count: in
     yield rate.miss
     yield _passing(rate, confidence)
     yield _outcomes(rate, confidence, shares, count)
-    if count <= MOST_IN_SLICES:
+    if count <= MOST_SLICED:
         yield _spending(rate, confidence, count)
     if better := [share for share in shares if share > rate.share]:
         yield "\n".join(_enough(rate, confidence, share) for share in better)
@@ -97,7 +96,7 @@ def demanded(threshold: Threshold) -> Rate | None:
 def _passing(rate: Rate, confidence: float) -> str:
     counts = [needed(rate.share, misses, confidence) for misses in MISSES]
     if counts[0] is None:
-        return f"It cannot pass: even {MOST:,} conversations without a miss are not enough."
+        return f"It cannot pass: even {MOST_PLANNED:,} conversations without a miss are not enough."
     table = _table(
         ("misses", *map(str, MISSES)), ("conversations", *(f"{count:,}" if count else "–" for count in counts))
     )
@@ -127,7 +126,7 @@ def _spending(rate: Rate, confidence: float, count: int) -> str:
 
 def _enough(rate: Rate, confidence: float, share: float) -> str:
     cases = cases_to_pass(rate.share, share, confidence)
-    takes = plural(cases, "conversation") if cases else f"more than {MOST:,} conversations"
+    takes = plural(cases, "conversation") if cases else f"more than {MOST_PLANNED:,} conversations"
     agent = f"If the true {rate.name} is {percent(rate.mirrored(share))}"
     return f"{agent}, it takes {takes} to pass with a chance of {percent(POWER)}."
 
@@ -143,7 +142,7 @@ def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, c
     yield (
         f"With fewer than {plural(least, 'test case')}{runs}, it can never {what}."
         if least
-        else f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
+        else f"It can never {what}: not even {MOST_COMPARED:,} test cases show the largest possible change."
     )
     if isinstance(aggregation_of(threshold), Percentile):
         yield NO_FORMULA
@@ -216,8 +215,8 @@ def _confidence(text: str) -> float:
 
 def _count(text: str) -> int:
     count = whole_number(text)
-    if count is None or not 1 <= count <= MOST:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST}; got {text!r}")
+    if count is None or not 1 <= count <= MOST_PLANNED:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST_PLANNED}; got {text!r}")
     return count
 
 

@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from coval_gate.gate.statistics import FEWEST_CASES, MOST, POWER, Bounds, beta_cdf, exact_bounds, needed
+from coval_gate.gate.statistics import FEWEST_CASES, MOST_PLANNED, POWER, Bounds, beta_cdf, exact_bounds, needed
 
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 
@@ -47,17 +47,17 @@ def cases_to_pass(share: float, truth: float, confidence: float, *, power: float
     Any larger number has at least that power, too. The power rises like a saw: it falls with each conversation that
     allows no further miss (Chernick and Liu, The American Statistician 56, 2002).
 
-    None if more than MOST are needed, as for an agent that is no better than the threshold.
+    None if more than MOST_PLANNED are needed, as for an agent that is no better than the threshold.
     """
     if truth <= share:
         return None
 
     def enough(misses: int) -> bool:
-        """Return whether every number of conversations that allows exactly so many misses is enough, or above MOST."""
+        """Return whether every number of conversations that allows exactly so many misses is enough, or too large."""
         next_count = needed(share, misses + 1, confidence)
         return next_count is None or _at_most(misses, next_count - 1, 1.0 - truth) >= power
 
-    misses = bisect_left(range(MOST), True, key=enough)
+    misses = bisect_left(range(MOST_PLANNED), True, key=enough)
     return None if needed(share, misses + 1, confidence) is None else needed(share, misses, confidence)
 
 

@@ -15,8 +15,8 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
-    LAUNCH,
-    UNFINISHED,
+    LAUNCHED_RUN,
+    UNFINISHED_RUN,
     Judgement,
     errored,
     gravest,
@@ -340,7 +340,7 @@ ENDS: dict[str, Judgement] = {
         f"timed out, the run {name}": timed_out("IN QUEUE")._replace(cancellation=one)
         for name, one in CANCELLATIONS.items()
     },
-    "launched": LAUNCH,
+    "launched": LAUNCHED_RUN,
     "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
     **{f"skipped{f', {withheld}' if withheld else ''}": skipped(withheld) for withheld in ("", "fork", "dependabot")},
     "error": errored(ERROR),
@@ -348,7 +348,7 @@ ENDS: dict[str, Judgement] = {
     "defect": errored(InternalError(KeyError("x"))),
     "interrupted": interrupted(),
     **{f"interrupted, the run {name}": interrupted()._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
-    "unfinished": UNFINISHED,
+    "unfinished": UNFINISHED_RUN,
 }
 
 
@@ -405,7 +405,9 @@ def test_reason_states_first_problem_with_inputs_and_names_others() -> None:
 
 def test_leg_that_fails_the_step_is_graver_than_a_tolerated_one_with_its_verdict() -> None:
     tolerated, strict = (
-        Judgement(verdict=Verdict.INCONCLUSIVE, status="COMPLETED", cause=UNFINISHED.cause, inconclusive_passes=passes)
+        Judgement(
+            verdict=Verdict.INCONCLUSIVE, status="COMPLETED", cause=UNFINISHED_RUN.cause, inconclusive_passes=passes
+        )
         for passes in (True, False)
     )
     assert gravest([tolerated, strict]) is strict

@@ -20,7 +20,7 @@ from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.github_pages import conclusion_of
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import RunResult
-from coval_gate.gate.judgement import UNFINISHED, errored, interrupted
+from coval_gate.gate.judgement import UNFINISHED_RUN, errored, interrupted
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.document.model import Report
@@ -136,7 +136,7 @@ def test_comment_marker_depends_on_step_and_not_on_attempt() -> None:
     def marker_of(*, agent_id: str = "a1", mutation_id: str = "", **fields: Any) -> str:
         context = report_of(HARMLESS).context._replace(**fields)
         inputs = inputs_of(agent_id=agent_id, mutation_id=mutation_id)
-        return marker(Report(judgement=UNFINISHED, context=context, inputs=inputs))
+        return marker(Report(judgement=UNFINISHED_RUN, context=context, inputs=inputs))
 
     assert marker_of(run_attempt="2", sha="f" * 40, actor="other") == marker_of()
     steps: list[dict[str, str]] = [{}, {"workflow": "other"}, {"job": "other"}, {"step": "other"}, {"agent_id": "a2"}]

@@ -12,8 +12,8 @@ from coval_gate.base.errors import InputError
 from coval_gate.ci.host import SUMMARY_LIMIT
 from coval_gate.coval.model import Metric, RunResult, Simulation
 from coval_gate.gate.criteria import ThresholdHolds
-from coval_gate.gate.findings import MOST_MISSES
-from coval_gate.gate.judgement import UNFINISHED, Judgement, errored
+from coval_gate.gate.findings import MISSES_LISTED
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, errored
 from coval_gate.gate.measure import Totals
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import InvalidInput
@@ -62,8 +62,8 @@ def test_files_are_small_and_count_what_they_leave_out(metrics: int, variants: i
         blamed = 0 if check.passed else len(check.simulations)
         assert len(criterion["simulation_ids"]) == min(MOST_IDS, blamed)
     for row in leg["simulations"]:
-        assert len(row["misses"]) == MOST_MISSES
-        assert row["misses_left_out"] == THRESHOLDS - MOST_MISSES
+        assert len(row["misses"]) == MISSES_LISTED
+        assert row["misses_left_out"] == THRESHOLDS - MISSES_LISTED
         assert len(row["values"]) == metrics
     if left_out := leg["criteria_left_out"]:
         assert {criterion["verdict"] for criterion in leg["criteria"]} == {"failed"}, "the gravest remain"
@@ -92,7 +92,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     assert {len(miss["text"]) for row in found["simulations"] for miss in row["misses"]} == {LONGEST_MENTION}
     assert {criterion["criterion"] for criterion in found["criteria"]} == {text}
     simulations, gate = ET.fromstring(junit(report))
-    assert len(ET.tostring(simulations)) < SIMULATIONS * (MOST_MISSES + 2) * (LONGEST_MENTION + 400)
+    assert len(ET.tostring(simulations)) < SIMULATIONS * (MISSES_LISTED + 2) * (LONGEST_MENTION + 400)
     assert len(ET.tostring(gate)) < 20 * (len(text) + 6 * (LONGEST_MENTION + 100) + 1_000)
     names = [entry.attrib["name"] for entry in gate.iter("property")]
     assert len(names) == len(set(names)) > 20 * 6
@@ -100,7 +100,7 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
 
 def test_texts_for_people_count_what_they_leave_out() -> None:
     large = large_report(SIMULATIONS, lines=THRESHOLDS)
-    more = f"… and {THRESHOLDS - MOST_MISSES:,} more criteria"
+    more = f"… and {THRESHOLDS - MISSES_LISTED:,} more criteria"
     assert f"{more} |" in summary(large)
     assert f"    {more}" in closing(large).simulation_lines()
     in_annotation = f"\n… and {THRESHOLDS - MOST_ANNOTATED:,} more criteria"
@@ -127,7 +127,7 @@ def test_outputs_are_limited() -> None:
     )
     result = RunResult(run_id="r1", simulations=(Simulation(id="s1", status="COMPLETED"),), metrics=metrics)
     text = outputs(
-        Report(judgement=UNFINISHED, inputs=inputs_of(), legs=(LegReport(judgement=UNFINISHED, result=result),))
+        Report(judgement=UNFINISHED_RUN, inputs=inputs_of(), legs=(LegReport(judgement=UNFINISHED_RUN, result=result),))
     )["metrics"]
     shown = json.loads(text).values()
     assert MOST_OUTPUT - 4000 < len(text.encode()) <= MOST_OUTPUT

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import NAMES, Check, Problem
+from coval_gate.gate.checks import REFERENCE_NAMES, Check, Problem
 from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
@@ -225,7 +225,9 @@ def _against(
         if variant.sample(metric).metric.summary is not None:
             return problems.ONLY_SUMMARY.of(metric=metric.name)
         if unusable := problems.ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
-            return problems.UNUSABLE_BASELINE.of(why=unusable.beside.format(reference=NAMES[kind], metric=metric.name))
+            return problems.UNUSABLE_BASELINE.of(
+                why=unusable.beside.format(reference=REFERENCE_NAMES[kind], metric=metric.name)
+            )
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
         return shared

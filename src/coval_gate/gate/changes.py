@@ -26,7 +26,7 @@ from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, CaseRate, Hit
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
-STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
+SHIFT_STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values
 BISECTIONS: Final = 30  # for a noticeable change
 DOUBLINGS: Final = 20  # of a change, until runs detect it
 
@@ -241,7 +241,7 @@ class PercentileChange(Change):
         low, high = (0.0, most) if is_shown else (min(least, 0.0), 0.0)
         if is_beyond(high):
             return high
-        return bisected(is_beyond, low, high, STEPS)[0] if is_beyond(low) else -math.inf
+        return bisected(is_beyond, low, high, SHIFT_STEPS)[0] if is_beyond(low) else -math.inf
 
     def _percentile(self, factor: float, shift: float) -> float:
         if self._is_even:

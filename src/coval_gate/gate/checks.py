@@ -1,6 +1,6 @@
 """A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Bound, Reference, Threshold
 
-NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
+REFERENCE_NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Problem:
 
     def reason(self, check: "Check") -> str:
         about = whom(check) + (runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else "")
-        reference = NAMES[check.reference]
+        reference = REFERENCE_NAMES[check.reference]
         return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
 
 

@@ -27,8 +27,8 @@ REFERENCES: Final[Mapping[Reference, str]] = {
     "base": "the agent itself",
     "base_agent": "the base",
 }
-PERCENTAGE: Final = Scale("share")
-MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
+SHARE_SCALE: Final = Scale("share")
+MOST_COMPARED: Final = 5_000  # test cases that are considered for a comparison
 
 
 def after_text(check: Check) -> str:
@@ -104,8 +104,8 @@ def _sizes(check: Check, measure: Measure, compared: Comparison) -> tuple[str, s
         return size, ""
     usual = float(f"{abs(relative):.2g}")
     is_relative_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
-    is_usual = not is_relative_bound or fits(rounded(usual, PERCENTAGE) * compared.value)
-    exact = shown(abs(relative), PERCENTAGE, lambda near: fits(near * compared.value))
+    is_usual = not is_relative_bound or fits(rounded(usual, SHARE_SCALE) * compared.value)
+    exact = shown(abs(relative), SHARE_SCALE, lambda near: fits(near * compared.value))
     return size, percent(usual) if is_usual else exact
 
 
@@ -225,7 +225,7 @@ def cases_to_compare(
     """Return how many test cases can show the greatest possible regression, or improvement if one is required.
 
     Each run has so many `iterations`, and the baseline so many `runs`; `family` thresholds guard against regressions.
-    None if not even MOST_CASES can; FEWEST_CASES if any number can. Of an average, the spread of the values decides.
+    None if not even MOST_COMPARED can; FEWEST_CASES if any number can. Of an average, the spread of the values decides.
     """
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence:
@@ -235,8 +235,8 @@ def cases_to_compare(
     to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
     shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
     most = FEWEST_CASES  # few do, usually, and many take long
-    while most < MOST_CASES and not shows(most):
-        most = min(2 * most, MOST_CASES)
+    while most < MOST_COMPARED and not shows(most):
+        most = min(2 * most, MOST_COMPARED)
     counts = range(FEWEST_CASES, most + 1)
     place = bisect_left(counts, True, key=shows)
     return counts[place] if place < len(counts) else None

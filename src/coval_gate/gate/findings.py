@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.causes import SHOWN_FIRST, Before, Earlier, FailureCause
 from coval_gate.gate.changes import HALF
-from coval_gate.gate.checks import NAMES, Check
+from coval_gate.gate.checks import REFERENCE_NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Baseline, Comparison
 from coval_gate.gate.problems import NO_BASELINE
@@ -21,7 +21,7 @@ from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
-MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
+MISSES_LISTED: Final = 10  # missed criteria of a simulation that are listed; more are counted
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
 
@@ -127,7 +127,7 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     runs: Mapping[Reference, Baseline | None] = {"baseline": judgement.baseline, "base_agent": judgement.base}
     groups = [
         _grouped([check for check in judgement.checks if check.reference == reference], reference, runs.get(reference))
-        for reference in NAMES
+        for reference in REFERENCE_NAMES
     ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
@@ -175,7 +175,7 @@ class _Blame:
     def add(self, miss: Miss, distance: float) -> None:
         self.count += 1
         self.distance += distance
-        if self.count <= MOST_MISSES:
+        if self.count <= MISSES_LISTED:
             self.misses.append(miss)
 
 

@@ -117,7 +117,7 @@ def _thresholds(run: Judged) -> Iterator[Check]:
     for criterion in map(run.criteria.threshold_criterion, run.criteria.thresholds):
         threshold = criterion.threshold
         if criterion.accepted:
-            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=problems.ACCEPTED)
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=problems.ACCEPTED_RUN)
         elif threshold.advisory and (problem := _advisory_problem(threshold, run.result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:

@@ -13,10 +13,10 @@ from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,
-    LAUNCHED,
+    LAUNCHED_ONLY,
     LEG_GRAVITY,
-    PLANNED,
-    SKIPPED,
+    PLANNED_ONLY,
+    SKIPPED_STEP,
     TIMEOUT,
     Aborted,
     Cancellation,
@@ -201,8 +201,8 @@ class Slices(NamedTuple):
     is_clear: bool = False
 
 
-UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
-LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
+UNFINISHED_RUN: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
+LAUNCHED_RUN: Final = Judgement(verdict=None, status=LAUNCHED_ONLY, cause=Launched())
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
@@ -238,7 +238,7 @@ def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -
 
 
 def planned(what: str) -> Judgement:
-    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
+    return Judgement(verdict=None, status=PLANNED_ONLY, cause=Planned(what))
 
 
 def errored(error: GateError) -> Judgement:
@@ -255,7 +255,7 @@ def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
 
 
 def skipped(withheld: str) -> Judgement:
-    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
+    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED_STEP, cause=Skipped(withheld=withheld))
 
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:

@@ -21,7 +21,7 @@ from coval_gate.gate.statistics import SHORTFALL, Hits
 MOST_SUMS: Final = 2_000  # of the hits of all cases; beyond it, approximations are as good, and faster
 FEWEST_RUNS: Final = 3  # that show how much runs vary
 BY_CHANCE: Final = 0.1  # of baselines whose runs may vary so much by chance
-ROUNDING: Final = 1e-12  # of a sum of probabilities
+SUM_ROUNDING: Final = 1e-12  # of a sum of probabilities
 NEGLIGIBLE: Final = 1e-16  # the chance of a sum
 NORMAL: Final = NormalDist()
 
@@ -80,7 +80,7 @@ class Permutation:
         )
 
     def shows(self, error: float, *, rises: bool) -> bool:
-        return (self.more if rises else self.fewer) <= error + ROUNDING
+        return (self.more if rises else self.fewer) <= error + SUM_ROUNDING
 
     def notices(self, change: float, margin: float, reach: float, *, rises: bool) -> bool:
         """Return whether the share POWER of runs notices a fall, or rise, of the rate by `change`.

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from coval_gate.base.text import VALUE_SHOWN, age, day_text, in_words, one_line, plural, quoted, value_text
 from coval_gate.coval.model import Run, Value
-from coval_gate.gate.checks import NAMES, Problem
+from coval_gate.gate.checks import REFERENCE_NAMES, Problem
 from coval_gate.gate.measure import LeftOut, NotFoundKind, NotFoundReason
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Sample
@@ -17,8 +17,8 @@ from coval_gate.inputs.fields import BaselineSource, SourceKind
 from coval_gate.inputs.thresholds import Reference
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
-VALUES_SHOWN: Final = 8  # that a metric can have
-NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
+POSSIBLE_SHOWN: Final = 8  # that a metric can have
+METRICS_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
 # What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
 ACCEPT: Final = "run the workflow by hand with accept: true"
@@ -150,7 +150,7 @@ NO_MUTATIONS: Final = Problem(
     short="the run has no mutations",
     sentence="{criterion.text} compares mutations with the agent itself, but the run has no mutations",
 )
-ACCEPTED: Final = Problem(
+ACCEPTED_RUN: Final = Problem(
     kind="accepted", short="accepted", sentence="{criterion.text} is not compared: a person accepted this run"
 )
 INCOMPARABLE: Final = "{criterion.text} cannot be compared{about}: {why}"
@@ -196,7 +196,7 @@ def no_such_metric(metric: str, names: Sequence[str], similar: str) -> Problem:
     short = instead = "it has no metrics at all"
     if names:
         short = meant or f"it has only {in_words(names, most=FEW_NAMES)}"
-        instead = f"{f'{meant} It' if meant else 'it'} has {in_words(names, most=NAMES_SHOWN)}"
+        instead = f"{f'{meant} It' if meant else 'it'} has {in_words(names, most=METRICS_SHOWN)}"
     return NO_SUCH_METRIC.of(metric=quoted(metric), short=short, instead=instead)
 
 
@@ -215,7 +215,7 @@ def no_such_value(metric: str, wanted: Sequence[str], vocabulary: Vocabulary) ->
     values = seen = seen_text(vocabulary.seen)
     known = f"This run has {seen}"
     if allowed:
-        values = in_words([value_text(value) for value in allowed], "or", VALUES_SHOWN)
+        values = in_words([value_text(value) for value in allowed], "or", POSSIBLE_SHOWN)
         known = f"Its values are {values}{f' (this run has {seen})' if seen else ''}"
     never = f"{metric} {'cannot be' if allowed else 'is never'} {either(wanted)}{f' ({meant})' if meant else ''}"
     return NO_SUCH_VALUE.of(short=meant or f"its values are {values}", never=never, known=known)
@@ -248,7 +248,7 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
 
 def not_in_baseline(what: Literal["metric", "mutation"], name: str, reference: Reference) -> Problem:
     if what == "mutation":
-        why = f"the {NAMES[reference]} has no simulations of {name or 'the agent itself'}"
+        why = f"the {REFERENCE_NAMES[reference]} has no simulations of {name or 'the agent itself'}"
     elif reference == "base_agent":
         why = f"the base's run does not have the metric {name}"
     else:
@@ -258,7 +258,7 @@ def not_in_baseline(what: Literal["metric", "mutation"], name: str, reference: R
 
 def too_few_shared(shared: int, left_out: LeftOut, reference: Reference, since: Run | None = None) -> Problem:
     """Only `shared` test cases can be compared, fewer than two. `since`: the newest run of an earlier baseline."""
-    left, cases = left_out_text(left_out, NAMES[reference]), plural(shared, "shared test case")
+    left, cases = left_out_text(left_out, REFERENCE_NAMES[reference]), plural(shared, "shared test case")
     problem = replace(TOO_FEW_SHARED, is_error=None if left_out.new or left_out.valueless else False)
     if not shared and since and left_out.changed:
         nothing = "Nothing can be compared with the baseline, run {since}{about}: no test case is still the same"

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain
-from typing import Final
 
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check, Criterion
@@ -20,9 +19,7 @@ from coval_gate.gate.measure import Baseline
 from coval_gate.gate.population import SAME_CASES
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
-from coval_gate.gate.verdict import GRAVITY, Completed, Verdict
-
-USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+from coval_gate.gate.verdict import GRAVITY, ON_AGENT, Completed, Verdict
 
 
 def has_failed(judgement: Judgement) -> bool:
@@ -31,7 +28,7 @@ def has_failed(judgement: Judgement) -> bool:
 
 def is_usable(judgement: Judgement) -> bool:
     broken = any(check.criterion.about_run and not check.passed for check in judgement.checks)
-    return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
+    return isinstance(judgement.cause, Completed) and judgement.verdict in ON_AGENT and not broken
 
 
 def repeats(run: Judgement, first: Judgement) -> Judgement:

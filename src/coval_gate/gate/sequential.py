@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 from coval_gate.gate.statistics import beta_binomial, normal_quantile
 
 SLICES: Final = 5
-MOST_CASES: Final = 500  # in all slices together: Coval takes 100 test_case_ids for a run
+MOST_SLICED: Final = 500  # in all slices together: Coval takes 100 test_case_ids for a run
 TRUTHS: Final = (0.7, 0.8, 0.9, 0.95, 0.99)  # true rates at which a plan says what slices save
 GRID: Final = 120  # even; intervals of Simpson's rule
 FARTHEST: Final = 6.0  # standard deviations of a sum of steps; what lies beyond is below a billionth
 ROUNDS: Final = 8  # of the secant method, which needs about four
-CLOSE: Final = 1e-9  # standard deviations
+CONVERGED: Final = 1e-9  # standard deviations
 OUT_OF_REACH: Final = 0.1  # chance of an answer; below it, further slices are not worth their price
 MOST_ERROR: Final = 0.49  # of one bound, which must stay on its side of the measured value
 
@@ -174,7 +174,7 @@ def _constant(looks: int, error: float) -> float:
     low, high = wanted, wanted + 0.2
     missed = [normal_quantile(1.0 - _exceeds(c * math.sqrt(looks), looks)) - wanted for c in (low, high)]
     for _ in range(ROUNDS):
-        if abs(missed[1]) < CLOSE or missed[0] == missed[1]:
+        if abs(missed[1]) < CONVERGED or missed[0] == missed[1]:
             break
         low, high = high, high - missed[1] * (high - low) / (missed[1] - missed[0])
         missed = [missed[1], normal_quantile(1.0 - _exceeds(high * math.sqrt(looks), looks)) - wanted]

@@ -25,7 +25,7 @@ Values = Sequence[float]  # of one test case, one for each of its conversations
 FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases differ
 FEWEST_FOR_MEAN: Final = 20  # cases; the bounds of a mean of fewer values of two kinds are too often wrong
 ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
-MOST: Final = 100_000  # conversations that a plan considers
+MOST_PLANNED: Final = 100_000  # conversations that a plan considers
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 normal_quantile: Final = NormalDist().inv_cdf  # of a standard normal variable
 POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
@@ -239,9 +239,9 @@ def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
 def needed(share: float, misses: int, confidence: float) -> int | None:
     """Return how many conversations show that a rate is at least `share`, if `misses` of them are misses.
 
-    None if more than MOST are needed. Percentiles are rates, too: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
+    None if more than MOST_PLANNED are. Percentiles are rates, too: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
     """
-    counts = range(max(FEWEST_CASES, misses + 1), MOST + 1)
+    counts = range(max(FEWEST_CASES, misses + 1), MOST_PLANNED + 1)
     place = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
     return counts[place] if place < len(counts) else None
 

@@ -20,9 +20,8 @@ from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import LeftOut
 from coval_gate.gate.population import Judged
 from coval_gate.gate.variants import Sample, Variant
-from coval_gate.gate.verdict import Completed, Together, Verdict
+from coval_gate.gate.verdict import ON_AGENT, Completed, Together, Verdict
 
-JUDGED: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 NOW: Final = 0  # the judged run among the runs of a test case; the newest of the reference is 1
 
 Key = tuple[object, ...]
@@ -50,7 +49,7 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
 
 def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
     """Yield a leg's comparisons that guard against regressions, and decide."""
-    if criteria.confidence is None or judgement.verdict not in JUDGED or not isinstance(judgement.cause, Completed):
+    if criteria.confidence is None or judgement.verdict not in ON_AGENT or not isinstance(judgement.cause, Completed):
         return
     result, variants = judgement.cause.result, judgement.variants
     run = Judged(result, variants, criteria, baseline=judgement.baseline, base=judgement.base)

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from coval_gate.base.text import exact_text, folded, most_similar, one_line, quoted, within_letters
 from coval_gate.coval.model import BINARY_TEXTS, Metric, Target, Value
 
-UNKNOWN: Final = "unknown"  # the answer of any judge that cannot decide; folded
+UNKNOWN_ANSWER: Final = "unknown"  # the answer of any judge that cannot decide; folded
 LETTERS: Final = 2  # the most in which a misspelt value differs from the intended one
 NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # prefixes that make a word's opposite
 SEPARATORS: Final = re.compile(r"[\W_]+")
@@ -49,7 +49,7 @@ RANGES: Final = ("bt", "nbt")
 MEMBERSHIPS: Final = ("in", "nin")
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one
-PHRASES: Final = {
+TARGET_PHRASES: Final = {
     "eq": "exactly {}",
     "neq": "not {}",
     "gt": "more than {}",
@@ -77,7 +77,7 @@ def equals(value: Value, wanted: str) -> bool:
 
 def is_named(wanted: str) -> bool:
     """Return whether a value that a user wrote differs from a missing value: it is neither empty nor UNKNOWN."""
-    return comparable(wanted) not in ("", UNKNOWN)
+    return comparable(wanted) not in ("", UNKNOWN_ANSWER)
 
 
 def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...
 
     UNKNOWN says nothing about the kind, and can always occur. An empty text is no value, so it never occurs.
     """
-    read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN}
+    read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN_ANSWER}
     numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
     # A judge that has only answered UNKNOWN so far may still answer YES or NO.
     number_may, text_may = numbers or sets, texts or sets or not numbers
@@ -102,7 +102,7 @@ def _read(text: str) -> float | str:
     return number if math.isfinite(number) else folded(text)
 
 
-BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
+BINARY_ANSWERS: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
 
 
 class Vocabulary(NamedTuple):
@@ -119,9 +119,9 @@ class Vocabulary(NamedTuple):
     def of(cls, metric: Metric) -> "Vocabulary":
         texts = metric.texts
         seen = _shown(texts)
-        is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY
+        is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY_ANSWERS
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
-        possible = {UNKNOWN, *map(comparable, allowed)}
+        possible = {UNKNOWN_ANSWER, *map(comparable, allowed)}
         contradicted = bool(allowed) and not possible.issuperset((*seen, *metric.numbers))
         return cls(seen=tuple(seen.values()), allowed=tuple(allowed), contradicted=contradicted)
 
@@ -134,7 +134,7 @@ class Vocabulary(NamedTuple):
         return tuple(text for text in new if self.allowed or self.close_to(text))
 
     def _without(self, possible: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-        taken = {UNKNOWN, *map(comparable, possible)}
+        taken = {UNKNOWN_ANSWER, *map(comparable, possible)}
         return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
 
     def meant_by(self, wanted: str) -> str:
@@ -262,5 +262,5 @@ def target_text(target: Target) -> str:
         more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
         return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"
     if operator in RANGES:
-        return PHRASES[operator].format(*map(exact_text, target_bounds(target)))
-    return PHRASES[operator].format(exact_text(target.upper or 0.0))
+        return TARGET_PHRASES[operator].format(*map(exact_text, target_bounds(target)))
+    return TARGET_PHRASES[operator].format(exact_text(target.upper or 0.0))

@@ -8,9 +8,9 @@ from coval_gate.inputs.naming import TOGETHER_NAME
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
-LAUNCHED: Final = "LAUNCHED"
-PLANNED: Final = "PLANNED"
-SKIPPED: Final = "SKIPPED"
+LAUNCHED_ONLY: Final = "LAUNCHED"
+PLANNED_ONLY: Final = "PLANNED"
+SKIPPED_STEP: Final = "SKIPPED"
 
 
 class Verdict(StrEnum):
@@ -27,6 +27,7 @@ class Verdict(StrEnum):
 
 # The gravest first: data in doubt allow no verdict on the agent.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+ON_AGENT: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 # The gravest leg decides a step.
 LEG_GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])
 

@@ -28,7 +28,7 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, COMPLETED, ENDED, SKIPPED, Metric, Run, RunResult, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.gate.population import population
 from coval_gate.gate.values import Vocabulary, named_values
 from coval_gate.gate.verdict import Completed, NotCompleted
@@ -349,7 +349,7 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
             trial.release()  # no run that the user means
             raise InputError(problems)
         step.context = with_provenance(step.context, run)
-        step.publisher.pages.owe(report_of(step, UNFINISHED))
+        step.publisher.pages.owe(report_of(step, UNFINISHED_RUN))
 
 
 def _check_size(leg: Leg, trial: Trial, run: Run) -> None:

@@ -13,7 +13,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, Context, tolerant, with_unknown_commit
-from coval_gate.gate.judgement import LAUNCH, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
+from coval_gate.gate.judgement import LAUNCHED_RUN, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
 from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
@@ -159,7 +159,7 @@ def launch_legs(session: StepRun) -> Procedure[Judgement]:
         yield from _run_side_by_side(session, resumed, confirm)
     for leg in step.legs:
         if not leg.error:
-            leg.judgement = LAUNCH
+            leg.judgement = LAUNCHED_RUN
     return gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 

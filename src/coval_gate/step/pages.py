@@ -14,7 +14,7 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
-from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
 from coval_gate.report.document import Document, document_of
@@ -81,7 +81,7 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
-        self.owe(report._replace(judgement=UNFINISHED))
+        self.owe(report._replace(judgement=UNFINISHED_RUN))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)
 

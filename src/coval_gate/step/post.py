@@ -14,7 +14,7 @@ from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.client import Session
-from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.history.standing import not_marked_text
 from coval_gate.history.tags import FAILED, mark, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
@@ -84,7 +84,7 @@ def _close(step: Step, *, hurried: bool) -> Procedure[None]:
     now = clock.now()
     times = Times.for_interrupted(now) if hurried else Times.for_post_step(now)
     # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
-    yield from pages.close(report_of(step, UNFINISHED), times)
+    yield from pages.close(report_of(step, UNFINISHED_RUN), times)
 
 
 def _find_commit_of_run(step: Step) -> Procedure[None]:

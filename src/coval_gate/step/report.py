@@ -20,8 +20,8 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES, TEST_CASE, TestCase, cases_of
 from coval_gate.gate.judgement import (
-    LAUNCH,
-    UNFINISHED,
+    LAUNCHED_RUN,
+    UNFINISHED_RUN,
     Judgement,
     LegsSummary,
     judgement_with_units,
@@ -112,7 +112,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
             for trial in trials
         ),
         standing=leg.standing,
-        base=_leg_report(step, leg.base, UNFINISHED, is_own=False) if leg.base else None,
+        base=_leg_report(step, leg.base, UNFINISHED_RUN, is_own=False) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
         attached=first.attached,
         agent_type_is_known=bool(first.agent_type),
@@ -143,7 +143,7 @@ def _named(leg: Leg, trial: Trial) -> dict[str, tuple[str, str]]:
 
 def announce(step: Step) -> Procedure[None]:
     until = announcing(step.clock.now(), step.deadline)
-    return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)
+    return step.publisher.pages.announce(report_of(step, LAUNCHED_RUN), until=until)
 
 
 def fetch_details(

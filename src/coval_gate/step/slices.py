@@ -18,8 +18,8 @@ from coval_gate.base.text import duration, plural
 from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
-from coval_gate.gate.judgement import UNFINISHED, Judgement, SingleRun, Slices, cut_off
-from coval_gate.gate.sequential import MOST_CASES, SLICES, Look, slices_of
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, Slices, cut_off
+from coval_gate.gate.sequential import MOST_SLICED, SLICES, Look, slices_of
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.verdict import Completed
 from coval_gate.history.tags import seed_for
@@ -43,7 +43,7 @@ CHANGED: Final = "If test cases were removed since the step drew its slices, re-
 
 def evaluate_slices(session: LegRun) -> Procedure[None]:
     """Follow and judge the first slice, which was launched, and launch the others in turn. Raises as `evaluate_leg`."""
-    leg, runs, longest, judgement = session.leg, list[SingleRun](), 0.0, UNFINISHED
+    leg, runs, longest, judgement = session.leg, list[SingleRun](), 0.0, UNFINISHED_RUN
     cases = tuple(accumulate(map(len, leg.slices)))
     while True:
         try:
@@ -92,7 +92,7 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     own = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
     sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
     most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
-    cap = MOST_CASES + 1 if most is None else _level(sizes, most - others)
+    cap = MOST_SLICED + 1 if most is None else _level(sizes, most - others)
     if any(_leaves_no_baseline(leg.inputs, context) for leg in legs):
         session.warn(NO_BASELINE)
     is_known = context.sha and context.sha_is_known
@@ -138,7 +138,7 @@ def _level(sizes: Sequence[tuple[int, int]], left: int) -> int:
 
     `sizes`: of each leg, the simulations of a test case, and the number of test cases.
     """
-    level = MOST_CASES + 1
+    level = MOST_SLICED + 1
     while level and sum(each * min(cases, level) for each, cases in sizes) > left:
         level -= 1
     return level
@@ -150,8 +150,10 @@ def _check(leg: Leg, cases: int, cap: int) -> None:
     if not cases:
         what = f"names {_test_set_id(leg)}, which has no test cases that the API key can see. Check the id."
         raise InputError([InvalidInput("test_set_id", what)])
-    if min(cases, cap) > MOST_CASES:
-        most = f"{SLICES} slices have at most {MOST_CASES:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
+    if min(cases, cap) > MOST_SLICED:
+        most = (
+            f"{SLICES} slices have at most {MOST_SLICED:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
+        )
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
         raise _refused(f"{which} {cases:,} test cases, but {most}. {ways}")
     if cases < FEWEST:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from coval_gate.base.text import percent
-from coval_gate.gate.checks import NAMES, Check, bound_text
+from coval_gate.gate.checks import REFERENCE_NAMES, Check, bound_text
 from coval_gate.gate.claims import (
     BEYOND,
     after_text,
@@ -264,7 +264,7 @@ def _comparison(check: Check) -> dict[str, Any]:
     compared, measure = check.comparison, check.measure
     change = compared.change if compared else None
     return {
-        "compared_with": NAMES[check.reference],
+        "compared_with": REFERENCE_NAMES[check.reference],
         "advisory": not check.decides,
         "baseline_value": _exact(check, compared.value) if compared else None,
         "actual_pooled": _exact(check, measure.pooled) if measure else None,

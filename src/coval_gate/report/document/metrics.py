@@ -9,7 +9,7 @@ from pydantic import Field
 from coval_gate.base.text import amount, drawn_symbol, percent
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate import statistics
-from coval_gate.gate.checks import NAMES, Check
+from coval_gate.gate.checks import REFERENCE_NAMES, Check
 from coval_gate.gate.criteria import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.statistics import percentile
@@ -236,7 +236,7 @@ def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | N
     """Return None where a table says as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
     name, unit = sample.metric.name, checks[0].metric_unit
-    reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
+    reference = REFERENCE_NAMES["base_agent" if leg.judgement.base else "baseline"]
     for compared_with, samples in ((reference, _paired_numbers(leg, sample.metric, checks)), ("", (sample.numbers,))):
         if bars := spread(samples, bound):
             sides, axis = _sides(bound, samples[0], unit), drawn_symbol(unit)

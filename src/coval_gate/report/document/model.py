@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Run, RunResult, TrendRun
 from coval_gate.gate.findings import Findings, findings_of
-from coval_gate.gate.judgement import UNFINISHED, Judgement
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
 from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.report.document.base import SingleRunFacts
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
-UNFOUND: Final[Findings] = findings_of(UNFINISHED)  # in place of findings that are not known yet
+UNFOUND: Final[Findings] = findings_of(UNFINISHED_RUN)  # in place of findings that are not known yet
 
 
 class LegReport(NamedTuple):

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.gate.checks import NAMES
+from coval_gate.gate.checks import REFERENCE_NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
-from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.gate.measure import Baseline, NotFoundKind, Unchecked
 from coval_gate.gate.problems import no_baseline_text
 from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart, Text
@@ -106,7 +106,7 @@ def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts |
 
 def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaGroup], list[CriterionFacts]]:
     """Return groups and criteria of a judgement that has no report yet. `names`: as of a leg's report."""
-    return groups_of(findings, LegReport(judgement=UNFINISHED, names=names)), criteria_of(findings, str)
+    return groups_of(findings, LegReport(judgement=UNFINISHED_RUN, names=names)), criteria_of(findings, str)
 
 
 def groups_of(findings: Findings, leg: LegReport) -> list[CriteriaGroup]:
@@ -114,7 +114,7 @@ def groups_of(findings: Findings, leg: LegReport) -> list[CriteriaGroup]:
     is_told = first is not None and lacks_baseline(first)
     return [
         CriteriaGroup(
-            compared_with=NAMES[group.reference],
+            compared_with=REFERENCE_NAMES[group.reference],
             reference=_reference(group, leg, is_first=nth == 0, is_told=is_told),
             total=len(group.checks),
             compared=len(group.comparisons),
@@ -129,7 +129,7 @@ def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bo
     if not group.reference:
         return [] if is_first else parts.of(parts.title(OTHERS))
     if group.baseline is None:
-        name = NAMES[group.reference]
+        name = REFERENCE_NAMES[group.reference]
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
     source = group.baseline.source

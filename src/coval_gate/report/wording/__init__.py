@@ -11,8 +11,8 @@ from coval_gate.gate.claims import difference_text
 from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.verdict import (
-    LAUNCHED,
-    PLANNED,
+    LAUNCHED_ONLY,
+    PLANNED_ONLY,
     UNFINISHED_TEXT,
     Aborted,
     Cancellation,
@@ -51,7 +51,11 @@ HEADINGS: Final = {
     Verdict.CANCELLED: "🚫 Cancelled",
     Verdict.SKIPPED: "⏭️ Skipped",
 }
-WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", PLANNED: "📋 Planned", CANCELLED: "⏹️ Cancelled"}  # by status
+WITHOUT_VERDICT: Final = {
+    LAUNCHED_ONLY: "🚀 Launched",
+    PLANNED_ONLY: "📋 Planned",
+    CANCELLED: "⏹️ Cancelled",
+}  # by status
 TITLES: Final = {
     Verdict.PASSED: "Passed",
     Verdict.ERROR: titles.NO_VERDICT,
