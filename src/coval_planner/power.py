@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import RateChange
 from coval_gate.gate.claims import MOST_COMPARED
-from coval_gate.gate.family import strictest
 from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import FEWEST_CASES, POWER, Hits, normal_quantile, share, t_quantile
 from coval_gate.inputs.thresholds import Threshold
@@ -36,7 +35,7 @@ class Level(NamedTuple):
     @property
     def strictest(self) -> float:
         """The confidence that one of these thresholds must reach, at the strictest of Holm's levels."""
-        return strictest(self.confidence, self.family)
+        return 1.0 - (1.0 - self.confidence) / self.family
 
 
 class Step(NamedTuple):

@@ -13,7 +13,7 @@ from coval_gate.gate.claims import claim_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import Judgement, SingleRun, cut_off
-from coval_gate.gate.sequential import Boundaries, error_at
+from coval_gate.gate.sequential import Boundaries, Look
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.statistics import exact_bounds
 from coval_gate.gate.variants import pooled
@@ -84,9 +84,9 @@ def test_bounds_that_are_shown_decide_as_the_boundaries_do(share: float) -> None
 @pytest.mark.parametrize(("error", "constant"), [(0.05, 1.751), (0.025, 2.040)])
 def test_levels_of_looks_are_those_of_o_brien_and_fleming(error: float, constant: float) -> None:
     for look in range(1, 6):
-        z = NormalDist().inv_cdf(1.0 - error_at(look, 5, error))
+        z = NormalDist().inv_cdf(1.0 - Look(look, (1,) * 5).error(error))
         assert z == pytest.approx(constant * (5 / look) ** 0.5, abs=0.003)
-    assert error_at(1, 1, error) == pytest.approx(error)
+    assert Look(1, (1,)).error(error) == pytest.approx(error)
 
 
 @pytest.mark.parametrize(

@@ -121,19 +121,12 @@ class _Share(Aggregation):
         return Interval(least.lower, most.upper, confidence, len(cases))
 
     def change(self, now: Variant, then: Variant) -> RateChange:
-        hits, earlier = self.hits(now), self.hits(then)
-        of = statistics.hits_of
-        return RateChange(
-            [
-                HitPair(
-                    of(ids, hits),
-                    of(then.by_case[case], earlier),
-                    case,
-                    {run: of(ids_before, earlier) for run, ids_before in then.by_run[case].items()},
-                )
-                for case, ids in now.by_case.items()
-            ]
-        )
+        hits, earlier, pairs = self.hits(now), self.hits(then), []
+        for case, ids in now.by_case.items():
+            runs = {run: statistics.hits_of(before, earlier) for run, before in then.by_run[case].items()}
+            base = statistics.hits_of(then.by_case[case], earlier)
+            pairs.append(HitPair(statistics.hits_of(ids, hits), base, case, runs))
+        return RateChange(pairs)
 
     @property
     def demanded_share(self) -> float:
@@ -155,8 +148,6 @@ class _Share(Aggregation):
 
 
 class PassRate(_Share):
-    """The share of simulations that completed and met every target."""
-
     def hits(self, variant: Variant) -> Collection[str]:
         return variant.passing
 
@@ -201,8 +192,12 @@ class Rate(_HavingValues, _Share):
         if variant.even:
             share, assumed = self.value(variant), sample.missing if self.threshold.wants_less else 0
         else:
-            hits = len(self._having(variant))
-            assumed = _assumed(self.threshold, hits, sample.missing, variant.total)
+            # So many missing values count as hits that the rate holds only if it would for all possible values.
+            hits, bound, missing = len(self._having(variant)), self.threshold.bound.number, sample.missing
+            closest = round(bound * variant.total) - hits  # only in between can a rate equal the bound of !=
+            requirement = Requirement(self.threshold.operator, bound)
+            numbers = (0, missing, min(max(closest, 0), missing))
+            assumed = min(numbers, key=lambda number: margin((hits + number) / variant.total, requirement))
             share = Weighed((hits + assumed) / variant.total)
         return self._measure(share, sample.count, sample.missing, assumed)
 
@@ -234,7 +229,7 @@ class Missing(Aggregation):
 
 
 class Figure(Aggregation):
-    """A plain function of numbers, or another aggregate of them. Those that miss the bound are to blame."""
+    """Any other aggregate of numbers. Those that miss the bound are to blame."""
 
     def value(self, variant: Variant) -> Weighed:
         pooled = self._pooled(variant.sample(self.metric).numbers)
@@ -322,7 +317,11 @@ class Percentile(Figure):
         return statistics.percentile(numbers, self.n)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        return statistics.even_percentile(cases, self.n)
+        if len(set(map(len, cases))) == 1:
+            return pooled
+        return statistics.weighted_percentile(
+            sorted((value, 1.0 / len(values)) for values in cases for value in values), self.n
+        )
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> statistics.Bounds:
         return statistics.percentile_bounds(cases, self.n, confidence)
@@ -367,11 +366,3 @@ def _share(variant: Variant, hits: Collection[str]) -> Weighed:
         return Weighed(pooled)
     shares = [sum(simulation in hits for simulation in ids) / len(ids) for ids in variant.by_case.values()]
     return Weighed.of(math.fsum(shares) / len(shares), pooled)
-
-
-def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
-    """Return how many missing values count as hits, so that a rate holds only if it would for all possible values."""
-    requirement = Requirement(threshold.operator, threshold.bound.number)
-    closest = round(threshold.bound.number * total) - hits  # only in between can a rate equal the bound of !=
-    numbers = (0, missing, min(max(closest, 0), missing))
-    return min(numbers, key=lambda number: margin((hits + number) / total, requirement))

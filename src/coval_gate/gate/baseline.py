@@ -4,8 +4,9 @@ Only test cases that both sides have, with the same contents, are compared. A th
 as counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -13,10 +14,9 @@ from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate import problems
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, Problem
-from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects
+from coval_gate.gate.criteria import Criteria, ThresholdHolds, check_variant, subjects, with_outlier
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, LeftOut, NotFoundReason
-from coval_gate.gate.outliers import with_outlier
 from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import dated_text
 from coval_gate.gate.statistics import FEWEST_CASES
@@ -60,10 +60,9 @@ def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | 
 
 
 class Counterpart(NamedTuple):
-    """The same `variant` in the baseline.
+    """The same `variant` in the baseline, of which so many `runs` cannot be compared. `since`: its newest run.
 
-    `changed`: test cases whose contents changed since every run of it. `runs`: how many of its runs cannot be compared.
-    `since`: its newest run.
+    `changed`: test cases whose contents changed since every run of it.
     """
 
     variant: Variant
@@ -115,9 +114,8 @@ def comparisons(run: Judged) -> dict[Threshold, tuple[Compared, ...]]:
 
 
 def _compared_with_reference(criterion: ThresholdHolds, run: Judged, references: "References") -> Iterator[Compared]:
-    is_base = criterion.threshold.bound.reference == "base"
-    aggregation = aggregation_of(criterion.threshold)
-    compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
+    reference, aggregation = criterion.threshold.bound.reference, aggregation_of(criterion.threshold)
+    compared = [variant for variant in run.variants if not (reference == "base" and variant.name == BASE)]
     for metric in subjects(criterion.threshold, run.result):
         if not compared:
             check = Check(criterion=criterion, verdict=Verdict.ERROR, problem=problems.NO_MUTATIONS)
@@ -128,16 +126,11 @@ def _compared_with_reference(criterion: ThresholdHolds, run: Judged, references:
             own = aggregation.obstacle(sample) if sample and sample.metric.summary is None else None
             found = own or _against(criterion, variant, metric, references, needed)
             if isinstance(found, Problem):
-                verdict = Verdict.ERROR if own else _verdict_without(criterion, found)
+                # The base agent's run must be there: otherwise a base that does not work would let everything pass.
+                is_error = reference == "base_agent" if found.is_error is None else found.is_error
+                verdict = Verdict.ERROR if own or is_error else Verdict.INCONCLUSIVE
                 found = Compared(Check(criterion=criterion, verdict=verdict, problem=found).on(variant, metric))
             yield found
-
-
-def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
-    """What a step launches itself must be there: otherwise a base that does not work would let everything pass."""
-    ended_step = criterion.threshold.bound.reference == "base_agent"
-    is_error = ended_step if problem.is_error is None else problem.is_error
-    return Verdict.ERROR if is_error else Verdict.INCONCLUSIVE
 
 
 class References:
@@ -149,8 +142,8 @@ class References:
         self._result = result
         self._own = {variant.name: variant for variant in variants}
         self._runs = {"baseline": baseline, "base_agent": base}
+        self.restricted = cache(Variant.comparable)
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
-        self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
     def of(self, kind: Reference, variant: Variant, needed: Sequence[Metric]) -> Counterpart | Problem:
         """Return the same variant in a reference, without runs with another persona or version of `needed` metrics."""
@@ -181,12 +174,6 @@ class References:
             return problems.too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
         return problems.not_in_baseline("mutation", variant.name, kind)
 
-    def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
-        key = (id(variant), cases)
-        if key not in self._restricted:
-            self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
-        return self._restricted[key][1]
-
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
         key = tuple(run.result.run_id for run in runs)
         if key not in self._pools:
@@ -194,13 +181,6 @@ class References:
         pool, id_ = self._pools[key], variant.mutation_id  # which is not always known
         same = [one for one in pool if id_ and one.mutation_id == id_]
         return next(iter(same or [one for one in pool if one.name == variant.name]), None)
-
-
-def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
-    if "" in now or "" in base or now == base:
-        return None
-    new, gone = f"{len(base - now):,}", f"{len(now - base):,}"
-    return problems.OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
 
 
 def _against(
@@ -215,9 +195,10 @@ def _against(
     reference = references.of(kind, variant, needed)
     if isinstance(reference, Problem):
         return reference
-    earlier = reference.variant
-    if kind == "base_agent" and (other := _other_cases(variant.cases, earlier.cases)):
-        return other
+    earlier, own, other = reference.variant, variant.cases, reference.variant.cases
+    if kind == "base_agent" and own != other and "" not in own | other:
+        new, gone = f"{len(other - own):,}", f"{len(own - other):,}"
+        return problems.OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
     if metric:
         sample = earlier.find_sample(metric.id)
         if sample is None:

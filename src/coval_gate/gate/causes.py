@@ -59,15 +59,15 @@ def new_failures(earlier: Mapping[str, Hits], now: Mapping[str, Hits]) -> frozen
     if fallen <= 0.0:
         return frozenset()
     usual = (math.fsum(then.share for then in before.values()) + HALF) / (len(before) + 1.0)
-    return frozenset(case for case, then in before.items() if _is_new(then, now[case], fallen, usual))
 
+    def is_new(then: Hits, now: Hits) -> bool:
+        """A test case that mostly failed before is not new, however far the agent fell."""
+        misses = now.size - now.hits
+        broke = BROKEN_FAILS**misses * (1.0 - BROKEN_FAILS) ** now.hits
+        same = [*beta_binomial(now.size, usual + then.hits, 1.0 - usual + then.size - then.hits)][now.hits]
+        return misses > 0 and then.share > HALF and fallen * broke >= (1.0 - fallen) * same
 
-def _is_new(then: Hits, now: Hits, fallen: float, usual: float) -> bool:
-    """A test case that mostly failed before is not new, however far the agent fell."""
-    misses = now.size - now.hits
-    broke = BROKEN_FAILS**misses * (1.0 - BROKEN_FAILS) ** now.hits
-    same = [*beta_binomial(now.size, usual + then.hits, 1.0 - usual + then.size - then.hits)][now.hits]
-    return misses > 0 and then.share > HALF and fallen * broke >= (1.0 - fallen) * same
+    return frozenset(case for case, then in before.items() if is_new(then, now[case]))
 
 
 class Earlier:

@@ -12,15 +12,13 @@ from typing import Final
 from coval_gate.base.text import PERCENT, exact_text, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
-from coval_gate.gate.family import strictest
 from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, measured_text, rounded, shown, side
 from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Bound, Reference, Threshold
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 BEYOND: Final = "the measured change exceeds the margin"
 AS_COUNTED: Final = "as counted"
-SHOWN: Final = ("worse", "improved")  # trends
 REFERENCES: Final[Mapping[Reference, str]] = {
     "": "",
     "baseline": "the baseline",
@@ -54,16 +52,6 @@ def difference_text(check: Check) -> str:
         return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
     size, relative = _sizes(check, measure, compared)
     return _signed(change, size) + (f" ({_signed(change, relative)})" if relative else "")
-
-
-def beside_text(check: Check, measure: Measure, compared: Comparison) -> str:
-    """Return the change in the words of a reason: "29% above the baseline", relative unless the margin is a number."""
-    change, (size, relative) = _change(measure, compared), _sizes(check, measure, compared)
-    bound = check.threshold.bound if check.threshold else Bound(0.0)
-    reference = REFERENCES[check.reference]
-    if not change:
-        return f"the same as {reference}"
-    return f"{size if bound.number or not relative else relative} {'above' if change > 0 else 'below'} {reference}"
 
 
 def allowed_text(check: Check, compared: Comparison) -> str:
@@ -131,7 +119,7 @@ def change_text(check: Check) -> str:
 
         return size_text(abs(end), scale, to, beside, fits)
 
-    is_shown = compared.trend in SHOWN  # then 0 is a bound of one direction
+    is_shown = compared.trend in ("worse", "improved")  # then 0 is a bound of one direction
     if upper < 0.0 or lower > 0.0 or (is_shown and 0.0 in (lower, upper)):
         falls = upper <= 0.0
         near, far, word = (upper, lower, "lower") if falls else (lower, upper, "higher")
@@ -150,13 +138,18 @@ def change_text(check: Check) -> str:
 
 def change_clause(check: Check, measure: Measure, compared: Comparison) -> str:
     """Return the change, with what is claimed of it, or why it is in doubt."""
-    beside, change = beside_text(check, measure, compared), compared.change
+    counted, (size, relative), change = _change(measure, compared), _sizes(check, measure, compared), compared.change
+    reference = REFERENCES[check.reference]
+    beside = f"the same as {reference}"
+    if counted:
+        margin = check.threshold.bound.number if check.threshold else 0.0
+        beside = f"{size if margin or not relative else relative} {'above' if counted > 0 else 'below'} {reference}"
     if change is None:
         return beside
     if not any(map(math.isfinite, (change.lower, change.upper))):
         return f"{beside}; {plural(compared.cases, 'shared test case')} cannot show more{takes_text(check, compared)}"
     if check.verdict is Verdict.INCONCLUSIVE:
-        return f"inconclusive: {change_text(check)} than {REFERENCES[check.reference]}"
+        return f"inconclusive: {change_text(check)} than {reference}"
     return f"{beside} ({change_text(check)})"
 
 
@@ -232,7 +225,8 @@ def cases_to_compare(
         return FEWEST_CASES
     if aggregation.demanded_share is None:
         return aggregation.fewest_cases
-    to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
+    # The strictest of Holm's levels; a required improvement is no member of the family.
+    to_show = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
     shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
     most = FEWEST_CASES  # few do, usually, and many take long
     while most < MOST_COMPARED and not shows(most):
@@ -264,12 +258,6 @@ def claim_text(check: Check) -> str:
     least, most = shown_bound(lower, math.floor), shown_bound(upper, math.ceil)
     bounds = f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
     return (f"between {least} and {most}" if least and most else bounds) + after_text(check)
-
-
-def shown_bound_text(check: Check) -> str:
-    """Return what a failed check claims, after a comma; empty if it was decided as counted."""
-    interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({percent(interval.confidence)} confidence)" if interval else ""
 
 
 def inconclusive_clause(check: Check, required: str) -> str:

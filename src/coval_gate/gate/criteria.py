@@ -5,7 +5,7 @@ is met; a threshold is as the user wrote it.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
@@ -105,7 +105,9 @@ class ThresholdHolds(Criterion):
         required = f"{self.threshold.operator} {bound_text(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
             return f"{now}{claims.inconclusive_clause(check, required)}"
-        return f"{now}{claims.shown_bound_text(check)}, must be {required}"
+        interval = measure.interval
+        claim = f", {claims.claim_text(check)} ({percent(interval.confidence)} confidence)" if interval else ""
+        return f"{now}{claim}, must be {required}"
 
     @property
     def what(self) -> str:
@@ -117,15 +119,13 @@ class ThresholdHolds(Criterion):
         is_count = measure.unit == "simulations"  # of how many, it must say
         shown_value = self.measured(check, measure) if is_count else self._value_text(check, measure)
         value = f"{shown_value}{without}{runs_text(check)}{whom(check)}"
-        allowed = claims.allowed_text(check, compared) or f"must be {self._required(check)}"
+        allowed = claims.allowed_text(check, compared)
+        if not allowed:  # what the user wrote, with the bound that it amounts to: ">= base - 5pp (90%)"
+            threshold = self.threshold
+            is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+            written = threshold.text.rpartition(threshold.operator)[2].strip()
+            allowed = f"must be {threshold.operator} {written}" + ("" if is_plain else f" ({bound_text(check)})")
         return f"{self._subject} is {value}, {claims.change_clause(check, measure, compared)}; {allowed}"
-
-    def _required(self, check: Check) -> str:
-        """Return what the user wrote after the aggregate, with the bound that it amounts to: ">= base - 5pp (90%)"."""
-        threshold = self.threshold
-        is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
-        written = threshold.text.rpartition(threshold.operator)[2].strip()
-        return f"{threshold.operator} {written}" + ("" if is_plain else f" ({bound_text(check)})")
 
     @property
     def _subject(self) -> str:
@@ -207,6 +207,24 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
     # The simulations to blame are searched only for a threshold that does not pass.
     failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, measure))
     return Check(criterion=criterion, verdict=decided, measure=measure, simulations=failing).on(variant, metric)
+
+
+def with_outlier(check: Check, variant: Variant, judged: Callable[[Variant], Check]) -> Check:
+    """Return the check of a variant with the one value that moves its average: without no other, the verdict differs.
+
+    An average blames no single simulation, because some of many values are always the largest, by chance. A value that
+    decides alone is another matter: reports name it, and leave it to the reader whether that call was special.
+    `judged`: judges the variant again. Two values at each end are tried: those in between move it less.
+    """
+    threshold, sample = check.threshold, variant.find_sample(check.metric)
+    if threshold is None or threshold.aggregate.name != "avg" or check.measure is None or sample is None:
+        return check
+    values = sorted((value, id_) for id_, value in sample.values.items() if isinstance(value, float))
+    if len(values) < 2:
+        return check
+    ends = dict.fromkeys((*values[:2], *values[-2:]))
+    moving = [value for value, id_ in ends if judged(variant.without(sample, id_)).verdict is not check.verdict]
+    return replace(check, moved_by=moving[0]) if len(moving) == 1 else check
 
 
 def _interval(criterion: ThresholdHolds, aggregation: Aggregation, variant: Variant, measure: Measure) -> Interval:

@@ -203,8 +203,3 @@ def holm(changes: Sequence[Callable[[float], bool]], error: float) -> list[Teste
         shown = [index for index in left if changes[index](level)]
         found |= {index: Tested(bool(shown), level) for index in shown or left}
     return [found[index] for index in range(len(changes))]
-
-
-def strictest(confidence: float, members: int) -> float:
-    """Return the confidence that one of so many members must reach at the strictest of Holm's levels, as a share."""
-    return 1.0 - (1.0 - confidence) / members

@@ -22,7 +22,6 @@ from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
 MISSES_LISTED: Final = 10  # missed criteria of a simulation that are listed; more are counted
-MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
 
 class Miss(NamedTuple):
@@ -172,12 +171,6 @@ class _Blame:
     verdict: Verdict | None = None
     before: Before | None = None
 
-    def add(self, miss: Miss, distance: float) -> None:
-        self.count += 1
-        self.distance += distance
-        if self.count <= MISSES_LISTED:
-            self.misses.append(miss)
-
 
 _NO_BLAME: Final = _Blame()
 
@@ -188,7 +181,16 @@ def _simulations(
     blame = _blame(judgement.checks, result, variants, earlier)
     repetition = judgement.repetition
     stability = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
-    verdicts = _verdicts(judgement, result, blame)
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+
+    def verdict_on(simulation: Simulation) -> Verdict:
+        if not simulation.completed:
+            return Verdict.ERROR if simulation.id in failing else Verdict.SKIPPED
+        tolerated = Verdict.SKIPPED if simulation.id in unpassed else Verdict.PASSED
+        return blame.get(simulation.id, _NO_BLAME).verdict or tolerated
+
+    verdicts = {simulation.id: verdict_on(simulation) for simulation in result.simulations}
     passing = Counter(one.conversation for one in result.simulations if verdicts[one.id] is Verdict.PASSED)
     iterations = Counter(simulation.conversation for simulation in result.simulations)
     seen: Counter[tuple[str, str]] = Counter()
@@ -208,23 +210,10 @@ def _simulations(
             of=of,
             stability=stability.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
-            cause=FailureCause.FLAKY if not did_well and alike > MOST_PASS * (of - 1) else cause,
+            cause=FailureCause.FLAKY if not did_well and alike > HALF * (of - 1) else cause,
             before=before.record if before else None,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
-
-
-def _verdicts(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> dict[str, Verdict]:
-    failing = set(judgement.failing_simulations)
-    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-
-    def verdict(simulation: Simulation) -> Verdict:
-        if not simulation.completed:
-            return Verdict.ERROR if simulation.id in failing else Verdict.SKIPPED
-        tolerated = Verdict.SKIPPED if simulation.id in unpassed else Verdict.PASSED
-        return blame.get(simulation.id, _NO_BLAME).verdict or tolerated
-
-    return {simulation.id: verdict(simulation) for simulation in result.simulations}
 
 
 def _blame(
@@ -256,7 +245,10 @@ def _blame(
             then = before.get(cases.get(simulation_id, ""))
             if then and (blamed.before is None or then.record.share > blamed.before.record.share):
                 blamed.before = then
-            blamed.add(Miss(check, value), miss_distance(check, sample, value, then))
+            blamed.count += 1
+            blamed.distance += miss_distance(check, sample, value, then)
+            if blamed.count <= MISSES_LISTED:
+                blamed.misses.append(Miss(check, value))
     return blame
 
 

@@ -5,7 +5,7 @@ could have had. If more of them lack a value than may fail, there is no verdict 
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -15,10 +15,9 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, ERROR, FAILED,
 from coval_gate.gate import problems
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem
-from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects
+from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects, with_outlier
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import Baseline, Measure, Totals
-from coval_gate.gate.outliers import with_outlier
 from coval_gate.gate.population import (
     ALL_ANSWERED,
     METRICS_HAVE_TARGETS,
@@ -72,7 +71,15 @@ def judge(
     population = population_checks(judged)
     values = tuple(_values(judged))
     if any(check.verdict is Verdict.FAILED for check in population):
-        values = tuple(_blame_silence(values, variants))
+        # If no simulation of a variant completed, report its lack of values as the agent's failure, not as an error.
+        silent = {variant.name for variant in variants if not variant.completed}
+        all_silent = len(silent) == len(variants)
+        values = tuple(
+            replace(check, verdict=Verdict.FAILED)
+            if check.verdict is Verdict.ERROR and (check.variant in silent if check.several else all_silent)
+            else check
+            for check in values
+        )
     checks = (*ALL_ANSWERED.checks(judged), *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
@@ -80,9 +87,8 @@ def judge(
         unpassed=tuple(one.id for own in variants for one in own.simulations if one.id not in own.passing),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
-    run = Judgement(
-        Verdict.PASSED, COMPLETED, Completed(result, late), (), totals, variants, baseline=baseline, base=base
-    )
+    completed = Completed(result, late)
+    run = Judgement(Verdict.PASSED, COMPLETED, completed, (), totals, variants, baseline=baseline, base=base)
     return with_checks(run, checks)
 
 
@@ -104,9 +110,8 @@ def _values(run: Judged) -> Iterator[Check]:
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
     yield from gaps(run)
     for name in run.result.absent_metrics:
-        yield Check(
-            criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problems.NOT_LISTED.of(metric=name)
-        )
+        problem = problems.NOT_LISTED.of(metric=name)
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=problem)
     if run.criteria.judges_targets:
         yield from _targets(run)
     yield from _thresholds(run)
@@ -134,14 +139,6 @@ def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None
     if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
         return problems.NO_TARGETS
     return _not_one(threshold.metric, result) if threshold.metric else None
-
-
-def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:
-    """If no simulation of a variant completed, report its lack of values as the agent's failure, not as an error."""
-    silent = {variant.name for variant in variants if not variant.completed}
-    for check in checks:
-        concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
-        yield replace(check, verdict=Verdict.FAILED) if concerns_silent and check.verdict is Verdict.ERROR else check
 
 
 def gaps(run: Judged) -> Iterator[Check]:

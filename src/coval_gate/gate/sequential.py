@@ -48,7 +48,12 @@ class Look(NamedTuple):
         return self.cases[-1]
 
     def error(self, error: float) -> float:
-        return error_at(self.number, len(self.cases), error)
+        """Return the error that this look may spend so that all together spend `error`.
+
+        O'Brien and Fleming, "A Multiple Testing Procedure for Clinical Trials" (Biometrics 35, 1979), one-sided.
+        """
+        looks = len(self.cases)
+        return 1.0 - NormalDist().cdf(_constant(looks, error) * math.sqrt(looks / self.number))
 
     def boundaries(self, share: float, count: int, confidence: float) -> "Boundaries":
         """`count`: of conversations so far; fewer than test cases if some have no value."""
@@ -156,15 +161,6 @@ def _sum_of(law: Sequence[float], other: Sequence[float]) -> list[float]:
 
 def _binomial(count: int, share: float) -> list[float]:
     return [math.comb(count, hits) * share**hits * (1.0 - share) ** (count - hits) for hits in range(count + 1)]
-
-
-@lru_cache(maxsize=256)
-def error_at(look: int, looks: int, error: float) -> float:
-    """Return the error that look number `look` (from 1) may spend so that all together spend `error`.
-
-    O'Brien and Fleming, "A Multiple Testing Procedure for Clinical Trials" (Biometrics 35, 1979), one-sided.
-    """
-    return 1.0 - NormalDist().cdf(_constant(looks, error) * math.sqrt(looks / look))
 
 
 @lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from operator import itemgetter
 from statistics import NormalDist
 from typing import Final, NamedTuple
@@ -46,8 +46,8 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x >= 1.0:
         return 1.0
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast below this point; above it, mirror the variable
-        return 1.0 - _lower_tail(1.0 - x, b, a)
-    return _lower_tail(x, a, b)
+        return 1.0 - min(1.0, _front(1.0 - x, b, a) / b * _fraction(1.0 - x, b, a))
+    return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
@@ -83,10 +83,6 @@ def t_quantile(p: float, degrees: float) -> float:
     """Return it for 0 < p < 1, degrees >= 1: degrees / (degrees + t²) is beta with the shapes degrees/2 and 1/2."""
     rest = beta_quantile(2.0 * min(p, 1.0 - p), degrees / 2.0, 0.5)
     return math.copysign(math.sqrt(degrees * (1.0 - rest) / rest), p - 0.5)
-
-
-def _lower_tail(x: float, a: float, b: float) -> float:
-    return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
 
 
 def _front(x: float, a: float, b: float) -> float:
@@ -151,12 +147,6 @@ def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> flo
 
 def even_mean(cases: Sequence[Sequence[float]]) -> float:
     return mean(sorted(math.fsum(values) / len(values) for values in cases))
-
-
-def even_percentile(cases: Sequence[Sequence[float]], n: float) -> float:
-    if len(set(map(len, cases))) == 1:
-        return percentile(sorted(chain.from_iterable(cases)), n)
-    return weighted_percentile(sorted((value, 1.0 / len(values)) for values in cases for value in values), n)
 
 
 def stdev(ordered: Sequence[float]) -> float:
@@ -326,8 +316,7 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
         return NOTHING
     if error == 0.0:
         return Bounds(centre, centre)
-    skew = _skewness(residuals) / math.sqrt(count)
-    reach = t_quantile(confidence, count - 1)
+    skew, reach = _skewness(residuals) / math.sqrt(count), t_quantile(confidence, count - 1)
     return Bounds(centre - _unskewed(reach, skew) * error, centre - _unskewed(-reach, skew) * error)
 
 

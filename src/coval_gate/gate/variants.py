@@ -100,6 +100,8 @@ class Variant:
     unlisted: int = 0
     even: bool = False
 
+    __hash__ = object.__hash__  # for caches
+
     @property
     def total(self) -> int:
         return len(self.simulations) + self.unlisted
