@@ -24,10 +24,10 @@ from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, 
 from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.base import SingleRunFacts
 from coval_gate.report.document.model import LegReport, Report
+from support import inputs_of
 
 Cases = Mapping[str, Sequence[Value | None]]  # the values of each test case; None where one is missing
 MAIN = BaselineSource(kind="branch", name="main")
@@ -180,11 +180,16 @@ def report_on(
         details=Details(labels=labels or {}),
         base=base_report,
     )
+    return step_report(leg)
+
+
+def step_report(leg: LegReport, run_url: str = "") -> Report:
+    """Return the report of a step with one leg."""
     return Report(
-        judgement=judgement,
+        judgement=leg.judgement,
         legs=(leg,),
-        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate"),
-        inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
+        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=run_url),
+        inputs=inputs_of(dashboard_url=DASHBOARD, agent_id="agent00000000000000001"),
         began="2026-01-03T00:00:00Z",
         seconds=62.5,
     )

@@ -10,11 +10,11 @@ from baselines import (
     ran,
     report_on,
     run_of,
+    step_report,
     together_report,
 )
 from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
-from coval_gate.ci.host import Context
 from coval_gate.coval.model import COMPLETED, LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.results import read_run
 from coval_gate.gate.checks import Check
@@ -36,7 +36,6 @@ from coval_gate.gate.judgement import (
 from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.base import SingleRunFacts
 from coval_gate.report.document.model import LegReport, Report
@@ -177,14 +176,7 @@ def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:
             texts={"s4": {"m1": "The agent was slow."}},
         ),
     )
-    return Report(
-        judgement=judgement,
-        legs=(leg,),
-        context=Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_url=WORKFLOW_RUN),
-        inputs=parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD, "INPUT_AGENT_ID": "agent00000000000000001"})[0],
-        began="2026-01-01T00:00:00Z",
-        seconds=62.5,
-    )
+    return step_report(leg, WORKFLOW_RUN)
 
 
 def _judged(
@@ -289,8 +281,7 @@ def large_report(
         result=now,
         details=Details(labels=labels, texts=texts),
     )
-    inputs = parse_inputs({"INPUT_DASHBOARD_URL": DASHBOARD})[0]
-    return Report(judgement=judgement, legs=(leg,), inputs=inputs)
+    return Report(judgement=judgement, legs=(leg,), inputs=inputs_of(dashboard_url=DASHBOARD))
 
 
 def _measured(members: tuple[Simulation, ...], metrics: int, text: str | None) -> tuple[Metric, ...]:
