@@ -35,9 +35,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     ("text", "path"),
     [
         ("async def answer(connection): ...", "answer"),
-        ("async def answer(*connections): ...", "answer"),
         ("async def answer(connection, greeting='Hello'): ...", "answer"),
-        ("class Agent:\n    async def answer(self, connection): ...\nagent = Agent()", "agent.answer"),
         ("class Agent:\n    @classmethod\n    async def answer(cls, connection): ...", "Agent.answer"),
         ("class Agent:\n    async def __call__(self, connection): ...\nagent = Agent()", "agent"),
         ("import functools\nasync def with_(a, b): ...\nanswer = functools.partial(with_, 1)", "answer"),

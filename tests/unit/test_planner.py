@@ -68,10 +68,8 @@ def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixt
     ("text", "arguments"),
     [
         ("", []),
-        ("Resolved: rate(YES) >= 90%", ["Resolved: rate(YES) >= 90%"]),
         (' "Tone: friendly": avg >= 4 --truth 4.2 ', ['"Tone: friendly": avg >= 4', "--truth", "4.2"]),
         ("pass_rate >= $(id) --count '20'", ["pass_rate >= $(id)", "--count", "20"]),
-        ("--help", ["--help"]),
     ],
 )
 def test_threshold_in_make_plan_ends_before_the_options(text: str, arguments: list[str]) -> None:
@@ -118,27 +116,12 @@ def test_what_can_never_be_decided() -> None:
     assert chances(0.98, 0.5, 1, 0.95) == (0, 0)
     assert cases_to_pass(0.9, 0.9, 0.95) is None, "an agent at the threshold cannot be shown to be better"
     at_bound = Agents(1.0, 1.0, 0.3, spread=0.5)
-    assert cases_to_decide(parsed("m: avg <= baseline"), at_bound, Level(0.95), seeded) is None
+    assert cases_to_decide(parsed("m: avg <= baseline"), at_bound, Level(0.95), lambda: Random(1)) is None
 
 
 def parsed(threshold: str) -> Threshold:
     (found,) = parse_thresholds(threshold)
     return found
-
-
-def seeded() -> Random:
-    return Random(1)
-
-
-@pytest.mark.parametrize(("earlier", "iterations", "least", "most"), [(1, 1, 37, 39), (3, 3, 20, 20)])
-def test_averages_take_as_many_test_cases_as_the_formula_says(
-    earlier: int, iterations: int, least: int, most: int
-) -> None:
-    """Latencies with sigma 0.5 that are longer by 30 %: 38 with one conversation each, at least 20 with more."""
-    agents = Agents(1.0, 1.3, 0.3, earlier, iterations, spread=0.533)
-    cases = cases_to_decide(parsed("Latency: avg <= baseline"), agents, Level(0.95), seeded)
-    assert cases
-    assert least <= cases <= most
 
 
 def disaster(cases: int, aggregate: str, side: str, iterations: int) -> dict[str, list[Value | None]]:
@@ -153,10 +136,8 @@ def disaster(cases: int, aggregate: str, side: str, iterations: int) -> dict[str
 @pytest.mark.parametrize(
     ("aggregate", "operator"),
     [
-        ("rate(YES)", ">= baseline"),
         ("rate(YES)", ">= baseline - 50pp"),
         ("rate(NO)", "<= baseline + 10pp"),
-        ("med", "<= baseline"),
         ("p(90)", "<= baseline * 1.1"),
         ("p(10)", ">= baseline"),
     ],
