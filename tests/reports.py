@@ -15,7 +15,17 @@ from baselines import (
 )
 from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError
-from coval_gate.coval.model import COMPLETED, LARGEST, SMALLEST, Details, Metric, Run, RunResult, Simulation, Target
+from coval_gate.coval.model import (
+    COMPLETED,
+    LARGEST_VALUE,
+    SMALLEST_VALUE,
+    Details,
+    Metric,
+    Run,
+    RunResult,
+    Simulation,
+    Target,
+)
 from coval_gate.coval.results import read_run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
@@ -49,11 +59,11 @@ GUIDE: Final = "https://docs.coval.dev"
 LONG_METRIC: Final = "Seconds until the answer, "
 ALIKE: Final = ("unchanged", "worse, as counted", "in doubt, red", "by chance", "no baseline, red")  # to others
 EXTREME: Final = (
-    [LARGEST] * 4,
-    [LARGEST, -LARGEST, LARGEST / 2, -LARGEST / 3],
-    [SMALLEST, 0.0, -SMALLEST, 0.0],
-    [SMALLEST, 2 * SMALLEST, 3 * SMALLEST, 4 * SMALLEST],
-    [LARGEST, SMALLEST, 0.0, 1.0],
+    [LARGEST_VALUE] * 4,
+    [LARGEST_VALUE, -LARGEST_VALUE, LARGEST_VALUE / 2, -LARGEST_VALUE / 3],
+    [SMALLEST_VALUE, 0.0, -SMALLEST_VALUE, 0.0],
+    [SMALLEST_VALUE, 2 * SMALLEST_VALUE, 3 * SMALLEST_VALUE, 4 * SMALLEST_VALUE],
+    [LARGEST_VALUE, SMALLEST_VALUE, 0.0, 1.0],
 )
 LIMIT: Final = Limit("max_wait_time", 3600)
 

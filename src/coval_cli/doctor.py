@@ -19,9 +19,9 @@ from coval_gate.base.text import duration, in_words
 from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, Run, RunFilter, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, RUN_TEMPLATE, TEST_CASE, TEST_SET, Identified, Resource
-from coval_gate.history.search import MOST_LISTED, MOST_READ
+from coval_gate.history.search import MOST_READ, MOST_SEARCHED
 from coval_gate.inputs.inputs import default_of, inputs_of_command
-from coval_gate.inputs.naming import WITHHELD
+from coval_gate.inputs.naming import WHY_WITHHELD
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def _doctor(runtime: Runtime, log: Callable[[str], None]) -> int:
     """Raises InputError."""
     inputs, clock = inputs_of_command(runtime.environ, CONNECTION_INPUTS), runtime.clock
     if inputs.api_key is None:
-        raise InputError([("api_key", "is required.")], advice=WITHHELD[""][1])
+        raise InputError([("api_key", "is required.")], advice=WHY_WITHHELD[""][1])
     log("Looking at your workspace in Coval. All calls only read: nothing is launched, changed or deleted.\n")
     client = connect(inputs, runtime, log, ends=clock.now() + LONGEST_LOOK)
     try:
@@ -277,7 +277,7 @@ def _filter_finding(
         return Finding("ok", topic, "works")
     else:
         found = "does not find a run that has the tag"
-    follows = f"The gate searches the newest {MOST_LISTED:,} runs of agent, persona and test set, and no older ones."
+    follows = f"The gate searches the newest {MOST_SEARCHED:,} runs of agent, persona and test set, and no older ones."
     return Finding("limited", topic, found, follows)
 
 

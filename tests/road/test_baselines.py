@@ -17,8 +17,8 @@ from coval_gate.coval.model import Run, RunResult, TrendRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
-from coval_gate.history.comparable import NAME, Subject
-from coval_gate.history.tags import ACCEPTED, FAILED
+from coval_gate.history.comparable import FINGERPRINT, Subject
+from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
 from coval_gate.step.report import fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.server import Server
@@ -159,11 +159,11 @@ def test_old_runs_are_no_baseline_but_a_tag_does_not_age(past: Past) -> None:
 def test_age_of_a_baseline_ends_with_the_first_failure_since(past: Past) -> None:
     good, *failed = (past.launch(days=20) for _ in range(3))
     for run_id in failed:
-        past.tag(run_id, FAILED)
+        past.tag(run_id, FAILED_TAG)
     past.launch()
     assert past.ids("branch:main", days=30) == [good]
     assert past.missing("branch:main", days=19) == NotFoundReason(kind="too_old", run_id=good, age=60 * DAY)
-    past.tag(good, FAILED)
+    past.tag(good, FAILED_TAG)
     assert past.missing("branch:main") == NotFoundReason(kind="failed", run_id=failed[1])
 
 
@@ -192,12 +192,12 @@ def test_baseline_is_found_whatever_lists_show(quirks: dict[str, Any], run_step:
     past = Past(run_step, clock, **quirks)
     tags = "Nightly" if "lower_case_tags" in quirks else "nightly"
     first, second, failed = (past.launch(tags=tags) for _ in range(3))
-    past.tag(failed, FAILED)
+    past.tag(failed, FAILED_TAG)
     past.launch(tags="nightly", agent_id=OTHER_AGENT)
     past.launch(pull_request=True, tags="nightly")
     for source in ("branch:main", "tag:nightly"):
         assert past.ids(f"{source} last 3") == [second, first]
-    past.tag(second, ACCEPTED)
+    past.tag(second, ACCEPTED_TAG)
     assert past.ids("branch:main last 3") == [second]
 
 
@@ -309,7 +309,7 @@ def test_step_reads_more_only_for_comparisons(inputs: dict[str, Any], calls: boo
     lost = ["POST /runs #1 -> reset-before"] if searches else []
     past.night("passing", *lost, bare=True, **inputs)
     asked = [call for call in calls_before_launch(past.server) if "/personas/" in call or "/test-cases" in call]
-    assert bool(asked) is (NAME in past.world.runs[0].request.metadata.customer) is calls
+    assert bool(asked) is (FINGERPRINT in past.world.runs[0].request.metadata.customer) is calls
     seen = [(request.method, request.path) for request in past.server.requests_seen]
     assert (("GET", "/v1/runs") in seen) is searches
     first, *again = (request.json for request in past.server.requests_seen if request.method == "POST")
@@ -346,7 +346,7 @@ def test_named_run_that_is_not_over_is_waited_for_until_the_deadline(past: Past,
     inputs: dict[str, Any] = {"thresholds": COMPARED, "bare": True}
     named = past.launch(days=0)
     prolong(past.world, seconds=100)
-    past.tag(named, FAILED)
+    past.tag(named, FAILED_TAG)
     result = past.night("passing", baseline=f"run:{named}", max_wait_time="9000", **inputs)
     assert f"Waiting for the baseline: run {named} is IN PROGRESS.\n" in result.log
     assert f"Baseline run:{named}: run {named} of 2026-01-01, which the gate failed" in result.log
@@ -436,7 +436,7 @@ def test_trend_has_averages_and_marks_of_earlier_runs_of_the_branch(
     past.launch(pull_request=True)
     own = past.launch()
     past.launch()
-    past.tag(earlier[1], FAILED)
+    past.tag(earlier[1], FAILED_TAG)
     trend = past.trend(of=own, baseline="tag:Stable")
     assert ids_of(trend) == earlier[::-1]
     for trend_run, record in zip(trend, past.world.runs[1::-1], strict=True):

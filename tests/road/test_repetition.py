@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.history.tags import FAILED, KEY
+from coval_gate.history.tags import FAILED_TAG, KEY_TAG
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.server import Server
@@ -39,7 +39,7 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert warning.properties["title"] == "Coval Gate: Flaky"
     # The requests differ in their keys, and the repetition has no tag of the branch.
     assert without_identity(first.body) == without_identity(second.body)
-    keys = [KEY.fullmatch(record.tags[1]) for record in (first, second)]
+    keys = [KEY_TAG.fullmatch(record.tags[1]) for record in (first, second)]
     assert keys[0]
     assert keys[1]
     assert keys[0][5] != keys[1][5]
@@ -47,7 +47,7 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert has_branch == [True, False]
     # The reports tell the runs apart.
     (leg,) = json.loads(result.json)["legs"]
-    assert not any(FAILED in record.tags for record in (first, second))
+    assert not any(FAILED_TAG in record.tags for record in (first, second))
     assert [run["duties"] for run in result.saved_runs] == []
     assert [(run["id"], run["verdict"], run["status"]) for run in leg["runs"]] == [
         (first.run_id, "failed", "COMPLETED"),

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from coval_gate.history.search import MOST_READ
-from coval_gate.history.tags import ACCEPTED, FAILED
+from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, RESOLVED
 from road.legs import file_of_legs, run_post_step
 from road.nights import DAY, ON_MAIN, PUSH, Nights, RunStep
@@ -49,7 +49,7 @@ def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Sta
     assert [night.outputs["verdict"] for night in (first, again)] == ["failed", "failed"]
     assert again.outputs["baseline_run_id"] == good
     marked = json.loads(first.outputs["run_ids"])
-    assert (len(marked), nights.tagged(FAILED)) == (2, [*marked, again.outputs["run_id"]])
+    assert (len(marked), nights.tagged(FAILED_TAG)) == (2, [*marked, again.outputs["run_id"]])
     assert f"Marked run {marked[0]}: no later run is compared with it." in first.log
     fixed = nights.night("passing")
     assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
@@ -68,10 +68,10 @@ def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> Non
 def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Standing, clock: VirtualClock) -> None:
     clock.at(70, clock.interrupt)
     result = nights.night("some-failed", "PATCH /runs/* -> 503", days=0)
-    assert nights.tagged(FAILED) == []
+    assert nights.tagged(FAILED_TAG) == []
     assert any("mark" in leg["duties"] for leg in result.saved_runs)
     run_post_step(result, nights.world, **ON_MAIN)
-    assert nights.tagged(FAILED) == [run.run_id for run in nights.world.runs]
+    assert nights.tagged(FAILED_TAG) == [run.run_id for run in nights.world.runs]
 
 
 @pytest.mark.parametrize(("cancels", "told"), [("false", 1), ("true", 0)])
@@ -107,7 +107,7 @@ def test_tag_fills_itself_with_the_first_runs_that_count_and_then_stands_still(n
     holders = [first.outputs["run_id"], nights.night("passing", **inputs).outputs["run_id"]]
     assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
     last = nights.night("passing", **inputs, json_path="report.json")
-    assert (last.outputs["verdict"], nights.holders(), nights.tagged(ACCEPTED)) == ("passed", holders, [])
+    assert (last.outputs["verdict"], nights.holders(), nights.tagged(ACCEPTED_TAG)) == ("passed", holders, [])
     document = json.loads((last.workspace / "report.json").read_text())
     assert [run["id"] for run in document["legs"][0]["baseline"]["runs"]] == holders[::-1]
 
@@ -120,7 +120,7 @@ def test_absolute_threshold_that_fails_keeps_no_run_out_of_the_baseline(nights: 
     assert [night.outputs["verdict"] for night in (first, compared)] == ["failed", "failed"]
     assert nights.holders() == [first.outputs["run_id"], compared.outputs["run_id"]]
     assert not [warning for warning in first.annotations("warning") if "no effect" in warning.data]
-    assert nights.tagged(FAILED) == []
+    assert nights.tagged(FAILED_TAG) == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_accepted_run_begins_the_comparisons(nights: Standing) -> None:
     nights.night("passing")
     accepted = accept(nights)
     assert (accepted.outputs["verdict"], accepted.outputs["baseline_run_id"]) == ("passed", "")
-    assert nights.tagged(ACCEPTED) == [accepted.outputs["run_id"]]
+    assert nights.tagged(ACCEPTED_TAG) == [accepted.outputs["run_id"]]
     assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp` | accepted |" in accepted.summary
     assert "\nAccepted: later runs are compared with this one.\n" in accepted.summary
     after = nights.night("failing", baseline="branch:main last 3")
@@ -182,8 +182,12 @@ def test_accepted_run_is_the_only_one_with_the_tag(nights: Standing) -> None:
     failed = nights.night("failing", **inputs).outputs["run_id"]
     newer = nights.night("failing", **inputs).outputs["run_id"]
     accepted = accept(nights, **inputs, mode="wait", run_id=failed)
-    assert (accepted.outputs["verdict"], nights.tagged(ACCEPTED), nights.holders()) == ("passed", [failed], [failed])
-    assert nights.tagged(FAILED) == [newer]
+    assert (accepted.outputs["verdict"], nights.tagged(ACCEPTED_TAG), nights.holders()) == (
+        "passed",
+        [failed],
+        [failed],
+    )
+    assert nights.tagged(FAILED_TAG) == [newer]
     assert "Runs that were not accepted with it lost the tag stable." in accepted.log
     after = nights.night("failing", **inputs)
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
@@ -193,11 +197,11 @@ def test_accepted_run_is_the_only_one_with_the_tag(nights: Standing) -> None:
 def test_absolute_thresholds_do_not_keep_a_run_from_being_accepted_and_missing_data_do(nights: Standing) -> None:
     nights.night("passing")
     result = accept(nights, "some-failed")
-    assert nights.tagged(ACCEPTED) == []
+    assert nights.tagged(ACCEPTED_TAG) == []
     assert [text for text in result.annotations("warning") if "was not accepted: it did not complete" in text.data]
     result = accept(nights, thresholds=f"{COMPARED['thresholds']}\nLatency: avg < 0.01")
-    assert (result.outputs["verdict"], nights.tagged(ACCEPTED)) == ("failed", [result.outputs["run_id"]])
-    assert result.outputs["run_id"] not in nights.tagged(FAILED)
+    assert (result.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("failed", [result.outputs["run_id"]])
+    assert result.outputs["run_id"] not in nights.tagged(FAILED_TAG)
 
 
 def test_red_step_that_repeated_its_run_says_how_to_accept_it(nights: Standing) -> None:
@@ -209,20 +213,20 @@ def test_red_step_that_repeated_its_run_says_how_to_accept_it(nights: Standing) 
     assert what in error.data
     assert what in red.summary
     refused = accept(nights, mode="wait", run_id=again)
-    assert (refused.outputs["verdict"], nights.tagged(ACCEPTED)) == ("error", [])
+    assert (refused.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("error", [])
     accepted = accept(nights, mode="wait", run_id=run_id)
-    assert (accepted.outputs["verdict"], nights.tagged(ACCEPTED)) == ("passed", [run_id])
+    assert (accepted.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("passed", [run_id])
     after = nights.night("failing")
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", run_id)
 
 
 def test_run_that_cannot_be_accepted_is_an_error(nights: Standing, clock: VirtualClock) -> None:
     refused = accept(nights, "passing", "PATCH /runs/* -> 403")
-    assert (refused.outputs["verdict"], nights.tagged(ACCEPTED)) == ("error", [])
+    assert (refused.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("error", [])
     assert "runs:write" in refused.log
     clock.at(clock.now() + 70, clock.interrupt)
     killed = accept(nights, "passing", "PATCH /runs/* -> 503", days=0)
-    assert (killed.outputs["verdict"], nights.tagged(ACCEPTED)) == ("cancelled", [])
+    assert (killed.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("cancelled", [])
 
 
 def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing) -> None:
@@ -234,7 +238,7 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
         (elsewhere["run"]["run_id"], "no CI job launched"),
     ):
         result = accept(nights, "passing", mode="wait", run_id=run_id, baseline="tag:stable")
-        assert (result.outputs["verdict"], nights.tagged(ACCEPTED)) == ("error", [])
+        assert (result.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("error", [])
         assert f"Run {run_id} was not accepted: {why}" in result.outputs["reason"]
 
 
@@ -243,7 +247,7 @@ def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Standi
     legs = {"once": {"iteration_count": 1}, "twice": {"iteration_count": 2}}
     accepted = accept(nights, "passing", config_path=file_of_legs(tmp_path, legs), **TAGGED)
     assert accepted.outputs["verdict"] == "passed"
-    assert set(nights.holders()) == set(nights.tagged(ACCEPTED)) == set(json.loads(accepted.outputs["run_ids"]))
+    assert set(nights.holders()) == set(nights.tagged(ACCEPTED_TAG)) == set(json.loads(accepted.outputs["run_ids"]))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_red_step_with_several_runs_can_be_accepted_as_it_says(
     assert (red.outputs["verdict"], len(named.split(", "))) == ("failed", runs)
     accepted = accept(nights, mode="wait", run_id=named, **inputs)
     assert accepted.outputs["verdict"] == "passed"
-    assert {*nights.holders()} == {*nights.tagged(ACCEPTED)} <= {*named.split(", ")}
+    assert {*nights.holders()} == {*nights.tagged(ACCEPTED_TAG)} <= {*named.split(", ")}
 
 
 def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock: VirtualClock) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.history.tags import FAILED
+from coval_gate.history.tags import FAILED_TAG
 from road.legs import verdicts_of
 from road.nights import Nights, RunStep
 from support import StepResult, VirtualClock
@@ -63,7 +63,7 @@ def test_legs_that_all_get_a_little_worse_are_red_together(legs: Legs) -> None:
 def test_runs_that_are_red_together_are_no_baseline(legs: Legs) -> None:
     good = {run.run_id for run in legs.world.runs}
     red = legs.worse()
-    assert sorted(legs.tagged(FAILED)) == sorted(json.loads(red.outputs["run_ids"]))
+    assert sorted(legs.tagged(FAILED_TAG)) == sorted(json.loads(red.outputs["run_ids"]))
     again = legs.night("passing", **LEGS)
     assert again.outputs["baseline_run_id"] in good
 
@@ -80,7 +80,7 @@ def test_leg_in_error_takes_no_part(legs: Legs) -> None:
     red = legs.worse("POST /runs #2 -> 403")
     assert red.outputs["verdict"] == "error"
     assert "| ❌ Failed | 5 of 6 legs together |" in red.summary
-    assert sorted(legs.tagged(FAILED)) == sorted(json.loads(red.outputs["run_ids"]))
+    assert sorted(legs.tagged(FAILED_TAG)) == sorted(json.loads(red.outputs["run_ids"]))
 
 
 def test_as_counted_nothing_is_compared_together(legs: Legs) -> None:

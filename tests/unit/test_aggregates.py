@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from baselines import only
-from coval_gate.coval.model import LARGEST, Metric, RunResult, Simulation, Target, Value
+from coval_gate.coval.model import LARGEST_VALUE, Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.aggregates import CLASSES
 from coval_gate.gate.checks import Check, Criterion
@@ -25,7 +25,7 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, Operator, parse_thresholds
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text
 
-NUMBERS = st.floats(-LARGEST, LARGEST)
+NUMBERS = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
 
 # s0 did not complete, s1 misses the target, s2 has no value, s3 and s4 pass.
 SIMULATIONS: Final = tuple(

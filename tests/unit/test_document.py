@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from baselines import comparison_reports
-from coval_gate.coval.model import LARGEST, Metric, RunResult, Value
+from coval_gate.coval.model import LARGEST_VALUE, Metric, RunResult, Value
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.document.model import Report
@@ -132,7 +132,7 @@ def test_document_without_result_has_nulls_and_empty_lists() -> None:
     assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
 
 
-@pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST])
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST_VALUE])
 def test_numbers_are_exact(value: float) -> None:
     metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value})
     result = RunResult(run_id="r1", simulations=(simulation("s1"), simulation("s2")), metrics=(metric,))

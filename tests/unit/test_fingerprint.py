@@ -7,8 +7,8 @@ import pytest
 from coval_gate.coval.resources import Persona
 from coval_gate.coval.resources import TestCase as Case
 from coval_gate.history.comparable import (
-    MOST_CASES,
-    NAME,
+    FINGERPRINT,
+    MOST_COMPARED_CASES,
     PART_LIMIT,
     Fingerprint,
     changed_cases,
@@ -39,12 +39,12 @@ def fingerprint(count: int = 3, persona: dict[str, Any] = PERSONA, **body: Any) 
     return fingerprint_of(BODY | body, cases(count), Persona.read(persona))
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, MOST_CASES, MOST_CASES + 1, 1000])
+@pytest.mark.parametrize("count", [0, 1, 3, MOST_COMPARED_CASES, MOST_COMPARED_CASES + 1, 1000])
 def test_fingerprint_survives_metadata_in_small_texts(count: int) -> None:
     written = fingerprint(count, config_overrides={"a": {"b": 1}})
     metadata = written.as_metadata()
     assert read_fingerprint(metadata | {"other": 1}) == written
-    assert next(iter(metadata)) == NAME
+    assert next(iter(metadata)) == FINGERPRINT
     assert all(len(part) <= PART_LIMIT for part in metadata.values())
     assert sum(map(len, metadata.values())) <= 2100
 
@@ -80,9 +80,9 @@ def test_test_case_that_one_fingerprint_lacks_counts_as_changed() -> None:
 
 
 def test_many_test_cases_are_compared_as_a_whole() -> None:
-    many = fingerprint(MOST_CASES + 1)
-    assert changed_cases(many, fingerprint(MOST_CASES + 1), ids(5)) == frozenset()
-    assert changed_cases(many, fingerprint(MOST_CASES + 2), ids(5)) is None
+    many = fingerprint(MOST_COMPARED_CASES + 1)
+    assert changed_cases(many, fingerprint(MOST_COMPARED_CASES + 1), ids(5)) == frozenset()
+    assert changed_cases(many, fingerprint(MOST_COMPARED_CASES + 2), ids(5)) is None
     assert changed_cases(many, fingerprint(3), ids(3)) is None
 
 
@@ -139,4 +139,4 @@ def test_damaged_fingerprint_is_empty(damaged: object) -> None:
 
 def test_other_version_is_empty() -> None:
     metadata = fingerprint().as_metadata()
-    assert read_fingerprint(metadata | {NAME: "2" + metadata[NAME][1:]}) == Fingerprint()
+    assert read_fingerprint(metadata | {FINGERPRINT: "2" + metadata[FINGERPRINT][1:]}) == Fingerprint()

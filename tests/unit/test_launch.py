@@ -12,7 +12,7 @@ from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.history.tags import (
-    KEY,
+    KEY_TAG,
     branch_tag,
     provenance_of,
     pull_request_of,
@@ -255,7 +255,7 @@ def test_run_of_branch_has_third_tag_that_names_it() -> None:
 def test_branch_tag_is_lower_case_and_short_whatever_the_branch(branch: str) -> None:
     tag = branch_tag(MAIN, branch)
     assert re.fullmatch(r"coval-gate/branch/[a-z0-9._-]{0,60}/[0-9a-f]{24}", tag)
-    assert not KEY.fullmatch(tag)
+    assert not KEY_TAG.fullmatch(tag)
 
 
 def test_branch_tag_outside_workflow_runs_needs_repository() -> None:

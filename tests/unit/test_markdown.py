@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from baselines import latency, report_on, run_of, yes
 from coval_gate.base.text import one_line
-from coval_gate.coval.model import LARGEST
+from coval_gate.coval.model import LARGEST_VALUE
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import DrawnBound, spread
 from coval_gate.report.document.model import Report
@@ -178,8 +178,8 @@ def labels(chart: str) -> list[str]:
 
 
 @given(
-    st.lists(st.floats(-LARGEST, LARGEST), min_size=10, max_size=30),
-    st.builds(DrawnBound, st.floats(-LARGEST, LARGEST), st.sampled_from(["<", "<=", ">", ">="])),
+    st.lists(st.floats(-LARGEST_VALUE, LARGEST_VALUE), min_size=10, max_size=30),
+    st.builds(DrawnBound, st.floats(-LARGEST_VALUE, LARGEST_VALUE), st.sampled_from(["<", "<=", ">", ">="])),
 )
 @example([1.5 - 1e-12] * 5 + [1.5] * 5 + [2.0, 1.0, 0.0], BOUNDS[0])
 @example(EVEN, BOUNDS[0])

@@ -9,7 +9,17 @@ import pytest
 
 from coval_gate.base.secret import Secret
 from coval_gate.base.transport import Server
-from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Run, Simulation, Summary, Turn, normalize_status
+from coval_gate.coval.model import (
+    BASE,
+    LARGEST_VALUE,
+    SMALLEST_VALUE,
+    Metric,
+    Run,
+    Simulation,
+    Summary,
+    Turn,
+    normalize_status,
+)
 from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, RunTemplate, newest
 from coval_gate.coval.resources import TestCase as Case
 from coval_gate.coval.results import (
@@ -181,8 +191,8 @@ def test_run_is_empty_only_if_both_counts_say_so(total: int | None, output_ids: 
         ("nan", "nan"),
         ("1e999", None),
         (10**400, None),
-        (LARGEST, LARGEST),
-        (SMALLEST, SMALLEST),
+        (LARGEST_VALUE, LARGEST_VALUE),
+        (SMALLEST_VALUE, SMALLEST_VALUE),
         (-5e-324, 0.0),
         ("٣", "٣"),
         (True, "true"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import LARGEST
+from coval_gate.coval.model import LARGEST_VALUE
 from coval_gate.gate import statistics
 from coval_gate.gate.changes import MeanChange, PairedRates, PercentileChange, ValuePair
 from coval_gate.gate.family import holm
@@ -37,10 +37,10 @@ from coval_gate.gate.statistics import (
     t_quantile,
 )
 
-NUMBERS = st.floats(-LARGEST, LARGEST)
+NUMBERS = st.floats(-LARGEST_VALUE, LARGEST_VALUE)
 LIST = st.lists(NUMBERS, min_size=1, max_size=30)
 PERCENT = st.floats(0, 100)
-OPPOSITES = [-LARGEST, LARGEST]
+OPPOSITES = [-LARGEST_VALUE, LARGEST_VALUE]
 SHAPES, SHARES = st.floats(0.5, 300), st.floats(0.001, 0.999)
 LEVELS = st.floats(0.6, 0.999)
 HITS = st.integers(1, 6).flatmap(lambda n: st.builds(Hits, st.integers(0, n), st.just(n)))
@@ -74,8 +74,8 @@ def test_mean_median_and_stdev_of_examples() -> None:
     assert mean([0.651592972722763] * 53) == 0.651592972722763, "not 0.6515929727227631"
     assert (stdev([3.5]), stdev([1e9, 1e9 + 1, 1e9 + 2])) == (0, 1)
     assert mean(OPPOSITES) == percentile(OPPOSITES, 50) == 0
-    assert mean([LARGEST] * 100_000) == percentile([LARGEST] * 100_000, 50) == LARGEST, "no overflow"
-    assert stdev(OPPOSITES * 50_000) == pytest.approx(LARGEST, rel=1e-4)
+    assert mean([LARGEST_VALUE] * 100_000) == percentile([LARGEST_VALUE] * 100_000, 50) == LARGEST_VALUE, "no overflow"
+    assert stdev(OPPOSITES * 50_000) == pytest.approx(LARGEST_VALUE, rel=1e-4)
 
 
 @given(LIST)

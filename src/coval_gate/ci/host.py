@@ -35,7 +35,7 @@ AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 Level = Literal["error", "warning", "notice"]
 
-NAME: Final = "Coval Gate"
+GATE_NAME: Final = "Coval Gate"
 DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another, or for the user
 IGNORED: Final = f"{DIRECTORY}/.gitignore"
 BUG: Final = "Details for a bug report"
@@ -343,9 +343,9 @@ def tolerant(host: Host, undone: str = "A part of the report could not be made")
         yield
     except HostError as error:
         message = "\n".join(part for part in (error.what, error.advice) if part)
-        host.annotate("notice" if error.forbidden else "warning", f"{NAME}: {error.title}", message)
+        host.annotate("notice" if error.forbidden else "warning", f"{GATE_NAME}: {error.title}", message)
     except GateError as error:
-        host.annotate("warning", NAME, error.what)
+        host.annotate("warning", GATE_NAME, error.what)
     except Exception:  # noqa: BLE001 - one broken format must not stop the others
         host.fold(BUG, traceback.format_exc().splitlines())
-        host.annotate("warning", NAME, f"{undone}; the log has details for a bug report.")
+        host.annotate("warning", GATE_NAME, f"{undone}; the log has details for a bug report.")

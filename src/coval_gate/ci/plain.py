@@ -17,7 +17,7 @@ from typing import Any, Final
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line, quoted, stopwatch
-from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Host, Level, Page
+from coval_gate.ci.host import DIRECTORY, GATE_NAME, IGNORED, NO_REPOSITORY, Console, Context, Host, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
@@ -96,7 +96,7 @@ class PlainHost(Host):
         yield
 
     def annotate(self, level: Level, title: str, message: str) -> None:
-        heading = title.removeprefix(NAME).removeprefix(": ")
+        heading = title.removeprefix(GATE_NAME).removeprefix(": ")
         text = "\n".join(filter(None, (heading, message)))
         (self.log_error if level == "error" else self.log)(f"{level.capitalize()}: {text}")
 
@@ -131,12 +131,12 @@ class PlainHost(Host):
             else:
                 self._remove_state()
         except RunnerError as error:
-            self.annotate("warning", NAME, f"{error.what} If this step is killed, nothing ends its run.")
+            self.annotate("warning", GATE_NAME, f"{error.what} If this step is killed, nothing ends its run.")
 
     def take_over(self) -> None:
         for path, lock, state in _left(self.workspace, self._key):
             if state is None:
-                self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
+                self.annotate("warning", GATE_NAME, f"{path} is left alone: no command with this API key wrote it.")
             if not state:
                 continue
             workspace_id = state.pop(WORKSPACE, "")
@@ -144,7 +144,7 @@ class PlainHost(Host):
                 self._taken_over[path] = (lock, state)
             else:
                 given = f"workspace_id {quoted(workspace_id)}" if workspace_id else "no workspace_id"
-                self.annotate("warning", NAME, f"A killed command had {given}: give the same to end what it left.")
+                self.annotate("warning", GATE_NAME, f"A killed command had {given}: give the same to end what it left.")
 
     def read_state(self, name: str) -> str:
         texts = [state[name] for _, state in self._taken_over.values() if name in state]

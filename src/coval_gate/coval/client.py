@@ -24,7 +24,7 @@ from coval_gate.base.schedule import BackgroundCall, Procedure
 from coval_gate.base.text import one_line, stopwatch
 from coval_gate.base.times import Times
 from coval_gate.base.transport import Exchange, Request, Response, Server, Timeouts
-from coval_gate.ci.host import BUG, NAME, Host
+from coval_gate.ci.host import BUG, GATE_NAME, Host
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.model import LaunchRequest, Run, RunFilter, Simulation, Turn
 from coval_gate.coval.resources import (
@@ -368,7 +368,7 @@ class Session:
             self.log(f"{stopwatch(seconds):>7}  {line}")
 
     def warn(self, message: str) -> None:
-        self.host.annotate("warning", NAME, f"{self.label}{message}")
+        self.host.annotate("warning", GATE_NAME, f"{self.label}{message}")
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:

@@ -131,8 +131,8 @@ def moment_of(text: str) -> float | None:
         return None
 
 
-LARGEST: Final = 1e100  # magnitude of a number; sums and squares of many stay finite
-SMALLEST: Final = 1e-100  # magnitude of a number, for the same reason; anything closer to 0 counts as 0
+LARGEST_VALUE: Final = 1e100  # magnitude of a number; sums and squares of many stay finite
+SMALLEST_VALUE: Final = 1e-100  # magnitude of a number, for the same reason; anything closer to 0 counts as 0
 
 Value = float | str | frozenset[str]  # a number, a text, or a set of texts
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, AliasChoices, AliasPath, BeforeValidator, Field, PlainValidator, model_validator
 
-from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Simulation, Target, Turn, Value
+from coval_gate.coval.model import BINARY_TEXTS, LARGEST_VALUE, Simulation, Target, Turn, Value
 from coval_gate.coval.results import (
     Answer,
     Id,
@@ -76,7 +76,7 @@ def _model_type(written: str) -> str:
     return match[1] if match else ""
 
 
-TargetNumber = Annotated[float, Field(strict=True, ge=-LARGEST, le=LARGEST)] | None
+TargetNumber = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE)] | None
 Ids = Annotated[Texts, BeforeValidator(lambda ids: [ids] if isinstance(ids, str) else ids)]
 
 

@@ -25,9 +25,9 @@ from pydantic import (
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import (
     BASE,
-    LARGEST,
+    LARGEST_VALUE,
     PENDING,
-    SMALLEST,
+    SMALLEST_VALUE,
     Metric,
     Run,
     RunProgress,
@@ -92,8 +92,8 @@ def without_numbers(text: object, limit: int = LONGEST_MASKED_TEXT) -> str:
 def read_value(raw: object) -> Value | None:
     """Return None if there is no value. "0.9" is a number.
 
-    Nothing can have measured infinity, NaN and numbers beyond ±LARGEST, and statistics need not handle them. A number
-    closer to 0 than SMALLEST becomes 0.
+    Nothing can have measured infinity, NaN and numbers beyond ±LARGEST_VALUE, and statistics need not handle them. A
+    number closer to 0 than SMALLEST_VALUE becomes 0.
     """
     match raw:
         case bool():
@@ -117,9 +117,9 @@ def _finite(number: float | str) -> float | None:
         value = float(number)
     except OverflowError:
         return None
-    if abs(value) < SMALLEST:
+    if abs(value) < SMALLEST_VALUE:
         return 0.0
-    return value if abs(value) <= LARGEST else None  # also for NaN
+    return value if abs(value) <= LARGEST_VALUE else None  # also for NaN
 
 
 def read_number(raw: object) -> float | None:

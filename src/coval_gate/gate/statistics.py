@@ -2,7 +2,7 @@
 
 The same data give the same bounds, whatever their order. The standard library has only the normal distribution; NumPy
 and SciPy would triple the image and the start. The distributions are accurate to a billionth or better. Numbers ascend
-unless a function says otherwise, each at most LARGEST either way.
+unless a function says otherwise, each at most LARGEST_VALUE either way.
 
 The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases say less
 than one conversation of each of twenty cases. Each bound holds with the given confidence by itself: "at least 86 %" is

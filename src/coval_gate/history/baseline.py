@@ -24,9 +24,9 @@ from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import Sought, search, with_list
 from coval_gate.history.tags import (
-    ACCEPTED,
-    FAILED,
-    PARTS,
+    ACCEPTED_TAG,
+    FAILED_TAG,
+    PART_USES,
     branch_tag,
     branch_tag_of,
     is_marked,
@@ -44,8 +44,8 @@ from coval_gate.inputs.inputs import InvalidInput
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
-VERSION: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # what distinguishes tags such as v1 and side-b
-SHORT: Final = 5  # letters of a tag in which two wrong ones make another word
+VERSION_MARK: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # as in the tags v1 and side-b
+SHORT_TAG: Final = 5  # letters of a tag in which two wrong ones make another word
 SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 
@@ -112,7 +112,9 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
             kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
             raise _NoBaseline(NotFoundReason(kind=kind, run_id=run_id, status=run.status))
         if part := part_of(run):
-            raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=f"Run {run_id} is {PARTS[part]}."))
+            raise _NoBaseline(
+                NotFoundReason(kind="unreadable", run_id=run_id, text=f"Run {run_id} is {PART_USES[part]}.")
+            )
         loaded = yield from _load(session, run)
     except NotFound:
         raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None
@@ -211,24 +213,24 @@ class _Rules(NamedTuple):
             return False
         newest = max(((other.created or 0.0) for other in runs if may_be_baseline(other)), default=0.0)
         failed = [
-            (other.created or 0.0) for other in runs if is_marked(other, FAILED) and (other.created or 0.0) > newest
+            (other.created or 0.0) for other in runs if is_marked(other, FAILED_TAG) and (other.created or 0.0) > newest
         ]
         return min(failed, default=self.created) - (run.created or 0.0) > self.max_age
 
 
 def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that may be a baseline, whatever their age. `runs` come newest first."""
-    since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
+    since = max(((run.created or 0.0) for run in runs if is_marked(run, ACCEPTED_TAG)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts,
     # except one that a person accepted.
     newest = {step: run for run in reversed(runs) for step in steps_of(run)}
-    red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
+    red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED_TAG)}
     return [
         run
         for run in runs
         if may_be_baseline(run)
         and (run.created or 0.0) >= since
-        and (is_marked(run, ACCEPTED) or not any(workflow_run in red for workflow_run, _ in steps_of(run)))
+        and (is_marked(run, ACCEPTED_TAG) or not any(workflow_run in red for workflow_run, _ in steps_of(run)))
     ]
 
 
@@ -263,7 +265,7 @@ def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
     if not run.metrics:
         return f"Coval lists no metric of run {run.run_id}."
     result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
-    return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED))
+    return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED_TAG))
 
 
 def _unreadable(error: CovalError) -> NotFoundReason:
@@ -277,12 +279,12 @@ def check_spelling(tag: str, runs: Iterable[Run]) -> None:
     The step would give its run the tag, and from then on the mistake would look like a baseline.
     """
     name = folded(tag)
-    most = 2 if len(name) > SHORT else 1
+    most = 2 if len(name) > SHORT_TAG else 1
     similar = next(
         (
             other
             for other in user_tags(runs)
-            if VERSION.findall(other) == VERSION.findall(name) and within_letters(name, folded(other), most)
+            if VERSION_MARK.findall(other) == VERSION_MARK.findall(name) and within_letters(name, folded(other), most)
         ),
         "",
     )

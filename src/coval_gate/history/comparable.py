@@ -21,10 +21,10 @@ from coval_gate.coval.resources import Persona, TestCase, cases_of
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun, Unchecked
 
-NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
-VERSION: Final = "1"
+FINGERPRINT: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
+FINGERPRINT_VERSION: Final = "1"
 PART_LIMIT: Final = 200  # characters of a text in the metadata
-MOST_CASES: Final = 250  # that are compared one by one
+MOST_COMPARED_CASES: Final = 250  # that are compared one by one
 DIGEST: Final = 3  # bytes of the digest of an id, and of a content
 PAIR: Final = 2 * DIGEST
 OPTIONS: Final = ("iteration_count", "sub_sample_size", "sub_sample_seed", "config_overrides")  # names of inputs
@@ -33,7 +33,7 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 
 class Fingerprint(NamedTuple):
-    """An empty digest is not known. `cases`: digests of id and content; none if there are more than MOST_CASES.
+    """An empty digest is not known. `cases`: digests of id and content; none above MOST_COMPARED_CASES.
 
     `all_cases`: a digest over all of them in that case. `options`: by the names of inputs.
     """
@@ -47,7 +47,7 @@ class Fingerprint(NamedTuple):
         """Return texts of at most PART_LIMIT characters."""
         pairs = base64.urlsafe_b64encode(b"".join(sorted(self.cases))).decode()
         content = ".".join([self.persona, *(self.options.get(name, "") for name in OPTIONS), self.all_cases, pairs])
-        whole = ".".join([VERSION, _digest(content), content])
+        whole = ".".join([FINGERPRINT_VERSION, _digest(content), content])
         parts = [whole[begin : begin + PART_LIMIT] for begin in range(0, len(whole), PART_LIMIT)]
         return {_name(number): part for number, part in enumerate(parts)}
 
@@ -56,7 +56,7 @@ def fingerprint_of(
     parameters: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
 ) -> Fingerprint:
     pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
-    is_small = len(pairs) <= MOST_CASES
+    is_small = len(pairs) <= MOST_COMPARED_CASES
     values = {**parameters, **parameters.get("options", {})}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
@@ -74,7 +74,7 @@ def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint:
     version, _, rest = "".join(parts).partition(".")
     check, _, content = rest.partition(".")
     fields = content.split(".")
-    if version != VERSION or check != _digest(content) or len(fields) != len(OPTIONS) + 3:
+    if version != FINGERPRINT_VERSION or check != _digest(content) or len(fields) != len(OPTIONS) + 3:
         return Fingerprint()
     persona, *options, all_cases, pairs = fields
     try:
@@ -107,7 +107,7 @@ def changed_options(now: Fingerprint, then: Fingerprint) -> tuple[str, ...]:
 
 
 def _name(number: int) -> str:
-    return f"{NAME}_{number + 1}" if number else NAME
+    return f"{FINGERPRINT}_{number + 1}" if number else FINGERPRINT
 
 
 def _digest(value: object) -> str:
@@ -143,7 +143,7 @@ class Subject(NamedTuple):
     @property
     def fingerprint(self) -> Fingerprint:
         sent = self.request.metadata.customer if self.request else {}
-        return read_fingerprint(sent if NAME in sent else self.run.metadata)
+        return read_fingerprint(sent if FINGERPRINT in sent else self.run.metadata)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -31,13 +31,13 @@ from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
 MOST_READ: Final = 20  # entries of a list that are read alone; the newest
-AT_ONCE: Final = 5  # of these
-MOST_LISTED: Final = 1000  # entries of a list
+READS_AT_ONCE: Final = 5  # of these
+MOST_SEARCHED: Final = 1000  # entries of a list
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches: Coval may list a run late that was just launched
 MOST_SCHEDULED: Final = 30  # runs of a scheduled run that are read
-MOST_NAMED: Final = 3  # runs of one moment
+MOST_NEWEST_NAMED: Final = 3  # runs of one moment
 DAY: Final = 86_400.0  # s
-PHRASES: Final = {"tag": "with tag {}", "branch": "of branch {}", "schedule": "of scheduled run {}"}
+SOURCE_PHRASES: Final = {"tag": "with tag {}", "branch": "of branch {}", "schedule": "of scheduled run {}"}
 FIRST: Final = f"Check {in_words(['run_id', *LAUNCH_IDS])}. If they are right, launch such a run first."
 BY_ID: Final = "Pass the id of the run in run_id."
 
@@ -119,7 +119,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
         seen = {run.run_id: run for run in listed} | seen
         alone, unread = yield from _read_alone(session, sought, seen)
         seen |= alone
-        is_whole = len(listed) < MOST_LISTED and (not unread or sought.is_satisfied(alone.values()))
+        is_whole = len(listed) < MOST_SEARCHED and (not unread or sought.is_satisfied(alone.values()))
         found = _found(sought, seen.values(), unread)._replace(is_whole=is_whole)
         if found.runs:
             return found
@@ -129,7 +129,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
 
 
 def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
-    if not listed or sought.since is None or len(listed) >= MOST_LISTED:
+    if not listed or sought.since is None or len(listed) >= MOST_SEARCHED:
         return False
     if sought.is_satisfied(run for run in listed if run.created != listed[-1].created):  # others may be as old as that
         return False
@@ -158,7 +158,7 @@ def _read_alone(
     doubtful = all_doubtful[:MOST_READ]
     whole: dict[str, Run] = {}
     while doubtful and not sought.is_satisfied(run for run in whole.values() if run.created != doubtful[0].created):
-        batch, doubtful = doubtful[:AT_ONCE], doubtful[AT_ONCE:]
+        batch, doubtful = doubtful[:READS_AT_ONCE], doubtful[READS_AT_ONCE:]
         calls = (session.client.get_run(run.run_id, until=session.deadline) for run in batch)
         for listed, read in zip(batch, (yield from together(calls, session.clock)), strict=True):
             if isinstance(read, Unavailable):
@@ -230,7 +230,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
     if twins := [run.run_id for run in found.runs if run.created == newest.created][1:]:
         raise GateError(
             titles.RUN_UNCLEAR,
-            f"Runs {in_words([newest.run_id, *twins], most=MOST_NAMED)} were created at the same time, "
+            f"Runs {in_words([newest.run_id, *twins], most=MOST_NEWEST_NAMED)} were created at the same time, "
             f"{newest.create_time}, so none of them is the newest {_phrase(source)}.",
             advice=BY_ID,
         )
@@ -314,4 +314,4 @@ def _time(session: Session, moment: float) -> float:
 
 def _phrase(source: RunSource) -> str:
     """Return what the runs of a source have in common."""
-    return PHRASES[source.kind].format(source.name)
+    return SOURCE_PHRASES[source.kind].format(source.name)

@@ -18,8 +18,8 @@ from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.baseline import baseline_candidates
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import (
-    ACCEPTED,
-    FAILED,
+    ACCEPTED_TAG,
+    FAILED_TAG,
     branch_tag,
     branch_tag_of,
     changed_tags,
@@ -29,7 +29,7 @@ from coval_gate.history.tags import (
 )
 from coval_gate.inputs.fields import BaselineSource
 
-MOST_NAMED: Final = 3  # runs
+MOST_TAGS_NAMED: Final = 3  # runs
 
 
 class Standing(NamedTuple):
@@ -52,7 +52,7 @@ def take_tag(
     """Return None where enough runs have the tag, and for a run of a pull request or no branch. Raises CovalError."""
     run = yield from session.client.get_run(run_id, until=session.deadline)
     tag = source.name
-    if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
+    if has_tag(run, tag) or is_marked(run, FAILED_TAG) or not branch_tag_of(run) or pull_request_of(run) is not None:
         return None
     sought = Sought(
         run.ids, tag, COMPLETED, since=0.0, enough=lambda runs: len(baseline_candidates(runs)) >= source.last
@@ -79,14 +79,14 @@ def accept(
     `accepted`: the ids of all runs that the step accepts, which leave each other alone.
     """
     branch = branch_tag(context, source.name) if source.kind == "branch" else ""
-    added = (branch or source.name, ACCEPTED)
+    added = (branch or source.name, ACCEPTED_TAG)
 
     def change(run: Run) -> tuple[str, ...]:
         _check(run, branch, source)
-        return changed_tags(run, add=added, remove=(FAILED,), sent=sent)
+        return changed_tags(run, add=added, remove=(FAILED_TAG,), sent=sent)
 
     run = yield from retag(session, run_id, change)
-    yield from _take_from_others(session, run, branch or source.name, ACCEPTED if branch else source.name, accepted)
+    yield from _take_from_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
     return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
 
 
@@ -130,6 +130,6 @@ def not_accepted_text(run_id: str) -> str:
 
 
 def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
-    runs = f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"
+    runs = f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_TAGS_NAMED)}"
     text = f"Later runs may be compared with {runs}, which could not be marked as failed: {why}"
     return "\n".join(filter(None, (text, advice)))

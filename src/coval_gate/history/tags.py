@@ -30,12 +30,12 @@ from coval_gate.inputs.parsing import MOST_RUN_TAGS, matrix_from
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
 ID: Final = "[a-z0-9][a-z0-9-]{0,39}"  # of a workflow run or an attempt: a number, a UUID, or a number with its job
-KEY: Final = re.compile(
+KEY_TAG: Final = re.compile(
     rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{8}})([0-9a-f]{{8}})([0-9a-f]{{12}})/[0-9a-f]+(?:-[a-z_]+)?"
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
-PARTS: Final = {  # what runs with this in their metadata are
+PART_USES: Final = {  # what runs with this in their metadata are
     SLICE: "a slice: a step with spend: until clear launched it for a part of the test cases",
     IS_BASE: "a base: a step with base_agent_id launched it beside the run that it tests",
     REPETITION: "a repetition: a step with repeat_on_failure launched it, and it counts only with the run it repeats",
@@ -43,14 +43,14 @@ PARTS: Final = {  # what runs with this in their metadata are
 # Any key, which names the part that its run is.
 PART: Final = re.compile(rf"{PREFIX}/(?:{ID}\.{ID}/[0-9a-f]+/)?[0-9a-f]{{8}}(?:-([a-z_]+))?(?:/.*)?")
 BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
-LINE: Final = f"{PREFIX}/line/"  # prefix of the group
-FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that is no baseline
-ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
+LINE_PREFIX: Final = f"{PREFIX}/line/"  # prefix of the group
+FAILED_TAG: Final = f"{PREFIX}/failed"  # the mark of a run that is no baseline
+ACCEPTED_TAG: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = f"{PREFIX}/attached"  # the mark of a run all of whose simulations `coval-gate attach` answered
 UNANSWERED: Final = f"{PREFIX}/unanswered"  # the mark of a run that it left without having answered all
-COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
+COUNTED_NAME: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
-NUMBER: Final = re.compile("[0-9]{1,9}")
+NUMBER_TEXT: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
@@ -152,7 +152,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
     key = f"{PREFIX}/{origin.workflow_run}.{origin.attempt}/{origin.place}{origin.given}{digest}/{nonce}"
     if context.sha_is_known and SHA.fullmatch(context.sha):
         key += f"/{_digest(context.repository)[:12]}.{context.pull_request or 0}.{context.sha}"
-    return Tags(key, f"{LINE}{group}", origin, branch)
+    return Tags(key, f"{LINE_PREFIX}{group}", origin, branch)
 
 
 def seed_for(context: Context, nonce: int) -> int:
@@ -181,18 +181,18 @@ def is_marked(run: Run, mark: str) -> bool:
 
 
 def may_be_baseline(run: Run) -> bool:
-    return pull_request_of(run) is None and not is_marked(run, FAILED)
+    return pull_request_of(run) is None and not is_marked(run, FAILED_TAG)
 
 
 def part_nonce(nonce: str, part: str) -> str:
-    """Return the end of a part's key, which shows what it is where Coval hides metadata. `part`: one of PARTS."""
+    """Return the end of a part's key, which shows what it is where Coval hides metadata. `part`: one of PART_USES."""
     return f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
 
 
 def part_of(run: Run) -> str:
-    """Return which of PARTS a run is; empty if it decides alone. Parts never stand for a run."""
+    """Return which of PART_USES a run is; empty if it decides alone. Parts never stand for a run."""
     in_keys = {f"{IN_METADATA}_{match[1]}" for match in filter(None, map(PART.fullmatch, tags_of(run)))}
-    return next((part for part in PARTS if part in run.metadata or part in in_keys), "")
+    return next((part for part in PART_USES if part in run.metadata or part in in_keys), "")
 
 
 def hides_part(run: Run) -> bool:
@@ -219,10 +219,10 @@ def user_tags(runs: Iterable[Run]) -> list[str]:
 
 def pull_request_of(run: Run) -> str | None:
     """Return None if the run shows no pull request; an empty text if metadata name it in another way."""
-    keys = filter(None, map(KEY.fullmatch, tags_of(run)))
+    keys = filter(None, map(KEY_TAG.fullmatch, tags_of(run)))
     numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[7] for match in keys)))
     first = next((number for number in numbers if number.strip("0")), None)
-    return first if first is None or NUMBER.fullmatch(first) else ""
+    return first if first is None or NUMBER_TEXT.fullmatch(first) else ""
 
 
 def with_provenance(context: Context, run: Run) -> Context:
@@ -238,7 +238,7 @@ def with_provenance(context: Context, run: Run) -> Context:
     if metadata.get(REPOSITORY) != context.repository or not (isinstance(sha, str) and SHA.fullmatch(sha)):
         return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
     is_same = sha == context.sha and context.sha_is_known
-    number = int(number) if isinstance(number, str) and NUMBER.fullmatch(number) else number
+    number = int(number) if isinstance(number, str) and NUMBER_TEXT.fullmatch(number) else number
     is_number = isinstance(number, int) and number > 0
     return context._replace(
         sha=sha,
@@ -252,14 +252,14 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
     """Return the metadata that name the commit a run tests. Tags name commits of this `repository` only."""
     if COMMIT in run.metadata:
         return run.metadata
-    for match in filter(None, map(KEY.fullmatch, tags_of(run))):
+    for match in filter(None, map(KEY_TAG.fullmatch, tags_of(run))):
         if match[6] == _digest(repository)[:12]:
             return {REPOSITORY: repository, COMMIT: match[8], PULL_REQUEST: int(match[7])}
     return run.metadata
 
 
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
-    for match in filter(None, map(KEY.fullmatch, tags)):
+    for match in filter(None, map(KEY_TAG.fullmatch, tags)):
         workflow_run, attempt, place, given, digest = match.groups()[:5]
         yield Origin(workflow_run, attempt, digest, place, given)
 
@@ -286,7 +286,7 @@ def _id(text: str) -> str:
 
 def is_earlier(one: str, other: str) -> bool:
     """Ids that are no numbers have no order: return whether they differ. A number may precede a job that counts it."""
-    numbers = [COUNTED.fullmatch(id_) for id_ in (one, other)]
+    numbers = [COUNTED_NAME.fullmatch(id_) for id_ in (one, other)]
     match numbers:
         case [first, second] if first and second and first[2] == second[2]:
             return int(first[1]) < int(second[1])
@@ -376,7 +376,7 @@ def changed_tags(
             titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
         )
     if len(kept) >= MOST_RUN_TAGS:
-        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE))
+        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE_PREFIX))
     if len(kept) + len(new) > MOST_RUN_TAGS:
         raise CovalError(
             titles.NO_ROOM_FOR_TAG,

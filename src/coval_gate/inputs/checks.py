@@ -27,7 +27,7 @@ from coval_gate.inputs.inputs import (
 from coval_gate.inputs.naming import (
     NAME_SHOWN,
     OLD_ACTION_INPUTS,
-    WITHHELD,
+    WHY_WITHHELD,
     Variables,
     how_to_set,
     missing_key_reason,
@@ -72,7 +72,7 @@ def check_inputs(
         found.append(InvalidInput("api_key", f"is empty{reason}."))
     if found:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in found)
-        how = variables.key if variables and not withheld else WITHHELD[withheld][1]
+        how = variables.key if variables and not withheld else WHY_WITHHELD[withheld][1]
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OLD_ACTION_INPUTS for name, _ in found):

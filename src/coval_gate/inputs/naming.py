@@ -40,7 +40,7 @@ OLD_ACTION_INPUTS: Final = {  # inputs of coval-github-actions, and what to do i
     "config": "Set config_overrides for the simulator, and metadata for anything else.",
 }
 # By value of `Context.secrets_withheld_from`: why the key is missing, as the end of a sentence, and what to do then.
-WITHHELD: Final = {
+WHY_WITHHELD: Final = {
     "": ("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
     "fork": (
         ", because GitHub withholds secrets from pull requests from forks",
@@ -74,7 +74,7 @@ def how_to_set(name: str, variables: Variables | None) -> str:
 
 def missing_key_reason(withheld: str) -> str:
     """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
-    return WITHHELD[withheld][0]
+    return WHY_WITHHELD[withheld][0]
 
 
 def flag_of(name: str) -> str:

@@ -14,7 +14,7 @@ from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
 from coval_gate.history.search import find_newest, found_text
-from coval_gate.history.tags import PARTS, part_of, places_of
+from coval_gate.history.tags import PART_USES, part_of, places_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
@@ -170,7 +170,7 @@ def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[GivenRun]]) -> Iterato
     first, *repetitions = own[leg.key]
     for run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
         if first.places and run.places and not first.places & run.places:
-            what = PARTS.get(run.part, "another run of its leg")
+            what = PART_USES.get(run.part, "another run of its leg")
             yield (
                 f"names run {run.trial.run_id}, which is {what}. Another step launched it than run "
                 f"{first.trial.run_id}. {AS_LAUNCHED}"
@@ -225,7 +225,7 @@ def part_text(run_id: str, part: str) -> str:
         todo = (
             "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
         )
-    return f"names run {run_id}, which is {PARTS[part]}. {todo}"
+    return f"names run {run_id}, which is {PART_USES[part]}. {todo}"
 
 
 def recorded_leg(run: Run) -> str:

@@ -25,8 +25,8 @@ from coval_gate.history.comparable import fingerprint_of
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import (
     BRANCH,
-    FAILED,
-    PARTS,
+    FAILED_TAG,
+    PART_USES,
     branch_tag,
     is_marked,
     part_of,
@@ -208,9 +208,9 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
         raise InputError([InvalidInput("baseline", text)])
     if part := part_of(run):
         raise InputError(
-            [InvalidInput("baseline", f"names the run {run_id}, which is {PARTS[part]}. Name a whole run.")]
+            [InvalidInput("baseline", f"names the run {run_id}, which is {PART_USES[part]}. Name a whole run.")]
         )
-    if is_marked(run, FAILED):
+    if is_marked(run, FAILED_TAG):
         session.warn(
             f"The baseline, run {run_id}, failed a comparison or lacks data. This run is compared with it anyway."
         )

@@ -12,9 +12,9 @@ from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import NAME, Context, tolerant, with_unknown_commit
+from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
 from coval_gate.gate.judgement import LAUNCHED_RUN, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
-from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
+from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
 from coval_gate.inputs.inputs import (
@@ -259,7 +259,7 @@ def read_inputs(step: Step) -> Inputs:
     environ, host, publisher = step.runtime.environ, step.host, step.publisher
     for secret in (key_in(environ), token_in(environ)):
         host.mask(secret)
-    host.log(f"{NAME} {__version__}")
+    host.log(f"{GATE_NAME} {__version__}")
     step.context = host.context()
     given = what_is_given(environ)
     problems = step.read_file()
@@ -305,7 +305,7 @@ def acceptance_problems(context: Context) -> list[InvalidInput]:
     elif context.start_by_hand == "":
         why = (
             "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
-            f"In Coval, add {ACCEPTED} and the baseline's tag to the run instead, and remove {FAILED} from it."
+            f"In Coval, add {ACCEPTED_TAG} and the baseline's tag to the run instead, and remove {FAILED_TAG} from it."
         )
     else:
         what = "the workflow by hand (workflow_dispatch)" if starts_workflow else "the job by hand"

@@ -13,7 +13,7 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
-from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
+from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
@@ -181,7 +181,7 @@ class PagePublisher:
         if why not in self._skipped:
             self._skipped.add(why)
             names = [kept.page.input.replace("_", " ") for kept in self._kept or () if concerns(kept.page)]
-            self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
+            self._host.annotate("notice", GATE_NAME, f"Skipping {in_words(names)}: {why}.")
         return False
 
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:

@@ -16,7 +16,7 @@ from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.client import Session
 from coval_gate.gate.judgement import UNFINISHED_RUN
 from coval_gate.history.standing import not_marked_text
-from coval_gate.history.tags import FAILED, mark, with_provenance
+from coval_gate.history.tags import FAILED_TAG, mark, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches
@@ -127,7 +127,7 @@ def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
         if Duty.MARK in trial.duties:
             undone = ""
             sent = (trial.tags.key,) if trial.tags.key else ()
-            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
+            if (yield from mark(session, trial.run_id, FAILED_TAG, sent=sent)):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
     except CovalError as error:
         not_marked = not_marked_text([trial.run_id], error.what, error.advice)

@@ -18,7 +18,7 @@ from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.times import Times
-from coval_gate.ci.host import BUG, NAME, Host, tolerant
+from coval_gate.ci.host import BUG, GATE_NAME, Host, tolerant
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
@@ -189,7 +189,7 @@ class Publisher:
         if report.judgement.passes_gate:
             return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:
-            self._host.annotate("warning", NAME, error.what)
+            self._host.annotate("warning", GATE_NAME, error.what)
         return published
 
     def _write_file(self, file: File, published: Published) -> Procedure[Published]:
@@ -209,7 +209,7 @@ class Publisher:
     def _tell_briefly(self, report: Report) -> None:
         document = self.pages.documents.of(report, brief=True)
         if self._annotates(report) and not document.passes:
-            self._host.annotate("error", f"{NAME}: {document.title}", document.reason)
+            self._host.annotate("error", f"{GATE_NAME}: {document.title}", document.reason)
         else:
             self._host.log(document.headline(LONGEST_LINE))
 

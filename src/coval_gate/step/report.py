@@ -29,7 +29,7 @@ from coval_gate.gate.judgement import (
     result_with_units,
 )
 from coval_gate.history.search import Sought, has_tag, search
-from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
+from coval_gate.history.tags import FAILED_TAG, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.report.document.base import SingleRunFacts
 from coval_gate.report.document.model import BASE_AGENT, UNFOUND, LegReport, Report
@@ -243,7 +243,7 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
             created=_iso(other.created or 0.0),
             averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
             is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
-            failed=is_marked(other, FAILED),
+            failed=is_marked(other, FAILED_TAG),
         )
         for other in earlier
     )

@@ -12,7 +12,7 @@ from coval_gate.coval.model import COMPLETED
 from coval_gate.gate.judgement import Judgement, errored, gravest
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.history.standing import accept, not_accepted_text, not_marked_text, standing_text, take_tag
-from coval_gate.history.tags import FAILED, mark, pull_request_of
+from coval_gate.history.tags import FAILED_TAG, mark, pull_request_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import Step
 
@@ -108,7 +108,7 @@ def _advice(error: CovalError) -> str:
 
 def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
     """Warn once of failures. The post step retries transient ones."""
-    marks = (mark(_session_of(step, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
+    marks = (mark(_session_of(step, leg), trial.run_id, FAILED_TAG, sent=trial.sent_tags) for leg, trial in owing)
     results = yield from together(marks, step.clock)
     problems: dict[str, CovalError] = {}
     for (leg, trial), result in zip(owing, results, strict=True):

@@ -15,7 +15,7 @@ from coval_gate.base.schedule import Event
 from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
-from coval_gate.ci.host import BUG, NAME, Context
+from coval_gate.ci.host import BUG, GATE_NAME, Context
 from coval_gate.coval.client import Client, Session, Shown, connect
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import RunTemplate
@@ -219,7 +219,7 @@ class Step:
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
 
     def warn(self, message: str) -> None:
-        self.host.annotate("warning", NAME, message)
+        self.host.annotate("warning", GATE_NAME, message)
 
     def report_bug(self) -> None:
         self.host.fold(BUG, traceback.format_exc().splitlines())

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import one_line, plural, shortened
-from coval_gate.ci.host import NAME
+from coval_gate.ci.host import GATE_NAME
 from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import AGENT
@@ -59,7 +59,7 @@ def render(document: Document) -> str:
 
     kinds = {"failure": Failure, "error": Error, "skipped": Skipped}
     names, properties = Counter[str](), Counter[str]()
-    suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(NAME)))
+    suites, xml = list[TestSuite](), JUnitXml(_xml(document.step.after(GATE_NAME)))
     for name, cases, facts in _suites(document):
         # It differs between the jobs of a matrix, whose files may be merged.
         full = _distinct(f"Coval.{_xml(document.step.after(name)).replace('.', DOT)}", names)

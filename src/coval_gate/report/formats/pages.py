@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from coval_gate.base.text import PERCENT, one_line, percent, shortened, visible
-from coval_gate.ci.host import IN_PROGRESS, NAME, SUMMARY_LIMIT, Annotation, PageFigure, PageText
+from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, SUMMARY_LIMIT, Annotation, PageFigure, PageText
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.legs import LegFacts
@@ -83,7 +83,7 @@ def code_insights(document: Document, brief: bool) -> dict[str, Any]:
     named = ", ".join(filter(None, (document.step.matrix, *(one.text for one in document.evaluated))))
     texts = {
         "name": f"coval-gate-{document.pages.key}",
-        "title": one_line(": ".join(filter(None, (NAME, named))), LONGEST_TITLE),
+        "title": one_line(": ".join(filter(None, (GATE_NAME, named))), LONGEST_TITLE),
         "summary": document.headline(LONGEST_DETAILS) if document.verdict else RUNNING,
         "link": document.run_url or document.step.url,
     }
