@@ -64,15 +64,12 @@ def test_invalid_option_is_error(tmp_path: Path, subtests: pytest.Subtests, caps
         for options, part in (
             (["--quirk", "nonsense=1"], "unknown quirk 'nonsense'; must be one of status-spelling"),
             (["--fault", "nonsense"], "fault 'nonsense' must have the form"),
-            (["--scenario", "nonsense"], "invalid choice: 'nonsense'"),
             (["--speed", "0"], "speed must be above 0"),
             (["--port", port], f"cannot listen on 127.0.0.1:{port}: Address already in use"),
-            (["--relay", "--relay-port", port], f"cannot listen on 127.0.0.1:0 or {port}: Address already in use"),
             (
                 ["--relay", "--relay-ca", str(certificate)],
                 f"cannot write {certificate}: No such file or directory; choose another file",
             ),
-            (["--ca", str(certificate)], f"cannot write {certificate}: No such file or directory"),
         ):
             with subtests.test(part):
                 with pytest.raises(SystemExit, match="2"):

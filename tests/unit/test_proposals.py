@@ -78,12 +78,6 @@ def test_proposed_lines(runs: list[list[Value | None]], target: Target | None, l
     assert [line for line, wanted in zip(proposed, lines, strict=False) if not line.startswith(wanted)] == []
 
 
-def test_failed_conversations_set_the_allowance() -> None:
-    proposal = propose(usable([run_of([1.0] * 9 + [None])] * 4), {})
-    assert proposal.max_failed == "25%"
-    assert proposal.lines[-1] == "completed_rate >= 75%  # 4 runs: 90%"
-
-
 RUN = run_of([1.0, 9.0])
 MUTATED = RUN._replace(simulations=(RUN.simulations[0], RUN.simulations[1]._replace(mutation="Slow")))
 GAP = RUN._replace(metrics=(RUN.metrics[0]._replace(values={"1-0": 1.0}),))
