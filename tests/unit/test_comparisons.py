@@ -407,7 +407,11 @@ def test_change_is_shown_and_margin_is_counted(
     """As counted, nothing is called better or worse: the change may be chance."""
     judgement = compared(now, before, threshold, confidence=confidence)
     assert (only(judgement).verdict, comparison(judgement).trend) == (verdict, trend)
-    assert verdict in (only(compared(now, before, threshold, confidence=None)).verdict, Verdict.INCONCLUSIVE)
+    counted, surer = (only(compared(now, before, threshold, confidence=level)).verdict for level in (None, 0.99))
+    assert verdict in (counted, Verdict.INCONCLUSIVE)
+    if confidence:
+        assert surer in (verdict, Verdict.INCONCLUSIVE)
+        assert_bounds_agree(only(judgement))
 
 
 @pytest.mark.parametrize("threshold", ["avg <= baseline * 1.1", "avg >= baseline * 0.9"])
@@ -519,43 +523,7 @@ def test_smallest_noticeable_change_is_shown_and_beyond_the_margin() -> None:
     assert 0.05 < without < 0.3 < large < 0.5
 
 
-NUMBERS = st.one_of(st.integers(1, 5).map(float), st.floats(-100, 100))
-NUMBER_CASES = st.dictionaries(
-    st.integers(0, 60).map("case{:02}".format), st.lists(NUMBERS, min_size=1, max_size=3), min_size=2, max_size=50
-)
-LIFTS = st.sampled_from([0.0, 0.1, 1.0, 50.0, -50.0])
-AGGREGATES = st.sampled_from(["avg", "med", "p(90)", "p(10)"])
-OPERATORS = st.sampled_from([">=", ">", "<", "<="])
-MARGINS = st.sampled_from(["", " + 0.1", " - 0.1", " + 1", " * 1.1", " * 0.9"])
 MARGINS_OF_RATES = ("", " - 5pp", " + 5pp", " * 0.9", " * 1.1")
-OTHERS = ("", "\nResolved: avg <= baseline + 1000", "\nResolved: med >= baseline\nResolved: p(90) <= baseline * 2")
-
-
-@given(NUMBER_CASES, LIFTS, AGGREGATES, OPERATORS, MARGINS, st.sampled_from(OTHERS), st.booleans())
-@example({f"case{n:02}": [4.0] for n in range(40)}, 1.0, "med", "<=", "", "", False)
-def test_verdicts_and_what_is_shown_agree(
-    old: Cases, lift: float, aggregate: str, operator: str, margin: str, others: str, mutated: bool
-) -> None:
-    """Numbers of all kinds, with ties, negative ones, and few or many test cases."""
-    now = run_of("now", {case: [value + lift for value in values] for case, values in old.items()})  # type: ignore[operator]
-    before = run_of("old", old)
-    if mutated:
-        now, before = (both(run, run_of(run.run_id, old, mutation="other")) for run in (now, before))
-    thresholds = f"Resolved: {aggregate} {operator} baseline{margin}{others}"
-    plain, sure, surer = (
-        checks_of(judged(now, baseline_of(before), thresholds, confidence=level)) for level in (None, 0.8, 0.99)
-    )
-    for counted, one, other in zip(plain, sure, surer, strict=True):
-        threshold, change, bounds = one.criterion.threshold, comparison_of(one), shown(one)
-        assert threshold
-        assert one.verdict in (counted.verdict, Verdict.INCONCLUSIVE)
-        assert other.verdict in (one.verdict, Verdict.INCONCLUSIVE)
-        assert not any(map(math.isnan, bounds))
-        if one.verdict is Verdict.FAILED and change.value > 0 and not threshold.asks_for_improvement:
-            assert change.trend == "worse"
-        assert_bounds_agree(one)
-
-
 HITS = st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=2, max_size=25)
 
 
@@ -577,7 +545,7 @@ def test_shown_bounds_of_rates_agree_with_what_several_runs_decide(
 def assert_bounds_agree(check: Check) -> None:
     threshold, change, (lower, upper) = check.criterion.threshold, comparison_of(check), shown(check)
     assert threshold
-    assert lower <= upper
+    assert lower <= upper or lower == pytest.approx(upper)
     if change.trend in ("worse", "improved"):
         rises = threshold.wants_less is (change.trend == "worse")
         assert lower >= 0.0 < upper if rises else lower < 0.0 >= upper
