@@ -134,7 +134,7 @@ def test_thresholds_of_several_lines_arrive() -> None:
 def test_threshold_that_is_no_text_is_an_error(entry: Any) -> None:
     _, problems = parse_inputs(interpolated(thresholds=[entry])["variables"])
     assert [problem.name for problem in problems] == ["thresholds"]
-    assert "must be a list of texts; got" in problems[0].what
+    assert "must be text, or a JSON list of strings" in problems[0].what
 
 
 def test_job_runs_the_steps_and_collects_their_reports() -> None:

@@ -114,13 +114,25 @@ def entries(raw: str) -> list[str]:
 
 
 def lines_of(raw: str) -> str:
-    """Return a JSON list's entries as lines; any other text unchanged."""
+    """Return a JSON list's entries as lines; any other text unchanged.
+
+    In YAML, `- Latency: avg < 2` is no text, but a mapping of one text to another: it stands for its line, too.
+    """
     listed = json_in(raw) if raw.startswith("[") else None
-    if not isinstance(listed, list):
-        return raw
-    if not all(isinstance(entry, str) for entry in listed):
-        raise ValueError(f"must be text, or a JSON list of strings, such as {EXAMPLE_LIST}.")
-    return "\n".join(listed)
+    return "\n".join(map(_line_of, listed)) if isinstance(listed, list) else raw
+
+
+def _line_of(entry: Any) -> str:
+    match entry:
+        case str():
+            return entry
+        case dict() if len(entry) == 1 and isinstance(text := next(iter(entry.values())), str):
+            name = next(iter(entry))
+            # YAML took quotes around it away.
+            quote = "" if re.fullmatch(r"""[^:#"']*""", name) else "'" if '"' in name else '"'
+            return f"{quote}{name}{quote}: {text}"
+        case _:
+            raise ValueError(f"must be text, or a JSON list of strings, such as {EXAMPLE_LIST}.")
 
 
 def read_json(raw: str, example: str) -> Any:
