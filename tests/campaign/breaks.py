@@ -157,7 +157,7 @@ BREAKS: Final = {
     ),
     "leave runs whose request has changed": Break("step.earlier:end_changed", _returns(()), "changed"),
     "take an unfinished slice for the first": Break(
-        "step.earlier:EarlierRuns.to_resume", _yields(lambda runs: runs[-1:]), "slices"
+        "step.earlier:runs_to_resume", _yields(lambda runs: runs[-1:]), "slices"
     ),
     "call a slice before its turn": Break(
         "step.slices:judge_trial", lambda original, session, _: original(session, session.leg.first), "slices"

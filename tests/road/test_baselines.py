@@ -56,9 +56,9 @@ class Past(Nights):
         with self._session(of, *faults, patience=patience, **inputs) as (session, judged, result):
             criteria = Criteria.from_inputs(session.inputs)
             subject = Subject(run=judged, result=result, request=None, context=context, criteria=criteria)
-            baseline = run(baseline_of(session, subject, over_since=self.clock.now()), self.clock)
-        assert baseline is not None
-        return baseline
+            assert session.inputs.baseline
+            finding = baseline_of(session, session.inputs.baseline, subject, over_since=self.clock.now())
+            return run(finding, self.clock)
 
     def trend(self, *faults: str, of: str = "", baseline: str = "") -> tuple[TrendRun, ...]:
         """Return the runs before the newest one, or before the run with the id `of`, which one call reads."""

@@ -12,13 +12,13 @@ from coval_gate.base.errors import LaunchUncertain, Rejected, RunnerError
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunProgress, RunResult, Simulation
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge_outcome
-from coval_gate.gate.verdict import Aborted, Completed, Limit, Outcome, TimedOut
+from coval_gate.gate.verdict import Completed, Limit, Outcome, TimedOut
 from coval_gate.history.search import Found
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import LegInputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.step.cancel import FOREIGN, _is_final
-from coval_gate.step.evaluate import _in_simulations, _timeout_passes
+from coval_gate.step.evaluate import _timeout_passes
 from coval_gate.step.leg import MAY_OWE, Base, Duty, Leg, Phase, Trial, legs_of, read_state, titles_of, write_state
 from coval_gate.step.report import _polled
 from coval_gate.step.slices import dealt
@@ -230,14 +230,10 @@ def test_time_out_passes_only_if_no_more_failures_than_may_be_were_ever_shown(
 
 
 def test_counts_of_test_cases_become_those_of_simulations() -> None:
-    counted = RunProgress(30, 18, 6)
-    run = GOING._replace(progress=RunProgress(10, 6, 2))
-    assert _in_simulations(30, TimedOut(run, LIMIT)) == TimedOut(run._replace(progress=counted), LIMIT)
-    assert _in_simulations(30, Aborted(run, 2)) == Aborted(run._replace(progress=counted), 6)
+    assert RunProgress(10, 6, 2).in_simulations(30) == RunProgress(30, 18, 6)
+    assert RunProgress(10, 6, None).in_simulations(30) == RunProgress(30, 18, None)
     for planned in (None, 10, 25):
-        assert _in_simulations(planned, Aborted(run, 2)) == Aborted(run, 2)
-    assert _in_simulations(30, TimedOut(ENDED, LIMIT)) == TimedOut(ENDED, LIMIT)
-    assert _in_simulations(30, WHOLE) is WHOLE
+        assert RunProgress(10, 6, 2).in_simulations(planned) == RunProgress(10, 6, 2)
 
 
 def test_report_counts_all_slices_and_of_repetitions_the_first_run() -> None:

@@ -44,20 +44,19 @@ from coval_gate.inputs.inputs import InvalidInput
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
-VERSION_MARK: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # as in the tags v1 and side-b
+VERSION_MARK: Final = re.compile(r"\d+|(?<![^\W\d_])[^\W\d_](?![^\W\d_])")  # what tags such as v1 and side-b differ by
 SHORT_TAG: Final = 5  # letters of a tag in which two wrong ones make another word
 SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 
-def baseline_of(session: Session, subject: Subject, *, over_since: float | None) -> Procedure[Baseline | None]:
-    """Return None if nothing is compared with a baseline. `over_since`: when a poll first showed that the run is over.
+def baseline_of(
+    session: Session, source: BaselineSource, subject: Subject, *, over_since: float | None
+) -> Procedure[Baseline]:
+    """Find the baseline of a run. `over_since`: when a poll first showed that the run is over.
 
     A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
     """
-    source, run = session.inputs.baseline, subject.run
-    compares = any(threshold.bound.reference == "baseline" for threshold in session.inputs.thresholds)
-    if not (compares and source):
-        return None
+    run = subject.run
     if source.kind == "base":
         return Baseline(source=source)
     now = session.clock.now()

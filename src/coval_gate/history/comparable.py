@@ -158,11 +158,16 @@ class Subject(NamedTuple):
 
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with their differences from the subject, as far as Coval shows them."""
+
+    def change_times() -> Procedure[dict[str, str]]:  # of test cases, by their ids
+        cases = yield from session.client.list(cases_of(subject.ids["test_set_id"]), until=until)
+        return {case.id: case.update_time for case in cases}
+
     until = min(session.deadline, session.clock.now() + CHECKING_TIME)
     results = [subject.result, *(run.result for run in runs)]
     calls = [_versions(session.client, result, subject.metrics, until) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
-        calls.append(_change_times(session.client, subject, until))
+        calls.append(change_times())
     found = yield from together(calls, session.clock)
     read = [{} if isinstance(one, CovalError) else one for one in found]
     ours, *theirs = read[: len(results)]
@@ -208,12 +213,6 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     """Return the ids of the test cases in both runs."""
     ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
     return frozenset(filter(None, (ours | subject.drawn) & theirs))
-
-
-def _change_times(client: Client, subject: Subject, until: float) -> Procedure[dict[str, str]]:
-    """Return when each test case was last changed, by its id. Raises CovalError."""
-    cases = yield from client.list(cases_of(subject.ids["test_set_id"]), until=until)
-    return {case.id: case.update_time for case in cases}
 
 
 def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:

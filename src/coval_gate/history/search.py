@@ -13,7 +13,7 @@ or if two are equally new.
 
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -35,8 +35,8 @@ READS_AT_ONCE: Final = 5  # of these
 MOST_SEARCHED: Final = 1000  # entries of a list
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches: Coval may list a run late that was just launched
 MOST_SCHEDULED: Final = 30  # runs of a scheduled run that are read
-MOST_NEWEST_NAMED: Final = 3  # runs of one moment
-DAY: Final = 86_400.0  # s
+MOST_NEWEST_NAMED: Final = 3  # runs of one moment in a message
+TWO_DAYS: Final = 172_800.0  # s
 SOURCE_PHRASES: Final = {"tag": "with tag {}", "branch": "of branch {}", "schedule": "of scheduled run {}"}
 FIRST: Final = f"Check {in_words(['run_id', *LAUNCH_IDS])}. If they are right, launch such a run first."
 BY_ID: Final = "Pass the id of the run in run_id."
@@ -71,7 +71,7 @@ class Sought(NamedTuple):
 
     def is_alike(self, run: Run) -> bool:
         """Return whether a run has the ids and the status, as far as it shows them."""
-        return is_of(run, self.ids) and self.status in ("", run.status)
+        return may_have_ids(run, self.ids) and self.status in ("", run.status)
 
     def is_found(self, run: Run) -> bool:
         is_tagged = self.is_alike(run) and (not self.tag or has_tag(run, self.tag))
@@ -110,7 +110,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
             listed = yield from session.client.list_runs(
                 run_filter,
                 until=session.deadline,
-                go_on=lambda runs: _goes_on(sought, runs),
+                go_on=lambda runs: _reads_on(sought, runs),
                 with_averages=sought.averages,
             )
         except Rejected as error:
@@ -120,7 +120,11 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
         alone, unread = yield from _read_alone(session, sought, seen)
         seen |= alone
         is_whole = len(listed) < MOST_SEARCHED and (not unread or sought.is_satisfied(alone.values()))
-        found = _found(sought, seen.values(), unread)._replace(is_whole=is_whole)
+        runs = _newest_first(seen.values())
+        is_shown = not sought.must_know and any(run.tags or run.metadata for run in runs)
+        hidden = () if is_shown else tuple(run for run in runs if sought.hides_tag(run) and not sought.is_found(run))
+        counts = (run for run in filter(sought.is_found, runs) if sought.parts or run.run_id not in unread)
+        found = Found(tuple(counts), tuple(runs), hidden, is_whole)
         if found.runs:
             return found
     if len(refused) == len(sought.filters):
@@ -128,7 +132,7 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
     return found
 
 
-def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
+def _reads_on(sought: Sought, listed: Sequence[Run]) -> bool:
     if not listed or sought.since is None or len(listed) >= MOST_SEARCHED:
         return False
     if sought.is_satisfied(run for run in listed if run.created != listed[-1].created):  # others may be as old as that
@@ -174,14 +178,6 @@ def with_list(run: Run, listed: Run) -> Run:
     )
 
 
-def _found(sought: Sought, seen: Iterable[Run], unread: Container[str]) -> Found:
-    runs = _newest_first(seen)
-    is_shown = not sought.must_know and any(run.tags or run.metadata for run in runs)
-    hidden = () if is_shown else tuple(run for run in runs if sought.hides_tag(run) and not sought.is_found(run))
-    counts = (run for run in filter(sought.is_found, runs) if sought.parts or run.run_id not in unread)
-    return Found(runs=tuple(counts), seen=tuple(runs), hidden=hidden)
-
-
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.created or 0.0, reverse=True)
 
@@ -191,7 +187,7 @@ def has_tag(run: Run, tag: str) -> bool:
     return tag.lower() in map(str.lower, tags_of(run))
 
 
-def is_of(run: Run, ids: Mapping[str, str]) -> bool:
+def may_have_ids(run: Run, ids: Mapping[str, str]) -> bool:
     """Return whether a run may have been launched with these ids, as far as it shows its own."""
     return all(own in ("", ids.get(name) or own) for name, own in run.ids.items())
 
@@ -234,7 +230,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
             f"{newest.create_time}, so none of them is the newest {_phrase(source)}.",
             advice=BY_ID,
         )
-    seconds = _time(session, session.clock.now()) - (newest.created or 0.0)
+    seconds = _server_time(session, session.clock.now()) - (newest.created or 0.0)
     if seconds < -SERVERS_SKEW:
         raise GateError(
             titles.RUN_UNCLEAR,
@@ -243,7 +239,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
             advice=BY_ID,
         )
     if seconds > limit.seconds:
-        old = age(seconds) if seconds >= 2 * DAY else duration(seconds)  # exactly enough to differ from a day
+        old = age(seconds) if seconds >= TWO_DAYS else duration(seconds)  # exactly enough to differ from a day
         raise GateError(
             titles.RUN_TOO_OLD,
             f"The newest run {_phrase(source)}, {newest.run_id}, is {old} old, more than run_max_age ({limit}).",
@@ -293,20 +289,19 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
         except NotFound as error:
             if not error.by_coval:
                 raise
-            if _time(session, began) - (entry.created or 0.0) < FRESH_TIME:
+            if _server_time(session, began) - (entry.created or 0.0) < FRESH_TIME:
                 return Found(hidden=(entry,))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
-        if is_of(run, ids) and run.created is not None and not part_of(run):
+        if may_have_ids(run, ids) and run.created is not None and not part_of(run):
             runs.append(run)
             newest = entry.created or newest
     return Found(runs=tuple(_newest_first(runs)))
 
 
-def _time(session: Session, moment: float) -> float:
-    """Return seconds since the epoch, by Coval's clock: ours may be wrong. Raises GateError if Coval does not tell."""
-    shown = session.client.server_time(moment)
-    if shown is None:
+def _server_time(session: Session, moment: float) -> float:
+    """Return seconds since the epoch, by Coval's clock: ours may be wrong. Raises GateError without it."""
+    if (shown := session.client.server_time(moment)) is None:
         what = "Coval's responses have no Date, so the age of a run is not known."
         raise GateError(titles.RUN_UNCLEAR, what, advice=BY_ID)
     return shown

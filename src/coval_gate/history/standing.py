@@ -1,35 +1,40 @@
 """Gives a judged run its standing: what later runs are compared with.
 
 A tag stands still. A run that counts takes it only while fewer runs have it than the baseline names. After that, only a
-person who accepts a run moves it.
+person who accepts a run moves it. Coval replaces all tags of a run at once and has no locks, so every change reads the
+run before and after.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.errors import CovalError, NotFound, Unavailable
+from coval_gate.base.schedule import CLOSE_TO_END, MOST_AT_ONCE, Procedure, repeat, together
 from coval_gate.base.text import in_words, one_line, plural
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
+from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.baseline import baseline_candidates
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import (
     ACCEPTED_TAG,
     FAILED_TAG,
+    LINE_PREFIX,
+    PREFIX,
     branch_tag,
     branch_tag_of,
-    changed_tags,
     is_marked,
     pull_request_of,
-    retag,
+    tags_of,
 )
 from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
-MOST_TAGS_NAMED: Final = 3  # runs
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+MOST_TAGS_NAMED: Final = 3  # runs in a message
 
 
 class Standing(NamedTuple):
@@ -82,24 +87,18 @@ def accept(
     added = (branch or source.name, ACCEPTED_TAG)
 
     def change(run: Run) -> tuple[str, ...]:
-        _check(run, branch, source)
-        return changed_tags(run, add=added, remove=(FAILED_TAG,), sent=sent)
+        own = branch_tag_of(run)
+        if pull_request_of(run) is not None:
+            why = "it tests a pull request, and only runs of branches are compared with."
+        elif own and branch in ("", own):
+            return changed_tags(run, add=added, remove=(FAILED_TAG,), sent=sent)
+        else:
+            why = f"no CI job launched it for {source if branch else 'a branch'}."
+        raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
 
     run = yield from retag(session, run_id, change)
     yield from _take_from_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
     return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
-
-
-def _check(run: Run, branch: str, source: BaselineSource) -> None:
-    """Raise CovalError unless a CI job launched the run for the branch."""
-    own = branch_tag_of(run)
-    if pull_request_of(run) is not None:
-        why = "it tests a pull request, and only runs of branches are compared with."
-    elif own and branch in ("", own):
-        return
-    else:
-        why = f"no CI job launched it for {source if branch else 'a branch'}."
-    raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
 
 
 def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
@@ -133,3 +132,86 @@ def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
     runs = f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_TAGS_NAMED)}"
     text = f"Later runs may be compared with {runs}, which could not be marked as failed: {why}"
     return "\n".join(filter(None, (text, advice)))
+
+
+def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
+    """Return the run once Coval shows the change. Raises CovalError, and as `change`, which returns the new tags.
+
+    The last try, at the deadline, only reads the run: a change whose response was lost may have had its effect.
+    """
+    client, until = session.client, session.deadline
+
+    def left() -> float:
+        return until - session.clock.now()
+
+    def attempt() -> Procedure[Run]:
+        may_set = left() > CLOSE_TO_END
+        for is_set in (False, True):
+            run = yield from client.get_run(run_id, until=until, once=True)
+            tags = change(run)
+            if tags == run.tags:
+                return run
+            if not may_set:
+                what = "was not sent: there was no time left."
+                raise unavailable(f"PATCH /runs/{run_id}", what, arrived=False, too_late=True)
+            if not is_set:
+                yield from client.set_tags(run_id, tags, until=until)
+        raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
+
+    return repeat(
+        attempt,
+        Unavailable,
+        left=left,
+        backoff=lambda tries: min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries),
+        to_the_end=True,
+        report=client.retry_reporter(),
+    )
+
+
+def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) -> Procedure[bool]:
+    """Give a run that is over a mark, and return whether it has it now. Raises CovalError.
+
+    A run that shows neither tags nor our metadata gets none: tags that Coval hides would be lost.
+    """
+    has_tags = False
+
+    def change(run: Run) -> tuple[str, ...]:
+        nonlocal has_tags
+        has_tags = bool(tags_of(run) or sent)
+        return changed_tags(run, add=(name,), sent=sent) if has_tags else run.tags
+
+    yield from retag(session, run_id, change)
+    return has_tags
+
+
+def changed_tags(
+    run: Run, *, add: Iterable[str] = (), remove: Iterable[str] = (), sent: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Without room, a run that is over loses its concurrency group, which only a run under way needs.
+
+    Raises CovalError if there is still none, or if Coval hides tags, which would be lost. `sent`: those of the launch.
+    """
+    kept = tuple(tag for tag in run.tags if tag.lower() not in lowered(remove))
+    new = tuple(tag for tag in add if tag and tag.lower() not in lowered(kept))
+    if not new:
+        return kept
+    ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
+    # If a run has as many tags as it may, one of ours found no room.
+    if not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS:
+        raise CovalError(
+            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
+        )
+    if len(kept) >= MOST_RUN_TAGS:
+        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE_PREFIX))
+    if len(kept) + len(new) > MOST_RUN_TAGS:
+        raise CovalError(
+            titles.NO_ROOM_FOR_TAG,
+            f"Run {run.run_id} has as many tags as Coval allows.",
+            advice="Launch runs with fewer.",
+        )
+    return (*kept, *new)
+
+
+def lowered(tags: Iterable[str]) -> frozenset[str]:
+    """Return tags as Coval may return them, in lower case."""
+    return frozenset(tag.lower() for tag in tags)

@@ -8,24 +8,17 @@ it, and comparisons begin with it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
-
-Coval replaces all tags of a run at once and has no locks, so every change reads the run before and after.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, Unavailable
-from coval_gate.base.schedule import CLOSE_TO_END, Procedure, repeat
 from coval_gate.ci.host import COMMIT, HEADS, IS_BASE, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
-from coval_gate.coval.client import Session
-from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.inputs.parsing import MOST_RUN_TAGS, matrix_from
+from coval_gate.inputs.parsing import matrix_from
 
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
@@ -54,7 +47,6 @@ NUMBER_TEXT: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
 class Origin(NamedTuple):
@@ -77,11 +69,6 @@ class Tags(NamedTuple):
     group: str = ""
     origin: Origin | None = None
     branch: str = ""
-
-    @property
-    def has_earlier_attempt(self) -> bool:
-        """Whether an earlier attempt at this step may have launched a run."""
-        return self.origin is not None and self.origin.attempt not in ("0", "1")
 
     @property
     def to_send(self) -> tuple[str, ...]:
@@ -184,11 +171,6 @@ def may_be_baseline(run: Run) -> bool:
     return pull_request_of(run) is None and not is_marked(run, FAILED_TAG)
 
 
-def part_nonce(nonce: str, part: str) -> str:
-    """Return the end of a part's key, which shows what it is where Coval hides metadata. `part`: one of PART_USES."""
-    return f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
-
-
 def part_of(run: Run) -> str:
     """Return which of PART_USES a run is; empty if it decides alone. Parts never stand for a run."""
     in_keys = {f"{IN_METADATA}_{match[1]}" for match in filter(None, map(PART.fullmatch, tags_of(run)))}
@@ -269,11 +251,6 @@ def steps_of(run: Run) -> set[tuple[str, str]]:
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
-def places_of(run: Run) -> set[tuple[str, str]]:
-    """Return the workflow run and the step that launched a run, whatever it evaluates; nothing if it hides them."""
-    return {(origin.workflow_run, origin.place) for origin in origins(tags_of(run))}
-
-
 def run_id_of(context: Context) -> str:
     """Return the id of the workflow run as keys have it; empty if it is not known."""
     return _id(context.run_id)
@@ -306,86 +283,3 @@ def _place(context: Context) -> list[str]:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
-    """Return the run once Coval shows the change. Raises CovalError, and as `change`, which returns the new tags.
-
-    The last try, at the deadline, only reads the run: a change whose response was lost may have had its effect.
-    """
-    client, until = session.client, session.deadline
-
-    def left() -> float:
-        return until - session.clock.now()
-
-    def attempt() -> Procedure[Run]:
-        may_set = left() > CLOSE_TO_END
-        for is_set in (False, True):
-            run = yield from client.get_run(run_id, until=until, once=True)
-            tags = change(run)
-            if tags == run.tags:
-                return run
-            if not may_set:
-                what = "was not sent: there was no time left."
-                raise unavailable(f"PATCH /runs/{run_id}", what, arrived=False, too_late=True)
-            if not is_set:
-                yield from client.set_tags(run_id, tags, until=until)
-        raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
-
-    return repeat(
-        attempt,
-        Unavailable,
-        left=left,
-        backoff=lambda tries: min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries),
-        to_the_end=True,
-        report=client.retry_reporter(),
-    )
-
-
-def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) -> Procedure[bool]:
-    """Give a run that is over a mark, and return whether it has it now. Raises CovalError.
-
-    A run that shows neither tags nor our metadata gets none: tags that Coval hides would be lost.
-    """
-    has_tags = False
-
-    def change(run: Run) -> tuple[str, ...]:
-        nonlocal has_tags
-        has_tags = bool(tags_of(run) or sent)
-        return changed_tags(run, add=(name,), sent=sent) if has_tags else run.tags
-
-    yield from retag(session, run_id, change)
-    return has_tags
-
-
-def changed_tags(
-    run: Run, *, add: Iterable[str] = (), remove: Iterable[str] = (), sent: Iterable[str] = ()
-) -> tuple[str, ...]:
-    """Without room, a run that is over loses its concurrency group, which only a run under way needs.
-
-    Raises CovalError if there is still none, or if Coval hides tags, which would be lost. `sent`: those of the launch.
-    """
-    kept = tuple(tag for tag in run.tags if tag.lower() not in lowered(remove))
-    new = tuple(tag for tag in add if tag and tag.lower() not in lowered(kept))
-    if not new:
-        return kept
-    ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
-    # If a run has as many tags as it may, one of ours found no room.
-    if not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS:
-        raise CovalError(
-            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
-        )
-    if len(kept) >= MOST_RUN_TAGS:
-        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE_PREFIX))
-    if len(kept) + len(new) > MOST_RUN_TAGS:
-        raise CovalError(
-            titles.NO_ROOM_FOR_TAG,
-            f"Run {run.run_id} has as many tags as Coval allows.",
-            advice="Launch runs with fewer.",
-        )
-    return (*kept, *new)
-
-
-def lowered(tags: Iterable[str]) -> frozenset[str]:
-    """Return tags as Coval may return them, in lower case."""
-    return frozenset(tag.lower() for tag in tags)

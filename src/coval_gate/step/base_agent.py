@@ -18,7 +18,7 @@ from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.step.cleanup import clean_up_base
+from coval_gate.step.cleanup import end_runs, verdict_of_base
 from coval_gate.step.launch import ensure_trial
 from coval_gate.step.leg import Base, Trial
 from coval_gate.step.step import LegRun
@@ -49,7 +49,7 @@ def run_base(session: LegRun, base: Base) -> Procedure[None]:
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session, len(base.outcomes)), until_unneeded()), session.clock)
+            outcome = yield from first((_run_once(session, len(base.outcomes)), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -58,10 +58,10 @@ def run_base(session: LegRun, base: Base) -> Procedure[None]:
             step.changed.happen()
         if isinstance(outcome, Completed):
             yield from _log_checks_of_base(session, outcome)
-    yield from clean_up_base(session)
+    yield from end_runs(session, verdict_of_base(step, base))
 
 
-def _run_again(session: LegRun, number: int) -> Procedure[Outcome]:
+def _run_once(session: LegRun, number: int) -> Procedure[Outcome]:
     return (yield from follow_trial(session, (yield from ensure_trial(session, number))))
 
 
@@ -75,11 +75,9 @@ def _log_checks_of_base(session: LegRun, outcome: Completed) -> Procedure[None]:
         session.log("By itself, which decides nothing:", *check_lines(*listed(findings, {})))
 
 
-def find_base_beside(session: LegRun, beside_trial: Trial, trial_outcome: Outcome) -> Procedure[Baseline | None]:
-    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
-    step, base, number = session.step, session.leg.base, beside_trial.number
-    if base is None or not isinstance(trial_outcome, Completed):
-        return None
+def find_base_run(session: LegRun, base: Base, number: int) -> Procedure[Baseline]:
+    """Wait for the base's run with that number, which the leg's is compared with."""
+    step = session.step
     step.want(base, number)
     while len(base.outcomes) <= number and not base.is_done:
         yield step.changed.wait()

@@ -18,7 +18,7 @@ from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.leg import Duty, Trial
+from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
 
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
@@ -197,8 +197,6 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
 
     `keep_newest`: if the id of the trial's own run is unknown, take the newest run for it.
     """
-    if Duty.CANCEL_OTHERS not in trial.duties:
-        return
     runs = (yield from search(session, Sought(trial.ids, trial.tags.key, parts=True))).runs
     if runs and keep_newest and not trial.run_id:
         trial.identify(runs[0].run_id, at=session.clock.now())

@@ -8,10 +8,12 @@ from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerE
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
+from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
-from coval_gate.step.earlier import end_leftovers, may_have_leftovers
+from coval_gate.step.earlier import end_leftovers
 from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.publish import Published
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
 
@@ -31,11 +33,11 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         if trial.is_active or Duty.CANCEL_OTHERS in trial.duties
     ]
     # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
-    ends_others = inputs.cancel_on_interrupt or not hurried
-    others = [leg for leg in step.all_legs if ends_others and may_have_leftovers(step, leg)]
+    ends_others = step.is_re_run and inputs.api_key is not None and (inputs.cancel_on_interrupt or not hurried)
+    others = [leg for leg in step.all_legs if ends_others and _may_have_leftovers(leg)]
     if concerned and hurried:  # the step may be killed while it cancels the runs
         with suppress(RunnerError):
-            step.publisher.write_verdict(report_of(step, judgement))
+            step.publisher.write_verdict(Published(report_of(step, judgement)))
     if concerned or others:
         session = step.session()
         session = session.until(session.times.cancelling(step.clock.now()))
@@ -43,8 +45,8 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         cleanups += [end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:  # the verdict is about the tested runs that are known
-            unreported = leg.is_base or leg is step.unplaced
-            if unreported and trial.ended and trial.ended.outcome == "failed":
+            is_unreported = leg.is_base or leg is step.unplaced
+            if is_unreported and trial.ended and trial.ended.outcome == "failed":
                 what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
                 why = f"could not be cancelled: {trial.ended.reason}. The post step tries again."
                 session.of(leg).warn(f"{what} {why}")
@@ -57,25 +59,23 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     return judgement
 
 
+def _may_have_leftovers(leg: Leg) -> bool:
+    """Return whether an earlier attempt may have left repetitions or slices unfinished."""
+    inputs = leg.inputs
+    return bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES and inputs.resume
+
+
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
     if leg.is_base and not step.is_hurried and step.ended_leg(judgement) and judgement.verdict is not None:
-        return _verdict_of_base(step, leg)
+        return verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
 
 
-def clean_up_leg(session: LegRun) -> Procedure[None]:
-    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on."""
-    if session.leg.outcome:
-        yield from _end_runs(session, session.leg.outcome.verdict)
+def end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
+    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on.
 
-
-def clean_up_base(session: LegRun) -> Procedure[None]:
-    """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
-    yield from _end_runs(session, _verdict_of_base(session.step, session.leg))
-
-
-def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
-    """A run that is to be left stays guarded: a signal may still ask to cancel it."""
+    A run that is to be left stays guarded: a signal may still ask to cancel it.
+    """
     session = session.until(session.times.cancelling(session.clock.now()))
     for trial in session.leg.trials:
         if trial.is_over:
@@ -85,7 +85,7 @@ def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
             yield from _clean_up(session, trial, verdict)
 
 
-def _verdict_of_base(step: Step, base: Leg) -> Verdict:
+def verdict_of_base(step: Step, base: Leg) -> Verdict:
     """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
     tested = [leg for leg in step.legs if leg.base is base and leg.trials and not leg.first.is_over]
     verdicts = [leg.outcome.verdict for leg in tested if leg.outcome]
@@ -128,7 +128,14 @@ def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedu
     yield from _look_for_left(session, trial, verdict)
     is_left = trial.is_active and _leaves(session, trial, verdict)
     if trial.is_active and not is_left:
-        trial.ended = yield from _cancelled(session, trial)
+        try:
+            trial.ended = yield from cancel_trial(session, trial)
+            trial.release()
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
+            with suppress(RunnerError):
+                trial.guard(cancel=True)
+            what = (error if isinstance(error, GateError) else InternalError(error)).what
+            trial.ended = Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
     if Duty.CANCEL_OTHERS in trial.duties:
         try:
             yield from end_other_launches(session, trial, keep_newest=is_left)
@@ -153,18 +160,6 @@ def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> Pr
             trial.release()
         else:
             trial.identify(run.run_id, at=session.clock.now())
-
-
-def _cancelled(session: LegRun, trial: Trial) -> Procedure[Cancellation]:
-    try:
-        ended = yield from cancel_trial(session, trial)
-    except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
-        with suppress(RunnerError):
-            trial.guard(cancel=True)
-        what = (error if isinstance(error, GateError) else InternalError(error)).what
-        return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
-    trial.release()
-    return ended
 
 
 def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:

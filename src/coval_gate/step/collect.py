@@ -34,7 +34,7 @@ from coval_gate.gate.values import Vocabulary, named_values
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.history.tags import with_provenance
 from coval_gate.step.given import problems_of
-from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.leg import Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun
 
@@ -65,7 +65,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
         snapshot = yield from collector.look(run)
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
-        result, since = snapshot.result, collector.unchanged_since(snapshot)
+        result, since = snapshot.result, collector.since
         settles_at = since + (SETTLING if result.simulations else EMPTY_SETTLING)
         missing = yield from collector.missing(run, snapshot, unchanged=max(0.0, looked_at - since))
         if missing is None:
@@ -207,7 +207,7 @@ class Collector:
         self._has_asked = False  # the agent
         self._simulations: tuple[Simulation, ...] | None = None
         self._last: RunResult | None = None
-        self._since = -math.inf
+        self.since = -math.inf  # since when the data stay the same
 
     def look(self, run: Run) -> Procedure[Snapshot]:
         """`run`: the poll that this look began with. Raises CovalError."""
@@ -219,10 +219,13 @@ class Collector:
         has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
         ended = all(simulation.ended for simulation in simulations)
         self._simulations = simulations if complete and ended and has_cases else None
+        # EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed.
+        restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(one.completed for one in simulations)
+        errors = ("" if run.is_clean or restated else run.error_status, run.error)
         result = RunResult(
             run_id=run.run_id,
             expected=people.expected,
-            reported_error=_reported_error(run, simulations),
+            reported_error=one_line(": ".join(filter(None, errors))),
             simulations=simulations,
             metrics=run.metrics,
         )
@@ -234,6 +237,8 @@ class Collector:
         wanted = (*(metric for metric in result.metrics if metric.target), *chain(*named.values()))
         needed = tuple(metric for metric in wanted if not metric.summary)  # which has no values
         lacking = tuple(reference for reference, metrics in named.items() if not metrics)
+        if result != self._last:  # a look may have begun long before it showed its data
+            self._last, self.since = result, self._session.clock.now()
         return Snapshot(result, certain, run.is_empty, lacking, needed)
 
     def _with_targets(self, run: Run, result: RunResult) -> Procedure[RunResult]:
@@ -243,7 +248,13 @@ class Collector:
             target = (yield from self._define(metric.id)).target if metric.is_identified else None
             metrics.append(metric._replace(target=target))
         result = result._replace(metrics=tuple(metrics))
-        announced = yield from self._announced_for(run, result)
+        until = min(self._until, self._session.clock.now() + OPTIONAL_TIME)
+        yield from self._ask_agent(run, until)
+        announced, completed = self._announced, [one.id for one in result.simulations if one.completed]
+        if completed and not announced:
+            with suppress(CovalError):  # a call that fails announces nothing
+                outputs = yield from self._session.client.list_metric_outputs(completed[-1], until=until)
+                announced = frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
         listed = {metric.id for metric in metrics}  # or names, in older responses
         for metric_id in sorted(announced - listed):
             with suppress(NotFound):  # a metric that was deleted gets no values
@@ -258,18 +269,6 @@ class Collector:
             self._definitions[metric_id] = definition
         return self._definitions[metric_id]
 
-    def _announced_for(self, run: Run, result: RunResult) -> Procedure[frozenset[str]]:
-        """Return the ids announced by now. A call that fails announces nothing."""
-        until = min(self._until, self._session.clock.now() + OPTIONAL_TIME)
-        yield from self._ask_agent(run, until)
-        completed = [simulation for simulation in result.simulations if simulation.completed]
-        if self._announced or not completed:
-            return self._announced
-        outputs: tuple[MetricOutput, ...] = ()
-        with suppress(CovalError):
-            outputs = yield from self._session.client.list_metric_outputs(completed[-1].id, until=until)
-        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
-
     def _ask_agent(self, run: Run, until: float) -> Procedure[None]:
         """If the launch names no metrics, the run has those of its agent."""
         launched_here = self._session.criteria.iterations is not None
@@ -277,12 +276,6 @@ class Collector:
             with suppress(CovalError):
                 agent = yield from self._session.client.get(AGENT, run.agent_id, until=until)
                 self._announced, self._has_asked = frozenset(agent.metric_ids), True
-
-    def unchanged_since(self, snapshot: Snapshot) -> float:
-        """A look may have begun long before it showed its data."""
-        if snapshot.result != self._last:
-            self._last, self._since = snapshot.result, self._session.clock.now()
-        return self._since
 
     def missing(self, run: Run, snapshot: Snapshot, *, unchanged: float) -> Procedure[Awaited | None]:
         """Return what is still missing. `unchanged`: seconds for which the data stayed the same."""
@@ -330,38 +323,26 @@ def _missing(snapshot: Snapshot, criteria: Criteria, never: Never, *, unchanged:
     return Awaited(what, is_open=True)
 
 
-def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
-    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
-    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
-        simulation.completed for simulation in simulations
-    )
-    texts = ("" if run.is_clean or restated else run.error_status, run.error)
-    return one_line(": ".join(filter(None, texts)))
+def see(session: LegRun, trial: Trial, run: Run) -> Run:
+    """Record what a poll showed. Return the run with counts of simulations, where Coval counts their test cases.
 
-
-def see(session: LegRun, trial: Trial, run: Run) -> None:
-    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
-    step, leg = session.step, session.leg
+    Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned.
+    """
+    step, leg, planned = session.step, session.leg, session.leg.size_of(trial.number)
+    if run.progress:
+        run = run._replace(progress=run.progress.in_simulations(planned))
     trial.see(run, at=session.clock.now())
-    _check_size(leg, trial, run)
+    if leg.inputs.max_simulations and planned is not None and run.progress and run.progress.total > planned:
+        raise GateError(
+            titles.TOO_MANY_SIMULATIONS,
+            f"Run {run.run_id} has {run.progress.total:,} simulations, but {planned:,} were planned, and "
+            "max_simulations limits them.",
+            advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+        )
     if trial.is_given:
         if problems := problems_of(leg, trial, run):
             trial.release()  # no run that the user means
             raise InputError(problems)
         step.context = with_provenance(step.context, run)
         step.publisher.pages.owe(report_of(step, UNFINISHED_RUN))
-
-
-def _check_size(leg: Leg, trial: Trial, run: Run) -> None:
-    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
-    planned = leg.size_of(trial.number)
-    if not leg.inputs.max_simulations or planned is None:
-        return
-    if run.progress is None or run.progress.total <= planned:
-        return
-    raise GateError(
-        titles.TOO_MANY_SIMULATIONS,
-        f"Run {run.run_id} has {run.progress.total:,} simulations, but {planned:,} were planned, and "
-        "max_simulations limits them.",
-        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
-    )
+    return run

@@ -6,7 +6,7 @@ that run could be from its own earlier attempt, the step does not launch another
 
 from collections.abc import Mapping, Sequence
 from itertools import compress, zip_longest
-from typing import NamedTuple
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError
@@ -16,119 +16,103 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
-from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.step.cancel import cancel_run
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Trial
 from coval_gate.step.request import request_of
-from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.step import LegRun, StepRun
+
+RESUMING: Final = (  # what a search does not find, and how to do without it
+    "Could not check for a run from an earlier attempt",
+    "To launch without this check, set resume to false.",
+)
+SUPERSEDING: Final = ("Could not look for older runs", "To leave older runs alone, set supersede to false.")
 
 
-class Launches(NamedTuple):
-    """What a leg launches in turn, and its base beside it, if it has one and their runs depend on each other."""
-
-    leg: Sequence[Tags]
-    base: Sequence[Tags] = ()
+# What a leg launches in turn, and its base beside it, if it has one and their runs depend on each other.
+Launches = tuple[Sequence[Tags], Sequence[Tags]]
 
 
-class EarlierRuns(NamedTuple):
-    """`tags` and `ids`: of the launch that follows. The session's deadline bounds the whole search."""
+def find_to_resume(session: LegRun, trial: Trial) -> Procedure[Run | None]:
+    """Return the run of an earlier attempt that stands for the trial. Raises CovalError if a run may be hidden.
 
-    session: Session
-    tags: Tags
-    ids: Mapping[str, str]
+    The slices before an unfinished one are not paid for again. A base's slices are found with those of the legs beside
+    it: they are taken over together.
+    """
+    step, leg, number = session.step, session.leg, trial.number
+    if not leg.slices:
+        return (yield from find_same(session, trial))
+    if number == 0:
+        beside = [one for one in step.legs if one.base is leg] if leg.is_base else [leg]
+        launches = [
+            (_launches_of(session.of(one)), _launches_of(session.of(one.base)) if one.base else []) for one in beside
+        ]
+        is_shared = leg.base or leg.is_base
+        ids = {name: id_ for name, id_ in trial.ids.items() if name != "agent_id" or not is_shared}
+        leg.taken_over = yield from runs_to_resume(session, trial.tags, ids, launches, base=leg.is_base)
+        for run in leg.taken_over[1:] if session.inputs.cancel_on_interrupt else ():
+            if run and not run.is_over:  # its turn comes when those before it were judged
+                step.guard_leftover(leg, run.run_id)
+    return leg.taken_over[number] if number < len(leg.taken_over) else None
 
-    def to_resume(self, legs: Sequence[Launches], *, base: bool = False) -> Procedure[list[Run | None]]:
-        """Return the runs that earlier attempts launched for the first launches of a leg, up to an unfinished one.
 
-        All before that completed; without it, there are none. A run whose base's run is unfinished counts as such.
-        `base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
-        Raises CovalError if a run may be hidden.
-        """
-        unfinished = yield from self.unfinished()
-        resumed: list[Run | None] = []
-        for launches in legs:
-            leg_runs, base_runs = ([self._earlier_run(tags, unfinished.runs) for tags in each] for each in launches)
-            pairs = [*zip_longest(leg_runs, base_runs)]
-            while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
-                pairs.pop()
-            if all(run for run, _ in pairs) and len(pairs) > len(resumed):
-                resumed = [pair[base] for pair in pairs]
-        if any(resumed):
-            return resumed
-        if unknown := _unknown(unfinished):
-            raise CovalError(
-                titles.NOT_LAUNCHED,
-                f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
-                "is from an earlier attempt.",
-                advice="Wait until it is over, or set resume to false to launch another run.",
-            )
-        return []
+def find_same(session: LegRun, trial: Trial) -> Procedure[Run | None]:
+    """Return the run that an earlier attempt launched for this very request. Raises as `runs_to_resume`."""
+    found = yield from runs_to_resume(session, trial.tags, trial.ids, [([trial.tags], [])])
+    return next(iter(found), None)
 
-    def _earlier_run(self, tags: Tags, runs: Sequence[Run]) -> Run | None:
-        """Return the newest run of a launch that goes on, or else that completed."""
-        own = [run for run in runs if tags.continues(tags_of(run))]
-        for run in own:
-            if run.is_ending and not run.is_over:
-                self.session.log(
-                    f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
-                )
-        going = (run for run in own if not (run.is_over or run.is_ending))
-        return next(going, next((run for run in own if run.status == COMPLETED), None))
 
-    def unfinished(self) -> Procedure[Found]:
-        """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
-        return self._unfinished(
-            "Could not check for a run from an earlier attempt",
-            way_out="To launch without this check, set resume to false.",
+def runs_to_resume(
+    session: Session, tags: Tags, ids: Mapping[str, str], legs: Sequence[Launches], *, base: bool = False
+) -> Procedure[list[Run | None]]:
+    """Return the runs that earlier attempts launched for the first launches of a leg, up to an unfinished one.
+
+    All before that completed; without it, there are none. A run whose base's run is unfinished counts as such.
+    `base`: return the base's runs instead, beside those that any of the `legs` takes over; it may lack some.
+    Raises CovalError if a run may be hidden.
+    """
+    unfinished = yield from _find_unfinished(session, tags, ids, *RESUMING)
+    resumed: list[Run | None] = []
+    for launches in legs:
+        leg_runs, base_runs = ([_newest_usable(session, one, unfinished.runs) for one in each] for each in launches)
+        pairs = [*zip_longest(leg_runs, base_runs)]
+        while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
+            pairs.pop()
+        if all(run for run, _ in pairs) and len(pairs) > len(resumed):
+            resumed = [pair[base] for pair in pairs]
+    if any(resumed):
+        return resumed
+    if unknown := _unknown(unfinished):
+        raise CovalError(
+            titles.NOT_LAUNCHED,
+            f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
+            "is from an earlier attempt.",
+            advice="Wait until it is over, or set resume to false to launch another run.",
         )
+    return []
 
-    def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`. Raises CovalError."""
-        unfinished = yield from self._unfinished(
-            "Could not look for older runs",
-            way_out="To leave older runs alone, set supersede to false.",
-        )
-        others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
-        superseded = [run.run_id for run in others if self.tags.supersedes(tags_of(run))]
-        yield from self.cancel(superseded, "superseded by this run")
-        if unknown := _unknown(unfinished):
-            self.session.warn(
-                f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
+
+def _newest_usable(session: Session, tags: Tags, runs: Sequence[Run]) -> Run | None:
+    """Return the newest run of a launch that goes on, or else that completed."""
+    own = [run for run in runs if tags.continues(tags_of(run))]
+    for run in own:
+        if run.is_ending and not run.is_over:
+            session.log(
+                f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
             )
-
-    def cancel(self, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
-        """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
-        calls = (self._cancel(run_id, why) for run_id in run_ids)
-        return all_or_first_error((yield from together(calls, self.session.clock, at_once=MOST_AT_ONCE)))
-
-    def _cancel(self, run_id: str, why: str) -> Procedure[bool]:
-        session = self.session.within(CANCELLING)
-        try:  # it is listed, so a 404 means that Coval does not know it yet
-            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
-        except CovalError as error:
-            session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
-            return False
-        if ended.outcome == "cancelled":
-            session.log(f"Cancelled run {run_id}: {why}.")
-        return True
-
-    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
-        try:
-            return (yield from self.listed(LOOKING_UP))
-        except CovalError as error:
-            advice = "\n".join(text for text in (error.advice, way_out) if text)
-            raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
-
-    def listed(self, patience: float) -> Procedure[Found]:
-        """Raises CovalError if Coval lists no runs within `patience` seconds."""
-        if not self.tags.group:
-            return Found()
-        sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over, parts=True)
-        return (yield from search(self.session.within(patience), sought))
+    going = (run for run in own if not (run.is_over or run.is_ending))
+    return next(going, next((run for run in own if run.status == COMPLETED), None))
 
 
-def _unknown(unfinished: Found) -> str:
-    return " or ".join(f"run {run.run_id}" for run in unfinished.hidden)
+def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
+    """Cancel the unfinished runs that the trial's supersedes, except `keep`. Raises CovalError."""
+    unfinished = yield from _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
+    others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
+    superseded = [run.run_id for run in others if trial.tags.supersedes(tags_of(run))]
+    yield from _cancel_all(session, superseded, "superseded by this run")
+    if unknown := _unknown(unfinished):
+        session.warn(
+            f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
+        )
 
 
 def end_changed(session: StepRun) -> Procedure[None]:
@@ -139,8 +123,7 @@ def end_changed(session: StepRun) -> Procedure[None]:
     """
     step = session.step
     launches = [tags for leg in step.all_legs for tags in _launches_of(session.of(leg))]
-    earlier = EarlierRuns(session=session, tags=launches[0], ids={})
-    listed = yield from earlier.unfinished()
+    listed = yield from _find_unfinished(session, launches[0], {}, *RESUMING)
     own, others = (
         [run for run in runs if not (run.is_over or run.is_ending)] for runs in launches[0].earlier_of(listed.runs)
     )
@@ -152,26 +135,7 @@ def end_changed(session: StepRun) -> Procedure[None]:
                 "of this workflow."
             )
     changed = [run.run_id for run in own if run.run_id not in kept]
-    yield from _end_earlier(session.of(step.legs[0]), earlier, changed, "its request has changed since it was launched")
-
-
-def _launches_of(session: LegRun) -> list[Tags]:
-    """Return the tags of all runs that a leg may launch."""
-    slices, inputs = session.leg.slices, session.leg.inputs
-    return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
-
-
-def _end_earlier(session: LegRun, earlier: EarlierRuns, run_ids: Sequence[str], why: str) -> Procedure[None]:
-    """The post step cancels what fails here."""
-    left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
-    for trial in compress(left, (yield from earlier.cancel(run_ids, why))):
-        trial.release()
-
-
-def may_have_leftovers(step: Step, leg: Leg) -> bool:
-    inputs = leg.inputs
-    goes_on = bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES
-    return step.is_re_run and goes_on and inputs.resume and inputs.api_key is not None
+    yield from _end_earlier(session.of(step.legs[0]), changed, "its request has changed since it was launched")
 
 
 def end_leftovers(session: LegRun) -> Procedure[None]:
@@ -179,9 +143,8 @@ def end_leftovers(session: LegRun) -> Procedure[None]:
     leg = session.leg
     what = "slice" if leg.slices else "repetition"
     request, own = request_of(session, 0)
-    earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
     try:
-        listed = yield from earlier.listed(CANCELLING)
+        listed = yield from _find_in_group(session, own, request.ids, CANCELLING)
     except CovalError as error:
         session.warn(f"Could not check for {what}s that an earlier attempt left unfinished: {error.what}")
         return
@@ -192,4 +155,56 @@ def end_leftovers(session: LegRun) -> Procedure[None]:
         for run in listed.runs
         if not (run.is_over or run.run_id in taken) and any(tags.continues(tags_of(run)) for tags in launches)
     ]
-    yield from _end_earlier(session, earlier, left, f"a {what} of an earlier attempt, which nothing needs now")
+    yield from _end_earlier(session, left, f"a {what} of an earlier attempt, which nothing needs now")
+
+
+def _launches_of(session: LegRun) -> list[Tags]:
+    """Return the tags of all runs that a leg may launch."""
+    slices, inputs = session.leg.slices, session.leg.inputs
+    return [request_of(session, number)[1] for number in range(len(slices) or 1 + inputs.repeat_on_failure)]
+
+
+def _find_unfinished(
+    session: Session, tags: Tags, ids: Mapping[str, str], trouble: str, way_out: str
+) -> Procedure[Found]:
+    """Return the runs of the group of `tags`, and unfinished ones that may belong to it. Raises CovalError."""
+    try:
+        return (yield from _find_in_group(session, tags, ids, LOOKING_UP))
+    except CovalError as error:
+        advice = "\n".join(text for text in (error.advice, way_out) if text)
+        raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
+
+
+def _find_in_group(session: Session, tags: Tags, ids: Mapping[str, str], patience: float) -> Procedure[Found]:
+    if not tags.group:
+        return Found()
+    sought = Sought(ids, tags.group, may_be=lambda run: not run.is_over, parts=True)
+    return (yield from search(session.within(patience), sought))
+
+
+def _unknown(unfinished: Found) -> str:
+    return " or ".join(f"run {run.run_id}" for run in unfinished.hidden)
+
+
+def _end_earlier(session: LegRun, run_ids: Sequence[str], why: str) -> Procedure[None]:
+    """The post step cancels what fails here."""
+    left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
+    for trial in compress(left, (yield from _cancel_all(session, run_ids, why))):
+        trial.release()
+
+
+def _cancel_all(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
+    """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
+
+    def cancel_one(run_id: str) -> Procedure[bool]:
+        briefly = session.within(CANCELLING)
+        try:  # it is listed, so a 404 means that Coval does not know it yet
+            ended = yield from cancel_run(briefly, run_id, fresh_until=briefly.deadline)
+        except CovalError as error:
+            session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+            return False
+        if ended.outcome == "cancelled":
+            session.log(f"Cancelled run {run_id}: {why}.")
+        return True
+
+    return all_or_first_error((yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE)))

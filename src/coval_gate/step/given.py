@@ -3,9 +3,9 @@
 A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
@@ -14,7 +14,7 @@ from coval_gate.ci.host import IS_BASE, LEG, REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
 from coval_gate.history.search import find_newest, found_text
-from coval_gate.history.tags import PART_USES, part_of, places_of
+from coval_gate.history.tags import PART_USES, origins, part_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
@@ -26,17 +26,7 @@ MOST_NAMED: Final = 5  # legs in an error
 AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
-class GivenRun(NamedTuple):
-    """`leg` and `number` are those in the run's metadata; without them, "" and 0. `part`: as of `part_of`.
-
-    `places`: the workflow run and the step that launched it; empty if it does not show them.
-    """
-
-    trial: Trial
-    leg: str
-    number: int
-    part: str
-    places: Set[tuple[str, str]]
+Given = tuple[Trial, Run]  # what the step knows of a run that it was given, and what Coval shows of it
 
 
 def adopt_runs(session: StepRun) -> Procedure[None]:
@@ -55,7 +45,7 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
         try:
             runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
-            own_runs = _runs_of_legs(legs, [*map(_given, trials, runs)])
+            own_runs = _runs_of_legs(legs, [*zip(trials, runs, strict=True)])
         except GateError as error:
             if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
                 for trial in trials:  # the inputs are wrong, so they must not cancel a run either
@@ -65,12 +55,11 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
             raise
         step.unplaced.take([])
         for leg, own in zip(legs, own_runs, strict=True):
-            leg.take([given.trial for given in own])
+            leg.take([trial for trial, _ in own])
         step.record_id(ids[0])
     for leg in legs:
         for trial in leg.trials:
-            own_session = session.of(leg)
-            own_session.log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+            session.of(leg).log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
 
 
 def _likely_leg(step: Step, place: int, number: int) -> Leg:
@@ -128,36 +117,40 @@ def unknown_until(session: Session) -> float:
     return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
-def _given(trial: Trial, run: Run) -> GivenRun:
+def _number_of(run: Run) -> int:
+    """Return which repetition a run is, as its metadata say; 0 for a first run, or without them."""
     number = run.metadata.get(REPETITION)
-    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0, part_of(run), places_of(run))
+    return number if type(number) is int else 0
 
 
-def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
+def _runs_of_legs(legs: Sequence[Leg], given: Sequence[Given]) -> list[list[Given]]:
     """Return the runs of each leg: the first, and its repetitions in order. Raises InputError with every problem.
 
     A single leg that only its ids identify takes any run; its first poll compares them.
     """
     by_key = {leg.key: leg for leg in legs}
     unnamed = next((leg for leg in legs if not leg.name), None)
-    own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
-    problems = [part_text(run.trial.run_id, SLICE) for run in given if run.part == SLICE]
-    for run in sorted(given, key=lambda run: run.number) if not problems else ():
-        leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
+    own: dict[str, list[Given]] = {leg.key: [] for leg in legs}
+    problems = [part_text(run.run_id, SLICE) for _, run in given if part_of(run) == SLICE]
+    for trial, run in sorted(given, key=lambda pair: _number_of(pair[1])) if not problems else ():
+        key = recorded_leg(run)
+        leg = by_key.get(key) or (unnamed if key else legs[0] if len(legs) == len(given) == 1 else None)
         if leg:
-            own[leg.key].append(run)
-        elif run.leg:
+            own[leg.key].append((trial, run))
+        elif key:
             problems.append(
-                f"names run {run.trial.run_id}, which is of {legs_in_words([run.leg])}; the legs of this step are "
+                f"names run {trial.run_id}, which is of {legs_in_words([key])}; the legs of this step are "
                 f"{legs_in_words(by_key)}. {AS_LAUNCHED}"
             )
         else:
             problems.append(
-                f"names run {run.trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
+                f"names run {trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
                 "such a run, and for no other one beside it."
             )
     if not problems:
-        problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+        problems = [
+            problem for key, pairs in own.items() for problem in _problems_of_leg(key, [run for _, run in pairs])
+        ]
     if not problems:
         problems = [problem for leg in legs for problem in _parts_of_others(leg, own)]
     if problems:
@@ -165,32 +158,35 @@ def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[G
     return list(own.values())
 
 
-def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[GivenRun]]) -> Iterator[str]:
+def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[Given]]) -> Iterator[str]:
     """Yield the repetitions and bases that another step launched than the leg's first run, as ends of a sentence."""
-    first, *repetitions = own[leg.key]
-    for run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
-        if first.places and run.places and not first.places & run.places:
-            what = PART_USES.get(run.part, "another run of its leg")
+    (_, first), *repetitions = own[leg.key]
+    for _, run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
+        places, others = (
+            {(origin.workflow_run, origin.place) for origin in origins(tags_of(each))} for each in (first, run)
+        )
+        if places and others and not places & others:
+            what = PART_USES.get(part_of(run), "another run of its leg")
             yield (
-                f"names run {run.trial.run_id}, which is {what}. Another step launched it than run "
-                f"{first.trial.run_id}. {AS_LAUNCHED}"
+                f"names run {run.run_id}, which is {what}. Another step launched it than run {first.run_id}. "
+                f"{AS_LAUNCHED}"
             )
 
 
-def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
+def _problems_of_leg(leg: str, runs: Sequence[Run]) -> Iterator[str]:
     """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
     if not runs:
         yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
-    elif runs[0].number:
-        yield part_text(runs[0].trial.run_id, REPETITION)
-    if len(recorded := {run.leg: None for run in runs}) > 1:
+    elif _number_of(runs[0]):
+        yield part_text(runs[0].run_id, REPETITION)
+    if len(recorded := dict.fromkeys(map(recorded_leg, runs))) > 1:
         yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
         return
     for one, other in pairwise(runs):
-        if one.number == other.number:
-            what = f"repetition {one.number}" if one.number else "the first run"
-            ids = in_words([one.trial.run_id, other.trial.run_id])
-            yield f"names two runs that are {what} of {legs_in_words([one.leg])}: {ids}."
+        if (number := _number_of(one)) == _number_of(other):
+            what = f"repetition {number}" if number else "the first run"
+            ids = in_words([one.run_id, other.run_id])
+            yield f"names two runs that are {what} of {legs_in_words([recorded_leg(one)])}: {ids}."
 
 
 def problems_of(leg: Leg, trial: Trial, run: Run) -> list[InvalidInput]:
@@ -211,21 +207,19 @@ def problems_of(leg: Leg, trial: Trial, run: Run) -> list[InvalidInput]:
     recorded = recorded_leg(run)
     by_ids = not leg.name and {*filter(None, run.ids.values())} <= {*recorded.split(" · ")}
     if not problems and recorded not in ("", leg.key) and not by_ids:
-        what = (
-            f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
-        )
-        problems = [InvalidInput("run_id", what)]
+        what = f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg."
+        problems = [InvalidInput("run_id", f"{what} {AS_LAUNCHED}")]
     return problems
 
 
 def part_text(run_id: str, part: str) -> str:
     """Return why no step judges a part as its run, as the end of a sentence."""
-    todo = "Give all ids of that step's output run_ids, and its inputs."
+    todo = "Give all ids of that step's output run_ids, and its inputs"
     if part == SLICE:
         todo = (
             "No step can wait for slices: judge them in the step that launches them (mode: run), or leave spend empty."
         )
-    return f"names run {run_id}, which is {PART_USES[part]}. {todo}"
+    return f"names run {run_id}, which is {PART_USES[part]}. {todo}."
 
 
 def recorded_leg(run: Run) -> str:

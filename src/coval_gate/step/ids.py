@@ -57,8 +57,8 @@ BY_INPUT: Final[dict[str, Resource[Named]]] = {**RUN_RESOURCES, "base_agent_id":
 MOST_NAMED: Final = 5  # mutations
 
 
-def expand(step: Step) -> Procedure[Inputs]:
-    """Raises InputError, CovalError."""
+def expand(step: Step) -> Procedure[None]:
+    """Fill in the step's inputs from the run template. Raises InputError, CovalError."""
     inputs, session = step.inputs, step.session()
     until = preparing(session.clock.now(), session.deadline)
     template_id = inputs.run_template_id
@@ -83,7 +83,6 @@ def expand(step: Step) -> Procedure[Inputs]:
     ]
     withheld = step.context.secrets_withheld_from
     check_inputs(inputs, missing, step.runtime.environ, withheld, step.file)
-    return inputs
 
 
 def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
@@ -92,6 +91,7 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
     size = inputs.sub_sample_size if own_sample else template.sub_sample_size or None
     seed = template.sub_sample_seed if size and inputs.sub_sample_seed is None else inputs.sub_sample_seed
     own_mutations = bool(inputs.mutation_ids or inputs.base_agent_id)
+    from_template = {**template.customer, **({"template_name": template.name} if template.name else {})}
     return inputs._replace(
         agent_id=inputs.agent_id or template.agent_ids,
         persona_id=inputs.persona_id or template.persona_ids,
@@ -104,18 +104,12 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
         sub_sample_seed=seed,
         test_case_ids=inputs.test_case_ids if own_sample or size else template.test_case_ids,
         tags=tuple(dict.fromkeys((*inputs.tags, *template.tags))),
-        metadata=_metadata(inputs.metadata, template),
+        metadata={**from_template, **(inputs.metadata or {})} or None,
     )
 
 
 def _written(own: int, template_value: int | None) -> int:
     return template_value if isinstance(own, Unset) and template_value is not None else own
-
-
-def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[str, object] | None:
-    """Return the template's metadata and its name, with the user's metadata on top."""
-    added = {**template.customer, **({"template_name": template.name} if template.name else {})}
-    return {**added, **(own or {})} or None
 
 
 def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
@@ -198,7 +192,7 @@ def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Proced
     if isinstance(error, InputError):
         return (yield from _with_wrong_ids(session, [session.inputs], error))
 
-    explained = yield from _with_ids_of_names(session, error)
+    explained = yield from _with_advice_on_names(session, error)
     if explained is not error or not error.by_coval or error.status not in (NOT_FOUND, *WRONG):
         return explained
     looked = yield from read_named(prepared(session), [session.inputs])
@@ -261,7 +255,7 @@ def _mistake(name: str, id_: str, error: Rejected) -> InvalidInput | None:
     return None
 
 
-def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]:
+def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Rejected]:
     """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
     usual = {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in NAMES}
     unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
@@ -269,17 +263,18 @@ def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]
     if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
         return error
     until = preparing(session.clock.now(), session.deadline)
-    reading = (_names(session, name, until) for name in doubtful)
+    reading = (_ids_by_name(session, name, until) for name in doubtful)
     names = all_or_first_error((yield from together(reading, session.clock)))
-    lines = [
-        f"{name} takes ids, not names{_meant(texts, listed)}."
-        for (name, texts), listed in zip(doubtful.items(), names, strict=True)
-    ]
+    lines = []
+    for (name, texts), listed in zip(doubtful.items(), names, strict=True):  # a warning said that other texts look odd
+        known = {text: ids for text in texts if (ids := listed.get(folded(text)))}
+        clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}" for text, ids in known.items()]
+        lines.append(f"{name} takes ids, not names{f'; {in_words(clauses)}' if clauses else ''}.")
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
 
 
-def _names(session: Session, name: str, until: float) -> Procedure[IdsByName]:
+def _ids_by_name(session: Session, name: str, until: float) -> Procedure[IdsByName]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, IdsByName()
     with suppress(CovalError):
@@ -288,13 +283,6 @@ def _names(session: Session, name: str, until: float) -> Procedure[IdsByName]:
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
     return names
-
-
-def _meant(texts: Sequence[str], names: Mapping[str, list[str]]) -> str:
-    """Return which ids the names among `texts` have, after a semicolon. A warning said that the others look odd."""
-    known = {text: ids for text in texts if (ids := names.get(folded(text)))}
-    clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}" for text, ids in known.items()]
-    return f"; {in_words(clauses)}" if clauses else ""
 
 
 def check_mutations(session: StepRun) -> Procedure[None]:
@@ -314,7 +302,7 @@ def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tupl
 
     Also return why those of other agents could not be read, by agent. Those of a run template are each agent's own.
     """
-    step, by_agent, unread = session.step, dict[str, set[str]](), dict[str, str]()
+    step, owned, unread = session.step, dict[str, set[str]](), dict[str, str]()
     if uses_template(step):
         return [], unread
     agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
@@ -324,8 +312,8 @@ def _check_mutations(session: StepRun, legs: Sequence[Inputs]) -> Procedure[tupl
         if isinstance(result, CovalError):
             unread[agent_id] = one_line(result.what)
         else:
-            by_agent[agent_id] = {mutation.id for mutation in result}
-    return list(placed_problems(step.file, step.inputs, partial(_problems, by_agent=by_agent))), unread
+            owned[agent_id] = {mutation.id for mutation in result}
+    return list(placed_problems(step.file, step.inputs, partial(_foreign_mutations, owned=owned))), unread
 
 
 def uses_template(step: Step) -> bool:
@@ -334,9 +322,9 @@ def uses_template(step: Step) -> bool:
     return template is not None and step.inputs.mutation_ids == template.mutation_ids != ()
 
 
-def _problems(inputs: Inputs, by_agent: Mapping[str, set[str]]) -> Iterator[InvalidInput]:
+def _foreign_mutations(inputs: Inputs, owned: Mapping[str, set[str]]) -> Iterator[InvalidInput]:
     for agent_id in inputs.agent_id:
-        others = [id_ for id_ in inputs.mutation_ids if agent_id in by_agent and id_ not in by_agent[agent_id]]
+        others = [id_ for id_ in inputs.mutation_ids if agent_id in owned and id_ not in owned[agent_id]]
         if others:
             what = f"names {in_words(others, most=MOST_NAMED)}, which agent {agent_id} does not have as "
             yield InvalidInput("mutation_ids", f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")

@@ -7,8 +7,7 @@ Coval has not listed the run for a while after the connection was closed without
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import (
@@ -24,13 +23,13 @@ from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
-from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.cancel import end_other_launches, find_launched
-from coval_gate.step.earlier import EarlierRuns, Launches
+from coval_gate.step.earlier import find_same, find_to_resume, supersede
 from coval_gate.step.ids import with_all_wrong_ids
-from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.lookups import prepare
+from coval_gate.step.report import announce
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 
@@ -47,11 +46,11 @@ def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
     """
     step = session.step
     for earlier in session.leg.trials:
-        yield from Launcher(session, earlier).end_other_launches()
+        yield from _end_lost_launches(session, earlier)
     request, tags = request_of(session, number)
     trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
     try:
-        yield from Launcher(session, trial).begin()
+        yield from take_over_or_launch(session, trial)
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(session.inputs, legs=len(step.legs))
@@ -111,165 +110,123 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
     return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}\n{plan}"
 
 
-class Launcher(NamedTuple):
-    """Launches the run of a trial that has tags."""
+def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False) -> Procedure[None]:
+    """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
 
-    session: LegRun
-    trial: Trial
-
-    def begin(self, *, instead: bool = False) -> Procedure[None]:
-        """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
-
-        Raises as `send`, RunnerError, InputError.
-        """
-        trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
-        cancel = inputs.cancel_on_interrupt
-        resumes = inputs.resume and not instead and self.trial.tags.has_earlier_attempt
-        earlier = (yield from self._to_resume()) if resumes else None
-        if earlier:
-            trial.identify(earlier.run_id, at=clock.now())
-            trial.resumed = True
-            trial.guard(cancel=cancel)
-            if until_now := self.session.leg.leftovers.get(earlier.run_id):
-                until_now.release()
-            self.session.step.record_id(earlier.run_id)
-        else:
-            yield from self._prepare()
-        if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
-            yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
-        if earlier:
-            return
+    Raises as `send_launch`, RunnerError, InputError.
+    """
+    inputs, request = session.inputs, trial.request
+    if request is None:
+        raise ValueError("the run was launched elsewhere")
+    resumes = inputs.resume and not instead and session.step.is_re_run
+    earlier = (yield from find_to_resume(session, trial)) if resumes else None
+    if earlier:
+        _take_over(session, trial, earlier.run_id)
+    elif trial.number == 0:  # a later run is never a baseline, and its metrics were checked with the first
         try:
-            trial.guard(cancel=cancel)
-        except RunnerError:
-            trial.release()  # nothing was launched
-            raise
-        try:
-            run = yield from self.send()
-        except LaunchUncertain:
-            raise
-        except CovalError:
-            trial.release()  # nothing was launched
-            raise
-        trial.identify(run.run_id, at=clock.now())
-        self.session.step.record_id(run.run_id)
-        yield from self.end_other_launches()
-
-    def replace_cancelled(self, *, gone: bool) -> Procedure[bool]:
-        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `begin`.
-
-        `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
-        """
-        if gone and (listed := (yield from self._to_resume_alone())) and listed.run_id == self.trial.run_id:
-            return False
-        self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
-        self.trial.forget()
-        yield from self.begin(instead=True)
-        return True
-
-    def send(self) -> Procedure[Run]:
-        """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
-        session, trial = self.session, self.trial
-        began = session.clock.now()
-        for left in reversed(range(MOST_TRIES)):
-            try:
-                launching = session.client.launch_run(self._request, until=session.deadline, sent=trial.launches.append)
-                return (yield from launching)
-            except LaunchUncertain as lost:
-                session.log(f"{lost.what} {self._what_to_check()}")
-                if run := (yield from self._find_lost(lost, partial(self._created_since, began))):
-                    session.log("The run began, so the step takes it over.")
-                    return run
-                if lost.rejection:
-                    raise lost.rejection from None
-                if not left:
-                    raise
-                session.log("The run did not begin, so the step launches it again.")
-                trial.owe(Duty.CANCEL_OTHERS)
-        raise AssertionError  # the last round returns or raises
-
-    @property
-    def _request(self) -> LaunchRequest:
-        if self.trial.request is None:
-            raise ValueError("the run was launched elsewhere")
-        return self.trial.request
-
-    def _prepare(self) -> Procedure[None]:
-        """A later trial needs no preparation: the first run was checked, and the later one is never a baseline."""
-        if self.trial.number:
-            return
-        try:
-            self.trial.request = yield from prepare(self.session, self._request)
+            trial.request = request = yield from prepare(session, request)
         except GateError:
-            self.trial.release()  # nothing was launched
+            trial.release()  # nothing was launched
             raise
+    if inputs.supersede and not (instead or trial.number):  # the first run has superseded all older ones
+        yield from supersede(session, trial, keep=earlier.run_id if earlier else "")
+    if earlier:
+        return
+    try:
+        trial.guard(cancel=inputs.cancel_on_interrupt)
+    except RunnerError:
+        trial.release()  # nothing was launched
+        raise
+    try:
+        run = yield from send_launch(session, trial, request)
+    except LaunchUncertain:
+        raise
+    except CovalError:
+        trial.release()  # nothing was launched
+        raise
+    trial.identify(run.run_id, at=session.clock.now())
+    session.step.record_id(run.run_id)
+    yield from _end_lost_launches(session, trial)
 
-    def _to_resume(self) -> Procedure[Run | None]:
-        """Return the run of an earlier attempt. The slices before an unfinished one are not paid for again."""
-        session, leg, number = self.session, self.session.leg, self.trial.number
-        if not leg.slices:
-            return (yield from self._to_resume_alone())
-        if number == 0:
-            leg.taken_over = yield from self._slices_to_resume()
-            for run in leg.taken_over[1:] if session.inputs.cancel_on_interrupt else ():
-                if run and not run.is_over:  # its turn comes when those before it were judged
-                    session.step.guard_leftover(leg, run.run_id)
-        return leg.taken_over[number] if number < len(leg.taken_over) else None
 
-    def _to_resume_alone(self) -> Procedure[Run | None]:
-        found = yield from self._earlier_runs().to_resume([Launches([self.trial.tags])])
-        return next(iter(found), None)
+def _take_over(session: LegRun, trial: Trial, run_id: str) -> None:
+    trial.identify(run_id, at=session.clock.now())
+    trial.resumed = True
+    trial.guard(cancel=session.inputs.cancel_on_interrupt)
+    if until_now := session.leg.leftovers.get(run_id):
+        until_now.release()
+    session.step.record_id(run_id)
 
-    def _slices_to_resume(self) -> Procedure[list[Run | None]]:
-        """A base's slices are found with those of the legs beside it: they are taken over together."""
-        session, leg = self.session, self.session.leg
 
-        def launches_of(one: Leg | None) -> list[Tags]:
-            return [request_of(session.of(one), place)[1] for place in range(len(one.slices))] if one else []
+def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
+    """Launch a run in place of one that was taken over, and turned out to be cancelled.
 
-        beside = [one for one in session.step.legs if one.base is leg] if leg.is_base else [leg]
-        launches = [Launches(launches_of(one), launches_of(one.base)) for one in beside]
-        ids = {name: id_ for name, id_ in self.trial.ids.items() if name != "agent_id" or not (leg.base or leg.is_base)}
-        return (yield from self._earlier_runs()._replace(ids=ids).to_resume(launches, base=leg.is_base))
+    `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
+    as `take_over_or_launch`.
+    """
+    if gone and (listed := (yield from find_same(session, trial))) and listed.run_id == trial.run_id:
+        return False
+    session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
+    trial.forget()
+    yield from take_over_or_launch(session, trial, instead=True)
+    log_launch(session, trial)
+    yield from announce(session.step)
+    return True
 
-    def end_other_launches(self) -> Procedure[None]:
-        """Look again for runs of launches that were given up for lost. A failure shows in the log only."""
-        if Duty.CANCEL_OTHERS not in self.trial.duties:
-            return
-        session = self.session
-        try:
-            until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from end_other_launches(session.until(until), self.trial)
-        except CovalError as error:
-            session.log(
-                f"Could not check whether another launch began a run: {error.what} The step checks again later."
-            )
 
-    def _earlier_runs(self) -> EarlierRuns:
-        return EarlierRuns(session=self.session, tags=self.trial.tags, ids=self.trial.ids)
+def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Procedure[Run]:
+    """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
+    client, clock, began = session.client, session.clock, session.clock.now()
 
-    def _what_to_check(self) -> str:
-        if self.trial.open_calls:
-            return "The connection stays open. Checking meanwhile whether the run began."
-        left = self.session.deadline - self.session.clock.now()
-        return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
-
-    def _created_since(self, began: float) -> float:
+    def created_since() -> float:
         """Return the earliest time of the launch on Coval's clock; -inf while no response has shown that clock."""
-        shown = self.session.client.server_time(began)
+        shown = client.server_time(began)
         return -math.inf if shown is None else shown - SERVERS_SKEW
 
-    def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
-        """Return None if the launch certainly had no effect. Raises LaunchUncertain, or the launch's rejection."""
+    for left in reversed(range(MOST_TRIES)):
         try:
-            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
-        except LaunchUncertain as error:
-            rejected, search = lost.rejection, error.rejection
-            if rejected and search and rejected.status == search.status:
-                raise rejected from None
-            what = f"{lost.what} {error.what}"
-            advice = "\n".join(text for text in (lost.advice, error.advice) if text)
-            raise LaunchUncertain(lost.title, what, advice=advice) from None
+            return (yield from client.launch_run(request, until=session.deadline, sent=trial.launches.append))
+        except LaunchUncertain as lost:
+            patience = duration(min(SETTLING, session.deadline - clock.now()))
+            check = f"Checking for up to {patience} whether the run began."
+            if trial.open_calls:
+                check = "The connection stays open. Checking meanwhile whether the run began."
+            session.log(f"{lost.what} {check}")
+            if run := (yield from _find_lost(session, trial, lost, created_since)):
+                session.log("The run began, so the step takes it over.")
+                return run
+            if lost.rejection:
+                raise lost.rejection from None
+            if not left:
+                raise
+            session.log("The run did not begin, so the step launches it again.")
+            trial.owe(Duty.CANCEL_OTHERS)
+    raise AssertionError  # the last round returns or raises
+
+
+def _find_lost(
+    session: LegRun, trial: Trial, lost: LaunchUncertain, since: Callable[[], float]
+) -> Procedure[Run | None]:
+    """Return None if the launch certainly had no effect. Raises LaunchUncertain, or the launch's rejection."""
+    try:
+        return (yield from find_launched(session, trial, settling=SETTLING, since=since))
+    except LaunchUncertain as error:
+        rejected, search = lost.rejection, error.rejection
+        if rejected and search and rejected.status == search.status:
+            raise rejected from None
+        what = f"{lost.what} {error.what}"
+        advice = "\n".join(text for text in (lost.advice, error.advice) if text)
+        raise LaunchUncertain(lost.title, what, advice=advice) from None
+
+
+def _end_lost_launches(session: LegRun, trial: Trial) -> Procedure[None]:
+    """Look again for runs of launches that were given up for lost. A failure shows in the log only."""
+    if Duty.CANCEL_OTHERS not in trial.duties:
+        return
+    try:
+        yield from end_other_launches(session.within(CHECKING), trial)
+    except CovalError as error:
+        session.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
 
 def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:

@@ -8,10 +8,10 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
@@ -53,53 +53,34 @@ MAY_OWE: Final = {
 }
 
 
+@dataclass(eq=False)
 class Trial:
-    """What is known of one run so far.
+    """What is known of one run so far. Times are on the clock."""
 
-    `number`: 0 for the leg's first run, 1 for its first repetition or second slice, and so on. `request`: what to
-    launch, with its tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses
-    may still come. `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became
-    known. `run`: as the last poll showed it. `over_since`, on the clock: when a poll first showed that it is over.
-    `most_failed`: of all polls, the progress with the most failed simulations. `judgement` is about this run alone.
-    `attached`: whether a job answered its simulations; None if Coval itself reaches the agent, as far as is known.
-    `is_given_up`: the step ends the run whatever its verdict. `ended`: what became of a run that the step stopped
-    waiting for. `slot`: the number of its place in the saved state, if it has one. `save` hands phase and duties to the
-    post step, and may raise RunnerError.
-    """
-
-    def __init__(
-        self,
-        *,
-        leg: str = "",
-        number: int = 0,
-        is_slice: bool = False,
-        request: LaunchRequest | None = None,
-        ids: Mapping[str, str] | None = None,
-        tags: Tags = NO_TAGS,
-        save: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.leg = leg
-        self.number = number
-        self.is_slice: Final = is_slice
-        self.request = request
-        self.ids: Final = ids or (request.ids if request else {})
-        self.tags: Final = tags
-        self.launches: list[Launch] = []
-        self.phase = Phase.PLANNED
-        self.duties = frozenset[Duty]()
-        self.run_id = ""
-        self.known_since = 0.0
-        self.resumed = False
-        self.run: Run | None = None
-        self.over_since: float | None = None
-        self.most_failed: RunProgress | None = None
-        self.judgement: Judgement | None = None
-        self.attached: bool | None = None
-        self.agent_type = ""  # empty: unknown
-        self.is_given_up = False
-        self.ended: Cancellation | None = None
-        self.slot: int | None = None
-        self.save: Final = save
+    leg: str = ""
+    number: int = 0  # 0 for the leg's first run, 1 for its first repetition or second slice, and so on
+    is_slice: bool = False
+    request: LaunchRequest | None = None  # what to launch; None for a run that was launched elsewhere
+    ids: Mapping[str, str] = field(default_factory=dict)  # of the request
+    tags: Tags = NO_TAGS
+    save: Callable[[], None] = lambda: None  # hands phase and duties to the post step; may raise RunnerError
+    launches: list[Launch] = field(default_factory=list)  # the attempts at it, whose responses may still come
+    phase: Phase = Phase.PLANNED
+    duties: frozenset[Duty] = frozenset()
+    run_id: str = ""
+    known_since: float = 0.0  # when the id became known
+    resumed: bool = False  # an earlier attempt launched the run
+    run: Run | None = None  # as the last poll showed it
+    over_since: float | None = None  # when a poll first showed that it is over
+    most_failed: RunProgress | None = None  # of all polls, the progress with the most failed simulations
+    judgement: Judgement | None = None  # about this run alone
+    attached: bool | None = (
+        None  # whether a job answered it; None if Coval itself reaches the agent, as far as is known
+    )
+    agent_type: str = ""  # empty: unknown
+    is_given_up: bool = False  # the step ends the run whatever its verdict
+    ended: Cancellation | None = None  # what became of a run that the step stopped waiting for
+    slot: int | None = None  # the number of its place in the saved state, if it has one
 
     @property
     def repeats(self) -> bool:
@@ -199,71 +180,50 @@ def write_state(trial: Trial) -> str:
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
     """Return nothing if it cannot be read. The trials' ids become known `now`."""
+    trials: list[Trial] = []
     try:
-        return tuple(_restored(entry, now) for entry in json.loads(text))
+        for entry in json.loads(text):
+            leg, key, run_id, ids = entry["leg"], entry["key"], entry["run_id"], entry["ids"]
+            if not all(isinstance(part, str) for part in (leg, key, run_id, *ids.values())):
+                return ()
+            phase, duties = Phase(entry["phase"]), frozenset(map(Duty, entry["duties"]))
+            tags = Tags(key)
+            trials.append(Trial(leg, ids=ids, tags=tags, phase=phase, duties=duties, run_id=run_id, known_since=now))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return ()
+    return tuple(trials)
 
 
-def _restored(entry: Any, now: float) -> Trial:
-    leg, key, run_id, ids = entry["leg"], entry["key"], entry["run_id"], entry["ids"]
-    if not all(isinstance(text, str) for text in (leg, key, run_id, *ids.values())):
-        raise TypeError("these are texts")
-    trial = Trial(leg=leg, ids=ids, tags=Tags(key))
-    trial.phase, trial.duties = Phase(entry["phase"]), frozenset(map(Duty, entry["duties"]))
-    trial.identify(run_id, at=now)
-    return trial
-
-
+@dataclass(eq=False)
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
-    `name` distinguishes the legs of a step, but people read its title; it is empty if there is only one. `beginning`:
-    of the title, before the names of the ids in `differing`, by their inputs. `key`: its name in the file, or all of
-    its ids; metadata of its runs contain it. `result` and `judgement` are about all trials together. `error`: the
-    judgement of a leg that ended in an error, perhaps after its runs were judged. `leftovers`: repetitions of earlier
-    attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
-    the last runs before the first one. `standing`: what the first run is to later ones, if the step changed that.
-    `planned`: how many simulations each of its runs has, or all of its slices at the most, if that is known. `slices`:
-    with `spend: until clear`, the test cases of each. `taken_over`: runs of the first slices, of an earlier attempt.
-    `is_listed`: the configuration file lists it. `base`: the leg of the agent that this one is compared with, which
-    others may share.
+    `result` and `judgement` are about all trials together.
     """
 
-    is_base = False
+    inputs: Inputs
+    name: str = ""  # distinguishes the legs of a step, but people read its title; empty if there is only one
+    key: str = ""  # its name in the file, or all of its ids; metadata of its runs contain it
+    beginning: str = ""  # of the title, before the names of the ids in `differing`
+    differing: Mapping[str, str] = field(default_factory=dict)  # ids by their inputs
+    is_listed: bool = False  # the configuration file lists it
+    base: "Base | None" = None  # the leg of the agent that this one is compared with, which others may share
+    trials: list[Trial] = field(default_factory=list)
+    leftovers: dict[str, Trial] = field(default_factory=dict)  # of earlier attempts, which nothing needs; by their ids
+    result: RunResult | None = None
+    judgement: Judgement | None = None
+    error: Judgement | None = None  # of a leg that ended in an error, perhaps after its runs were judged
+    findings: Findings | None = None
+    details: Details | None = None  # what is known of the simulations beyond their values
+    trend: tuple[TrendRun, ...] = ()  # the last runs before the first one
+    standing: Standing | None = None  # what the first run is to later ones, if the step changed that
+    planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
+    slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each
+    taken_over: Sequence[Run | None] = ()  # runs of the first slices, of an earlier attempt
+    is_done: bool = False
+    is_ending: bool = False  # runs that it gave up are being cancelled
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        name: str = "",
-        key: str = "",
-        *,
-        beginning: str = "",
-        differing: Mapping[str, str] = MappingProxyType({}),
-        is_listed: bool = False,
-        base: "Base | None" = None,
-    ) -> None:
-        self.inputs = inputs
-        self.name: Final = name
-        self.key: Final = key or name
-        self.beginning: Final = beginning
-        self.differing: Final = differing
-        self.is_listed: Final = is_listed
-        self.base: Final = base
-        self.trials: list[Trial] = []
-        self.leftovers: dict[str, Trial] = {}
-        self.result: RunResult | None = None
-        self.judgement: Judgement | None = None
-        self.error: Judgement | None = None
-        self.findings: Findings | None = None
-        self.details: Details | None = None
-        self.trend: tuple[TrendRun, ...] = ()
-        self.standing: Standing | None = None
-        self.planned: int | None = None
-        self.slices: tuple[tuple[str, ...], ...] = ()
-        self.taken_over: Sequence[Run | None] = ()
-        self.is_done = False
-        self.is_ending = False  # runs that it gave up are being cancelled
+    is_base: ClassVar = False
 
     @property
     def outcome(self) -> Judgement | None:
@@ -294,21 +254,14 @@ class Leg:
         return self.trials[0]
 
 
+@dataclass(eq=False)
 class Base(Leg):
-    """The leg of an agent that others are compared with. Its run is compared with no other, and never a baseline.
+    """The leg of an agent that others are compared with. Its run is compared with no other, and never a baseline."""
 
-    `name`: empty if the step has only one. `outcomes` are those of its trials, or what went wrong. `wanted`: how many
-    trials it is to have.
-    """
+    outcomes: list[Outcome | GateError] = field(default_factory=list)  # of its trials, or what went wrong
+    wanted: int = 1  # how many trials it is to have
 
-    is_base = True
-
-    def __init__(self, inputs: Inputs, name: str, key: str, beginning: str, differing: Mapping[str, str]) -> None:
-        inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
-        name, key, beginning = (_named("base", text) for text in (name, key, beginning))
-        super().__init__(inputs, name, key, beginning=beginning, differing=differing)
-        self.outcomes: list[Outcome | GateError] = []
-        self.wanted = 1
+    is_base: ClassVar = True
 
 
 def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
@@ -332,17 +285,20 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
                 base_ids = (base_agent_id, *ids[1:])
                 others = {input_: id_ for input_, id_ in differing.items() if input_ != "agent_id"}
                 name = _named(given.name, *others.values())
-                key = name if given.name else _named(*base_ids)
-                named = {"agent_id": base_agent_id, **others}
-                own = Base(_with_ids(given.inputs, base_ids), name, key, given.name, named)
+                own = Base(
+                    _with_ids(given.inputs, base_ids)._replace(base_agent_id="", baseline=None, accept=False),
+                    _named("base", name),
+                    _named("base", name if given.name else _named(*base_ids)),
+                    beginning=_named("base", given.name),
+                    differing={"agent_id": base_agent_id, **others},
+                )
                 runs = [getattr(own.inputs, name) for name in what_runs]
                 base = next((base for same, base in bases if same == runs), own)
                 bases.append((runs, base))
             name = _named(given.name, *differing.values())
             key = name if given.name else _named(*ids)
             own_inputs, is_listed = _with_ids(given.inputs, ids), bool(given.name)
-            leg = Leg(own_inputs, name, key, beginning=given.name, differing=differing, is_listed=is_listed, base=base)
-            legs.append(leg)
+            legs.append(Leg(own_inputs, name, key, given.name, differing, is_listed, base))
     return legs
 
 

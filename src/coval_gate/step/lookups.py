@@ -8,7 +8,7 @@ Of baselines, only a named run that Coval certainly does not have, or that is ov
 error. A tag or a branch that no run has yet is a warning, as on the first night.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.base.times import preparing
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, LaunchRequest, Run
-from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, TestCase, cases_of
+from coval_gate.coval.model import COMPLETED, LaunchRequest
+from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, cases_of
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.baseline import check_spelling
 from coval_gate.history.comparable import fingerprint_of
@@ -40,9 +40,9 @@ from coval_gate.inputs.thresholds import Threshold
 from coval_gate.step.own_build import note_agent_type, refuse_own_builds
 from coval_gate.step.step import LegRun
 
-AT_ONCE: Final = 10  # definitions
-NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
-VALUES_SHOWN: Final = 12  # that a metric can have
+DEFINITIONS_AT_ONCE: Final = 10  # definitions
+MOST_NAMES: Final = 8  # metrics that the run will have, if none is similar
+MOST_VALUES: Final = 12  # that a metric can have
 
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
@@ -80,7 +80,11 @@ class _Check:
         return {metric_id: self._listed.get(metric_id, "") for metric_id in self._ids}
 
     def problems(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
-        self._ids = yield from self._find_ids()
+        """Return none if it is not certain which metrics the run will have."""
+        inputs, client, until = self._session.inputs, self._session.client, self._session.deadline
+        self._ids = tuple(dict.fromkeys(inputs.metric_ids))
+        if not (inputs.metric_ids or inputs.config_overrides):  # which may concern the agent's metrics
+            self._ids = (yield from client.get(AGENT, ids_of(inputs)["agent_id"], until=until, once=True)).metric_ids
         if not self._ids:
             return []
         first = list({threshold.metric: threshold for threshold in reversed(naming)}.values())[::-1]
@@ -99,25 +103,24 @@ class _Check:
             return problems
 
     def _wrong_values(self, naming: Sequence[Threshold]) -> Procedure[list[InvalidInput]]:
-        meant = [(threshold, _meant(threshold, self._own)) for threshold in naming if threshold.aggregate.values]
+        meant = [(threshold, _meant_ids(threshold, self._own)) for threshold in naming if threshold.aggregate.values]
         pairs = [(threshold, ids[0]) for threshold, ids in meant if len(ids) == 1]
         client, until = self._session.client, self._session.deadline
         unread = {metric_id for _, metric_id in pairs} - self._texts.keys()
         calls = (client.get(METRIC, metric_id, until=until, once=True) for metric_id in unread)
-        definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
+        definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=DEFINITIONS_AT_ONCE)))
         self._texts |= {metric_id: definition.texts for metric_id, definition in zip(unread, definitions, strict=True)}
-        troubles = [(threshold, _value_trouble(threshold, self._texts[metric_id])) for threshold, metric_id in pairs]
-        return [_problem(threshold, *trouble) for threshold, trouble in troubles if trouble]
-
-    def _find_ids(self) -> Procedure[tuple[str, ...]]:
-        """Return none if it is not certain which metrics the run will have."""
-        inputs = self._session.inputs
-        if inputs.metric_ids:
-            return tuple(dict.fromkeys(inputs.metric_ids))
-        if inputs.config_overrides:  # they may concern the agent's metrics
-            return ()
-        agent_id, until = ids_of(inputs)["agent_id"], self._session.deadline
-        return (yield from self._session.client.get(AGENT, agent_id, until=until, once=True)).metric_ids
+        problems = []
+        for threshold, metric_id in pairs:
+            vocabulary = Vocabulary(seen=(), allowed=self._texts[metric_id])
+            if wrong := vocabulary.impossible(threshold.aggregate.values):
+                similar = vocabulary.meant_by(wrong[0])
+                hint = f"; did you mean {similar}?" if similar else "."
+                values = f"value{'s' if len(wrong) > 1 else ''} {in_words([quoted(value) for value in wrong], 'and')}"
+                allowed = in_words(self._texts[metric_id], "and", MOST_VALUES)
+                never = f"which the metric never has: its values are {allowed}{hint}"
+                problems.append(_problem(threshold, f"{values} of {quoted(threshold.metric)}", never))
+        return problems
 
     def _list_names(self, naming: Sequence[Threshold]) -> Procedure[None]:
         """List the names of metrics until they include all of the run's, and each threshold means one of these."""
@@ -132,15 +135,15 @@ class _Check:
     def _wrong(self, naming: Sequence[Threshold]) -> list[Threshold]:
         """Return those that do not mean exactly one of the run's metrics, as far as names are known."""
         own = self._own
-        return [threshold for threshold in naming if len(_meant(threshold, own)) != 1]
+        return [threshold for threshold in naming if len(_meant_ids(threshold, own)) != 1]
 
     def _trouble(self, threshold: Threshold) -> str:
         """Return what is wrong with the metric that a threshold names, as the end of a sentence."""
-        if several := _meant(threshold, self._own):
-            ids = in_words(several, "or", NAMES_SHOWN)
+        if several := _meant_ids(threshold, self._own):
+            ids = in_words(several, "or", MOST_NAMES)
             return f"but the run will have {len(several)} metrics of that name; use the id of one: {ids}."
         lacking = "which the run will not have"
-        if elsewhere := _meant(threshold, self._listed):
+        if elsewhere := _meant_ids(threshold, self._listed):
             return f"{lacking}; {self._how_to_add(elsewhere)}."
         names = list(dict.fromkeys(self._own.values()))
         if similar := most_similar(threshold.metric, names):
@@ -148,16 +151,16 @@ class _Check:
         if similar := most_similar(threshold.metric, self._listed.values()):
             ids_of_similar = sorted(metric_id for metric_id, name in self._listed.items() if name == similar)
             return f"{lacking}; did you mean {similar}? Then {self._how_to_add(ids_of_similar)}."
-        return f"{lacking}; it will have {in_words(names, 'and', NAMES_SHOWN)}."
+        return f"{lacking}; it will have {in_words(names, 'and', MOST_NAMES)}."
 
     def _how_to_add(self, ids: list[str]) -> str:
-        which = f"its id {ids[0]}" if len(ids) == 1 else f"one of the ids {in_words(ids, 'or', NAMES_SHOWN)}"
+        which = f"its id {ids[0]}" if len(ids) == 1 else f"one of the ids {in_words(ids, 'or', MOST_NAMES)}"
         if self._session.inputs.metric_ids:
             return f"add {which} to metric_ids"
         return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
 
 
-def _meant(threshold: Threshold, names: NamesById) -> list[str]:
+def _meant_ids(threshold: Threshold, names: NamesById) -> list[str]:
     """Return the ids that the name or id of a metric can mean, as in `RunResult.find_metrics`."""
     if threshold.metric in names:
         return [threshold.metric]
@@ -168,18 +171,6 @@ def _meant(threshold: Threshold, names: NamesById) -> list[str]:
 def _problem(threshold: Threshold, what: str, trouble: str) -> InvalidInput:
     line = f" in line {threshold.line}" if threshold.line else ""
     return InvalidInput(threshold.source, f"names the {what}{line}, {trouble}")
-
-
-def _value_trouble(threshold: Threshold, texts: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return which values a metric never has, and the end of a sentence about that."""
-    vocabulary = Vocabulary(seen=(), allowed=texts)
-    if not (wrong := vocabulary.impossible(threshold.aggregate.values)):
-        return None
-    similar = vocabulary.meant_by(wrong[0])
-    meant = f"; did you mean {similar}?" if similar else "."
-    values = f"value{'s' if len(wrong) > 1 else ''} {in_words([quoted(value) for value in wrong], 'and')}"
-    never = f"which the metric never has: its values are {in_words(texts, 'and', VALUES_SHOWN)}{meant}"
-    return f"{values} of {quoted(threshold.metric)}", never
 
 
 def check_baseline(session: LegRun) -> Procedure[None]:
@@ -223,30 +214,21 @@ def _check_listed(session: LegRun, source: BaselineSource) -> Procedure[None]:
         return
     sought = Sought(ids_of(session.inputs), tag, COMPLETED, fits=lambda run: pull_request_of(run) is None, enough=bool)
     found = yield from search(session, sought)
-    if not (found.runs or found.hidden):
-        if source.kind == "tag":
-            check_spelling(tag, found.seen)
-        session.warn(_nothing_text(source, _names(found.seen, source)))
-
-
-def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
-    """Leave out runs of pull requests."""
+    if found.runs or found.hidden:
+        return
     if source.kind == "tag":
-        return user_tags(runs)
-    tags = [tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run)]
-    names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
-    return [name for name in dict.fromkeys(names) if name != source.name]
-
-
-def _nothing_text(source: BaselineSource, names: list[str]) -> str:
-    what = f"is from the branch {source.name}" if source.kind == "branch" else f"has the tag {source.name}"
-    text = (
-        f"No earlier run of this agent, persona and test set {what}, so there is nothing to compare this run with yet"
-    )
+        check_spelling(tag, found.seen)
+        kind, has, names = "tags", f"has the tag {source.name}", user_tags(found.seen)
+    else:
+        kind, has = "branches", f"is from the branch {source.name}"
+        tags = (tag.lower() for run in found.seen if pull_request_of(run) is None for tag in tags_of(run))
+        names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
+        names = [name for name in dict.fromkeys(names) if name != source.name]
+    none = f"No earlier run of this agent, persona and test set {has}, so there is nothing to compare this run with yet"
     if similar := most_similar(source.name, names):
-        return f"{text}; did you mean {similar}?"
-    kind = "branches" if source.kind == "branch" else "tags"
-    return f"{text}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{text}."
+        session.warn(f"{none}; did you mean {similar}?")
+    else:
+        session.warn(f"{none}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{none}.")
 
 
 def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
@@ -274,8 +256,10 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
 
 
 def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+    listing = session.client.list(cases_of(request.test_set_id), until=session.deadline)
     reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
-    cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
+    cases, persona = yield from together([listing, reading_persona], session.clock)
+    own = [*chain.from_iterable(session.leg.slices)] or request.test_case_ids  # those of the slices after it, too
     read = {"test cases": cases, "persona": persona}
     unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
     if unread:
@@ -285,14 +269,7 @@ def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[s
         )
     fingerprint = fingerprint_of(
         request.parameters,
-        cases if isinstance(cases, list) else (),
+        [case for case in cases if not own or case.id in own] if isinstance(cases, tuple) else (),
         persona if isinstance(persona, Persona) else None,
     )
     return fingerprint.as_metadata()
-
-
-def _cases(session: LegRun, request: LaunchRequest) -> Procedure[list[TestCase]]:
-    """Return the test cases that the run, and the slices after it, may have. Raises CovalError."""
-    own = [*chain.from_iterable(session.leg.slices)] or request.test_case_ids
-    cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
-    return [case for case in cases if not own or case.id in own]

@@ -14,13 +14,12 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, run, togethe
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
 from coval_gate.gate.judgement import LAUNCHED_RUN, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
-from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG, is_identified, seed_for
+from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
 from coval_gate.inputs.inputs import (
     LAUNCHING_MODES,
     Inputs,
-    InvalidInput,
     key_in,
     parse_inputs,
     stray_keys_in,
@@ -32,32 +31,24 @@ from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.base_agent import run_base
 from coval_gate.step.cancel import cancel_named
-from coval_gate.step.cleanup import clean_up, clean_up_leg
+from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.earlier import end_changed
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
 from coval_gate.step.given import adopt_runs
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.launch import launch_in_turn, log_launch
-from coval_gate.step.leg import Base, Leg, legs_of
+from coval_gate.step.leg import Base, Duty, Leg, legs_of
 from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
+from coval_gate.step.repetition import repeat_leg
 from coval_gate.step.report import announce, find_names, report_of
-from coval_gate.step.settle import settle_standing
+from coval_gate.step.settle import acceptance_problems, settle_standing
 from coval_gate.step.sizes import plan_sizes, tell_size, warn_of_undecidable
 from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import confirm
 
 Work = Callable[[LegRun], Procedure[object]]
-
-HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
-    on:
-      workflow_dispatch:
-        inputs:
-          accept:
-            type: boolean
-    ...
-        accept: ${{ inputs.accept }}"""
 
 
 def main(runtime: Runtime) -> int:
@@ -78,7 +69,10 @@ def judge_and_publish(step: Step) -> Procedure[Published]:
     """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(step)
-        if any(trial.judgement for trial in step.trials):
+        barred = [leg for leg in step.legs if leg.judgement and leg.judgement.is_barred]
+        marked = [trial for trial in step.trials if Duty.MARK in trial.duties]
+        concerns_baselines = barred or marked or any(leg.inputs.baseline for leg in step.legs)
+        if concerns_baselines and any(trial.judgement for trial in step.trials):
             with tolerant(step.host, "A run could not be marked"):
                 judgement = yield from settle_standing(step, judgement)
         judgement = yield from clean_up(step, judgement)
@@ -92,7 +86,7 @@ def judge_and_publish(step: Step) -> Procedure[Published]:
 def reach_judgement(step: Step) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
-        inputs = yield from _whole_inputs(step)
+        inputs = yield from _read_inputs(step)
         if inputs.mode == "plan":
             yield from _plan_legs(step)
             return (yield from plan_step(step))
@@ -113,20 +107,6 @@ def _as_gate_error(error: Exception, context: Context, report_bug: Callable[[], 
         return error
     report_bug()
     return InternalError(error)
-
-
-def _whole_inputs(step: Step) -> Procedure[Inputs]:
-    """Raises InputError, CovalError, RunnerError."""
-    try:
-        inputs = read_inputs(step)
-        if inputs.run_template_id and inputs.api_key is not None:
-            inputs = yield from expand(step)
-    except InputError as error:
-        if step.inputs.mode != "plan":
-            raise
-
-        raise (yield from with_wrong_ids(step, error)) from None
-    return inputs
 
 
 def _plan_legs(step: Step) -> Procedure[None]:
@@ -181,6 +161,8 @@ def _run_leg(session: LegRun) -> Procedure[None]:
         yield from evaluate_slices(session)
     else:
         yield from evaluate_leg(session)
+        if session.leg.inputs.repeat_on_failure or len(session.leg.trials) > 1:
+            yield from repeat_leg(session)
 
 
 def _launch_alone(session: LegRun) -> Procedure[None]:
@@ -241,7 +223,8 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     leg.is_done, leg.is_ending = True, len(step.all_legs) > 1
     step.changed.happen()
     if leg.is_ending:
-        yield from clean_up_leg(session)
+        if leg.outcome:
+            yield from end_runs(session, leg.outcome.verdict)
         leg.is_ending = False
         step.changed.happen()
 
@@ -254,7 +237,23 @@ MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
 }
 
 
-def read_inputs(step: Step) -> Inputs:
+def _read_inputs(step: Step) -> Procedure[Inputs]:
+    """Read the inputs, with those of a run template. Mode plan reports wrong ids beside other mistakes.
+
+    Raises InputError, CovalError, RunnerError.
+    """
+    try:
+        _read_and_check(step)
+        if step.inputs.run_template_id and step.inputs.api_key is not None:
+            yield from expand(step)
+    except InputError as error:
+        if step.inputs.mode != "plan":
+            raise
+        raise (yield from with_wrong_ids(step, error)) from None
+    return step.inputs
+
+
+def _read_and_check(step: Step) -> None:
     """Raises InputError, RunnerError."""
     environ, host, publisher = step.runtime.environ, step.host, step.publisher
     for secret in (key_in(environ), token_in(environ)):
@@ -290,28 +289,6 @@ def read_inputs(step: Step) -> Inputs:
         step.warn(warning)
     if inputs.api_key:
         _add_seeds(step)
-    return step.inputs
-
-
-def acceptance_problems(context: Context) -> list[InvalidInput]:
-    """Return why this step cannot accept a run. Nothing has been launched yet."""
-    if context.started_by_person and not context.for_pull_request:  # a manual job of a pull request is its author's
-        return []
-    starts_workflow = context.start_by_hand is None
-    if context.is_local:
-        why = "only the runs of a CI system are compared with later ones."
-    elif context.for_pull_request and (context.started_by_person or not starts_workflow):
-        why = "only a run of a branch can be accepted."
-    elif context.start_by_hand == "":
-        why = (
-            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
-            f"In Coval, add {ACCEPTED_TAG} and the baseline's tag to the run instead, and remove {FAILED_TAG} from it."
-        )
-    else:
-        what = "the workflow by hand (workflow_dispatch)" if starts_workflow else "the job by hand"
-        started = f", but {context.event} started it" if context.event else ""
-        why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
-    return [InvalidInput("accept", f"must be false here: {why}")]
 
 
 def _effectless_inputs(step: Step) -> Iterator[str]:
@@ -330,7 +307,6 @@ def _add_seeds(step: Step) -> None:
     legs = step.file.legs
     if not any(_needs_seed(inputs) for inputs in (step.inputs, *(leg.inputs for leg in legs))):
         return
-
     seed = seed_for(step.context, step.runtime.randomness.getrandbits(32))
     step.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
 

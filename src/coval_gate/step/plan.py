@@ -41,7 +41,8 @@ def plan_step(step: Step) -> Procedure[Judgement]:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
         looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
-    total = _total(step)
+    sizes = [leg.planned for leg in step.all_legs]
+    total = None if not sizes or None in sizes else sum(size or 0 for size in sizes)
     _check_limit(step, total, looked)
     groups = legs_by_thresholds(step)
     lines = [
@@ -89,13 +90,6 @@ def _problems_of(check: Procedure[None]) -> Procedure[list[InvalidInput]]:
     except InputError as error:
         return [InvalidInput(*pair) for pair in error.pairs]
     return []
-
-
-def _total(step: Step) -> int | None:
-    if not step.legs:
-        return None
-    sizes = [leg.planned for leg in step.all_legs]
-    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def _check_limit(step: Step, total: int | None, looked: Looked) -> None:

@@ -15,8 +15,8 @@ from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_unknown_commit
 from coval_gate.coval.client import Session
 from coval_gate.gate.judgement import UNFINISHED_RUN
-from coval_gate.history.standing import not_marked_text
-from coval_gate.history.tags import FAILED_TAG, mark, with_provenance
+from coval_gate.history.standing import mark, not_marked_text
+from coval_gate.history.tags import FAILED_TAG, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches
@@ -123,7 +123,8 @@ def _do_duties(session: Session, trial: Trial) -> Procedure[None]:
             which = f" ({trial.run_id})" if trial.run_id else ""
             session.log(f"The main step left a run behind: {cancellation_text(ended)}{which}.")
         undone = "Could not check for a second run"
-        yield from end_other_launches(session, trial)
+        if Duty.CANCEL_OTHERS in trial.duties:
+            yield from end_other_launches(session, trial)
         if Duty.MARK in trial.duties:
             undone = ""
             sent = (trial.tags.key,) if trial.tags.key else ()

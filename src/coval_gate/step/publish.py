@@ -117,11 +117,8 @@ class Publisher:
             self._workspace.remove(place)
         return problems
 
-    def write_verdict(self, report: Report) -> None:
+    def write_verdict(self, published: Published) -> None:
         """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
-        self._write_verdict(Published(report))
-
-    def _write_verdict(self, published: Published) -> None:
         written = self._outputs(published)
         self.pages.owe(published.report)
         self._host.set_outputs(written)
@@ -168,7 +165,7 @@ class Publisher:
         for file in (None, *FILES):  # the outputs come first
             try:
                 if file is None:
-                    self._write_verdict(written)
+                    self.write_verdict(written)
                 else:
                     written = yield from self._write_file(file, written)
             except NotRendered:
@@ -180,7 +177,7 @@ class Publisher:
                 written = self._with_error(written, InternalError(error))
         if written is not published:
             with suppress(RunnerError):
-                self._write_verdict(written)
+                self.write_verdict(written)
         return written
 
     def _with_error(self, published: Published, error: GateError) -> Published:

@@ -5,7 +5,7 @@ from typing import Any
 
 from coval_gate.ci.host import COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, SLICE, Context
 from coval_gate.coval.model import LaunchRequest
-from coval_gate.history.tags import Tags, part_nonce, tags_as_metadata, tags_for
+from coval_gate.history.tags import IN_METADATA, Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.step.step import LegRun
@@ -17,7 +17,7 @@ def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
     nonce = f"{session.randomness.getrandbits(32):08x}"
     # Only a whole run stands on a branch. A part's key says what it is.
     if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
-        context, nonce = context._replace(branch=""), part_nonce(nonce, part)
+        context, nonce = context._replace(branch=""), f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
     if leg.slices:
         inputs = inputs._replace(test_case_ids=leg.slices[number])
     request = launch_request(inputs, context)

@@ -1,25 +1,41 @@
 """Gives judged runs their standing: accepts them, lets them fill a tag, or marks them as no baseline."""
 
 from contextlib import suppress
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, RunnerError, Unavailable
 from coval_gate.base.schedule import Procedure, together
 from coval_gate.base.text import one_line
 from coval_gate.base.times import ACCEPTING, MARKING
+from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED
 from coval_gate.gate.judgement import Judgement, errored, gravest
 from coval_gate.gate.verdict import Completed, Verdict
-from coval_gate.history.standing import accept, not_accepted_text, not_marked_text, standing_text, take_tag
-from coval_gate.history.tags import FAILED_TAG, mark, pull_request_of
+from coval_gate.history.standing import accept, mark, not_accepted_text, not_marked_text, standing_text, take_tag
+from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG, pull_request_of
+from coval_gate.inputs.inputs import InvalidInput
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import Step
+
+HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+    on:
+      workflow_dispatch:
+        inputs:
+          accept:
+            type: boolean
+    ...
+        accept: ${{ inputs.accept }}"""
 
 
 def owe_mark(step: Step, trial: Trial, judgement: Judgement) -> None:
     """Note that a run must be marked as no baseline. If the step is killed, the post step marks it."""
-    if judgement.is_barred and _may_be_baseline(step, trial):
+    context, run = step.context, trial.run
+    is_judged_again = context.is_local and step.inputs.mode == "wait"  # on a laptop
+    is_whole = run is not None and run.status == COMPLETED and bool(trial.run_id) and not trial.is_slice
+    on_branch = run is not None and context.pull_request is None and pull_request_of(run) is None
+    if judgement.is_barred and is_whole and on_branch and not is_judged_again:
         with suppress(RunnerError):
             trial.owe(Duty.MARK)
     else:
@@ -40,15 +56,14 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         for trial in leg.trials:
             owe_mark(step, trial, own)
     owing = [(leg, trial) for leg, _ in judged for trial in leg.trials if Duty.MARK in trial.duties]
-    if owing:
-        yield from _mark(step, owing)
+    yield from _mark(step, owing)
     works = [_settle(step, leg, own) for leg, own in judged]
-    problems: list[Judgement] = []
+    judgements = [judgement]
     for (leg, _), result in zip(judged, (yield from together(works, step.clock)), strict=True):
         if isinstance(result, CovalError):
             leg.error = errored(result)
-            problems.append(leg.error)
-    return gravest([judgement, *problems]) if problems else judgement
+            judgements.append(leg.error)
+    return gravest(judgements)
 
 
 def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
@@ -83,15 +98,6 @@ def _session_of(step: Step, leg: Leg, most: float = MARKING) -> Session:
     return session.until(min(now + most, max(now, session.deadline)))
 
 
-def _may_be_baseline(step: Step, trial: Trial) -> bool:
-    """Return whether a run completed and may be a baseline: not of a pull request, and not judged again on a laptop."""
-    if step.context.is_local and step.inputs.mode == "wait":
-        return False
-    if trial.is_slice or trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
-        return False
-    return step.context.pull_request is None and pull_request_of(trial.run) is None
-
-
 def _goes_on_unjudged(step: Step, leg: Leg) -> bool:
     """Return whether the leg's first run goes on without the step, and later runs may be compared with it."""
     inputs, run = leg.inputs, leg.first.run
@@ -121,3 +127,24 @@ def _mark(step: Step, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
     if problems:
         first = next(iter(problems.values()))
         step.warn(not_marked_text(list(problems), first.what, _advice(first)))
+
+
+def acceptance_problems(context: Context) -> list[InvalidInput]:
+    """Return why this step cannot accept a run. Nothing has been launched yet."""
+    if context.started_by_person and not context.for_pull_request:  # a manual job of a pull request is its author's
+        return []
+    starts_workflow = context.start_by_hand is None
+    if context.is_local:
+        why = "only the runs of a CI system are compared with later ones."
+    elif context.for_pull_request and (context.started_by_person or not starts_workflow):
+        why = "only a run of a branch can be accepted."
+    elif context.start_by_hand == "":
+        why = (
+            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
+            f"In Coval, add {ACCEPTED_TAG} and the baseline's tag to the run instead, and remove {FAILED_TAG} from it."
+        )
+    else:
+        what = "the workflow by hand (workflow_dispatch)" if starts_workflow else "the job by hand"
+        started = f", but {context.event} started it" if context.event else ""
+        why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
+    return [InvalidInput("accept", f"must be false here: {why}")]

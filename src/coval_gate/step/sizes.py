@@ -55,23 +55,19 @@ def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
 
     If one call does not show the number in a moment, say nothing. If the run was taken over, only record it.
     """
-    step = session.step
-    was_known = bool(_cases(step.legs[0]))
-    all_or_first_error((yield from together((announcing, _look_up_size(session)), session.clock)))
-    (leg,) = step.legs
-    if leg.planned is not None and not leg.first.resumed:
-        session.log(_plan_text(step, leg.planned))
-        if session.inputs.mode == "run" and not was_known:
-            warn_of_undecidable(step)
-
-
-def _look_up_size(session: StepRun) -> Procedure[None]:
-    until = sizing(session.clock.now(), session.deadline)
-    if until is None:
-        return
-    cases, _ = yield from _counted_cases(session, until, once=True)
     (leg,) = session.step.legs
-    leg.planned = size_of(leg.inputs, cases)
+    was_known = bool(most_cases_of(leg))
+
+    def look_up() -> Procedure[None]:
+        if until := sizing(session.clock.now(), session.deadline):
+            cases, _ = yield from _counted_cases(session, until, once=True)
+            leg.planned = size_of(leg.inputs, cases)
+
+    all_or_first_error((yield from together((announcing, look_up()), session.clock)))
+    if leg.planned is not None and not leg.first.resumed:
+        session.log(_plan_text(session.step, leg.planned))
+        if session.inputs.mode == "run" and not was_known:
+            warn_of_undecidable(session.step)
 
 
 def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
@@ -111,22 +107,20 @@ def _counted_cases(
 def _plan_text(step: Step, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
     most = "at most " if any(leg.slices for leg in step.legs) else ""
-    where = f" in {most}{count_runs(step.all_legs)}" if len(step.all_legs) > 1 else _names_text(step)
+    if len(step.all_legs) > 1:
+        where = f" in {most}{count_runs(step.all_legs)}"
+    else:  # what the only run evaluates, as far as responses showed its name by now
+        ids = ids_of(step.legs[0].inputs)
+        named = [f"{noun(kind)} {name}" for kind, id_ in ids.items() if (name := step.name_of(kind, id_))]
+        where = f" ({', '.join(named)})" if named else ""
     text = f"This step launches {most}{plural(total, 'simulation')}{where}"
-    if base_simulations := sum(base.planned or 0 for base in step.bases):
-        text += f", {base_simulations:,} of them of the base agent"
+    if on_bases := sum(base.planned or 0 for base in step.bases):
+        text += f", {on_bases:,} of them of the base agent"
     if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
         text += f". Repetitions of runs that fail may add up to {again:,}"
     if step.inputs.max_simulations:
         text += f". At most {step.inputs.max_simulations:,} are allowed"
     return f"{text}."
-
-
-def _names_text(step: Step) -> str:
-    """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
-    ids = ids_of(step.legs[0].inputs)
-    named = [f"{noun(kind)} {name}" for kind, id_ in ids.items() if (name := step.name_of(kind, id_))]
-    return f" ({', '.join(named)})" if named else ""
 
 
 def count_runs(legs: Sequence[Leg]) -> str:
@@ -156,14 +150,14 @@ def warn_of_undecidable(step: Step) -> None:
 
 
 def undecidable_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
-    counted = [leg for leg in legs if _cases(leg)]
+    counted = [leg for leg in legs if most_cases_of(leg)]
     if counted and legs[0].inputs.confidence is not None:
-        smallest = min(counted, key=_cases)
+        smallest = min(counted, key=most_cases_of)
         criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
-        yield from undecidable_texts(criteria, _cases(smallest))
+        yield from undecidable_texts(criteria, most_cases_of(smallest))
 
 
-def _cases(leg: Leg) -> int:
+def most_cases_of(leg: Leg) -> int:
     """Return how many test cases a leg has at most; 0 if that is unknown."""
     inputs = leg.inputs
     return (leg.planned or 0) // for_each_case(inputs) or len(inputs.test_case_ids) or inputs.sub_sample_size or 0

@@ -25,7 +25,7 @@ from coval_gate.gate.verdict import Completed
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.report.wording.slices import after_slice_text
-from coval_gate.step.evaluate import explain, judge_trial
+from coval_gate.step.evaluate import judge_trial, show_leg
 from coval_gate.step.launch import ensure_trial
 from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.step import LegRun, StepRun
@@ -64,7 +64,7 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         longest = max(longest, session.clock.now() - trial.known_since)
         if not _launches_more(session, judgement, longest):
             break
-    yield from explain(session, cut_off(judgement, session.overall_limit))
+    yield from show_leg(session, cut_off(judgement, session.overall_limit))
 
 
 def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> bool:

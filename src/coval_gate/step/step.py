@@ -154,8 +154,7 @@ class Step:
         self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags = NO_TAGS, number: int = 0
     ) -> Trial:
         """The trial is saved as soon as it is guarded."""
-        is_slice = bool(leg.slices)
-        trial = Trial(leg=leg.name, number=number, is_slice=is_slice, request=request, tags=tags, save=self.save)
+        trial = Trial(leg.name, number, bool(leg.slices), request, request.ids if request else {}, tags, self.save)
         leg.trials.append(trial)
         return trial
 

@@ -30,10 +30,9 @@ from coval_gate.inputs.inputs import ids_of
 from coval_gate.step.cancel import AFTER_CANCELLING
 from coval_gate.step.collect import collect, most_common_error, see
 from coval_gate.step.given import NOT_FOUND_PAUSE, unknown_until
-from coval_gate.step.launch import Launcher, log_launch
+from coval_gate.step.launch import replace_cancelled
 from coval_gate.step.leg import Trial
 from coval_gate.step.own_build import find_attached, refuse_unanswered
-from coval_gate.step.report import announce
 from coval_gate.step.step import LegRun
 
 T = TypeVar("T")
@@ -55,9 +54,8 @@ EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each 
 class ProgressLog:
     """Writes a line on news, and once a minute."""
 
-    def __init__(self, session: LegRun, planned: int | None) -> None:
+    def __init__(self, session: LegRun) -> None:
         self._session = session
-        self._planned = planned
         self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
@@ -71,8 +69,6 @@ class ProgressLog:
             self._session.warn(
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
-        if run.progress:
-            run = run._replace(progress=run.progress.in_simulations(self._planned))
         seen = progress_line(run, None)
         is_news = seen != self._last or now - self._written >= HEARTBEAT
         left = None if expected_end is None or run.is_over else expected_end - now
@@ -101,17 +97,17 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond.
     """
     client, clock, inputs = session.client, session.clock, session.inputs
-    progress = ProgressLog(session, session.leg.size_of(trial.number))
+    progress = ProgressLog(session)
     began, passes_at = clock.now(), session.deadline
     history: list[Observation] = []
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
-        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
+        polled = yield from _poll(session, trial.run_id, limit=passes_at, last=run)
+        run = see(session, trial, polled)
         now = clock.now()
         done, total = (run.progress.done, run.progress.total) if run.progress else (None, None)
         history.append(Observation(now, not run.is_queued, done, total))
-        see(session, trial, run)
         progress.add(run, expected_end(history))
         if run.is_over:
             return _ended(run)
@@ -124,8 +120,7 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         is_late = was_last and now + client.lead >= passes_at  # a response as slow as the last one comes too late
         if is_late and now + QUICK <= passes_at:
             with suppress(CovalError):  # a response may come before the limit after all
-                run = yield from client.get_run(trial.run_id, until=passes_at)
-                see(session, trial, run)
+                run = see(session, trial, (yield from client.get_run(trial.run_id, until=passes_at)))
             if run.is_over:
                 return _ended(run)
         if is_late or now >= passes_at:
@@ -279,17 +274,9 @@ def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> 
     try:
         ended = yield from watching
     except NotFound:
-        if clock.now() <= doubtful_until and (yield from _replaced(session, trial, gone=True)):
+        if clock.now() <= doubtful_until and (yield from replace_cancelled(session, trial, gone=True)):
             return None
         raise
     if not isinstance(ended, NotCompleted) or ended.run.status not in AFTER_CANCELLING or clock.now() > doubtful_until:
         return ended
-    return None if (yield from _replaced(session, trial, gone=ended.run.status != CANCELLED)) else ended
-
-
-def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
-    if not (yield from Launcher(session, trial).replace_cancelled(gone=gone)):
-        return False
-    log_launch(session, trial)
-    yield from announce(session.step)
-    return True
+    return None if (yield from replace_cancelled(session, trial, gone=ended.run.status != CANCELLED)) else ended
