@@ -39,7 +39,7 @@ composed = Documents().of
 
 FACES: Final[dict[str, Callable[[Document], Any]]] = {
     "outputs": outputs_format.render,
-    "log": log_format.render,
+    "log": log_format.Closing,
     **RENDERERS,
     **{name: partial(pages_format.render, input_name=name) for name in PAGES},
 }
@@ -163,7 +163,7 @@ def log_texts(end: log_format.Closing) -> list[str]:
 
 
 def closing(report: Report) -> log_format.Closing:
-    return log_format.render(composed(report))
+    return log_format.Closing(composed(report))
 
 
 def outputs(report: Report) -> dict[str, str]:

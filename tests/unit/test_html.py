@@ -14,9 +14,9 @@ from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, repor
 from browsing import LEGS, legs_report, picture_report, rich_report
 from coval_gate.coval.model import TrendRun
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.report import MOST_LISTED
+from coval_gate.report import MOST_SIMULATIONS
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats.html import MOST_COLUMNS, Table, table, web_address
+from coval_gate.report.formats.html import METRIC_COLUMNS, Table, table, web_address
 from coval_gate.report.formats.html.plots import trend_of
 from hostile import HARMLESS, report_of
 from readers import HtmlPage
@@ -123,8 +123,8 @@ def test_only_addresses_of_the_web_are_links(url: str) -> None:
 
 def test_large_table_is_capped_and_says_so() -> None:
     document = render(large_report(2_500, metrics=10))
-    assert f"shows {MOST_LISTED:,} of 2,500 simulations" in document
-    assert document.count('<tr class="row ') == MOST_LISTED
+    assert f"shows {MOST_SIMULATIONS:,} of 2,500 simulations" in document
+    assert document.count('<tr class="row ') == MOST_SIMULATIONS
     assert len(document.encode()) < 4.2e6
 
 
@@ -158,7 +158,7 @@ def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
     assert {*re.findall(r"<code>(\w+):", help_text)} == {*keys.split("|")} - {"v"}  # these runs have no variants
     (parts,) = re.findall(r"return \{ (q:.*) \};", script)
     assert {*re.findall(r"(\w+):", parts)} == {*re.findall(r"`(q|sort|flat|id)(?:=1)?`", text)}
-    assert f"at most {MOST_LISTED:,} simulations" in text
+    assert f"at most {MOST_SIMULATIONS:,} simulations" in text
 
 
 def test_style_aligns_every_column_that_the_table_may_have() -> None:
@@ -169,4 +169,4 @@ def test_style_aligns_every_column_that_the_table_may_have() -> None:
     tables = ({"caused": is_there, "variants": is_there} for is_there in (False, True))
     least, most = (int(fixed(table=columns, several=columns["variants"]) or 0) for columns in tables)
     styled = {(int(one), int(other)) for one, other in re.findall(r"\.num-(\d+) \.row > :nth-child\((\d+)\)", style)}
-    assert styled == {(place, place) for place in range(least + 1, most + MOST_COLUMNS + 1)}
+    assert styled == {(place, place) for place in range(least + 1, most + METRIC_COLUMNS + 1)}

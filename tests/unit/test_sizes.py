@@ -22,7 +22,7 @@ from coval_gate.report import (
     LONGEST_MENTION,
     MOST_CRITERIA,
     MOST_IDS,
-    MOST_LISTED,
+    MOST_SIMULATIONS,
 )
 from coval_gate.report.document.model import LegReport, Report
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
@@ -112,14 +112,14 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
 
 
 def test_outputs_are_limited() -> None:
-    members = tuple(Simulation(id=f"s{n:017}", status="FAILED") for n in range(MOST_LISTED + 100))
+    members = tuple(Simulation(id=f"s{n:017}", status="FAILED") for n in range(MOST_SIMULATIONS + 100))
     totals = Totals(total=len(members), completed=0, unpassed=tuple(member.id for member in members))
     result = RunResult(run_id="r1", simulations=members)
     judgement = Judgement(Verdict.PASSED, "COMPLETED", Completed(result=result), totals=totals)
     written = outputs(
         Report(judgement=judgement, inputs=inputs_of(), legs=(LegReport(judgement=judgement, result=result),))
     )
-    assert len(json.loads(written["failed_simulations"])) == MOST_LISTED
+    assert len(json.loads(written["failed_simulations"])) == MOST_SIMULATIONS
     assert sum(map(len, written.values())) < 300_000
 
     metrics = tuple(

@@ -6,7 +6,7 @@ Criteria and simulations may be so many that a report would grow with their prod
 from typing import Final
 
 MOST_CRITERIA: Final = 1_000  # of a leg
-MOST_SHOWN: Final = 100  # criteria of a leg where people read them
+CRITERIA_SHOWN: Final = 100  # criteria of a leg where people read them
 MOST_IDS: Final = 100  # simulations that miss a criterion
-MOST_LISTED: Final = 2_000  # simulations in an output, and in a table
+MOST_SIMULATIONS: Final = 2_000  # simulations in an output, and in a table
 LONGEST_MENTION: Final = 200  # characters of a criterion where a simulation names it

@@ -11,11 +11,11 @@ from coval_gate.inputs.thresholds import Operator
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12
 EXACT: Final = 9  # digits of the ends of ranges
-ROUNDING: Final = 1e-9
-SMALLEST: Final = 1e-300  # width of a range; closer numbers cannot be divided
+EDGE_TOLERANCE: Final = 1e-9
+NARROWEST: Final = 1e-300  # width of a range; closer numbers cannot be divided
 Side = Literal["within", "beyond", "both"]
 
-LARGEST, CLOSEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
+LARGEST_DRAWN, CLOSEST_DRAWN = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
 STRETCH: Final = 1.0  # of the values' range; how far it may grow on each side to include a bound
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
@@ -34,8 +34,7 @@ class Bins(NamedTuple):
         return [self.origin + (self.first + place) * self.width for place in range(self.number + 1)]
 
     def place(self, value: float) -> int:
-        """Return the index of a value's range."""
-        place = math.floor((value - self.origin - self.first * self.width) / self.width + ROUNDING)
+        place = math.floor((value - self.origin - self.first * self.width) / self.width + EDGE_TOLERANCE)
         return min(self.number - 1, max(0, place))
 
     def counts(self, values: Iterable[float], place: Callable[[float], int] | None = None) -> list[int]:
@@ -52,13 +51,13 @@ def bins(low: float, high: float, values: int, *, finer: int = 1, closed: bool =
     American Statistical Association 21, 1926), times `finer`. With `closed`, none begins at `high`.
     """
     rough = (high - low) / (finer * min(MOST_BINS, math.ceil(math.log2(max(2, values))) + 1))
-    if rough < SMALLEST:
+    if rough < NARROWEST:
         half = 0.5 if low < high else abs(low) / 10 or 0.5
         return Bins(origin=low - half, width=2 * half, first=0, number=1)
     power = 10.0 ** math.floor(math.log10(rough))
-    width = next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
-    first = math.floor(low / width + ROUNDING)
-    end = math.ceil(high / width - ROUNDING) if closed else math.floor(high / width + ROUNDING) + 1
+    width = next((step * power for step in STEPS if step * power >= rough * (1 - EDGE_TOLERANCE)), rough)
+    first = math.floor(low / width + EDGE_TOLERANCE)
+    end = math.ceil(high / width - EDGE_TOLERANCE) if closed else math.floor(high / width + EDGE_TOLERANCE) + 1
     return Bins(origin=0.0, width=width, first=first, number=max(1, end - first))
 
 
@@ -96,9 +95,11 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
 
     A value equal to the bound counts on its own side. None where a table says as much.
     """
-    if not _can_draw([value for values in samples for value in values]) or min(map(len, samples)) < LEAST_VALUES:
+    if min(map(len, samples)) < LEAST_VALUES:
         return None
     low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
+    if max(-low, high) >= LARGEST_DRAWN or high - low <= CLOSEST_DRAWN * max(1.0, -low, high):
+        return None
     side = bound.side(samples[0]) if bound else "within"
     middle = bound if side == "both" else None
     origin = middle.value if middle else 0.0
@@ -139,9 +140,3 @@ def binned(now: Sequence[float], earlier: Sequence[float], bounds: Sequence[floa
     room = (high - low) * STRETCH or abs(high) or 1.0
     near = [bound for bound in bounds if low - room <= bound <= high + room]
     return bins(min([low, *near]), max([high, *near]), max(len(now), len(earlier)), finer=2, closed=True)
-
-
-def _can_draw(values: Sequence[float]) -> bool:
-    """Return whether the values have a size that labels with four decimals and bars can show."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    return max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)

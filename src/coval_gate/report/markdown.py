@@ -19,7 +19,7 @@ LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)|[!&]
 BLOCK: Final = re.compile(r"(?:[-+*]|\d+[.)])(?=\s|$)|[-=:\s]+$")
 MARKS: Final = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "error": "⚠️", "skipped": "⚪"}
 LONGEST_FENCE: Final = 40  # backticks; GitHub's parser looks for no more than 80
-SHORT: Final = 60  # rows
+SHORT_TABLE: Final = 60  # rows
 
 
 def escape(text: object, limit: int = 500) -> str:
@@ -75,7 +75,6 @@ class Listing(NamedTuple):
     end: str = ""
 
     def after(self, shown: int) -> str:
-        """Return the text below the rows, of which `shown` fit."""
         return (f"\nShowing {shown:,} of {self.total:,}.\n" if shown < self.total else "") + self.end
 
 
@@ -113,21 +112,17 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
     frames = [part if isinstance(part, str) else part.before + part.after(0) for part in parts]
     room = limit - sum(size(frame) + 2 for frame in frames)
     shown = dict(enumerate(parts))
-    for place, part in sorted(shown.items(), key=lambda item: not isinstance(item[1], str) and item[1].total > SHORT):
-        if not isinstance(part, str):
-            rows = list(_fitting(part.rows, room, size))
-            room -= sum(size(line) + 1 for line in rows)
-            shown[place] = part.before + "".join(f"{line}\n" for line in rows) + part.after(len(rows))
+    tables = [(place, part) for place, part in shown.items() if not isinstance(part, str)]
+    for place, part in sorted(tables, key=lambda table: table[1].total > SHORT_TABLE):
+        rows: list[str] = []
+        for line in part.rows:
+            if size(line) + 1 > room:
+                break
+            room -= size(line) + 1
+            rows.append(line)
+        shown[place] = part.before + "".join(f"{line}\n" for line in rows) + part.after(len(rows))
     return "\n\n".join(str(text).rstrip("\n") for text in shown.values()) + "\n"
 
 
 def utf8_size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
-
-
-def _fitting(rows: Iterable[str], room: int, size: Callable[[str], int]) -> Iterator[str]:
-    for line in rows:
-        room -= size(line) + 1
-        if room < 0:
-            return
-        yield line

@@ -1,36 +1,35 @@
 """Comparisons, metrics, simulations and test cases as tables in Markdown, with links to their pages."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
-from coval_gate.report import MOST_SHOWN
+from coval_gate.report import CRITERIA_SHOWN
 from coval_gate.report.document import Document
-from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.base import ITSELF
 from coval_gate.report.document.criteria import NOTICEABLE, CriterionFacts
-from coval_gate.report.document.legs import LegFacts, VariantFacts
-from coval_gate.report.document.metrics import Chart, Figures
+from coval_gate.report.document.legs import LegFacts
+from coval_gate.report.document.metrics import STATISTICS, Chart, Figures
 from coval_gate.report.document.references import CriteriaGroup
 from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.markdown import MARKS, Listing, code, escape, folding, link, row, sentence, table
 
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
-MOST_FLIPS: Final = 20  # of a criterion, in each direction
-LONGEST_NAME: Final = 200  # characters of a test case's name
-MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
+FLIPS_SHOWN: Final = 20  # of a criterion, in each direction
+CELL_NAME: Final = 200  # characters of a test case's name
+CRITERIA_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
 # Visible in both themes; the default colour of bars is nearly invisible on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
-WIDTH: Final = 640  # pixels
+CHART_WIDTH: Final = 640  # pixels
 SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
 TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
-FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
 def leg_table(document: Document) -> Iterator[Listing]:
@@ -39,7 +38,7 @@ def leg_table(document: Document) -> Iterator[Listing]:
         rows = (
             row(
                 leg.heading,
-                link(escape(leg.title, LONGEST_NAME), leg.run.url),
+                link(escape(leg.title, CELL_NAME), leg.run.url),
                 "<br>".join([code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]),
                 _completed(leg.completed_simulations or 0, leg.total_simulations),
                 leg.missed_text,
@@ -58,22 +57,25 @@ def variant_table(leg: LegFacts) -> Iterator[Listing]:
     """Yield a row for the agent and each mutation, if any. Few criteria have a column each; many are counted."""
     if len(leg.variants) <= 1:
         return
-    criteria = {(one.variant, one.criterion): one for one in leg.criteria if one.of_variant}
+    cells = {
+        (one.variant, one.criterion): f"{MARKS[one.verdict]} {escape(one.actual_text)}"
+        for one in leg.criteria
+        if one.of_variant
+    }
     user_defined = dict.fromkeys(one.criterion for one in leg.criteria if one.of_variant and one.user_defined)
-    columns = list(user_defined) if len(user_defined) <= MOST_COLUMNS else []
+    columns = list(user_defined) if len(user_defined) <= CRITERIA_COLUMNS else []
     variants = sorted(leg.variants, key=lambda variant: [*map(str, GRAVITY)].index(variant.verdict))
-    rows = (_variant(variant, criteria, columns) for variant in variants)
+    rows = (
+        row(
+            MARKS[variant.verdict],
+            escape(variant.variant, CELL_NAME),
+            _completed(variant.completed, variant.total),
+            *([cells.get((variant.variant, column), "") for column in columns] or [variant.missed_text]),
+        )
+        for variant in variants
+    )
     head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
     yield table(head=head, rows=rows, total=len(leg.variants))
-
-
-def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], CriterionFacts], columns: Sequence[str]) -> str:
-    cells = [] if columns else [variant.missed_text]
-    for column in columns:
-        criterion = criteria.get((variant.variant, column))
-        cells.append(f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else "")
-    name = escape(variant.variant, LONGEST_NAME)
-    return row(MARKS[variant.verdict], name, _completed(variant.completed, variant.total), *cells)
 
 
 def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listing]:
@@ -84,7 +86,7 @@ def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listin
         head: tuple[str, ...] = ("", "criterion", *values, group.shows)
         to_row = partial(_compared_row, len(values))
     else:
-        noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
+        noted = any(criterion.note_text for criterion in criteria[:CRITERIA_SHOWN])
         head = ("", "criterion", "actual", *([group.shows] if noted else []))
         to_row = partial(_row, noted)
     # A table of legs or variants has the criteria that are met, so they may be folded.
@@ -106,7 +108,7 @@ def _tables(
     first = [criterion for criterion in criteria if criterion.is_missed or not only_missed][:MOST_UNFOLDED]
     left = [criterion for criterion in criteria if not any(criterion is taken for taken in first)]
     met = "" if not all(criterion.met for criterion in left) else ", all met" if len(left) > 1 else ", met"
-    rows = map(to_row, [*first, *left[: MOST_SHOWN - len(first)]])
+    rows = map(to_row, [*first, *left[: CRITERIA_SHOWN - len(first)]])
     if first:
         yield from folding(
             head,
@@ -151,7 +153,7 @@ def flipped(leg: LegFacts) -> Iterator[str | Listing]:
         return
     if leg.flips <= FEW_FLIPS:
         yield f"**{leg.flips_text}**"
-    flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.flipped]
+    flips = [criterion for criterion in leg.criteria[:CRITERIA_SHOWN] if criterion.flipped]
     words = [word for word in ("fails now", "passes now") if any(word in criterion.flipped for criterion in flips)]
     rows = (row(_criterion(one), *(_cases(one.flipped.get(word, [])) for word in words)) for one in flips)
     folded = leg.flips_text if leg.flips > FEW_FLIPS else ""
@@ -159,9 +161,8 @@ def flipped(leg: LegFacts) -> Iterator[str | Listing]:
 
 
 def _cases(cases: Sequence[str]) -> str:
-    more = len(cases) - MOST_FLIPS
-    shown = [escape(case, LONGEST_NAME) for case in cases[:MOST_FLIPS]]
-    return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
+    more = [f"… and {len(cases) - FLIPS_SHOWN:,} more"] if len(cases) > FLIPS_SHOWN else []
+    return "<br>".join([*(escape(case, CELL_NAME) for case in cases[:FLIPS_SHOWN]), *more])
 
 
 def _criterion(criterion: CriterionFacts) -> str:
@@ -180,12 +181,18 @@ def metric_parts(leg: LegFacts) -> Iterator[str | Listing]:
             name = escape(named_with_unit(metric.name, metric.unit if numbers else ""))
             cells = (name, *([escape(variant)] if len(leg.variants) > 1 else []), f"{figures.count:,}")
             if numbers:
-                numeric.append(row(*cells, *(number(numbers[key]) if key in numbers else "" for key in FIGURES)))
+                numeric.append(row(*cells, *(number(numbers[key]) if key in numbers else "" for key in STATISTICS)))
             if not numbers or figures.values:
                 other.append(row(*cells, _texts(figures)))
-    statistics = ("mean", "spread (SD)", "min", "median", "p95", "max")
-    yield from _metric_table((*head, *statistics), numeric)
-    yield from _charts(leg)
+    yield from _metric_table((*head, "mean", "spread (SD)", "min", "median", "p95", "max"), numeric)
+    for chart in leg.charts:
+        name, sides = escape(chart.name), escape(chart.sides)
+        if chart.compared_with:
+            bars = "; ".join(filter(None, ("bars", sides)))
+            yield f"How {name} is distributed now ({bars}) and in the {chart.compared_with} (line):"
+        else:
+            yield f"How {name} is distributed{f' ({sides})' if sides else ''}:"
+        yield drawn(chart)
     yield from _metric_table((*head, "values"), other)
 
 
@@ -195,20 +202,9 @@ def _metric_table(head: tuple[str, ...], rows: Sequence[str]) -> Iterator[Listin
 
 
 def _texts(figures: Figures) -> str:
-    more = len(figures.values) - TEXTS_SHOWN
+    more = [f"… {len(figures.values) - TEXTS_SHOWN} more"] if len(figures.values) > TEXTS_SHOWN else []
     shown = [f"{escape(text, 40)} × {count:,}" for text, count in list(figures.values.items())[:TEXTS_SHOWN]]
-    return " · ".join(shown) + (f" · … {more} more" if more > 0 else "") or "no values"
-
-
-def _charts(leg: LegFacts) -> Iterator[str]:
-    for chart in leg.charts:
-        name, sides = escape(chart.name), escape(chart.sides)
-        if chart.compared_with:
-            bars = "; ".join(filter(None, ("bars", sides)))
-            yield f"How {name} is distributed now ({bars}) and in the {chart.compared_with} (line):"
-        else:
-            yield f"How {name} is distributed{f' ({sides})' if sides else ''}:"
-        yield drawn(chart)
+    return " · ".join(shown + more) or "no values"
 
 
 def drawn(chart: Chart) -> str:
@@ -222,13 +218,13 @@ def drawn(chart: Chart) -> str:
     plots += [(GREY, "line", chart.earlier)] if chart.earlier else []
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
     labels = [f'"{label}"' for label in chart.labels]
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(CHART_WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
     colours = ", ".join(colour for colour, _, _ in plots)
     axis = f'"{chart.unit}" ' if chart.unit else ""
     return "\n".join(
         [
             "```mermaid",
-            f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
+            f'%%{{init: {{"xyChart": {{"width": {CHART_WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
             f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
             "xychart-beta",
             f"    x-axis {axis}[{', '.join(labels)}]",
@@ -306,8 +302,8 @@ def _which(leg: LegFacts, simulation: SimulationFacts) -> str:
     """Return a simulation's title with a link to its page or, if that is unknown, with its id; below it, its leg."""
     title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title
-    variant = f" ({escape(simulation.variant)})" if simulation.variant != AGENT else ""
+    variant = f" ({escape(simulation.variant)})" if simulation.variant != ITSELF else ""
     id_ = code(simulation.id) if linked == title and simulation.title != simulation.id else ""
     # How often the test case failed is in its own table.
-    more = (id_, simulation.stability, escape(leg.title, LONGEST_NAME))
+    more = (id_, simulation.stability, escape(leg.title, CELL_NAME))
     return "<br>".join(filter(None, (f"{linked}{variant}", *more)))

@@ -223,7 +223,7 @@ class Publisher:
         Return the function that tells the verdict. What the pages have to say comes before it.
         """
         report, judgement = published.report, published.report.judgement
-        closing = yield from self._rendered(report, log.render)
+        closing = yield from self._rendered(report, log.Closing)
         annotates = self._annotates(report)
         fails = not judgement.passes_gate
         # Each page may fail with a warning of its own; the host has reserved one.

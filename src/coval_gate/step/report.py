@@ -37,7 +37,7 @@ from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import Step
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
-AT_ONCE: Final = 5  # calls
+CALLS_AT_ONCE: Final = 5  # calls
 MOST_LABELS: Final = 1000  # test cases that are listed for their names
 MOST_EARLIER: Final = 30  # runs
 END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
@@ -192,7 +192,7 @@ def _words(session: Session, result: RunResult, first: Sequence[Simulation], tes
 
 def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     calls = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
-    fetched = yield from together(calls, session.clock, at_once=AT_ONCE)
+    fetched = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)
     transcripts: dict[str, tuple[Turn, ...]] = {}
     for simulation, turns in zip(spoken, fetched, strict=True):
         if turns and not isinstance(turns, CovalError):
@@ -240,18 +240,14 @@ def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tupl
     return tuple(
         TrendRun(
             run_id=other.run_id,
-            created=_iso(other.created or 0.0),
+            # Coval's own text is foreign.
+            created=datetime.fromtimestamp(other.created or 0.0, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
             averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
             is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
             failed=is_marked(other, FAILED_TAG),
         )
         for other in earlier
     )
-
-
-def _iso(created: float) -> str:
-    """Return seconds since the epoch as ISO 8601, in UTC. Coval's own text is foreign."""
-    return datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
@@ -263,7 +259,7 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     ]
     unknown.sort(key=lambda metric_id: metric_id not in checked)
     calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    answers = yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+    answers = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     if late := sum(isinstance(answer, Unavailable) for answer in answers):
         session.log(f"Coval did not show {plural(late, 'metric')} in time, so reports may lack the units of values.")
     known = client.shown.units
@@ -288,6 +284,6 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
             by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
             unknown = [named for named in dict.fromkeys(by_kind) if named[1] and shown.name_of(*named) is None]
             calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
-            yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+            yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     except Interrupted:
         step.hurry()

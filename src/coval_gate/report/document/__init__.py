@@ -13,15 +13,8 @@ from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.judgement import gravity
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, LAUNCH_IDS
-from coval_gate.report import MOST_LISTED, MOST_SHOWN, wording
-from coval_gate.report.document.base import (
-    SCHEMA_VERSION,
-    VERSIONS,
-    JudgedFacts,
-    Link,
-    Model,
-    Text,
-)
+from coval_gate.report import CRITERIA_SHOWN, MOST_SIMULATIONS, wording
+from coval_gate.report.document.base import SCHEMA_VERSION, VERSIONS, JudgedFacts, Link, Model, Text
 from coval_gate.report.document.legs import LegFacts, judged_facts, leg_facts, whole
 from coval_gate.report.document.model import Report
 from coval_gate.report.document.provenance import (
@@ -174,8 +167,8 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         **_unreported(report, judged),
         run_ids=run_ids,
         planned_simulations=None if None in sizes or not sizes else sum(filter(None, sizes)),
-        failed_simulation_ids=list(islice(failed, MOST_LISTED)),
-        forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
+        failed_simulation_ids=list(islice(failed, MOST_SIMULATIONS)),
+        forbidden_simulation_ids=list(islice(forbidden, MOST_SIMULATIONS)),
         decided_by=judgement.legs_summary.decisive if judgement.legs_summary else "",
         other_failing_legs=judgement.legs_summary.others if judgement.legs_summary else 0,
         links=links(report, run_ids, judged["link"]),
@@ -202,7 +195,7 @@ def _unreported(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
         judgement.legs_summary and judgement.legs_summary.decisive
     ):  # the table of legs has each one's reason, but no advice
         return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
-    shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:MOST_SHOWN]]
+    shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:CRITERIA_SHOWN]]
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return {"reason_is_untold": False, "untold_reasons": []}
     told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}

@@ -13,16 +13,13 @@ Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["new", "flaky"]  # in the order of reports
 VerdictWord = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
-AGENT: Final = "agent"  # the name of the agent itself among its mutations
+ITSELF: Final = "agent"  # the name of the agent itself among its mutations
 SCHEMA_VERSION: Final = "7.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
-def _plain(value: object) -> object:
-    return printable(value) if isinstance(value, str) else value
-
-
-Text = Annotated[str, BeforeValidator(_plain)]  # without lone surrogates, too, which UTF-8 cannot encode
+# Without lone surrogates, which UTF-8 cannot encode.
+Text = Annotated[str, BeforeValidator(lambda value: printable(value) if isinstance(value, str) else value)]
 
 
 class Model(BaseModel):
@@ -73,7 +70,6 @@ class SingleRunFacts(Model):
 
 
 def plain(parts: Sequence[SentencePart]) -> str:
-    """Return the sentence without marks and links."""
     return "".join(part.text for part in parts)
 
 
@@ -107,8 +103,8 @@ class Parts:
 
 def variant_key(variant: str) -> str:
     """Return a unique name for a variant, also for the agent itself."""
-    taken = variant.startswith(AGENT) and not variant.removeprefix(AGENT).replace(MUTATION, "")
-    return f"{variant}{MUTATION}" if taken else variant or AGENT
+    taken = variant.startswith(ITSELF) and not variant.removeprefix(ITSELF).replace(MUTATION, "")
+    return f"{variant}{MUTATION}" if taken else variant or ITSELF
 
 
 class JudgedFacts(Model):
@@ -154,7 +150,6 @@ class JudgedFacts(Model):
         return self.passes and self.verdict not in (None, "passed", "skipped")
 
     def headline(self, limit: int) -> str:
-        """Return heading and reason on one line of at most `limit` characters."""
         beginning = f"{self.heading}{' (passes)' if self.is_tolerated else ''}: "
         return f"{beginning}{self.short_reason(limit - len(beginning))}"
 

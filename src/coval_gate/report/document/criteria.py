@@ -23,15 +23,8 @@ from coval_gate.gate.statistics import POWER
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report import MOST_CRITERIA, MOST_IDS
-from coval_gate.report.document.base import AGENT, Model, Text, VerdictWord, variant_key
-from coval_gate.report.wording.checks import (
-    actual_text,
-    check_reason,
-    informs_text,
-    margin_text,
-    moved_text,
-    note_text,
-)
+from coval_gate.report.document.base import ITSELF, Model, Text, VerdictWord, variant_key
+from coval_gate.report.wording.checks import actual_text, check_reason, informs_text, margin_text, moved_text, note_text
 
 CHANCE: Final = percent(POWER)  # of runs that show a noticeable change
 NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
@@ -175,7 +168,6 @@ class CriterionFacts(Model):
 
     @property
     def is_missed(self) -> bool:
-        """Whether it decides, and is not met."""
         return self.verdict not in ("passed", "skipped")
 
     @property
@@ -185,7 +177,6 @@ class CriterionFacts(Model):
 
     @property
     def flipped(self) -> dict[str, list[str]]:
-        """The test cases that flipped by what they do now."""
         flips = {"fails now": self.newly_failing_cases, "passes now": self.newly_passing_cases}
         return {word: cases for word, cases in flips.items() if cases}
 
@@ -203,7 +194,7 @@ class CriterionFacts(Model):
     @property
     def mutation(self) -> str:
         """The mutation that it is about; empty for the agent itself."""
-        return "" if self.variant == AGENT else self.variant
+        return "" if self.variant == ITSELF else self.variant
 
 
 def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[CriterionFacts]:
@@ -291,18 +282,14 @@ def _trend_text(check: Check, compared: Comparison) -> str:
     trend = compared.trend or ""
     beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
     within = ", within the margin" if trend == "worse" and check.passed else ""
-    return f"{trend}{beyond}{within}{' so far' if _is_unclear_so_far(check) else ''}"
+    so_far = " so far" if check.verdict is Verdict.INCONCLUSIVE and check.after > 0 else ""  # slices settled it
+    return f"{trend}{beyond}{within}{so_far}"
 
 
 def _claimed_text(check: Check, compared: Comparison) -> str:
     is_at_bound = check.verdict is Verdict.INCONCLUSIVE and compared.trend not in (None, "inconclusive")
-    at_bound = ", inconclusive at the bound" if is_at_bound and not _is_unclear_so_far(check) else ""
+    at_bound = ", inconclusive at the bound" if is_at_bound and not check.after else ""
     return f"{change_text(check)}{at_bound}{after_text(check)}{never_text(check, compared)}"
-
-
-def _is_unclear_so_far(check: Check) -> bool:
-    """Return whether slices settled it although it is inconclusive."""
-    return check.verdict is Verdict.INCONCLUSIVE and check.after > 0
 
 
 def _noticeable_text(check: Check, compared: Comparison) -> str:

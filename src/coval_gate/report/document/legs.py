@@ -27,13 +27,7 @@ from coval_gate.report.document.base import (
     variant_key,
 )
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
-from coval_gate.report.document.metrics import (
-    Chart,
-    MetricFacts,
-    TrendRunFacts,
-    charts_of,
-    metrics_of,
-)
+from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts, charts_of, metrics_of
 from coval_gate.report.document.model import UNFOUND, LegReport, Report
 from coval_gate.report.document.provenance import (
     MAY_HOLD_SECRETS,
@@ -46,7 +40,7 @@ from coval_gate.report.document.provenance import (
 )
 from coval_gate.report.document.references import BaselineFacts, CriteriaGroup, baseline_facts, groups_of
 from coval_gate.report.document.simulations import SimulationFacts, case_names, simulations_of
-from coval_gate.report.wording.checks import counts_text, doubts, flips_title, notes_title, stability
+from coval_gate.report.wording.checks import counts_text, doubts, notes_title, stability
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
@@ -212,12 +206,9 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         else None,
         failing_cases=[
             CaseFacts(
-                test_case_id=case.test_case_id,
+                **case._replace(variant=variant_key(case.variant))._asdict(),
                 name=case_name(case.test_case_id),
-                variant=variant_key(case.variant),
                 stability=stability(case),
-                failed=case.failed,
-                total=case.total,
             )
             for case in cases
         ],
@@ -255,6 +246,8 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
     unpassed = sum(len(one.unpassed) + one.unlisted if isinstance(one, Totals) else one.total for one in counts)
     is_judged = any(leg.judgement.totals for leg in legs)
     failing, passing = (sum(getattr(leg.findings, name) for leg in legs) for name in ("failing", "passing"))
+    flips = [f"{plural(failing, 'fails', 'fail')} now"] * bool(failing)
+    flips += [f"{plural(passing, 'passes', 'pass')} now"] * bool(passing)
     rows = [(row, leg.findings.reference) for leg in legs for row in leg.findings.simulations]
     return {
         "verdict": judgement.verdict,
@@ -272,7 +265,7 @@ def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool
         "unpassed_simulations": unpassed if is_judged else None,
         "pass_rate": (max(0, total - unpassed) / total if total else 0.0) if is_judged else None,
         "missed_text": missed_text([check for leg in legs for check in leg.findings.checks.checks], named=named),
-        "flips_text": flips_title(failing, passing) if failing or passing else "",
+        "flips_text": f"Test cases that flipped: {', '.join(flips)}" if flips else "",
         "causes_text": counts_text((row, reference) for row, reference in rows if row.is_to_look_at),
         "failing_causes_text": counts_text((row, reference) for row, reference in rows if row.fails),
     }

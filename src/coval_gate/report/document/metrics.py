@@ -21,6 +21,7 @@ from coval_gate.report.charts import DrawnBound, binned, spread
 from coval_gate.report.document.base import Model, Text, variant_key
 from coval_gate.report.document.model import LegReport
 
+STATISTICS: Final = ("mean", "stdev", "min", "median", "p95", "max")
 MOST_CHARTS: Final = 2
 MOST_DRAWN: Final = 24  # metrics of a leg with distributions
 MOST_TEXTS: Final = 20  # different texts of one metric
@@ -55,8 +56,7 @@ class Figures(Model):
     @property
     def numbers(self) -> dict[str, float]:
         """Its statistics by name; empty where there are no numbers."""
-        names = ("mean", "stdev", "min", "median", "p95", "max")
-        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+        return {name: getattr(self, name) for name in STATISTICS if name in self.model_fields_set}
 
 
 class BoundFacts(Model):
@@ -156,7 +156,7 @@ def metrics_of(leg: LegReport) -> list[MetricFacts]:
 
 
 def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
-    bounds = list(_bounds(metric, checks))
+    bounds = _bounds(metric, checks)
     verdicts = {check.verdict for check in checks if check.decides}
     gravest = (verdict.value for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) if verdict in verdicts)
     return MetricFacts(
@@ -188,14 +188,13 @@ def _weight(checks: Sequence[Check]) -> int:
     return 0 if any(check.decides and not check.passed for check in checks) else 1 if checks else 2
 
 
-def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
+def _bounds(metric: Metric, checks: Sequence[Check]) -> list[BoundFacts]:
     bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
     if (target := metric.target) and not target_problem(target):
         is_range = effective_operator(target) in RANGES
         is_target = target_bounds(target) if is_range else () if target.upper is None else (target.upper,)
         bounds += [("target", bound) for bound in is_target]
-    for kind, bound in bounds:
-        yield BoundFacts(of=kind, value=bound, text=f"{kind} {amount(bound, metric.unit)}")
+    return [BoundFacts(of=kind, value=bound, text=f"{kind} {amount(bound, metric.unit)}") for kind, bound in bounds]
 
 
 def _on_scale(check: Check) -> Requirement | None:
@@ -287,10 +286,5 @@ def _paired_numbers(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> 
 
 
 def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
-    """Return the numbers of the agent itself, each with its test case."""
-    values = (
-        (simulation, metric.values.get(simulation.id))
-        for simulation in result.simulations
-        if simulation.mutation == BASE
-    )
-    return [(member.test_case_id, value) for member, value in values if isinstance(value, float)]
+    values = ((one.test_case_id, metric.values.get(one.id)) for one in result.simulations if one.mutation == BASE)
+    return [(case, value) for case, value in values if isinstance(value, float)]

@@ -19,12 +19,12 @@ from coval_gate.report.document.model import BASE_AGENT, LegReport, Report
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
 MOST_IN_HEADING: Final = 2  # different names of a kind
 MOST_TESTED: Final = 3  # different agents in a line, or mutations of one
-LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
+NAME_IN_TEXT: Final = 60  # characters of an agent's, a persona's or a test set's name
 NAMED: Final = {"agent_id": "agent", "test_set_id": "test set", "persona_id": "persona"}  # in a heading
 SHORT_COMMIT: Final = 7  # characters
 UNCOMMITTED: Final = ", with changes that are not committed"
 HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
-MOST_COMPARED: Final = 50  # runs on the page that compares them
+MOST_SIDE_BY_SIDE: Final = 50  # runs on the page that compares them
 MAY_HOLD_SECRETS: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
@@ -119,7 +119,7 @@ def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
 
 def name_of(leg: LegReport | None, kind: str) -> str:
     """Return what Coval calls the agent, persona or test set; empty if it does not say. `kind`: its input."""
-    return one_line(leg.names.get(kind, ""), LONGEST_NAME) if leg else ""
+    return one_line(leg.names.get(kind, ""), NAME_IN_TEXT) if leg else ""
 
 
 def called(leg: LegReport | None, kind: str, id_: str) -> str:
@@ -171,7 +171,7 @@ def _changed(report: Report, leg: LegReport) -> str:
     """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
     inputs = leg.inputs or report.inputs
     asked = len(set(inputs.mutation_ids))
-    names = [one_line(variant.name, LONGEST_NAME) for variant in leg.judgement.variants if variant.name]
+    names = [one_line(variant.name, NAME_IN_TEXT) for variant in leg.judgement.variants if variant.name]
     mutations = max(asked, len(names))
     parts = ["config_overrides"] if inputs.config_overrides else []
     if mutations == len(names) <= MOST_TESTED and names:
@@ -260,7 +260,7 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {name}": url for name, url in named}
     home = report.legs[0].dashboard_url if report.legs else ""
     # Its page that compares runs is below the organization's name.
-    compares = 1 < len(run_ids) <= MOST_COMPARED and urlsplit(home).path.strip("/")
+    compares = 1 < len(run_ids) <= MOST_SIDE_BY_SIDE and urlsplit(home).path.strip("/")
     has_page = report.judgement.verdict and report.inputs.html_path
     ids = ",".join(quote(id_, safe="") for id_ in run_ids)
     others = {

@@ -9,19 +9,19 @@ from urllib.parse import quote, urlsplit
 from pydantic import PlainSerializer
 
 from coval_gate.base.text import shortened, stopwatch, value_text
-from coval_gate.coval.model import Simulation, Turn, Value
+from coval_gate.coval.model import Turn, Value
 from coval_gate.gate.checks import Check
-from coval_gate.gate.findings import Findings, Miss, SimulationFinding
+from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report import LONGEST_MENTION, MOST_CRITERIA
-from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Stability, Text, VerdictWord, variant_key
+from coval_gate.report.document.base import ITSELF, CauseWord, MayGrow, Model, Stability, Text, VerdictWord, variant_key
 from coval_gate.report.document.model import LegReport
 from coval_gate.report.wording.checks import cause_text, here_text, stability, stability_text
 
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-NUMBER: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
+NUMERAL: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
 EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
 FILLERS: Final = frozenset(
@@ -124,7 +124,6 @@ class SimulationFacts(Model):
 
     @property
     def word(self) -> str:
-        """Its verdict, as tables show it."""
         return "tolerated" if self.verdict == "skipped" else self.verdict
 
     @property
@@ -141,7 +140,7 @@ class SimulationFacts(Model):
 
     def title_of(self, miss: MissFacts) -> str:
         """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
-        return miss.text if self.variant == AGENT else f"{miss.text} [{self.variant}]"
+        return miss.text if self.variant == ITSELF else f"{miss.text} [{self.variant}]"
 
     def why(self, metric_id: str) -> str:
         """Return the judge's explanation of a value; empty where it says no more than the value."""
@@ -173,7 +172,9 @@ class _Simulations:
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
         self._case_name = case_name
-        self._pages = {"": leg.run_url} | {run.id: run.url for run in leg.runs}
+        # Simulations have pages only below the organization's own address.
+        has_pages = urlsplit(leg.dashboard_url).path
+        self._run_urls = {"": leg.run_url} | {run.id: run.url for run in leg.runs} if has_pages else {}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.by_gravity[:MOST_CRITERIA]
         self._failed = Counter(row.simulation.conversation for row in leg.findings.simulations if row.fails)
@@ -184,6 +185,8 @@ class _Simulations:
         values = {metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values}
         explanations = leg.details.texts.get(simulation.id, {})
         turns = leg.details.transcripts.get(simulation.id, ())
+        run_url, failed = self._run_urls.get(simulation.run_id, ""), self._failed[simulation.conversation]
+        iterations = CaseStability(simulation.test_case_id, simulation.mutation, failed, total=row.of)
         return SimulationFacts(
             id=simulation.id,
             run_id=simulation.run_id or leg.run_id,
@@ -196,7 +199,7 @@ class _Simulations:
             place=place,
             stability=stability(row.stability) if row.stability else None,
             stability_text=stability_text(row.stability) if row.stability else "",
-            iterations_text=self._iterations_text(row),
+            iterations_text=stability_text(iterations) if row.of > 1 and iterations.failed else "",
             failed_alone=row.failed_alone,
             verdict=row.verdict.value,
             cause=row.cause.value if row.cause else None,
@@ -205,14 +208,20 @@ class _Simulations:
             cause_text=cause_text(row, leg.findings.reference),
             change=self._changes.get(simulation.conversation, ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            misses=[self._miss(miss) for miss in row.misses],
+            misses=[
+                MissFacts(
+                    criterion=self._criteria.get(_key(miss.check)),
+                    text=shortened(miss.check.criterion.text, LONGEST_MENTION),
+                    metric_id=miss.check.metric,
+                    here=here_text(miss),
+                    verdict=(Verdict.FAILED if miss.check.passed else miss.check.verdict).value,
+                )
+                for miss in row.misses
+            ],
             misses_left_out=row.more_misses,
             error=simulation.error,
-            url=self._page(simulation),
-            values={
-                metric_id: sorted(value) if isinstance(value, frozenset) else value
-                for metric_id, value in values.items()
-            },
+            url=f"{run_url}/results/{quote(simulation.id, safe='')}" if run_url else "",
+            values={id_: sorted(value) if isinstance(value, frozenset) else value for id_, value in values.items()},
             explanations=dict(explanations),
             telling=[
                 id_
@@ -220,36 +229,8 @@ class _Simulations:
                 if id_ not in self._names or says_more(text, self._names[id_], values.get(id_))
             ],
             seconds=turns[-1].end if turns else None,
-            turns=[
-                TurnFacts(
-                    role=turn.role,
-                    text=turn.text,
-                    at="" if turn.start is None else stopwatch(turn.start),
-                    latency=latency,
-                )
-                for turn, latency in zip(turns, _latencies(turns), strict=True)
-            ],
+            turns=[*_turns(turns)],
         )
-
-    def _miss(self, miss: Miss) -> MissFacts:
-        return MissFacts(
-            criterion=self._criteria.get(_key(miss.check)),
-            text=shortened(miss.check.criterion.text, LONGEST_MENTION),
-            metric_id=miss.check.metric,
-            here=here_text(miss),
-            verdict=(Verdict.FAILED if miss.check.passed else miss.check.verdict).value,
-        )
-
-    def _page(self, simulation: Simulation) -> str:
-        """Return a page of the organization's own address; others are unknown."""
-        run = self._pages.get(simulation.run_id, "")
-        has_page = run and urlsplit(self._leg.dashboard_url).path
-        return f"{run}/results/{quote(simulation.id, safe='')}" if has_page else ""
-
-    def _iterations_text(self, row: SimulationFinding) -> str:
-        variant, case = row.simulation.conversation
-        failed = self._failed[variant, case]
-        return stability_text(CaseStability(case, variant, failed, row.of)) if row.of > 1 and failed else ""
 
 
 def _key(check: Check) -> tuple[int, str, str]:
@@ -270,13 +251,20 @@ def _changes(findings: Findings) -> dict[tuple[str, str], str]:
     return changes
 
 
-def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:
-    """Yield how many seconds the agent took to answer; None where it does not answer, or the times are unknown."""
+def _turns(turns: Sequence[Turn]) -> Iterator[TurnFacts]:
     before: Turn | None = None
     for turn in turns:
-        answers = before is not None and before.role == "persona" and turn.role == "agent"
-        is_timed = answers and turn.start is not None and before is not None and before.end is not None
-        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if is_timed and before else None
+        start, latency = turn.start, None
+        if (
+            before
+            and before.role == "persona"
+            and turn.role == "agent"
+            and before.end is not None
+            and start is not None
+        ):
+            latency = max(0.0, start - before.end)
+        at = "" if start is None else stopwatch(start)
+        yield TurnFacts(role=turn.role, text=turn.text, at=at, latency=latency)
         before = turn
 
 
@@ -294,7 +282,7 @@ def says_more(text: str, name: str, value: Value | None) -> bool:
 
 def _is_number(word: str, value: Value) -> bool:
     """Return whether a word is the value, rounded or cut off after any of its digits."""
-    if not isinstance(value, float) or not NUMBER.fullmatch(word):
+    if not isinstance(value, float) or not NUMERAL.fullmatch(word):
         return False
     plain = word.replace(",", "") if GROUPED.fullmatch(word) else word.replace(",", ".")
     step = 10.0 ** -len(plain.partition(".")[2])  # of its last digit

@@ -35,7 +35,6 @@ class File(NamedTuple):
 
     @property
     def output(self) -> str:
-        """The description of the output."""
         return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
 
     def render(self, document: Document) -> str:

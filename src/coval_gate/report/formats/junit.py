@@ -23,18 +23,18 @@ from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import GATE_NAME
 from coval_gate.report import LONGEST_MENTION
 from coval_gate.report.document import Document
-from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.base import ITSELF
 from coval_gate.report.document.criteria import CriterionFacts
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.simulations import SimulationFacts
 
 DOT: Final = "·"  # in place of a dot that would split a class name again
-GATE: Final = "criteria of the gate"
+CRITERIA_SUITE: Final = "criteria of the gate"
 EVALUATION: Final = "evaluation"
 TARGET: Final = "missed: a target"  # an unusable one
 # All but what XML 1.0 allows (its production 2, Char), which would make the whole file unreadable.
-FORBIDDEN: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-KINDS: Final = {"failed": "failure", "inconclusive": "failure", "skipped": "skipped", None: "skipped"}
+NOT_IN_XML: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+RESULT_KINDS: Final = {"failed": "failure", "inconclusive": "failure", "skipped": "skipped", None: "skipped"}
 
 
 class JUnitResult(NamedTuple):
@@ -106,13 +106,27 @@ def _suites(document: Document) -> Iterator[tuple[str, Iterable[JUnitCase], Iter
         for variant in leg.variants:
             yield leg.named(f"simulations of {variant.variant}"), map(_simulation, members[variant.variant]), ()
         if len(document.legs) > 1:
+            cases = [*_criteria(leg, passes=leg.passes)]
+            is_about_step = (leg.verdict, leg.status, leg.reasons) == (
+                document.verdict,
+                document.status,
+                document.reasons,
+            )
+            if not document.decided_by and is_about_step:
+                # The step never came to this leg; a case of the step has the verdict.
+                cases.append(JUnitCase(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", "")))
+            elif not _is_explained(leg, leg.verdict):
+                cases.append(_evaluation(leg))
             facts = document.facts.items() if leg is document.legs[0] else ()  # in a suite that is always there
-            yield leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg))
+            yield leg.named(CRITERIA_SUITE), cases, (*facts, *_properties(leg))
     if len(document.legs) < 2:
-        own = (fact for leg in document.legs for fact in _properties(leg))
-        yield GATE, _gate(document), (*document.facts.items(), *own)
+        cases = [case for leg in document.legs for case in _criteria(leg, leg.named(""), passes=document.passes)]
+        if not any(_is_explained(leg, document.verdict) for leg in document.legs):
+            cases.append(_evaluation(document))
+        properties = [fact for leg in document.legs for fact in _properties(leg)]
+        yield CRITERIA_SUITE, cases, (*document.facts.items(), *properties)
     elif not document.decided_by:
-        yield GATE, [_evaluation(document)], ()
+        yield CRITERIA_SUITE, [_evaluation(document)], ()
 
 
 def _distinct(name: str, seen: Counter[str]) -> str:
@@ -152,24 +166,6 @@ def _misses(row: SimulationFacts) -> Iterator[str]:
             yield f"    {why}"
     if row.misses_left_out:
         yield f"… and {plural(row.misses_left_out, 'more criterion', 'more criteria')}"
-
-
-def _gate(document: Document) -> Iterator[JUnitCase]:
-    """Yield the cases of a step with at most one leg: those of its criteria, and of the step if it needs one."""
-    for leg in document.legs:
-        yield from _criteria(leg, leg.named(""), passes=document.passes)
-    if not any(_is_explained(leg, document.verdict) for leg in document.legs):
-        yield _evaluation(document)
-
-
-def _gate_of_leg(document: Document, leg: LegFacts) -> Iterator[JUnitCase]:
-    yield from _criteria(leg, passes=leg.passes)
-    ended_step = (leg.verdict, leg.status, leg.reasons) == (document.verdict, document.status, document.reasons)
-    if not document.decided_by and ended_step:
-        # The step never came to this leg; a case of the step has the verdict.
-        yield JUnitCase(EVALUATION, _result("skipped", f"Not evaluated: {leg.reason}", ""))
-    elif not _is_explained(leg, leg.verdict):
-        yield _evaluation(leg)
 
 
 def _criteria(leg: LegFacts, prefix: str = "", *, passes: bool) -> Iterator[JUnitCase]:
@@ -212,7 +208,7 @@ def _compared(criterion: CriterionFacts) -> str:
 
 def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = False) -> JUnitResult:
     """Return the result of a case that did not pass; a `tolerated` one does not make the check red."""
-    kind = "skipped" if tolerated else KINDS.get(verdict, "error")
+    kind = "skipped" if tolerated else RESULT_KINDS.get(verdict, "error")
     # Some readers ignore an empty element.
     return JUnitResult(kind, verdict or "none", one_line(message), text or message)
 
@@ -226,7 +222,7 @@ def _properties(leg: LegFacts) -> Iterator[tuple[str, str]]:
     known = {"url": leg.run.url, "causes": leg.causes_text, "runs": runs}
     facts = [*leg.facts.items(), *((name, value) for name, value in known.items() if value)]
     for case in leg.failing_cases:
-        variant = "" if case.variant == AGENT else f" [{case.variant}]"
+        variant = "" if case.variant == ITSELF else f" [{case.variant}]"
         figures = f"{case.stability}, failed {case.failed:,} of {case.total:,}"
         facts.append((f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", figures))
     for place, criterion in enumerate(leg.criteria, start=1):
@@ -267,4 +263,4 @@ def _shown(value: float | None) -> str:
 
 
 def _xml(text: str) -> str:
-    return FORBIDDEN.sub("", text)
+    return NOT_IN_XML.sub("", text)

@@ -8,7 +8,7 @@ from coval_gate.base.text import in_words, one_line, plural, shortened, shortene
 from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
-from coval_gate.report import MOST_SHOWN
+from coval_gate.report import CRITERIA_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
 from coval_gate.report.document.criteria import CriterionFacts
@@ -18,17 +18,17 @@ from coval_gate.report.document.simulations import SimulationFacts
 
 LegSimulation = tuple[LegFacts, SimulationFacts]
 
-MARKS: Final = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!", "skipped": "○"}
+VERDICT_SIGNS: Final = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!", "skipped": "○"}
 WIDEST: Final = 60  # characters of a column
 END_SHOWN: Final = 30  # characters at the end of a criterion with a mutation: room for the mutation's id
-MOST_REASONS: Final = 10  # in an annotation
+REASONS_ANNOTATED: Final = 10  # in an annotation
 REASON_SHOWN: Final = 300  # characters of a reason; all of them fit in an annotation
 MOST_ROWS: Final = 20  # simulations
-MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
+FLIPS_LOGGED: Final = 5  # test cases of a criterion, in each direction
 MOST_WORST: Final = 3  # simulations in the last lines; a reader sees about fifteen lines
 MOST_WORST_MISSES: Final = 2  # criteria of each
 MOST_MISSES: Final = 5  # criteria of a simulation in an annotation
-LONGEST_LINE: Final = 300  # characters of a line on a simulation
+LONGEST_ROW: Final = 300  # characters of a line on a simulation
 MOST_REPEATED: Final = 10  # test cases
 
 
@@ -54,7 +54,6 @@ class Closing:
         self._has_summary: Final = document.inputs.get("summary") != "false"
 
     def annotations(self, most: int) -> list[Annotation]:
-        """Return annotations of at most `most` test cases."""
         return [_annotation(*case) for case in self.cases[:most]]
 
     def verdict_beside(self, annotated: int) -> Annotation:
@@ -116,8 +115,8 @@ class Closing:
         """A title, and lines on the test cases that flipped since the baseline."""
         lines = [self._document.flips_text] if self._document.flips_text else []
         for leg in self._document.legs:
-            for criterion in leg.criteria[:MOST_SHOWN]:
-                flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), MOST_FLIPS))
+            for criterion in leg.criteria[:CRITERIA_SHOWN]:
+                flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), FLIPS_LOGGED))
                 lines += [leg.named(criterion.title)] * bool(flips)
                 lines += [f"    {text}" for text in flips]
         return lines
@@ -136,10 +135,6 @@ class Closing:
         return f"To repeat only {which}, set {ids_line(first)}"
 
 
-def render(document: Document) -> Closing:
-    return Closing(document)
-
-
 def ids_line(ids: Iterable[str]) -> str:
     """Return the input for these test cases, as a line of a workflow file."""
     return f"test_case_ids: {json.dumps(', '.join(ids))}"
@@ -151,7 +146,7 @@ def miss_lines(simulation: SimulationFacts, *, most: int | None = MOST_MISSES) -
         yield line_of(f"Did not complete: {simulation.error or simulation.status}")
     shown = simulation.misses[:most]
     for miss in shown:
-        text = " – ".join(filter(None, (one_line(simulation.title_of(miss), LONGEST_LINE // 2), miss.here)))
+        text = " – ".join(filter(None, (one_line(simulation.title_of(miss), LONGEST_ROW // 2), miss.here)))
         why = simulation.why(miss.metric_id)
         yield line_of(f"Missed {text}{f'. Judge: {why}' if why else ''}")
     if more := len(simulation.misses) - len(shown) + simulation.misses_left_out:
@@ -164,7 +159,7 @@ def case_ids(simulations: Iterable[SimulationFacts]) -> tuple[str, ...]:
     return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
 
 
-def line_of(text: str, limit: int = LONGEST_LINE) -> str:
+def line_of(text: str, limit: int = LONGEST_ROW) -> str:
     """Return `text` on one line of at most `limit` characters and twice as many bytes."""
     shown = one_line(text, limit)
     return shown if len(shown.encode("utf-8", "replace")) <= 2 * limit else shortened(shown, limit // 2)
@@ -175,12 +170,12 @@ def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[CriterionFac
     for group in groups:
         if group.reference:
             yield f"  {plain(group.reference)}"
-        shown = [criterion for criterion in criteria if criterion.compared_with == group.compared_with][:MOST_SHOWN]
+        shown = [criterion for criterion in criteria if criterion.compared_with == group.compared_with][:CRITERIA_SHOWN]
         cells = [check_cells(criterion) for criterion in shown]
         widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
         for criterion, (*first, last) in zip(shown, cells, strict=True):  # only the last cell may have any width
             aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
-            yield f"  {MARKS[criterion.verdict]} {aligned}  {last}".rstrip()
+            yield f"  {VERDICT_SIGNS[criterion.verdict]} {aligned}  {last}".rstrip()
             doubtful = criterion.verdict == "inconclusive" or (criterion.advisory and criterion.trend == "inconclusive")
             if doubtful and not criterion.met and criterion.would_show_text:
                 yield f"    {criterion.would_show_text}"
@@ -189,7 +184,10 @@ def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[CriterionFac
 
 
 def check_cells(criterion: CriterionFacts) -> tuple[str, ...]:
-    title, actual, informs = _cut(criterion), criterion.actual_text, criterion.informs_text
+    title, actual, informs = one_line(criterion.title), criterion.actual_text, criterion.informs_text
+    if criterion.mutation and len(title) > WIDEST:  # mutations may differ only at the end of their names
+        title = f"{title[: WIDEST - END_SHOWN - 1]}…{title[-END_SHOWN:]}"
+    title = one_line(title, WIDEST)
     first = f"; {criterion.first_text}" if criterion.first_text else ""
     if not criterion.compared_with:
         return title, f"{', '.join(filter(None, (actual, criterion.note_text)))}{first}"
@@ -213,8 +211,8 @@ def _row_lines(leg: LegFacts, row: SimulationFacts, *, most: int | None = None) 
 
 
 def _message(document: Document) -> Iterator[str]:
-    yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in document.reasons[:MOST_REASONS])
-    if (more := len(document.reasons) - MOST_REASONS) > 0:
+    yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in document.reasons[:REASONS_ANNOTATED])
+    if (more := len(document.reasons) - REASONS_ANNOTATED) > 0:
         yield f"… and {plural(more, 'more reason')}."
     if document.other_failing_legs:
         yield f"{plural(document.other_failing_legs, 'more leg')} did not pass."
@@ -245,11 +243,3 @@ def _name(leg: LegFacts, row: SimulationFacts) -> str:
     title = ": ".join(filter(None, (one_line(leg.title, WIDEST), one_line(row.title, WIDEST))))
     ids = () if row.title == row.id else (f"({row.id})",)
     return " ".join(filter(None, (title, *ids, row.url)))
-
-
-def _cut(criterion: CriterionFacts) -> str:
-    """Return the title cut to a column. Mutations may differ only at the end of their names, which stays."""
-    text = one_line(criterion.title)
-    if not criterion.mutation or len(text) <= WIDEST:
-        return one_line(text, WIDEST)
-    return f"{text[: WIDEST - END_SHOWN - 1]}…{text[-END_SHOWN:]}"

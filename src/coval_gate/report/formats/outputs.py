@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import UNFINISHED_TEXT, Verdict
-from coval_gate.report import LONGEST_MENTION, MOST_LISTED
+from coval_gate.report import LONGEST_MENTION, MOST_SIMULATIONS
 from coval_gate.report.document import Document
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
@@ -60,14 +60,14 @@ OUTPUTS: Final = {
     "total_simulations": "How many simulations the runs of all legs had.",
     "completed_simulations": "How many of them completed.",
     "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
-    f"list of at most {MOST_LISTED:,}. Thresholds do not count here: see `failed_criteria`.",
+    f"list of at most {MOST_SIMULATIONS:,}. Thresholds do not count here: see `failed_criteria`.",
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
     f"their leg, or of all legs together. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
-    f"{MOST_LISTED:,}.",
+    f"{MOST_SIMULATIONS:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
     "one's.",
     "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
@@ -89,6 +89,9 @@ def render(
 ) -> dict[str, str]:
     """Return every output; empty where its value is unknown. `files`: their paths by input."""
     legs, run_ids, is_judged = document.legs, document.run_ids, document.pass_rate is not None
+    criteria, baseline = (legs[0].criteria, legs[0].baseline) if legs else ([], None)
+    compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in criteria)
+    baseline_runs = baseline.runs if baseline and compares else []
     return {
         "run_id": legs[0].run.id if legs else "",
         "run_ids": json.dumps(run_ids) if run_ids else "",
@@ -106,7 +109,7 @@ def render(
         "failed_criteria": _failed_criteria(document.judged) if is_judged else "",
         "metric_failures": json.dumps(document.forbidden_simulation_ids),
         "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
-        "baseline_run_id": _baseline_run_id(legs[0]) if legs else "",
+        "baseline_run_id": next((run.id for run in baseline_runs if not run.changed_persona), ""),
         "comment_url": comment_url,
         **{file.input: files.get(file.input, "") for file in FILES},
         "duration_seconds": str(round(document.step.duration_seconds)),
@@ -115,12 +118,6 @@ def render(
 
 def _number(value: int | None) -> str:
     return "" if value is None else str(value)
-
-
-def _baseline_run_id(leg: LegFacts) -> str:
-    compares = any(one.compared_with == "baseline" and one.baseline_value is not None for one in leg.criteria)
-    runs = leg.baseline.runs if leg.baseline and compares else ()
-    return next((run.id for run in runs if not run.changed_persona), "")
 
 
 def _metrics(metrics: Sequence[MetricFacts]) -> str:

@@ -21,7 +21,7 @@ from coval_gate.report.tables import (
     variant_table,
 )
 
-RUNNING: Final = "⏳ The evaluation is running."
+IS_RUNNING: Final = "⏳ The evaluation is running."
 STATUS_LIMIT: Final = 140  # characters; GitHub refuses a longer description
 CHECK_LIMIT: Final = 65_535  # bytes of UTF-8; GitHub refuses a longer summary
 TITLE_LIMIT: Final = 255  # characters
@@ -46,7 +46,7 @@ def summary(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 
 
 def commit_status(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 - it is always short
     """Return the verdict with its reason on one line and, if there is room, what was tested."""
-    text = document.headline(STATUS_LIMIT) if document.verdict else RUNNING
+    text = document.headline(STATUS_LIMIT) if document.verdict else IS_RUNNING
     tested = one_line(document.tested, STATUS_LIMIT)
     longer = f"{text} {tested[:1].upper()}{tested[1:]}."
     if document.verdict and tested and len(longer) <= STATUS_LIMIT:
@@ -57,7 +57,7 @@ def commit_status(document: Document, brief: bool) -> dict[str, Any]:  # noqa: A
 
 def check_run(document: Document, brief: bool) -> dict[str, Any]:
     """Return verdict and reason as the title, and as much of the step's summary as GitHub takes."""
-    title = one_line(document.headline(TITLE_LIMIT) if document.verdict else RUNNING, TITLE_LIMIT)
+    title = one_line(document.headline(TITLE_LIMIT) if document.verdict else IS_RUNNING, TITLE_LIMIT)
     reason = document.reason if document.verdict and not title.endswith(document.reason) else ""
     parts = filter(None, (escape(reason), _links(document.links)))
     short = "\n\n".join(parts) or escape(title)  # GitHub takes no empty summary
@@ -84,17 +84,25 @@ def code_insights(document: Document, brief: bool) -> dict[str, Any]:
     texts = {
         "name": f"coval-gate-{document.pages.key}",
         "title": one_line(": ".join(filter(None, (GATE_NAME, named))), LONGEST_TITLE),
-        "summary": document.headline(LONGEST_DETAILS) if document.verdict else RUNNING,
+        "summary": document.headline(LONGEST_DETAILS) if document.verdict else IS_RUNNING,
         "link": document.run_url or document.step.url,
     }
     if brief:
         return texts
-    closing = log.render(document)
+    closing = log.Closing(document)
+    figures: list[PageFigure] = []
+    if document.pass_rate is not None:
+        figures = [
+            PageFigure("Pass rate", float(percent(document.pass_rate).removesuffix(PERCENT)), "percentage"),
+            PageFigure("Simulations", document.total_simulations or 0),
+            PageFigure("Completed", document.completed_simulations or 0),
+            PageFigure("Did not pass", document.unpassed_simulations or 0),
+        ]
     annotates = not document.passes and document.inputs.get("annotations") != "false"
     annotations = closing.annotations(MOST_ANNOTATIONS) if annotates else ()
     return texts | {
         "summary": _lines(f"{document.heading}\n{closing.verdict.message}"),
-        "figures": tuple(_figures(document)),
+        "figures": (*figures, PageFigure("Took", round(document.step.duration_seconds), "duration")),
         "annotations": tuple(
             Annotation(one_line(annotation.title, LONGEST_SUMMARY), _lines(annotation.message))
             for annotation in annotations
@@ -104,15 +112,6 @@ def code_insights(document: Document, brief: bool) -> dict[str, Any]:
 
 def _lines(text: str) -> str:
     return shortened("\n".join(map(visible, text.split("\n"))), LONGEST_DETAILS)
-
-
-def _figures(document: Document) -> Iterator[PageFigure]:
-    if document.pass_rate is not None:
-        yield PageFigure("Pass rate", float(percent(document.pass_rate).removesuffix(PERCENT)), "percentage")
-        yield PageFigure("Simulations", document.total_simulations or 0)
-        yield PageFigure("Completed", document.completed_simulations or 0)
-        yield PageFigure("Did not pass", document.unpassed_simulations or 0)
-    yield PageFigure("Took", round(document.step.duration_seconds), "duration")
 
 
 def _summary(document: Document, limit: int) -> str:

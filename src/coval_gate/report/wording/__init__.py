@@ -5,7 +5,7 @@ from typing import Final, assert_never
 
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
-from coval_gate.coval.model import CANCELLED, DELETED, Run
+from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import difference_text
 from coval_gate.gate.judgement import Judgement, Repetition
@@ -56,7 +56,7 @@ WITHOUT_VERDICT: Final = {
     PLANNED_ONLY: "📋 Planned",
     CANCELLED: "⏹️ Cancelled",
 }  # by status
-TITLES: Final = {
+TITLES_COMPLETED: Final = {
     Verdict.PASSED: "Passed",
     Verdict.ERROR: titles.NO_VERDICT,
     Verdict.FAILED: titles.GATE_FAILED,
@@ -72,7 +72,7 @@ ATTACH: Final = (
     "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
     "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
 )
-COUNTED: Final = "This is a change as counted ({}), and may be chance: the input confidence tells the two apart."
+COUNTED_CHANGE: Final = "This is a change as counted ({}), and may be chance: the input confidence tells the two apart."
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 OUTCOMES: Final = {
     "cancelled": "the run was cancelled",
@@ -108,7 +108,7 @@ def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
         return titles.RUN_NOT_ANSWERED
     match judgement.cause:
         case Completed() | Together():
-            return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
+            return TITLES_COMPLETED.get(judgement.verdict, "") if judgement.verdict else ""
         case NotCompleted():
             return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
         case Errored(title=text):
@@ -150,14 +150,20 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a case for each cause
+    missed = tuple(dict.fromkeys(map(check_reason, judgement.missed)))
     match judgement.cause:
         case Completed(late=late):
-            return _completed_reasons(judgement, late)
+            is_late = judgement.verdict is Verdict.TIMED_OUT
+            if is_late and judgement.slices and judgement.missed[0].verdict is not Verdict.ERROR:
+                missed = (out_of_time_reason(judgement.slices), *missed)
+            elif is_late and late:
+                what = "The run completed, but Coval did not yet have all of its simulations and values"
+                missed = (f"{what} after {_limit_text(late)}.", *missed)
+            return missed or (_all_well(judgement),)
         case Together():
             met = len(judgement.checks)
             all_met = "the criterion" if met == 1 else f"all {met:,} criteria"
-            missed = dict.fromkeys(map(check_reason, judgement.missed))
-            return tuple(missed) or (f"Their test cases together meet {all_met}.",)
+            return missed or (f"Their test cases together meet {all_met}.",)
         case NotCompleted(run=run):
             why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
             words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
@@ -169,8 +175,12 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (f"The first {many} simulations failed and none completed, as abort_after_failures forbids.{most}",)
         case Unanswered():
             return (f"{NOT_ANSWERED.sentence}.",)
+        case TimedOut(run=run, limit=limit) if limit.name == "max_queue_time":
+            return (f"The run had not started after {_limit_text(limit)}: it was still {run.status}.",)
         case TimedOut(run=run, limit=limit):
-            return (_timed_out_reason(run, limit),)
+            counts = run.progress
+            done = f" with {counts.done:,} of {plural(counts.total, 'simulation')} done" if counts else ""
+            return (f"The run was still {run.status}{done} after {_limit_text(limit)}.",)
         case Launched():
             return ("The run was launched. This step does not wait for it.",)
         case Planned(what=what):
@@ -236,23 +246,11 @@ def link(judgement: Judgement) -> str:
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
-    """Return what became of a run, as a clause."""
     return OUTCOMES[cancellation.outcome].format(status=cancellation.status, reason=cancellation.reason.rstrip("."))
 
 
 def run_cancellation_text(cancellation: Cancellation) -> str:
-    """Return what became of a run, with its id, as a sentence."""
     return f"Run {cancellation.run_id}: {cancellation_text(cancellation)}."
-
-
-def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
-    missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
-    if judgement.slices and judgement.verdict is Verdict.TIMED_OUT and judgement.missed[0].verdict is not Verdict.ERROR:
-        return (out_of_time_reason(judgement.slices), *missed)
-    if judgement.verdict is Verdict.TIMED_OUT and late:
-        what = "The run completed, but Coval did not yet have all of its simulations and values"
-        return (f"{what} after {_limit_text(late)}.", *missed)
-    return tuple(missed) or (_all_well(judgement),)
 
 
 def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
@@ -281,14 +279,6 @@ def _all_well(judgement: Judgement) -> str:
     everything = "The one simulation" if total == 1 else f"All {total:,} simulations"
     simulations = everything if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
     return f"{simulations} completed{f'; {all_met} met' if met else ''}."
-
-
-def _timed_out_reason(run: Run, limit: Limit) -> str:
-    progress = run.progress
-    done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
-    if limit.name == "max_queue_time":
-        return f"The run had not started after {_limit_text(limit)}: it was still {run.status}."
-    return f"The run was still {run.status}{done} after {_limit_text(limit)}."
 
 
 def _limit_text(limit: Limit) -> str:
@@ -321,7 +311,7 @@ def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
     """Only a confidence shows that the agent changed: without one, say what was counted."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
-    counted = COUNTED.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
+    counted = COUNTED_CHANGE.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."
     fix = "Fix the agent." if is_shown else counted
     own, legs = judgement.baseline.acceptable if judgement.baseline else "", judgement.legs_summary
     if not (own or (legs and legs.acceptable)):

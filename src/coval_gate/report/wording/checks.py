@@ -4,14 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from coval_gate.base.text import (
-    amount,
-    in_words,
-    one_line,
-    percent,
-    plural,
-    value_text,
-)
+from coval_gate.base.text import amount, in_words, one_line, percent, plural, value_text
 from coval_gate.coval.model import Metric, Run
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import claim_text, size_text
@@ -139,7 +132,11 @@ def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_tex
     """Return which runs a baseline has, and how they differ; `run_text` marks up the id of each."""
     if not baseline.runs:
         return "none"
-    parts = [_runs_text(baseline, run_text)]
+    first = baseline.runs[:RUNS_SHOWN]
+    named = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
+    more = [f"{len(baseline.runs) - len(named):,} more"] if len(baseline.runs) > len(named) else []
+    fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
+    parts = [f"{'run' if len(baseline.runs) == 1 else 'runs'} {in_words(named + more)}{fewer}"]
     if comparisons:
         parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
     options = sorted({option for run in baseline.runs for option in run.changed_options})
@@ -165,15 +162,6 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
     return "; ".join(parts)
 
 
-def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
-    first = baseline.runs[:RUNS_SHOWN]
-    shown = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
-    more = len(baseline.runs) - len(shown)
-    runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
-    fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
-    return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"
-
-
 def shows_text(checks: Iterable[Check]) -> str:
     measures = [check.measure for check in checks if check.measure]
     confidences = {interval.confidence for interval in map(_interval, measures) if interval}
@@ -188,12 +176,6 @@ def _interval(measure: Measure) -> Interval | None:
 
 def notes_title(checks: Sequence[Check]) -> str:
     return shows_text(checks) if any(check.measure and _interval(check.measure) for check in checks) else "margin"
-
-
-def flips_title(failing: int, passing: int) -> str:
-    counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
-    told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
-    return f"Test cases that flipped: {', '.join(told)}"
 
 
 def doubts(judgement: Judgement) -> tuple[str, ...]:

@@ -16,24 +16,24 @@ from typing import Any, Final, NamedTuple, get_args
 
 from coval_gate.base.text import amount, named_with_unit, number, one_line, percent, plural, value_text
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.report import MOST_LISTED, MOST_SHOWN
+from coval_gate.report import CRITERIA_SHOWN, MOST_SIMULATIONS
 from coval_gate.report.document import Document
-from coval_gate.report.document.base import AGENT, CauseWord, plain
+from coval_gate.report.document.base import ITSELF, CauseWord, plain
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
-from coval_gate.report.formats.html.plots import WIDTH, histogram, scale_of, trend_of
+from coval_gate.report.formats.html.plots import PLOT_WIDTH, histogram, scale_of, trend_of
 from coval_gate.report.tables import FEW_FLIPS
 
-PARTS: Final = __name__
+PACKAGE: Final = __name__
 ICONS: Final[dict[str | None, tuple[str, str]]] = {
     "passed": ("#1a7f37", "M4.5 8.3l2.5 2.5 4.5-5.3"),
     "failed": ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),
 }
-NAME: Final = 200  # characters of a name
+ROW_NAME: Final = 200  # characters of a name
 MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
-MOST_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
+METRIC_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
 MOST_PROMPTS: Final = 50  # the worst simulations have one
 LONGEST_TEXT: Final = 2_000  # characters of an explanation
 FLIPS: Final = {"fails": "fails now", "tolerated": "fails now, tolerated", "passes": "passes now", "": ""}
@@ -62,14 +62,14 @@ def _template() -> Any:
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"amount": amount, "named_with_unit": named_with_unit, "count": "{:,}".format}
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "trend_of": trend_of, "plural": plural}
-    environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "MOST_SHOWN": MOST_SHOWN}
-    environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "WIDTH": WIDTH}
+    environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "CRITERIA_SHOWN": CRITERIA_SHOWN}
+    environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "PLOT_WIDTH": PLOT_WIDTH}
     return environment.from_string(_part("report.html.j2"))
 
 
 @cache
 def _part(name: str) -> str:
-    return files(PARTS).joinpath(name).read_text(encoding="utf-8")
+    return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 
 def _icon(verdict: str | None) -> str:
@@ -98,7 +98,7 @@ class SimulationRow:
 
     @property
     def case(self) -> str:
-        return f"{self.key} {one_line(self.facts.test_case_id or self.facts.id, NAME)}"
+        return f"{self.key} {one_line(self.facts.test_case_id or self.facts.id, ROW_NAME)}"
 
     @property
     def flip(self) -> str:
@@ -119,12 +119,10 @@ class SimulationRow:
 
     @cached_property
     def missed(self) -> set[str]:
-        """The ids of the metrics whose criteria it misses."""
         return {miss.metric_id for miss in self.facts.misses}
 
     @cached_property
     def whys(self) -> dict[str, str]:
-        """Explanations by metric id."""
         texts = {id_: one_line(self.facts.explanations[id_], LONGEST_TEXT) for id_ in self.facts.telling}
         return {id_: text for id_, text in texts.items() if text}
 
@@ -169,7 +167,7 @@ class Section(NamedTuple):
 
     @property
     def size(self) -> int:
-        return sum(len(rows) for rows in self.cases.values())
+        return sum(map(len, self.cases.values()))
 
 
 class Table(NamedTuple):
@@ -198,7 +196,7 @@ def web_address(url: str) -> str:
 def table(document: Document) -> Table:
     pairs = [(leg, facts, str(key)) for key, leg in enumerate(document.legs) for facts in leg.simulations]
     pairs.sort(key=lambda pair: pair[1].place)
-    shown = pairs[:MOST_LISTED]
+    shown = pairs[:MOST_SIMULATIONS]
     ids = Counter(facts.id for _, facts, _ in shown)
     rows = [
         SimulationRow(
@@ -212,7 +210,7 @@ def table(document: Document) -> Table:
     ]
     sections: dict[str, Section] = {}
     for row in rows:
-        section = sections.setdefault(row.key, Section(row.key, one_line(row.leg.title, NAME), {}))
+        section = sections.setdefault(row.key, Section(row.key, one_line(row.leg.title, ROW_NAME), {}))
         section.cases.setdefault(row.case, []).append(row)
     causes = Counter(facts.cause for _, facts, _ in pairs)
     return Table(
@@ -222,7 +220,7 @@ def table(document: Document) -> Table:
         counts=Counter(facts.word for _, facts, _ in pairs),
         causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
         caused=any(facts.cause_text for _, facts, _ in pairs),
-        variants=any(facts.variant != AGENT for _, facts, _ in pairs),
+        variants=any(facts.variant != ITSELF for _, facts, _ in pairs),
         groups=sum(len(section.cases) for section in sections.values()) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),
         sections=[*sections.values()],
@@ -239,4 +237,4 @@ def _columns(legs: Sequence[LegFacts]) -> list[MetricFacts]:
     missed = [criterion.metric_id for criterion in criteria if criterion.is_missed]
     ids = dict.fromkeys([*missed, *(criterion.metric_id for criterion in criteria), *metrics])
     ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].has_values]
-    return ordered[:MOST_COLUMNS]
+    return ordered[:METRIC_COLUMNS]

@@ -6,18 +6,18 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import amount, day_text, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
-from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.base import ITSELF
 from coval_gate.report.document.criteria import CriterionFacts
 from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
 
-WIDTH: Final = 320  # of every chart
+PLOT_WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
 EDGE: Final = 6  # between a chart's side and its first point
 TICKS: Final = 4  # values by which a trend's axis chooses its numbers
 SHARES: Final = 2  # the same for a histogram's shares
 VALUES: Final = 5  # ranges of a histogram between the numbers below it, at most
-LEFT: Final = 34  # for the shares beside a histogram
+SHARES_ROOM: Final = 34  # for the shares beside a histogram
 CHARACTER: Final = 6  # width of a digit beside an axis
 ROOM: Final = 64  # for the numbers beside an axis, at most
 
@@ -89,7 +89,7 @@ class Axis(NamedTuple):
     low: float
     high: float
     left: float = 0
-    width: float = WIDTH
+    width: float = PLOT_WIDTH
 
     def place(self, value: float) -> float:
         """Return the place of a value; the nearer end where it is beyond the scale."""
@@ -103,18 +103,19 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
     ends, counts = sample.ends, sample.counts
     if not ends:
         return None
-    axis = Axis(ends[0], ends[-1], LEFT, WIDTH - LEFT)
+    axis = Axis(ends[0], ends[-1], SHARES_ROOM, PLOT_WIDTH - SHARES_ROOM)
     shares, earlier = ([count / max(1, sum(bins)) for count in bins] for bins in (counts, sample.earlier))
     ticks = _round_numbers([0.0, max([*shares, *earlier])], SHARES)
     highest = ticks[-1]
     every = math.ceil((len(ends) - 1) / VALUES)
-    bars = tuple(
-        _bar(axis, ends[place], ends[place + 1], share / highest, counts[place], unit)
-        for place, share in enumerate(shares)
-        if share
-    )
+    bars = []
+    for low, high, share, count in zip(ends, ends[1:], shares, counts, strict=False):
+        left, right, height = axis.place(low), axis.place(high), max(1.5, round(share / highest * HEIGHT, 1))
+        words = f"{number(low, EXACT)} to {with_unit(number(high, EXACT), unit)}: {plural(count, 'simulation')}"
+        bar = PlottedBar(left + 0.5, round(max(1.0, right - left - 1), 1), _from_top(height), height, words)
+        bars += [bar] if share else []
     return Histogram(
-        bars=bars,
+        bars=tuple(bars),
         outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
         marks=tuple(PlottedMark(axis.place(bound.value), bound.text, bound.of) for bound in bounds),
         values=tuple(PlottedMark(axis.place(value), number(value, EXACT)) for value in ends[::every]),
@@ -127,7 +128,7 @@ def trend_of(leg: LegFacts, metric: MetricFacts) -> Line | None:
     """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
     shown = [run for run in reversed(leg.trend) if metric.id in run.averages]
     earlier = [_point(run, run.averages[metric.id], metric.unit) for run in shown]
-    agent = metric.variants.get(AGENT)
+    agent = metric.variants.get(ITSELF)
     mean = agent.numbers.get("mean") if agent else None
     failed = leg.verdict == "failed"
     this = _words("this run", mean, failed, metric.unit) if mean is not None else ""
@@ -154,7 +155,7 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
     axis = _round_numbers(numbers, TICKS)
     words = [with_unit(number(value, EXACT), unit) for value in axis]
     left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
-    across = Axis(0.0, float(len(points) - 1), left + EDGE, WIDTH - left - 2 * EDGE)
+    across = Axis(0.0, float(len(points) - 1), left + EDGE, PLOT_WIDTH - left - 2 * EDGE)
     up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
     dots = tuple(
         point._replace(x=across.place(place), y=_from_top(up.place(point.value))) for place, point in enumerate(points)
@@ -183,7 +184,7 @@ def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
     low, high = min(shown), max(shown)
     room = (high / 4 - low / 4) or abs(high) / 4 or 1.0
     low, high = (0.0, 1.0) if criterion.unit == "share" else (low - room, high + room)
-    axis = Axis(low, high, EDGE, WIDTH / 2 - 2 * EDGE)
+    axis = Axis(low, high, EDGE, PLOT_WIDTH / 2 - 2 * EDGE)
     allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(
         criterion.operator or ""
     )
@@ -210,14 +211,7 @@ def _band(axis: Axis, low: float, high: float) -> PlottedBar:
     return PlottedBar(x=left, width=round(max(0.0, right - left), 1))
 
 
-def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:
-    left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
-    text = f"{number(low, EXACT)} to {with_unit(number(high, EXACT), unit)}: {plural(count, 'simulation')}"
-    return PlottedBar(left + 0.5, round(max(1.0, right - left - 1), 1), _from_top(height), height, text)
-
-
 def _outline(axis: Axis, bounds: Sequence[float], shares: Sequence[float]) -> str:
-    """Return the path over the tops of bars that are not drawn."""
     parts = [f"M{axis.place(bounds[0]):g},{HEIGHT}"]
     for low, high, share in zip(bounds, bounds[1:], shares, strict=False):
         top = _from_top(share * HEIGHT)
