@@ -44,7 +44,7 @@ from baselines import (
 )
 from browsing import legs_report
 from coval_gate.base.errors import GateError, InputError
-from coval_gate.ci.github_pages import state_of
+from coval_gate.ci.github_pages import commit_state_of
 from coval_gate.ci.host import SLICE
 from coval_gate.coval.model import Metric, Run, Summary, Target, Value
 from coval_gate.gate.checks import Check
@@ -589,7 +589,7 @@ def test_each_comparison_reads_as_in_golden_files(
                 continue
             end, status = closing(report), commit_status(report)
             lines = [*check_lines(findings_in(report.legs[0])), *end.flips, *end.explanation, end.last_line]
-            lines += ["", "Annotation", *end.verdict[:2], "", f"{state_of(status)} {status.title}", ""]
+            lines += ["", "Annotation", *end.verdict[:2], "", f"{commit_state_of(status)} {status.title}", ""]
             golden(f"compared/{file_of(name)}.txt", "\n".join(lines))
 
 

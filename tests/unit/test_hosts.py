@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.ci import detect_host
-from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, state_of, without_commands
+from coval_gate.ci.gitlab import GitLabHost, dotenv, links_in, pipeline_state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.ci.plain import PlainHost
 from road.test_gitlab import SECTION, read_dotenv, sections
@@ -99,7 +99,7 @@ def test_no_line_begins_with_a_quick_action(text: str) -> None:
     ],
 )
 def test_states(state: str, passes: bool, shown: str) -> None:
-    assert state_of(PageText(state, passes, "Coval")) == shown
+    assert pipeline_state_of(PageText(state, passes, "Coval")) == shown
 
 
 @pytest.mark.parametrize(("value", "kind"), [("true", GitLabHost), ("false", PlainHost), ("", PlainHost)])

@@ -19,7 +19,7 @@ from coval_gate.base.text import one_line
 from coval_gate.base.titles import DOCS
 from coval_gate.ci import bitbucket
 from coval_gate.ci.bitbucket import annotation_body, report_body
-from coval_gate.ci.github_pages import conclusion_of, state_of
+from coval_gate.ci.github_pages import commit_state_of, conclusion_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import declared
 from coval_gate.report import formats
@@ -221,7 +221,7 @@ def is_as_green_as_the_step(written: Written) -> None:
     conclusion = conclusion_of(faces["check_run"])
     assert conclusion in {"", *CONCLUSIONS}
     if judgement.verdict is not Verdict.SKIPPED:  # has no check run
-        assert (conclusion in SATISFYING) == (state_of(faces["commit_status"]) == "success") == passes
+        assert (conclusion in SATISFYING) == (commit_state_of(faces["commit_status"]) == "success") == passes
     kinds = {kind for _, _, kind in by_standard_library(faces["junit"])}
     assert bool(kinds & {"failure", "error"}) == (judgement.verdict is not None and not judgement.passes_gate)
     assert "failure" in kinds or judgement.verdict is not Verdict.FAILED

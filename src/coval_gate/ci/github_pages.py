@@ -12,11 +12,10 @@ from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts
 from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Service, begins_with, pause_in
-from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Context, Host, Page, PageText
+from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, TOLERATED, Context, Host, Page, PageText
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 
-TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
 STATES: Final = {
     "passed": "success",
     TOLERATED: "success",
@@ -155,7 +154,12 @@ class CommitStatus(ApiPage[GitHub]):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
         github = self._api()
         operation = github.operation("statuses: write", until)
-        status = {"state": state_of(text), "context": text.name, "description": text.title, "target_url": text.link}
+        status = {
+            "state": commit_state_of(text),
+            "context": text.name,
+            "description": text.title,
+            "target_url": text.link,
+        }
         body = {name: value for name, value in status.items() if value}
 
         def attempt() -> Procedure[None]:
@@ -294,17 +298,13 @@ class Comment(ApiPage[GitHub]):
 GITHUB_PAGES: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": CheckRun}  # by the input
 
 
-def state_of(text: PageText) -> str:
-    return STATES.get(_outcome(text), "error")
+def commit_state_of(text: PageText) -> str:
+    return STATES.get(text.outcome, "error")
 
 
 def conclusion_of(text: PageText) -> str:
     """Empty while the check run is in progress."""
-    return CONCLUSIONS.get(_outcome(text), "failure")
-
-
-def _outcome(text: PageText) -> str:
-    return TOLERATED if text.state in ("inconclusive", "timed_out") and text.passes else text.state
+    return CONCLUSIONS.get(text.outcome, "failure")
 
 
 def _find(

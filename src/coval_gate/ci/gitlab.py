@@ -31,7 +31,7 @@ from coval_gate.ci.calls import (
     begins_with,
     pause_in,
 )
-from coval_gate.ci.host import IN_PROGRESS, Context, Page, PageText
+from coval_gate.ci.host import IN_PROGRESS, TOLERATED, Context, Page, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import wanted_pages
@@ -58,7 +58,8 @@ GITLAB_STATES: Final = {
     # Nothing was evaluated. A pipeline that must succeed does not, and one that is pending would never end.
     "skipped": "canceled",
     IN_PROGRESS: PIPELINE_RUNNING,
-}  # all other verdicts are "failed", unless the step passes
+    TOLERATED: "success",
+}  # all other verdicts are "failed"
 LONGEST_DESCRIPTION: Final = 255  # characters
 LONGEST_LINK: Final = 255  # characters
 COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
@@ -234,7 +235,7 @@ class PipelineStatus(ApiPage[GitLab]):
             return
         operation = self._api().operation("Developer, or Maintainer where the branch is protected", until)
         status = {
-            "state": state_of(text),
+            "state": pipeline_state_of(text),
             "name": text.name,
             "description": shortened(text.title, LONGEST_DESCRIPTION),
             "target_url": text.link if len(text.link) <= LONGEST_LINK else "",
@@ -327,9 +328,8 @@ class Note(ApiPage[GitLab]):
 GITLAB_PAGES: Final = {"comment": Note, "commit_status": PipelineStatus}  # by the input
 
 
-def state_of(text: PageText) -> str:
-    tolerated = text.state in ("inconclusive", "timed_out") and text.passes
-    return "success" if tolerated else GITLAB_STATES.get(text.state, "failed")
+def pipeline_state_of(text: PageText) -> str:
+    return GITLAB_STATES.get(text.outcome, "failed")
 
 
 def without_commands(markdown: str) -> str:

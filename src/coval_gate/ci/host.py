@@ -43,6 +43,7 @@ MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserve
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes of UTF-8; GitHub drops a larger summary
 NO_REPOSITORY: Final = "the job has no GitHub repository"
 IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
+TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
 
 
 class Head(NamedTuple):
@@ -215,6 +216,11 @@ class PageText(NamedTuple):
     references: tuple[str, ...] = ()
     sha: str = ""
     figures: tuple[PageFigure, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """The state, or TOLERATED."""
+        return TOLERATED if self.state in ("inconclusive", "timed_out") and self.passes else self.state
 
 
 class Page:

@@ -6,7 +6,7 @@ A parser takes stripped, non-empty text. It raises ValueError with the end of a 
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
@@ -422,31 +422,27 @@ def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str]
 
 
 def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:
+    """Each entry as `item` parses it, once. An error has the first problem, and all invalid entries."""
+
     def parse(raw: str) -> tuple[str, ...]:
         if raw == NULL:
             return ()
-        items = _each(item, entries(raw))
-        if len(items) > most:
-            raise ValueError(f"must have at most {most} entries; got {len(items)}.")
-        return items
+        parsed: dict[str, None] = {}
+        problems: dict[str, str] = {}
+        for entry in entries(raw):
+            try:
+                parsed[item(entry)] = None
+            except ValueError as problem:
+                problems.setdefault(entry, str(problem))
+        if problems:
+            (_, first), *others = problems.items()
+            also = in_words([quoted(entry) for entry, _ in others], most=MOST_QUOTED)
+            raise ValueError(f"{first} Also invalid: {also}." if others else first)
+        if len(parsed) > most:
+            raise ValueError(f"must have at most {most} entries; got {len(parsed)}.")
+        return tuple(parsed)
 
     return Field(name, (), parse)
-
-
-def _each(item: Callable[[str], str], listed: Sequence[str]) -> tuple[str, ...]:
-    """Return each entry as `item` parses it, once. Raises ValueError with the first problem and all invalid entries."""
-    parsed: dict[str, None] = {}
-    problems: dict[str, str] = {}
-    for entry in listed:
-        try:
-            parsed[item(entry)] = None
-        except ValueError as problem:
-            problems.setdefault(entry, str(problem))
-    if problems:
-        (_, first), *others = problems.items()
-        also = in_words([quoted(entry) for entry, _ in others], most=MOST_QUOTED)
-        raise ValueError(f"{first} Also invalid: {also}." if others else first)
-    return tuple(parsed)
 
 
 def parse_number(raw: str) -> float | None:

@@ -54,7 +54,7 @@ SIGNS: Final = r"[<>=!≤≥≠⩽⩾]++"
 AMOUNT: Final = r"(?ai)([+-]?(?:\d++(?:\.\d*+)?|\.\d++))(?:e([+-]?\d{1,3}(?!\d)))?(?:(?u:\s)*(%s))?"
 PLAIN_AMOUNT, DIFFERENCE = AMOUNT % "%", AMOUNT % r"%|pp\b"
 BASE_WORD: Final = r"(?i)(base(?:line)?)\b"
-CHANGE: Final = r"(?i)[-+*−–×±]|x(?=\s*\d)"
+CHANGE: Final = r"(?i)[-+*−–×]|x(?=\s*\d)"
 MULTIPLIED: Final = r"(?i)\s*[*×+−-]\s*base(?:line)?\b"
 RELATIVE: Final = r"[+−–-][^*×+−–-]*%\Z"  # the end of a line with a reference
 QUESTION_MARK: Final = r"\?"
@@ -413,8 +413,6 @@ def _reference(scanner: _Scanner, aggregate: Aggregate, reference: Reference) ->
     if change is None:
         return Bound(0.0, reference)
     sign = change[0].lower()
-    if sign == "±":
-        scanner.fail("+ or -: a threshold has one bound")
     number, unit = scanner.amount("a number after the sign", DIFFERENCE)
     if number < 0:
         scanner.fail("a number without a sign of its own")
