@@ -166,7 +166,7 @@ def two_runs() -> Iterator[Experiment]:
 
 def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:
     """Draw a pair of runs, and return whether the rate seems to change by less, or by more, than it does."""
-    bounds = PairedRates.of(rates(rng, size, truth, icc, now=truth + change)).difference(CONFIDENCE)
+    bounds = PairedRates(rates(rng, size, truth, icc, now=truth + change)).difference(CONFIDENCE)
     return bounds.upper < change - 1e-12, bounds.lower > change + 1e-12
 
 

@@ -259,12 +259,12 @@ def test_rounding_is_no_spread(value: float, sizes: list[int]) -> None:
 
 @given(HIT_PAIRS, FACTORS)
 def test_bounds_of_a_difference_enclose_it_and_turn_with_it(pairs: list[HitPair], factor: float) -> None:
-    lower, upper = PairedRates.of(pairs).difference(0.95, factor=factor)
+    lower, upper = PairedRates(pairs).difference(0.95, factor=factor)
     difference = share([pair.now for pair in pairs]) - factor * share([pair.base for pair in pairs])
     assert lower - 1e-12 <= difference <= upper + 1e-12
-    lower, upper = PairedRates.of(pairs).difference(0.95)
+    lower, upper = PairedRates(pairs).difference(0.95)
     turned = [HitPair(pair.base, pair.now) for pair in pairs]
-    assert PairedRates.of(turned).difference(0.95) == pytest.approx((-upper, -lower))
+    assert PairedRates(turned).difference(0.95) == pytest.approx((-upper, -lower))
 
 
 def test_a_paired_mean_sees_what_an_unpaired_one_would_miss_and_a_factor_scales_the_baseline() -> None:

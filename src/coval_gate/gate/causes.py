@@ -33,10 +33,7 @@ SHOWN_FIRST: Final[tuple[FailureCause | None, ...]] = (FailureCause.NEW, None, F
 
 
 class Before(NamedTuple):
-    """A test case in the reference: its `record` by a criterion, and the `mean` of its numbers, None without.
-
-    `is_new`: if it fails now, that is new.
-    """
+    """A test case in the reference: its `record` by a criterion, the `mean` of its numbers, and if a failure is new."""
 
     record: Hits
     mean: float | None = None
@@ -71,10 +68,9 @@ def new_failures(earlier: Mapping[str, Hits], now: Mapping[str, Hits]) -> frozen
 
 
 class Earlier:
-    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
+    """The runs that a judgement compares with, also for criteria that compare with a number. `kind`: empty without one.
 
-    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
-    reference; empty without one.
+    Runs with another persona, changed test cases, and metrics of another judge version are left out.
     """
 
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
@@ -88,10 +84,7 @@ class Earlier:
             self.kind = "baseline"
 
     def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
-        """Return how each test case did in the reference, by a criterion, without those of which that is unknown.
-
-        Only runs in which the criterion's metrics are comparable count.
-        """
+        """Return how each test case did in the comparable runs of the reference, if that is known."""
         if not self.kind or check.problem is not None or (self.kind == "base" and variant.name == BASE):
             return {}
         metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)

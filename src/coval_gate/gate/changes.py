@@ -21,7 +21,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from coval_gate.gate import statistics
 from coval_gate.gate.permutation import HitPair, Permutation
-from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, CaseRate, Hits, Values, normal_quantile
+from coval_gate.gate.statistics import NOTHING, SHORTFALL, Bounds, Hits, Values, normal_quantile
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
@@ -36,19 +36,13 @@ class ValuePair(NamedTuple):
     base: Values
 
 
-class PairedRates(NamedTuple):
+class PairedRates:
     """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
 
-    now: CaseRate
-    base: CaseRate
-    correlation: float
-
-    @classmethod
-    def of(cls, pairs: Sequence[HitPair]) -> "PairedRates":
-        now, base = (
-            statistics.even_rate(side) for side in ([pair.now for pair in pairs], [pair.base for pair in pairs])
-        )
-        return cls(now, base, _correlation(pairs))
+    def __init__(self, pairs: Sequence[HitPair]) -> None:
+        self.now = statistics.even_rate([pair.now for pair in pairs])
+        self.base = statistics.even_rate([pair.base for pair in pairs])
+        self.correlation = _correlation(pairs)
 
     def difference(self, confidence: float, factor: float = 1.0) -> Bounds:
         """Return bounds on the share now minus `factor` times the baseline's.
@@ -123,7 +117,7 @@ class RateChange(Change):
 
     def __init__(self, pairs: Sequence[HitPair]) -> None:
         super().__init__()
-        self._pairs, self._rates = pairs, PairedRates.of(pairs)
+        self._pairs, self._rates = pairs, PairedRates(pairs)
 
     @cached_property
     def _permutation(self) -> Permutation | None:
@@ -216,7 +210,7 @@ class PercentileChange(Change):
         limit += statistics.ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
         above = map(_above, self._now, [limit] * len(self._now))
         above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
-        return PairedRates.of(list(map(HitPair, above, above_base))).difference(confidence)
+        return PairedRates(list(map(HitPair, above, above_base))).difference(confidence)
 
     def _least(self, confidence: float) -> float:
         """Return the largest shift of the reference that the value is shown to be above: as `excess` says of 0."""

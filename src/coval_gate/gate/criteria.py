@@ -185,7 +185,7 @@ def threshold_text(threshold: Threshold) -> str:
 
 
 def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ...]:
-    """Return the one metric that a threshold names, or None if it names none; nothing if the metric is in doubt."""
+    """Return the one metric that a threshold names, or None if it names none; nothing if it is not exactly one."""
     if not threshold.metric:
         return (None,)
     metrics = result.find_metrics(threshold.metric)
@@ -275,8 +275,7 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: of the step, also those that are
-    not launched. `baseline_runs`: how many at most. `look`: set in slices.
+    `accept`: the run is not compared with a baseline. `legs`: of the step. `baseline_runs`: how many at most.
     """
 
     max_failed: Allowance

@@ -129,7 +129,7 @@ class Pairs:
 
 
 class Compared(NamedTuple):
-    """A check, and the `pairs` that it compares; None if it compares nothing."""
+    """A check, and the `pairs` that it compares."""
 
     check: Check
     pairs: Pairs | None = None

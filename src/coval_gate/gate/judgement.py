@@ -54,12 +54,11 @@ class LegsSummary(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """The result of judging a run or a whole step.
+    """The result of judging a run or a whole step; `verdict` is None if nothing was to be judged.
 
-    `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
-    for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
-    `timeout_passes`: such a verdict lets the step pass. `legs_summary` is set for a step with several legs. `slices` is
-    set with `spend: until clear`. `failed_together`: the comparison of all legs failed, in which this leg took part.
+    `cancellation`: what became of the run that the step stopped waiting for. `base`: the base agent's run.
+    `inconclusive_passes`, `timeout_passes`: such a verdict passes the gate. `legs_summary`: of a step with several
+    legs. `failed_together`: the comparison of all legs failed, in which this leg took part.
     """
 
     verdict: Verdict | None
@@ -114,10 +113,7 @@ class Judgement(NamedTuple):
 
     @property
     def is_barred(self) -> bool:
-        """Whether no later run may be compared with the judged one: it lacks data, or a comparison failed it.
-
-        An absolute threshold bars no run. It judges every run anyway, and would leave a baseline of the lucky ones.
-        """
+        """Whether it is no baseline: it lacks data, or a comparison failed it. Absolute thresholds do not count."""
         return (
             self.failed_together
             or isinstance(self.cause, Unanswered)
@@ -167,7 +163,7 @@ class SingleRun(NamedTuple):
 
 
 class CaseStability(NamedTuple):
-    """How often a test case failed with the agent or one of its mutations, over the conversations of all runs."""
+    """How many conversations of a test case failed with a variant, in all runs."""
 
     test_case_id: str
     variant: str
@@ -180,7 +176,7 @@ class CaseStability(NamedTuple):
 
 
 class Repetition(NamedTuple):
-    """`runs`: those that count, in the order of their launch. `unusable`: a repetition without data to judge.
+    """`runs`: those that count, the first one first. `unusable`: a repetition without data to judge.
 
     `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame.
     """
@@ -192,10 +188,7 @@ class Repetition(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """The slices of a leg up to a `look`.
-
-    `is_clear`: every answer is known or out of reach, so the next slice would decide nothing.
-    """
+    """The slices of a leg up to a `look`. `is_clear`: every answer is known, or out of reach."""
 
     look: Look
     is_clear: bool = False

@@ -62,7 +62,7 @@ class Weighed(NamedTuple):
 class Interval(NamedTuple):
     """At least `lower`, at most `upper`, each with the `confidence`, in the value's unit; infinite ones claim nothing.
 
-    `cases`: how many test cases the claims rest on; 0 if Coval does not report which test case a value belongs to.
+    `cases`: how many test cases the claims rest on; 0 if it is unknown which test case a value belongs to.
     """
 
     lower: float
@@ -71,14 +71,14 @@ class Interval(NamedTuple):
     cases: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """A value over simulations: `count` of them have data, `missing` ones do not."""
+    """A value over simulations: `count` of them have data, `missing` ones do not. `pooled`: as in `Weighed`."""
 
-    __slots__ = ()
     value: float
-    pooled: float | None
     count: int
-    missing: int
+    missing: int = 0
+    pooled: float | None = None
 
     @property
     def total(self) -> int:
@@ -91,10 +91,7 @@ class Counted:
 
 
 class LeftOut(NamedTuple):
-    """`new`, `gone` and `changed` (in contents) test cases; `valueless` ones lack a value on one side.
-
-    `runs` of the baseline used another version of the metric, or another persona.
-    """
+    """Test cases (`valueless`: on one side), and `runs` with another persona or version of the metric."""
 
     new: int = 0
     gone: int = 0
@@ -107,18 +104,14 @@ class LeftOut(NamedTuple):
 class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
-    `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
+    `value`: in the unit of the measure. `change`: bounds on the measure's value minus this
     one, which hold together with those of the step's other thresholds; None without a confidence, and then there is no
     `trend`, either. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in the unit; None
     if unknown. `even`: whether both values are the same if all simulations weigh the same. `newly_failing` and
     `newly_passing`: ids of test cases.
     """
 
-    value: float
-    count: int
     cases: int
-    missing: int = 0
-    pooled: float | None = None
     even: bool = True
     left_out: LeftOut = field(default_factory=LeftOut)
     trend: Trend | None = None
@@ -136,12 +129,8 @@ class Measure(Counted):
     all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`.
     """
 
-    value: float
     unit: Unit
-    count: int
-    missing: int = 0
     assumed: int = 0
-    pooled: float | None = None
     interval: Interval | None = None
     comparison: Comparison | None = None
 
@@ -165,10 +154,9 @@ class Totals:
 class BaselineRun(NamedTuple):
     """An earlier run that completed, and how it differs from the judged run.
 
-    `changed_cases`: ids of test cases whose contents have changed since. `changed_metrics`: ids of metrics that another
-    version of the judge evaluated. `changed_persona`: it or its version. `changed_options`: launch inputs that
-    differ and may matter, such as config_overrides. `unchecked`: what Coval does not report. `failed`: the gate failed
-    it, so it is a baseline only if an input names it.
+    `changed_cases`: ids of test cases with other contents now. `changed_metrics`: ids of metrics that another version
+    of the judge evaluated. `changed_options`: launch inputs that differ and may matter. `unchecked`: what Coval does
+    not report. `failed`: the gate failed it, so it is a baseline only if an input names it.
     """
 
     run: Run
@@ -198,11 +186,7 @@ class NotFoundReason(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """The newest of the `runs` is first.
-
-    `fewer_than_asked`: by how many the source falls short. `acceptable`: the id of the judged run, if a person may
-    accept it in place of these runs.
-    """
+    """The newest of the `runs` is first. `acceptable`: the id of the judged run, if a person may accept it instead."""
 
     source: BaselineSource
     runs: tuple[BaselineRun, ...] = ()

@@ -73,11 +73,9 @@ class Permutation:
         """
         most = math.lcm(*{pair.now.size for pair in pairs})
         sizes_differ = any(block.size != pair.now.size for pair in pairs for block in pair.blocks.values())
-        return (
-            None
-            if sizes_differ or most * len(pairs) > MOST_SUMS
-            else cls([Case.of(pair, most) for pair in pairs], most)
-        )
+        if sizes_differ or most * len(pairs) > MOST_SUMS:
+            return None
+        return cls([Case.of(pair, most) for pair in pairs], most)
 
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + SUM_ROUNDING

@@ -9,7 +9,8 @@ A conversation beyond that is one more, and no further iteration of all test cas
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import plural, quoted
@@ -24,7 +25,7 @@ from coval_gate.inputs.fields import Allowance
 
 
 class Judged(NamedTuple):
-    """A run that completed. `attached`: whether a job answered it; None if that is no job's to do."""
+    """A run that completed. `attached`: as in `judge_outcome`."""
 
     result: RunResult
     variants: tuple[Variant, ...]
@@ -46,8 +47,8 @@ class Tally(NamedTuple):
 class Rule(Criterion):
     """`find` returns a problem, or how many simulations meet the rule. Without `find`, other code makes the check.
 
-    `share`: of the simulations that must meet it, and at least one must; fewer give the `verdict`, and the sentence
-    `unmet`. `empty`: the sentence if there is no simulation.
+    `share`: of the simulations that must meet it, and at least one; fewer give the `verdict`. `empty`: the sentence if
+    there is no simulation.
     """
 
     kind: str
@@ -143,8 +144,6 @@ ALL_ENDED: Final = Rule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewFailed(Criterion):
-    """No more simulations failed than `max_failed_simulations` allows."""
-
     kind = "max_failed_simulations"
     counted = "{} failed"
     informs = "max_failed_simulations lets every simulation fail"
@@ -155,11 +154,10 @@ class FewFailed(Criterion):
         for variant in run.variants:
             criterion = cls(allowance=run.criteria.max_failed)
             measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
-            check = Check(criterion=criterion, verdict=Verdict.PASSED, measure=measure).on(variant)  # shown there, too
-            if variant.failed > criterion.allowance.of(variant.total):
-                failed = tuple(criterion.missing_it(variant, None, measure))
-                check = replace(check, verdict=Verdict.FAILED, simulations=failed)
-            yield check
+            is_met = variant.failed <= criterion.allowance.of(variant.total)
+            failed = () if is_met else tuple(criterion.missing_it(variant, None, measure))
+            verdict = Verdict.PASSED if is_met else Verdict.FAILED  # one that passed is shown, too
+            yield Check(criterion=criterion, verdict=verdict, measure=measure, simulations=failed).on(variant)
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", self.allowance.of(measure.total))
@@ -258,62 +256,40 @@ def population_checks(run: Judged) -> tuple[Check, ...]:
 
 
 class Population(NamedTuple):
-    """`certain`: it cannot have more than `expected`."""
+    """`certain`: the run cannot have more simulations than `expected`."""
 
     expected: int
     certain: bool
 
 
-class _Shape(NamedTuple):
-    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are extra."""
-
-    variants: int
-    per_case: int
-    per_variant: int
-    extra: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.variants * self.per_variant + self.extra
-
-
 def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
-    shape = _shape(run, simulations, criteria)
-    named = _named(run, simulations)
+    variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
+    cases, extra = {simulation.test_case_id for simulation in simulations}, 0
+    per_case = criteria.iterations
+    if "" in cases:  # the list does not name all test cases
+        per_case = per_case or 1
+        most = max(Counter(simulation.mutation for simulation in simulations).values())
+        per_variant = max(criteria.cases, math.ceil(most / per_case)) * per_case
+    else:
+        times = Counter(simulation.conversation for simulation in simulations)
+        if not per_case:
+            # If some test cases are listed more often than others, the list is incomplete, unless Coval's count is it.
+            counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
+            per_case = (min if counted == times.total() else max)(times.values(), default=1)
+        extra = sum(max(0, number - per_case) for number in times.values())
+        per_variant = max(criteria.cases, len(cases)) * per_case
+    # Coval does not document whether `output_ids` are simulation ids; if one of them is, all are.
+    ids = {simulation.id for simulation in simulations}
+    ids.update(chain.from_iterable(metric.values for metric in run.metrics))
+    outputs = set(run.output_ids or ())
+    named = max(len(outputs), len(ids | outputs if outputs & ids else ids))
     counted = run.progress.total if run.progress else 0
-    per_case = shape.per_case * shape.variants
+    per_case *= variants
     # A count that is below the number listed, or does not divide evenly, is a count of test cases.
-    counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
-    expected = max(named, shape.total, counted * per_case + shape.extra if counts_cases else counted)
+    counts_cases = counted < len(simulations) or (counted - extra) % per_case != 0
+    implied = variants * per_variant + extra
+    expected = max(named, implied, counted * per_case + extra if counts_cases else counted)
     if run.output_ids:
         return Population(expected, len(run.output_ids) == expected)
     is_known = criteria.cases > 0 or (counted > 0 and (per_case == 1 or counts_cases))
     return Population(expected, is_known and criteria.iterations is not None)  # None: the run was launched elsewhere
-
-
-def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
-    variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
-    cases = {simulation.test_case_id for simulation in simulations}
-    if "" in cases:  # the list does not name all test cases
-        most = max(Counter(simulation.mutation for simulation in simulations).values())
-        per_case = criteria.iterations or 1
-        return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
-    times = Counter(simulation.conversation for simulation in simulations)
-    per_case = criteria.iterations or _iterations(run, times)
-    extra = sum(max(0, number - per_case) for number in times.values())
-    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)
-
-
-def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
-    """If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it."""
-    counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
-    return (min if counted == times.total() else max)(times.values(), default=1)
-
-
-def _named(run: Run, simulations: Sequence[Simulation]) -> int:
-    """Coval does not document whether `output_ids` are simulation ids; if one of them is, all are."""
-    listed = {simulation.id for simulation in simulations}
-    measured = {simulation_id for metric in run.metrics for simulation_id in metric.values}
-    outputs = set(run.output_ids or ())
-    ids = listed | measured
-    return max(len(outputs), len(ids | outputs if outputs & ids else ids))

@@ -306,9 +306,8 @@ def not_numbers(sample: Sample) -> Problem | None:
 def unlike(sample: Sample, wanted: Sequence[str]) -> Problem | None:
     name, vocabulary = sample.metric.name, sample.vocabulary
     if impossible := sample.impossible(wanted):
-        return cannot_occur(
-            name, impossible, [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
-        )
+        distinct = [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
+        return cannot_occur(name, impossible, distinct)
     unknown = vocabulary.impossible(wanted)
     return no_such_value(name, unknown, vocabulary) if unknown else None
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain
 
-from coval_gate.coval.model import RunResult
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
@@ -34,7 +33,7 @@ def is_usable(judgement: Judgement) -> bool:
 def repeats(run: Judgement, first: Judgement) -> Judgement:
     """Return its judgement: an error if it has other test cases, or fewer conversations, than the first run.
 
-    Coval may not report the test case of some conversations; each of these may belong to one that seems to be missing.
+    A conversation with an unknown test case may belong to one that seems to be missing.
     """
     now, then = _cases(run), _cases(first)
     new = 0 if then[""] else len(now.keys() - then.keys() - {""})
@@ -48,12 +47,12 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
 
 
 def _cases(run: Judgement) -> Counter[str]:
-    """Return how many conversations each test case has; "" is an unknown test case."""
+    """Count the conversations of each test case; "" is an unknown one."""
     return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
 def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
-    """Return a failed check that no result of `left` further runs can change; None if each of them can still pass."""
+    """Return a failed check that no result of `left` further runs can change; None if each can still pass."""
     failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED)
     return next((check for check in failed if _is_lost(check, judgement, left)), None)
 
@@ -63,7 +62,9 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     if not _is_sampled(check.criterion):
         return True
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
-    alone, variant = _variant(first, check), _variant(judgement, check)
+    alone, variant = (
+        next((variant for variant in own.variants if variant.name == check.variant), None) for own in (first, judgement)
+    )
     threshold, measure = check.threshold, check.measure
     if alone is None or variant is None or threshold is None or measure is None:
         return False
@@ -85,13 +86,9 @@ def _is_sampled(criterion: Criterion) -> bool:
     return threshold.takes_confidence or threshold.aggregate.kind.pools_runs
 
 
-def _variant(judgement: Judgement, check: Check) -> Variant | None:
-    return next((variant for variant in judgement.variants if variant.name == check.variant), None)
-
-
 def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
     judgements = [run.judgement for run in runs]
-    result = pooled([_result(judgement) for judgement in judgements])
+    result = pooled([own.cause.result for own in judgements if isinstance(own.cause, Completed)])
     together = judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements))
     judgement = with_checks(together, tuple(decide(runs, together)))
     variants = tuple(chain.from_iterable(own.variants for own in judgements))
@@ -157,9 +154,3 @@ def base_of(judgements: Sequence[Judgement]) -> Baseline | None:
     if lacking := next((base for base in bases if base.missing), None):
         return lacking
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
-
-
-def _result(judgement: Judgement) -> RunResult:
-    if not isinstance(judgement.cause, Completed):
-        raise TypeError("only a run that completed has results")
-    return judgement.cause.result

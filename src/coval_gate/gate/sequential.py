@@ -63,7 +63,7 @@ class Look(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """How likely a leg in slices passes and fails, as shares, and how many conversations it takes on average."""
+    """How likely a leg in slices passes and fails, and how many conversations it takes on average."""
 
     passed: float
     failed: float

@@ -50,16 +50,14 @@ def judge_slices(runs: Sequence[SingleRun], criteria: Criteria, cases: tuple[int
 
 
 def _so_far(check: Check, look: Look) -> Check:
-    """Return what a check shows before all test cases were called, and after how many it was decided."""
     # No further simulation makes up for those that miss a target, or have a forbidden value.
     is_final = check.verdict is Verdict.FAILED and (check.forbids or check.criterion.is_target)
     if not look.is_last and _waits(check) and not is_final:
         verdict = Verdict.INCONCLUSIVE if check.verdict in (Verdict.PASSED, Verdict.FAILED) else check.verdict
         return replace(check, verdict=verdict, moved_by=None)
-    if _is_unchanged(check, look):
-        comparison = replace(check.comparison, trend="unchanged") if check.comparison else None
-        check = replace(check, measure=replace(check.measure, comparison=comparison) if check.measure else None)
-        return replace(check, after=look.called)
+    if check.measure and check.comparison and _is_unchanged(check, look):
+        measure = replace(check.measure, comparison=replace(check.comparison, trend="unchanged"))
+        return replace(check, measure=measure, after=look.called)
     is_decided = check.threshold is not None and check.verdict in (Verdict.PASSED, Verdict.FAILED)
     return replace(check, after=look.called) if is_decided else check
 
@@ -88,21 +86,17 @@ def _state(check: Check, look: Look) -> State:
     if check.passed or (check.verdict is Verdict.INCONCLUSIVE and check.after):
         return "settled"
     if check.verdict is not Verdict.INCONCLUSIVE:
-        return "open" if _may_recover(check, look) else "over"
+        if check.measure is None or not isinstance(check.criterion, FewFailed | MetricHasValues):
+            return "over"
+        # Once all test cases were called, so many simulations may be missing.
+        most = check.criterion.requirement(check.measure).bound
+        most += check.criterion.allowance.of(look.cap) - check.criterion.allowance.of(look.called)
+        return "open" if check.measure.value <= most else "over"
     # In the first slices, few test cases may be shared with the baseline.
     is_comparable = check.problem.kind == TOO_FEW_SHARED.kind if check.problem else check.comparison is not None
     if _waits(check) or is_comparable or _may_be_decided(check, look):
         return "open"
     return "settled" if check.criterion.doubt_passes else "over"
-
-
-def _may_recover(check: Check, look: Look) -> bool:
-    """Return whether so many simulations may be missing once all test cases were called."""
-    criterion = check.criterion
-    if check.measure is None or not isinstance(criterion, FewFailed | MetricHasValues):
-        return False
-    more = criterion.allowance.of(look.cap) - criterion.allowance.of(look.called)
-    return check.measure.value <= criterion.requirement(check.measure).bound + more
 
 
 def _may_be_decided(check: Check, look: Look) -> bool:

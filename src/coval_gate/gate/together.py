@@ -15,7 +15,7 @@ from coval_gate.coval.model import COMPLETED, Metric, Simulation
 from coval_gate.gate.baseline import comparisons, measured
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
-from coval_gate.gate.family import Compared, Pairs, ruled
+from coval_gate.gate.family import Pairs, ruled
 from coval_gate.gate.judgement import Judgement, with_checks
 from coval_gate.gate.measure import LeftOut
 from coval_gate.gate.population import Judged
@@ -24,7 +24,6 @@ from coval_gate.gate.verdict import ON_AGENT, Completed, Together, Verdict
 
 NOW: Final = 0  # the judged run among the runs of a test case; the newest of the reference is 1
 
-Key = tuple[object, ...]
 Runs = Mapping[int, Sequence[Simulation]]  # of one test case in one leg
 
 
@@ -33,16 +32,22 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
 
     A leg without a verdict on its agent takes no part. Each leg has applied its policy for doubt: here, doubt passes.
     """
-    by_threshold: dict[Key, dict[int, Pairs]] = defaultdict(dict)
+    by_threshold: dict[tuple[object, ...], dict[int, Pairs]] = defaultdict(dict)
     for place, (judgement, criteria) in enumerate(legs):
         for pairs in _guards(judgement, criteria) if judgement else ():
-            by_threshold[_key(pairs)].setdefault(place, pairs)
+            threshold, metric = pairs.threshold, pairs.metric.id if pairs.metric else ""
+            key = (pairs.now.name, metric, threshold.aggregate, threshold.operator, threshold.bound)
+            by_threshold[key].setdefault(place, pairs)
     shared = [members for members in by_threshold.values() if len(members) > 1]
     if not shared:
         return None
     taking_part = tuple(sorted({place for members in shared for place in members}))
     confidence = max(legs[place][1].confidence or 0.0 for place in taking_part)
-    compared = [_compared([*members.values()], confidence) for members in shared]
+    compared = []
+    for members in (tuple(pairs.values()) for pairs in shared):
+        criterion = ThresholdHolds(threshold=members[0].threshold, confidence=confidence, doubt_passes=True)
+        own = measured(criterion, _joined(members), LeftOut())
+        compared.append(own._replace(check=replace(own.check, runs=len(members))))
     checks = map(_without_leg_details, ruled(compared, 1.0 - confidence, parts=2))
     return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
 
@@ -58,20 +63,6 @@ def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
             yield compared.pairs
 
 
-def _key(pairs: Pairs) -> Key:
-    """Return what a threshold and a variant have in common in several legs, whatever names and places they have."""
-    threshold = pairs.threshold
-    metric = pairs.metric.id if pairs.metric else ""
-    return pairs.now.name, metric, threshold.aggregate, threshold.operator, threshold.bound
-
-
-def _compared(members: Sequence[Pairs], confidence: float) -> Compared:
-    first, pairs = members[0], _joined(members)
-    criterion = ThresholdHolds(threshold=first.threshold, confidence=confidence, doubt_passes=True)
-    compared = measured(criterion, pairs, LeftOut())
-    return compared._replace(check=replace(compared.check, runs=len(members)))
-
-
 def _without_leg_details(check: Check) -> Check:
     """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
     measure = check.measure
@@ -83,8 +74,10 @@ def _without_leg_details(check: Check) -> Check:
 def _joined(members: Sequence[Pairs]) -> Pairs:
     by_case: dict[str, list[Runs]] = defaultdict(list)
     for place, pairs in enumerate(members):
-        for case, runs in _by_case(pairs, place).items():
-            by_case[case].append(runs)
+        earlier = _by_run(pairs.then, place)
+        for case, runs in _by_run(pairs.now, place).items():
+            before = enumerate(earlier[case].values(), start=NOW + 1)  # the newest first
+            by_case[case].append({NOW: [*chain.from_iterable(runs.values())], **dict(before)})
     compared = [case for case in map(_beside, by_case.values()) if len(case) > 1]
     now = [simulation for case in compared for simulation in case[NOW]]
     # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
@@ -97,15 +90,6 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
         _variant([pairs.then for pairs in members], then, metric),
         metric,
     )
-
-
-def _by_case(pairs: Pairs, place: int) -> dict[str, Runs]:
-    """Return the conversations of each test case by run: the judged one, and those before, the newest first."""
-    now, then = _by_run(pairs.now, place), _by_run(pairs.then, place)
-    return {
-        case: {NOW: [*chain.from_iterable(runs.values())], **dict(enumerate(then[case].values(), start=NOW + 1))}
-        for case, runs in now.items()
-    }
 
 
 def _by_run(variant: Variant, place: int) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:

@@ -118,7 +118,8 @@ class Vocabulary(NamedTuple):
     @classmethod
     def of(cls, metric: Metric) -> "Vocabulary":
         texts = metric.texts
-        seen = _shown(texts)
+        shown = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
+        seen = {key: shown[key] for key in sorted(key for key in shown if isinstance(key, str))}
         is_binary = bool(seen) and not metric.numbers and {comparable(text) for text in texts} <= BINARY_ANSWERS
         allowed = metric.defined or (BINARY_TEXTS if is_binary else ())
         possible = {UNKNOWN_ANSWER, *map(comparable, allowed)}
@@ -144,11 +145,6 @@ class Vocabulary(NamedTuple):
 
     def close_to(self, wanted: str) -> str:
         return next((text for text in self.seen if _is_misspelling(comparable(wanted), comparable(text))), "")
-
-
-def _shown(texts: Iterable[str]) -> dict[float | str, str]:
-    shown = {comparable(text): one_line(text, TEXT_SHOWN) for text in sorted(texts, reverse=True)}
-    return {key: shown[key] for key in sorted(key for key in shown if isinstance(key, str))}
 
 
 def _is_misspelling(wanted: float | str, seen: float | str) -> bool:

@@ -23,10 +23,7 @@ from coval_gate.gate.values import (
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Values by simulation id; a failed simulation has none, even if Coval lists one.
-
-    `total`: how many simulations there are. `numbers` ascend, in the metric's unit; statistics need at least one.
-    """
+    """Values by simulation id; a failed simulation has none, even if Coval lists one. `numbers` ascend."""
 
     metric: Metric
     values: Mapping[str, Value]
@@ -70,7 +67,6 @@ class Sample:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The texts of the metric, including the run's other variants."""
         return Vocabulary.of(self.metric)
 
     def impossible(self, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -112,7 +108,6 @@ class Variant:
 
     @property
     def mutation_id(self) -> str:
-        """The id of the mutation; empty for the agent itself, and if unknown."""
         return self.simulations[0].mutation_id if self.simulations else ""
 
     @cached_property
@@ -177,10 +172,7 @@ class Variant:
 
 
 def pooled(results: Sequence[RunResult]) -> RunResult:
-    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged.
-
-    Each simulation says which run it is from.
-    """
+    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged."""
     metrics: dict[str, Metric] = {}
     for metric in chain.from_iterable(result.metrics for result in results):
         merged = metrics.setdefault(metric.id, metric)
@@ -222,12 +214,17 @@ def _variant(
     ids = dict.fromkeys(done.id for done in completed)
     total = len(simulations) + unlisted
     samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
-    met = (_meeting(sample) for sample in samples if sample.metric.target is not None)
+    passing = frozenset(ids)
+    for sample in samples:
+        if (target := sample.metric.target) is not None:
+            is_usable = not target_problem(target) and sample.can_be_any_of(named_values(target))
+            met = (id_ for id_, value in sample.values.items() if meets(target, value)) if is_usable else ()
+            passing = passing.intersection(met)
     return Variant(
         name=name,
         simulations=simulations,
         completed=completed,
-        passing=frozenset(ids).intersection(*met),
+        passing=passing,
         samples=samples,
         alone=alone,
         unlisted=unlisted,
@@ -238,10 +235,3 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
     if not values.keys() <= ids.keys():  # otherwise the values are shared, which saves memory on large runs
         values = {simulation: values[simulation] for simulation in ids if simulation in values}
     return Sample(metric=metric, values=values, total=total)
-
-
-def _meeting(sample: Sample) -> set[str]:
-    target = sample.metric.target
-    if target is None or target_problem(target) or not sample.can_be_any_of(named_values(target)):
-        return set()
-    return {simulation for simulation, value in sample.values.items() if meets(target, value)}

@@ -85,13 +85,13 @@ class Launched:
 
 
 class Planned(NamedTuple):
-    """The step only had to plan, and did: `what` it found, as a sentence."""
+    """`what` the step, which only had to plan, found, as a sentence."""
 
     what: str
 
 
 class StepInterrupted:
-    """The step was interrupted by a signal."""
+    """A signal ended the step."""
 
 
 UNFINISHED_TEXT: Final = "The step ended before it could reach a verdict."  # an output has it before the launch
