@@ -29,9 +29,6 @@ class FailureCause(StrEnum):
     NEW = "new"  # that its test case broke is more likely than that it fails now and then
 
 
-SHOWN_FIRST: Final[tuple[FailureCause | None, ...]] = (FailureCause.NEW, None, FailureCause.FLAKY)
-
-
 class Before(NamedTuple):
     """A test case in the reference: its `record` by a criterion, the `mean` of its numbers, and if a failure is new."""
 

@@ -106,6 +106,7 @@ class Change:
         return _noticeable(grown, normal_quantile(confidence), margin)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the test cases that fail now and passed before, and the reverse; none for numbers."""
         return (), ()
 
 
@@ -208,9 +209,11 @@ class PercentileChange(Change):
             return NOTHING
         limit = self._percentile(factor, number)
         limit += statistics.ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
-        above = map(_above, self._now, [limit] * len(self._now))
-        above_base = map(_above, self._base, [(limit - number) / factor] * len(self._base))
-        return PairedRates(list(map(HitPair, above, above_base))).difference(confidence)
+        before = (limit - number) / factor
+        pairs = [
+            HitPair(_above(now, limit), _above(base, before)) for now, base in zip(self._now, self._base, strict=True)
+        ]
+        return PairedRates(pairs).difference(confidence)
 
     def _least(self, confidence: float) -> float:
         """Return the largest shift of the reference that the value is shown to be above: as `excess` says of 0."""
@@ -246,17 +249,13 @@ class PercentileChange(Change):
         return statistics.weighted_percentile(sorted(weighted + moved), self._n)
 
     @cached_property
-    def _weighted(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        return _weighted(self._now), _weighted(self._base)
+    def _weighted(self) -> tuple[list[tuple[float, float]], ...]:
+        sides = ((cases, sum(map(len, cases)) / len(cases)) for cases in (self._now, self._base))
+        return tuple([(value, usual / len(values)) for values in cases for value in values] for cases, usual in sides)
 
     @cached_property
     def _values(self) -> tuple[list[float], list[float]]:
         return sorted(chain.from_iterable(self._now)), sorted(chain.from_iterable(self._base))
-
-
-def _weighted(cases: Sequence[Values]) -> list[tuple[float, float]]:
-    usual = sum(map(len, cases)) / len(cases)
-    return sorted((value, usual / len(values)) for values in cases for value in values)
 
 
 def _above(ascending: Values, limit: float) -> Hits:

@@ -51,7 +51,8 @@ def difference_text(check: Check) -> str:
         more = measure.hits - compared.hits
         return f"{abs(more):,} of {measure.total:,} {'more' if more > 0 else 'fewer'}"
     size, relative = _sizes(check, measure, compared)
-    return _signed(change, size) + (f" ({_signed(change, relative)})" if relative else "")
+    sign = "+" if change > 0 else "-" if change < 0 else ""
+    return f"{sign}{size} ({sign}{relative})" if relative else f"{sign}{size}"
 
 
 def allowed_text(check: Check, compared: Comparison) -> str:
@@ -194,10 +195,6 @@ def size_text(
     """Return the size of a change, as `shown`; pp, as users write percentage points, for percentages."""
     text = shown(value, scale, fits, to, beside)
     return f"{text.removesuffix(PERCENT)}pp" if scale.is_percent else text
-
-
-def _signed(value: float, size: str) -> str:
-    return f"{'+' if value > 0 else '-' if value < 0 else ''}{size}"
 
 
 def cases_needed(threshold: Threshold, confidence: float | None) -> int:

@@ -29,7 +29,7 @@ class Tested(NamedTuple):
 class Pairs:
     """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted.
 
-    `look`: set in slices. Then each error, and each confidence, is the one of all looks together.
+    With a `look`, each error, and each confidence, is the one of all looks together.
     """
 
     def __init__(
@@ -103,14 +103,6 @@ class Pairs:
             lower, upper = (lower, min(upper, most)) if self.threshold.wants_less else (max(lower, most), upper)
         return Interval(lower, upper, confidence, len(self.now.cases))
 
-    def is_settled(self, worse: Tested, better: Tested) -> bool:
-        """Return whether what is shown decides a threshold that the bounds, which may be blunter, leave open.
-
-        What got better is no regression, and what got worse is not the improvement that was required.
-        """
-        holds = self.threshold.against(self.earlier).holds(self.value.value)
-        return not holds and worse.is_shown if self.asks_for_improvement else holds and better.is_shown
-
     def _at_look(self, error: float) -> float:
         """Return the part of an error that this look may spend; outside of slices, all of it."""
         return self._look.error(error) if self._look else error
@@ -123,7 +115,6 @@ class Pairs:
         return self._change.noticeable(values, confidence, margin, rises=rises)
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""
         is_one_sided = self.threshold.wants_less or self.threshold.wants_more
         return self._change.flips(wants_less=self.threshold.wants_less) if is_one_sided else ((), ())
 
@@ -177,9 +168,12 @@ def _with_trend(check: Check, pairs: Pairs, worse: Tested, better: Tested, least
         worse, better = worse._replace(error=error), Tested(better.is_shown or verdict is Verdict.PASSED, error)
     elif verdict is Verdict.FAILED and not worse.is_shown:
         verdict = Verdict.INCONCLUSIVE
-    if verdict is Verdict.INCONCLUSIVE and pairs.is_settled(worse, better):
-        verdict = Verdict.FAILED if pairs.asks_for_improvement else Verdict.PASSED
-        check = replace(check, simulations=() if verdict is Verdict.PASSED else check.simulations)
+    if verdict is Verdict.INCONCLUSIVE:  # what is shown may decide what the bounds, which may be blunter, leave open
+        holds = pairs.threshold.against(pairs.earlier).holds(pairs.value.value)
+        if pairs.asks_for_improvement:  # what got worse is not the improvement that was required
+            verdict = Verdict.FAILED if worse.is_shown and not holds else verdict
+        elif better.is_shown and holds:  # what got better is no regression
+            verdict, check = Verdict.PASSED, replace(check, simulations=())
     trend: Trend = "inconclusive" if verdict is Verdict.INCONCLUSIVE else "unchanged"
     comparison = replace(
         measure.comparison,

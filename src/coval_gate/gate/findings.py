@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.causes import SHOWN_FIRST, Before, Earlier, FailureCause
+from coval_gate.gate.causes import Before, Earlier, FailureCause
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import REFERENCE_NAMES, Check
 from coval_gate.gate.judgement import CaseStability, Judgement
@@ -40,7 +40,7 @@ class SimulationFinding:
     many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
     step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `before`: how
     often its test case met, in the reference, what it misses: of several criteria the one that it met most often.
-    `rank`: within group and cause, the worst first: whether it completed, how far it misses all criteria together, and
+    `rank`: whether it completed, how far it misses all criteria together, and
     how many these are.
     """
 
@@ -57,18 +57,16 @@ class SimulationFinding:
     rank: tuple[bool, float, int] = (True, 0.0, 0)
 
     @property
-    def group(self) -> int:
-        """Its place in the order: 0 if it fails, then in doubt, tolerated, passed."""
-        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 2, Verdict.PASSED: 3}.get(self.verdict, 0)
-
-    @property
     def failed_before(self) -> bool:
         """Whether its test case mostly failed in the reference, too."""
         return self.cause is None and self.before is not None and self.before.share <= HALF
 
     @property
     def order(self) -> tuple[int, tuple[int, bool], tuple[bool, float, int]]:
-        return self.group, (SHOWN_FIRST.index(self.cause), self.failed_before), self.rank
+        """Sort failing ones first, then those in doubt, tolerated, passed; of each, new first and flaky last."""
+        group = {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 2, Verdict.PASSED: 3}.get(self.verdict, 0)
+        cause = (FailureCause.NEW, None, FailureCause.FLAKY).index(self.cause)
+        return group, (cause, self.failed_before), self.rank
 
     @property
     def is_to_look_at(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import GateError
@@ -126,15 +127,13 @@ class Judgement(NamedTuple):
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
-        ids: dict[str, None] = {}
-        for check in self.checks:  # one by one: all checks together may name millions
-            ids.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
-        return tuple(ids)
+        failed = (check.simulations for check in self.checks if check.decides and not check.passed)
+        return tuple(dict.fromkeys(chain.from_iterable(failed)))
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        checks = (check for check in self.checks if check.forbids)
-        return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
+        forbidden = (check.simulations for check in self.checks if check.forbids)
+        return tuple(dict.fromkeys(chain.from_iterable(forbidden)))
 
     @property
     def missed(self) -> tuple[Check, ...]:
@@ -148,7 +147,6 @@ def _is_set_up_error(check: Check) -> bool:
 
 
 def _may_be_late(check: Check) -> bool:
-    """Return whether more time may decide a check that was not passed: its data are missing, or it is in doubt."""
     if check.verdict is Verdict.ERROR:
         return check.problem is None or check.problem.may_come
     doubt = check.verdict is Verdict.INCONCLUSIVE
@@ -218,7 +216,7 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
 
 
 def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
-    """Return the judgement of a leg in slices whose next one had no time: what is in doubt timed out."""
+    """Return the judgement of a leg whose next slice had no time: what is in doubt timed out."""
     is_open = judgement.slices is not None and not judgement.slices.is_clear
     if not is_open or judgement.verdict is not Verdict.INCONCLUSIVE or not isinstance(judgement.cause, Completed):
         return judgement
@@ -265,7 +263,7 @@ def gravest(judgements: Sequence[Judgement]) -> Judgement:
 
 
 def gravity(judgement: Judgement) -> tuple[bool, int]:
-    """Sort the gravest first; one that fails the step is graver than any that lets it pass."""
+    """Sort the gravest first: those that fail the step."""
     verdict = LEG_GRAVITY.index(judgement.verdict) if judgement.verdict in LEG_GRAVITY else len(LEG_GRAVITY)
     return judgement.passes_gate, verdict
 

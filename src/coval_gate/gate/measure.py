@@ -31,7 +31,7 @@ NotFoundKind = Literal[
 
 
 class Scale(NamedTuple):
-    """What numbers count. `name`: of a metric's own unit, in Coval's words; empty if it has none, or it is unknown."""
+    """What numbers count. `name`: of a metric's own unit, in Coval's words; empty if unknown."""
 
     unit: Unit
     name: str = ""
@@ -224,7 +224,7 @@ def measured_text(measure: Measure | Comparison, scale: Scale, value: str = "") 
 
 
 def tolerated_text(measure: Measure, hits: int) -> str:
-    """Return hits among the values there are: where missing ones are tolerated, a share that counts them misleads."""
+    """Return hits among the values there are: a share that counts tolerated missing ones misleads."""
     return f"{hits:,} of {measure.count:,}, {measure.missing:,} without a value"
 
 

@@ -13,7 +13,6 @@ from typing import Final
 
 from coval_gate.coval.model import COMPLETED, Metric, Simulation
 from coval_gate.gate.baseline import comparisons, measured
-from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.family import Pairs, ruled
 from coval_gate.gate.judgement import Judgement, with_checks
@@ -48,8 +47,13 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
         criterion = ThresholdHolds(threshold=members[0].threshold, confidence=confidence, doubt_passes=True)
         own = measured(criterion, _joined(members), LeftOut())
         compared.append(own._replace(check=replace(own.check, runs=len(members))))
-    checks = map(_without_leg_details, ruled(compared, 1.0 - confidence, parts=2))
-    return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), tuple(checks))
+    checks = []
+    for check in ruled(compared, 1.0 - confidence, parts=2):
+        measure = check.measure  # each leg reports its own simulations to blame, and test cases that flipped
+        if measure and measure.comparison:
+            measure = replace(measure, comparison=replace(measure.comparison, newly_failing=(), newly_passing=()))
+        checks.append(replace(check, measure=measure, simulations=()))
+    return with_checks(Judgement(Verdict.PASSED, COMPLETED, Together(taking_part, len(legs))), checks)
 
 
 def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
@@ -61,14 +65,6 @@ def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
     for compared in chain.from_iterable(comparisons(run).values()):
         if compared.guards and compared.pairs:
             yield compared.pairs
-
-
-def _without_leg_details(check: Check) -> Check:
-    """Leave out the simulations to blame and the test cases that flipped: each leg tells its own."""
-    measure = check.measure
-    if measure and measure.comparison:
-        measure = replace(measure, comparison=replace(measure.comparison, newly_failing=(), newly_passing=()))
-    return replace(check, measure=measure, simulations=())
 
 
 def _joined(members: Sequence[Pairs]) -> Pairs:

@@ -19,6 +19,7 @@ cannot be compared never passes:
 """
 
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -37,28 +38,18 @@ SYNONYMS: Final = {  # of the answers of binary judges; folded
     "no": ("false", "fail", "failed", "n", "failure"),
 }
 TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
-COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    "eq": lambda number, bound: number == bound,
-    "neq": lambda number, bound: number != bound,
-    "gt": lambda number, bound: number > bound,
-    "gte": lambda number, bound: number >= bound,
-    "lt": lambda number, bound: number < bound,
-    "lte": lambda number, bound: number <= bound,
+COMPARISONS: Final[Mapping[str, tuple[Callable[[float, float], bool], str]]] = {
+    "eq": (operator.eq, "exactly {}"),
+    "neq": (operator.ne, "not {}"),
+    "gt": (operator.gt, "more than {}"),
+    "gte": (operator.ge, "at least {}"),
+    "lt": (operator.lt, "less than {}"),
+    "lte": (operator.le, "at most {}"),
 }
-RANGES: Final = ("bt", "nbt")
+RANGES: Final = {"bt": "between {} and {}", "nbt": "less than {} or more than {}"}
 MEMBERSHIPS: Final = ("in", "nin")
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one
-TARGET_PHRASES: Final = {
-    "eq": "exactly {}",
-    "neq": "not {}",
-    "gt": "more than {}",
-    "gte": "at least {}",
-    "lt": "less than {}",
-    "lte": "at most {}",
-    "bt": "between {} and {}",
-    "nbt": "less than {} or more than {}",
-}
 OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
 
@@ -167,16 +158,16 @@ def _is_slip(one: str, other: str) -> bool:
 
 def target_problem(target: Target) -> str:
     """Return why nothing can be compared with `target`, as the end of a sentence; empty if it is valid."""
-    operator = effective_operator(target)
+    name = effective_operator(target)
     if not target.operator.strip():
         return "has no operator"
-    if operator in MEMBERSHIPS:
+    if name in MEMBERSHIPS:
         has_value = any(value.strip() for value in target.values)
         return "" if has_value else f"has no value for its operator {target.operator}"
-    if operator not in (*RANGES, *COMPARISONS):
+    if name not in (*RANGES, *COMPARISONS):
         return f"has the unknown operator {quoted(target.operator, OPERATOR_SHOWN)}"
-    numbers = (target.lower, target.upper) if operator in RANGES else (target.upper,)
-    needed = f"the {'bounds' if operator in RANGES else 'number'} that its operator {operator} needs"
+    numbers = (target.lower, target.upper) if name in RANGES else (target.upper,)
+    needed = f"the {'bounds' if name in RANGES else 'number'} that its operator {name} needs"
     if None in numbers:
         return f"lacks {needed}"
     # NaN stands for anything that is not a number.
@@ -199,10 +190,10 @@ def named_values(target: Target) -> tuple[str, ...]:
 
 def closest_bound(target: Target, number: float) -> float | None:
     """Return the bound of a valid target that is closest to `number`; None for values to equal or to avoid."""
-    operator = effective_operator(target)
-    if operator in RANGES:
+    name = effective_operator(target)
+    if name in RANGES:
         return min(target_bounds(target), key=lambda bound: abs(number - bound))
-    return target.upper if operator in COMPARISONS and operator != "neq" else None
+    return target.upper if name in COMPARISONS and name != "neq" else None
 
 
 def target_bounds(target: Target) -> tuple[float, float]:
@@ -214,13 +205,13 @@ def target_bounds(target: Target) -> tuple[float, float]:
 def _condition(target: Target) -> Callable[[Value], bool]:
     if trouble := target_problem(target):
         raise ValueError(f"nothing can be compared with this target: it {trouble}")
-    operator = effective_operator(target)
-    if operator in MEMBERSHIPS:
-        return _membership(target.values, inside=operator == "in")
-    if operator in RANGES:
+    name = effective_operator(target)
+    if name in MEMBERSHIPS:
+        return _membership(target.values, inside=name == "in")
+    if name in RANGES:
         low, high = target_bounds(target)
-        return _comparison(lambda number: (low <= number <= high) is (operator == "bt"))
-    bound, compare = target.upper or 0.0, COMPARISONS[operator]
+        return _comparison(lambda number: (low <= number <= high) is (name == "bt"))
+    bound, compare = target.upper or 0.0, COMPARISONS[name][0]
     return _comparison(lambda number: compare(number, bound))
 
 
@@ -249,14 +240,14 @@ def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], boo
 
 def target_text(target: Target) -> str:
     """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
-    operator = effective_operator(target)
-    if operator in MEMBERSHIPS:
+    name = effective_operator(target)
+    if name in MEMBERSHIPS:
         values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
         named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
         if len(named) == 1:
-            return named[0] if operator == "in" else f"not {named[0]}"
+            return named[0] if name == "in" else f"not {named[0]}"
         more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
-        return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"
-    if operator in RANGES:
-        return TARGET_PHRASES[operator].format(*map(exact_text, target_bounds(target)))
-    return TARGET_PHRASES[operator].format(exact_text(target.upper or 0.0))
+        return f"{'one' if name == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"
+    if name in RANGES:
+        return RANGES[name].format(*map(exact_text, target_bounds(target)))
+    return COMPARISONS[name][1].format(exact_text(target.upper or 0.0))

@@ -33,7 +33,7 @@ LEG_GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.
 
 
 class Limit(NamedTuple):
-    """`name`: the input that sets it."""
+    """`name`: of the input."""
 
     name: str
     seconds: float
