@@ -26,12 +26,11 @@ REFERENCE_NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What prevents a measurement, in words. Braces in them name the facts to fill in.
+    """What prevents a measurement, in words. Braces name `facts`, or the check's `criterion`, `about` and `reference`.
 
     `short`: in place of a value. `sentence`: why a check has no measure, without a full stop. `beside`: the same about
-    the values of the reference, as a clause. `may_come`: more time may mend it. `is_error`: whether it makes a
-    comparison an error; None: only one with a run that the step launched for it. Facts of the check are its
-    `criterion`, what it is `about` (the variant and the run), and its `reference`.
+    the values of the reference. `may_come`: more time may help. `is_error`: whether it makes a comparison an error;
+    None: only one with a run that the step launched for it.
     """
 
     kind: str
@@ -121,12 +120,10 @@ class Criterion:
 class Check:
     """One criterion on the agent or a mutation, with either a measure or a problem.
 
-    `several`: the run has other variants, so this one must be named. `metric`: its id. `simulations`: ids of those to
-    blame if the verdict is not passed; for a target that only informs, of those that miss it. `runs`: how many runs of
-    the step decided it. `run_id`: the run that breaks it or comes closest, if each must meet it alone. `first`: the
-    measure of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, if
-    the leg is paid for in slices. `moved_by`: the one value without which the verdict on an average would differ. Only
-    reports need `metric_unit`.
+    `several`: the run has other variants. `metric`: its id. `simulations`: ids of those that miss it. `runs`: how many
+    decided it. `run_id`: of the run that breaks it or comes closest, if each must meet it alone. `first`: the measure
+    of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, in slices.
+    `moved_by`: the one value without which the verdict on an average would differ.
     """
 
     criterion: Criterion

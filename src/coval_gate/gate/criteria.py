@@ -314,10 +314,9 @@ class Criteria:
         )
 
     def threshold_criterion(self, threshold: Threshold) -> ThresholdHolds:
-        """Against a number, the agent must prove itself, so doubt fails.
+        """Against a number, or for an improvement, the agent must prove itself, so doubt fails.
 
-        Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an
-        improvement.
+        Otherwise doubt passes, because a regression must be proved.
         """
         return ThresholdHolds(
             threshold=threshold,
@@ -374,10 +373,7 @@ def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:
 
 
 def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
-    """Yield each threshold that no run with so many test cases can decide as it should with the confidence.
-
-    It can never pass or, if it guards against a regression, never fail.
-    """
+    """Yield each threshold that can never pass with so many test cases or, if it guards against a regression, fail."""
     guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
     family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
     few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"

@@ -37,11 +37,9 @@ class SimulationFinding:
 
     `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame; `skipped` if the gate
     tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
-    many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
-    step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `before`: how
-    often its test case met, in the reference, what it misses: of several criteria the one that it met most often.
-    `rank`: whether it completed, how far it misses all criteria together, and
-    how many these are.
+    many others. `iteration` counts from 1 to `of`. `stability`: how often its test case failed in several runs;
+    `failed_alone`: whether this simulation did. `before`: how often its test case met, in the reference, what it
+    misses. `rank`: whether it completed, how far it misses all criteria together, and how many these are.
     """
 
     simulation: Simulation
@@ -80,10 +78,7 @@ class SimulationFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """`by_gravity`: those that only inform at the end. `missed`: those that decide and did not pass.
-
-    `reference`: what they compare with; empty if nothing, or if it differs. `baseline`: the earlier runs, if any.
-    """
+    """`by_gravity`: those that only inform at the end. `reference`: what all compare with, if anything."""
 
     checks: tuple[Check, ...]
     by_gravity: tuple[Check, ...]
@@ -157,10 +152,9 @@ def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Basel
 
 @dataclass(slots=True)
 class _Blame:
-    """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
+    """What a simulation misses: the first criteria, their `count`, and the sum of the distances.
 
-    `verdict`: None if no criterion decides. `before`: by the criterion that its test case met most often, the first of
-    several; None if unknown.
+    `verdict`: None if no criterion decides. `before`: by the criterion that its test case met most often.
     """
 
     misses: list[Miss] = field(default_factory=list)

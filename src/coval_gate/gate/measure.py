@@ -102,13 +102,12 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Counted):
-    """The reference's side of a comparison, over the `cases` that both sides have.
+    """The reference's side of a comparison, in the unit of the measure, over the `cases` that both sides have.
 
-    `value`: in the unit of the measure. `change`: bounds on the measure's value minus this
-    one, which hold together with those of the step's other thresholds; None without a confidence, and then there is no
-    `trend`, either. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in the unit; None
-    if unknown. `even`: whether both values are the same if all simulations weigh the same. `newly_failing` and
-    `newly_passing`: ids of test cases.
+    `change`: bounds on the measure's value minus this one, which hold together with those of the step's other
+    thresholds; None without a confidence, and then there is no `trend`, either. `noticeable`: the smallest change for
+    the worse that 80 % of such steps detect; None if unknown. `even`: whether both values are the same if all
+    simulations weigh the same. `newly_failing` and `newly_passing`: ids of test cases.
     """
 
     cases: int

@@ -45,10 +45,9 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Criterion):
-    """`find` returns a problem, or how many simulations meet the rule. Without `find`, other code makes the check.
+    """`find` returns a problem, or how many simulations meet the rule. Without it, other code makes the check.
 
-    `share`: of the simulations that must meet it, and at least one; fewer give the `verdict`. `empty`: the sentence if
-    there is no simulation.
+    `share`: of the simulations that must meet it, and at least one. `empty`: the sentence if there is no simulation.
     """
 
     kind: str

@@ -116,10 +116,7 @@ def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
 
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
-    """Return the ids of the simulations that miss a criterion that any of these judgements failed.
-
-    So a test case that fails each time is consistent, even if one of the runs passed as a whole.
-    """
+    """Return the ids of the simulations that miss a criterion that any of these judgements failed."""
     failed = {
         place: check
         for judgement in judgements
