@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
-from coval_gate.gate.claims import MOST_COMPARED, cases_to_compare
+from coval_gate.gate.claims import MOST_TRIED, cases_to_compare
 from coval_gate.gate.criteria import threshold_text
 from coval_gate.gate.sequential import MOST_SLICED, TRUTHS, Boundaries, slices_of
 from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST_PLANNED, POWER, needed
@@ -142,7 +142,7 @@ def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, c
     yield (
         f"With fewer than {plural(least, 'test case')}{runs}, it can never {what}."
         if least
-        else f"It can never {what}: not even {MOST_COMPARED:,} test cases show the largest possible change."
+        else f"It can never {what}: not even {MOST_TRIED:,} test cases show the largest possible change."
     )
     if isinstance(aggregation_of(threshold), Percentile):
         yield NO_FORMULA

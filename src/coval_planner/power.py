@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import RateChange
-from coval_gate.gate.claims import MOST_COMPARED
+from coval_gate.gate.claims import MOST_TRIED
 from coval_gate.gate.permutation import HitPair
 from coval_gate.gate.statistics import FEWEST_CASES, POWER, Hits, normal_quantile, share, t_quantile
 from coval_gate.inputs.thresholds import Threshold
@@ -67,7 +67,7 @@ def misses(threshold: Threshold, agents: Agents) -> bool:
 
 
 def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: Callable[[], Generator]) -> int | None:
-    """Return how many test cases decide a threshold rightly in a share of POWER of runs; None if MOST_COMPARED do not.
+    """Return how many test cases decide a threshold rightly in a share of POWER of runs; None if MOST_TRIED do not.
 
     Averages use a formula. For rates, the formula is too optimistic, so runs are simulated. `random` returns a new
     generator in the same state each time, so only the number of cases makes a difference.
@@ -75,7 +75,7 @@ def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: 
     estimate = _estimate(threshold, agents, level)
     if not threshold.aggregate.is_rate or estimate is None:
         return estimate
-    counts = range(max(FEWEST_CASES, estimate // 2), min(MOST_COMPARED, 4 * estimate + 20) + 1)
+    counts = range(max(FEWEST_CASES, estimate // 2), min(MOST_TRIED, 4 * estimate + 20) + 1)
     place = bisect_left(counts, True, key=lambda cases: chance(threshold, agents, cases, level, random()) >= POWER)
     return counts[place] if place < len(counts) else None
 
@@ -98,7 +98,7 @@ def _chance(step: Step, cases: int) -> float:
 def _estimate(threshold: Threshold, agents: Agents, level: Level) -> int | None:
     cases = max(map(_cases, _steps(threshold, agents, level)))
     fewest = max(FEWEST_CASES + 1, aggregation_of(threshold).fewest_cases)
-    return max(fewest, math.ceil(cases)) if cases <= MOST_COMPARED else None
+    return max(fewest, math.ceil(cases)) if cases <= MOST_TRIED else None
 
 
 def _cases(step: Step) -> float:

@@ -5,7 +5,7 @@ from random import Random
 from typing import Final
 
 from coval_gate.base.text import percent
-from coval_gate.gate.claims import MOST_COMPARED
+from coval_gate.gate.claims import MOST_TRIED
 from coval_gate.gate.statistics import t_quantile
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
@@ -118,7 +118,7 @@ def _threshold(text: str) -> Threshold:
 
 
 def counted(cases: int | None) -> str:
-    return f"{cases:,}" if cases else f"> {MOST_COMPARED:,}"
+    return f"{cases:,}" if cases else f"> {MOST_TRIED:,}"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -208,7 +208,7 @@ class PercentileChange(Change):
         if len(self._now) < statistics.FEWEST_CASES or min(len(now), len(base)) * tail < 1.0 - 1e-9:
             return NOTHING
         limit = self._percentile(factor, number)
-        limit += statistics.ROUNDING * max(abs(limit), abs(number))  # a value that differs by rounding is not above
+        limit += statistics.FLOAT_ERROR * max(abs(limit), abs(number))  # a value that differs by rounding is not above
         before = (limit - number) / factor
         pairs = [
             HitPair(_above(now, limit), _above(base, before)) for now, base in zip(self._now, self._base, strict=True)

@@ -26,11 +26,11 @@ REFERENCES: Final[Mapping[Reference, str]] = {
     "base_agent": "the base",
 }
 SHARE_SCALE: Final = Scale("share")
-MOST_COMPARED: Final = 5_000  # test cases that are considered for a comparison
+MOST_TRIED: Final = 5_000  # test cases that are considered for a comparison
 
 
 def after_text(check: Check) -> str:
-    """Return after how many test cases a threshold was settled in slices; empty if that took all of them."""
+    """Return after how many test cases slices settled it; empty if that took all of them."""
     look = check.criterion.look
     return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""
 
@@ -215,7 +215,7 @@ def cases_to_compare(
     """Return how many test cases can show the greatest possible regression, or improvement if one is required.
 
     Each run has so many `iterations`, and the baseline so many `runs`; `family` thresholds guard against regressions.
-    None if not even MOST_COMPARED can; FEWEST_CASES if any number can. Of an average, the spread of the values decides.
+    None if not even MOST_TRIED can; FEWEST_CASES if any number can. Of an average, the spread of the values decides.
     """
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence:
@@ -226,8 +226,8 @@ def cases_to_compare(
     to_show = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
     shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
     most = FEWEST_CASES  # few do, usually, and many take long
-    while most < MOST_COMPARED and not shows(most):
-        most = min(2 * most, MOST_COMPARED)
+    while most < MOST_TRIED and not shows(most):
+        most = min(2 * most, MOST_TRIED)
     counts = range(FEWEST_CASES, most + 1)
     place = bisect_left(counts, True, key=shows)
     return counts[place] if place < len(counts) else None

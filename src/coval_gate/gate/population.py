@@ -107,8 +107,7 @@ ALL_LISTED: Final = Rule(
 
 def _missing_variants(run: Judged) -> Problem | None:
     launched, names = run.criteria.mutations, {variant.name for variant in run.variants}
-    is_whole = not launched or (len(names) > launched and BASE in names)
-    if is_whole or not run.result.simulations:
+    if not launched or (len(names) > launched and BASE in names) or not run.result.simulations:
         return None
     listed = plural(len(names - {BASE}), "mutation") + ("" if BASE in names else " and none of the agent itself")
     return VARIANTS_MISSING.of(launched=plural(launched, "mutation"), listed=listed)

@@ -26,7 +26,7 @@ FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases dif
 FEWEST_FOR_MEAN: Final = 20  # cases; the bounds of a mean of fewer values of two kinds are too often wrong
 ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
 MOST_PLANNED: Final = 100_000  # conversations that a plan considers
-ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
+FLOAT_ERROR: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 normal_quantile: Final = NormalDist().inv_cdf  # of a standard normal variable
 POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
 SHORTFALL: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
@@ -266,7 +266,7 @@ def even_rate(cases: Sequence[Hits]) -> CaseRate:
 
 
 def effective_size(rate: CaseRate, confidence: float) -> float:
-    if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # the cases are equal, except for rounding
+    if not 0.0 < rate.share < 1.0 or rate.variance <= FLOAT_ERROR**2:  # the cases are equal, except for rounding
         return float(rate.cases)
     # Few cases estimate their variance badly; Student's t in place of the normal quantile makes up for it.
     doubt = normal_quantile(confidence) / t_quantile(confidence, rate.cases - 1)
@@ -331,7 +331,7 @@ def largest_of(cases: Sequence[Values]) -> float:
 def standard_error(residuals: Sequence[float], magnitude: float) -> float:
     """Take two or more residuals around 0; return 0 if they may be rounding errors of values of this `magnitude`."""
     count = len(residuals)
-    if max(map(abs, residuals)) <= ROUNDING * magnitude:
+    if max(map(abs, residuals)) <= FLOAT_ERROR * magnitude:
         return 0.0
     return math.hypot(*residuals) / math.sqrt(count * (count - 1))
 

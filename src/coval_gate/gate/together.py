@@ -82,8 +82,8 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
     metric = members[0].metric
     return Pairs(
         members[0].threshold,
-        _variant([pairs.now for pairs in members], now, metric),
-        _variant([pairs.then for pairs in members], then, metric),
+        _joined_variant([pairs.now for pairs in members], now, metric),
+        _joined_variant([pairs.then for pairs in members], then, metric),
         metric,
     )
 
@@ -109,7 +109,7 @@ def _beside(legs: Sequence[Runs]) -> Runs:
     return {at: [one for runs, most in zip(legs, fewest, strict=True) for one in runs[at][:most]] for at in common}
 
 
-def _variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
+def _joined_variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
     """Return one variant with these simulations of several legs; of metrics, it has the one that is compared."""
     samples = [variant.sample(metric) for variant in variants] if metric else []
     metrics = [sample.metric for sample in samples]

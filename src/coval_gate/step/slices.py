@@ -32,7 +32,7 @@ from coval_gate.step.step import LegRun, StepRun
 
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
 PERMISSION: Final = "test-cases:read"
-NO_BASELINE: Final = (
+WITHOUT_BASELINE: Final = (
     f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
     "branch call all test cases (leave spend empty there), and spend until clear in pull requests."
 )
@@ -94,7 +94,7 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
     cap = MOST_SLICED + 1 if most is None else _level(sizes, most - others)
     if any(_leaves_no_baseline(leg.inputs, context) for leg in legs):
-        session.warn(NO_BASELINE)
+        session.warn(WITHOUT_BASELINE)
     is_known = context.sha and context.sha_is_known
     seed = context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
     for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
