@@ -41,7 +41,8 @@ def saved_trial(**given: Any) -> tuple[Trial, list[str]]:
 
 def test_duties_follow_the_phases_of_a_run_and_each_change_is_saved() -> None:
     trial, saved = saved_trial()
-    assert (trial.phase, trial.is_active, trial.is_given) == (Phase.PLANNED, False, False)
+    assert (trial.phase, trial.is_active, trial.is_given, trial.repeats) == (Phase.PLANNED, False, False, False)
+    assert [Trial(number=1, is_slice=is_slice).repeats for is_slice in (False, True)] == [True, False]
     with pytest.raises(ValueError, match="planned owes no duty to mark"):
         trial.owe(Duty.MARK)
     trial.guard(cancel=True)
@@ -157,17 +158,18 @@ def timeout_passes(
     outcome: Outcome,
     *,
     on_timeout: str = "pass",
+    allowed: str = "20%",
     attached: bool | None = None,
     base: Base | None = None,
     earlier: RunProgress | None = None,
     run: Run | None = None,
     slices: Sequence[int] = (),
 ) -> bool:
-    """Return whether the time-out of a leg passes, of whose simulations a fifth may fail.
+    """Return whether the time-out of a leg passes, of whose simulations so many may fail.
 
     `earlier`: what a poll before showed; `slices`: how many of ten failed in each earlier slice.
     """
-    inputs = inputs_of(on_timeout=on_timeout, max_failed_simulations="20%")
+    inputs = inputs_of(on_timeout=on_timeout, max_failed_simulations=allowed)
     criteria = Criteria(max_failed=inputs.max_failed_simulations, thresholds=parse_thresholds("Latency: avg < 2"))
     leg, trial, before = Leg(inputs, base=base), Trial(), [Trial(is_slice=True) for _ in slices]
     for each, failed in zip(before, slices, strict=True):
@@ -215,7 +217,7 @@ def stuck(**shown: Any) -> TimedOut:
         (stuck(status="IN QUEUE", progress=None), {}, True),
         (stuck(error="Busy."), {}, False),
         (stuck(error_status="ODD"), {}, False),
-        (stuck(progress=RunProgress(1, 0, 1)), {}, False),
+        (stuck(progress=RunProgress(3, 0, 3)), {"allowed": "100%"}, False),
         (WHOLE, {}, True),
         (WHOLE._replace(result=WHOLE.result._replace(reported_error="Busy.")), {"run": GOING}, False),
         (late(*["COMPLETED"] * 9, "FAILED"), {}, False),  # which it shows is unknown without the metric
