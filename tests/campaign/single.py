@@ -107,11 +107,6 @@ OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before"
 # What Coval shows of a run's tags and metadata: one of the two, or in a list neither.
 IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata"))
 
-# Quirks with which all data of a run are there at its end, and Coval says how much there is.
-AT_ONCE: Final[dict[str, Any]] = {
-    name: getattr(DEFAULT, name)
-    for name in ("metrics_lag", "metrics_trickle", "simulations_trickle", "null_progress", "agent_metrics")
-}
 
 PASSING_SETS: Final = ("passing1", "passing1", "passing1", "unknown1", "noProgrs")
 OTHER_SETS: Final = ("failing1", "flaky001", "someFail", "allFail1", "runFails", "dirty001", "empty001")
@@ -134,7 +129,6 @@ def single(seed: int) -> Schedule:
     severity = rng.choices(("benign", "mild", "rough"), (14, 20, 66))[0]
     schedule = {"benign": _benign_schedule, "mild": _mild_schedule, "rough": _rough_schedule}[severity](seed, rng)
     schedule = _with_repetition(schedule, Random(f"repeat/{seed}"))
-    schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
     schedule = _with_pages(schedule, Random(f"github/{seed}"))
     return with_tag(schedule, Random(f"tag/{seed}"))
 
@@ -167,45 +161,6 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         faults=faults,
         events=(*schedule.events, *events),
     )
-
-
-def _with_open_repetition(schedule: Schedule, rng: Random) -> Schedule:
-    """Let a repetition certainly be under way in some rough schedules when its step is killed or runs out of time."""
-    repeats = any(step.repetitions for step in schedule.steps)
-    if not repeats or schedule.severity != "rough" or rng.random() > 0.6:
-        return schedule
-    schedule = replace(
-        schedule.with_gate("rate"),
-        test_set="flaky002",
-        quirks=replace(_quirks(rng, max_lag=3.0), **AT_ONCE),
-        faults=(),
-        outages=(),
-        events=(),
-        latency=0.1,
-    )
-    if schedule.workflow == "rerun":
-        return _with_left_repetition(schedule, rng)
-    lost = Fault("POST", "/runs", 2, 2, rng.choice(LOST_RESPONSES))
-    schedule = replace(schedule, faults=(lost,) if rng.random() < 0.3 else (), events=(Event("stall", 3.0),))
-    return schedule.each(lambda step: _waiting_step(step, max_wait_time=rng.choice(("130", "180"))))
-
-
-def _with_left_repetition(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the first attempt be killed while its repetition is under way, and the second one soon end."""
-    kill = Signal(kill=True, method="POST", path="/runs", request=2, phase="after")
-    if rng.random() < 0.5:
-        kill = Signal(kill=True, at=round(rng.uniform(95, 110), 3))
-    rejected = Fault("POST", "/runs", 3, 3, rng.choice(("400", "403")))
-    faults = (rejected,) if rng.random() < 0.5 else ()
-    soon = None if faults else Signal(kill=False, at=round(rng.uniform(2, 12), 3))
-    first, second = (_waiting_step(step, max_wait_time="3600", resume="true") for step in schedule.steps)
-    steps = (replace(first, signal=kill, post=False), replace(second, signal=soon, pause=rng.choice((1.0, 5.0))))
-    return replace(schedule, steps=steps, faults=faults)
-
-
-def _waiting_step(step: Step, **inputs: str) -> Step:
-    """Return a step that waits for its run, however long Coval queues that, and whose files have no fault."""
-    return replace(step.without("max_queue_time").having(**inputs), mode="run").calm()
 
 
 def _disturb_repetition(step: Step, rng: Random) -> Step:

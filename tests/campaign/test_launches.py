@@ -111,17 +111,6 @@ def test_second_run_is_cancelled_though_the_user_wants_the_own_run_left(
     assert (len(is_cancelled), is_cancelled.pop(history.results[0].run_id), *is_cancelled.values()) == (2, False, True)
 
 
-@pytest.mark.parametrize("path", ["/agents/*", "/metrics"])
-def test_check_that_hangs_leaves_time_to_retry_launch(path: str) -> None:
-    hanging = Fault("GET", path, 1, 1, "hang 60")
-    result = history_of(
-        launch("429 retry-after=2"), hanging, thresholds="Latency: avg < 1.5", max_wait_time="8"
-    ).results[0]
-    assert result.verdict == "timed_out", result.log
-    assert launches(result)[0] <= 8 / 4 + 1
-    assert len(launches(result)) == 2
-
-
 @pytest.mark.parametrize("kill", [False, True])
 def test_interrupt_while_older_runs_are_looked_for_cancels_resumed_run(kill: bool) -> None:
     """A run of an earlier attempt is guarded as soon as the step has taken it over."""

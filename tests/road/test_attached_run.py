@@ -209,15 +209,6 @@ def test_own_build_is_not_repeated_because_nothing_would_answer(job: Job) -> Non
     assert any("is not repeated" in text for text in map(str, result.annotations("warning")))
 
 
-def test_launch_notes_the_type_beside_the_fingerprint_and_does_not_depend_on_it(job: Job) -> None:
-    job.run_step(world=job.world, mode="launch", baseline="branch:main")
-    result, _ = job.run_step("GET /agents/* -> 500", world=job.world, mode="launch", resume="false")
-    assert result.exit_code == 0
-    noted, without = (record.body["metadata"]["customer"] for record in job.world.runs)
-    assert (noted[AGENT_TYPE], "coval_gate_fingerprint" in noted) == ("SDK_WEBSOCKET", True)
-    assert AGENT_TYPE not in without
-
-
 @pytest.mark.parametrize(
     ("late", "grace", "verdict"), [(20, "600", "passed"), (40, "600", "error"), (20, "0", "error")]
 )

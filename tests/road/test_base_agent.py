@@ -173,13 +173,3 @@ def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, cloc
     assert result.outputs["verdict"] == "failed"
     assert (len(server.world.runs), server.world.unfinished) == (1, ())
     assert clock.now() < 60
-
-
-def test_base_is_cancelled_as_soon_as_nothing_needs_it(run_step: RunStep, clock: VirtualClock) -> None:
-    """Whatever becomes of another leg and its base later."""
-    slow = {f"{PREVIEW_ID} passing2": "slow0001", AGENT_ID: "slow0001"}
-    world = Agents(clock.time, {f"{PREVIEW_ID} passing1": "runFails"} | slow)
-    inputs = BESIDE | {"test_set_id": "passing1, passing2", "max_wait_time": "600"}
-    run_step(world=world, cancel_on_interrupt="false", **inputs)
-    first = [run for run in world.runs if (run.request.agent_id, run.request.test_set_id) == (AGENT_ID, "passing1")]
-    assert [run.cancel_time is not None and run.cancel_time - run.create_time < 60 for run in first] == [True]

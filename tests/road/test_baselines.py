@@ -1,6 +1,5 @@
 """A step finds the earlier runs that it compares with, and those that a report shows, whatever Coval's lists show."""
 
-import json
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -225,20 +224,6 @@ def test_hiccup_does_not_cost_the_baseline_an_outage_does_at_the_deadline_and_a_
         began = clock.now()
         missing = past.missing("branch:main", *faults)
         assert (missing.kind, told in missing.text, clock.now()) == ("unreadable", True, began), missing.text
-
-
-def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    """The list names a part of what the metrics have values of, and Coval does not say how many there are."""
-    past = Past(run_step, clock, output_ids="absent", null_progress=True)
-    run_id = past.launch()
-    past.launch()
-    whole = past.find("branch:main").runs[0].result
-    rows = [
-        {"simulation_id": simulation.id, "status": "COMPLETED", "test_case_id": simulation.test_case_id}
-        for simulation in whole.simulations[:4]
-    ]
-    missing = past.missing("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
-    assert missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
 
 
 # What distinguishes the runs

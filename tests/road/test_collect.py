@@ -151,32 +151,6 @@ def test_late_simulations_are_judged(run_step: RunStep) -> None:
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "40"), result.log
 
 
-@pytest.mark.parametrize(
-    ("mode", "inputs", "listed"), [("run", {"mutation_ids": MUTATION}, 11), ("wait", {"iteration_count": "3"}, 10)]
-)
-def test_part_of_simulations_is_error(
-    mode: str, inputs: dict[str, str], listed: int, run_step: RunStep, clock: VirtualClock
-) -> None:
-    """The list never shows more than each test case once, or one simulation of the other variant."""
-    world = World(clock.time, quirks=Quirks(output_ids="absent"))
-    run_step(mode="launch", world=world, concurrency="20", **inputs)
-    clock.sleep(600)
-    simulations = world.list_simulations({})["simulated_conversations"]
-    run = world.get_run(world.runs[0].run_id)
-    if mode == "run":
-        run["run"]["results"] = {"metrics": {}}  # in mode wait, only values show that there are more
-    result, _ = run_step(
-        f"GET /runs/* -> json {json.dumps(run)}",
-        f"GET /conversations/simulated -> json {json.dumps({'simulated_conversations': simulations[:listed]})}",
-        world=world if mode == "wait" else World(clock.time),  # in mode run, it launches a run with the same ids
-        metrics_grace_time="60",
-        mode=mode,
-        **({"run_id": world.runs[0].run_id} if mode == "wait" else inputs),
-    )
-    assert result.outputs["verdict"] == "error", result.log
-    assert result.outputs["reason"].startswith(f"Coval lists {listed} of "), result.outputs["reason"]
-
-
 def test_empty_run_ends_at_once(run_step: RunStep) -> None:
     result, server = run_step(test_set_id="empty001", thresholds="Latency: avg < 2")
     assert result.outputs["verdict"] == "error"
@@ -200,15 +174,6 @@ def test_list_that_lags_is_waited_for(quirks: Quirks, looks: int, run_step: RunS
     result, _ = run_step(f"GET /conversations/simulated #1-{looks} -> {NO_SIMULATION}", quirks=quirks)
     assert result.outputs["verdict"] == "passed", result.log
     assert "waiting for 10 simulations" in result.log
-
-
-def test_given_test_cases_are_waited_for(run_step: RunStep) -> None:
-    """The launch says how many simulations there must be."""
-    given = {"test_case_ids": "casepassing10000000001"}
-    result, server = run_step(f"GET /conversations/simulated -> {NO_SIMULATION}", quirks=SILENT, **given)
-    assert result.outputs["verdict"] == "error"
-    assert result.outputs["reason"].startswith("Coval lists 0 of 1 simulation of the run")
-    assert waited(result, server) >= GRACE - 1
 
 
 @pytest.mark.parametrize(("looks", "known"), [("#1-6", True), ("*", False)])
@@ -254,16 +219,6 @@ def test_long_retry_after_does_not_hide_end_of_run(run_step: RunStep) -> None:
     result, _ = run_step("GET /runs/* #2 -> 429 retry-after=86400", max_wait_time="3600")
     assert result.outputs["verdict"] == "passed"
     assert int(result.outputs["duration_seconds"]) < 200
-
-
-def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
-    """The look that ends with the outage shows other data than the one before: it began with a poll long ago."""
-    quirks = Quirks(simulations_trickle=100.0, output_ids="absent", null_progress=True)
-    _, server = run_step(quirks=quirks)
-    paths = [request.path for request in server.requests_seen if request.method == "GET"]
-    polls = paths.index("/v1/conversations/simulated")
-    result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
 
 
 def test_name_of_older_shape_is_not_asked_for_as_id(run_step: RunStep) -> None:

@@ -7,7 +7,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID
 from road.legs import legs_of
 from road.nights import RunStep
@@ -94,20 +93,6 @@ def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
     (command,) = [part for part in digest.split("```") if "docker run" in part]
     assert "Compliance: count(NO) == 0" in command
     assert "CONFIG_PATH" not in command
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (b"\xff", f"{PATH}, line 1: the file is not in UTF-8"),
-        (b" " * (LARGEST_FILE + 1), "config_path must be a file of at most 256 KB; got a larger one."),
-        (None, f'config_path must be an existing file in the workspace; got "{PATH}".'),
-    ],
-)
-def test_mistake_is_an_error_before_anything_is_sent(text: str | bytes | None, reason: str, run_with: RunStep) -> None:
-    result, server = run_with(text=text)
-    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
-    assert result.outputs["reason"].startswith(reason), result.outputs["reason"]
 
 
 def test_file_outside_of_the_workspace_is_refused(tmp_path: Path, run_step: RunStep) -> None:

@@ -82,31 +82,19 @@ def test_findings_say_what_follows(
     [
         ({"quirks": Quirks(refuse_tag_filter=True)}, "Filter of lists by tag: Request rejected (HTTP 400)"),
         ({"quirks": Quirks(unknown_status="WARMING_UP"), "launched": True}, "Status of runs: COMPLETED and WARMING UP"),
-        ({"history": False, "faults": ("GET /conversations/simulated * -> 400",)}, "Runs: none yet"),
         (
             {"quirks": Quirks(list_identity="metadata")},
             "What runs show: tags only in a run read alone, metadata in lists",
         ),
-        ({"faults": ("GET /agents * -> 500",)}, "Call for agents:read: Coval unavailable"),
-        ({"faults": ("GET /conversations/simulated/*/metrics * -> 404",)}, "Versions of metrics: Not found (HTTP 404)"),
         (
             {"history": False, "faults": ("GET /conversations/simulated * -> 503",)},
             "The gate cannot work here; what fails: Call for simulated-conversations:read.",
-        ),
-        (
-            {
-                "api_keys": {KEY: ("runs:read",)},
-                "history": False,
-                "faults": ("GET /simulations * -> 404",),
-            },
-            "Permission simulated-conversations:read: missing",
         ),
         (
             {"faults": ('GET /runs/* #2- -> json {"run": {"run_id": "r1", "status": 5}}',)},
             "A run read alone: Unexpected response (status: not a short text), 4 of 5",
         ),
         ({"faults": ("GET /runs/* #1-5 -> 429",)}, "The gate can work here, if the key has runs:write."),
-        ({"faults": ("GET /* * -> html 403",)}, "The gate cannot work here: Unexpected response."),
         (
             {"quirks": Quirks(error_status="call to Anna failed")},
             "error_status of completed runs: another text",

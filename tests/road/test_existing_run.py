@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.history.search import MOST_READ, MOST_SCHEDULED
+from coval_gate.history.search import MOST_READ
 from coval_sandbox import catalogue
 from coval_sandbox.world import World
 from road.legs import run_post_step
@@ -144,22 +144,6 @@ def test_run_that_does_not_fit_is_not_judged(nights: Finds) -> None:
     assert (nights.found(TAG), nights.found(BRANCH)) == (newest, fitting)
 
 
-@pytest.mark.parametrize(
-    ("source", "fault", "advice"),
-    [
-        (SCHEDULED, "html 404", "The response is not from Coval"),
-        (TAG, "403", "Give the API key the permission runs:read"),
-    ],
-)
-def test_refused_list_is_error(source: str, fault: str, advice: str, nights: Finds) -> None:
-    nights.put(source)
-    error = nights.error(source, f"GET {LISTS[source]} -> {fault}")
-    path = f"/scheduled-runs/{SCHEDULE.id}/runs" if source == SCHEDULED else "/runs"
-    assert f"Could not look up run_id {source}: GET {path} returned {fault.removeprefix('html ')}" in error
-    assert advice in error
-    assert nights.calls(path) == (1 if source == SCHEDULED else 2)  # with the filter for tags, and without
-
-
 # Lists that show less
 
 
@@ -253,20 +237,6 @@ def test_run_of_a_schedule_that_no_longer_exists_is_passed_over(nights: Finds) -
     assert "The response is not from Coval" in nights.error(SCHEDULED, f"GET /runs/{deleted} -> html 404")
 
 
-@pytest.mark.parametrize(("source", "seconds"), [(TAG, 50), (SCHEDULED, 5), (SCHEDULED, 500)])
-def test_run_that_is_too_new_to_be_found_is_not_passed_over(
-    source: str, seconds: int, run_step: RunStep, clock: VirtualClock
-) -> None:
-    nights = Finds(run_step, clock, not_found_after_launch=seconds)
-    nights.put(source)
-    newest = nights.put(source, hours=0)
-    result = nights.judge(source)
-    if seconds < 60:  # as long as for any new run
-        assert result.outputs["run_id"] == newest
-    else:
-        assert (result.outputs["verdict"], newest in result.outputs["reason"]) == ("error", True)
-
-
 def test_other_runs_do_not_hide_the_newest(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Finds(run_step, clock, blind_tag_filter=True)
     newest = nights.put(TAG)
@@ -278,20 +248,6 @@ def test_other_runs_do_not_hide_the_newest(run_step: RunStep, clock: VirtualCloc
 
 
 # The list of a schedule
-
-
-def test_at_most_so_many_runs_of_schedule_are_read(nights: Finds) -> None:
-    """Newer runs of another persona are passed over."""
-    ours = nights.put(SCHEDULED)
-    rows = [row for row in nights.listed(SCHEDULED) if row["id"] == ours]
-    other = IDS | {"persona_id": catalogue.IMPATIENT_PERSONA_ID}
-    others = [nights.world.launch(other)["run"] for _ in range(MOST_SCHEDULED)]
-    shown = [{"id": run["run_id"], "create_time": run["create_time"]} for run in others]
-    found = nights.found(SCHEDULED, f"GET /scheduled-runs/* -> json {json.dumps({'runs': shown[1:] + rows})}")
-    assert found == ours
-    assert [nights.calls(f"/runs/{run['run_id']}") for run in others] == [0, *[1] * (MOST_SCHEDULED - 1)]
-    error = nights.error(SCHEDULED, f"GET /scheduled-runs/* -> json {json.dumps({'runs': shown + rows})}")
-    assert f"of scheduled run {SCHEDULE.id}." in error
 
 
 FORMS: dict[str, Callable[[list[dict[str, Any]]], object]] = {

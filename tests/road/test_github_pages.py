@@ -16,7 +16,7 @@ import pytest
 from coval_sandbox.server import Server
 from fake_github import REPOSITORY, TOKEN, FakeGitHub
 from fake_host import Fault
-from road.legs import RERUN, run_post_step
+from road.legs import run_post_step
 from road.nights import RunStep
 from road.test_reports import EVENTS, HEAD
 from support import StepResult, VirtualClock
@@ -190,21 +190,6 @@ def test_post_step_closes_pages_of_a_killed_step(
         assert (check.head_sha, check.conclusion, check.title) == (sha, "failure", UNFINISHED)
 
 
-def test_killed_mode_wait_reports_on_launched_commit_and_job(run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(f"{FINAL} -> 502", f"{COMPLETING} -> 502", now=clock.time) as github:
-        env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=EU, env=env, **PAGES)
-        run_id = launch.outputs["run_id"]
-        inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
-        result, _ = run_step(world=server.world, event=CRON, env=env, **inputs, **PAGES)
-        github.faults.clear()
-        wait_environ = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
-        run_post(known_state(result), server, github, **wait_environ)
-        assert checks(github) == [(f"{NAME} (eu)", run_id, "failure")]
-        assert states(github) == ["pending", "error"]
-        assert {status["context"] for status in github.statuses[HEAD]} == {f"{NAME} (eu)"}
-
-
 @pytest.mark.parametrize("end", ["interrupted", "unavailable"])
 def test_post_step_concludes_what_waits_for_the_commit(end: str, run_step: RunStep, clock: VirtualClock) -> None:
     """Only the run names the commit, and mode wait ended before it could read the run."""
@@ -236,21 +221,6 @@ def test_waiting_job_of_another_matrix_completes_check_run_of_launch(run_step: R
         run_step(world=server.world, event=CRON, env=env, **inputs, **CHECK)
         assert [(name, external_id) for name, external_id, _ in checks(github)] == before
         assert [conclusion for *_, conclusion in checks(github)] == ["success", None, None]
-
-
-def test_rerun_whose_first_leg_comes_late_completes_check_run_of_the_earlier_attempt(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    """A check run is found by the first leg's run, which the second attempt takes over after that of another leg."""
-    legs = {"test_set_id": "passing1, unknown1"}
-    with github_with(now=clock.time) as github:
-        env = {"GITHUB_API_URL": github.url}
-        first, server = run_step(env=env, **CHECK | legs | {"mode": "launch"})
-        assert checks(github) == [(NAME, first.outputs["run_id"], None)]
-        late = "GET /runs #1 -> 503 retry-after=10"  # the look-up of one of the legs
-        again, _ = run_step(late, world=server.world, env=env | RERUN, **CHECK | legs)
-        assert again.outputs["run_id"] == first.outputs["run_id"]
-        assert {conclusion for *_, conclusion in checks(github)} == {"success"}
 
 
 def test_hiccups_about_pages_that_the_step_made_are_retried_while_there_is_patience(

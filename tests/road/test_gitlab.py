@@ -308,12 +308,3 @@ def test_launched_run_is_judged_by_a_triggered_pipeline(job: GitLabJob, gitlab: 
     assert gitlab.history == [RUNNING, PASSED]
     assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
     assert len(job.notes) == 1
-
-
-def test_reports_follow_no_link_of_the_checkout(job: GitLabJob, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.write_text("mine", encoding="utf-8")
-    for name in ("coval-gate.env", "coval-gate-annotations.json"):
-        (job.checkout / name).symlink_to(outside)
-    job.run()
-    assert outside.read_text(encoding="utf-8") == "mine"

@@ -15,9 +15,8 @@ from coval_cli.init import InitOptions, init
 from coval_cli.workflow import STARTERS, SYSTEM_WORDS
 from coval_gate import PIN, REPOSITORY
 from coval_gate.base.secret import MASK
-from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
+from coval_sandbox.catalogue import AGENTS, PERSONA_ID
 from coval_sandbox.http import SeenRequest
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import KEY, VirtualClock, runtime
@@ -176,18 +175,6 @@ def test_without_key_there_is_a_workflow_to_fill_in(
     golden("init/no-key/log.txt", result.log)
     assert (result.code, result.requests) == (0, [])
     assert inputs_of(result.workflow)["test_set_id"] == "unchang1"
-
-
-def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: VirtualClock) -> None:
-    world = World(clock.time, quirks=Quirks(simulations_api="legacy-only"))
-    body = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "someFail"}
-    for _ in range(12):
-        world.launch(body)
-        clock.sleep(600)
-    result = run_init(CHOSEN._replace(test_set="someFail"), world=world)
-    assert len(result.requests) <= 21
-    inputs = inputs_of(result.workflow)
-    assert (inputs["max_failed_simulations"], "# 5 runs: " in inputs["thresholds"]) == ("45%", True)
 
 
 @pytest.mark.parametrize(

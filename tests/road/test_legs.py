@@ -87,31 +87,6 @@ def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
     assert 'Coval reports the status "WARMING UP", which is not documented' in warning.data
 
 
-def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep, clock: VirtualClock) -> None:
-    """A leg that was stopped has the end of its own run, and one that the step never came to is skipped."""
-    clock.at(90, clock.interrupt)
-    result, server = run_step(test_set_id="passing1, stuck001", junit_path="reports/junit.xml")
-    assert verdicts_of(result) == {"passing1": "passed", "stuck001": "cancelled"}
-    assert result.outputs["verdict"] == "cancelled"
-    assert "Stuck    The step was interrupted; the run was cancelled." in result.log
-    assert not server.world.unfinished
-    assert evaluations_in(result.junit) == {"Passing: ": "passed", "Stuck: ": "error", "": "error"}
-    result, _ = run_step(test_set_id=SETS, max_simulations="1", junit_path="reports/junit.xml")
-    assert evaluations_in(result.junit) == {"Passing: ": "skipped", "Failing: ": "skipped", "": "error"}
-    assert 'message="Not evaluated: max_simulations allows 1 simulation, but' in result.junit
-
-
-def evaluations_in(junit: str) -> dict[str, str]:
-    """Return the kinds of the cases that are about whole legs, or about the step, by what their suites are named."""
-    cases = [case for case in ET.fromstring(junit).iter("testcase") if case.get("name") == "evaluation"]
-    return {
-        str(case.get("classname")).removeprefix("Coval.").removesuffix("criteria of the gate"): next(
-            (node.tag for node in case), "passed"
-        )
-        for case in cases
-    }
-
-
 def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
     """A leg is the same however many are beside it; it has another name if fewer things differ."""
     legs = {"mode": "launch", "persona_id": PERSONAS, "test_set_id": SETS}

@@ -1,6 +1,5 @@
 """CI systems besides GitHub and GitLab: a step has a log and files, and says what it leaves out."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -39,19 +38,6 @@ def test_step_outside_github_has_log_and_files_and_no_pages(job: Job) -> None:
         *("coval.json", "reports/junit.xml"),
     ]
     assert not any(secret in text for secret in (TOKEN, KEY) for text in job.files.values())
-
-
-def test_killed_step_leaves_its_state_in_a_file_and_the_post_step_ends_the_run(job: Job) -> None:
-    job.clock.at(30, kill)
-    with pytest.raises(Killed):
-        job.run()
-    ignored, state = job.files
-    assert ignored == ".coval-gate/.gitignore"
-    assert re.fullmatch(r"\.coval-gate/state-[0-9a-f]{16}\.json", state)
-    assert KEY not in job.files[state]
-    job.post()
-    assert job.run_statuses == ["CANCELLED"]
-    assert not (job.checkout / ".coval-gate").exists()
 
 
 def test_pull_request_is_compared_with_the_last_night_and_a_newer_commit_supersedes(

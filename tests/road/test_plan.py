@@ -13,7 +13,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from road.legs import PERSONAS, THRESHOLDS, legs_of
 from road.nights import RunStep
-from support import IDS, KEY, StepResult
+from support import KEY, StepResult
 
 EMPTY = {"agent_id": "", "persona_id": "", "test_set_id": ""}
 
@@ -163,21 +163,6 @@ def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -
     assert (result.outputs["json_path"], result.outputs["comment_url"]) == ("", "")
     assert json.loads(result.state["legs"]) == []
     assert tmp_path.exists()
-
-
-def test_plan_shows_the_thresholds_of_each_leg(run_step: RunStep, tmp_path: Path) -> None:
-    given = write(
-        tmp_path,
-        f"agent_id: {IDS['agent_id']}\npersona_id: {IDS['persona_id']}\n"
-        "legs:\n  one: {test_set_id: passing1, thresholds: 'Latency: avg < 3'}\n  two: {test_set_id: flaky001}\n",
-    )
-    result, server = run_step(mode="plan", **given)
-    assert (is_harmless(server), result.exit_code) == (True, 0), result.log
-    assert "  10 simulations  two: agent " in result.log
-    assert "Thresholds of one, decided as counted:\n  Latency: avg < 3\n" in result.log
-    assert "Thresholds of two: none. A run passes if enough simulations complete.\n" in result.log
-    result, _ = run_step(run_template_id="t", **given)
-    assert "run_template_id cannot be combined with the legs in coval-gate.yml" in result.outputs["reason"]
 
 
 # A template fills the inputs that are empty, and each leg takes what is its own of it
@@ -339,20 +324,6 @@ def test_step_with_one_agent_leaves_its_mutations_to_coval(run_step: RunStep) ->
     assert (refused.outputs["verdict"], server.world.runs, lists_of(server)) == ("error", (), [])
     planned, server = run_step(mode="plan", agent_id=PREVIEW_ID, mutation_ids=OURS)
     assert (planned.outputs["reason"], lists_of(server)) == (f"mutation_ids {MISSING}", [PREVIEW_ID])
-
-
-def test_mutations_of_each_leg_are_those_of_its_agent(run_step: RunStep, tmp_path: Path) -> None:
-    """Where a leg names none, nothing is looked up. A wrong one has its line."""
-    legs = (
-        f"persona_id: {PERSONA_ID}\ntest_set_id: passing1\nlegs:\n  slow:\n    agent_id: agentSlowPreview000003\n"
-        f"  ours:\n    agent_id: {AGENT_ID}\n    mutation_ids: {OURS}\n  preview:\n    agent_id: {PREVIEW_ID}\n"
-    )
-    result, server = run_step(mode="launch", **write(tmp_path, f"{legs}    mutation_id: {OTHERS}\n"))
-    assert (result.exit_code, len(server.world.runs)) == (0, 3), result.log
-    assert lists_of(server) == sorted([AGENT_ID, PREVIEW_ID])
-    result, server = run_step(**write(tmp_path, f"{legs}    mutation_ids: {OURS}\n"))
-    assert is_harmless(server)
-    assert result.outputs["reason"] == f"coval-gate.yml, line 11: legs.preview: mutation_ids {MISSING}"
 
 
 def test_plan_counts_repetitions(run_step: RunStep) -> None:

@@ -107,12 +107,6 @@ def test_end_of_a_run_starts_judge_yml_once(
     assert judged.outputs["verdict"] == "passed"
 
 
-def test_launch_yml_marks_its_run_for_the_relay() -> None:
-    workflow = YAML(typ="safe").load((EXAMPLES / "launch.yml").read_text(encoding="utf-8"))
-    (step,) = workflow["jobs"]["launch"]["steps"]
-    assert {name: step["with"][name] for name in LATER} == LATER
-
-
 def test_only_coval_says_that_a_run_is_over(send: Send, launch: Callable[..., str], clock: VirtualClock) -> None:
     run_id = launch(ends=False)
     assert send(run_id, status="COMPLETED") == ("503", f"the run is not over; {AGAIN}")
@@ -166,24 +160,6 @@ def test_key_does_not_follow_a_redirect(send: Send, coval: Server, github: FakeG
 def test_hostile_message_is_refused(given: dict[str, Any], send: Send, coval: Server) -> None:
     assert send(**given) == ("400", "the message has no run_id")
     assert coval.requests_seen == []
-
-
-@pytest.mark.parametrize("action", ["cut 10", "body <html>", "json [1]", 'json {"run": {"metadata": 1}}'])
-def test_unusable_response_of_coval_starts_nothing(
-    action: str, send: Send, launch: Callable[..., str], coval: Server, github: FakeGitHub
-) -> None:
-    run_id = launch()
-    coval.faults.add(f"GET /runs/* -> {action}")
-    status, words = send(run_id)
-    assert (status, words.partition("; ")[2]) == ("502", AGAIN)
-    assert github.requests_seen == []
-
-
-def test_run_without_metadata_is_not_awaited(send: Send, launch: Callable[..., str], coval: Server) -> None:
-    run_id = launch()
-    for content in ("{}", '{"metadata": null}'):
-        coval.faults.add(f'GET /runs/* #1 -> json {{"run": {content}}}')
-        assert send(run_id) == ("200", "not a run that waits for judge.yml")
 
 
 def test_secret_that_no_header_can_have_is_not_shown(send: Send) -> None:

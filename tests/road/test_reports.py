@@ -1,6 +1,5 @@
 """All reports of a step: files in the workspace, commit status, comment on the pull request, and transcripts."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,24 +11,16 @@ from xml.etree import ElementTree as ET
 import pytest
 from markupsafe import escape
 
-from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
-from coval_gate.report.document.model import LegReport
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
-from coval_gate.step.main import judge_and_publish
-from coval_gate.step.step import Step
 from coval_sandbox.github import READ_ONLY_TOKEN
-from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import PULL_REQUEST, LocalRunner
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
+from coval_sandbox.runner import PULL_REQUEST
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from fake_host import Fault
 from leaks import SPELLINGS, holds
 from road.nights import RunStep
 from road.steps import ALL_REPORTS, FORK_EVENT, OTHERS, STATUS, STEPS, THRESHOLDS
-from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
+from support import KEY, StepResult, VirtualClock
 from validation import junit_schema, report_validator
 
 Reported = Callable[..., StepResult]
@@ -317,36 +308,8 @@ def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_ste
 
 # The transcripts of the worst simulations only inform: nothing of them changes a verdict
 
-LegOf = Callable[..., tuple[LegReport, list[str]]]
-
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
 TRANSCRIPT = "/conversations/simulated"  # the words of judges are below each
-
-
-@pytest.fixture
-def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport, list[str]]]:
-    """Run the main step, and return what its reports show of the run, and the simulations whose transcript was read."""
-
-    def run(*faults: str, quirks: Quirks | None = None, **inputs: str) -> tuple[LegReport, list[str]]:
-        with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
-            runner = LocalRunner(tmp_path, PULL_REQUEST)
-            given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
-            step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = run_through(judge_and_publish(step), clock).report.legs
-        paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
-        return leg, [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
-
-    return run
-
-
-def test_worst_simulations_have_transcripts(leg_of: LegOf) -> None:
-    """In which shapes, tests/unit/test_results.py has."""
-    leg, read = leg_of(include_transcripts="failures", **BAD)
-    assert set(leg.details.transcripts) == set(read) == set(leg.details.texts) != set()
-    for turns in leg.details.transcripts.values():
-        assert [turn.role for turn in turns] == ["agent", "persona", "agent", "persona"]
-        assert turns[0].text == "Front desk, how can I help you?"
-        assert (turns[0].start, turns[-1].start) == (0.0, 3.0)
 
 
 def test_transcripts_never_change_verdict(run_step: RunStep, clock: VirtualClock) -> None:

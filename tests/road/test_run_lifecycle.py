@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,19 +164,6 @@ def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
     assert "already ended (COMPLETED)" in result.log
 
 
-@pytest.mark.parametrize("others", [["nowhere000000000000002"], ["going"]], ids=str)
-def test_mode_cancel_of_unknown_run_is_error(others: list[str], run_step: RunStep, clock: VirtualClock) -> None:
-    world = World(clock.time)
-    (going,) = launch_many(world, 1)
-    ids = ["nowhere000000000000001", *(going if other == "going" else other for other in others)]
-    result, _ = run_step(world=world, mode="cancel", run_id=",".join(ids))
-    none = f"Coval has no run {' or '.join(ids)}, so nothing was cancelled."
-    what = "Coval has no run nowhere000000000000001; none of the others goes on." if "going" in others else none
-    assert (result.exit_code, result.outputs["verdict"], result.outputs["reason"]) == (1, "error", what)
-    assert run_statuses(world) == ["CANCELLED" if "going" in others else "IN PROGRESS"]
-    assert clock.now() == 15
-
-
 @pytest.mark.parametrize(
     ("fault", "verdict"), [("DELETE /runs/* #1 -> reset-after", ""), ("DELETE /runs/{first} -> 403", "error")]
 )
@@ -191,33 +177,6 @@ def test_mode_cancel_tries_all_runs_whatever_becomes_of_one(
     assert (result.outputs["verdict"], run_statuses(world)[1]) == (verdict, "CANCELLED")
     assert [run.delete_time for run in world.runs] == [None, None]
     assert "the run was cancelled" in result.log
-
-
-def test_verdict_after_revoked_key_outage_and_rate_limit(run_step: RunStep) -> None:
-    """The key is revoked; the API is unavailable for ten minutes; requests are rate limited until the deadline."""
-    revoked, server = run_step("* /runs/* -> 401", test_set_id="slow0001")
-    assert revoked.outputs["verdict"] == "error"
-    assert revoked.outputs["run_id"] == server.world.runs[0].run_id, "it is written before the first poll"
-    assert revoked.outputs["run_url"] == f"https://app.coval.dev/runs/{revoked.outputs['run_id']}"
-    assert "could not be cancelled" in revoked.annotations("error")[0].data
-    down, _ = run_step("GET /runs/* #4-40 -> 503", test_set_id="passing1", max_wait_time="14400")
-    assert down.outputs["verdict"] == "passed"
-    limited, _ = run_step("GET /runs/* #2- -> 429 retry-after=3600", max_wait_time="1800")
-    assert (limited.outputs["verdict"], limited.outputs["duration_seconds"]) == ("error", "1800")
-
-
-def test_unwritable_outputs_after_launch_cancel_run(run_step: RunStep, tmp_path: Path, clock: VirtualClock) -> None:
-    class BreakingWorld(World):
-        def launch(self, body: object) -> dict[str, object]:
-            (tmp_path / "output").unlink()
-            (tmp_path / "output").mkdir()
-            return super().launch(body)
-
-    world = BreakingWorld(clock.time)
-    with pytest.raises((AssertionError, OSError)):  # there are no outputs to read
-        run_step(world=world, test_set_id="stuck001")
-    assert run_statuses(world) == ["CANCELLED"]
-    assert "GITHUB_OUTPUT names cannot be written" in (tmp_path / "summary.md").read_text()
 
 
 def launch_many(world: World, count: int) -> list[str]:

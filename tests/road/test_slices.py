@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -16,7 +15,7 @@ from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, RESOLVED
 from coval_sandbox.runner import read_entries
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
-from road.legs import NEWER, RERUN, file_of_legs, launch_count, legs_of, run_post_step, run_statuses
+from road.legs import NEWER, RERUN, launch_count, run_post_step, run_statuses
 from road.nights import ON_MAIN, PUSH, Nights, RunStep, prolong
 from road.test_reports import Killed, kill
 from support import StepResult, VirtualClock
@@ -99,20 +98,6 @@ def test_next_slice_is_launched_while_the_answer_is_open(
     assert (leg["slices"], len(leg["runs"]), len(leg["simulations"])) == (is_clear, slices, 20 * slices)
     assert not any(BRANCH.fullmatch(tag) for record in server.world.runs for tag in record.tags), "none is a baseline"
     assert not any(request.method in ("DELETE", "PATCH") for request in server.requests_seen)
-
-
-def test_slices_are_drawn_from_all_of_the_test_set_by_the_commit(run_step: RunStep, clock: VirtualClock) -> None:
-    draws = []
-    for given in ({}, {"env": NEWER}, {"max_simulations": "50"}):
-        _, server = run_step(world=world_of(clock, OPEN), **UNTIL_CLEAR, **given)
-        draws.append(slices_in(server.world))
-    first, again, capped = draws
-    assert first == again
-    assert {len(cases) for cases in capped} == {10}
-    (order,) = {tuple(sorted(chain.from_iterable(first)))}
-    for cases in (*first, *capped):
-        fifths = {order.index(case) // 20 for case in cases}
-        assert len(fifths) >= 4, "a slice has test cases from all of the set"
 
 
 @pytest.mark.parametrize(
@@ -253,13 +238,6 @@ def test_post_step_cancels_the_slice_that_a_killed_rerun_had_yet_to_reach(
     assert run_statuses(world) == ["COMPLETED", "COMPLETED", "CANCELLED"]
 
 
-@pytest.mark.parametrize("fault", ["POST /runs #3 -> reset-after", "POST /runs #3 -> 502"])
-def test_lost_launch_of_a_slice_is_looked_up(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step(fault, world=world_of(clock, OPEN), **UNTIL_CLEAR)
-    assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("failed", "100"), result.log
-    assert len(server.world.runs) == 5
-
-
 @pytest.mark.parametrize(
     ("fault", "break_", "verdict"),
     [
@@ -327,25 +305,6 @@ def test_base_agent_and_mutations_run_in_the_same_slices(run_step: RunStep, cloc
     )
     assert mutated.outputs["planned_simulations"] == "150"
     assert [len(record.plan.simulations) for record in server.world.runs] == [30] * len(server.world.runs)
-
-
-def test_each_leg_has_its_own_slices_beside_one_that_runs_at_once(
-    run_step: RunStep, clock: VirtualClock, tmp_path: Path
-) -> None:
-    legs = {
-        "slow": {"test_set_id": "large001", "spend": "until clear"},
-        "quick": {"test_set_id": "passing1", "thresholds": "Latency: p(95) < 5"},
-    }
-    step = {"confidence": "95%", "max_simulations": "70", "config_path": file_of_legs(tmp_path, legs)}
-    world = Resolving(clock, OPEN)
-    world.scenario = None
-    result, server = run_step(world=world, **step, thresholds="Resolved: rate(YES) >= 80%")
-    assert result.outputs["planned_simulations"] == "70"
-    assert {name: leg["verdict"] for name, leg in legs_of(result).items()}["quick"] in ("passed", "inconclusive")
-    sizes = [len(record.plan.simulations) for record in server.world.runs]
-    assert sorted(sizes)[:2] == [10, 12]
-    assert {*sizes} == {10, 12}
-    assert len(re.findall(r"slow.* After \d\d of 60 test cases", result.log)) == len(sizes) - 1
 
 
 def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from coval_gate.history.search import MOST_READ
 from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, RESOLVED
-from road.legs import file_of_legs, run_post_step
+from road.legs import run_post_step
 from road.nights import DAY, ON_MAIN, PUSH, Nights, RunStep
 from support import IDS, StepResult, VirtualClock
 
@@ -240,14 +239,6 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
         result = accept(nights, "passing", mode="wait", run_id=run_id, baseline="tag:stable")
         assert (result.outputs["verdict"], nights.tagged(ACCEPTED_TAG)) == ("error", [])
         assert f"Run {run_id} was not accepted: {why}" in result.outputs["reason"]
-
-
-def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Standing, tmp_path: Path) -> None:
-    """They have the same agent, persona and test set."""
-    legs = {"once": {"iteration_count": 1}, "twice": {"iteration_count": 2}}
-    accepted = accept(nights, "passing", config_path=file_of_legs(tmp_path, legs), **TAGGED)
-    assert accepted.outputs["verdict"] == "passed"
-    assert set(nights.holders()) == set(nights.tagged(ACCEPTED_TAG)) == set(json.loads(accepted.outputs["run_ids"]))
 
 
 @pytest.mark.parametrize(

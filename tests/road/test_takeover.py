@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from coval_gate.step.watch import DOUBT
 from coval_sandbox.catalogue import PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import NEWER, PERSONAS, RERUN, file_of_legs, run_post_step, run_statuses
+from road.legs import NEWER, PERSONAS, RERUN, run_post_step, run_statuses
 from road.nights import RunStep
 from support import IDS, StepResult, VirtualClock
 
@@ -49,14 +48,6 @@ def test_run_that_is_being_cancelled_is_replaced(
     assert f"An earlier attempt had cancelled run {old.run_id}, so the step launches another." in second.log
     assert old.finished(new.create_time)
     assert first.outputs["run_id"] == old.run_id
-
-
-def test_run_that_is_cancelled_later_is_not_replaced(run_step: RunStep, clock: VirtualClock) -> None:
-    _, server = run_step(mode="launch", test_set_id="slow0001")
-    run_id = server.world.runs[0].run_id
-    clock.at(clock.now() + DOUBT + 10, lambda: server.world.delete_run(run_id))
-    second, _ = run_step(world=server.world, env=RERUN, test_set_id="slow0001")
-    assert (second.outputs["verdict"], len(server.world.runs)) == ("cancelled", 1)
 
 
 def test_run_that_is_listed_but_not_found_is_not_replaced(run_step: RunStep) -> None:
@@ -111,12 +102,6 @@ def test_run_is_not_launched_beside_one_without_identity(run_step: RunStep) -> N
     assert (third.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
 
 
-def test_finished_run_without_identity_does_not_hinder(run_step: RunStep) -> None:
-    _, server = run_step(quirks=HIDDEN)
-    second, _ = run_step(world=server.world, env=RERUN)
-    assert (second.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
-
-
 def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) -> None:
     first, server = run_step(mode="launch", test_set_id="stuck001", quirks=HIDDEN)
     result, _ = run_step(mode="launch", world=server.world, env=NEWER, test_set_id="stuck001", supersede="true")
@@ -166,19 +151,6 @@ def test_run_whose_request_has_changed_since_is_ended_before_the_launch(
     assert old.cancel_time is not None
     assert old.cancel_time <= new[0].create_time
     assert "CANCELLED" not in run_statuses(world)[1:]
-
-
-def test_what_fits_is_taken_over_although_another_leg_is_gone(run_step: RunStep, tmp_path: Path) -> None:
-    """As after an edit of the run template, the inputs are the same."""
-    legs = {"one": {"test_set_id": "stuck001"}, "two": {"test_set_id": "queued01"}}
-    given = {"mode": "launch", "config_path": file_of_legs(tmp_path, legs)}
-    _, server = run_step(**given)
-    runs = {record.body["test_set_id"]: record.run_id for record in server.world.runs}
-    file_of_legs(tmp_path, {"one": legs["one"]})
-    again, _ = run_step(world=server.world, env=RERUN, **given)
-    assert again.outputs["run_id"] == runs["stuck001"]
-    assert f"Cancelled run {runs['queued01']}: {CHANGED}" in again.log
-    assert len(server.world.runs) == 2
 
 
 @pytest.mark.parametrize("launched", ["by both calls", "by the other call alone"])
