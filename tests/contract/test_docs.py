@@ -226,7 +226,7 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
         (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", collect.UNNAMED_SETTLING, 60),
         (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
         (RUNS, "retries for five minutes, then ends in an error and launches nothing", times.LOOKING_UP, 5 * 60),
-        (RUNS, "launches again only if Coval has not listed the run for a minute", launch.SETTLING, 60),
+        (RUNS, "launches again only if Coval has not listed the run for a minute", launch.LAUNCH_SETTLING, 60),
         (REPORTS, "If there are more than 1,000 criteria", MOST_CRITERIA, 1_000),
     ],
 )

@@ -65,7 +65,10 @@ def baseline_of(
         until = yield from _end_of_named(session, source.name, until=until)
     session = session.until(until)
     try:
-        runs = yield from (_named(session, source, run) if source.kind == "run" else _newest(session, source, subject))
+        if source.kind == "run":
+            runs = yield from _load_named(session, source, run)
+        else:
+            runs = yield from _load_newest(session, source, subject)
     except CovalError as error:
         return Baseline(source=source, missing=_unreadable(error))
     except _NoBaseline as reason:
@@ -100,7 +103,7 @@ def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[f
     return until
 
 
-def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
+def _load_named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
     """Take the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
     run_id = source.name
     if run_id == judged.run_id:
@@ -111,10 +114,9 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
             kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
             raise _NoBaseline(NotFoundReason(kind=kind, run_id=run_id, status=run.status))
         if part := part_of(run):
-            raise _NoBaseline(
-                NotFoundReason(kind="unreadable", run_id=run_id, text=f"Run {run_id} is {PART_USES[part]}.")
-            )
-        loaded = yield from _load(session, run)
+            text = f"Run {run_id} is {PART_USES[part]}."
+            raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=text))
+        loaded = yield from _load_run(session, run)
     except NotFound:
         raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None
     if isinstance(loaded, str):
@@ -122,7 +124,7 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
     return (loaded,)
 
 
-def _newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
     created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
@@ -235,7 +237,7 @@ def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
 
 def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
-    loaded = yield from _load(session, with_list(run, listed))
+    loaded = yield from _load_run(session, with_list(run, listed))
     if isinstance(loaded, str):
         return loaded
     # No step judged a run that completed after its step had timed out, so it has no mark.
@@ -250,7 +252,7 @@ def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure
     return loaded
 
 
-def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+def _load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
     """Return a sentence if the result is incomplete. Raises CovalError."""
     simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
     listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())

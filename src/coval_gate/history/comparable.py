@@ -33,7 +33,7 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 
 class Fingerprint(NamedTuple):
-    """An empty digest is not known. `cases`: digests of id and content; none above MOST_COMPARED_CASES.
+    """An empty digest is not known. `cases`: digests of id and content; none of more than MOST_COMPARED_CASES.
 
     `all_cases`: a digest over all of them in that case. `options`: by the names of inputs.
     """
@@ -47,9 +47,9 @@ class Fingerprint(NamedTuple):
         """Return texts of at most PART_LIMIT characters."""
         pairs = base64.urlsafe_b64encode(b"".join(sorted(self.cases))).decode()
         content = ".".join([self.persona, *(self.options.get(name, "") for name in OPTIONS), self.all_cases, pairs])
-        whole = ".".join([FINGERPRINT_VERSION, _digest(content), content])
+        whole = ".".join([FINGERPRINT_VERSION, _short_digest(content), content])
         parts = [whole[begin : begin + PART_LIMIT] for begin in range(0, len(whole), PART_LIMIT)]
-        return {_name(number): part for number, part in enumerate(parts)}
+        return {_part_name(number): part for number, part in enumerate(parts)}
 
 
 def fingerprint_of(
@@ -60,21 +60,21 @@ def fingerprint_of(
     values = {**parameters, **parameters.get("options", {})}
     return Fingerprint(
         cases=pairs if is_small else frozenset(),
-        all_cases="" if is_small else _digest([pair.hex() for pair in sorted(pairs)]),
+        all_cases="" if is_small else _short_digest([pair.hex() for pair in sorted(pairs)]),
         persona=_hashed(persona.content)[:4].hex() if persona else "",
-        options={name: _digest(values.get(name)) for name in OPTIONS},
+        options={name: _short_digest(values.get(name)) for name in OPTIONS},
     )
 
 
 def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint:
     """Return an empty one if it is absent, damaged, or of another version."""
     parts: list[str] = []
-    while isinstance(part := metadata.get(_name(len(parts))), str):
+    while isinstance(part := metadata.get(_part_name(len(parts))), str):
         parts.append(part)
     version, _, rest = "".join(parts).partition(".")
     check, _, content = rest.partition(".")
     fields = content.split(".")
-    if version != FINGERPRINT_VERSION or check != _digest(content) or len(fields) != len(OPTIONS) + 3:
+    if version != FINGERPRINT_VERSION or check != _short_digest(content) or len(fields) != len(OPTIONS) + 3:
         return Fingerprint()
     persona, *options, all_cases, pairs = fields
     try:
@@ -106,11 +106,11 @@ def changed_options(now: Fingerprint, then: Fingerprint) -> tuple[str, ...]:
     return tuple(name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs)
 
 
-def _name(number: int) -> str:
+def _part_name(number: int) -> str:
     return f"{FINGERPRINT}_{number + 1}" if number else FINGERPRINT
 
 
-def _digest(value: object) -> str:
+def _short_digest(value: object) -> str:
     return _hashed(_json(value))[:4].hex()
 
 
@@ -189,7 +189,7 @@ def _distinguished(
     unsure: dict[Unchecked, bool] = {}
     cases = _cases_in(run, subject)
     if cases is None:
-        cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
+        cases, unsure["test_cases"] = _changed_since(run.run, _shared_cases(run, subject), times)
     ours_id, theirs_id = subject.ids["persona_id"], run.run.persona_id
     persona = bool(ours_id and theirs_id and ours_id != theirs_id) or changed_persona(now, then)
     unsure["persona"] = persona is None
@@ -205,11 +205,11 @@ def _distinguished(
 
 def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
     """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not show it."""
-    shared = _shared(run, subject)
+    shared = _shared_cases(run, subject)
     return changed_cases(subject.fingerprint, read_fingerprint(run.run.metadata), shared) if shared else shared
 
 
-def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
+def _shared_cases(run: BaselineRun, subject: Subject) -> frozenset[str]:
     """Return the ids of the test cases in both runs."""
     ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
     return frozenset(filter(None, (ours | subject.drawn) & theirs))

@@ -33,7 +33,7 @@ from coval_gate.history.tags import (
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+FIRST_TAG_PAUSE, LONGEST_TAG_PAUSE = 1.0, 8.0  # s between two tries
 MOST_TAGS_NAMED: Final = 3  # runs in a message
 
 
@@ -162,7 +162,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
         attempt,
         Unavailable,
         left=left,
-        backoff=lambda tries: min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries),
+        backoff=lambda tries: min(LONGEST_TAG_PAUSE, FIRST_TAG_PAUSE * 2.0**tries),
         to_the_end=True,
         report=client.retry_reporter(),
     )

@@ -122,7 +122,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
     branch = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
     if not is_identified(context):
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
-    place = _place(context)
+    place = _place_of_step(context)
     parameters = request.parameters
     instance = [context.instance] if context.instance else []
     digest = _digest([place, parameters, own, *instance])[:12]
@@ -144,7 +144,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
 
 def seed_for(context: Context, nonce: int) -> int:
     """All attempts at a step get the same seed. Where no attempt takes runs over, it is made of the `nonce`."""
-    drawn = int(_digest([_place(context), context.run_id])[:8], 16) if is_identified(context) else nonce
+    drawn = int(_digest([_place_of_step(context), context.run_id])[:8], 16) if is_identified(context) else nonce
     return drawn % SEEDS
 
 
@@ -275,7 +275,7 @@ def is_identified(context: Context) -> bool:
     return bool(context.repository and run_id_of(context) and _id(context.run_attempt))
 
 
-def _place(context: Context) -> list[str]:
+def _place_of_step(context: Context) -> list[str]:
     """Return what identifies a step within a workflow run."""
     place = [context.server_url, context.repository, context.workflow_file, context.job, context.step]
     return [*place, context.matrix.digest] if context.matrix else place

@@ -18,22 +18,21 @@ from coval_gate.coval.model import CANCELLED, DELETED, Run
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.report.wording import run_cancellation_text
-from coval_gate.step.leg import Trial
+from coval_gate.step.leg import MOST_NAMED, Trial
 from coval_gate.step.step import LegRun
 
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
-MOST_NAMED: Final = 5  # unknown runs in a message
 
 AFTER_CANCELLING: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries, or searches
+FIRST_CANCEL_PAUSE, LONGEST_CANCEL_PAUSE = 1.0, 8.0  # s between two tries, or searches
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
 SEARCH_TIME: Final = 10.0  # s for a search while a launch is open, whose response settles the question
 LONGEST_SEARCH_PAUSE: Final = 10.0  # s
 Unknown = Literal["unknown"]
-UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
+UNKNOWN_EFFECT: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
@@ -43,19 +42,19 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
     """
     client, clock, until = session.client, session.clock, session.deadline
     sent = False  # a try whose response was lost may have cancelled the run all the same
-    pause = FIRST_PAUSE
+    pause = FIRST_CANCEL_PAUSE
     report_retry = client.retry_reporter()
     while True:
         try:
             polled_at = clock.now()
             run = yield from client.get_run(run_id, until=until, once=True)
             if run.is_over:
-                return _ended(run, by_us=sent and run.status in AFTER_CANCELLING)
+                return _cancellation(run, by_us=sent and run.status in AFTER_CANCELLING)
             if clock.now() - polled_at > MAX_POLL_AGE:
                 raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
             sent = True
             yield from client.delete_run(run_id, until=until)
-            return _ended(run, by_us=True)
+            return _cancellation(run, by_us=True)
         except NotFound:
             if sent:
                 return Cancellation(outcome="cancelled", run_id=run_id)
@@ -69,10 +68,10 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
             pause = max(pause, error.retry_after)
             report_retry(error, min(pause, until - clock.now()))
         yield Wait(max(0.0, min(pause, until - clock.now())))
-        pause = min(LONGEST_PAUSE, pause * 2)
+        pause = min(LONGEST_CANCEL_PAUSE, pause * 2)
 
 
-def _ended(run: Run, *, by_us: bool) -> Cancellation:
+def _cancellation(run: Run, *, by_us: bool) -> Cancellation:
     return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
 
 
@@ -88,7 +87,7 @@ def find_launched(
     clock, until = session.clock, session.deadline
     began = last_open = clock.now()
     within = min(LATE, LATE_SHARE * max(0.0, until - began))
-    pause = FIRST_PAUSE
+    pause = FIRST_CANCEL_PAUSE
     outcome: Found | LaunchUncertain | None = None
     while True:
         late = yield from _late_response(trial, within)
@@ -154,7 +153,7 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
         except CovalError:
             pass  # it was not sent
         within = 0.0
-    return UNKNOWN if unknown else None
+    return UNKNOWN_EFFECT if unknown else None
 
 
 def _search(

@@ -17,7 +17,7 @@ from coval_gate.step.publish import Published
 from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, Step
 
-LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
+LEAVING_VERDICTS: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
 
 def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
@@ -89,7 +89,7 @@ def verdict_of_base(step: Step, base: Leg) -> Verdict:
     """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
     tested = [leg for leg in step.legs if leg.base is base and leg.trials and not leg.first.is_over]
     verdicts = [leg.outcome.verdict for leg in tested if leg.outcome]
-    return next((verdict for verdict in verdicts if verdict in LEFT), Verdict.PASSED)
+    return next((verdict for verdict in verdicts if verdict in LEAVING_VERDICTS), Verdict.PASSED)
 
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:

@@ -46,7 +46,7 @@ UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not compu
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
 
 Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0  # s between two looks
+FIRST_LOOK_PAUSE, LONGEST_LOOK_PAUSE = 2.0, 15.0  # s between two looks
 
 
 def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | NotCompleted]:
@@ -60,7 +60,7 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
     give_up = min(deadline, began + session.inputs.metrics_grace_time)
     until = max(deadline, began + COLLECTING)
     collector = Collector(session, trial, until)
-    pause, late = FIRST_PAUSE, None
+    pause, late = FIRST_LOOK_PAUSE, None
     while True:
         snapshot = yield from collector.look(run)
         if run.is_over and run.status != COMPLETED:
@@ -75,11 +75,11 @@ def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | No
             late = session.overall_limit if clock.now() >= deadline else None
             result = result._replace(settled=not missing.is_open)
             break
-        if pause == FIRST_PAUSE:
+        if pause == FIRST_LOOK_PAUSE:
             session.log(f"The run completed; waiting for {missing.what}.")
         next_look = min(clock.now() + pause, last, settles_at if settles_at > looked_at else math.inf)
         yield Wait(max(0.0, next_look - clock.now()))
-        pause = min(LONGEST_PAUSE, pause * 1.5)
+        pause = min(LONGEST_LOOK_PAUSE, pause * 1.5)
         looked_at = clock.now()
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
             run = yield from session.client.get_run(run.run_id, until=until)

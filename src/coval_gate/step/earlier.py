@@ -108,7 +108,7 @@ def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
     unfinished = yield from _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
     others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
     superseded = [run.run_id for run in others if trial.tags.supersedes(tags_of(run))]
-    yield from _cancel_all(session, superseded, "superseded by this run")
+    yield from _cancel_earlier(session, superseded, "superseded by this run")
     if unknown := _unknown(unfinished):
         session.warn(
             f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
@@ -189,11 +189,11 @@ def _unknown(unfinished: Found) -> str:
 def _end_earlier(session: LegRun, run_ids: Sequence[str], why: str) -> Procedure[None]:
     """The post step cancels what fails here."""
     left = [session.step.guard_leftover(session.leg, run_id) for run_id in run_ids]
-    for trial in compress(left, (yield from _cancel_all(session, run_ids, why))):
+    for trial in compress(left, (yield from _cancel_earlier(session, run_ids, why))):
         trial.release()
 
 
-def _cancel_all(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
+def _cancel_earlier(session: Session, run_ids: Sequence[str], why: str) -> Procedure[list[bool]]:
     """Cancel runs. Return for each whether it is over now. `why` ends a line in the log."""
 
     def cancel_one(run_id: str) -> Procedure[bool]:

@@ -18,10 +18,10 @@ from coval_gate.report.document.model import BASE_AGENT
 from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.base_agent import find_base_run
+from coval_gate.step.baselines import owe_mark
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
-from coval_gate.step.settle import owe_mark
 from coval_gate.step.step import LegRun, StepRun
 from coval_gate.step.watch import follow_trial
 

@@ -17,12 +17,11 @@ from coval_gate.history.search import find_newest, found_text
 from coval_gate.history.tags import PART_USES, origins, part_of, tags_of
 from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of, noun
-from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.leg import MOST_NAMED, Leg, Trial
 from coval_gate.step.step import LegRun, Step, StepRun
 
 NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
 UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
-MOST_NAMED: Final = 5  # legs in an error
 AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
@@ -44,7 +43,7 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
     trials = [_guard(session.of(_likely_leg(step, place, len(ids))), id_) for place, id_ in enumerate(ids)]
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
         try:
-            runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
+            runs = all_or_first_error((yield from together((_poll_given(session, id_) for id_ in ids), session.clock)))
             own_runs = _runs_of_legs(legs, [*zip(trials, runs, strict=True)])
         except GateError as error:
             if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
@@ -98,7 +97,7 @@ def _guard(session: LegRun, run_id: str) -> Trial:
     return trial
 
 
-def _poll(session: Session, run_id: str) -> Procedure[Run]:
+def _poll_given(session: Session, run_id: str) -> Procedure[Run]:
     """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
     clock = session.clock
     unknown = min(session.deadline, unknown_until(session))
@@ -117,7 +116,7 @@ def unknown_until(session: Session) -> float:
     return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
-def _number_of(run: Run) -> int:
+def _repetition_of(run: Run) -> int:
     """Return which repetition a run is, as its metadata say; 0 for a first run, or without them."""
     number = run.metadata.get(REPETITION)
     return number if type(number) is int else 0
@@ -132,7 +131,7 @@ def _runs_of_legs(legs: Sequence[Leg], given: Sequence[Given]) -> list[list[Give
     unnamed = next((leg for leg in legs if not leg.name), None)
     own: dict[str, list[Given]] = {leg.key: [] for leg in legs}
     problems = [part_text(run.run_id, SLICE) for _, run in given if part_of(run) == SLICE]
-    for trial, run in sorted(given, key=lambda pair: _number_of(pair[1])) if not problems else ():
+    for trial, run in sorted(given, key=lambda pair: _repetition_of(pair[1])) if not problems else ():
         key = recorded_leg(run)
         leg = by_key.get(key) or (unnamed if key else legs[0] if len(legs) == len(given) == 1 else None)
         if leg:
@@ -177,13 +176,13 @@ def _problems_of_leg(leg: str, runs: Sequence[Run]) -> Iterator[str]:
     """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
     if not runs:
         yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
-    elif _number_of(runs[0]):
+    elif _repetition_of(runs[0]):
         yield part_text(runs[0].run_id, REPETITION)
     if len(recorded := dict.fromkeys(map(recorded_leg, runs))) > 1:
         yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
         return
     for one, other in pairwise(runs):
-        if (number := _number_of(one)) == _number_of(other):
+        if (number := _repetition_of(one)) == _repetition_of(other):
             what = f"repetition {number}" if number else "the first run"
             ids = in_words([one.run_id, other.run_id])
             yield f"names two runs that are {what} of {legs_in_words([recorded_leg(one)])}: {ids}."

@@ -36,25 +36,25 @@ from coval_gate.coval.resources import (
 from coval_gate.inputs.checks import check_inputs, placed_problems
 from coval_gate.inputs.fields import Unset
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, InvalidInput, declared, ids_of
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import MOST_NAMED, Leg
 from coval_gate.step.step import Step, StepRun
 
 Part = TypeVar("Part", bound=Identified)
 Named = Agent | Persona | TestSet | MetricDefinition
 
-KEY: Final = "api_key"
-CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
-NO_KEY: Final = 401
-NOT_FOUND: Final = 404
+API_KEY: Final = "api_key"
+# If one of these is wrong, the step asks Coval nothing.
+CONNECTING: Final = frozenset({API_KEY, "api_base_url", "workspace_id", "config_path", "mode"})
+NO_KEY_STATUS: Final = 401
+NOT_FOUND_STATUS: Final = 404
 WRONG: Final = (400, 422)  # Coval rejects the id itself
 MOST_METRICS: Final = 50  # of metric_ids that are looked up
-NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
-MOST_LISTED: Final = 500  # resources of a kind
-MOST_SHOWN: Final = 3  # ids of one name
+ID_INPUTS: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
+MOST_RESOURCES: Final = 500  # resources of a kind
+MOST_IDS: Final = 3  # ids of one name
 
 IdsByName = dict[str, list[str]]  # ids by folded name
 BY_INPUT: Final[dict[str, Resource[Named]]] = {**RUN_RESOURCES, "base_agent_id": AGENT, "metric_ids": METRIC}
-MOST_NAMED: Final = 5  # mutations
 
 
 def expand(step: Step) -> Procedure[None]:
@@ -98,8 +98,8 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
         test_set_id=inputs.test_set_id or template.test_set_ids,
         metric_ids=inputs.metric_ids or template.metric_ids,
         mutation_ids=inputs.mutation_ids if own_mutations else template.mutation_ids,
-        iteration_count=_written(inputs.iteration_count, template.iteration_count),
-        concurrency=_written(inputs.concurrency, template.concurrency),
+        iteration_count=_own_or_template(inputs.iteration_count, template.iteration_count),
+        concurrency=_own_or_template(inputs.concurrency, template.concurrency),
         sub_sample_size=size,
         sub_sample_seed=seed,
         test_case_ids=inputs.test_case_ids if own_sample or size else template.test_case_ids,
@@ -108,7 +108,7 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
     )
 
 
-def _written(own: int, template_value: int | None) -> int:
+def _own_or_template(own: int, template_value: int | None) -> int:
     return template_value if isinstance(own, Unset) and template_value is not None else own
 
 
@@ -193,7 +193,7 @@ def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Proced
         return (yield from _with_wrong_ids(session, [session.inputs], error))
 
     explained = yield from _with_advice_on_names(session, error)
-    if explained is not error or not error.by_coval or error.status not in (NOT_FOUND, *WRONG):
+    if explained is not error or not error.by_coval or error.status not in (NOT_FOUND_STATUS, *WRONG):
         return explained
     looked = yield from read_named(prepared(session), [session.inputs])
     return InputError(looked.problems) if len(looked.problems) > 1 else error
@@ -233,7 +233,7 @@ def _placed(step: Step, mistakes: Mapping[tuple[str, str], InvalidInput]) -> Ite
     """Yield the mistakes in ids, with their places if the file sets them."""
     inputs, file = step.inputs, step.file
     named = {pair for part in file.parts(inputs) for pair in _named_by(part.inputs)}
-    placed = {pair for pair, problem in mistakes.items() if pair in named and problem.name != KEY}
+    placed = {pair for pair, problem in mistakes.items() if pair in named and problem.name != API_KEY}
     yield from dict.fromkeys(problem for pair, problem in mistakes.items() if pair not in placed)
     yield from placed_problems(file, inputs, lambda own: [mistakes[pair] for pair in _named_by(own) if pair in placed])
 
@@ -246,21 +246,21 @@ def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
 
 def _mistake(name: str, id_: str, error: Rejected) -> InvalidInput | None:
     """Return what is wrong with an input, if a rejected look-up shows it; None if the key merely may not read this."""
-    if error.status == NOT_FOUND:
+    if error.status == NOT_FOUND_STATUS:
         return InvalidInput(name, f"names {id_}, which Coval does not have.")
     if error.status in WRONG and error.by_coval:
         return InvalidInput(name, f"names {id_}, which is not valid: {one_line(error.what)}")
-    if error.status == NO_KEY and error.by_coval:
-        return InvalidInput(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
+    if error.status == NO_KEY_STATUS and error.by_coval:
+        return InvalidInput(API_KEY, "is not valid: Coval accepts no call with it. Check the secret.")
     return None
 
 
 def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Rejected]:
     """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
-    usual = {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in NAMES}
+    usual = {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in ID_INPUTS}
     unusual = {name: [id_ for id_ in getattr(session.inputs, name) if len(id_) != usual[name]] for name in usual}
     doubtful = {name: texts for name, texts in unusual.items() if texts}
-    if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
+    if error.status not in (NOT_FOUND_STATUS, *WRONG) or not error.by_coval or not doubtful:
         return error
     until = preparing(session.clock.now(), session.deadline)
     reading = (_ids_by_name(session, name, until) for name in doubtful)
@@ -268,7 +268,7 @@ def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Reject
     lines = []
     for (name, texts), listed in zip(doubtful.items(), names, strict=True):  # a warning said that other texts look odd
         known = {text: ids for text in texts if (ids := listed.get(folded(text)))}
-        clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}" for text, ids in known.items()]
+        clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_IDS)}" for text, ids in known.items()]
         lines.append(f"{name} takes ids, not names{f'; {in_words(clauses)}' if clauses else ''}.")
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
@@ -279,7 +279,7 @@ def _ids_by_name(session: Session, name: str, until: float) -> Procedure[IdsByNa
     client, names = session.client, IdsByName()
     with suppress(CovalError):
         if kind := BY_INPUT.get(name):
-            listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
+            listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_RESOURCES)
             for resource in listed:
                 names.setdefault(folded(resource.name), []).append(resource.id)
     return names

@@ -33,31 +33,19 @@ from coval_gate.step.report import announce
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
 
-SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
+LAUNCH_SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
-def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
-    """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
-
-    `number`: as of a trial. By it, a later attempt resumes the right run. The log names the run, unless its simulations
-    are still to be counted: their number comes first.
-    """
-    step = session.step
-    for earlier in session.leg.trials:
-        yield from _end_lost_launches(session, earlier)
-    request, tags = request_of(session, number)
-    trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
-    try:
-        yield from take_over_or_launch(session, trial)
-    except Unavailable as error:
-        if error.is_limit:
-            error.advice = _limit_advice(session.inputs, legs=len(step.legs))
-        raise
-    if number or step.is_counted_first:
-        log_launch(session, trial)
-    return trial
+def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
+    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
+    leg = session.leg
+    if leg.base:
+        session.step.want(leg.base, number)
+    if number < len(leg.trials):
+        return leg.trials[number]
+    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))
 
 
 def launch_in_turn(session: LegRun) -> Procedure[Trial]:
@@ -93,21 +81,31 @@ def _has_turn(session: LegRun) -> bool:
     return under_way < most and step.launching < MOST_AT_ONCE
 
 
+def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
+    """Launch a run of the leg. Raises CovalError, RunnerError, InputError.
+
+    `number`: as of a trial. By it, a later attempt resumes the right run. The log names the run, unless its simulations
+    are still to be counted: their number comes first.
+    """
+    step = session.step
+    for earlier in session.leg.trials:
+        yield from _end_lost_launches(session, earlier)
+    request, tags = request_of(session, number)
+    trial = step.begin_trial(session.leg, request=request, tags=tags, number=number)
+    try:
+        yield from take_over_or_launch(session, trial)
+    except Unavailable as error:
+        if error.is_limit:
+            error.advice = _limit_advice(session.inputs, legs=len(step.legs))
+        raise
+    if number or step.is_counted_first:
+        log_launch(session, trial)
+    return trial
+
+
 def log_launch(session: StepRun, trial: Trial) -> None:
     how_it_began = "Taking over the run of an earlier attempt," if trial.resumed else "Launched run"
     session.log(f"{how_it_began} {trial.run_id}: {session.step.run_url(trial.run_id)}")
-
-
-def _limit_advice(inputs: Inputs, *, legs: int) -> str:
-    """Return what to lower if Coval does not let so much run at a time."""
-    most = min(inputs.max_parallel_runs or legs, legs)
-    ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
-    ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
-    todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
-    plan = (
-        "If a quota of the plan is used up, such as a monthly one, extend the plan in Coval, or wait until it renews."
-    )
-    return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}\n{plan}"
 
 
 def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False) -> Procedure[None]:
@@ -158,22 +156,6 @@ def _take_over(session: LegRun, trial: Trial, run_id: str) -> None:
     session.step.record_id(run_id)
 
 
-def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
-    """Launch a run in place of one that was taken over, and turned out to be cancelled.
-
-    `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
-    as `take_over_or_launch`.
-    """
-    if gone and (listed := (yield from find_same(session, trial))) and listed.run_id == trial.run_id:
-        return False
-    session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
-    trial.forget()
-    yield from take_over_or_launch(session, trial, instead=True)
-    log_launch(session, trial)
-    yield from announce(session.step)
-    return True
-
-
 def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Procedure[Run]:
     """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
     client, clock, began = session.client, session.clock, session.clock.now()
@@ -187,7 +169,7 @@ def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Proced
         try:
             return (yield from client.launch_run(request, until=session.deadline, sent=trial.launches.append))
         except LaunchUncertain as lost:
-            patience = duration(min(SETTLING, session.deadline - clock.now()))
+            patience = duration(min(LAUNCH_SETTLING, session.deadline - clock.now()))
             check = f"Checking for up to {patience} whether the run began."
             if trial.open_calls:
                 check = "The connection stays open. Checking meanwhile whether the run began."
@@ -209,7 +191,7 @@ def _find_lost(
 ) -> Procedure[Run | None]:
     """Return None if the launch certainly had no effect. Raises LaunchUncertain, or the launch's rejection."""
     try:
-        return (yield from find_launched(session, trial, settling=SETTLING, since=since))
+        return (yield from find_launched(session, trial, settling=LAUNCH_SETTLING, since=since))
     except LaunchUncertain as error:
         rejected, search = lost.rejection, error.rejection
         if rejected and search and rejected.status == search.status:
@@ -229,11 +211,29 @@ def _end_lost_launches(session: LegRun, trial: Trial) -> Procedure[None]:
         session.log(f"Could not check whether another launch began a run: {error.what} The step checks again later.")
 
 
-def ensure_trial(session: LegRun, number: int) -> Procedure[Trial]:
-    """Launch the leg's run with that number, unless it was launched or the user names it. Its base runs beside it."""
-    leg = session.leg
-    if leg.base:
-        session.step.want(leg.base, number)
-    if number < len(leg.trials):
-        return leg.trials[number]
-    return (yield from launch_trial(session, number=number) if number else launch_in_turn(session))
+def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
+    """Launch a run in place of one that was taken over, and turned out to be cancelled.
+
+    `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
+    as `take_over_or_launch`.
+    """
+    if gone and (listed := (yield from find_same(session, trial))) and listed.run_id == trial.run_id:
+        return False
+    session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
+    trial.forget()
+    yield from take_over_or_launch(session, trial, instead=True)
+    log_launch(session, trial)
+    yield from announce(session.step)
+    return True
+
+
+def _limit_advice(inputs: Inputs, *, legs: int) -> str:
+    """Return what to lower if Coval does not let so much run at a time."""
+    most = min(inputs.max_parallel_runs or legs, legs)
+    ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
+    ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
+    todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
+    plan = (
+        "If a quota of the plan is used up, such as a monthly one, extend the plan in Coval, or wait until it renews."
+    )
+    return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}\n{plan}"

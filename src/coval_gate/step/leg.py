@@ -25,9 +25,10 @@ from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
 
+MOST_NAMED: Final = 5  # entries of a list in a message
 NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
 LEGS: Final = "legs"  # the name of the state
-MODE: Final = "mode"  # likewise, of the main step's mode
+MODE_STATE: Final = "mode"  # likewise, of the main step's mode
 
 
 class Phase(StrEnum):
@@ -284,19 +285,19 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
             if base_agent_id := given.inputs.base_agent_id:
                 base_ids = (base_agent_id, *ids[1:])
                 others = {input_: id_ for input_, id_ in differing.items() if input_ != "agent_id"}
-                name = _named(given.name, *others.values())
+                name = _joined(given.name, *others.values())
                 own = Base(
                     _with_ids(given.inputs, base_ids)._replace(base_agent_id="", baseline=None, accept=False),
-                    _named("base", name),
-                    _named("base", name if given.name else _named(*base_ids)),
-                    beginning=_named("base", given.name),
+                    _joined("base", name),
+                    _joined("base", name if given.name else _joined(*base_ids)),
+                    beginning=_joined("base", given.name),
                     differing={"agent_id": base_agent_id, **others},
                 )
                 runs = [getattr(own.inputs, name) for name in what_runs]
                 base = next((base for same, base in bases if same == runs), own)
                 bases.append((runs, base))
-            name = _named(given.name, *differing.values())
-            key = name if given.name else _named(*ids)
+            name = _joined(given.name, *differing.values())
+            key = name if given.name else _joined(*ids)
             own_inputs, is_listed = _with_ids(given.inputs, ids), bool(given.name)
             legs.append(Leg(own_inputs, name, key, given.name, differing, is_listed, base))
     return legs
@@ -314,12 +315,12 @@ def titles_of(legs: Sequence[Leg], names: Mapping[tuple[str, str], str]) -> dict
         for input_, id_ in leg.differing.items():
             name = names[input_, id_]
             parts.append(f"{name} ({id_})" if name and namesakes[input_, name] > 1 else name or id_)
-        titles[leg.name] = _named(*parts) or leg.name
+        titles[leg.name] = _joined(*parts) or leg.name
     repeated = Counter(titles.values())
     return {name: title if repeated[title] == 1 else name for name, title in titles.items()}
 
 
-def _named(*parts: str) -> str:
+def _joined(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 

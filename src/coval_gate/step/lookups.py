@@ -1,48 +1,30 @@
-"""Looks up before the launch what the criteria name: metrics, their values, and the baseline.
+"""Looks up before the launch what the criteria name: metrics and their values.
 
 A misspelt name would cost the whole run. But a look-up is short, and must not stop a good run: it reports only what is
 certain. Where Coval does not say in time, or not for certain, which metrics the run will have, it is launched without a
 check; likewise where a metric's definition does not list its values.
-
-Of baselines, only a named run that Coval certainly does not have, or that is over without having completed, is an
-error. A tag or a branch that no run has yet is a warning, as on the first night.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any, Final
 
-from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
+from coval_gate.base.errors import CovalError, InputError, Rejected
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.base.times import preparing
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, LaunchRequest
-from coval_gate.coval.resources import AGENT, METRIC, PERSONA, MetricDefinition, Persona, cases_of
+from coval_gate.coval.model import LaunchRequest
+from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition
 from coval_gate.gate.values import Vocabulary
-from coval_gate.history.baseline import check_spelling
-from coval_gate.history.comparable import fingerprint_of
-from coval_gate.history.search import Sought, search
-from coval_gate.history.tags import (
-    BRANCH,
-    FAILED_TAG,
-    PART_USES,
-    branch_tag,
-    is_marked,
-    part_of,
-    pull_request_of,
-    tags_of,
-    user_tags,
-)
-from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.inputs.thresholds import Threshold
+from coval_gate.step.baselines import check_baseline, note_fingerprint
 from coval_gate.step.own_build import note_agent_type, refuse_own_builds
 from coval_gate.step.step import LegRun
 
 DEFINITIONS_AT_ONCE: Final = 10  # definitions
-MOST_NAMES: Final = 8  # metrics that the run will have, if none is similar
-MOST_VALUES: Final = 12  # that a metric can have
+MOST_METRICS_NAMED: Final = 8  # metrics that the run will have, if none is similar
+MOST_VALUES_NAMED: Final = 12  # that a metric can have
 
 ALSO_ENDS_LAUNCH: Final = (400, 401, 404, 422)  # the key or the agent is wrong, which the launch reports with advice
 
@@ -93,7 +75,8 @@ class _Check:
         # Without all names, one of the others may be the one that is meant.
         wrong = self._wrong(first) if all(self._own.values()) else []
         problems = [
-            _problem(threshold, f"metric {quoted(threshold.metric)}", self._trouble(threshold)) for threshold in wrong
+            _problem_of(threshold, f"metric {quoted(threshold.metric)}", self._trouble(threshold))
+            for threshold in wrong
         ]
         try:
             return problems + (yield from self._wrong_values(naming))
@@ -117,9 +100,9 @@ class _Check:
                 similar = vocabulary.meant_by(wrong[0])
                 hint = f"; did you mean {similar}?" if similar else "."
                 values = f"value{'s' if len(wrong) > 1 else ''} {in_words([quoted(value) for value in wrong], 'and')}"
-                allowed = in_words(self._texts[metric_id], "and", MOST_VALUES)
+                allowed = in_words(self._texts[metric_id], "and", MOST_VALUES_NAMED)
                 never = f"which the metric never has: its values are {allowed}{hint}"
-                problems.append(_problem(threshold, f"{values} of {quoted(threshold.metric)}", never))
+                problems.append(_problem_of(threshold, f"{values} of {quoted(threshold.metric)}", never))
         return problems
 
     def _list_names(self, naming: Sequence[Threshold]) -> Procedure[None]:
@@ -140,7 +123,7 @@ class _Check:
     def _trouble(self, threshold: Threshold) -> str:
         """Return what is wrong with the metric that a threshold names, as the end of a sentence."""
         if several := _meant_ids(threshold, self._own):
-            ids = in_words(several, "or", MOST_NAMES)
+            ids = in_words(several, "or", MOST_METRICS_NAMED)
             return f"but the run will have {len(several)} metrics of that name; use the id of one: {ids}."
         lacking = "which the run will not have"
         if elsewhere := _meant_ids(threshold, self._listed):
@@ -151,10 +134,10 @@ class _Check:
         if similar := most_similar(threshold.metric, self._listed.values()):
             ids_of_similar = sorted(metric_id for metric_id, name in self._listed.items() if name == similar)
             return f"{lacking}; did you mean {similar}? Then {self._how_to_add(ids_of_similar)}."
-        return f"{lacking}; it will have {in_words(names, 'and', MOST_NAMES)}."
+        return f"{lacking}; it will have {in_words(names, 'and', MOST_METRICS_NAMED)}."
 
     def _how_to_add(self, ids: list[str]) -> str:
-        which = f"its id {ids[0]}" if len(ids) == 1 else f"one of the ids {in_words(ids, 'or', MOST_NAMES)}"
+        which = f"its id {ids[0]}" if len(ids) == 1 else f"one of the ids {in_words(ids, 'or', MOST_METRICS_NAMED)}"
         if self._session.inputs.metric_ids:
             return f"add {which} to metric_ids"
         return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
@@ -168,67 +151,9 @@ def _meant_ids(threshold: Threshold, names: NamesById) -> list[str]:
     return sorted(metric_id for metric_id, name in names.items() if folded(name) == text)
 
 
-def _problem(threshold: Threshold, what: str, trouble: str) -> InvalidInput:
+def _problem_of(threshold: Threshold, what: str, trouble: str) -> InvalidInput:
     line = f" in line {threshold.line}" if threshold.line else ""
     return InvalidInput(threshold.source, f"names the {what}{line}, {trouble}")
-
-
-def check_baseline(session: LegRun) -> Procedure[None]:
-    """Raises InputError for a named run that can be no baseline."""
-    source = session.inputs.baseline
-    if source is None or source.kind == "base":
-        return
-    try:
-        if source.kind == "run":
-            yield from _check_named(session, source.name)
-        else:
-            yield from _check_listed(session, source)
-    except CovalError as error:
-        session.log(f"Could not look up the baseline before the launch: {error.what}")
-
-
-def _check_named(session: Session, run_id: str) -> Procedure[None]:
-    try:
-        run = yield from session.client.get_run(run_id, until=session.deadline, once=True)
-    except NotFound as error:
-        if not error.by_coval:
-            raise
-        raise InputError([InvalidInput("baseline", f"names the run {run_id}, which Coval does not have.")]) from None
-    if run.is_over and run.status != COMPLETED:
-        text = f"names the run {run_id}, which did not complete: its status is {run.status}."
-        raise InputError([InvalidInput("baseline", text)])
-    if part := part_of(run):
-        raise InputError(
-            [InvalidInput("baseline", f"names the run {run_id}, which is {PART_USES[part]}. Name a whole run.")]
-        )
-    if is_marked(run, FAILED_TAG):
-        session.warn(
-            f"The baseline, run {run_id}, failed a comparison or lacks data. This run is compared with it anyway."
-        )
-
-
-def _check_listed(session: LegRun, source: BaselineSource) -> Procedure[None]:
-    """Warn if no run has the tag or is from the branch, as far as lists show. Raises CovalError, InputError."""
-    tag = branch_tag(session.step.context, source.name) if source.kind == "branch" else source.name
-    if not tag:
-        return
-    sought = Sought(ids_of(session.inputs), tag, COMPLETED, fits=lambda run: pull_request_of(run) is None, enough=bool)
-    found = yield from search(session, sought)
-    if found.runs or found.hidden:
-        return
-    if source.kind == "tag":
-        check_spelling(tag, found.seen)
-        kind, has, names = "tags", f"has the tag {source.name}", user_tags(found.seen)
-    else:
-        kind, has = "branches", f"is from the branch {source.name}"
-        tags = (tag.lower() for run in found.seen if pull_request_of(run) is None for tag in tags_of(run))
-        names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
-        names = [name for name in dict.fromkeys(names) if name != source.name]
-    none = f"No earlier run of this agent, persona and test set {has}, so there is nothing to compare this run with yet"
-    if similar := most_similar(source.name, names):
-        session.warn(f"{none}; did you mean {similar}?")
-    else:
-        session.warn(f"{none}; {kind} that runs have: {in_words(names, most=5)}." if names else f"{none}.")
 
 
 def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
@@ -246,30 +171,10 @@ def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]
         work.append(check_baseline(session))
     work.append(note_agent_type(session, request) if inputs.mode == "launch" else refuse_own_builds(session, request))
     if inputs.accept or (inputs.baseline and inputs.baseline.kind != "base"):
-        work.append(_fingerprint(session, request))
+        work.append(note_fingerprint(session, request))
     noted = all_or_first_error((yield from together(work, clock)))
     # Metadata added here are no part of what the tags are made of.
     customer = {**request.metadata.customer}
     for more in filter(None, noted):
         customer |= more
     return request._replace(metadata=request.metadata._replace(customer=customer))
-
-
-def _fingerprint(session: LegRun, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
-    listing = session.client.list(cases_of(request.test_set_id), until=session.deadline)
-    reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
-    cases, persona = yield from together([listing, reading_persona], session.clock)
-    own = [*chain.from_iterable(session.leg.slices)] or request.test_case_ids  # those of the slices after it, too
-    read = {"test cases": cases, "persona": persona}
-    unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
-    if unread:
-        why = next(iter(unread.values())).what
-        session.log(
-            f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
-        )
-    fingerprint = fingerprint_of(
-        request.parameters,
-        [case for case in cases if not own or case.id in own] if isinstance(cases, tuple) else (),
-        persona if isinstance(persona, Persona) else None,
-    )
-    return fingerprint.as_metadata()

@@ -30,6 +30,7 @@ from coval_gate.inputs.naming import as_argument
 from coval_gate.report.formats.files import FILES
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.base_agent import run_base
+from coval_gate.step.baselines import acceptance_problems, settle_standing
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.earlier import end_changed
@@ -42,7 +43,6 @@ from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
 from coval_gate.step.repetition import repeat_leg
 from coval_gate.step.report import announce, find_names, report_of
-from coval_gate.step.settle import acceptance_problems, settle_standing
 from coval_gate.step.sizes import plan_sizes, tell_size, warn_of_undecidable
 from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun

@@ -28,7 +28,7 @@ THREE_STEPS: Final = (
     "3. a step with mode: wait and this run_id\n"
     "Or name an agent of another type."
 )
-FORBIDDEN: Final = 403
+FORBIDDEN_STATUS: Final = 403
 READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
 TAG_LAG: Final = 30.0  # s for which attach in another job may still be about to tag a run that is over
 PAUSE: Final = 5.0  # s between two looks for the tag
@@ -104,7 +104,7 @@ def read_agent_type(session: StepRun, agent_id: str, *, until: float, once: bool
         shown = session.client.shown.get((AGENT.key, agent_id))
         agent = shown or (yield from session.client.get(AGENT, agent_id, until=until, once=once))
     except CovalError as error:
-        is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN
+        is_forbidden = isinstance(error, Rejected) and error.status == FORBIDDEN_STATUS
         mode, unread = session.inputs.mode, session.step.unread_agents
         # What else a launch cannot read, the wait reads.
         if agent_id not in unread and (mode == "wait" or (mode == "launch" and is_forbidden)):

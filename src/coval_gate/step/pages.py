@@ -27,20 +27,17 @@ STATE: Final = "pages"  # the name of the state with the commit's pages, for the
 class KeptPage:
     """`owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, saved: dict[str, Any]) -> None:
+        """Take from the saved state what can be read."""
+        made = saved.get("made")
         self.page = page
-        self.owed: PageText | None = None
-        self.is_done = False
+        self.page.made = made if isinstance(made, str) else ""
+        self.owed = read_owed(saved.get("owed"))
+        self.is_done = saved.get("is_done") is True
         self.shown: PageText | None = None
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Take what can be read."""
-        made = saved.get("made")
-        self.page.made = made if isinstance(made, str) else ""
-        self.is_done = saved.get("is_done") is True
-        self.owed = read_owed(saved.get("owed"))
-
-    def saved(self) -> dict[str, Any]:
+    @property
+    def state(self) -> dict[str, Any]:
         owed = self.owed and self.owed._asdict()
         return {"input": self.page.input, "made": self.page.made, "is_done": self.is_done, "owed": owed}
 
@@ -129,11 +126,9 @@ class PagePublisher:
 
     def _pages(self, inputs: Inputs, context: Context) -> list[KeptPage]:
         if self._kept is None:
-            pages = self._host.pages(inputs, context)
-            self._kept = [KeptPage(page) for page in pages]
             saved = read_saved(self._host.read_state(STATE))
-            for kept in self._kept:
-                kept.restore(saved.get(kept.page.input, {}))
+            pages = self._host.pages(inputs, context)
+            self._kept = [KeptPage(page, saved.get(page.input, {})) for page in pages]
         return self._kept
 
     def _pages_of_commit(self, report: Report) -> list[KeptPage]:
@@ -202,7 +197,7 @@ class PagePublisher:
         )
 
     def _save(self) -> None:
-        saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.on_commit])
+        saved = json.dumps([kept.state for kept in self._kept or () if kept.page.on_commit])
         if saved not in (self._saved, "[]"):
             self._saved = saved
             with suppress(RunnerError):

@@ -14,16 +14,23 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement, planned
 from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
 from coval_gate.report.wording import slices
+from coval_gate.step.baselines import check_baseline
 from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
-from coval_gate.step.leg import Leg
-from coval_gate.step.lookups import check_baseline, check_names
-from coval_gate.step.sizes import PERMISSION, count_runs, exceeded_text, legs_by_thresholds, size_of, undecidable_lines
+from coval_gate.step.leg import MOST_NAMED, Leg
+from coval_gate.step.lookups import check_names
+from coval_gate.step.sizes import (
+    SETS_PERMISSION,
+    count_runs,
+    exceeded_text,
+    legs_by_thresholds,
+    size_of,
+    undecidable_lines,
+)
 from coval_gate.step.slices import draw_slices
-from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.step import Step, StepRun
 
 MOST_LINES: Final = 100
-MOST_NAMED: Final = 5  # legs
-LONGEST_NAME: Final = 60  # characters
+LONGEST_SHOWN_NAME: Final = 60  # characters
 
 
 def plan_step(step: Step) -> Procedure[Judgement]:
@@ -31,7 +38,7 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     inputs = step.inputs
     looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
-        looked = yield from _look_up(step.session())
+        looked = yield from _look_up_all(step.session())
     cases = {  # by test set, as far as Coval shows their number
         id_: resource.cases
         for (_, id_), resource in looked.resources.items()
@@ -58,30 +65,25 @@ def plan_step(step: Step) -> Procedure[Judgement]:
         runs = f"At most {count_runs([leg])}" if leg.slices else "A run"
         leg.judgement = planned(f"{runs} with {_size_text(leg)}{beside} would be launched.")
         leg.is_done = True
-    return planned(_summary(step, total))
+    return planned(_plan_summary(step, total))
 
 
-def _look_up(session: StepRun) -> Procedure[Looked]:
+def _look_up_all(session: StepRun) -> Procedure[Looked]:
     step = session.step
     session = prepared(session)
     looked = yield from read_named(session, [leg.inputs for leg in step.legs])
     legs = step.all_legs
-    works = (_checks_of(session.of(leg)) for leg in legs)
-    checks = all_or_first_error((yield from together(works, session.clock)))
-    for leg, problems in zip(legs, checks, strict=True):
+    # The mistakes that a launch of a leg would find: missing metrics, and an unusable baseline.
+    checks = [(leg, check(session.of(leg))) for leg in legs for check in (check_names, check_baseline)]
+    works = [_problems_of(check) for _, check in checks]
+    found = all_or_first_error((yield from together(works, session.clock)))
+    for (leg, _), problems in zip(checks, found, strict=True):
         if leg.is_base:
             about_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {about_base}") for problem in problems]
         looked.problems.extend(problems)
     yield from look_up_mutations(session, [leg.inputs for leg in step.legs], looked)
     return looked
-
-
-def _checks_of(session: LegRun) -> Procedure[list[InvalidInput]]:
-    """Return the mistakes that a launch of the leg would find: missing metrics, and an unusable baseline."""
-    works = [check_names(session), check_baseline(session)]
-    found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
-    return [problem for problems in found for problem in problems]
 
 
 def _problems_of(check: Procedure[None]) -> Procedure[list[InvalidInput]]:
@@ -101,7 +103,7 @@ def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
     elif total is None:
         what = (
             "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
-            f"{PERMISSION}, or set test_case_ids."
+            f"{SETS_PERMISSION}, or set test_case_ids."
         )
         looked.problems.append(InvalidInput("max_simulations", what))
     elif total > most:
@@ -132,7 +134,7 @@ def _what(leg: Leg, looked: Looked) -> str:
         resource = looked.resources.get((key, id_))
         shown = f"{resource.name} ({id_})" if resource and resource.name else id_
         parts.append(f"{key.removesuffix('_id').replace('_', ' ')} {shown}")
-    named = f"{one_line(leg.name, LONGEST_NAME)}: " if leg.is_listed and not leg.is_base else ""
+    named = f"{one_line(leg.name, LONGEST_SHOWN_NAME)}: " if leg.is_listed and not leg.is_base else ""
     return named + ", ".join(parts)
 
 
@@ -142,7 +144,7 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     which = (
         ""
         if alone
-        else f" of {in_words([one_line(step.title_of(leg), LONGEST_NAME) for leg in legs], most=MOST_NAMED)}"
+        else f" of {in_words([one_line(step.title_of(leg), LONGEST_SHOWN_NAME) for leg in legs], most=MOST_NAMED)}"
     )
     if not inputs.thresholds:
         return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
@@ -156,7 +158,7 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     ]
 
 
-def _summary(step: Step, total: int | None) -> str:
+def _plan_summary(step: Step, total: int | None) -> str:
     if not step.legs:
         return "The runs of the run template would be launched. Nothing was."
     most = "at most " if any(leg.slices for leg in step.legs) else ""

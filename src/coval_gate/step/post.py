@@ -20,7 +20,7 @@ from coval_gate.history.tags import FAILED_TAG, with_provenance
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording import cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches
-from coval_gate.step.leg import MODE, Duty, Trial
+from coval_gate.step.leg import MODE_STATE, Duty, Trial
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
@@ -42,7 +42,7 @@ def finish(step: Step) -> Procedure[None]:
     environ = step.runtime.environ
     host.take_over()
     inputs, _ = parse_inputs(environ)
-    mode = host.read_state(MODE)  # a command has no mode in its variables
+    mode = host.read_state(MODE_STATE)  # a command has no mode in its variables
     inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
     step.inputs = inputs
     saved = step.restore()
@@ -78,24 +78,16 @@ def _close(step: Step, *, hurried: bool) -> Procedure[None]:
     """`hurried`: the runner is about to kill the step."""
     inputs, clock, pages = step.inputs, step.clock, step.publisher.pages
     if not pages.are_saved:  # so find the commit here
-        if inputs.mode == "wait":
-            yield from _find_commit_of_run(step)
+        if inputs.mode == "wait" and inputs.api_key is not None and inputs.run_id.ids:
+            client = step.session(Times.for_post_step(clock.now())).client
+            with suppress(CovalError):
+                run_named = yield from client.get_run(inputs.run_id.ids[0], until=clock.now() + POST_LOCATING)
+                step.context = with_provenance(step.context, run_named)
         step.context = yield from pages.locate(step.context, inputs, until=clock.now() + POST_LOCATING)
     now = clock.now()
     times = Times.for_interrupted(now) if hurried else Times.for_post_step(now)
     # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
     yield from pages.close(report_of(step, UNFINISHED_RUN), times)
-
-
-def _find_commit_of_run(step: Step) -> Procedure[None]:
-    inputs = step.inputs
-    if inputs.api_key is None or not inputs.run_id.ids:
-        return
-    now = step.clock.now()
-    client = step.session(Times.for_post_step(now)).client
-    with suppress(CovalError):
-        run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
-        step.context = with_provenance(step.context, run_named)
 
 
 def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:

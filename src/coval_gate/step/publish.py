@@ -7,7 +7,7 @@ report takes longer than the runner waits. A signal takes nothing away from a re
 
 import math
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -31,7 +31,7 @@ from coval_gate.step.pages import PagePublisher
 T = TypeVar("T")
 
 AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
-LONGEST_LINE: Final = 1_000  # characters of a verdict in the log
+LONGEST_VERDICT: Final = 1_000  # characters of a verdict in the log
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
 
 
@@ -136,7 +136,10 @@ class Publisher:
         published = yield from self._write(Published(report))
         tell_verdict: Callable[[], None] = partial(self._tell_briefly, published.report)
         try:
-            yield from self._summarize(published.report)
+            if report.inputs.summary:
+                with tolerant(self._host):
+                    page = yield from self._rendered(published.report, partial(pages.render, input_name="summary"))
+                    self._host.add_summary(page.summary)
             tell_verdict = yield from self._log(published)
         except NotRendered:
             self._host.log(LEFT_OUT)
@@ -196,26 +199,15 @@ class Publisher:
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 
-    def _summarize(self, report: Report) -> Procedure[None]:
-        if not report.inputs.summary:
-            return
-        with tolerant(self._host):
-            page = yield from self._rendered(report, partial(pages.render, input_name="summary"))
-            self._host.add_summary(page.summary)
-
     def _tell_briefly(self, report: Report) -> None:
         document = self.pages.documents.of(report, brief=True)
         if self._annotates(report) and not document.passes:
             self._host.annotate("error", f"{GATE_NAME}: {document.title}", document.reason)
         else:
-            self._host.log(document.headline(LONGEST_LINE))
+            self._host.log(document.headline(LONGEST_VERDICT))
 
     def _annotates(self, report: Report) -> bool:
         return self._host.annotates and report.inputs.annotations
-
-    def _fold(self, groups: Sequence[Sequence[str]]) -> None:
-        for title, *lines in groups:
-            self._host.fold(title, lines)
 
     def _log(self, published: Published) -> Procedure[Callable[[], None]]:
         """End short and unfolded: readers of a failing step's log start at its end.
@@ -233,14 +225,14 @@ class Publisher:
         shown = len(closing.worst) if worst else len(first)
         with tolerant(self._host):
             self._host.show_outputs(self._outputs(published))
-        others = [lines for lines in (closing.simulation_lines(after=shown), closing.flips) if lines]
-        if not self._host.folds:  # the worst would be far above the end
-            self._fold(others)
+        groups = [lines for lines in (closing.simulation_lines(after=shown), closing.flips) if lines]
+        for title, *lines in groups if not self._host.folds else ():  # the worst would be far above the end
+            self._host.fold(title, lines)
         for annotation in reversed(first):  # the worst comes last, where readers of a log start
             self._host.annotate("warning", *annotation)
         self._host.quote(*worst)
-        if self._host.folds:
-            self._fold(others)
+        for title, *lines in groups if self._host.folds else ():
+            self._host.fold(title, lines)
         self._host.quote(*closing.legs)
         if closing.repeat:
             self._host.log(closing.repeat)

@@ -30,7 +30,7 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
     judgement = first.judgement or UNFINISHED_RUN
     runs = [SingleRun(run_id=first.run_id, judgement=judgement)]
     while has_failed(judgement) and (len(leg.trials) > len(runs) or _may_repeat(session, judgement, took=took)):
-        run = yield from _repeat(session, len(runs))
+        run = yield from _judge_repetition(session, len(runs))
         if not is_usable(run.judgement):
             leg.judgement = with_unusable(judgement, runs[0], run)
             return
@@ -89,7 +89,7 @@ def _fits(session: LegRun) -> bool:
     return False
 
 
-def _repeat(session: LegRun, number: int) -> Procedure[SingleRun]:
+def _judge_repetition(session: LegRun, number: int) -> Procedure[SingleRun]:
     """Judge the repetition alone. An error becomes its judgement. Raises Interrupted."""
     leg, first = session.leg, session.leg.first.judgement
     try:

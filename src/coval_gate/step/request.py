@@ -64,32 +64,25 @@ def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
 
 def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
     metadata = read_metadata(inputs.metadata)
-    return RunMetadata(
-        display_name=inputs.display_name or metadata.display_name or _display_name(context),
-        created_by=inputs.created_by or metadata.created_by or context.actor or "coval-gate",
-        template_name=metadata.template_name,
-        tags=inputs.tags or metadata.tags,
-        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
-    )
-
-
-def _display_name(context: Context) -> str:
+    sha = context.sha if context.sha_is_known else ""
     pull_request = f"#{context.pull_request}" if context.pull_request else ""
-    where = " ".join(part for part in (context.repository, pull_request) if part)
-    sha = context.sha[:7] if context.sha_is_known else ""
+    where = " ".join(filter(None, (context.repository, pull_request)))
     workflow = context.matrix.after(context.workflow)
-    return " · ".join(part for part in (where, sha, workflow) if part)[:200]
-
-
-def _provenance(context: Context) -> dict[str, Any]:
-    """A prefix distinguishes these metadata from the user's own."""
-    provenance = {
+    provenance = {  # a prefix distinguishes these from the user's own
         REPOSITORY: context.repository,
-        COMMIT: context.sha if context.sha_is_known else "",
+        COMMIT: sha,
         PULL_REQUEST: context.pull_request,
         MATRIX: context.matrix.label,
         "github_run_url": context.run_url,
         "github_run_attempt": context.run_attempt,
         "github_actor": context.actor,
     }
-    return {name: value for name, value in provenance.items() if value}
+    shown = {name: value for name, value in provenance.items() if value}
+    name = " · ".join(filter(None, (where, sha[:7], workflow)))[:200]
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or name,
+        created_by=inputs.created_by or metadata.created_by or context.actor or "coval-gate",
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**shown, **metadata.customer},  # the user's override the provenance
+    )

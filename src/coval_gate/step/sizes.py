@@ -18,7 +18,7 @@ from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.slices import draw_slices
 from coval_gate.step.step import Step, StepRun
 
-PERMISSION: Final = "test-sets:read"
+SETS_PERMISSION: Final = "test-sets:read"
 
 
 def plan_sizes(session: StepRun) -> Procedure[None]:
@@ -94,7 +94,7 @@ def _counted_cases(
     cases, unknown = dict[str, int](), dict[str, tuple[str, str]]()
     for id_, test_set in zip(ids, test_sets, strict=True):
         if isinstance(test_set, CovalError):
-            unknown[id_] = test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
+            unknown[id_] = test_set.what, f"Give the API key the permission {SETS_PERMISSION}, or set test_case_ids."
         elif test_set.cases is None:
             unknown[id_] = "Coval does not count its test cases.", "Set test_case_ids."
         elif test_set.has_parameters:

@@ -31,8 +31,8 @@ from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.step import LegRun, StepRun
 
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
-PERMISSION: Final = "test-cases:read"
-WITHOUT_BASELINE: Final = (
+CASES_PERMISSION: Final = "test-cases:read"
+NO_RUN_FOR_BASELINE: Final = (
     f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
     "branch call all test cases (leave spend empty there), and spend until clear in pull requests."
 )
@@ -87,18 +87,18 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     step, context = session.step, session.step.context
     legs = [leg for leg in step.all_legs if leg.inputs.spend == UNTIL_CLEAR]
     ids = list(dict.fromkeys(_test_set_id(leg) for leg in legs if not leg.inputs.test_case_ids))
-    read = yield from together(map(partial(_read, session), ids), session.clock, at_once=MOST_AT_ONCE)
+    read = yield from together(map(partial(_read_cases, session), ids), session.clock, at_once=MOST_AT_ONCE)
     listed = dict(zip(ids, all_or_first_error(read), strict=True))
     own = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
     sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
     most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
     cap = MOST_SLICED + 1 if most is None else _level(sizes, most - others)
     if any(_leaves_no_baseline(leg.inputs, context) for leg in legs):
-        session.warn(WITHOUT_BASELINE)
+        session.warn(NO_RUN_FOR_BASELINE)
     is_known = context.sha and context.sha_is_known
     seed = context.sha if is_known else seed_for(context, session.randomness.getrandbits(32))
     for leg, cases, (each, _) in zip(legs, own, sizes, strict=True):
-        _check(leg, len(cases), cap)
+        _check_sliceable(leg, len(cases), cap)
         leg.slices = dealt(cases, cap, f"{seed} {_test_set_id(leg)}")
         leg.planned = each * sum(map(len, leg.slices))
 
@@ -114,22 +114,24 @@ def _leaves_no_baseline(inputs: Inputs, context: Context) -> bool:
     return is_own and bool(branch) and not context.for_pull_request
 
 
-def _read(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
+def _read_cases(session: StepRun, test_set_id: str) -> Procedure[tuple[str, ...]]:
     """Return the ids of a test set's cases, in Coval's order. Raises InputError."""
     client, until = session.client, min(session.deadline, session.clock.now() + LOOKING_UP)
     try:
         cases = yield from client.list(cases_of(test_set_id), until=until)
     except CovalError as error:
         what = f"the test cases of test set {test_set_id} could not be listed. {error.what}"
-        raise _refused(f"{what} Give the API key the permission {PERMISSION}, set test_case_ids, {OTHERWISE}") from None
+        raise _refuse(
+            f"{what} Give the API key the permission {CASES_PERMISSION}, set test_case_ids, {OTHERWISE}"
+        ) from None
     with suppress(CovalError):
         if (yield from client.get(TEST_SET, test_set_id, until=until)).has_parameters:
             what = f"test set {test_set_id} has parameters, which may multiply the conversations of a test case"
-            raise _refused(f"{what}. Set test_case_ids, {OTHERWISE}")
+            raise _refuse(f"{what}. Set test_case_ids, {OTHERWISE}")
     return tuple(case.id for case in cases)
 
 
-def _refused(why: str) -> InputError:
+def _refuse(why: str) -> InputError:
     return InputError([InvalidInput("spend", f"cannot be {UNTIL_CLEAR}: {why}")])
 
 
@@ -144,7 +146,7 @@ def _level(sizes: Sequence[tuple[int, int]], left: int) -> int:
     return level
 
 
-def _check(leg: Leg, cases: int, cap: int) -> None:
+def _check_sliceable(leg: Leg, cases: int, cap: int) -> None:
     """Raise InputError if the leg cannot be sliced. `cap`: the most test cases that `max_simulations` allows it."""
     which = "test_case_ids names" if leg.inputs.test_case_ids else f"test set {_test_set_id(leg)} has"
     if not cases:
@@ -155,9 +157,9 @@ def _check(leg: Leg, cases: int, cap: int) -> None:
             f"{SLICES} slices have at most {MOST_SLICED:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
         )
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
-        raise _refused(f"{which} {cases:,} test cases, but {most}. {ways}")
+        raise _refuse(f"{which} {cases:,} test cases, but {most}. {ways}")
     if cases < FEWEST:
-        raise _refused(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
+        raise _refuse(f"{which} {plural(cases, 'test case')}, and {SLICES} slices need {FEWEST}. Leave spend empty.")
     if cap < FEWEST:
         what = f"leaves {plural(cap, 'test case')} to each leg, but spend: {UNTIL_CLEAR} needs {FEWEST}"
         raise InputError([InvalidInput("max_simulations", f"{what}. Nothing was launched: raise it, {OTHERWISE}")])

@@ -26,10 +26,10 @@ from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
 from coval_gate.inputs.nodes import LARGEST_FILE
-from coval_gate.step.leg import MODE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
+from coval_gate.step.leg import MODE_STATE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
 
-LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
+LONGEST_SHOWN_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 
 
 class Step:
@@ -140,7 +140,7 @@ class Step:
 
     def name_of(self, input_: str, id_: str) -> str:
         """Return what Coval calls an agent, a persona or a test set; empty if no response has shown it."""
-        return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_NAME)
+        return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_SHOWN_NAME)
 
     def ended_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
@@ -184,7 +184,7 @@ class Step:
             if trial.slot is None and trial.duties:
                 trial.slot = max(len(self.all_legs), *(other.slot + 1 for other in trials if other.slot is not None), 0)
         slots = 1 + max((trial.slot for trial in trials if trial.slot is not None), default=0)
-        state = dict.fromkeys(map(state_name, range(slots)), "[]") | {MODE: self.inputs.mode}
+        state = dict.fromkeys(map(state_name, range(slots)), "[]") | {MODE_STATE: self.inputs.mode}
         state |= {state_name(trial.slot): write_state(trial) for trial in trials if trial.slot is not None}
         changed = {name: text for name, text in state.items() if self._saved.get(name) != text}
         if changed:

@@ -51,44 +51,40 @@ FEW: Final = 5  # runs side by side that may be polled as often as they need
 EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 
 
-class ProgressLog:
-    """Writes a line on news, and once a minute."""
+def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+    """Watch the trial's run to its end, and collect its result. Raises GateError."""
+    yield from refuse_unanswered(session, trial)
+    left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
+    with session.group(f"Waiting for the run, {duration(left)} at most"):
+        try:
+            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
+            outcome = outcome or (yield from _follow(session, trial))
+        except NotFound as error:
+            if not error.by_coval or trial.run is not None:
+                raise
+            if not trial.is_given:
+                what = f"Coval launched run {trial.run_id}, but has not shown it since ({error.status} to each call)."
+                advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
+                raise NotFound(error.status, titles.RUN_NOT_FOUND, what, advice=advice) from None
+            trial.release()  # the id is wrong: there is no run to cancel
+            raise
+    trial.is_given_up = isinstance(outcome, Aborted)
+    if trial.is_given and trial.run:
+        unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
+        if unseen:
+            which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
+            session.warn(f"Coval does not show every id of {which}.")
+    yield from find_attached(session, trial)
+    return outcome
 
-    def __init__(self, session: LegRun) -> None:
-        self._session = session
-        self._began = session.clock.now()
-        self._written = float("-inf")
-        self._last = ""
 
-    def add(self, run: Run, expected_end: float | None) -> None:
-        """`expected_end` is on the clock."""
-        now = self._session.clock.now()
-        warned = self._session.step.unknown_statuses
-        if not run.has_known_status and run.status not in warned:
-            warned.add(run.status)
-            self._session.warn(
-                f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
-            )
-        seen = progress_line(run, None)
-        is_news = seen != self._last or now - self._written >= HEARTBEAT
-        left = None if expected_end is None or run.is_over else expected_end - now
-        line = progress_line(run, left)
-        self._session.show_progress(now - self._began, line, is_news=is_news, is_over=run.is_over)
-        if is_news:
-            self._last, self._written = seen, now
-
-
-def progress_line(run: Run, left: float | None) -> str:
-    """`left`: seconds that the run probably still takes."""
-    parts = [f"{run.status:<11}"]
-    if run.progress and run.progress.total:
-        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
-        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
-        failed = "" if run.progress.failed is None else f", {run.progress.failed} failed"
-        parts.append(f"{run.progress.done}/{run.progress.total} done{failed}")
-    if left is not None:
-        parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
-    return "  ".join(parts).rstrip()
+def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+    ended = yield from watch(session, trial)
+    if isinstance(ended, TimedOut | NotCompleted):
+        return ended
+    if isinstance(ended, Aborted):
+        return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
+    return (yield from collect(session, trial, ended))
 
 
 def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
@@ -217,40 +213,44 @@ def _last_end(history: Sequence[Observation]) -> float | None:
     return first.at + (since - first.at) * (total - begun) / (ended - begun) if ended > begun else None
 
 
-def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
-    """Watch the trial's run to its end, and collect its result. Raises GateError."""
-    yield from refuse_unanswered(session, trial)
-    left = max(0.0, session.deadline - session.clock.now()) if trial.number else session.inputs.max_wait_time
-    with session.group(f"Waiting for the run, {duration(left)} at most"):
-        try:
-            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
-            outcome = outcome or (yield from _follow(session, trial))
-        except NotFound as error:
-            if not error.by_coval or trial.run is not None:
-                raise
-            if not trial.is_given:
-                what = f"Coval launched run {trial.run_id}, but has not shown it since ({error.status} to each call)."
-                advice = "The run may go on in Coval. Look there, and cancel it before you re-run the job."
-                raise NotFound(error.status, titles.RUN_NOT_FOUND, what, advice=advice) from None
-            trial.release()  # the id is wrong: there is no run to cancel
-            raise
-    trial.is_given_up = isinstance(outcome, Aborted)
-    if trial.is_given and trial.run:
-        unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
-        if unseen:
-            which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"
-            session.warn(f"Coval does not show every id of {which}.")
-    yield from find_attached(session, trial)
-    return outcome
+class ProgressLog:
+    """Writes a line on news, and once a minute."""
+
+    def __init__(self, session: LegRun) -> None:
+        self._session = session
+        self._began = session.clock.now()
+        self._written = float("-inf")
+        self._last = ""
+
+    def add(self, run: Run, expected_end: float | None) -> None:
+        """`expected_end` is on the clock."""
+        now = self._session.clock.now()
+        warned = self._session.step.unknown_statuses
+        if not run.has_known_status and run.status not in warned:
+            warned.add(run.status)
+            self._session.warn(
+                f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
+            )
+        seen = progress_line(run, None)
+        is_news = seen != self._last or now - self._written >= HEARTBEAT
+        left = None if expected_end is None or run.is_over else expected_end - now
+        line = progress_line(run, left)
+        self._session.show_progress(now - self._began, line, is_news=is_news, is_over=run.is_over)
+        if is_news:
+            self._last, self._written = seen, now
 
 
-def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
-    ended = yield from watch(session, trial)
-    if isinstance(ended, TimedOut | NotCompleted):
-        return ended
-    if isinstance(ended, Aborted):
-        return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
-    return (yield from collect(session, trial, ended))
+def progress_line(run: Run, left: float | None) -> str:
+    """`left`: seconds that the run probably still takes."""
+    parts = [f"{run.status:<11}"]
+    if run.progress and run.progress.total:
+        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
+        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
+        failed = "" if run.progress.failed is None else f", {run.progress.failed} failed"
+        parts.append(f"{run.progress.done}/{run.progress.total} done{failed}")
+    if left is not None:
+        parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
+    return "  ".join(parts).rstrip()
 
 
 def confirm(session: LegRun) -> Procedure[None]:
