@@ -42,7 +42,7 @@ MOST_LABELS: Final = 1000  # test cases that are listed for their names
 MOST_EARLIER: Final = 30  # runs
 END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
 MOST_UNITS: Final = 20  # metrics of which units are looked up
-MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
+NAMES_FETCHED: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
 
 
 def report_of(step: Step, judgement: Judgement) -> Report:
@@ -283,7 +283,7 @@ def find_names(step: Step, judgement: Judgement) -> Procedure[None]:
             # The agents of all legs first: they matter most, and only so many are looked up.
             by_kind = sorted(wanted, key=lambda named: LAUNCH_IDS.index(named[0]))
             unknown = [named for named in dict.fromkeys(by_kind) if named[1] and shown.name_of(*named) is None]
-            calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+            calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in unknown[:NAMES_FETCHED]]
             yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     except Interrupted:
         step.hurry()

@@ -198,9 +198,9 @@ def _unreported(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:CRITERIA_SHOWN]]
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return {"reason_is_untold": False, "untold_reasons": []}
-    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    is_untold = first not in told or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
-    return {"reason_is_untold": is_untold, "untold_reasons": [reason for reason in others if reason not in told]}
+    in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    is_missing = first not in in_table or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
+    return {"reason_is_untold": is_missing, "untold_reasons": [reason for reason in others if reason not in in_table]}
 
 
 def _named(report: Report, input_name: str) -> str:
@@ -213,8 +213,8 @@ def _key(report: Report) -> str:
     context, inputs = report.context, report.inputs
     # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
     template = (inputs.run_template_id,) if inputs.run_template_id else ()
-    asked = what_ran(report)
-    only = report.legs[0] if len(report.legs) == 1 and not any((*asked.values(), *template)) else None
+    ids = what_ran(report)
+    only = report.legs[0] if len(report.legs) == 1 and not any((*ids.values(), *template)) else None
     evaluated = [*what_ran(report, only).values(), *inputs.mutation_ids, *template]
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.lasting_workflow or context.workflow, context.job, context.step, evaluated, *matrix])

@@ -112,9 +112,9 @@ def step_facts(report: Report) -> StepFacts:
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return the ids of agent, persona and test set, from the leg's run or else from the inputs."""
-    asked_of_step = {name: ", ".join(getattr(report.inputs, name)) for name in LAUNCH_IDS}
-    asked = leg.ids if leg and any(leg.ids.values()) else asked_of_step
-    return {name: getattr(leg and leg.run, name, "") or asked[name] for name in LAUNCH_IDS}
+    step_ids = {name: ", ".join(getattr(report.inputs, name)) for name in LAUNCH_IDS}
+    ids = leg.ids if leg and any(leg.ids.values()) else step_ids
+    return {name: getattr(leg and leg.run, name, "") or ids[name] for name in LAUNCH_IDS}
 
 
 def name_of(leg: LegReport | None, kind: str) -> str:
@@ -170,9 +170,8 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
 def _changed(report: Report, leg: LegReport) -> str:
     """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
     inputs = leg.inputs or report.inputs
-    asked = len(set(inputs.mutation_ids))
     names = [one_line(variant.name, NAME_IN_TEXT) for variant in leg.judgement.variants if variant.name]
-    mutations = max(asked, len(names))
+    mutations = max(len(set(inputs.mutation_ids)), len(names))
     parts = ["config_overrides"] if inputs.config_overrides else []
     if mutations == len(names) <= MOST_TESTED and names:
         parts.insert(0, f"the mutation{'s' if mutations > 1 else ''} {in_words(names)}")

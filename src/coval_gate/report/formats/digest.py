@@ -32,7 +32,7 @@ IMAGE: Final = "coval-gate"  # as docs/ci.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 LIMIT: Final = 16 * 1024  # bytes of UTF-8
 LONGEST_PROMPT: Final = 6_000  # likewise
-MOST_VALUES: Final = 12  # of a simulation
+VALUES_SHOWN: Final = 12  # of a simulation
 MOST_TURNS: Final = 6  # of a conversation, the last
 LINE_OF_VALUES: Final = 500  # characters
 LONGEST_METRIC: Final = 60  # characters of a metric's name
@@ -109,9 +109,9 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
 
 
 def _evaluated(document: Document, leg: LegFacts) -> str:
-    step, known = document.step, document.facts | leg.facts
+    step, context = document.step, document.facts | leg.facts
     facts = {
-        **{name: code(known.get(name, "")) for name in ("agent", "persona", "test set")},
+        **{name: code(context.get(name, "")) for name in ("agent", "persona", "test set")},
         "run": link(code(leg.run.id), leg.run.url),
         "commit": code(step.commit, 40),
         "workflow": link(code(step.after(step.workflow), ITEM), step.url),
@@ -169,9 +169,9 @@ def _case(leg: LegFacts, row: SimulationFacts, head: str) -> str:
     measured = [metric for metric in leg.metrics if metric.id in row.values]
     texts = [
         f"{one_line(metric.name, LONGEST_METRIC)} = {value_text(row.values[metric.id], metric.unit)}"
-        for metric in measured[:MOST_VALUES]
+        for metric in measured[:VALUES_SHOWN]
     ]
-    more = [f"… and {len(measured) - MOST_VALUES:,} more"] if len(measured) > MOST_VALUES else []
+    more = [f"… and {len(measured) - VALUES_SHOWN:,} more"] if len(measured) > VALUES_SHOWN else []
     values = "; ".join(texts + more)
     parts = [
         head,

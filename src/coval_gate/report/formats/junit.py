@@ -219,8 +219,8 @@ def _properties(leg: LegFacts) -> Iterator[tuple[str, str]]:
     Some readers merge the properties of all suites, so those of a leg have its name.
     """
     runs = " ".join(run.id for run in leg.runs) if len(leg.runs) > 1 else ""
-    known = {"url": leg.run.url, "causes": leg.causes_text, "runs": runs}
-    facts = [*leg.facts.items(), *((name, value) for name, value in known.items() if value)]
+    run_facts = {"url": leg.run.url, "causes": leg.causes_text, "runs": runs}
+    facts = [*leg.facts.items(), *((name, value) for name, value in run_facts.items() if value)]
     for case in leg.failing_cases:
         variant = "" if case.variant == ITSELF else f" [{case.variant}]"
         figures = f"{case.stability}, failed {case.failed:,} of {case.total:,}"
