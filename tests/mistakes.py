@@ -50,6 +50,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"metric_ids": "[a1, b2]"},
         {"metric_ids": "- a1\n- b2"},
         {"metric_ids": "a1 b2"},
+        {"tags": "- nightly\n- regression"},
         {"tags": "[1, 2]"},
         {"tags": ",".join(f"tag{number}" for number in range(19))},
         {"test_case_ids": '{"ids": ["a1"]}'},

@@ -31,6 +31,7 @@ PERCENTAGE_PATTERN: Final = rf"(?ai)({DECIMAL})\s*(?:percent|per cent|pct|pc|%+)
 RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
 KEY_PATTERN: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
+ENTRY_MARKER: Final = r"[-*•]\s+(?=\S)"  # of a list in YAML or Markdown
 EXAMPLE_LIST: Final = '["first", "second"]'
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
@@ -110,6 +111,9 @@ def entries(raw: str) -> list[str]:
     else:
         value = raw.splitlines() if "\n" in raw else raw.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
+        if marked := next((entry for entry in value if re.match(ENTRY_MARKER, entry)), ""):
+            plain = re.sub(ENTRY_MARKER, "", marked)
+            raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
 
 
