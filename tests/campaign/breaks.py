@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import coval_gate
 from coval_gate.ci.host import IN_PROGRESS
 
-MOST: Final = 1000  # schedules that may miss a break
+MOST: Final = 2000  # schedules that may miss a break
 
 Replacement = Callable[..., Any]  # gets the original, and then its arguments
 

@@ -11,7 +11,6 @@ from gitlab_contract import JSON, request_problems
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 NOTES = "projects/7/merge_requests/42/notes"
 STATUS = f"projects/7/statuses/{SHA}"
-STATUSES = f"projects/7/repository/commits/{SHA}/statuses"
 
 
 def send(gitlab: FakeGitLab, method: str, path: str, body: Any = None) -> requests.Response:

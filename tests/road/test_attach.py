@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 from coval_attach.command import AttachOptions, attach
-from coval_attach.follow import WORKER_LOG, log_of
+from coval_attach.follow import log_of
 from coval_attach.process import Limits
 from coval_gate.base.clock import Clock, SystemClock
 from coval_gate.history.tags import ATTACHED, UNANSWERED
@@ -335,19 +335,6 @@ def test_mistake_is_told_before_anything_else(
     assert result.code == 2
     assert problem in result.log
     assert fake.requests_seen == []
-
-
-def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("print('begin')\nimport no_such_package\n")
-    with FakeRelay(tmp_path, [Caller("a1")]) as fake:
-        result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, "broken:answer"))
-    assert result.code == 2
-    assert "broken.py" in result.log
-    assert (
-        "The module broken cannot be imported: ModuleNotFoundError: No module named 'no_such_package'. "
-        "Install it in the environment that coval-gate runs in."
-    ) in result.log
-    assert (tmp_path / WORKER_LOG).read_text() == "begin\n"
 
 
 def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:

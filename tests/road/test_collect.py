@@ -67,13 +67,6 @@ def test_announced_metric_is_waited_for(source: Any, trickle: float, gate: dict[
     assert len({criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}) == 4
 
 
-def test_announced_metric_that_never_comes_is_error(run_step: RunStep) -> None:
-    quirks = Quirks(metrics_trickle=100_000.0, agent_metrics="hidden")
-    result, _ = run_step(quirks=quirks, use_metric_targets="true", **FEW)
-    assert result.outputs["verdict"] == "error"
-    assert "Coval announced the metric" in result.outputs["reason"]
-
-
 @pytest.mark.parametrize(("gap", "outputs_trickle"), [(25.0, False), (55.0, True)])
 def test_metric_of_given_run_is_waited_for(gap: float, outputs_trickle: Any, follow_run: RunStep) -> None:
     """Nothing names the metrics of the run, and it lists the second one long after the first."""

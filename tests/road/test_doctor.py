@@ -116,14 +116,6 @@ def test_other_variants(given: dict[str, Any], line: str, run_doctor: Callable[.
     assert code == ("cannot work here" in text)
 
 
-def test_log_that_cannot_be_written_stops_no_command(clock: VirtualClock) -> None:
-    class Full(io.StringIO):
-        def flush(self) -> None:
-            raise OSError
-
-    assert doctor(runtime(clock, environ={"COVAL_API_KEY": ""}, stdout=Full())) == 2
-
-
 def test_foreign_text_in_a_wrapped_line_starts_no_command(clock: VirtualClock) -> None:
     out = io.StringIO()
     error = " ".join(["::error::forged ##[error]forged"] * 20)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from coval_gate.history.search import MOST_READ
 from coval_sandbox import catalogue
 from coval_sandbox.world import World
 from road.legs import run_post_step
@@ -235,16 +234,6 @@ def test_run_of_a_schedule_that_no_longer_exists_is_passed_over(nights: Finds) -
     assert result.outputs["run_id"] == older
     assert result.log.count(f"Coval lists run {deleted}, but no longer has it.") == 1
     assert "The response is not from Coval" in nights.error(SCHEDULED, f"GET /runs/{deleted} -> html 404")
-
-
-def test_other_runs_do_not_hide_the_newest(run_step: RunStep, clock: VirtualClock) -> None:
-    nights = Finds(run_step, clock, blind_tag_filter=True)
-    newest = nights.put(TAG)
-    for _ in range(MOST_READ + 5):
-        nights.world.launch(dict(IDS))
-    for _ in range(100):
-        nights.world.launch(IDS | {"metadata": {"tags": ["other"]}})
-    assert nights.found(TAG) == newest
 
 
 # The list of a schedule

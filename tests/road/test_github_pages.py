@@ -190,24 +190,6 @@ def test_post_step_closes_pages_of_a_killed_step(
         assert (check.head_sha, check.conclusion, check.title) == (sha, "failure", UNFINISHED)
 
 
-@pytest.mark.parametrize("end", ["interrupted", "unavailable"])
-def test_post_step_concludes_what_waits_for_the_commit(end: str, run_step: RunStep, clock: VirtualClock) -> None:
-    """Only the run names the commit, and mode wait ended before it could read the run."""
-    with github_with(now=clock.time) as github:
-        github.commits.add("f" * 40)
-        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
-        launch, server = run_step(mode="launch", test_set_id="slow0001", env=env, **PAGES)
-        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
-        if end == "interrupted":
-            clock.at(clock.now() + 10, clock.interrupt)
-        result, _ = run_step("GET /runs/* -> 503", world=server.world, event=CRON, env=env, **given, **PAGES)
-        inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
-        run_post(result, server, github, GITHUB_SHA="f" * 40, **inputs)
-        assert ends(github) == ("error", "cancelled" if end == "interrupted" else "failure")
-        for text in (github.check_runs[0].title, github.statuses[HEAD][1]["description"]):
-            assert result.outputs["reason"].removesuffix(".")[:80] in text
-
-
 def test_waiting_job_of_another_matrix_completes_check_run_of_launch(run_step: RunStep, clock: VirtualClock) -> None:
     """The waiting job has another matrix: its check run would get another name than the launch's."""
     with github_with(now=clock.time) as github:

@@ -1,12 +1,11 @@
 """`mode: wait` is `mode: run` without the launch: each given run is judged as the leg that its metadata name."""
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
-from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
 from road.legs import PERSONAS, SETS, THRESHOLDS, legs_of, verdicts_of
 from road.nights import RunStep
@@ -193,22 +192,6 @@ def test_runs_that_are_not_those_of_the_plan_are_an_error(
     assert result.outputs["reason"].startswith(f"run_id {reason}"), result.outputs["reason"]
     assert not result.post_step_cancels
     assert not [run for run in server.world.runs if run.cancel_time is not None], "they are left alone"
-
-
-@pytest.mark.parametrize(("identity", "verdict"), [("metadata", "failed"), ("tags", "error")])
-def test_legs_are_distinguished_by_metadata_only_through_passing_faults(
-    identity: Literal["metadata", "tags"], verdict: str, run_step: RunStep
-) -> None:
-    launched, server = run_step(mode="launch", quirks=Quirks(run_identity=identity), **PLANS["several"])
-    inputs = {"world": server.world, "mode": "wait", **PLANS["several"]}
-    faults = ("GET /runs/* #1-6 -> 404", "GET /runs/* #7-12 -> 503 retry-after=10")
-    result, _ = run_step(*faults, **inputs, run_id=launched.outputs["run_ids"])
-    assert result.outputs["verdict"] == verdict
-    if verdict == "failed":
-        assert [*verdicts_of(result).values()] == ["passed", "failed"] * 2
-    alone = PLANS["several"] | {"persona_id": IDS["persona_id"], "test_set_id": "passing1"}
-    one, _ = run_step(**inputs | alone, run_id=launched.outputs["run_id"])
-    assert one.outputs["verdict"] == "passed"
 
 
 def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:

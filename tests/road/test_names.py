@@ -4,7 +4,6 @@ The step launches nothing where a metric certainly will be missing, and launches
 certain. No verdict depends on what reports call things.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -137,22 +136,3 @@ def test_ids_and_numbers_alone_where_coval_shows_no_names_and_units(fault: str, 
         decides = path == "/agents" and fault != "403"  # whether a job has to answer
         called = sum(asked.startswith(f"{path}/") for asked in paths_of(server))
         assert decides or called <= 2, "a call that only informs"
-
-
-def test_several_legs_ask_for_each_name_once_after_the_launch(run_step: RunStep) -> None:
-    """Agents of one name are told apart."""
-    agents = ("agent00000000000000001", "agent00000000000000002")
-    named = {"name": "Bot", "model_type": "MODEL_TYPE_VOICE"}
-    faults = [f"GET /agents/{id_} -> json {json.dumps({'agent': named | {'id': id_}})}" for id_ in agents]
-    given = {"agent_id": ",".join(agents), "test_set_id": ",".join(SETS)}
-    result, server = run_step(*faults, **given, json_path="reports/coval.json")
-    paths = paths_of(server)
-    looked_up = [path for path in paths if path.startswith(("/agents/", "/personas/", "/test-sets/"))]
-    assert len(looked_up) == len({*looked_up}) == 5
-    assert paths.index("/runs") < paths.index(f"/personas/{IDS['persona_id']}")
-    legs = json.loads(result.json)["legs"]
-    titles = [f"Bot ({id_}) · {name}" for id_ in agents for name in ("Passing", "Failing")]
-    assert [leg["title"] for leg in legs] == titles
-    assert {leg["name"] for leg in legs} == {f"{id_} · {test_set}" for id_ in agents for test_set in SETS}
-    assert all(f"[{title}] " in result.log for title in titles)
-    assert "Tested: " + " and ".join(f"agent Bot ({id_}) as deployed" for id_ in agents) in heading(result)

@@ -138,19 +138,6 @@ def test_what_coval_does_not_show_is_not_checked(status: str, run_step: RunStep)
     assert "of unknown size" in result.outputs["reason"]
 
 
-def test_plan_without_a_key_checks_the_inputs(run_step: RunStep) -> None:
-    result, server = run_step(mode="plan", api_key="", thresholds=THRESHOLDS)
-    assert (result.exit_code, server.requests_seen) == (0, [])
-    assert "Not checked: Nothing in Coval was looked up, because there is no API key." in result.log
-    result, _ = run_step(mode="plan", api_key="", max_simulations="3")
-    assert result.exit_code == 0
-    assert "Not checked: max_simulations, because the size is unknown." in result.log
-    result, _ = run_step(mode="plan", api_key="", max_simulations="3", test_case_ids="a, b, c, d")
-    assert result.exit_code == 1
-    result, _ = run_step(mode="plan", api_key="", thresholds="Latency: avg <", iteration_count="0")
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
-
-
 def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -> None:
     reports = {"json_path": "coval.json", "junit_path": "junit.xml"}
     before, _ = run_step(**reports)

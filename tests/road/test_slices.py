@@ -125,18 +125,6 @@ def test_leg_that_cannot_be_sliced_is_an_error_before_anything_is_sent(
     assert what in plan.outputs["reason"]
 
 
-def test_cap_or_named_test_cases_make_slices_of_a_large_test_set(run_step: RunStep, clock: VirtualClock) -> None:
-    capped, server = run_step(world=world_of(clock, OPEN, cases=2000), **UNTIL_CLEAR, max_simulations="103")
-    assert capped.outputs["planned_simulations"] == "103"
-    assert [len(cases) for cases in slices_in(server.world)][:4] == [21, 20, 21, 20]
-    names = slices_in(server.world)[0][:12]
-    named, server = run_step(
-        "GET /test-cases -> 403", world=world_of(clock, cases=2000), **UNTIL_CLEAR, test_case_ids=",".join(names)
-    )
-    assert named.outputs["planned_simulations"] == "12"
-    assert {*chain.from_iterable(slices_in(server.world))} <= {*names}
-
-
 def test_signal_cancels_the_slice_that_goes_on_and_nothing_else(run_step: RunStep, clock: VirtualClock) -> None:
     world = world_of(clock, OPEN, **SLOW)
     clock.at(clock.now() + 1000, clock.interrupt)
