@@ -50,7 +50,7 @@ match point:
 runpy.run_path(program, run_name="__main__")
 """
 POINTS = (
-    "coval_gate.step.publish:Publisher._summarize",  # the outputs are written
+    "coval_gate.step.publish:Publisher._log",  # the outputs are written
     "coval_gate.step.publish:Publisher._conclude_pages",
     "coval_gate.ci.host:Host.release",
     "coval_gate.base.runtime:leave",
