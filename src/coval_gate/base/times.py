@@ -22,6 +22,7 @@ LAST: Final = 10.0  # s
 LOOKING_UP: Final = 300.0  # s during which an outage does not end a look-up that a limit or a verdict needs
 PREPARING: Final = 5.0  # s for checks, and for data that later comparisons need
 ANNOUNCING: Final = 10.0  # s to find the commit, and for its pages
+REPLAYING: Final = 60.0  # s in mode plan to read the runs of earlier nights
 SIZING: Final = 2.0  # s to find out how many simulations a run has that was just launched; one call takes no less
 SHARE_OF_REST: Final = 0.25  # of the remaining time; the most that each of these may take
 

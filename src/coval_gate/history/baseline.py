@@ -152,7 +152,7 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
     while candidates and len(loaded) < source.last:
         lacking = source.last - len(loaded)
         batch, candidates = candidates[:lacking], candidates[lacking:]
-        calls = [_load_listed(session, run, subject.criteria) for run in batch]
+        calls = [load_listed(session, run, subject.criteria) for run in batch]
         for result in (yield from together(calls, session.clock)):
             match result:
                 case BaselineRun() if not result.failed:
@@ -235,7 +235,8 @@ def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
+def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
+    """Return a sentence if the run lacks more than the criteria tolerate. Raises CovalError."""
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
     loaded = yield from _load_run(session, with_list(run, listed))
     if isinstance(loaded, str):

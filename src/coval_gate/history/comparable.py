@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import Procedure, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Client, Session
 from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult, moment_of
@@ -168,7 +168,7 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     calls = [_versions(session.client, result, subject.metrics, until) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
         calls.append(change_times())
-    found = yield from together(calls, session.clock)
+    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     read = [{} if isinstance(one, CovalError) else one for one in found]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)

@@ -18,6 +18,7 @@ from coval_gate.step.baselines import check_baseline
 from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
 from coval_gate.step.leg import MOST_NAMED, Leg
 from coval_gate.step.lookups import check_names
+from coval_gate.step.replay import replay
 from coval_gate.step.sizes import (
     SETS_PERMISSION,
     count_runs,
@@ -48,6 +49,8 @@ def plan_step(step: Step) -> Procedure[Judgement]:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
         looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
+    is_fine = inputs.api_key is not None and not looked.problems
+    replayed = (yield from replay(step.session(), looked)) if is_fine else []
     sizes = [leg.planned for leg in step.all_legs]
     total = None if not sizes or None in sizes else sum(size or 0 for size in sizes)
     _check_limit(step, total, looked)
@@ -55,6 +58,7 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     lines = [
         *_leg_lines(step, looked),
         *(line for legs in groups for line in _lines_of_group(step, legs, alone=len(groups) == 1)),
+        *replayed,
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     step.host.quote(*lines)

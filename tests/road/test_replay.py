@@ -1,0 +1,99 @@
+"""A plan replays earlier nights, and stays harmless."""
+
+from typing import Any
+
+import pytest
+
+from coval_gate.history.tags import ACCEPTED_TAG
+from road.nights import Nights, RunStep
+from support import StepResult, VirtualClock
+
+THRESHOLDS = "Resolved: rate(YES) >= baseline - 5pp\nLatency: avg <= baseline * 1.1\nLatency: p(95) < 9"
+
+
+@pytest.fixture
+def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
+    return Nights(run_step, clock)
+
+
+def plan(nights: Nights, *faults: str, baseline: str = "branch:main last 2", **given: Any) -> StepResult:
+    before = nights.world.runs
+    result = nights.night("passing", *faults, mode="plan", baseline=baseline, thresholds=THRESHOLDS, **given)
+    assert nights.world.runs == before
+    assert {request.method for request in nights.server.requests_seen} == {"GET"}
+    assert result.exit_code == 0, result.log
+    return result
+
+
+def replayed(result: StepResult) -> list[str]:
+    """Return what the plan says of each threshold that compares with the baseline."""
+    return [line.partition(": of ")[2] for line in result.log.splitlines() if "would have been red" in line]
+
+
+def launch(nights: Nights, *scenarios: str, **given: Any) -> list[str]:
+    """Launch a run a night, which records what later comparisons need."""
+    return [nights.launch(scenario, **{"baseline": "branch:main"} | given) for scenario in scenarios]
+
+
+@pytest.mark.parametrize("source", ["branch", "tag"])
+def test_plan_says_how_many_earlier_nights_would_have_been_red(source: str, nights: Nights) -> None:
+    """Only nights of branches count, and with a tag only those since it was given."""
+    first, *_ = launch(nights, "passing")
+    if source == "tag":
+        (first,) = launch(nights, "passing")
+        nights.tag(first, "stable")
+    launch(nights, "failing", "passing")
+    launch(nights, "failing", pull_request=True)
+    baseline = "branch:main last 2" if source == "branch" else "tag:stable last 2"
+    result = plan(nights, baseline=baseline)
+    assert "Resolved: rate(YES) >= baseline - 5pp: only 2 comparable nights so far." in result.log
+    launch(nights, "passing")
+    result = plan(nights, baseline=baseline)
+    resolved, latency = replayed(result)
+    assert resolved.startswith("the last 3 nights, 1 would have been red; even with a margin of 15pp, 1. They vary by ")
+    assert resolved.endswith("pp.")
+    assert latency.startswith("the last 3 nights, ")
+    assert latency.endswith(" s.")
+    assert "Latency: p(95) < 9: of" not in result.log
+
+
+def test_nights_of_a_branch_begin_with_the_one_that_a_person_accepted(nights: Nights) -> None:
+    accepted = launch(nights, "passing", "passing", "failing")[-1]
+    nights.tag(accepted, ACCEPTED_TAG)
+    launch(nights, "failing", "failing", "failing")
+    resolved, _ = replayed(plan(nights))
+    assert resolved.startswith("the last 3 nights, ")
+    assert replayed(plan(nights, accept="true", env={"GITHUB_EVENT_NAME": "workflow_dispatch"})) == []
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ("GET /runs -> 403",),
+        ("GET /runs/* -> 503",),
+        ("GET /conversations/simulated -> 403", "GET /simulations -> 403"),
+    ],
+    ids=["list", "run", "simulations"],
+)
+def test_what_coval_does_not_show_is_not_replayed(faults: tuple[str, ...], nights: Nights) -> None:
+    launch(nights, "passing", "passing", "passing", "passing")
+    result = plan(nights, *faults)
+    assert replayed(result) == []
+    assert "Not checked: the earlier nights: " in result.log
+
+
+def test_plan_with_a_mistake_reports_that_alone(nights: Nights) -> None:
+    launch(nights, *["passing"] * 4)
+    mistaken = f"{THRESHOLDS}\nLatencey: avg <= baseline"
+    result = nights.night("passing", mode="plan", baseline="branch:main", thresholds=mistaken)
+    assert "did you mean Latency?" in result.outputs["reason"]
+    assert (result.exit_code, replayed(result)) == (1, [])
+
+
+def test_each_leg_has_its_own_nights_and_five_are_replayed(nights: Nights) -> None:
+    launch(nights, *["passing"] * 4, test_set_id="passing1, passing2")
+    sets = ", ".join(["passing1", "passing2", "failing1", "flaky001", "flaky002", "steady01"])
+    result = plan(nights, test_set_id=sets)
+    assert [line.partition(", ")[0] for line in replayed(result)] == ["the last 3 nights"] * 4
+    assert result.log.count("Replayed on the nights so far of ") == 2
+    assert "Not checked: the earlier nights of more than 5 legs." in result.log
