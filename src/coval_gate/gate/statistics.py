@@ -13,6 +13,7 @@ these methods and no others: `docs/statistics.md`.
 
 import math
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -202,19 +203,60 @@ class CaseRate(NamedTuple):
 
 
 def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
-    return bounds_of(pooled_rate(cases), confidence) if len(cases) >= FEWEST_CASES else NOTHING
+    """Return bounds on a share, from 0 to 1, in which each conversation weighs the same; none for fewer than two cases.
+
+    A miss more never raises the lower bound, and a hit more never lowers the upper one.
+    """
+    if len(cases) < FEWEST_CASES:
+        return NOTHING
+    misses = [Hits(case.size - case.hits, case.size) for case in cases]
+    return Bounds(_least(cases, confidence), 1.0 - _least(misses, confidence))
+
+
+def _least(cases: Sequence[Hits], confidence: float) -> float:
+    """Return the lower bound: the least one of this run and of those without some misses, of the best cases first.
+
+    A few cases estimate badly how alike conversations are, and a further miss may make them seem less alike.
+    """
+    kinds = Counter(cases)
+    least, beyond = bounds_of(_rate(kinds), confidence).lower, -math.log(1.0 - confidence)
+    ranked = sorted((case for case in cases if case.size > 1), key=lambda case: case.share, reverse=True)
+    for size, hits in ((case.size, hits) for case in ranked for hits in range(case.hits, case.size)):
+        kinds[Hits(hits, size)] -= 1
+        kinds[Hits(hits + 1, size)] += 1
+        rate = _rate(kinds)
+        divergence, effective = _divergence(rate.share, least), effective_size(rate, confidence)
+        if rate.least * divergence > beyond:  # nor do fewer misses lead to a lower one
+            break
+        if effective * divergence <= beyond:
+            least = min(least, bounds_of(rate, confidence).lower)
+    return least
+
+
+def _divergence(share: float, other: float) -> float:
+    """Return Kullback and Leibler's divergence of a share from a lower one; 0 if it is not lower.
+
+    If `other` is the truth, n conversations reach `share` with a chance of at most e^(-n x divergence): Chernoff's
+    bound.
+    """
+    if not 0.0 < other < share:
+        return 0.0 if other >= share else math.inf
+    missed = (1.0 - share) * math.log((1.0 - share) / (1.0 - other)) if share < 1.0 else 0.0
+    return share * math.log(share / other) + missed
 
 
 def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, of at least two test cases.
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard (Survey
-    Methodology 24, 1998). It is exact for one conversation a case. If all conversations agree, nothing shows how cases
-    differ, so the sample size is the number of cases. At 99 % and above, with 100 cases of several conversations, a
-    bound is wrong twice as often as requested.
+    Methodology 24, 1998). It is exact for one conversation a case. No bound claims more than that of a run in which all
+    conversations agree: nothing shows how its cases differ, so its sample size is the number of cases. At 99 % and
+    above, with 100 cases of several conversations, a bound is wrong twice as often as requested.
     """
-    size = effective_size(rate, confidence)
-    return exact_bounds(rate.share * size, size, confidence)
+    size, cases = effective_size(rate, confidence), float(rate.cases)
+    bounds = exact_bounds(rate.share * size, size, confidence)
+    perfect, hopeless = exact_bounds(cases, cases, confidence), exact_bounds(0.0, cases, confidence)
+    return Bounds(min(bounds.lower, perfect.lower), max(bounds.upper, hopeless.upper))
 
 
 @lru_cache(maxsize=4096)  # a search for a percentile's bounds counts the same hits again and again
@@ -245,12 +287,17 @@ def share(cases: Sequence[Hits]) -> float:
 
 
 def pooled_rate(cases: Sequence[Hits]) -> CaseRate:
+    return _rate(Counter(cases))
+
+
+def _rate(kinds: Counter[Hits]) -> CaseRate:
     """Weigh each conversation the same. `least`: for cases that differ in size, Kish's (Survey Sampling, 1965)."""
-    count, conversations = len(cases), sum(case.size for case in cases)
-    rate = share(cases)
-    squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter
+    count, conversations = kinds.total(), sum(number * case.size for case, number in kinds.items())
+    rate = sum(number * case.hits for case, number in kinds.items()) / conversations
+    # Exact: the order must not matter.
+    squares = math.fsum(number * (case.hits - rate * case.size) ** 2 for case, number in kinds.items())
     variance = squares / conversations**2 * count / (count - 1)
-    least = conversations**2 / sum(case.size**2 for case in cases)
+    least = conversations**2 / sum(number * case.size**2 for case, number in kinds.items())
     return CaseRate(rate, variance, count, least, float(conversations))
 
 
@@ -266,8 +313,10 @@ def even_rate(cases: Sequence[Hits]) -> CaseRate:
 
 
 def effective_size(rate: CaseRate, confidence: float) -> float:
-    if not 0.0 < rate.share < 1.0 or rate.variance <= FLOAT_ERROR**2:  # the cases are equal, except for rounding
+    if not 0.0 < rate.share < 1.0:
         return float(rate.cases)
+    if rate.variance <= FLOAT_ERROR**2:  # the cases are equal, except for rounding, though conversations differ
+        return rate.most
     # Few cases estimate their variance badly; Student's t in place of the normal quantile makes up for it.
     doubt = normal_quantile(confidence) / t_quantile(confidence, rate.cases - 1)
     return min(max(rate.share * (1.0 - rate.share) / rate.variance * doubt**2, rate.least), rate.most)
