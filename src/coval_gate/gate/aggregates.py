@@ -125,7 +125,8 @@ class _Share(Aggregation):
         for case, ids in now.by_case.items():
             runs = {run: statistics.hits_of(before, earlier) for run, before in then.by_run[case].items()}
             base = statistics.hits_of(then.by_case[case], earlier)
-            pairs.append(HitPair(statistics.hits_of(ids, hits), base, case, runs))
+            judged = [statistics.hits_of(own, hits) for own in now.by_run[case].values()]
+            pairs.append(HitPair(statistics.hits_of(ids, hits), base, case, runs, judged))
         return RateChange(pairs)
 
     @property

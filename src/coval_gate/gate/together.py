@@ -21,7 +21,7 @@ from coval_gate.gate.population import Judged
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import ON_AGENT, Completed, Together, Verdict
 
-NOW: Final = 0  # the judged run among the runs of a test case; the newest of the reference is 1
+NOW: Final = 0  # the judged run among the runs of a test case; a repetition is -1, the newest of the reference 1
 
 Runs = Mapping[int, Sequence[Simulation]]  # of one test case in one leg
 
@@ -70,15 +70,12 @@ def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
 def _joined(members: Sequence[Pairs]) -> Pairs:
     by_case: dict[str, list[Runs]] = defaultdict(list)
     for place, pairs in enumerate(members):
-        earlier = _by_run(pairs.then, place)
-        for case, runs in _by_run(pairs.now, place).items():
-            before = enumerate(earlier[case].values(), start=NOW + 1)  # the newest first
-            by_case[case].append({NOW: [*chain.from_iterable(runs.values())], **dict(before)})
-    compared = [case for case in map(_beside, by_case.values()) if len(case) > 1]
-    now = [simulation for case in compared for simulation in case[NOW]]
+        for case, runs in _by_case(pairs, place).items():
+            by_case[case].append(runs)
+    compared = [case for case in map(_beside, by_case.values()) if max(case, default=NOW) > NOW]
     # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
-    ages = [(str(age), run) for case in compared for age, run in case.items() if age != NOW]
-    then = [simulation._replace(run_id=age) for age, run in ages for simulation in run]
+    aged = [(age, one._replace(run_id=str(age))) for case in compared for age, run in case.items() for one in run]
+    now, then = ([one for age, one in aged if (age > NOW) is earlier] for earlier in (False, True))
     metric = members[0].metric
     return Pairs(
         members[0].threshold,
@@ -86,6 +83,21 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
         _joined_variant([pairs.then for pairs in members], then, metric),
         metric,
     )
+
+
+def _by_case(pairs: Pairs, place: int) -> dict[str, Runs]:
+    """Return the conversations of each test case by run: the judged ones, and those before, the newest first.
+
+    Legs that ran once and legs that ran twice do not share a test case: its runs could not be permuted.
+    """
+    now, then = _by_run(pairs.now, place), _by_run(pairs.then, place)
+    cases: dict[str, Runs] = {}
+    for case, runs in now.items():
+        own: dict[int, Sequence[Simulation]] = {NOW - age: run for age, run in enumerate(runs.values())}
+        own |= dict(enumerate(then[case].values(), start=NOW + 1))
+        unit = f"{case} {len(runs)}"
+        cases[unit] = {age: [one._replace(test_case_id=unit) for one in run] for age, run in own.items()}
+    return cases
 
 
 def _by_run(variant: Variant, place: int) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
