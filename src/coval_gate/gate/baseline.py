@@ -265,6 +265,7 @@ def measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Comp
         left_out=left_out,
         newly_failing=failing,
         newly_passing=passing,
+        range=pairs.range_of_runs(),
     )
     if confidence is not None:
         verdict = pairs.verdict(check.passed, confidence)

@@ -12,7 +12,7 @@ from typing import Final
 from coval_gate.base.text import PERCENT, exact_text, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
-from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, measured_text, rounded, shown, side
+from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, measured_text, on_scale, rounded, shown, side
 from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
@@ -38,6 +38,14 @@ def after_text(check: Check) -> str:
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
     lacking = compared.missing if measure.unit == "share" else 0
     return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
+
+
+def range_text(check: Check) -> str:
+    """Return how the runs of a pooled reference vary, such as "7 runs: 93.1% to 97%"; empty without several runs."""
+    if check.comparison is None or (runs := check.comparison.range) is None:
+        return ""
+    lowest, highest = (on_scale(value, check.scale) for value in (runs.lowest, runs.highest))
+    return f"{runs.runs:,} runs: {lowest if lowest == highest else f'{lowest} to {highest}'}"
 
 
 def difference_text(check: Check) -> str:

@@ -12,7 +12,7 @@ from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Check
-from coval_gate.gate.measure import Interval, Trend
+from coval_gate.gate.measure import Interval, RunRange, Trend
 from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
@@ -35,12 +35,20 @@ class Pairs:
     def __init__(
         self, threshold: Threshold, now: Variant, then: Variant, metric: Metric | None, look: Look | None = None
     ) -> None:
-        aggregation = aggregation_of(threshold, metric)
+        self._aggregation = aggregation = aggregation_of(threshold, metric)
         self.threshold, self.metric, self.now, self.then = threshold, metric, now, then
         self.value, self.reference = aggregation.value(now), aggregation.value(then)
         self.earlier, self._look = self.reference.value, None if threshold.waits_for_last else look
         is_early = look is not None and threshold.waits_for_last and not look.is_last
         self._change = Change() if is_early else aggregation.change(now, then)
+
+    def range_of_runs(self) -> RunRange | None:
+        """Return how the runs of the reference vary; None if it is a single one."""
+        runs = self.then.single_runs()
+        values = [
+            self._aggregation.value(run).value for run in runs if not self.metric or run.sample(self.metric).count
+        ]
+        return RunRange(len(values), min(values), max(values)) if len(values) > 1 else None
 
     @property
     def asks_for_improvement(self) -> bool:

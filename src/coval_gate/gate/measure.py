@@ -100,6 +100,14 @@ class LeftOut(NamedTuple):
     runs: int = 0
 
 
+class RunRange(NamedTuple):
+    """The values of several runs of a baseline, each over the compared test cases; runs that lack one are left out."""
+
+    runs: int
+    lowest: float
+    highest: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Counted):
     """The reference's side of a comparison, in the unit of the measure, over the `cases` that both sides have.
@@ -118,6 +126,7 @@ class Comparison(Counted):
     noticeable: float | None = None
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
+    range: RunRange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,14 @@ class Variant:
     def cases(self) -> Set[str]:
         return self.by_case.keys()
 
+    def single_runs(self) -> list["Variant"]:
+        """Return the variant in each of its pooled runs that has every test case."""
+        by_run: dict[str, list[Simulation]] = defaultdict(list)
+        for simulation in self.simulations:
+            by_run[simulation.run_id].append(simulation)
+        whole = (own for own in by_run.values() if len({one.test_case_id for one in own}) == len(self.cases))
+        return [self._having(tuple(own)) for own in whole]
+
     def sample(self, metric: Metric | None) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
         return next(sample for sample in self.samples if metric and sample.metric.id == metric.id)
@@ -157,8 +165,9 @@ class Variant:
     def comparable(self, cases: Set[str]) -> "Variant":
         """Return the variant as if the run had these test cases only, with the same weight for each."""
         simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
-        if len(simulations) == self.total:
-            return replace(self, even=True)
+        return replace(self, even=True) if len(simulations) == self.total else self._having(simulations)
+
+    def _having(self, simulations: tuple[Simulation, ...]) -> "Variant":
         ids = dict.fromkeys(simulation.id for simulation in simulations)
         return replace(
             self,

@@ -128,8 +128,14 @@ def _row(noted: bool, criterion: CriterionFacts) -> str:
 
 
 def _compared_row(columns: int, criterion: CriterionFacts) -> str:
-    texts = (criterion.earlier_text, criterion.actual_text, criterion.difference_text)
-    values = [""] * columns if criterion.problem else map(escape, texts)
+    cells = (
+        (criterion.earlier_text, criterion.range_text),
+        (criterion.actual_text, criterion.first_text),
+        (criterion.difference_text,),
+    )
+    values = (
+        ["<br>".join(map(escape, filter(None, cell))) for cell in cells] if not criterion.problem else [""] * columns
+    )
     return row(MARKS[criterion.verdict], _criterion(criterion), *values, _shown(criterion))
 
 

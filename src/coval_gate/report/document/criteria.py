@@ -15,6 +15,7 @@ from coval_gate.gate.claims import (
     earlier_text,
     fails_by_margin,
     never_text,
+    range_text,
     size_text,
 )
 from coval_gate.gate.findings import Findings
@@ -121,6 +122,10 @@ class CriterionFacts(Model):
     """Whether it only informs, and can never fail."""
     baseline_value: float | None
     """The reference's value, in `unit`."""
+    baseline_lowest: float | None
+    """The lowest value of its runs, each over the compared test cases; null if it is a single run."""
+    baseline_highest: float | None
+    """The highest one."""
     actual_pooled: float | None
     """`actual` weighs each test case the same, however many simulations it has. This value weighs each simulation the
     same; null where it does not differ."""
@@ -146,6 +151,8 @@ class CriterionFacts(Model):
     number of thresholds; null where it is unknown."""
     earlier_text: Text
     """What was measured in the reference."""
+    range_text: Text
+    """How the runs of the reference vary, such as "7 runs: 93.1% to 97%"; empty if it is a single run."""
     difference_text: Text
     """The change, such as "-4pp"; without a confidence, of a rate over equally many simulations, "1 of 50 fewer"."""
     trend_text: Text
@@ -270,7 +277,10 @@ def _comparison(check: Check) -> dict[str, Any]:
         "noticeable_change": compared.noticeable if compared else None,
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
+        "baseline_lowest": _exact(check, compared.range.lowest) if compared and compared.range else None,
+        "baseline_highest": _exact(check, compared.range.highest) if compared and compared.range else None,
         "earlier_text": earlier_text(check, measure, compared) if measure and compared else "",
+        "range_text": range_text(check),
         "difference_text": difference_text(check),
         "trend_text": _trend_text(check, compared) if compared else "",
         "claimed_text": _claimed_text(check, compared) if compared else "",
