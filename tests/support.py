@@ -64,7 +64,7 @@ def other_value(given: Input) -> str:
         "id or list of ids": "a,b",
         "ids or newest run": "a,b",
         "list": "a,b",
-        "whole number": "5",
+        "whole number": "1" if given.default == "0" else "5",
         "seconds": "77",
     }
     samples |= {

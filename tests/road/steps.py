@@ -68,7 +68,7 @@ STEPS: dict[str, dict[str, Any]] = {
         "test_set_id": "flaky002",
         "dashboard_url": "https://app.coval.dev/acme",
         "thresholds": example_thresholds(),
-        "repeat_on_failure": "2",
+        "repeat_on_failure": "1",
     },
     "until-clear": {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 60%"},
     "gate-mutations": {
@@ -104,12 +104,12 @@ OTHERS: dict[str, dict[str, Any]] = {
         "dashboard_url": "https://app.coval.dev/acme",
         "mutation_ids": "fasterModel000000000000001",
         "thresholds": "Latency: p(95) < 1.5\nResolved: rate(YES) >= 80%\nCompliance: count(NO) <= 2",
-        "repeat_on_failure": "2",
+        "repeat_on_failure": "1",
     },
     "repeated-in-vain": {
         "test_set_id": "flaky001",
         "thresholds": "Resolved: rate(YES) >= 90%\nCompliance: count(NO) == 0",
-        "repeat_on_failure": "2",
+        "repeat_on_failure": "1",
     },
     "slips": {"mode": "launch", "env": {"INPUT_COLOUR": "red"}, "agent_id": "short"},
 }

@@ -315,9 +315,7 @@ def test_step_with_one_agent_leaves_its_mutations_to_coval(run_step: RunStep) ->
 
 def test_plan_counts_repetitions(run_step: RunStep) -> None:
     result, _ = run_step(mode="plan", repeat_on_failure="1", thresholds="Resolved: rate(YES) >= 50%")
-    assert result.outputs["reason"].endswith(
-        "launched, and as many again for each of at most 1 repetition. Nothing was."
-    )
+    assert result.outputs["reason"].endswith("launched, and as many again for each run that fails. Nothing was.")
 
 
 def test_mutations_that_cannot_be_distinguished_are_error(run_step: RunStep) -> None:

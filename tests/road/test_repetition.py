@@ -16,7 +16,7 @@ from support import StepResult, VirtualClock
 
 RATE = "Resolved: rate(YES) >= 90%"
 SLOW = "Latency: avg < 1.4"
-FLAKY = {"test_set_id": "flaky002", "thresholds": RATE, "repeat_on_failure": "2"}
+FLAKY = {"test_set_id": "flaky002", "thresholds": RATE, "repeat_on_failure": "1"}
 SECOND = 75.0  # s; by then the first run has ended, and the second one is in progress
 
 
@@ -65,17 +65,17 @@ def without_identity(body: Any) -> Any:
     return {**body, "metadata": {**metadata, "tags": metadata["tags"][:1], "customer": customer}}
 
 
-def test_consistent_failure_is_repeated_as_often_as_allowed(run_step: RunStep) -> None:
-    """All runs draw the same test cases."""
+def test_consistent_failure_is_repeated_once(run_step: RunStep) -> None:
+    """Both runs draw the same test cases."""
     inputs = {"test_set_id": "failing1", "thresholds": SLOW, "sub_sample_size": "4"}
-    result, server = run_step(**inputs, repeat_on_failure="2", supersede="true")
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
-    assert result.log.count("Repeating it") == 2
+    result, server = run_step(**inputs, repeat_on_failure="1", supersede="true")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 2)
+    assert result.log.count("Repeating it once.") == 1
     assert not any(request.method == "DELETE" for request in server.requests_seen), "it superseded its own runs"
     assert len({record.tags[1] for record in server.world.runs}) == 1, "all are in the same concurrency group"
     drawn = [{simulation.test_case_id for simulation in record.plan.simulations} for record in server.world.runs]
     (seed,) = {record.body["options"]["sub_sample_seed"] for record in server.world.runs}
-    assert drawn[1:] == drawn[:-1]
+    assert drawn[0] == drawn[1]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seed}." in result.log
 
 
@@ -87,7 +87,7 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(run_step: RunStep) -
     ],
 )
 def test_only_failed_run_with_data_is_repeated(given: dict[str, Any], verdict: str, run_step: RunStep) -> None:
-    result, server = run_step(repeat_on_failure="2", **given)
+    result, server = run_step(repeat_on_failure="1", **given)
     assert (result.outputs["verdict"], len(server.world.runs)) == (verdict, 1)
 
 
@@ -110,7 +110,7 @@ def test_first_run_decides_if_a_repetition_is_rejected_or_cancelled_in_coval(
 ) -> None:
     result, server = run_step("POST /runs #2 -> 403", **FLAKY)
     assert verdict_and_runs(result, server.world) == ("failed", 1)
-    assert "A repetition does not count, so the first run decides. POST /runs returned 403" in result.log
+    assert "The repetition does not count, so the first run decides. POST /runs returned 403" in result.log
     assert not result.post_step_cancels
     world = World(clock.time)
     clock.at(clock.now() + SECOND, lambda: world.delete_run(world.runs[1].run_id))
@@ -147,7 +147,7 @@ def test_repetition_that_cannot_be_looked_for_is_warned_about_and_that_cannot_be
     server, inputs = left_repetition(run_step, clock)
     again, _ = run_step("GET /runs #3-4 -> 400", world=server.world, env=RERUN, **inputs)
     assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3), "so the first run decides"
-    assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
+    assert "The repetition does not count, so the first run decides. Could not check for a run" in again.log
     assert run_statuses(server.world)[1] == "CANCELLED", again.log
     again, _ = run_step("GET /runs #3-999 -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
     assert again.outputs["verdict"] == "passed", again.log

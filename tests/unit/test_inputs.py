@@ -130,8 +130,9 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
     ({"metadata": '{"tags": ["Coval-Gate/Failed"]}'}, f'metadata {RESERVED}"Coval-Gate/Failed".'),
     (
         RULE | {"repeat_on_failure": "1", "confidence": "95%"},
-        "repeat_on_failure cannot be combined with confidence: with",
+        "repeat_on_failure requires, with a confidence, a threshold that compares with a baseline or base.",
     ),
+    ({"repeat_on_failure": "2"}, 'repeat_on_failure must be a whole number from 0 to 1; got "2"'),
     ({"max_failed_simulation": "x"}, "max_failed_simulation is not an input; did you mean max_failed_simulations?"),
 ]
 
@@ -152,7 +153,10 @@ SPEND = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: r
         ({"confidence": ""}, "confidence is required with spend: until clear, such as 95%"),
         ({"iteration_count": "2"}, "iteration_count must be 1 with spend: until clear"),
         ({"sub_sample_size": "20"}, "sub_sample_size cannot be combined with spend: until clear"),
-        ({"repeat_on_failure": "1"}, "repeat_on_failure cannot be combined with confidence"),
+        (
+            {"repeat_on_failure": "1"},
+            "repeat_on_failure cannot be combined with spend: until clear; set one of the two.",
+        ),
         ({"mode": "launch", "thresholds": "", "confidence": "95%"}, "spend cannot be until clear in mode launch"),
         ({"mode": "wait", "run_id": "r1"}, "spend cannot be until clear in mode wait"),
         ({"accept": "true", "baseline": "tag:stable"}, "spend must be empty if accept is true"),

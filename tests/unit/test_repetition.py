@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import answered, checks_of, only
+from baselines import answered, baseline_of, checks_of, only
 from coval_gate.base.errors import CovalError
 from coval_gate.coval.model import Run, RunResult, Summary, Target
 from coval_gate.gate.criteria import Criteria
@@ -124,36 +124,27 @@ def test_summaries_are_not_pooled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "answers", "left", "saved"),
+    ("thresholds", "answers", "saved"),
     [
-        ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 50%", "NNNNNNNNNN", 1, True),
-        ("Resolved: rate(NO) < 40%", "NNNNNNNNNN", 1, False),
-        ("Resolved: rate(YES) >= 60%", "NNNNNNNXXX", 1, False),  # 10 of 20 at most
-        ("completed_rate == 95%", "XYYYYYYYYY", 1, True),
-        ("Latency: avg < 1.01", "NNNNNNNNNN", 1, True),
-        ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", 1, False),
-        ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", 1, True),
-        ("Resolved: count(NO) == 0", "XXXXXXXXXX", 1, False),
+        ("Resolved: rate(YES) >= 90%", "NNNNNNNNNN", False),
+        ("Resolved: rate(YES) >= 50%", "NNNNNNNNNN", True),
+        ("Resolved: rate(NO) < 40%", "NNNNNNNNNN", False),
+        ("Resolved: rate(YES) >= 60%", "NNNNNNNXXX", False),  # 10 of 20 at most
+        ("completed_rate == 95%", "XYYYYYYYYY", True),
+        ("Latency: avg < 1.01", "NNNNNNNNNN", True),
+        ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", False),
+        ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", True),
+        ("Resolved: count(NO) == 0", "XXXXXXXXXX", False),
     ],
 )
-def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: str, left: int, *, saved: bool) -> None:
+def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: str, *, saved: bool) -> None:
     failed = judge(result_of("r1", answers, target=YES), criteria_of(thresholds, max_failed=Allowance(10)))
     assert failed.verdict is Verdict.FAILED
-    assert (beyond_saving(failed, left=left) is None) is saved
+    assert (beyond_saving(failed) is None) is saved
 
 
 def test_what_is_beyond_reach_of_a_repetition() -> None:
     assert beyond_saving(judge(result_of("r1", "YYYYYYYYYX"), criteria_of()))
-    criteria = criteria_of("Resolved: rate(YES) >= 60%")
-    assert beyond_saving(together("N" * 10, "N" * 10, criteria=criteria))
-    assert not beyond_saving(together("N" * 10, "YYYYYYYYNN", criteria=criteria))
-    # Coval may list late a variant that only a repetition lists.
-    later = result_of("r2", "N" * 10)
-    later = later._replace(simulations=tuple(one._replace(mutation="Fast") for one in later.simulations))
-    judgement = together("YYYYYNNNNN", later, criteria=criteria)
-    assert [check.variant for check in judgement.missed] == ["Fast", ""]
-    assert not beyond_saving(judgement)
     # It can change neither a reported error nor what is not pooled.
     for result, kind in (
         (result_of("r1", "Y" * 10)._replace(reported_error="timeout"), "no_error_reported"),
@@ -300,3 +291,55 @@ def test_repetition_that_lacks_test_cases_does_not_count(first: int, second: lis
 def with_cases(result: RunResult, cases: list[str]) -> RunResult:
     pairs = zip(result.simulations, cases, strict=True)
     return result._replace(simulations=tuple(simulation._replace(test_case_id=case) for simulation, case in pairs))
+
+
+# With a confidence, a comparison with a baseline is repeated: the law is that of two runs
+
+
+def nights(
+    *runs: str, now: Sequence[str], lines: str = "Resolved: rate(YES) >= baseline - 5pp", **more: Any
+) -> Judgement:
+    """Return the judgement of one or two runs against earlier ones, each a string of answers."""
+    criteria = criteria_of(lines, max_failed=ANY, confidence=0.95, **more)
+    baseline = baseline_of(*(result_of(f"b{n}", answers) for n, answers in enumerate(runs)))
+    alone = [
+        SingleRun(run_id=f"r{n}", judgement=judge(result_of(f"r{n}", answers), criteria, baseline=baseline))
+        for n, answers in enumerate(now)
+    ]
+    return judge_together(alone, criteria) if len(alone) > 1 else alone[0].judgement
+
+
+GOOD = [f"{'Y' * case}N{'Y' * (9 - case)}" for case in range(7)]  # each night, another test case fails
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict", "trend"),
+    [
+        (["YYYYYYNNNN"], "failed", "worse"),
+        (["YYYYYYNNNN", "YYYYYYYYYY"], "inconclusive", "inconclusive"),
+        (["YYYYYYNNNN", "NNNYYYYYYY"], "failed", "worse"),
+    ],
+)
+def test_two_runs_decide_a_comparison_together(now: Sequence[str], verdict: str, trend: str) -> None:
+    judgement = nights(*GOOD, now=now)
+    check = next(check for check in judgement.checks if check.comparison)
+    assert (judgement.verdict, check.comparison and check.comparison.trend) == (verdict, trend)
+    assert check.runs == len(now)
+
+
+@pytest.mark.parametrize(
+    ("lines", "on_inconclusive", "saved"),
+    [
+        ("Resolved: rate(YES) >= baseline - 5pp", "", True),
+        ("Resolved: rate(YES) >= baseline - 5pp\nResolved: rate(YES) >= 20%", "", True),  # shown by the first run
+        ("Resolved: rate(YES) >= baseline - 5pp\nResolved: rate(YES) >= 50%", "pass", True),  # in doubt, which passes
+        ("Resolved: rate(YES) >= baseline - 5pp\nResolved: rate(YES) >= 50%", "", False),
+        ("Resolved: rate(YES) >= baseline - 5pp\nResolved: rate(YES) >= 99%", "pass", False),
+        ("Resolved: rate(YES) >= baseline - 5pp\n? Resolved: rate(YES) >= 99%", "", True),
+        ("Resolved: rate(YES) >= baseline - 5pp\nResolved: count(NO) <= 3", "", False),
+    ],
+)
+def test_only_comparisons_are_repeated_with_a_confidence(lines: str, on_inconclusive: str, *, saved: bool) -> None:
+    judgement = nights(*GOOD, now=["YYYYYYNNNN"], lines=lines, on_inconclusive=on_inconclusive)
+    assert judgement.verdict is Verdict.FAILED
+    assert (beyond_saving(judgement) is None) is saved

@@ -51,31 +51,31 @@ def _cases(run: Judgement) -> Counter[str]:
     return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
-def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
-    """Return a failed check that no result of `left` further runs can change; None if each can still pass."""
-    failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED)
-    return next((check for check in failed if _is_lost(check, judgement, left)), None)
-
-
-def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
-    """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
-    if not _is_sampled(check.criterion):
-        return True
-    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
-    alone, variant = (
-        next((variant for variant in own.variants if variant.name == check.variant), None) for own in (first, judgement)
+def beyond_saving(judgement: Judgement) -> Check | None:
+    """Return a check that fails the run whatever a repetition shows; None if each can still pass."""
+    missed = (
+        check for check in judgement.missed if check.verdict is Verdict.FAILED or not check.criterion.doubt_passes
     )
+    return next((check for check in missed if _is_lost(check, judgement)), None)
+
+
+def _is_lost(check: Check, judgement: Judgement) -> bool:
+    """With a confidence, only a comparison may turn out better: a number would have a second chance to be shown.
+
+    Without one, a rate is lost if it misses even where all conversations of the repetition meet it.
+    """
     threshold, measure = check.threshold, check.measure
-    if alone is None or variant is None or threshold is None or measure is None:
-        return False
-    sample = variant.find_sample(check.metric)
+    if not _is_sampled(check.criterion) or threshold is None or measure is None:
+        return True
+    if check.criterion.confidence is not None or check.reference:
+        return not check.reference
+    variant = next((variant for variant in judgement.variants if variant.name == check.variant), None)
+    sample = variant.find_sample(check.metric) if variant else None
     if sample and sample.metric.summary is not None:
         return True  # summaries cannot be pooled
-    is_bounded = threshold.aggregate.is_rate and (threshold.wants_less or threshold.wants_more)
-    if not is_bounded or check.reference:
+    if variant is None or not threshold.aggregate.is_rate or not (threshold.wants_less or threshold.wants_more):
         return False
-    missed = measure.hits if threshold.wants_less else measure.total - measure.hits
-    least = missed / (variant.total + left * alone.total)
+    least = (measure.hits if threshold.wants_less else measure.total - measure.hits) / (2 * variant.total)
     return not threshold.holds(least if threshold.wants_less else 1.0 - least)
 
 

@@ -172,7 +172,7 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
     softens = any(one.takes_confidence or one.aggregate.kind.pools_runs for one in deciding)
     if inputs.repeat_on_failure and not softens:
         yield (
-            "repeat_on_failure has no effect: all runs together decide only rates, averages and percentiles with <, "
+            "repeat_on_failure has no effect: both runs together decide only rates, averages and percentiles with <, "
             "<=, > or >=, and no threshold is one. A run that misses anything else is not repeated."
         )
 
@@ -310,13 +310,15 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
         if _is_impossible(threshold):
             yield InvalidInput(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
     yield from _target_contradictions(inputs)
-    if inputs.repeat_on_failure and (inputs.confidence is not None or inputs.spend == UNTIL_CLEAR):
+    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
+    if inputs.repeat_on_failure and inputs.spend == UNTIL_CLEAR:
+        yield InvalidInput("repeat_on_failure", f"cannot be combined with spend: {UNTIL_CLEAR}; set one of the two.")
+    elif inputs.repeat_on_failure and inputs.confidence is not None and all(one.advisory for one in compared):
         yield InvalidInput(
             "repeat_on_failure",
-            "cannot be combined with confidence: with one, what is in doubt is run again, not what is red. Set "
-            "spend: until clear in its place, or leave one of the two out.",
+            "requires, with a confidence, a threshold that compares with a baseline or base. Against a number, what is "
+            f"in doubt is run again, not what is red: set spend: {UNTIL_CLEAR} in its place, or remove one of the two.",
         )
-    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
     if with_baseline and inputs.baseline is None:
         where = f"{with_baseline[0].text} ({with_baseline[0].place})"

@@ -38,7 +38,6 @@ LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
 MOST_LEGS: Final = 100  # of a step
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
-MOST_REPETITIONS: Final = 5
 MOST_TEST_CASES: Final = 100  # in test_case_ids
 MOST_MUTATIONS: Final = 100
 ALL_AT_ONCE, UNTIL_CLEAR = "all at once", "until clear"  # what `spend` may be
@@ -379,10 +378,11 @@ class Inputs(NamedTuple):
         "improvement.",
     )
     repeat_on_failure: int = GATE.input(
-        fields.whole(0, MOST_REPETITIONS),
-        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All runs then "
-        "decide together: averages, rates and percentiles cover all conversations; everything else must hold in each "
-        "run, so a run that misses that is not repeated. Not with a `confidence`.",
+        fields.whole(0, 1),
+        "`1`: if the run fails, run all of it once more. Both runs then decide together: averages, rates and "
+        "percentiles cover all conversations; everything else must hold in each run, so a run that misses that is not "
+        "repeated. With a `confidence`, a run is repeated only if comparisons with a baseline or base failed it, and "
+        "nothing else did.",
         "0",
     )
     max_failed_simulations: Allowance = GATE.input(

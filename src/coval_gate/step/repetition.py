@@ -1,4 +1,4 @@
-"""Repeats the run of a leg that failed, as often as repeat_on_failure allows, and judges all runs together.
+"""Repeats the run of a leg that failed, once, and judges both runs together.
 
 A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
 left to the post step like the first run.
@@ -12,7 +12,7 @@ from coval_gate.base.text import duration
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, errored, judgement_with_units, with_unusable
 from coval_gate.gate.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
 from coval_gate.gate.verdict import Completed
-from coval_gate.report.wording import all_runs_text, reason
+from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.evaluate import judge_trial, log_checks, show_leg
 from coval_gate.step.launch import ensure_trial
@@ -21,39 +21,44 @@ from coval_gate.step.step import LegRun
 
 
 def repeat_leg(session: LegRun) -> Procedure[None]:
-    """Repeat the run while the leg has failed. Stop at a repetition without data: the earlier runs decide.
+    """Repeat the leg's run if it failed. A repetition without data leaves the first run's verdict.
 
-    The runs that the user names as repetitions come before new ones. Raises CovalError, RunnerError.
+    A run that the user names as a repetition stands for a new one. Raises CovalError, RunnerError.
     """
-    leg, first = session.leg, session.leg.first
-    took = session.clock.now() - first.known_since
-    judgement = first.judgement or UNFINISHED_RUN
-    runs = [SingleRun(run_id=first.run_id, judgement=judgement)]
-    while has_failed(judgement) and (len(leg.trials) > len(runs) or _may_repeat(session, judgement, took=took)):
-        run = yield from _judge_repetition(session, len(runs))
-        if not is_usable(run.judgement):
-            leg.judgement = with_unusable(judgement, runs[0], run)
-            return
-        runs.append(run)
-        judgement = yield from beside(partial(judge_together, tuple(runs), session.criteria))
-        session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
-        judgement = yield from show_leg(session, judgement)
-    for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
-        session.warn(f"Run {trial.run_id} was not judged: it repeats run {first.run_id}, which did not fail.")
+    leg, trial = session.leg, session.leg.first
+    first = SingleRun(run_id=trial.run_id, judgement=trial.judgement or UNFINISHED_RUN)
+    took = session.clock.now() - trial.known_since
+    others, why = leg.trials[1:], "which did not fail"
+    if has_failed(first.judgement) and (others or leg.inputs.repeat_on_failure):
+        why = "whose verdict it cannot change"
+        if (others or _may_launch_again(session, took=took)) and _may_turn_out_better(session, first.judgement):
+            if not others:
+                session.log(f"The run failed: {reason(first.judgement).rstrip('.')}. Repeating it once.")
+            second = yield from _judge_repetition(session, first.judgement)
+            others = others[1:]
+            if is_usable(second.judgement):
+                both = yield from beside(partial(judge_together, (first, second), session.criteria))
+                session.log("Both runs together:")
+                yield from show_leg(session, both)
+            else:
+                leg.judgement = with_unusable(first.judgement, first, second)
+    for other in others:
+        session.warn(f"Run {other.run_id} was not judged: it repeats run {trial.run_id}, {why}.")
 
 
-def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
-    """Return whether the leg may run again; say so in the log. `took`: seconds that the first run took."""
-    leg = session.leg
-    number, most = len(leg.trials), leg.inputs.repeat_on_failure
-    if number > most:
-        return False
-    if any(own.first.attached is not None for own in (leg, leg.base) if own and own.trials):
-        session.warn("The run failed, and is not repeated, because this job has no process that answers another run.")
-        return False
-    if lost := beyond_saving(judgement, left=most - number + 1):
+def _may_turn_out_better(session: LegRun, judgement: Judgement) -> bool:
+    """Return whether both runs together may pass. If not, say so in the log."""
+    if lost := beyond_saving(judgement):
         why = check_reason(lost)
         session.log(f"The run failed, and is not repeated, because a repetition cannot change this: {why}")
+    return lost is None
+
+
+def _may_launch_again(session: LegRun, *, took: float) -> bool:
+    """Return whether the leg may run again; say so in the log. `took`: seconds that the first run took."""
+    leg = session.leg
+    if any(own.first.attached is not None for own in (leg, leg.base) if own and own.trials):
+        session.warn("The run failed, and is not repeated, because this job has no process that answers another run.")
         return False
     left = session.deadline - session.clock.now()
     if left < took:
@@ -62,10 +67,7 @@ def _may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:
             "so it does not run again."
         )
         return False
-    if not _fits(session):
-        return False
-    session.log(f"The run failed: {reason(judgement).rstrip('.')}. Repeating it, {number} of at most {most}.")
-    return True
+    return _fits(session)
 
 
 def _fits(session: LegRun) -> bool:
@@ -89,17 +91,16 @@ def _fits(session: LegRun) -> bool:
     return False
 
 
-def _judge_repetition(session: LegRun, number: int) -> Procedure[SingleRun]:
+def _judge_repetition(session: LegRun, first: Judgement) -> Procedure[SingleRun]:
     """Judge the repetition alone. An error becomes its judgement. Raises Interrupted."""
-    leg, first = session.leg, session.leg.first.judgement
     try:
-        outcome, judgement = yield from judge_trial(session, (yield from ensure_trial(session, number)))
+        outcome, judgement = yield from judge_trial(session, (yield from ensure_trial(session, 1)))
         if isinstance(outcome, Completed):
             judgement = judgement_with_units(judgement, session.client.shown.units)
             yield from log_checks(session, judgement)
-        judgement = repeats(judgement, first) if first else judgement
+        judgement = repeats(judgement, first)
     except GateError as error:
         judgement = errored(error)
-    trial = leg.trials[number]  # there is one, even if its launch failed
+    trial = session.leg.trials[1]  # there is one, even if its launch failed
     trial.judgement = judgement
     return SingleRun(run_id=trial.run_id, judgement=judgement)

@@ -257,22 +257,16 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
     if len(repetition.runs) > 1:
         verdicts = ((run.run_id, run.judgement.verdict) for run in repetition.runs)
         alone = ", ".join(f"run {id_} {ALONE.get(verdict, verdict)}" for id_, verdict in verdicts)
-        yield f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[judgement.verdict]}."
+        yield f"Ran twice: {alone}; together {TOGETHER[judgement.verdict]}."
     if unusable := repetition.unusable:
-        which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
-        decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
+        which = f"Repetition {unusable.run_id}" if unusable.run_id else "The repetition"
         why, left = reason(unusable.judgement), _left_text(unusable.judgement)
-        yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
-
-
-def all_runs_text(runs: int) -> str:
-    return "both runs" if runs == 2 else f"all {runs} runs"
+        yield " ".join(filter(None, (f"{which} does not count, so the first run decides.", why, left)))
 
 
 def _all_well(judgement: Judgement) -> str:
-    if judgement.passed_flaky and judgement.repetition:
-        both = all_runs_text(len(judgement.repetition.runs))
-        return f"The first run failed, but {both} together meet every criterion (flaky)."
+    if judgement.passed_flaky:
+        return "The first run failed, but both runs together meet every criterion (flaky)."
     total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
     met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
     all_met = {1: "the criterion is", 2: "both criteria are"}.get(met, f"all {met:,} criteria are")
