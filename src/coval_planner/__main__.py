@@ -32,7 +32,7 @@ COUNT: Final = 50
 FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: worse and better agents
 SHARE_PATTERN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
 ALLOWED: Final = 0.1  # misses instead of none, for agents worse and better than a threshold of 100%
-COMPARED_DESIGNS: Final = ((1, 1), (3, 1), (3, 3))  # conversations of each test case, in the baseline and now
+COMPARED_DESIGNS: Final = ((1, 1), (3, 1), (1, 3))  # runs of the baseline, and conversations of a test case in each run
 IS_AS_COUNTED: Final = "It is decided as counted, with any number of conversations. Confidence has no effect."
 NO_FORMULA: Final = (
     "The number of test cases that it needs to notice a change depends on all values. Launch a run: its report says\n"
@@ -161,11 +161,11 @@ def _noticed(threshold: Threshold, level: Level, agents: Agents, count: int) -> 
         yield f"{now} is exactly the bound: no number of test cases can decide it."
         return
     rows: list[tuple[str, ...]] = [("before", "now", "test cases", f"chance with {count:,}")]
-    for earlier, iterations in COMPARED_DESIGNS:
-        each = agents._replace(earlier=earlier, iterations=iterations)
+    for runs, iterations in COMPARED_DESIGNS:
+        each = agents._replace(runs=runs, iterations=iterations)
         cases = cases_to_decide(threshold, each, level, lambda: Random(SEED))  # noqa: S311 - a simulation
         share = chance(threshold, each, count, level, Random(SEED))  # noqa: S311 - a simulation
-        rows.append((str(earlier), str(iterations), counted(cases), f"{100 * share:.0f}%"))
+        rows.append((str(runs * iterations), str(iterations), counted(cases), f"{100 * share:.0f}%"))
     moves = f"goes from {before} to {now}" if now != before else f"stays at {now}"
     what = "fail" if misses(threshold, agents) else "pass"
     yield (

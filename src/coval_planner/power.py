@@ -7,23 +7,16 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import RateChange
 from coval_gate.gate.claims import MOST_TRIED
-from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import FEWEST_CASES, POWER, Hits, normal_quantile, share, t_quantile
+from coval_gate.gate.power import Change, Generator, drawn, is_red
+from coval_gate.gate.statistics import FEWEST_CASES, POWER, normal_quantile, t_quantile
 from coval_gate.inputs.thresholds import Threshold
 
 SIMULATED_RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
-
-
-class Generator(Protocol):
-    """A generator of random numbers, such as random.Random."""
-
-    def random(self) -> float: ...
-    def betavariate(self, alpha: float, beta: float) -> float: ...
 
 
 class Level(NamedTuple):
@@ -49,16 +42,17 @@ class Step(NamedTuple):
 class Agents(NamedTuple):
     """An agent `before` and `now`: its true rates as shares, or its true means with a standard deviation, `spread`.
 
-    Each test case has `earlier` conversations in the baseline, and `iterations` now. The baseline is several runs if it
-    has a multiple of them.
+    Each test case has so many `iterations` in a run; the baseline has so many `runs`. `breaks`: whole test cases fail
+    since, and otherwise each fails more often.
     """
 
     before: float
     now: float
     icc: float
-    earlier: int = 1
+    runs: int = 1
     iterations: int = 1
     spread: float = 0.0
+    breaks: bool = False
 
 
 def misses(threshold: Threshold, agents: Agents) -> bool:
@@ -126,36 +120,15 @@ def _variance(threshold: Threshold, agents: Agents, factor: float) -> float:
         before, now = (math.sqrt(rate * (1.0 - rate)) for rate in (agents.before, agents.now))
     else:
         before, now = agents.spread, agents.spread * abs(agents.now / agents.before if agents.before else 1.0)
-    within = now**2 / agents.iterations + (factor * before) ** 2 / agents.earlier
+    within = now**2 / agents.iterations + (factor * before) ** 2 / (agents.runs * agents.iterations)
     return agents.icc * (now - factor * before) ** 2 + (1.0 - agents.icc) * within
 
 
 def _decides(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> bool:
-    pairs = [_drawn(agents, rng) for _ in range(cases)]
-    change = RateChange(pairs)
+    change = Change(agents.before, agents.now, agents.runs, agents.iterations, agents.breaks, agents.icc)
+    pairs = [drawn(change, rng) for _ in range(cases)]
     if _is_regression(threshold, agents):
-        now, before = share([pair.now for pair in pairs]), share([pair.base for pair in pairs])
-        is_missed = not threshold.against(before).holds(now)
-        return is_missed and change.shows(1.0 - level.strictest, rises=threshold.wants_less)
-    bounds = change.excess(level.confidence, threshold.bound.factor, threshold.bound.number)
+        return is_red(threshold, pairs, 1.0 - level.strictest)
+    bounds = RateChange(pairs).excess(level.confidence, threshold.bound.factor, threshold.bound.number)
     above = misses(threshold, agents) is threshold.wants_less
     return bounds.lower > 0.0 if above else bounds.upper < 0.0
-
-
-def _drawn(agents: Agents, rng: Generator) -> HitPair:
-    """Simulate one test case. The better agent's rate varies over cases; the other's is smaller in proportion."""
-    better = max(agents.before, agents.now)
-    rate = better
-    if 0.0 < agents.icc < 1.0 and 0.0 < better < 1.0:
-        weight = (1.0 - agents.icc) / agents.icc
-        rate = rng.betavariate(better * weight, (1.0 - better) * weight)
-    shrunk = rate / better if better else 0.0
-    now = _hits(agents.now * shrunk, agents.iterations, rng)
-    runs, rest = divmod(agents.earlier, agents.iterations)
-    sizes = [agents.earlier] if rest else [agents.iterations] * runs
-    before = {str(run): _hits(agents.before * shrunk, size, rng) for run, size in enumerate(sizes)}
-    return HitPair(now, Hits(sum(block.hits for block in before.values()), agents.earlier), "", before)
-
-
-def _hits(rate: float, size: int, rng: Generator) -> Hits:
-    return Hits(sum(rng.random() < rate for _ in range(size)), size)

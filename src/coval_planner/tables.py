@@ -32,12 +32,7 @@ HIT_SHARES: Final = (  # the share that must be hits
 SPREAD: Final = 0.5
 FROM: Final = 0.95
 FALLS: Final = (0.9, 0.85, 0.8)
-DESIGNS: Final = (
-    (1, 1, 1),
-    (1, 3, 3),
-    (3, 3, 3),
-    (7, 1, 1),
-)  # runs before, their conversations of a case, and those now
+DESIGNS: Final = ((1, 1), (1, 3), (3, 3), (7, 1))  # runs before, and the conversations of a case in each and now
 BEYOND_BOUND: Final = 1e-9  # the bound, which a fall by the margin would meet
 TEN: Final = 10
 
@@ -86,17 +81,17 @@ def _range(least: int, most: int) -> str:
 def noticed(falls: tuple[float, ...] = FALLS) -> str:
     """Return how often FEW test cases notice falls of a rate. This simulates runs for half a minute."""
 
-    def row(now: float, family: int) -> list[str]:
+    def row(now: float, family: int = 1, *, breaks: bool = False) -> list[str]:
         level, threshold = Level(CONFIDENCE, family), _threshold(RATE)
-        agents = (Agents(FROM, now - BEYOND_BOUND, ICC, runs * before, after) for runs, before, after in DESIGNS)
+        ends = FROM, now - BEYOND_BOUND, ICC
+        agents = (Agents(*ends, runs, iterations, breaks=breaks) for runs, iterations in DESIGNS)
         chances = (chance(threshold, each, CASES, level, Random(SEED)) for each in agents)  # noqa: S311
-        return [
-            f"{percent(now)}{f', one of {family}' if family > 1 else ''}",
-            *(f"{100 * one:.0f}%" for one in chances),
-        ]
+        how = (percent(now), f"one of {family}" * (family > 1), "whole test cases break" * breaks)
+        return [", ".join(filter(None, how)), *(f"{100 * one:.0f}%" for one in chances)]
 
-    rows = [*(row(now, 1) for now in falls), *(row(now, TEN) for now in falls[-1:])]
-    return _table(["falls to", *(f"{runs}×{before}/{now}" for runs, before, now in DESIGNS)], rows)
+    broken = [row(now, breaks=True) for now in falls[-2:]]
+    rows = [*map(row, falls), row(falls[-1], TEN), *broken, row(falls[-1], TEN, breaks=True)]
+    return _table(["falls to", *(f"{runs}×{each}/{each}" for runs, each in DESIGNS)], rows)
 
 
 def averages() -> str:

@@ -24,6 +24,7 @@ from coval_gate.step.sizes import (
     count_runs,
     exceeded_text,
     legs_by_thresholds,
+    power_lines,
     size_of,
     undecidable_lines,
 )
@@ -158,6 +159,7 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *undecidable_lines(step, legs),
+        *power_lines(step, legs),
         *(slices.plan_lines(smallest.slices, criteria) if smallest.slices else ()),
     ]
 
@@ -169,6 +171,6 @@ def _plan_summary(step: Step, total: int | None) -> str:
     runs = f"{most.capitalize()}{count_runs(step.legs)}"
     beside = f" and {count_runs(step.bases)} of the base agent" if step.bases else ""
     size = f"with {most}{plural(total, 'simulation')}" if total is not None else "of unknown size"
-    often = max(leg.inputs.repeat_on_failure for leg in step.legs)
-    again = f", and as many again for each of at most {plural(often, 'repetition')}" if often else ""
+    is_repeated = any(leg.inputs.repeat_on_failure for leg in step.legs)
+    again = ", and as many again for each run that fails" if is_repeated else ""
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."

@@ -5,6 +5,7 @@ counted afterwards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from random import Random
 from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
@@ -13,6 +14,7 @@ from coval_gate.base.text import plural
 from coval_gate.base.times import LOOKING_UP, preparing, sizing
 from coval_gate.coval.resources import TEST_SET
 from coval_gate.gate.criteria import Criteria, undecidable_texts
+from coval_gate.gate.power import power_texts
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.slices import draw_slices
@@ -155,6 +157,15 @@ def undecidable_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
         smallest = min(counted, key=most_cases_of)
         criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
         yield from undecidable_texts(criteria, most_cases_of(smallest))
+
+
+def power_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
+    """Yield how often the smallest leg is red if its agent gets worse, as far as its size is known."""
+    counted = [leg for leg in legs if most_cases_of(leg) and not leg.slices]
+    if counted and legs[0].inputs.confidence is not None:
+        smallest = min(counted, key=most_cases_of)
+        criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
+        yield from power_texts(criteria, most_cases_of(smallest), Random(1))  # noqa: S311 - the same each time, no secret
 
 
 def most_cases_of(leg: Leg) -> int:

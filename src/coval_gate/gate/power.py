@@ -1,0 +1,105 @@
+"""How often a rate beside a baseline is red if the agent gets worse, in drawn runs. All randomness is passed in.
+
+An agent gets worse in two ways: every test case fails a little more often, or some test cases always fail.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
+
+from coval_gate.base.text import percent, plural
+from coval_gate.gate.changes import RateChange
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.permutation import HitPair
+from coval_gate.gate.statistics import Hits, share
+from coval_gate.inputs.thresholds import Threshold
+
+DRAWN: Final = 200  # runs: enough to know a share to a few points
+CASE_SHARE: Final = 0.3  # of the variance of conversations, due to the test case
+BEFORE, AFTER = 0.95, 0.85  # the rates of a plan's example
+ENOUGH_RUNS: Final = 3  # of a baseline, which show whole cases that break
+MOST_CASES: Final = 100  # beyond it, nearly every fall of the example is red
+
+
+class Generator(Protocol):
+    """A generator of random numbers, such as random.Random."""
+
+    def random(self) -> float: ...
+    def betavariate(self, alpha: float, beta: float) -> float: ...
+
+
+class Change(NamedTuple):
+    """The true rates `before` and `now`; a baseline of so many `runs`, each with `iterations` of a test case, as now.
+
+    `breaks`: whole test cases fail since; otherwise, each does so more often in proportion.
+    """
+
+    before: float
+    now: float
+    runs: int = 1
+    iterations: int = 1
+    breaks: bool = False
+    case_share: float = CASE_SHARE
+
+
+def drawn(change: Change, rng: Generator) -> HitPair:
+    """Return the conversations of one test case. The better agent's rate varies over test cases."""
+    better = max(change.before, change.now)
+    rate = better
+    if 0.0 < change.case_share < 1.0 and 0.0 < better < 1.0:
+        weight = (1.0 - change.case_share) / change.case_share
+        rate = rng.betavariate(better * weight, (1.0 - better) * weight)
+    before, now = (rate * each / better if better else 0.0 for each in (change.before, change.now))
+    if change.breaks:
+        now = before if rng.random() < change.now / change.before else 0.0
+    earlier = {str(run): _hits(before, change.iterations, rng) for run in range(change.runs)}
+    base = Hits(sum(run.hits for run in earlier.values()), change.runs * change.iterations)
+    return HitPair(_hits(now, change.iterations, rng), base, runs=earlier)
+
+
+def is_red(threshold: Threshold, pairs: list[HitPair], error: float) -> bool:
+    """Return whether a rate is shown to be worse at this level, and misses the threshold as counted."""
+    now, before = share([pair.now for pair in pairs]), share([pair.base for pair in pairs])
+    is_missed = not threshold.against(before).holds(now)
+    return is_missed and RateChange(pairs).shows(error, rises=threshold.wants_less)
+
+
+def power_texts(criteria: Criteria, cases: int, rng: Generator) -> Iterator[str]:
+    """Yield for each rate beside a baseline how often a fall of ten points is red, in both ways to get worse."""
+    guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
+    error = (1.0 - (criteria.confidence or 0.0)) / (len(guards) * (1 + criteria.mutations) * criteria.parts or 1)
+    for threshold in guards if 1 < cases <= MOST_CASES else ():
+        if not threshold.aggregate.is_rate or threshold.bound.reference != "baseline":
+            continue
+
+        def red(runs: int, *, breaks: bool, threshold: Threshold = threshold) -> str:
+            change = Change(BEFORE, AFTER, runs, criteria.iterations or 1, breaks)
+            often = sum(_is_drawn_red(threshold, change, cases, error, rng) for _ in range(DRAWN))
+            return f"{5 * round(20 * often / DRAWN)}%"
+
+        ends = (1.0 - BEFORE, 1.0 - AFTER) if threshold.wants_less else (BEFORE, AFTER)
+        runs, moves = criteria.baseline_runs, "rises" if threshold.wants_less else "falls"
+        moves += f" from {percent(ends[0])} to {percent(ends[1])}"
+        text = (
+            f"With {plural(cases, 'test case')} and {plural(runs, 'earlier run')}, {threshold.text} is red in about "
+            f"{red(runs, breaks=False)} of runs if the rate {moves} because every test case gets a little worse, and "
+            f"in about {red(runs, breaks=True)} if whole test cases break"
+        )
+        if runs < ENOUGH_RUNS:
+            more = f"{red(ENOUGH_RUNS, breaks=False)} and {red(ENOUGH_RUNS, breaks=True)}"
+            text += f"; with {ENOUGH_RUNS} earlier runs, in about {more}"
+        yield f"{text}."
+
+
+def _is_drawn_red(threshold: Threshold, change: Change, cases: int, error: float, rng: Generator) -> bool:
+    pairs = [drawn(change, rng) for _ in range(cases)]
+    return is_red(threshold, [*map(_mirrored, pairs)] if threshold.wants_less else pairs, error)
+
+
+def _mirrored(pair: HitPair) -> HitPair:
+    """Return the same conversations with misses for hits."""
+    now, base, *runs = (Hits(side.size - side.hits, side.size) for side in (pair.now, pair.base, *pair.runs.values()))
+    return HitPair(now, base, runs=dict(zip(pair.runs, runs, strict=True)))
+
+
+def _hits(rate: float, size: int, rng: Generator) -> Hits:
+    return Hits(sum(rng.random() < rate for _ in range(size)), size)
