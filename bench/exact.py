@@ -1,4 +1,4 @@
-"""Exact figures for `bench/noise.py`, by convolution: block permutations, and legs that are paid for in slices."""
+"""Exact figures for `bench/noise.py`, by convolution: legs that are paid for in slices."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,68 +7,13 @@ from math import comb
 from random import Random
 from typing import Final
 
-from bench.agents import Size, decide, hits_by_run, is_red, rates
-from bench.experiments import CASES, CONFIDENCE, ICCS, Experiment, Limit
+from bench.experiments import CONFIDENCE, Experiment, Limit
 from coval_gate.gate.sequential import Boundaries, slices_of
 from coval_planner.passing import chances
 
 BOUNDS: Final = (*(percent / 100 for percent in (*range(50, 100, 5), 98, 99)),)
 CAPS: Final = (20, 50, 100, 200, 400, 1000)
 WORST: Final = 0.15  # below the bound: the worst agent of the mix; the best one has 99 %
-
-
-BLOCKS: Final = ((1, 1, 1), (1, 1, 3), (1, 1, 7), (3, 3, 1), (3, 3, 3), (5, 5, 1))  # as in `Size`, after the cases
-
-
-def permutations() -> Iterator[Experiment]:
-    """Yield how often an unchanged rate is red, for whatever each test case may show."""
-    sizes = [Size(cases, *blocks) for cases, blocks in product(CASES, BLOCKS)]
-    cells = tuple(partial(red_by_chance, *cell) for cell in product(sizes, ICCS, (0.8, 0.95, 0.99)))
-    yield Experiment((Limit("unchanged rate, `>= baseline`: red, exactly", 5.5),), cells, times=0.05)
-    some = product((10, 50), BLOCKS, (0.9, 0.8))
-    yield Experiment(
-        (Limit("  the judge decides otherwise", 0.0),),
-        tuple(partial(red_otherwise, Size(cases, *blocks), now) for cases, blocks, now in some),
-        times=0.05,
-    )
-
-
-def red_by_chance(size: Size, icc: float, truth: float, rng: Random) -> tuple[float]:
-    """Draw the runs of an agent, and return the chance that the one of them that is last makes the step red."""
-    below, red = 0.0, 0.0
-    for chance in _law(hits_by_run(rates(rng, size, truth, icc), size, rng)):
-        if below + chance / 2.0 > 1.0 - CONFIDENCE + 1e-12:
-            break
-        below = red = below + chance
-    return (red,)
-
-
-def red_otherwise(size: Size, now: float, rng: Random) -> tuple[bool]:
-    """Return whether the judge and the exact test differ on a rate that falls from 90 %.
-
-    Three or more runs before may vary by more than chance, and then it takes more for the judge to be red.
-    """
-    pairs = rates(rng, size, 0.9, 0.3, now=now)
-    state = rng.getstate()
-    cases = hits_by_run(pairs, size, rng)
-    rng.setstate(state)  # the judge gets the same runs
-    judged = is_red(decide("Resolved: rate(YES) >= baseline", {"Resolved": pairs}, CONFIDENCE, size.runs, rng))
-    law, observed = _law(cases), sum(hits[-1] - min(hits) for hits in cases)
-    exact = sum(law[:observed]) + law[observed] / 2.0 <= 1.0 - CONFIDENCE + 1e-12
-    return (judged and not exact if size.runs > 1 else judged is not exact,)
-
-
-def _law(cases: list[list[int]]) -> list[float]:
-    """Return the chances of the sum of hits, above its least value, if each run of a case may be the judged one."""
-    law = [1.0]
-    for hits in cases:
-        least, most = min(hits), max(hits)
-        total = [0.0] * (len(law) + most - least)
-        for value in hits:
-            for place, chance in enumerate(law, value - least):
-                total[place] += chance / len(hits)
-        law = total
-    return law
 
 
 def slices() -> Iterator[Experiment]:

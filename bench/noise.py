@@ -12,10 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Final, NamedTuple
 
-from bench.exact import permutations, slices
+from bench.exact import slices
 from bench.experiments import Cell, Experiment, Limit, one_run, two_runs
 from bench.judged import causes, comparisons, families, legs, power, repetition
 from bench.nights import histories
+from bench.permuted import nights, permutations
 
 RUNS: Final = 2000  # of each cell
 
@@ -52,6 +53,7 @@ def experiments() -> Iterator[Experiment]:
     yield from power()
     yield from comparisons()
     yield from histories()
+    yield from nights()
     yield from legs()
     yield from causes()
     yield from repetition()
