@@ -144,16 +144,13 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         or rng.random() > 0.3
     ):
         return schedule
-    is_rough, times, faults = schedule.severity == "rough", rng.choice(("1", "1", "2")), schedule.faults
-    schedule = schedule.with_gate(rng.choice((*REPEATED_GATES,))).each(
-        lambda step: step.having(repeat_on_failure=times)
-    )
+    is_rough, faults = schedule.severity == "rough", schedule.faults
+    schedule = schedule.with_gate(rng.choice((*REPEATED_GATES,))).each(lambda step: step.having(repeat_on_failure="1"))
     if is_rough:
         schedule = schedule.each(lambda step: _disturb_repetition(step, rng))
     if is_rough and rng.random() < 0.4:
-        number = rng.choice((2, 2, 3))
         action = _choose_action(rng, (*LOST_RESPONSES, *SAFE_TO_RETRY, *AMBIGUOUS, "403", "400"))
-        faults = (Fault("POST", "/runs", number, number, action),)
+        faults = (Fault("POST", "/runs", 2, 2, action),)
     events = (Event("recover", rng.choice((3.0, 30.0))),) if rng.random() < 0.4 else ()
     return replace(
         schedule,
