@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.changes import RateChange
 from coval_gate.gate.claims import MOST_TRIED
-from coval_gate.gate.power import Change, Generator, drawn, is_red
 from coval_gate.gate.statistics import FEWEST_CASES, POWER, normal_quantile, t_quantile
 from coval_gate.inputs.thresholds import Threshold
+from coval_gate.step.power import Fall, Generator, drawn, is_red
 
 SIMULATED_RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
 
@@ -125,8 +125,8 @@ def _variance(threshold: Threshold, agents: Agents, factor: float) -> float:
 
 
 def _decides(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> bool:
-    change = Change(agents.before, agents.now, agents.runs, agents.iterations, agents.breaks, agents.icc)
-    pairs = [drawn(change, rng) for _ in range(cases)]
+    fall = Fall(agents.before, agents.now, agents.runs, agents.iterations, agents.breaks, agents.icc)
+    pairs = [drawn(fall, rng) for _ in range(cases)]
     if _is_regression(threshold, agents):
         return is_red(threshold, pairs, 1.0 - level.strictest)
     bounds = RateChange(pairs).excess(level.confidence, threshold.bound.factor, threshold.bound.number)

@@ -6,7 +6,7 @@ from typing import Any
 
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
-from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.scenarios import BY_NAME, Scenario
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import StepResult, VirtualClock
@@ -36,7 +36,7 @@ class Nights:
 
     def night(
         self,
-        scenario: str,
+        scenario: str | Scenario,
         *faults: str,
         days: float = 1.0,
         pull_request: bool = False,
@@ -53,9 +53,9 @@ class Nights:
         self.clock.sleep(days * DAY)
         return result
 
-    def play(self, scenario: str) -> None:
+    def play(self, scenario: str | Scenario) -> None:
         """Let the runs that are launched from now on be of a scenario."""
-        played = BY_NAME[scenario]
+        played = BY_NAME[scenario] if isinstance(scenario, str) else scenario
         self.world.scenario = played if scenario == "slow" else replace(played, queue=1.0, conversation=(0.1, 0.2))
 
     def launch(self, scenario: str = "passing", **given: Any) -> str:

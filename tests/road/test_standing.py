@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from coval_gate.history.search import MOST_READ
 from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, RESOLVED
+from coval_sandbox.scenarios import BY_NAME, Scenario
 from road.legs import run_post_step
 from road.nights import DAY, ON_MAIN, PUSH, Nights, RunStep
 from support import IDS, StepResult, VirtualClock
@@ -22,7 +24,7 @@ TAGGED = COMPARED | {"baseline": "tag:stable"}
 class Standing(Nights):
     """Nights that compare with what stands on main, or with the tag stable."""
 
-    def night(self, scenario: str, *faults: str, **given: Any) -> StepResult:
+    def night(self, scenario: str | Scenario, *faults: str, **given: Any) -> StepResult:
         return super().night(scenario, *faults, **COMPARED | given)
 
     def holders(self) -> list[str]:
@@ -52,6 +54,26 @@ def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Sta
     assert f"Marked run {marked[0]}: no later run is compared with it." in first.log
     fixed = nights.night("passing")
     assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
+
+
+def test_red_night_that_both_runs_clear_counts_as_a_baseline(nights: Standing, clock: VirtualClock) -> None:
+    """With a confidence, a comparison that failed is decided by both runs; one that both fail is marked."""
+    line = "Resolved: rate(YES) >= baseline - 5pp"
+    gate = {"thresholds": line, "confidence": "95%", "baseline": "branch:main", "repeat_on_failure": "1"}
+    nights.night("passing", **gate)
+    worse = replace(BY_NAME["passing"], values=BY_NAME["regressed"].values)
+    clock.at(clock.now() + 3, lambda: nights.play("passing"))  # the first run is launched by then
+    cleared = nights.night(worse, **gate)
+    first, second = json.loads(cleared.outputs["run_ids"])
+    assert "The run failed: " in cleared.log, cleared.log
+    assert "Both runs together:" in cleared.log
+    assert f"Ran twice: run {first} failed, run {second} " in cleared.log
+    assert (cleared.outputs["verdict"], cleared.exit_code) == ("inconclusive", 0), cleared.log
+    assert nights.tagged(FAILED_TAG) == []
+    assert nights.night("passing", **gate).outputs["baseline_run_id"] == first
+    red = nights.night("failing", **gate)
+    assert red.outputs["verdict"] == "failed"
+    assert nights.tagged(FAILED_TAG) == json.loads(red.outputs["run_ids"])
 
 
 def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> None:

@@ -15,6 +15,7 @@ from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
+from coval_gate.step.power import power_texts
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
@@ -88,6 +89,27 @@ def test_page_has_rows_of_rates_that_are_simulated() -> None:
     (shown,) = tables.rates((0.99,), (0.3,)).splitlines()[2:]
     assert lines[2].startswith("| 99% | ")
     assert lines[2].endswith(shown.removeprefix("| 99%"))
+
+
+@pytest.mark.parametrize(
+    ("line", "runs", "moves", "ends"),
+    [
+        ("m: rate(YES) >= baseline - 5pp", 1, "falls from 95% to 85%", "; with 3 earlier runs, in about "),
+        ("m: rate(NO) <= baseline + 5pp", 7, "rises from 5% to 15%", "if whole test cases break."),
+    ],
+)
+def test_plan_says_how_often_both_ways_to_get_worse_are_red(line: str, runs: int, moves: str, ends: str) -> None:
+    gate = f"{line}\nm: rate(YES) >= 90%\n? {line}\nn: avg <= baseline\nm: count(YES) >= 1"
+    criteria = Criteria(
+        max_failed=Allowance(0), thresholds=parse_thresholds(gate), confidence=0.95, iterations=3, baseline_runs=runs
+    )
+    (text,) = power_texts(criteria, 20, Random(1))
+    (weaker, broken, *_) = (int(share) for share in re.findall(r"about (\d+)%", text))
+    assert moves in text
+    assert ends in text
+    assert 30 < weaker < 100
+    assert broken < weaker
+    assert [*power_texts(criteria, 101, Random(1))] == []
 
 
 def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def range_text(check: Check) -> str:
     if check.comparison is None or (runs := check.comparison.range) is None:
         return ""
     lowest, highest = (on_scale(value, check.scale) for value in (runs.lowest, runs.highest))
-    return f"{runs.runs:,} runs: {lowest if lowest == highest else f'{lowest} to {highest}'}"
+    return f"{runs.runs:,} runs: {f'{lowest} each' if lowest == highest else f'{lowest} to {highest}'}"
 
 
 def difference_text(check: Check) -> str:

@@ -14,9 +14,9 @@ from coval_gate.base.text import plural
 from coval_gate.base.times import LOOKING_UP, preparing, sizing
 from coval_gate.coval.resources import TEST_SET
 from coval_gate.gate.criteria import Criteria, undecidable_texts
-from coval_gate.gate.power import power_texts
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, for_each_case
+from coval_gate.step.power import power_texts
 from coval_gate.step.slices import draw_slices
 from coval_gate.step.step import Step, StepRun
 

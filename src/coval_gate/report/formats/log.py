@@ -194,8 +194,8 @@ def check_cells(criterion: CriterionFacts) -> tuple[str, ...]:
     if criterion.problem:
         return title, actual, "", informs
     shown = "; ".join(filter(None, (informs, criterion.shown_text)))
-    varies = f" ({criterion.range_text})" if criterion.range_text else ""
-    return title, f"{criterion.earlier_text}{varies} → {actual}", criterion.difference_text, f"{shown}{first}"
+    earlier = ", ".join(filter(None, (criterion.earlier_text, criterion.range_text)))
+    return title, f"{earlier} → {actual}", criterion.difference_text, f"{shown}{first}"
 
 
 def flip_texts(criterion: CriterionFacts, name: Callable[[str], str], most: int) -> Iterator[str]:

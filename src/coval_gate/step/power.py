@@ -27,7 +27,7 @@ class Generator(Protocol):
     def betavariate(self, alpha: float, beta: float) -> float: ...
 
 
-class Change(NamedTuple):
+class Fall(NamedTuple):
     """The true rates `before` and `now`; a baseline of so many `runs`, each with `iterations` of a test case, as now.
 
     `breaks`: whole test cases fail since; otherwise, each does so more often in proportion.
@@ -41,19 +41,19 @@ class Change(NamedTuple):
     case_share: float = CASE_SHARE
 
 
-def drawn(change: Change, rng: Generator) -> HitPair:
+def drawn(fall: Fall, rng: Generator) -> HitPair:
     """Return the conversations of one test case. The better agent's rate varies over test cases."""
-    better = max(change.before, change.now)
+    better = max(fall.before, fall.now)
     rate = better
-    if 0.0 < change.case_share < 1.0 and 0.0 < better < 1.0:
-        weight = (1.0 - change.case_share) / change.case_share
+    if 0.0 < fall.case_share < 1.0 and 0.0 < better < 1.0:
+        weight = (1.0 - fall.case_share) / fall.case_share
         rate = rng.betavariate(better * weight, (1.0 - better) * weight)
-    before, now = (rate * each / better if better else 0.0 for each in (change.before, change.now))
-    if change.breaks:
-        now = before if rng.random() < change.now / change.before else 0.0
-    earlier = {str(run): _hits(before, change.iterations, rng) for run in range(change.runs)}
-    base = Hits(sum(run.hits for run in earlier.values()), change.runs * change.iterations)
-    return HitPair(_hits(now, change.iterations, rng), base, runs=earlier)
+    before, now = (rate * each / better if better else 0.0 for each in (fall.before, fall.now))
+    if fall.breaks:
+        now = before if rng.random() < fall.now / fall.before else 0.0
+    earlier = {str(run): _hits(before, fall.iterations, rng) for run in range(fall.runs)}
+    base = Hits(sum(run.hits for run in earlier.values()), fall.runs * fall.iterations)
+    return HitPair(_hits(now, fall.iterations, rng), base, runs=earlier)
 
 
 def is_red(threshold: Threshold, pairs: list[HitPair], error: float) -> bool:
@@ -72,8 +72,8 @@ def power_texts(criteria: Criteria, cases: int, rng: Generator) -> Iterator[str]
             continue
 
         def red(runs: int, *, breaks: bool, threshold: Threshold = threshold) -> str:
-            change = Change(BEFORE, AFTER, runs, criteria.iterations or 1, breaks)
-            often = sum(_is_drawn_red(threshold, change, cases, error, rng) for _ in range(DRAWN))
+            fall = Fall(BEFORE, AFTER, runs, criteria.iterations or 1, breaks)
+            often = sum(_is_drawn_red(threshold, fall, cases, error, rng) for _ in range(DRAWN))
             return f"{5 * round(20 * often / DRAWN)}%"
 
         ends = (1.0 - BEFORE, 1.0 - AFTER) if threshold.wants_less else (BEFORE, AFTER)
@@ -90,8 +90,8 @@ def power_texts(criteria: Criteria, cases: int, rng: Generator) -> Iterator[str]
         yield f"{text}."
 
 
-def _is_drawn_red(threshold: Threshold, change: Change, cases: int, error: float, rng: Generator) -> bool:
-    pairs = [drawn(change, rng) for _ in range(cases)]
+def _is_drawn_red(threshold: Threshold, fall: Fall, cases: int, error: float, rng: Generator) -> bool:
+    pairs = [drawn(fall, rng) for _ in range(cases)]
     return is_red(threshold, [*map(_mirrored, pairs)] if threshold.wants_less else pairs, error)
 
 
