@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import coval_gate
@@ -152,9 +151,6 @@ BREAKS: Final = {
     ),
     "take a part for a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "draw other slices in each attempt": Break(
-        "step.slices:dealt", lambda original, cases, cap, seed: original(cases, cap, f"{seed} {token_hex()}"), "slices"
-    ),
     "leave runs whose request has changed": Break("step.earlier:end_changed", _returns(()), "changed"),
     "take an unfinished slice for the first": Break(
         "step.earlier:runs_to_resume", _yields(lambda runs: runs[-1:]), "slices"

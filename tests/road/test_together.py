@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from coval_gate.history.tags import FAILED_TAG
+from coval_sandbox.scenarios import Scenario
 from road.legs import verdicts_of
 from road.nights import Nights, RunStep
 from support import StepResult, VirtualClock
@@ -25,7 +26,7 @@ LEGS: dict[str, Any] = {
 class Legs(Nights):
     """Nights of six legs of ten test cases each."""
 
-    def play(self, scenario: str) -> None:
+    def play(self, scenario: str | Scenario) -> None:
         """`a little worse`: in each leg, three of ten conversations fail."""
         super().play("passing" if scenario == "a little worse" else scenario)
         if scenario == "a little worse" and self.world.scenario:
