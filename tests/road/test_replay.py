@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from coval_gate.history.tags import ACCEPTED_TAG
+from coval_sandbox.catalogue import RESOLVED
 from road.nights import Nights, RunStep
 from support import StepResult, VirtualClock
 
-THRESHOLDS = "Resolved: rate(YES) >= baseline - 5pp\nLatency: avg <= baseline * 1.1\nLatency: p(95) < 9"
+THRESHOLDS = "Resolved: rate(YES) >= baseline - 10pp\nLatency: avg <= baseline * 1.1\nLatency: p(95) < 9"
 
 
 @pytest.fixture
@@ -38,15 +39,15 @@ def launch(nights: Nights, *scenarios: str, **given: Any) -> list[str]:
 @pytest.mark.parametrize("source", ["branch", "tag"])
 def test_plan_says_how_many_earlier_nights_would_have_been_red(source: str, nights: Nights) -> None:
     """Only nights of branches count, and with a tag only those since it was given."""
-    first, *_ = launch(nights, "passing")
+    launch(nights, "passing")
     if source == "tag":
-        (first,) = launch(nights, "passing")
-        nights.tag(first, "stable")
+        for run_id in launch(nights, "passing", "passing"):
+            nights.tag(run_id, "stable")
     launch(nights, "failing", "passing")
     launch(nights, "failing", pull_request=True)
     baseline = "branch:main last 2" if source == "branch" else "tag:stable last 2"
     result = plan(nights, baseline=baseline)
-    assert "Resolved: rate(YES) >= baseline - 5pp: only 2 comparable nights so far." in result.log
+    assert "Resolved: rate(YES) >= baseline - 10pp: only 2 comparable nights so far." in result.log
     launch(nights, "passing")
     result = plan(nights, baseline=baseline)
     resolved, latency = replayed(result)
@@ -60,10 +61,19 @@ def test_plan_says_how_many_earlier_nights_would_have_been_red(source: str, nigh
 def test_nights_of_a_branch_begin_with_the_one_that_a_person_accepted(nights: Nights) -> None:
     accepted = launch(nights, "passing", "passing", "failing")[-1]
     nights.tag(accepted, ACCEPTED_TAG)
-    launch(nights, "failing", "failing", "failing")
-    resolved, _ = replayed(plan(nights))
-    assert resolved.startswith("the last 3 nights, ")
-    assert replayed(plan(nights, accept="true", env={"GITHUB_EVENT_NAME": "workflow_dispatch"})) == []
+    launch(nights, "passing", "failing", "failing")
+    resolved, _ = replayed(plan(nights, baseline="branch:main"))
+    assert resolved.startswith("the last 3 nights, 2 would have been red; ")
+    accepting = plan(nights, accept="true", env={"GITHUB_EVENT_NAME": "workflow_dispatch"})
+    assert "Replayed" not in accepting.log
+
+
+def test_nights_that_another_version_of_the_metric_judged_do_not_count(nights: Nights) -> None:
+    nights.tag(launch(nights, "passing", "failing", "failing")[0], "stable")
+    nights.world.edits.revise(RESOLVED.id)
+    nights.tag(launch(nights, "passing", "passing", "passing", "passing")[0], "stable")
+    resolved, _ = replayed(plan(nights, baseline="tag:stable last 2"))
+    assert resolved == "the last 3 nights, none would have been red. They vary by 0pp."
 
 
 @pytest.mark.parametrize(
@@ -92,7 +102,7 @@ def test_plan_with_a_mistake_reports_that_alone(nights: Nights) -> None:
 
 def test_each_leg_has_its_own_nights_and_five_are_replayed(nights: Nights) -> None:
     launch(nights, *["passing"] * 4, test_set_id="passing1, passing2")
-    sets = ", ".join(["passing1", "passing2", "failing1", "flaky001", "flaky002", "steady01"])
+    sets = ", ".join(["passing1", "failing1", "flaky001", "flaky002", "passing2", "steady01"])
     result = plan(nights, test_set_id=sets)
     assert [line.partition(", ")[0] for line in replayed(result)] == ["the last 3 nights"] * 4
     assert result.log.count("Replayed on the nights so far of ") == 2

@@ -20,11 +20,16 @@ def night(run_id: str, cases: Cases, **differences: object) -> BaselineRun:
 
 
 def lines_of(
-    kind: str, threshold: str, nights: list[BaselineRun], *, confidence: float | None = None, last: int = 1
+    kind: str, threshold: str, nights: list[BaselineRun], *, confidence: float | None = None, on_inconclusive: str = ""
 ) -> list[str]:
     """Replay nights, the first of which is only a baseline."""
-    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(threshold), confidence=confidence)
-    source = BaselineSource(kind="branch" if kind == "branch" else "tag", name="main", last=last)
+    criteria = Criteria(
+        max_failed=Allowance(0),
+        thresholds=parse_thresholds(threshold),
+        confidence=confidence,
+        on_inconclusive=on_inconclusive,
+    )
+    source = BaselineSource(kind="branch" if kind == "branch" else "tag", name="main")
     return replay_lines(Nights(criteria, source, nights[1:], nights[:1]), {"m": "seconds"})
 
 
@@ -73,10 +78,11 @@ def test_margins_of_averages_are_factors(threshold: str, slower: tuple[float, ..
     assert line.endswith(" s.")
 
 
-def test_with_a_confidence_only_nights_that_show_it_are_red() -> None:
+def test_with_a_confidence_a_night_that_shows_nothing_is_red_only_where_doubt_fails() -> None:
     nights = [night(str(place), yes(hits, 50)) for place, hits in enumerate((48, 46, 45, 30))]
     assert "3 would have been red" in lines_of("tag", RATE, nights)[0]
     assert "1 would have been red" in lines_of("tag", RATE, nights, confidence=0.95)[0]
+    assert "3 would have been red" in lines_of("tag", RATE, nights, confidence=0.95, on_inconclusive="fail")[0]
 
 
 def test_only_like_is_compared_with_like() -> None:

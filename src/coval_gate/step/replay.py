@@ -23,7 +23,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.history.baseline import baseline_candidates, load_listed
 from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import Sought, has_tag, search
-from coval_gate.history.tags import branch_tag, branch_tag_of, pull_request_of
+from coval_gate.history.tags import branch_tag, branch_tag_of
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.inputs.thresholds import Threshold
@@ -155,8 +155,8 @@ def _list_nights(session: LegRun, source: BaselineSource) -> Procedure[tuple[Seq
     oldest = candidates[-1].created or 0.0
 
     def is_night(run: Run) -> bool:
-        is_for_branch = pull_request_of(run) is None and bool(branch_tag_of(run))
-        return is_for_branch and (run.created or 0.0) > oldest and (is_branch or not has_tag(run, tag))
+        is_younger = (run.created or 0.0) > oldest
+        return is_younger and bool(branch_tag_of(run)) and (is_branch or not has_tag(run, tag))
 
     if is_branch:
         nights = [*filter(is_night, tagged)][:MOST_NIGHTS]
