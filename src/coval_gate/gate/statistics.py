@@ -228,8 +228,9 @@ def _least(cases: Sequence[Hits], confidence: float) -> float:
         divergence, effective = _divergence(rate.share, least), effective_size(rate, confidence)
         if rate.least * divergence > beyond:  # nor do fewer misses lead to a lower one
             break
-        if effective * divergence <= beyond:
-            least = min(least, bounds_of(rate, confidence).lower)
+        shapes = rate.share * effective, effective - rate.share * effective + 1.0
+        if effective * divergence <= beyond and shapes[0] and beta_cdf(least, *shapes) > 1.0 - confidence:
+            least = min(least, beta_quantile(1.0 - confidence, *shapes))
     return least
 
 
@@ -329,18 +330,23 @@ def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> B
     values up to x (Woodruff, Journal of the American Statistical Association 47, 1952). With several conversations a
     case, another value, at most a few values away, may be supported as a bound, too.
     """
+    if len(cases) < FEWEST_CASES:
+        return NOTHING
     ascending = [sorted(case) for case in cases]
     distinct = sorted({value for case in cases for value in case})
     share_below = n / 100.0
 
-    def up_to(rank: int) -> Bounds:
-        """Return bounds on the share of values up to the distinct one at `rank`, counted from 0; -1: up to none."""
+    def least(rank: int, *, above: bool) -> float:
+        """Return a lower bound on the share of values up to the distinct one at `rank`, -1 for none, or above it."""
         hits = [bisect_right(case, distinct[rank]) if rank >= 0 else 0 for case in ascending]
-        return rate_bounds(list(map(Hits, hits, map(len, ascending))), confidence)
+        return _least(
+            [Hits(len(case) - hit if above else hit, len(case)) for hit, case in zip(hits, ascending, strict=True)],
+            confidence,
+        )
 
     ranks = range(-1, len(distinct))
-    lowest = bisect_left(ranks, True, key=lambda rank: up_to(rank).upper >= share_below)
-    highest = bisect_left(ranks, True, key=lambda rank: up_to(rank).lower >= share_below)
+    lowest = bisect_left(ranks, True, key=lambda rank: 1.0 - least(rank, above=True) >= share_below)
+    highest = bisect_left(ranks, True, key=lambda rank: least(rank, above=False) >= share_below)
     return Bounds(
         distinct[ranks[lowest]] if 0 < lowest < len(ranks) else -math.inf,
         distinct[ranks[highest]] if 0 < highest < len(ranks) else math.inf,
