@@ -78,8 +78,8 @@ LARGE: Final = """
 def families() -> Iterator[Experiment]:
     """Yield how often a step is red although nothing changed, and how often what it says of a change is wrong."""
     for margins, name, most, times in (
-        (True, "ten thresholds, eight with margins", 2.0, 1),
-        (False, "ten without margins", 5.0, 0.5),
+        (True, "ten thresholds, eight with margins", 2.0, 0.5),
+        (False, "ten without margins", 5.0, 0.4),
     ):
         yield Experiment(
             (
@@ -177,7 +177,9 @@ def power() -> Iterator[Experiment]:
     ):
         cells = (partial(moved_rate, size, icc, 0.95, 0.8, margin=margin, family=family) for icc in iccs)
         among = f", one of {family}" if family > 1 else ""
-        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=3 / len(iccs))
+        yield noticed(
+            f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=3 / len(iccs) / min(3, family)
+        )
     # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
     for size, factor, slower, least in (
         (Size(50, 1, 1), "", 1.3, 85),
@@ -224,7 +226,8 @@ def comparisons() -> Iterator[Experiment]:
     # A fall that is as large as the report of an unchanged run names
     for family, name in ((1, "alone"), (10, "among ten")):
         cells = (partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1)))
-        yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells, times=0.5)
+        times = 0.5 if family == 1 else 0.2
+        yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells, times=times)
 
 
 def red(name: str, most: float | None, *cells: Cell, overall: bool = False, times: float = 1) -> Experiment:
@@ -316,12 +319,12 @@ LEGS: Final = 20
 def legs() -> Iterator[Experiment]:
     """Yield what steps with many legs notice: a fall of all of them, and of one."""
     cell = partial(legs_noise, " - 5pp", 20, LEGS, 0.85)
-    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.2)
+    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.15)
     for margin, least, most in (("", 23, 5.0), (" - 5pp", None, 2.0)):
         cell = partial(legs_noise, margin, 50, 1, 0.8)
-        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.25)
+        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.15)
         name = f"unchanged rate, `>= baseline{margin}`, {LEGS} legs of 20 cases: red"
-        yield red(name, most, partial(legs_noise, margin, 20, 0, 0.95), times=0.25)
+        yield red(name, most, partial(legs_noise, margin, 20, 0, 0.95), times=0.2)
 
 
 def legs_noise(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
