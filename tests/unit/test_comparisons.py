@@ -80,6 +80,7 @@ from rendering import (
     commit_status,
     document,
     findings_in,
+    html,
     junit,
     marker,
     outputs,
@@ -601,6 +602,22 @@ def test_junit_and_json_show_comparisons(golden: Callable[[str, str], None]) -> 
     (leg,) = json.loads(document(reports()["in doubt"]))["legs"]
     shown = {"baseline": leg["baseline"], "criteria": leg["criteria"][:1]}
     golden("compared/in-doubt.json", json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_every_format_shows_how_the_runs_of_a_pool_vary() -> None:
+    """Each over the compared test cases. A run that lacks one of them is left out, and a single run does not vary."""
+    now, old = run_of("now", yes(19, 20)), run_of("old1", yes(18, 20))
+    pool = baseline_of(old, run_of("old2", yes(20, 20)), run_of("old3", yes(10, 10)))
+    report = report_on(now, pool, RATE)
+    (leg,) = json.loads(document(report))["legs"]
+    shown = next(criterion for criterion in leg["criteria"] if criterion["compared_with"] == "baseline")
+    assert (shown["baseline_lowest"], shown["baseline_highest"]) == (0.9, 1.0)
+    assert shown["range_text"] == "2 runs: 90% to 100%"
+    assert "<br>2 runs: 90% to 100% |" in summary(report)
+    assert '<div class="quiet">2 runs: 90% to 100%</div>' in html(report)
+    assert any(", 2 runs: 90% to 100% → " in line for line in check_lines(findings_in(report.legs[0])))
+    assert "runs: " not in summary(report_on(now, baseline_of(old), RATE))
+    assert "2 runs: 90% each" in summary(report_on(now, baseline_of(old, run_of("old4", yes(18, 20))), RATE))
 
 
 def test_documentation_shows_a_real_report() -> None:
