@@ -7,7 +7,8 @@ import pytest
 from baselines import DEPLOYED, RATE, Cases, baseline_of, both, judged, numbers, run_of, yes
 from coval_gate.coval.model import Target
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.judgement import Judgement, SingleRun
+from coval_gate.gate.repetition import judge_together
 from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Together, Verdict
 from coval_gate.inputs.fields import Allowance
@@ -165,3 +166,30 @@ def test_half_of_the_error_is_for_all_legs_together() -> None:
     for legs, verdict in ((1, Verdict.FAILED), (2, Verdict.INCONCLUSIVE)):
         own = judged(run_of("now", yes(15, 20)), baseline_of(run_of("old", yes(20, 20))), RATE, legs=legs)
         assert own.verdict is verdict
+
+
+def repeated(now: Sequence[Cases], before: Cases, name: str) -> Judged:
+    """Return a leg that ran twice."""
+    alone = [leg(cases, before, name=f"{name}{place}") for place, cases in enumerate(now)]
+    runs = [
+        SingleRun(run_id=f"{name}{place}", judgement=judgement)
+        for place, (judgement, _) in enumerate(alone)
+        if judgement
+    ]
+    return judge_together(runs, alone[0][1]), alone[0][1]
+
+
+def test_leg_that_ran_twice_takes_part_with_both_runs() -> None:
+    """A test case that it shares with a leg that ran once is a unit of each: its runs could not be permuted."""
+    twice = [repeated([yes(17, 20), yes(20, 20)], yes(19, 20), name) for name in "ab"]
+    (check,) = found(twice).checks
+    assert check.measure
+    assert check.comparison
+    assert (check.measure.total, check.comparison.cases, check.comparison.count) == (80, 20, 40)
+    assert check.measure.value == 0.925
+    (mixed,) = found([twice[0], leg(*STAYS, name="c")]).checks
+    assert mixed.measure
+    assert mixed.comparison
+    assert (mixed.measure.total, mixed.comparison.cases) == (60, 40)
+    # Each test case of each leg weighs the same: 92.5 % and 95 % make 93.75 %.
+    assert mixed.measure.value == 0.9375
