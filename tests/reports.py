@@ -31,6 +31,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria, ThresholdHolds
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
+    INTERRUPTED_STEP,
     LAUNCHED_RUN,
     UNFINISHED_RUN,
     CaseStability,
@@ -39,7 +40,6 @@ from coval_gate.gate.judgement import (
     Repetition,
     SingleRun,
     errored,
-    interrupted,
     skipped,
     with_checks,
 )
@@ -146,7 +146,7 @@ def example_reports() -> dict[str, Report]:
         "timed out": judge_outcome(TimedOut(_ended("IN PROGRESS"), LIMIT), Criteria(max_failed=Allowance(0)))._replace(
             cancellation=Cancellation(outcome="left")
         ),
-        "interrupted": interrupted(),
+        "interrupted": INTERRUPTED_STEP,
         "skipped": skipped("fork"),
         "launched": LAUNCHED_RUN,
         "step error": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),

@@ -21,7 +21,7 @@ from browsing import rich_report
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.ci.github import GitHubHost
 from coval_gate.coval.model import Metric, RunResult, Turn
-from coval_gate.gate.judgement import errored, interrupted
+from coval_gate.gate.judgement import INTERRUPTED_STEP, errored
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.inputs.parsing import matrix_of
@@ -43,7 +43,7 @@ def harmless() -> Report:
 
 def test_result_is_shown_without_judgement() -> None:
     """The step may be interrupted after it collected the results, and before it judged them."""
-    report = with_leg(harmless(), judgement=interrupted())
+    report = with_leg(harmless(), judgement=INTERRUPTED_STEP)
     assert "#### Metrics" in summary(report)
     assert outputs(report)["metrics"] == outputs(harmless())["metrics"]
     assert outputs(report)["pass_rate"] == ""

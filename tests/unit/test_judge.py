@@ -15,12 +15,12 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
+    INTERRUPTED_STEP,
     LAUNCHED_RUN,
     UNFINISHED_RUN,
     Judgement,
     errored,
     gravest,
-    interrupted,
     redacted,
     runs_cancelled,
     skipped,
@@ -346,8 +346,11 @@ ENDS: dict[str, Judgement] = {
     "error": errored(ERROR),
     "error, the run cancelled": errored(ERROR)._replace(cancellation=CANCELLATIONS["cancelled"]),
     "defect": errored(InternalError(KeyError("x"))),
-    "interrupted": interrupted(),
-    **{f"interrupted, the run {name}": interrupted()._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
+    "interrupted": INTERRUPTED_STEP,
+    **{
+        f"interrupted, the run {name}": INTERRUPTED_STEP._replace(cancellation=one)
+        for name, one in CANCELLATIONS.items()
+    },
     "unfinished": UNFINISHED_RUN,
 }
 
@@ -386,7 +389,7 @@ def test_texts_of_judgements_are_redacted() -> None:
     cancellation = Cancellation(outcome="failed", reason="secret")
     for judgement in (
         errored(error)._replace(cancellation=cancellation),
-        interrupted()._replace(cancellation=cancellation),
+        INTERRUPTED_STEP._replace(cancellation=cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
         timed_out("IN QUEUE")._replace(cancellation=cancellation),
         errored(InputError([("mode", "got secret."), ("tags", "got secret.")])),

@@ -20,7 +20,7 @@ from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.github_pages import conclusion_of
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import RunResult
-from coval_gate.gate.judgement import UNFINISHED_RUN, errored, interrupted
+from coval_gate.gate.judgement import INTERRUPTED_STEP, UNFINISHED_RUN, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.document.model import Report
@@ -99,7 +99,7 @@ def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
     log = io.StringIO()
     given = runtime(VirtualClock(), stdout=log)
     times = Times.for_interrupted(0.0)._replace(rendering_ends=0.0)
-    run(Publisher(GitHubHost(given), given).publish(Report(interrupted(), inputs_of()), times), given.clock)
+    run(Publisher(GitHubHost(given), given).publish(Report(INTERRUPTED_STEP, inputs_of()), times), given.clock)
     last = log.getvalue().splitlines()[-1]
     assert last == "::error title=Coval Gate%3A Cancelled::The step was interrupted."
 

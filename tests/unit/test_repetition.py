@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.coval.model import Run, RunResult, Summary, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
-from coval_gate.gate.judgement import CaseStability, Judgement, SingleRun, errored, redacted, with_unusable
+from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, errored, redacted
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.verdict import Completed, NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
@@ -206,7 +206,7 @@ def test_earlier_runs_decide_if_repetition_is_unusable() -> None:
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):
         assert not is_usable(judgement)
     other = SingleRun(run_id="", judgement=errored(CovalError("Rejected", "The key secret is wrong.")))
-    kept = with_unusable(first.judgement, first, other)
+    kept = first.judgement._replace(repetition=Repetition((first,), unusable=other))
     assert (kept.verdict, kept.checks) == ("failed", first.judgement.checks)
     assert "secret" in advice(kept)
     assert "secret" not in advice(redacted(kept, lambda text: text.replace("secret", "***")))

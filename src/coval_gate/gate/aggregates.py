@@ -123,9 +123,9 @@ class _Share(Aggregation):
     def change(self, now: Variant, then: Variant) -> RateChange:
         hits, earlier, pairs = self.hits(now), self.hits(then), []
         for case, ids in now.by_case.items():
-            runs = {run: statistics.hits_of(before, earlier) for run, before in then.by_run[case].items()}
+            runs = {run: statistics.hits_of([one.id for one in own], earlier) for run, own in then.by_run[case].items()}
             base = statistics.hits_of(then.by_case[case], earlier)
-            judged = [statistics.hits_of(own, hits) for own in now.by_run[case].values()]
+            judged = [statistics.hits_of([one.id for one in own], hits) for own in now.by_run[case].values()]
             pairs.append(HitPair(statistics.hits_of(ids, hits), base, case, runs, judged))
         return RateChange(pairs)
 

@@ -194,6 +194,7 @@ class Slices(NamedTuple):
 
 UNFINISHED_RUN: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
 LAUNCHED_RUN: Final = Judgement(verdict=None, status=LAUNCHED_ONLY, cause=Launched())
+INTERRUPTED_STEP: Final = Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted())
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
@@ -223,11 +224,6 @@ def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
     return judgement._replace(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=judgement.cause._replace(late=limit))
 
 
-def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
-    repetition = judgement.repetition or Repetition(runs=(first,))
-    return judgement._replace(repetition=repetition._replace(unusable=unusable))
-
-
 def planned(what: str) -> Judgement:
     return Judgement(verdict=None, status=PLANNED_ONLY, cause=Planned(what))
 
@@ -235,10 +231,6 @@ def planned(what: str) -> Judgement:
 def errored(error: GateError) -> Judgement:
     cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
-
-
-def interrupted() -> Judgement:
-    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted())
 
 
 def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
@@ -251,11 +243,10 @@ def skipped(withheld: str) -> Judgement:
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
     repetition = judgement.repetition
-    if repetition is None or repetition.unusable is None:
-        return judgement
-    alone = repetition.unusable.judgement._replace(cancellation=ended)
-    unusable = SingleRun(run_id=repetition.unusable.run_id or ended.run_id, judgement=alone)
-    return judgement._replace(repetition=repetition._replace(unusable=unusable))
+    if repetition and (second := repetition.unusable):
+        alone = SingleRun(second.run_id or ended.run_id, second.judgement._replace(cancellation=ended))
+        return judgement._replace(repetition=repetition._replace(unusable=alone))
+    return judgement
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:

@@ -5,8 +5,8 @@ because a rule that was broken once was broken. Everything is repeated, not only
 good luck would replace bad luck, but never the other way round.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -19,10 +19,6 @@ from coval_gate.gate.population import SAME_CASES
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import GRAVITY, ON_AGENT, Completed, Verdict
-
-
-def has_failed(judgement: Judgement) -> bool:
-    return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
 
 
 def is_usable(judgement: Judgement) -> bool:
@@ -91,10 +87,15 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
     result = pooled([own.cause.result for own in judgements if isinstance(own.cause, Completed)])
     together = judge(result, criteria, baseline=judgements[0].baseline, base=base_of(judgements))
     judgement = with_checks(together, tuple(decide(runs, together)))
-    variants = tuple(chain.from_iterable(own.variants for own in judgements))
-    failing = _failing((*judgements, judgement), variants)
-    cases = _stability_of(variants, failing)
-    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=cases, failing=failing))
+    failing = _failing((*judgements, judgement), together.variants)
+    cases = [
+        CaseStability(test_case_id=case, variant=variant.name, failed=failed, total=len(ids))
+        for variant in together.variants
+        for case, ids in variant.by_case.items()
+        if case and (failed := sum(simulation in failing for simulation in ids))
+    ]
+    cases.sort(key=lambda case: -case.failed / case.total)
+    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=tuple(cases), failing=failing))
 
 
 def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
@@ -117,12 +118,8 @@ def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
 
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
     """Return the ids of the simulations that miss a criterion that any of these judgements failed."""
-    failed = {
-        place: check
-        for judgement in judgements
-        for place, check in _by_place(judgement.missed).items()
-        if check.verdict is Verdict.FAILED
-    }
+    missed = (check for judgement in judgements for check in judgement.missed)
+    failed = _by_place(check for check in missed if check.verdict is Verdict.FAILED)
     return frozenset(
         simulation
         for variant in variants
@@ -130,20 +127,6 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
         if check.variant == variant.name
         for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
     )
-
-
-def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
-    """Sort consistent failures first, and leave out simulations with an unknown test case."""
-    by_case: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for variant in variants:
-        for case, ids in variant.by_case.items():
-            by_case[case, variant.name] += ids
-    cases = [
-        CaseStability(test_case_id=case, variant=variant, failed=failed, total=len(ids))
-        for (case, variant), ids in by_case.items()
-        if case and (failed := sum(simulation in failing for simulation in ids))
-    ]
-    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 
 
 def base_of(judgements: Sequence[Judgement]) -> Baseline | None:

@@ -68,13 +68,21 @@ def _guards(judgement: Judgement, criteria: Criteria) -> Iterator[Pairs]:
 
 
 def _joined(members: Sequence[Pairs]) -> Pairs:
-    by_case: dict[str, list[Runs]] = defaultdict(list)
+    units: dict[str, list[Runs]] = defaultdict(list)
     for place, pairs in enumerate(members):
-        for case, runs in _by_case(pairs, place).items():
-            by_case[case].append(runs)
-    compared = [case for case in map(_beside, by_case.values()) if max(case, default=NOW) > NOW]
+        for case, judged in pairs.now.by_run.items():
+            # Legs that ran once and legs that ran twice do not share a test case: its runs could not be permuted.
+            unit = f"{case} {len(judged)}"
+            runs = {NOW - age: run for age, run in enumerate(judged.values())}
+            runs |= dict(enumerate(pairs.then.by_run[case].values(), start=NOW + 1))
+            renamed = {
+                age: [one._replace(id=_in_leg(place, one.id), test_case_id=unit) for one in run]
+                for age, run in runs.items()
+            }
+            units[unit].append(renamed)
+    compared = [unit for unit in map(_beside, units.values()) if max(unit, default=NOW) > NOW]
     # Runs of the same age in all legs are one run, whose conversations of a test case stay together.
-    aged = [(age, one._replace(run_id=str(age))) for case in compared for age, run in case.items() for one in run]
+    aged = [(age, one._replace(run_id=str(age))) for unit in compared for age, run in unit.items() for one in run]
     now, then = ([one for age, one in aged if (age > NOW) is earlier] for earlier in (False, True))
     metric = members[0].metric
     return Pairs(
@@ -83,28 +91,6 @@ def _joined(members: Sequence[Pairs]) -> Pairs:
         _joined_variant([pairs.then for pairs in members], then, metric),
         metric,
     )
-
-
-def _by_case(pairs: Pairs, place: int) -> dict[str, Runs]:
-    """Return the conversations of each test case by run: the judged ones, and those before, the newest first.
-
-    Legs that ran once and legs that ran twice do not share a test case: its runs could not be permuted.
-    """
-    now, then = _by_run(pairs.now, place), _by_run(pairs.then, place)
-    cases: dict[str, Runs] = {}
-    for case, runs in now.items():
-        own: dict[int, Sequence[Simulation]] = {NOW - age: run for age, run in enumerate(runs.values())}
-        own |= dict(enumerate(then[case].values(), start=NOW + 1))
-        unit = f"{case} {len(runs)}"
-        cases[unit] = {age: [one._replace(test_case_id=unit) for one in run] for age, run in own.items()}
-    return cases
-
-
-def _by_run(variant: Variant, place: int) -> Mapping[str, Mapping[str, Sequence[Simulation]]]:
-    cases: dict[str, dict[str, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
-    for simulation in variant.simulations:
-        cases[simulation.test_case_id][simulation.run_id].append(simulation._replace(id=_in_leg(place, simulation.id)))
-    return cases
 
 
 def _in_leg(place: int, id_: str) -> str:
@@ -124,15 +110,14 @@ def _beside(legs: Sequence[Runs]) -> Runs:
 def _joined_variant(variants: Sequence[Variant], simulations: Sequence[Simulation], metric: Metric | None) -> Variant:
     """Return one variant with these simulations of several legs; of metrics, it has the one that is compared."""
     samples = [variant.sample(metric) for variant in variants] if metric else []
-    metrics = [sample.metric for sample in samples]
     ids = {simulation.id for simulation in simulations}
-    found = [(_in_leg(place, id_), value) for place, own in enumerate(samples) for id_, value in own.values.items()]
+    found = {_in_leg(place, id_): value for place, own in enumerate(samples) for id_, value in own.values.items()}
+    values = {id_: value for id_, value in found.items() if id_ in ids}
     passing = (_in_leg(place, id_) for place, variant in enumerate(variants) for id_ in variant.passing)
-    values = {id_: value for id_, value in found if id_ in ids}
     # The values of all legs are possible ones.
-    possible = {id_: value for own in metrics for id_, value in own.values.items()}
-    texts = frozenset[str]().union(*(own.texts for own in metrics))
-    whole = [own._replace(values=possible, elsewhere=texts) for own in metrics[:1]]
+    possible = {id_: value for own in samples for id_, value in own.metric.values.items()}
+    texts = frozenset[str]().union(*(own.metric.texts for own in samples))
+    whole = [own.metric._replace(values=possible, elsewhere=texts) for own in samples[:1]]
     return replace(
         variants[0],
         simulations=tuple(simulations),

@@ -119,11 +119,11 @@ class Variant:
         return {case: tuple(members[case]) for case in sorted(members)}
 
     @cached_property
-    def by_run(self) -> Mapping[str, Mapping[str, list[str]]]:
-        """The ids of the simulations by test case and run; all runs are "" unless several are pooled."""
-        members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    def by_run(self) -> Mapping[str, Mapping[str, list[Simulation]]]:
+        """The simulations by test case and run; all runs are "" unless several are pooled."""
+        members: dict[str, dict[str, list[Simulation]]] = defaultdict(lambda: defaultdict(list))
         for simulation in self.simulations:
-            members[simulation.test_case_id][simulation.run_id].append(simulation.id)
+            members[simulation.test_case_id][simulation.run_id].append(simulation)
         return members
 
     @property

@@ -13,7 +13,15 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
-from coval_gate.gate.judgement import LAUNCHED_RUN, Judgement, errored, gravest, interrupted, runs_cancelled, skipped
+from coval_gate.gate.judgement import (
+    INTERRUPTED_STEP,
+    LAUNCHED_RUN,
+    Judgement,
+    errored,
+    gravest,
+    runs_cancelled,
+    skipped,
+)
 from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
@@ -79,7 +87,7 @@ def judge_and_publish(step: Step) -> Procedure[Published]:
         yield from find_names(step, judgement)
     except Interrupted:
         step.hurry()
-        judgement = yield from clean_up(step, interrupted())
+        judgement = yield from clean_up(step, INTERRUPTED_STEP)
     return (yield from step.publisher.publish(report_of(step, judgement), step.times))
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
-from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, errored, judgement_with_units, with_unusable
-from coval_gate.gate.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, Repetition, SingleRun, errored, judgement_with_units
+from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
+from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.report.wording import reason
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.evaluate import judge_trial, log_checks, show_leg
@@ -29,7 +29,8 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
     first = SingleRun(run_id=trial.run_id, judgement=trial.judgement or UNFINISHED_RUN)
     took = session.clock.now() - trial.known_since
     others, why = leg.trials[1:], "which did not fail"
-    if has_failed(first.judgement) and (others or leg.inputs.repeat_on_failure):
+    has_failed = first.judgement.verdict is Verdict.FAILED and isinstance(first.judgement.cause, Completed)
+    if has_failed and (others or leg.inputs.repeat_on_failure):
         why = "whose verdict it cannot change"
         if (others or _may_launch_again(session, took=took)) and _may_turn_out_better(session, first.judgement):
             if not others:
@@ -41,7 +42,7 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
                 session.log("Both runs together:")
                 yield from show_leg(session, both)
             else:
-                leg.judgement = with_unusable(first.judgement, first, second)
+                leg.judgement = first.judgement._replace(repetition=Repetition((first,), unusable=second))
     for other in others:
         session.warn(f"Run {other.run_id} was not judged: it repeats run {trial.run_id}, {why}.")
 
