@@ -18,7 +18,6 @@ from coval_gate.gate.judgement import (
     LegsSummary,
     errored,
     judgement_with_units,
-    result_with_units,
 )
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.gate.together import compare_legs
@@ -198,6 +197,10 @@ def step_report(leg: LegReport, run_url: str = "") -> Report:
 def for_pull_request(report: Report) -> Report:
     """Return the report as a pull request shows it: of a commit, with the agent's name and the latency's unit."""
     units = {"l": "seconds"}
+
+    def in_seconds(metric: Metric) -> Metric:
+        return metric._replace(unit=units.get(metric.id, metric.unit))
+
     context = report.context._replace(
         server_url="https://github.com",
         sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
@@ -209,7 +212,7 @@ def for_pull_request(report: Report) -> Report:
     legs = tuple(
         leg._replace(
             judgement=judgement_with_units(leg.judgement, units),
-            result=result_with_units(leg.result, units) if leg.result else None,
+            result=leg.result and leg.result._replace(metrics=tuple(map(in_seconds, leg.result.metrics))),
             names={"agent_id": "Front desk"},
         )
         for leg in report.legs

@@ -222,7 +222,7 @@ def test_miss_that_missing_values_cause_names_them() -> None:
     ):
         judgement = judge_result(result, line, max_failed=Allowance(1))
         assert text in reason(judgement)
-        assert judgement.failing_simulations == blamed
+        assert judgement.missed[0].simulations == blamed
 
 
 def test_missing_values_that_are_tolerated_are_shown_as_no_misses() -> None:
@@ -248,7 +248,7 @@ def test_target_without_values_is_error_for_any_allowance() -> None:
 @pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
 def test_forbidden_value_is_normalized_before_comparison(value: str) -> None:
     judgement = judge_result(run_result({"R": [value, "YES"]}), "r: count(NO) == 0")
-    assert judgement.metric_failures == ("s0",)
+    assert [check.simulations for check in judgement.checks if check.forbids] == [("s0",)]
 
 
 ANSWERS = st.lists(st.floats(0, 3) | st.sampled_from(["YES", "NO", "UNKNOWN"]), min_size=1, max_size=20)

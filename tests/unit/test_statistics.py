@@ -3,6 +3,7 @@
 import math
 import random
 import statistics as oracle
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import product
@@ -173,13 +174,13 @@ def test_bounds_of_a_rate_enclose_it_and_more_confidence_never_claims_more(
     ],
 )
 def test_effective_size(cases: list[Hits], size: float) -> None:
-    assert effective_size(pooled_rate(cases), 0.95) == pytest.approx(size)
+    assert effective_size(pooled_rate(Counter(cases)), 0.95) == pytest.approx(size)
 
 
 def test_conversations_count_once_if_they_agree_and_for_more_if_they_vary_within_their_case() -> None:
     assert rate_bounds([Hits(3 * (number < 8), 3) for number in range(10)], 0.95) == rate_bounds(once(8, 10), 0.95)
     varied = [Hits(2, 3) if number % 2 else Hits(3, 3) for number in range(30)]
-    assert 30 < effective_size(pooled_rate(varied), 0.95) <= 90
+    assert 30 < effective_size(pooled_rate(Counter(varied)), 0.95) <= 90
     # In every case, the same share of conversations are hits but for rounding, so nothing shows that cases differ.
     assert effective_size(even_rate([Hits(1, 5), Hits(1, 5), Hits(2, 10)]), 0.95) == 18
     assert effective_size(even_rate([Hits(1, 4), Hits(1, 4), Hits(2, 8)]), 0.95) == 14.4

@@ -75,7 +75,7 @@ def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
     compared = comparisons(run)
     members = [*chain.from_iterable(compared.values())]
-    ruled_alone = enumerate(_ruled(members, run.criteria))
+    ruled_alone = enumerate(ruled(members, 1.0 - (run.criteria.confidence or 0.0), parts=run.criteria.parts))
     checks = iter([_with_outlier(check, members, place, run.criteria) for place, check in ruled_alone])
     return {
         threshold: tuple(islice(checks, len(threshold_criterion)))
@@ -83,14 +83,12 @@ def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     }
 
 
-def _ruled(compared: Sequence[Compared], criteria: Criteria) -> Iterator[Check]:
-    return ruled(compared, 1.0 - (criteria.confidence or 0.0), parts=criteria.parts)
-
-
 def _with_outlier(check: Check, compared: Sequence[Compared], place: int, criteria: Criteria) -> Check:
     if (pairs := compared[place].pairs) is None:
         return check
     criterion = criteria.threshold_criterion(pairs.threshold)
+
+    error = 1.0 - (criteria.confidence or 0.0)
 
     def judged(now: Variant) -> Check:
         cases = now.numbers(pairs.metric).keys()
@@ -98,7 +96,7 @@ def _with_outlier(check: Check, compared: Sequence[Compared], place: int, criter
             return check
         left = Pairs(pairs.threshold, now.comparable(cases), pairs.then.comparable(cases), pairs.metric, criterion.look)
         others = (*compared[:place], *compared[place + 1 :])
-        return next(_ruled([measured(criterion, left, LeftOut()), *others], criteria))
+        return next(ruled([measured(criterion, left, LeftOut()), *others], error, parts=criteria.parts))
 
     return with_outlier(check, pairs.now, judged)
 

@@ -161,7 +161,7 @@ class MeanChange(Change):
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
         """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
         error, count = self._error(factor), len(self._residuals)
-        is_unclear = count < statistics.FEWEST_FOR_MEAN or statistics.all_equal_by_chance(count, error)
+        is_unclear = count < (statistics.FEWEST_FOR_MEAN if error else statistics.ENOUGH_EQUAL)
         if is_unclear or not math.isfinite(factor * self.base + error):
             return NOTHING
         difference, reach = self.now - factor * self.base, self._quantile(confidence) * error
@@ -198,7 +198,6 @@ class PercentileChange(Change):
         super().__init__()
         self._now = [sorted(pair.now) for pair in pairs]
         self._base = [sorted(pair.base) for pair in pairs]
-        self._is_even = all(len(set(map(len, side))) <= 1 for side in (self._now, self._base))
         self._n = n
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
@@ -241,9 +240,6 @@ class PercentileChange(Change):
         return bisected(is_beyond, low, high, SHIFT_STEPS)[0] if is_beyond(low) else -math.inf
 
     def _percentile(self, factor: float, shift: float) -> float:
-        if self._is_even:
-            now, base = self._values
-            return statistics.percentile(sorted(now + [value * factor + shift for value in base]), self._n)
         weighted, weighted_base = self._weighted
         moved = [(value * factor + shift, weight) for value, weight in weighted_base]
         return statistics.weighted_percentile(sorted(weighted + moved), self._n)

@@ -12,12 +12,11 @@ from typing import Final
 from coval_gate.base.text import PERCENT, exact_text, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check
-from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, measured_text, on_scale, rounded, shown, side
+from coval_gate.gate.measure import Comparison, Measure, Rounding, Scale, rounded, shown, side
 from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
-BEYOND: Final = "the measured change exceeds the margin"
 AS_COUNTED: Final = "as counted"
 REFERENCES: Final[Mapping[Reference, str]] = {
     "": "",
@@ -33,19 +32,6 @@ def after_text(check: Check) -> str:
     """Return after how many test cases slices settled it; empty if that took all of them."""
     look = check.criterion.look
     return f", after {check.after:,} of {look.cap:,} test cases" if look and 0 < check.after < look.cap else ""
-
-
-def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
-    lacking = compared.missing if measure.unit == "share" else 0
-    return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
-
-
-def range_text(check: Check) -> str:
-    """Return how the runs of a pooled reference vary, such as "7 runs: 93.1% to 97%"; empty without several runs."""
-    if check.comparison is None or (runs := check.comparison.range) is None:
-        return ""
-    lowest, highest = (on_scale(value, check.scale) for value in (runs.lowest, runs.highest))
-    return f"{runs.runs:,} runs: {f'{lowest} each' if lowest == highest else f'{lowest} to {highest}'}"
 
 
 def difference_text(check: Check) -> str:
@@ -167,15 +153,6 @@ def never_text(check: Check, compared: Comparison) -> str:
     change, enough = compared.change, _enough(check, compared)
     claims_any = change is not None and any(map(math.isfinite, (change.lower, change.upper)))
     return f"; this few test cases can never show more, {enough:,} can" if claims_any and enough else ""
-
-
-def fails_by_margin(check: Check, compared: Comparison) -> bool:
-    """Return whether a check fails by its margin: only that the change is for the worse is evident, not how much."""
-    threshold = check.threshold
-    if check.verdict is not Verdict.FAILED or compared.change is None or threshold is None:
-        return False
-    has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
-    return has_margin and compared.trend == "worse" and not threshold.asks_for_improvement
 
 
 def takes_text(check: Check, compared: Comparison) -> str:

@@ -173,7 +173,7 @@ def _simulations(
     blame = _blame(judgement.checks, result, variants, earlier)
     repetition = judgement.repetition
     stability = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
-    failing = set(judgement.failing_simulations)
+    failing = {id_ for check in judgement.missed for id_ in check.simulations}
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
 
     def verdict_on(simulation: Simulation) -> Verdict:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import GateError
-from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, RunResult
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
 from coval_gate.gate.checks import Check
 from coval_gate.gate.measure import Baseline, Totals
 from coval_gate.gate.sequential import Look
@@ -124,16 +123,6 @@ class Judgement(NamedTuple):
                 for check in self.missed
             )
         )
-
-    @property
-    def failing_simulations(self) -> tuple[str, ...]:
-        failed = (check.simulations for check in self.checks if check.decides and not check.passed)
-        return tuple(dict.fromkeys(chain.from_iterable(failed)))
-
-    @property
-    def metric_failures(self) -> tuple[str, ...]:
-        forbidden = (check.simulations for check in self.checks if check.forbids)
-        return tuple(dict.fromkeys(chain.from_iterable(forbidden)))
 
     @property
     def missed(self) -> tuple[Check, ...]:
@@ -273,12 +262,6 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if repetition and (unusable := repetition.unusable):
         repetition = repetition._replace(unusable=unusable._replace(judgement=redacted(unusable.judgement, redact)))
     return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)
-
-
-def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
-    return result._replace(
-        metrics=tuple(metric._replace(unit=units.get(metric.id) or metric.unit) for metric in result.metrics)
-    )
 
 
 def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:

@@ -31,7 +31,10 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
 
     A conversation with an unknown test case may belong to one that seems to be missing.
     """
-    now, then = _cases(run), _cases(first)
+    now, then = (
+        Counter(simulation.test_case_id for variant in own.variants for simulation in variant.simulations)
+        for own in (run, first)
+    )
     new = 0 if then[""] else len(now.keys() - then.keys() - {""})
     gone = max(0, len(then.keys() - now.keys() - {""}) - now[""])
     if (now[""] or then[""]) and now.total() < then.total():
@@ -40,11 +43,6 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
         return run
     problem = OTHER_CASES.of(whose="Its", those="the first run's", new=f"{new:,}", gone=f"{gone:,}")
     return with_checks(run, (Check(criterion=SAME_CASES, verdict=Verdict.ERROR, problem=problem), *run.checks))
-
-
-def _cases(run: Judgement) -> Counter[str]:
-    """Count the conversations of each test case; "" is an unknown one."""
-    return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
 def beyond_saving(judgement: Judgement) -> Check | None:
@@ -65,13 +63,12 @@ def _is_lost(check: Check, judgement: Judgement) -> bool:
         return True
     if check.criterion.confidence is not None or check.reference:
         return not check.reference
-    variant = next((variant for variant in judgement.variants if variant.name == check.variant), None)
-    sample = variant.find_sample(check.metric) if variant else None
-    if sample and sample.metric.summary is not None:
+    samples = filter(None, (variant.find_sample(check.metric) for variant in judgement.variants))
+    if any(sample.metric.summary is not None for sample in samples):
         return True  # summaries cannot be pooled
-    if variant is None or not threshold.aggregate.is_rate or not (threshold.wants_less or threshold.wants_more):
+    if not threshold.aggregate.is_rate or not (threshold.wants_less or threshold.wants_more):
         return False
-    least = (measure.hits if threshold.wants_less else measure.total - measure.hits) / (2 * variant.total)
+    least = (measure.hits if threshold.wants_less else measure.total - measure.hits) / (2 * measure.total)
     return not threshold.holds(least if threshold.wants_less else 1.0 - least)
 
 

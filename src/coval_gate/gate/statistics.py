@@ -219,12 +219,12 @@ def _least(cases: Sequence[Hits], confidence: float) -> float:
     A few cases estimate badly how alike conversations are, and a further miss may make them seem less alike.
     """
     kinds = Counter(cases)
-    least, beyond = bounds_of(_rate(kinds), confidence).lower, -math.log(1.0 - confidence)
+    least, beyond = bounds_of(pooled_rate(kinds), confidence).lower, -math.log(1.0 - confidence)
     ranked = sorted((case for case in cases if case.size > 1), key=lambda case: case.share, reverse=True)
     for size, hits in ((case.size, hits) for case in ranked for hits in range(case.hits, case.size)):
         kinds[Hits(hits, size)] -= 1
         kinds[Hits(hits + 1, size)] += 1
-        rate = _rate(kinds)
+        rate = pooled_rate(kinds)
         divergence, effective = _divergence(rate.share, least), effective_size(rate, confidence)
         if rate.least * divergence > beyond:  # nor do fewer misses lead to a lower one
             break
@@ -287,11 +287,7 @@ def share(cases: Sequence[Hits]) -> float:
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
-def pooled_rate(cases: Sequence[Hits]) -> CaseRate:
-    return _rate(Counter(cases))
-
-
-def _rate(kinds: Counter[Hits]) -> CaseRate:
+def pooled_rate(kinds: Counter[Hits]) -> CaseRate:
     """Weigh each conversation the same. `least`: for cases that differ in size, Kish's (Survey Sampling, 1965)."""
     count, conversations = kinds.total(), sum(number * case.size for case, number in kinds.items())
     rate = sum(number * case.hits for case, number in kinds.items()) / conversations
@@ -305,7 +301,7 @@ def _rate(kinds: Counter[Hits]) -> CaseRate:
 def even_rate(cases: Sequence[Hits]) -> CaseRate:
     """Return the rate of at least two cases, in which each case weighs the same: the mean of their rates."""
     if len({case.size for case in cases}) == 1:
-        return pooled_rate(cases)
+        return pooled_rate(Counter(cases))
     count = len(cases)
     rates = [case.share for case in cases]
     rate = math.fsum(rates) / count
@@ -367,10 +363,8 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
     # How far each case moves the mean, scaled by the number of cases.
     residuals = [(math.fsum(case) - centre * len(case)) * scale for case in cases]
     error = standard_error(residuals, largest_of(cases))
-    if all_equal_by_chance(count, error):
-        return NOTHING
     if error == 0.0:
-        return Bounds(centre, centre)
+        return NOTHING if count < ENOUGH_EQUAL else Bounds(centre, centre)
     skew, reach = _skewness(residuals) / math.sqrt(count), t_quantile(confidence, count - 1)
     return Bounds(centre - _unskewed(reach, skew) * error, centre - _unskewed(-reach, skew) * error)
 
@@ -389,11 +383,6 @@ def standard_error(residuals: Sequence[float], magnitude: float) -> float:
     if max(map(abs, residuals)) <= FLOAT_ERROR * magnitude:
         return 0.0
     return math.hypot(*residuals) / math.sqrt(count * (count - 1))
-
-
-def all_equal_by_chance(count: int, error: float) -> bool:
-    """Return whether `count` cases have no spread, but are too few to show that there is none."""
-    return error == 0.0 and count < ENOUGH_EQUAL
 
 
 def _skewness(residuals: Sequence[float]) -> float:

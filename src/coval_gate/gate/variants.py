@@ -132,11 +132,9 @@ class Variant:
 
     def single_runs(self) -> list["Variant"]:
         """Return the variant in each of its pooled runs that has every test case."""
-        by_run: dict[str, list[Simulation]] = defaultdict(list)
-        for simulation in self.simulations:
-            by_run[simulation.run_id].append(simulation)
-        whole = (own for own in by_run.values() if len({one.test_case_id for one in own}) == len(self.cases))
-        return [self._having(tuple(own)) for own in whole]
+        ids = dict.fromkeys(simulation.run_id for simulation in self.simulations)
+        runs = (self._having(tuple(one for one in self.simulations if one.run_id == id_)) for id_ in ids)
+        return [run for run in runs if run.cases == self.cases]
 
     def sample(self, metric: Metric | None) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""

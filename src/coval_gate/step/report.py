@@ -26,7 +26,6 @@ from coval_gate.gate.judgement import (
     LegsSummary,
     judgement_with_units,
     redacted,
-    result_with_units,
 )
 from coval_gate.history.search import Sought, has_tag, search
 from coval_gate.history.tags import FAILED_TAG, branch_tag_of, is_marked
@@ -266,7 +265,8 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
     if not units:
         return result, judgement
-    return result_with_units(result, units), judgement_with_units(judgement, units)
+    metrics = tuple(metric._replace(unit=units.get(metric.id) or metric.unit) for metric in result.metrics)
+    return result._replace(metrics=metrics), judgement_with_units(judgement, units)
 
 
 def find_names(step: Step, judgement: Judgement) -> Procedure[None]:

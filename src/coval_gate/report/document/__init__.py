@@ -154,7 +154,8 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
     references = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in legs), *waits_for))))[::-1]
     ranks = [()] * len(legs) if brief else places_of(legs)
     failed = (id_ for leg in legs if leg.judgement.totals for id_ in leg.judgement.totals.unpassed)
-    forbidden = dict.fromkeys(id_ for leg in legs for id_ in leg.judgement.metric_failures)
+    checks = (check for leg in legs for check in leg.judgement.checks)
+    forbidden = dict.fromkeys(id_ for check in checks if check.forbids for id_ in check.simulations)
     judged = judged_facts(judgement, [*legs, *([together] if together else [])], named=True)
     return Document(
         schema_version=SCHEMA_VERSION,

@@ -6,20 +6,9 @@ from typing import Any, Final, Literal
 
 from coval_gate.base.text import percent
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, bound_text
-from coval_gate.gate.claims import (
-    BEYOND,
-    after_text,
-    change_text,
-    claim_text,
-    difference_text,
-    earlier_text,
-    fails_by_margin,
-    never_text,
-    range_text,
-    size_text,
-)
+from coval_gate.gate.claims import after_text, change_text, claim_text, difference_text, never_text, size_text
 from coval_gate.gate.findings import Findings
-from coval_gate.gate.measure import Comparison, Trend, Unit
+from coval_gate.gate.measure import Comparison, Trend, Unit, measured_text, on_scale
 from coval_gate.gate.statistics import POWER
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Operator
@@ -279,8 +268,8 @@ def _comparison(check: Check) -> dict[str, Any]:
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
         "baseline_lowest": _exact(check, compared.range.lowest) if compared and compared.range else None,
         "baseline_highest": _exact(check, compared.range.highest) if compared and compared.range else None,
-        "earlier_text": earlier_text(check, measure, compared) if measure and compared else "",
-        "range_text": range_text(check),
+        "earlier_text": _earlier_text(check, compared) if compared else "",
+        "range_text": _range_text(check, compared) if compared else "",
         "difference_text": difference_text(check),
         "trend_text": _trend_text(check, compared) if compared else "",
         "claimed_text": _claimed_text(check, compared) if compared else "",
@@ -288,9 +277,25 @@ def _comparison(check: Check) -> dict[str, Any]:
     }
 
 
+def _earlier_text(check: Check, compared: Comparison) -> str:
+    lacking = compared.missing if check.scale.unit == "share" else 0
+    return measured_text(compared, check.scale) + (f", {lacking:,} of them without a value" if lacking else "")
+
+
+def _range_text(check: Check, compared: Comparison) -> str:
+    """Return how the runs of a pooled reference vary, such as "7 runs: 93.1% to 97%"; empty without several runs."""
+    if (runs := compared.range) is None:
+        return ""
+    lowest, highest = (on_scale(value, check.scale) for value in (runs.lowest, runs.highest))
+    return f"{runs.runs:,} runs: {f'{lowest} each' if lowest == highest else f'{lowest} to {highest}'}"
+
+
 def _trend_text(check: Check, compared: Comparison) -> str:
-    trend = compared.trend or ""
-    beyond = f", and {BEYOND}" if fails_by_margin(check, compared) else ""
+    threshold, trend, beyond = check.threshold, compared.trend or "", ""
+    if check.verdict is Verdict.FAILED and trend == "worse" and threshold and not threshold.asks_for_improvement:
+        # Only that the change is for the worse is evident, not how much.
+        has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
+        beyond = ", and the measured change exceeds the margin" if has_margin else ""
     within = ", within the margin" if trend == "worse" and check.passed else ""
     so_far = " so far" if check.verdict is Verdict.INCONCLUSIVE and check.after > 0 else ""  # slices settled it
     return f"{trend}{beyond}{within}{so_far}"
