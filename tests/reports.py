@@ -40,11 +40,19 @@ from coval_gate.gate.judgement import (
     Repetition,
     SingleRun,
     errored,
-    skipped,
     with_checks,
 )
 from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
+from coval_gate.gate.verdict import (
+    SKIPPED_STEP,
+    Cancellation,
+    Completed,
+    Limit,
+    NotCompleted,
+    Skipped,
+    TimedOut,
+    Verdict,
+)
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.base import SingleRunFacts
@@ -147,7 +155,7 @@ def example_reports() -> dict[str, Report]:
             cancellation=Cancellation(outcome="left")
         ),
         "interrupted": INTERRUPTED_STEP,
-        "skipped": skipped("fork"),
+        "skipped": Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped("fork")),
         "launched": LAUNCHED_RUN,
         "step error": errored(GateError("Title", "What happened.", advice="- Do this.\n- Do that.", link=GUIDE)),
     }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from baselines import Cases, judged, only, run_of, yes
 from coval_gate.base.errors import GateError, InputError, InternalError
-from coval_gate.coval.model import Metric, Run, RunProgress, RunResult, Simulation, Summary, Target, Value
+from coval_gate.coval.model import CANCELLED, Metric, Run, RunProgress, RunResult, Simulation, Summary, Target, Value
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge, judge_outcome
@@ -22,10 +22,20 @@ from coval_gate.gate.judgement import (
     errored,
     gravest,
     redacted,
-    runs_cancelled,
-    skipped,
 )
-from coval_gate.gate.verdict import Aborted, Cancellation, Completed, Limit, NotCompleted, Outcome, TimedOut, Verdict
+from coval_gate.gate.verdict import (
+    SKIPPED_STEP,
+    Aborted,
+    Cancellation,
+    Completed,
+    Limit,
+    NotCompleted,
+    Outcome,
+    RunsCancelled,
+    Skipped,
+    TimedOut,
+    Verdict,
+)
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
 from coval_gate.report.wording import advice, reason, reasons, title
@@ -341,8 +351,11 @@ ENDS: dict[str, Judgement] = {
         for name, one in CANCELLATIONS.items()
     },
     "launched": LAUNCHED_RUN,
-    "runs cancelled": runs_cancelled([*CANCELLATIONS.values()][:3]),
-    **{f"skipped{f', {withheld}' if withheld else ''}": skipped(withheld) for withheld in ("", "fork", "dependabot")},
+    "runs cancelled": Judgement(None, CANCELLED, RunsCancelled(tuple(CANCELLATIONS.values())[:3])),
+    **{
+        f"skipped{f', {withheld}' if withheld else ''}": Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped(withheld))
+        for withheld in ("", "fork", "dependabot")
+    },
     "error": errored(ERROR),
     "error, the run cancelled": errored(ERROR)._replace(cancellation=CANCELLATIONS["cancelled"]),
     "defect": errored(InternalError(KeyError("x"))),

@@ -12,7 +12,7 @@ from coval_gate.coval.model import RunResult, Target
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement, SingleRun, cut_off
+from coval_gate.gate.judgement import Judgement, SingleRun
 from coval_gate.gate.sequential import Boundaries, Look
 from coval_gate.gate.slices import judge_slices
 from coval_gate.gate.statistics import exact_bounds
@@ -22,6 +22,7 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording import advice, reason
 from coval_gate.report.wording.slices import after_slice_text, spending_texts
+from coval_gate.step.slices import cut_off
 
 FIFTY = (10, 20, 30, 40, 50)
 RATE = "Resolved: rate(YES) >= 80%"

@@ -6,9 +6,8 @@ times as much as a new one, and a test set that grows by hard cases would look l
 The run is compared with `factor` times the baseline, which makes `baseline * 1.1` as exact as `baseline`. Over all
 factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society B 16, 1954).
 
-A step is red if a change is shown, and is beyond the margin as counted. So the true change must be larger than both by
-what chance takes away: 0.84 standard errors for 80 % of runs. With several thresholds, each must show its change at the
-error that the family leaves it: for the strictest of Holm's levels, an equal part.
+A step is red if a change is shown, and is beyond the margin as counted. So a change that 80 % of runs notice is larger
+than both by what chance takes away: 0.84 standard errors.
 """
 
 import math

@@ -148,19 +148,12 @@ def change_clause(check: Check, measure: Measure, compared: Comparison) -> str:
     return f"{beside} ({change_text(check)})"
 
 
-def never_text(check: Check, compared: Comparison) -> str:
-    """Return that so few test cases can never show more than their claim; empty where they can."""
-    change, enough = compared.change, _enough(check, compared)
-    claims_any = change is not None and any(map(math.isfinite, (change.lower, change.upper)))
-    return f"; this few test cases can never show more, {enough:,} can" if claims_any and enough else ""
-
-
 def takes_text(check: Check, compared: Comparison) -> str:
-    enough = _enough(check, compared)
+    enough = enough_cases(check, compared)
     return f"; it takes {enough:,}" if enough else ""
 
 
-def _enough(check: Check, compared: Comparison) -> int:
+def enough_cases(check: Check, compared: Comparison) -> int:
     """Return how many test cases can show the greatest possible change; 0 if these can, or if that is unknown."""
     if check.verdict is not Verdict.INCONCLUSIVE or check.threshold is None:
         return 0

@@ -1,11 +1,11 @@
-"""The criteria of the user: what each requires, whom it blames, how it reads, and whether it can decide at all. Pure.
+"""The criteria of the user: what each requires, whom it blames, and how it reads. Pure.
 
 `population` has the rules that every run must meet. A criterion's text is a sentence that is true where the criterion
 is met; a threshold is as the user wrote it.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
@@ -13,7 +13,6 @@ from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims
 from coval_gate.gate.aggregates import Aggregation, aggregation_of
 from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, runs_text, whom
-from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.measure import (
     Comparison,
     Interval,
@@ -212,8 +211,6 @@ def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | 
 def with_outlier(check: Check, variant: Variant, judged: Callable[[Variant], Check]) -> Check:
     """Return the check of a variant with the one value that moves its average: without no other, the verdict differs.
 
-    An average blames no single simulation, because some of many values are always the largest, by chance. A value that
-    decides alone is another matter: reports name it, and leave it to the reader whether that call was special.
     `judged`: judges the variant again. Two values at each end are tried: those in between move it less.
     """
     threshold, sample = check.threshold, variant.find_sample(check.metric)
@@ -253,8 +250,7 @@ def boundaries_of(criterion: Criterion, measure: Measure) -> Boundaries | None:
 def _verdict(threshold: Threshold, measure: Measure) -> Verdict:
     """A conclusive verdict never contradicts the value as counted.
 
-    As counted, 9 of 10 meets `>= 90%`; but agents that solve 70 % do that well in one of seven runs. With a confidence,
-    a threshold passes only if the whole interval meets it, and fails only if no part of it does.
+    With a confidence, a threshold passes only if the whole interval meets it, and fails only if no part of it does.
     """
     holds, interval = threshold.holds(measure.value), measure.interval
     if interval is None:
@@ -370,25 +366,3 @@ def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:
     if reference == "base" and inputs.base_agent_id:
         reference = "base_agent"
     return threshold._replace(bound=threshold.bound._replace(reference=reference))
-
-
-def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
-    """Yield each threshold that can never pass with so many test cases or, if it guards against a regression, fail."""
-    guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
-    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
-    few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
-    for threshold in criteria.thresholds:
-        text = threshold.text
-        if threshold.bound.reference:
-            at_once, iterations = family if threshold in guards else 1, criteria.iterations or 1
-            runs = criteria.baseline_runs if threshold.bound.reference == "baseline" else 1
-            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, runs=runs, family=at_once)
-            what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
-            enough = f"; with {least:,}, it can" if least else ""
-            never = f"with {few}, {text} can never {what} {confidence}, however {how} the agent is{enough}"
-        else:
-            least = cases_needed(threshold, criteria.confidence)
-            enough = f"; {least:,} can" if least else ""
-            never = f"{few} can never show {text} {confidence}, however good the agent is{enough}"
-        if least is None or least > cases:
-            yield f"{threshold.place}: {never}."

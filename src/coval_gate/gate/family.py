@@ -128,8 +128,6 @@ class Pairs:
 
 
 class Compared(NamedTuple):
-    """A check, and the `pairs` that it compares."""
-
     check: Check
     pairs: Pairs | None = None
 

@@ -89,7 +89,6 @@ class CheckGroup:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Sort the group with the worst missed check first."""
         return self.missed[0].rank if self.missed else (len(GRAVITY), 0.0)
 
 

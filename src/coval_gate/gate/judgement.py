@@ -15,8 +15,6 @@ from coval_gate.gate.verdict import (
     GRAVITY,
     LAUNCHED_ONLY,
     LEG_GRAVITY,
-    PLANNED_ONLY,
-    SKIPPED_STEP,
     TIMEOUT,
     Aborted,
     Cancellation,
@@ -24,11 +22,7 @@ from coval_gate.gate.verdict import (
     Completed,
     Errored,
     Launched,
-    Limit,
     NotCompleted,
-    Planned,
-    RunsCancelled,
-    Skipped,
     StepInterrupted,
     TimedOut,
     Together,
@@ -205,29 +199,9 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
     return judgement._replace(verdict=verdict, status=status, checks=tuple(checks), inconclusive_passes=passes)
 
 
-def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
-    """Return the judgement of a leg whose next slice had no time: what is in doubt timed out."""
-    is_open = judgement.slices is not None and not judgement.slices.is_clear
-    if not is_open or judgement.verdict is not Verdict.INCONCLUSIVE or not isinstance(judgement.cause, Completed):
-        return judgement
-    return judgement._replace(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=judgement.cause._replace(late=limit))
-
-
-def planned(what: str) -> Judgement:
-    return Judgement(verdict=None, status=PLANNED_ONLY, cause=Planned(what))
-
-
 def errored(error: GateError) -> Judgement:
     cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
-
-
-def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
-    return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
-
-
-def skipped(withheld: str) -> Judgement:
-    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED_STEP, cause=Skipped(withheld=withheld))
 
 
 def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:

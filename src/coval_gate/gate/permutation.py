@@ -56,7 +56,6 @@ class Case(NamedTuple):
 
     @property
     def judged(self) -> int:
-        """How many conversations are judged."""
         return len(self.now) * self.size
 
     @property
@@ -65,7 +64,6 @@ class Case(NamedTuple):
 
     @property
     def misses(self) -> int:
-        """How many of all conversations are no hits."""
         return self.runs * self.size - sum(self.now) - sum(self.before)
 
     @property
@@ -84,7 +82,6 @@ class Case(NamedTuple):
         return len(self.before) > 1 and self.size > 1
 
     def mirrored(self) -> "Case":
-        """Return the same case with misses for hits."""
         now, before = (tuple(self.size - hits for hits in side) for side in (self.now, self.before))
         return Case(now, before, self.size)
 

@@ -13,15 +13,9 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
-from coval_gate.gate.judgement import (
-    INTERRUPTED_STEP,
-    LAUNCHED_RUN,
-    Judgement,
-    errored,
-    gravest,
-    runs_cancelled,
-    skipped,
-)
+from coval_gate.coval.model import CANCELLED
+from coval_gate.gate.judgement import INTERRUPTED_STEP, LAUNCHED_RUN, Judgement, errored, gravest
+from coval_gate.gate.verdict import SKIPPED_STEP, RunsCancelled, Skipped, Verdict
 from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
@@ -99,7 +93,7 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
             yield from _plan_legs(step)
             return (yield from plan_step(step))
         if inputs.api_key is None:
-            return skipped(step.context.secrets_withheld_from)
+            return Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped(step.context.secrets_withheld_from))
         yield from _plan_legs(step)
         until = announcing(step.clock.now(), step.deadline)
         step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
@@ -155,7 +149,8 @@ def cancel_runs(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
-    return runs_cancelled((yield from cancel_named(session.of(leg), session.inputs.run_id.ids)))
+    cancellations = yield from cancel_named(session.of(leg), session.inputs.run_id.ids)
+    return Judgement(None, CANCELLED, RunsCancelled(tuple(cancellations)))
 
 
 def _run_leg(session: LegRun) -> Procedure[None]:

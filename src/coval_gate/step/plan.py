@@ -11,7 +11,8 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judgement import Judgement, planned
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.verdict import PLANNED_ONLY, Planned
 from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
 from coval_gate.report.wording import slices
 from coval_gate.step.baselines import check_baseline
@@ -68,9 +69,10 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     for leg in step.legs:
         beside = f", and one of the base agent beside {'each' if leg.slices else 'it'}" if leg.base else ""
         runs = f"At most {count_runs([leg])}" if leg.slices else "A run"
-        leg.judgement = planned(f"{runs} with {_size_text(leg)}{beside} would be launched.")
+        what = f"{runs} with {_size_text(leg)}{beside} would be launched."
+        leg.judgement = Judgement(None, PLANNED_ONLY, Planned(what))
         leg.is_done = True
-    return planned(_plan_summary(step, total))
+    return Judgement(None, PLANNED_ONLY, Planned(_plan_summary(step, total)))
 
 
 def _look_up_all(session: StepRun) -> Procedure[Looked]:

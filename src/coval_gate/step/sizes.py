@@ -10,10 +10,11 @@ from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
-from coval_gate.base.text import plural
+from coval_gate.base.text import percent, plural
 from coval_gate.base.times import LOOKING_UP, preparing, sizing
 from coval_gate.coval.resources import TEST_SET
-from coval_gate.gate.criteria import Criteria, undecidable_texts
+from coval_gate.gate.claims import cases_needed, cases_to_compare
+from coval_gate.gate.criteria import Criteria
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, for_each_case
 from coval_gate.step.power import power_texts
@@ -157,6 +158,28 @@ def undecidable_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
         smallest = min(counted, key=most_cases_of)
         criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
         yield from undecidable_texts(criteria, most_cases_of(smallest))
+
+
+def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
+    """Yield each threshold that can never pass with so many test cases or, if it guards against a regression, fail."""
+    guards = [one for one in criteria.thresholds if one.guards and one.takes_confidence and not one.advisory]
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.parts
+    few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
+    for threshold in criteria.thresholds:
+        text = threshold.text
+        if threshold.bound.reference:
+            at_once, iterations = family if threshold in guards else 1, criteria.iterations or 1
+            runs = criteria.baseline_runs if threshold.bound.reference == "baseline" else 1
+            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, runs=runs, family=at_once)
+            what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
+            enough = f"; with {least:,}, it can" if least else ""
+            never = f"with {few}, {text} can never {what} {confidence}, however {how} the agent is{enough}"
+        else:
+            least = cases_needed(threshold, criteria.confidence)
+            enough = f"; {least:,} can" if least else ""
+            never = f"{few} can never show {text} {confidence}, however good the agent is{enough}"
+        if least is None or least > cases:
+            yield f"{threshold.place}: {never}."
 
 
 def power_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:

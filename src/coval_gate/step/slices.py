@@ -18,10 +18,10 @@ from coval_gate.base.text import duration, plural
 from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
 from coval_gate.coval.resources import TEST_SET, cases_of
-from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, Slices, cut_off
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, Slices
 from coval_gate.gate.sequential import MOST_SLICED, SLICES, Look, slices_of
 from coval_gate.gate.slices import judge_slices
-from coval_gate.gate.verdict import Completed
+from coval_gate.gate.verdict import TIMEOUT, Completed, Limit, Verdict
 from coval_gate.history.tags import seed_for
 from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.report.wording.slices import after_slice_text
@@ -80,6 +80,14 @@ def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> boo
         return False
     session.log(f"{so_far} Next slice.")
     return True
+
+
+def cut_off(judgement: Judgement, limit: Limit) -> Judgement:
+    """Return the judgement of a leg whose next slice had no time: what is in doubt timed out."""
+    is_open = judgement.slices is not None and not judgement.slices.is_clear
+    if not is_open or judgement.verdict is not Verdict.INCONCLUSIVE or not isinstance(judgement.cause, Completed):
+        return judgement
+    return judgement._replace(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=judgement.cause._replace(late=limit))
 
 
 def draw_slices(session: StepRun) -> Procedure[None]:

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from coval_gate.base.text import percent
 from coval_gate.gate.checks import REFERENCE_NAMES, Check, bound_text
-from coval_gate.gate.claims import after_text, change_text, claim_text, difference_text, never_text, size_text
+from coval_gate.gate.claims import after_text, change_text, claim_text, difference_text, enough_cases, size_text
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.measure import Comparison, Trend, Unit, measured_text, on_scale
 from coval_gate.gate.statistics import POWER
@@ -304,7 +304,10 @@ def _trend_text(check: Check, compared: Comparison) -> str:
 def _claimed_text(check: Check, compared: Comparison) -> str:
     is_at_bound = check.verdict is Verdict.INCONCLUSIVE and compared.trend not in (None, "inconclusive")
     at_bound = ", inconclusive at the bound" if is_at_bound and not check.after else ""
-    return f"{change_text(check)}{at_bound}{after_text(check)}{never_text(check, compared)}"
+    claims_any = compared.change is not None and any(map(math.isfinite, compared.change[:2]))
+    enough = enough_cases(check, compared) if claims_any else 0
+    never = f"; this few test cases can never show more, {enough:,} can" if enough else ""
+    return f"{change_text(check)}{at_bound}{after_text(check)}{never}"
 
 
 def _noticeable_text(check: Check, compared: Comparison) -> str:
