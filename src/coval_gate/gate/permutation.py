@@ -1,4 +1,4 @@
-"""Whether a rate fell or rose: an exact permutation test within each test case. Pure.
+"""Whether a rate fell or rose: a permutation test within each test case, exact but for a widening. Pure.
 
 If nothing changed, any of a case's runs could be the judged one. With several earlier runs, and several conversations
 of the case in each, any of these conversations could be of the judged run, so they are permuted. Conversations of a run
