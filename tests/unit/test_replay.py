@@ -47,7 +47,7 @@ def lines_of(
         # A red night is no baseline: the next one is compared with the night before it.
         ("branch", RATE, (48, 45, 45, 48), "2 would have been red; with a margin of 10pp, none."),
         ("tag", RATE, (48, 47, 46), "only 2 comparable nights so far."),
-        ("tag", f"? {RATE}", (48, 48, 46, 47), f"? {RATE}: of the last 3 nights, 1 would have been red; with"),
+        ("tag", f"? {RATE}", (48, 48, 46, 47), f"? {RATE}: of the last 3 nights, 1 would have missed it; with"),
         # No margin makes a required improvement, or a count, easier.
         ("tag", "Resolved: rate(YES) >= baseline + 1pp", (48, 48, 49, 49), "1 would have been red. They vary by"),
         ("tag", "Resolved: count(NO) <= baseline", (48, 48, 46, 47), "2 would have been red. They vary by 1."),

@@ -96,12 +96,14 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
 
 
 def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
-    """`together`: the judgement of pooled results."""
+    """`together`: the judgement of pooled results. What each run fails alone, both fail: neither clears the other."""
     alone = [_by_place(replace(check, run_id=run.run_id) for check in run.judgement.checks) for run in runs]
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
-        if common and _is_sampled(common.criterion) and common.verdict is not Verdict.ERROR:
+        fails_twice = all(place in checks and checks[place].verdict is Verdict.FAILED for checks in alone)
+        settling = (Verdict.FAILED,) if fails_twice else ON_AGENT
+        if common and _is_sampled(common.criterion) and common.verdict in settling:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
             own = (checks[place] for checks in alone if place in checks)

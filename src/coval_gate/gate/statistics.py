@@ -205,7 +205,7 @@ class CaseRate(NamedTuple):
 def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, in which each conversation weighs the same; none for fewer than two cases.
 
-    A miss more never raises the lower bound, and a hit more never lowers the upper one.
+    Where cases have equally many conversations, a miss more never raises a bound.
     """
     if len(cases) < FEWEST_CASES:
         return NOTHING

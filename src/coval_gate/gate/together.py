@@ -46,7 +46,8 @@ def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement
     for members in (tuple(pairs.values()) for pairs in shared):
         criterion = ThresholdHolds(threshold=members[0].threshold, confidence=confidence, doubt_passes=True)
         own = measured(criterion, _joined(members), LeftOut())
-        compared.append(own._replace(check=replace(own.check, runs=len(members))))
+        runs = sum(len({one.run_id for one in pairs.now.simulations}) for pairs in members)
+        compared.append(own._replace(check=replace(own.check, runs=runs)))
     checks = []
     for check in ruled(compared, 1.0 - confidence, parts=2):
         measure = check.measure  # each leg reports its own simulations to blame, and test cases that flipped

@@ -59,7 +59,8 @@ def replay_lines(nights: Nights, units: Mapping[str, str]) -> list[str]:
         spread = stdev(check.measure.value for check in compared if check.measure)
         unit = units.get(compared[0].metric, "") if threshold.aggregate.is_numeric else ""
         varying = points(spread) if threshold.aggregate.is_rate else difference(spread, unit)
-        counts = f"of the last {len(compared)} nights, {red or 'none'} would have been red{margin}."
+        what = "would have missed it" if threshold.advisory else "would have been red"
+        counts = f"of the last {len(compared)} nights, {red or 'none'} {what}{margin}."
         lines.append(f"{text}: {counts} They vary by {varying}.")
     return lines
 

@@ -193,9 +193,9 @@ def check_cells(criterion: CriterionFacts) -> tuple[str, ...]:
         return title, f"{', '.join(filter(None, (actual, criterion.note_text)))}{first}"
     if criterion.problem:
         return title, actual, "", informs
-    shown = "; ".join(filter(None, (informs, criterion.shown_text)))
+    shown = "; ".join(filter(None, (informs, criterion.shown_text, criterion.first_text)))
     earlier = ", ".join(filter(None, (criterion.earlier_text, criterion.range_text)))
-    return title, f"{earlier} → {actual}", criterion.difference_text, f"{shown}{first}"
+    return title, f"{earlier} → {actual}", criterion.difference_text, shown
 
 
 def flip_texts(criterion: CriterionFacts, name: Callable[[str], str], most: int) -> Iterator[str]:
