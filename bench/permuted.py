@@ -89,10 +89,13 @@ def month_of(size: Size, rng: Random) -> tuple[float, ...]:
 
     def night(share: float) -> tuple[bool, bool]:
         """Return whether the night is red at first, and after both runs."""
-        first, second = ([_run(rate * share, size.each, 0.0, rng) for rate in rates] for _ in range(2))
-        once = _is_red([Case((hits,), runs, size.each) for hits, runs in zip(first, before, strict=True)])
-        both = zip(first, second, before, strict=True)
-        return once, once and _is_red([Case((one, other), runs, size.each) for one, other, runs in both])
+        drawn = [tuple(_run(rate * share, size.each, 0.0, rng) for _ in range(2)) for rate in rates]
+
+        def is_red(*places: int) -> bool:
+            judged = (tuple(hits[place] for place in places) for hits in drawn)
+            return _is_red([Case(hits, runs, size.each) for hits, runs in zip(judged, before, strict=True)])
+
+        return is_red(0), is_red(0) and (is_red(1) or is_red(0, 1))
 
     once, both = zip(*(night(1.0) for _ in range(MONTH)), strict=True)
     in_a_row = any(first and second for first, second in pairwise(both))

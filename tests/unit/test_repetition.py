@@ -346,7 +346,7 @@ def test_only_comparisons_are_repeated_with_a_confidence(lines: str, on_inconclu
 
 
 def test_what_each_run_fails_alone_both_fail() -> None:
-    """The law of both runs leaves it in doubt, which would pass: a case that was flaky before hides the two that broke."""
+    """Together they are in doubt, which would pass: a case that was flaky before hides the two that broke."""
     judgement = nights("YYYYYYYYNY", "YYYYYYYYNY", "YYYYYYYYYY", now=["NNYYYYYYYY", "NNYYYYYYYY"])
     check = next(check for check in judgement.checks if check.comparison)
     assert (judgement.verdict, judgement.is_barred, check.runs) == (Verdict.FAILED, True, 2)
