@@ -251,8 +251,7 @@ def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard (Survey
     Methodology 24, 1998). It is exact for one conversation a case. No bound claims more than that of a run in which all
-    conversations agree: nothing shows how its cases differ, so its sample size is the number of cases. At 99 % and
-    above, with 100 cases of several conversations, a bound is wrong twice as often as requested.
+    conversations agree: nothing shows how its cases differ, so its sample size is the number of cases.
     """
     size, cases = effective_size(rate, confidence), float(rate.cases)
     bounds = exact_bounds(rate.share * size, size, confidence)
