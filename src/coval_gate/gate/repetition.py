@@ -101,12 +101,11 @@ def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
-        fails_twice = all(place in checks and checks[place].verdict is Verdict.FAILED for checks in alone)
-        settling = (Verdict.FAILED,) if fails_twice else ON_AGENT
+        own = [checks[place] for checks in alone if place in checks]
+        settling = (Verdict.FAILED,) if all(check.verdict is Verdict.FAILED for check in own) else ON_AGENT
         if common and _is_sampled(common.criterion) and common.verdict in settling:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:
-            own = (checks[place] for checks in alone if place in checks)
             gravest = min(own, key=lambda check: (GRAVITY.index(check.verdict), check.margin or 0.0))
             yield replace(gravest, runs=len(runs))
 
