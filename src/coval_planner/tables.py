@@ -85,7 +85,7 @@ def noticed(falls: tuple[float, ...] = FALLS) -> str:
         level, threshold = Level(CONFIDENCE, family), _threshold(RATE)
         ends = FROM, now - BEYOND_BOUND, ICC
         agents = (Agents(*ends, runs, iterations, breaks=breaks) for runs, iterations in DESIGNS)
-        chances = (chance(threshold, each, CASES, level, Random(SEED)) for each in agents)  # noqa: S311
+        chances = (chance(threshold, agent, CASES, level, Random(SEED)) for agent in agents)  # noqa: S311
         how = (percent(now), f"one of {family}" * (family > 1), "whole test cases break" * breaks)
         return [", ".join(filter(None, how)), *(f"{100 * one:.0f}%" for one in chances)]
 

@@ -1,4 +1,4 @@
-"""Whether a rate fell or rose: a permutation test within each test case, exact but for a widening. Pure.
+"""Tests whether a rate fell or rose, by permuting the runs or the conversations of each test case. Pure.
 
 If nothing changed, any of a case's runs could be the judged one. With several earlier runs, and several conversations
 of the case in each, any of these conversations could be of the judged run, so they are permuted. Conversations of a run
@@ -6,9 +6,9 @@ may be alike, which the earlier runs show: the test is widened by how much more 
 would. With one earlier run nothing shows that, so the conversations of a run stay together, as a block.
 
 With one run before and one conversation of each case, this is McNemar's test with the mid-p value (Fagerland, Lydersen
-and Laake, BMC Medical Research Methodology 13, 2013). Each case weighs the same, whatever its number of conversations,
-but for one thing: a miss of a case that hardly ever misses says more. Weights come from the hits of all runs together,
-which no permutation changes, so that the test stays exact.
+and Laake, BMC Medical Research Methodology 13, 2013). A case weighs the same, whatever its number of conversations, but
+more if it hardly ever misses: there, a miss says more. Weights come from the hits of all runs together. No permutation
+changes those, so that the test stays exact but for the widening, which is an estimate.
 """
 
 import math

@@ -73,7 +73,9 @@ def runs_to_resume(
     unfinished = yield from _find_unfinished(session, tags, ids, *RESUMING)
     resumed: list[Run | None] = []
     for launches in legs:
-        leg_runs, base_runs = ([_newest_usable(session, one, unfinished.runs) for one in each] for each in launches)
+        leg_runs, base_runs = (
+            [_newest_usable(session, launch, unfinished.runs) for launch in side] for side in launches
+        )
         pairs = [*zip_longest(leg_runs, base_runs)]
         while pairs and not (pairs[-1][0] and any(run and not run.is_over for run in pairs[-1])):
             pairs.pop()

@@ -162,7 +162,7 @@ def _parts_of_others(leg: Leg, own: Mapping[str, Sequence[Given]]) -> Iterator[s
     (_, first), *repetitions = own[leg.key]
     for _, run in (*repetitions, *(own[leg.base.key] if leg.base else ())):
         places, others = (
-            {(origin.workflow_run, origin.place) for origin in origins(tags_of(each))} for each in (first, run)
+            {(origin.workflow_run, origin.place) for origin in origins(tags_of(one))} for one in (first, run)
         )
         if places and others and not places & others:
             what = PART_USES.get(part_of(run), "another run of its leg")

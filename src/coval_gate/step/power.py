@@ -30,7 +30,7 @@ class Generator(Protocol):
 class Fall(NamedTuple):
     """The true rates `before` and `now`; a baseline of so many `runs`, each with `iterations` of a test case, as now.
 
-    `breaks`: whole test cases fail since; otherwise, each does so more often in proportion.
+    `breaks`: some test cases always fail now; otherwise, every one fails more often, in proportion to its rate.
     """
 
     before: float
@@ -48,7 +48,7 @@ def drawn(fall: Fall, rng: Generator) -> HitPair:
     if 0.0 < fall.case_share < 1.0 and 0.0 < better < 1.0:
         weight = (1.0 - fall.case_share) / fall.case_share
         rate = rng.betavariate(better * weight, (1.0 - better) * weight)
-    before, now = (rate * each / better if better else 0.0 for each in (fall.before, fall.now))
+    before, now = (rate * truth / better if better else 0.0 for truth in (fall.before, fall.now))
     if fall.breaks:
         now = before if rng.random() < fall.now / fall.before else 0.0
     earlier = {str(run): _hits(before, fall.iterations, rng) for run in range(fall.runs)}

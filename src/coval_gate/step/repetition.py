@@ -36,7 +36,7 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
             if not others:
                 session.log(f"The run failed: {reason(first.judgement).rstrip('.')}. Repeating it once.")
             second = yield from _judge_repetition(session, first.judgement)
-            others = others[1:]
+            others, why = others[1:], "of which one repetition counts"
             if is_usable(second.judgement):
                 both = yield from beside(partial(judge_together, (first, second), session.criteria))
                 session.log("Both runs together:")

@@ -184,7 +184,7 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
 
 def power_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
     """Yield how often the smallest leg is red if its agent gets worse, as far as its size is known."""
-    counted = [leg for leg in legs if most_cases_of(leg) and not leg.slices]
+    counted = [leg for leg in legs if most_cases_of(leg) and not (leg.slices or leg.inputs.accept)]
     if counted and legs[0].inputs.confidence is not None:
         smallest = min(counted, key=most_cases_of)
         criteria = Criteria.from_inputs(smallest.inputs, legs=len(step.legs))
