@@ -156,7 +156,7 @@ def test_signal_during_start_leaves_no_run(image: str, tmp_path: Path, sandbox: 
     assert {result.outputs["run_id"] for result in results if result.outputs} - {""} <= {run["run_id"] for run in runs}
     # Until Python runs the action's code, SIGINT ends it without outputs; no run exists by then.
     ended = {result.outputs.get("verdict") for result in results if result.exit_code != 137}
-    assert ended in ({"cancelled"}, {"cancelled", None})
+    assert ended <= {"cancelled", None}
 
 
 def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: Sandbox) -> None:
