@@ -1,0 +1,175 @@
+"""The history of a step's legs: their runs one after the other, and what each showed. Every format reads it.
+
+All lists of a leg that have an entry for each run have these in the order of `runs`: the oldest first.
+"""
+
+from typing import Final
+
+from pydantic import ConfigDict, Field
+
+from coval_gate.gate.measure import Unit
+from coval_gate.inputs.thresholds import Operator
+from coval_gate.report.document.base import Model, Text
+
+HISTORY_VERSION: Final = "1.0"
+
+
+class HistoryRun(Model):
+    """One of the runs. What is not known of it is empty or null."""
+
+    id: Text
+    url: Text
+    created: Text
+    """ISO 8601, UTC."""
+    day: Text
+    """Such as 2026-11-30."""
+    commit: Text
+    """The first characters of the tested commit."""
+    commit_url: Text
+    """Empty where its address is unknown."""
+    attempt: int | None
+    """Of the job that launched it."""
+    status: Text
+    """In lower case, such as completed, failed or in progress."""
+    unread: Text
+    """Why it has no values, as a sentence; empty if it was read."""
+    is_baseline: bool
+    """Whether it is one of the runs that a step would be compared with today."""
+    accepted: bool
+    """Whether a person accepted it."""
+    changed_test_set: bool
+    """Whether test cases changed since the run before it, as far as Coval shows that."""
+    changed_persona: bool
+    changed_metrics: list[Text]
+    """The names of metrics that another version evaluated than in the run before it."""
+
+    @property
+    def changes(self) -> list[str]:
+        """What changed since the run before it, in words."""
+        metrics = [f"version of {name}" for name in self.changed_metrics]
+        return ["test set"] * self.changed_test_set + ["persona"] * self.changed_persona + metrics
+
+
+class HistoryValue(Model):
+    """What a run measured for a threshold, as counted."""
+
+    value: float | None
+    """In the threshold's unit; null where nothing was measured."""
+    text: Text
+    """The value or, in a few words, why there is none."""
+    met: bool | None
+    """Null where nothing was measured, and for a threshold that compares: what it then compared with is not rebuilt."""
+
+
+class HistoryThreshold(Model):
+    """A threshold on the agent, or on one of its mutations."""
+
+    text: Text
+    """As the user wrote it, without the mark of an advisory one."""
+    title: Text
+    """The metric; of a threshold on the run, the aggregate."""
+    advisory: bool
+    variant: Text
+    """The mutation; empty for the agent itself."""
+    unit: Unit
+    """share: from 0 to 1; simulations: how many; metric: the metric's own unit."""
+    sign: Text
+    """The sign of the metric's own unit, such as s; empty without one."""
+    operator: Operator
+    bound: float | None
+    """In `unit`; null if it refers to a baseline or base."""
+    bound_text: Text
+    """As the user wrote it."""
+    values: list[HistoryValue | None]
+    """For each run; null for one that was not read or has no such variant."""
+
+
+class HistoryCell(Model):
+    """The conversations of a test case in a run. One meets if it completed and misses no threshold by itself."""
+
+    conversations: int
+    met: int
+    url: Text
+    """The page of one that did not meet or, if all did, of the first; empty where it is unknown."""
+
+    @property
+    def share(self) -> float:
+        return self.met / self.conversations
+
+    @property
+    def failed(self) -> bool:
+        """Whether at most half of them met."""
+        return 2 * self.met <= self.conversations
+
+
+class HistoryCase(Model):
+    """A test case with the agent, or with one of its mutations."""
+
+    id: Text
+    title: Text
+    """The test case in words, if the API key may read them; otherwise its id."""
+    variant: Text
+    """The mutation; empty for the agent itself."""
+    cells: list[HistoryCell | None]
+    """For each run; null where the run does not have the test case, or was not read."""
+    runs: int
+    """How many runs have it."""
+    failed: int
+    """In how many of them at most half of its conversations met."""
+    flips: int
+    """How many times that changed from one of these runs to the next."""
+    conversations: int
+    met: int
+    """How many of its conversations met, over all runs."""
+    is_flipping: bool
+    """Whether 20 to 90 % of its conversations met."""
+    excusable: bool
+    """Whether it failed in most of the last five runs that have it."""
+    known: Text
+    """Why it is excused, if the configuration file has it among its known failures today; otherwise empty."""
+
+    @property
+    def name(self) -> str:
+        """The title, with the mutation in brackets if it is of one."""
+        return f"{self.title} [{self.variant}]" if self.variant else self.title
+
+    @property
+    def failed_text(self) -> str:
+        return f"{self.failed:,} of {self.runs:,} {'run' if self.runs == 1 else 'runs'}"
+
+
+class HistoryLeg(Model):
+    """The runs of an agent, a persona and a test set."""
+
+    name: Text
+    """What distinguishes it from other legs; empty where there is only one."""
+    title: Text
+    """The same for people: names in place of ids, as far as the API key may read them."""
+    runs: list[HistoryRun]
+    thresholds: list[HistoryThreshold]
+    cases: list[HistoryCase]
+    """Those that failed in most runs come first."""
+    trouble: Text
+    """Why there are no runs, as a sentence; otherwise empty."""
+
+
+class HistoryDocument(Model):
+    """The newest runs of each leg of a step, side by side."""
+
+    model_config = ConfigDict(title="CovalGateHistory")
+
+    schema_version: Text = Field(pattern=r"^1\.[0-9]+$")
+    title: Text
+    """Which runs it has, such as "branch main, the newest 30 runs"."""
+    made: Text
+    """When it was made: ISO 8601, UTC."""
+    legs: list[HistoryLeg]
+    known_failures: Text
+    """Lines for the configuration file: the test cases that failed in most of the last five runs, without a reason.
+    Empty without any."""
+    dashboard_url: Text
+
+    @property
+    def flipping(self) -> list[tuple[HistoryLeg, HistoryCase]]:
+        """The test cases that flip, by leg."""
+        return [(leg, case) for leg in self.legs for case in leg.cases if case.is_flipping]
