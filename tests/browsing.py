@@ -19,7 +19,7 @@ from baselines import (
     run_of,
     yes,
 )
-from coval_gate.coval.model import TrendRun, Turn
+from coval_gate.coval.model import Turn
 from coval_gate.report.document.model import UNFOUND
 from rendering import findings_in
 
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 
 def rich_report(name: str = "worse") -> "Report":
-    """Return the report of a comparison, with explanations, transcripts and a trend."""
+    """Return the report of a comparison, with explanations and transcripts."""
     return enriched(comparison_reports()[name])
 
 
@@ -94,24 +94,14 @@ def picture_report() -> "Report":
 
 
 def enriched(report: "Report") -> "Report":
-    """Return the report with explanations, transcripts and a trend."""
+    """Return the report with explanations and transcripts."""
     (leg,) = report.legs
     bad = [row.simulation.id for row in findings_in(leg).to_look_at]
     details = leg.details._replace(
         texts={simulation_id: {"m": WHY} for simulation_id in bad},
         transcripts=dict.fromkeys(bad[:5], TALK),
     )
-    trend = tuple(
-        TrendRun(
-            run_id=f"old{place}",
-            created=f"2026-01-{20 - place:02}T04:00:00Z",
-            averages={"l": 1.2 + 0.05 * (place * 7 % 5) + 0.9 * (place == 1)},
-            is_baseline=place in (2, 6),
-            failed=place in (1, 4),
-        )
-        for place in range(10)
-    )
-    return report._replace(legs=(leg._replace(details=details, trend=trend),))
+    return report._replace(legs=(leg._replace(details=details),))
 
 
 def long_names_report() -> "Report":

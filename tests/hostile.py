@@ -17,7 +17,6 @@ from coval_gate.coval.model import (
     Simulation,
     Summary,
     Target,
-    TrendRun,
     Turn,
 )
 from coval_gate.coval.results import read_run, read_value
@@ -394,18 +393,13 @@ def _inputs(text: str) -> Inputs:
 
 
 def told(text: str, *, in_legs: bool = False) -> Report:
-    """Return such a report with all that a report may have: conversations and a trend.
+    """Return such a report with all that a report may have, such as conversations.
 
     With `in_legs`, the run was repeated, too, and stands for two legs, whose names contain the text.
     """
     report = report_of(text)
     (leg,) = report.legs
     turns = tuple(Turn(role=role, text=text, start=1.0) for role in ("persona", "agent") for _ in range(9))
-    ids = [metric.id for metric in leg.result.metrics] if leg.result else []
-    runs = tuple(
-        TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), is_baseline=True)
-        for place in range(3)
-    )
     details = leg.details._replace(transcripts=dict.fromkeys(("ill", "mutant"), turns))
-    report = report._replace(legs=(leg._replace(details=details, trend=runs),))
+    report = report._replace(legs=(leg._replace(details=details),))
     return in_two_legs(repeated(report), f"{text} one", f"{text} two") if in_legs else report

@@ -112,7 +112,7 @@ def xml_tags(xml: str) -> list[str]:
 def shape_of(value: Any, *, foreign: bool = False) -> Any:
     """Return the structure of JSON, without texts and numbers; with `foreign`, without its own keys, too."""
     if isinstance(value, dict):
-        keyed_by_others = {"variants", "values", "explanations", "averages"} if not foreign else set()
+        keyed_by_others = {"variants", "values", "explanations"} if not foreign else set()
         return [
             ("?" if foreign else key, shape_of(part, foreign=key in keyed_by_others))
             for key, part in value.items()

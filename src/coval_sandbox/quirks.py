@@ -71,8 +71,6 @@ class Quirks:
     """The tags of a run are in lower case."""
     transcript: Literal["documented", "seconds", "text", "chat", "absent"] = "documented"
     """Times as documented, offsets in seconds, a text that contains JSON, no times, or no transcript."""
-    averages: Literal["shown", "absent", "refused"] = "shown"
-    """A list of runs with include=metric_averages contains them, lacks them, or is rejected."""
     metric_versions: Literal["shown", "null"] = "shown"
     """Whether metric outputs contain the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"

@@ -196,15 +196,6 @@ def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str,
     return random.choice(("null", "absent")) if random.random() < quirks.missing_values else "there"
 
 
-def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
-    """By metric id; numeric metrics only."""
-    if record.status(now) != "COMPLETED":
-        return {}
-    metrics = map(catalogue.metric_for, record.plan.metric_ids)
-    summaries = {m.id: summary(metric_values(record, m, now, quirks)) for m in metrics if m.output_type == "float"}
-    return {metric_id: mean["mean"] for metric_id, mean in summaries.items() if mean}
-
-
 def summary(entries: Sequence[Json]) -> Json:
     """Count YES as 1, NO as 0. Empty without numbers."""
     numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]

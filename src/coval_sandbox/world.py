@@ -1,6 +1,6 @@
 """The API without HTTP: every operation is a method. The state of runs depends on the clock only."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -10,7 +10,7 @@ from .attachments import Attachments
 from .catalogue import Json
 from .catalogue_api import CatalogueApi, Edits
 from .deterministic import Clock, rng, short_id
-from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected, signed
+from .filters import Query, Row, Show, as_is, listing, matches, ordered, parse_filter, selected
 from .history import nights, scheduled_nights
 from .plan import PlannedSimulation, RunRecord, make_plan
 from .problems import LaunchRequest, clean_tags, invalid, not_found, parse_launch, parse_update
@@ -24,7 +24,6 @@ DEFAULT_KEYS = {DEFAULT_KEY: ("*",), READ_ONLY_KEY: ("*:read",)}
 MOST_SCHEDULED = 500  # runs of a schedule in its list
 _RUN_ORDER = ("create_time", "update_time", "status", "agent_id", "persona_id", "test_set_id")
 _RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag")
-_WITH_AVERAGES = frozenset(_RUN_ORDER) - {"update_time"}
 _SIMULATION_ORDER = ("create_time", "status")
 _SIMULATION_FIELDS = (
     *_SIMULATION_ORDER,
@@ -137,7 +136,6 @@ class World:
     def list_runs(self, query: Query) -> Json:
         now = self.clock()
         wanted = parse_filter(query.get("filter"), _RUN_FIELDS)
-        with_averages = self._asks_for_averages(query, wanted)
         rows = [
             self._run_row(record, now) for record in self._visible if now - record.create_time >= self.quirks.list_lag
         ]
@@ -150,23 +148,9 @@ class World:
         rows = ordered([row for row in rows if matches(row, wanted)], query.get("order_by"), _RUN_ORDER)
 
         def show(row: Row) -> Json:
-            shown = views.run(row["record"], now, self.quirks, listed=True)
-            included = with_averages and self.quirks.averages == "shown"
-            return shown | ({"metric_averages": views.averages(row["record"], now, self.quirks)} if included else {})
+            return views.run(row["record"], now, self.quirks, listed=True)
 
-        return self._listing("runs", rows, query, show, most=100 if with_averages else 1000)
-
-    def _asks_for_averages(self, query: Query, wanted: Collection[str]) -> bool:
-        """Coval then restricts the query: newest first, fewer fields."""
-        if "include" not in query:
-            return False
-        if query["include"] != "metric_averages" or self.quirks.averages == "refused":
-            raise invalid(("include", "is not known"))
-        if set(wanted) - _WITH_AVERAGES:
-            raise invalid(("filter", f"averages can only be filtered by {', '.join(sorted(_WITH_AVERAGES))}"))
-        if signed(query.get("order_by", "-create_time")) != "-create_time":
-            raise invalid(("order_by", "must be -create_time in a query of averages"))
-        return True
+        return self._listing("runs", rows, query, show, most=1000)
 
     def list_scheduled_runs(self, schedule_id: str) -> Json:
         """List the newest runs first, without pages."""

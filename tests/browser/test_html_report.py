@@ -347,19 +347,3 @@ def test_criteria_and_simulations_show_their_values_on_narrow_screen(open_report
         head = found.page.get_by_role("columnheader", name="Latency")
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "descending")
-
-
-def test_trend_has_axis_leads_to_its_runs_and_marks_failed_ones_by_shape(open_report: Open) -> None:
-    with open_report(reports()["worse"]) as found:
-        chart = found.page.get_by_role("group", name="Average of Latency over the last runs")
-        expect(chart.locator(".tick")).to_have_text(["1", "2", "3", "4", "5", "2026-01-11", "this run"])
-        links = chart.get_by_role("link")
-        pages = [f"https://app.coval.dev/acme/runs/old{place}" for place in range(9, -1, -1)]
-        assert links.evaluate_all("all => all.map((each) => each.getAttribute('href'))") == pages
-        links.last.focus()
-        expect(links.last).to_be_focused()
-        expect(chart.locator(".cross")).to_have_count(3)
-        for name in ("run of 2026-01-19: 2.2, failed", "run of 2026-01-16: 1.35, failed"):
-            expect(chart.get_by_role("link", name=name)).to_have_count(1)
-        expect(chart.get_by_role("img", name="this run: 4.11, failed")).to_have_count(1)
-        expect(found.page.locator(".legend", has_text="failed the gate")).to_be_visible()

@@ -126,8 +126,6 @@ def test_runs_fit_strict_model_in_every_status(setup: Setup) -> None:
 def test_results_have_all_planned_values(setup: Setup) -> None:
     run_id = setup.launch("someFail")
     setup.clock.advance(100)
-    (run,) = setup.client.runs.list_runs(include="metric_averages").runs
-    assert run.metric_averages[catalogue.LATENCY.id] < 1.5
     results = setup.client.runs.get_run(run_id).run.results
     planned = setup.server.world.runs[0].plan.simulations
     assert results.output_ids == [simulation.simulation_id for simulation in planned]

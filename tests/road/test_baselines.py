@@ -3,25 +3,22 @@
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from statistics import fmean
 from typing import Any
 
 import pytest
 
 from coval_gate.base.schedule import run
-from coval_gate.base.times import COLLECTING, PREPARING, TREND
+from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import Run, RunResult, TrendRun
+from coval_gate.coval.model import Run, RunResult
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import FINGERPRINT, Subject
 from coval_gate.history.tags import ACCEPTED_TAG, FAILED_TAG
-from coval_gate.step.report import fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.server import Server
-from coval_sandbox.views import timestamp
 from road.nights import DAY, ON_MAIN, PUSH, Nights, RunStep, prolong
 from support import IDS, StepResult, VirtualClock, new_client, new_session
 
@@ -58,14 +55,6 @@ class Past(Nights):
             assert session.inputs.baseline
             finding = baseline_of(session, session.inputs.baseline, subject, over_since=self.clock.now())
             return run(finding, self.clock)
-
-    def trend(self, *faults: str, of: str = "", baseline: str = "") -> tuple[TrendRun, ...]:
-        """Return the runs before the newest one, or before the run with the id `of`, which one call reads."""
-        with self._session(of, *faults, patience=TREND, baseline=baseline) as (session, newest, result):
-            latency = tuple(metric for metric in result.metrics if metric.id == catalogue.LATENCY.id)
-            trend = run(fetch_trend(session, newest, result._replace(metrics=latency)), self.clock)
-        assert not trend or self.requests == ["GET /runs"]
-        return trend
 
     @contextmanager
     def _session(
@@ -399,35 +388,3 @@ def test_unreadable_baseline_is_no_pass_and_keeps_the_deadline(
     assert clock.now() <= max(limit, PREPARING + 61 + COLLECTING)
     if limit < 120:
         assert clock.now() > limit + COLLECTING - 3
-
-
-# The last runs, as a report shows them: no verdict rests on them
-
-
-def ids_of(trend: tuple[TrendRun, ...]) -> list[str]:
-    return [trend_run.run_id for trend_run in trend]
-
-
-@pytest.mark.parametrize("identity", ["tags", "metadata"])
-def test_trend_has_averages_and_marks_of_earlier_runs_of_the_branch(
-    identity: str, run_step: RunStep, clock: VirtualClock
-) -> None:
-    past = Past(run_step, clock, list_identity=identity)
-    earlier = [past.launch(tags="stable") for _ in range(2)]
-    for other in ({"test_set_id": "passing2"}, {"persona_id": OTHER_PERSONA}, {"agent_id": OTHER_AGENT}):
-        past.launch(**other)
-    past.launch("run-failed")
-    past.launch(env={"GITHUB_REF": "refs/heads/other"})
-    past.launch(pull_request=True)
-    own = past.launch()
-    past.launch()
-    past.tag(earlier[1], FAILED_TAG)
-    trend = past.trend(of=own, baseline="tag:Stable")
-    assert ids_of(trend) == earlier[::-1]
-    for trend_run, record in zip(trend, past.world.runs[1::-1], strict=True):
-        assert trend_run.created == timestamp(record.create_time)
-        values = [planned.values[catalogue.LATENCY.id] for planned in record.plan.simulations]
-        assert trend_run.averages == {catalogue.LATENCY.id: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
-    shows_tags = identity == "tags"
-    marks = [(trend_run.is_baseline, trend_run.failed) for trend_run in trend]
-    assert marks == [(shows_tags, shows_tags), (shows_tags, False)]

@@ -123,7 +123,6 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str, Any]] = [
     (read_run, "metadata", []),
     (read_run, "metadata", {"customer": "x"}),
     *((read_run, "results", value) for value in WRONG_RESULTS),
-    (read_run, "metric_averages", [1.5]),
     *((read_simulation, "simulation_id", id_) for id_ in (None, "", 5, "../x", "a b")),
     *((read_simulation, "status", status) for status in (None, 7)),
     (read_simulation, "test_case_id", 5),

@@ -30,7 +30,6 @@ SHARE_OF_REST: Final = 0.25  # of the remaining time; the most that each of thes
 MARKING: Final = 20.0  # s for changes of tags
 ACCEPTING: Final = 300.0  # s for those of an acceptance, which an outage must not turn red
 DETAILS: Final = 20.0  # s for names, explanations and transcripts
-TREND: Final = 10.0  # s for the last runs
 UNITS: Final = 3.0  # s for the units of metrics, which stand in the first lines after the verdict
 NAMING: Final = 3.0  # s for the names of agents, personas and test sets
 CANCELLING: Final = 30.0  # s for cancelling runs, except in mode cancel, which has max_wait_time

@@ -245,14 +245,10 @@ class Client(Calls):
         *,
         until: float,
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
-        with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return MOST_RUNS of the newest, and as many again while `go_on` returns True for all runs so far.
-
-        `with_averages`: of metrics; Coval then supports one order only, and no filter by tags.
-        """
-        more = ("include", "metric_averages") if with_averages else ("order_by", "-create_time")
-        kind = RUN._replace(query=(*((("filter", str(run_filter)),) if any(run_filter) else ()), more))
+        """Return MOST_RUNS of the newest, and as many again while `go_on` returns True for all runs so far."""
+        order = ("order_by", "-create_time")
+        kind = RUN._replace(query=(*((("filter", str(run_filter)),) if any(run_filter) else ()), order))
         until = max(until, self._clock.now())  # the last call of a search may begin late
 
         def reads_on(listed: Sequence[Run]) -> bool:

@@ -61,7 +61,7 @@ class RunProgress(NamedTuple):
 class Run(NamedTuple):
     """`metadata` is from the launch. Until the run completes, `metrics` is empty.
 
-    `output_ids`: None until then, and where Coval omits them. `averages` exist only in a list that requested them.
+    `output_ids`: None until then, and where Coval omits them.
     """
 
     run_id: str
@@ -77,7 +77,6 @@ class Run(NamedTuple):
     metadata: Mapping[str, Any] = MappingProxyType({})
     output_ids: tuple[str, ...] | None = None
     metrics: tuple["Metric", ...] = ()
-    averages: Mapping[str, float] = MappingProxyType({})
 
     @property
     def ids(self) -> dict[str, str]:
@@ -271,19 +270,6 @@ class Details(NamedTuple):
     labels: Mapping[str, str] = MappingProxyType({})
     texts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     transcripts: Mapping[str, tuple[Turn, ...]] = MappingProxyType({})
-
-
-class TrendRun(NamedTuple):
-    """An earlier completed run. `created` is ISO 8601; `averages` of metrics are Coval's, by id.
-
-    `is_baseline`: it has the tag. `failed`: it is no baseline, because a comparison failed it, or data were missing.
-    """
-
-    run_id: str
-    created: str
-    averages: Mapping[str, float] = MappingProxyType({})
-    is_baseline: bool = False
-    failed: bool = False
 
 
 class LaunchRequest(NamedTuple):

@@ -221,7 +221,6 @@ class RunAnswer(ListedRun):
     launch: Annotated[LaunchMetadata, Field(validation_alias="metadata", default_factory=LaunchMetadata)]
     progress: Annotated[Progress, Field(default_factory=Progress)]
     results: Annotated[Results, Field(default_factory=Results)]
-    metric_averages: dict[str, Any] = {}
 
 
 def read_launched(fields: dict[str, Any]) -> Run:
@@ -249,9 +248,6 @@ def read_run(fields: dict[str, Any]) -> Run:
             "metadata": run.launch.customer or run.metadata,
             "output_ids": run.results.output_ids,
             "metrics": read_metrics(run.results.metrics),
-            "averages": {
-                id_: number for id_, raw in run.metric_averages.items() if (number := read_number(raw)) is not None
-            },
         }
     )
 

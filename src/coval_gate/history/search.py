@@ -47,7 +47,6 @@ class Sought(NamedTuple):
 
     If it is None, one page is enough. `ids`: by the names of inputs. `may_be`: which runs that do not show whether they
     have the tag matter; with `must_know`, also where the list shows the tags of others. `parts`: find these, too.
-    `averages`: list those of metrics, too; then Coval knows no filter for tags, and no run is read alone for its tags.
     """
 
     ids: Mapping[str, str] = MappingProxyType({})
@@ -59,14 +58,13 @@ class Sought(NamedTuple):
     may_be: Callable[[Run], bool] = lambda _: True
     must_know: bool = False
     parts: bool = False
-    averages: bool = False
 
     @property
     def filters(self) -> tuple[RunFilter, ...]:
         """The ways to ask, the best first."""
         alike = RunFilter(**self.ids, status=self.status)
         tagged = alike._replace(tag=self.tag)
-        by_tag = [tagged] if self.tag and tagged.can_be_sent and not self.averages else []
+        by_tag = [tagged] if self.tag and tagged.can_be_sent else []
         return (*by_tag, *([alike] if any(alike) or self.since is None or not by_tag else []))
 
     def is_alike(self, run: Run) -> bool:
@@ -111,7 +109,6 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
                 run_filter,
                 until=session.deadline,
                 go_on=lambda runs: _reads_on(sought, runs),
-                with_averages=sought.averages,
             )
         except Rejected as error:
             refused.append(error)
@@ -152,8 +149,6 @@ def _read_alone(
     def is_doubtful(run: Run) -> bool:
         if not sought.parts and hides_part(run) and sought.is_found(run):
             return True
-        if sought.averages:
-            return False
         if shows_tags:
             return (sought.must_know or bool(run.tags)) and sought.hides_tag(run)
         return not run.tags and (sought.hides_tag(run) or sought.is_found(run))
@@ -173,9 +168,7 @@ def _read_alone(
 
 def with_list(run: Run, listed: Run) -> Run:
     """Return a run that was read alone with what only the list shows of it."""
-    return run._replace(
-        tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata, averages=listed.averages
-    )
+    return run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:

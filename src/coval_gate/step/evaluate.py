@@ -21,7 +21,7 @@ from coval_gate.step.base_agent import find_base_run
 from coval_gate.step.baselines import owe_mark
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
-from coval_gate.step.report import fetch_details, fetch_trend, report_of, with_units
+from coval_gate.step.report import fetch_details, report_of, with_units
 from coval_gate.step.step import LegRun, StepRun
 from coval_gate.step.watch import follow_trial
 
@@ -126,8 +126,6 @@ def show_leg(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
     leg.judgement = judgement
     leg.findings = yield from log_checks(session, judgement, leg.result)
     if leg.result and run:
-        if session.inputs.html_path and not (judgement.repetition or leg.slices):
-            leg.trend = yield from fetch_trend(session, run, leg.result)
         leg.details = yield from fetch_details(
             session,
             leg.result,

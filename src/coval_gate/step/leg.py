@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
 from coval_gate.coval.client import Launch
-from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
+from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Cancellation, Outcome
@@ -216,7 +216,6 @@ class Leg:
     error: Judgement | None = None  # of a leg that ended in an error, perhaps after its runs were judged
     findings: Findings | None = None
     details: Details | None = None  # what is known of the simulations beyond their values
-    trend: tuple[TrendRun, ...] = ()  # the last runs before the first one
     standing: Standing | None = None  # what the first run is to later ones, if the step changed that
     planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
     slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each

@@ -1,23 +1,21 @@
 """Turns what is known of a step into its report, and fetches what only informs. Nothing here changes the verdict.
 
-It fetches test cases in words, what judges say, transcripts, the last runs of the branch, the units of metrics, and the
-names of agents, personas and test sets. It fetches each once, and only what no earlier response showed. Where a call
-fails, reports show less.
+It fetches test cases in words, what judges say, transcripts, the units of metrics, and the names of agents, personas
+and test sets. It fetches each once, and only what no earlier response showed. Where a call fails, reports show less.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import plural
-from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS, announcing
+from coval_gate.base.times import DETAILS, NAMING, UNITS, announcing
 from coval_gate.ci.host import tolerant
 from coval_gate.coval.client import Session
-from coval_gate.coval.model import COMPLETED, Details, Run, RunProgress, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.model import Details, Run, RunProgress, RunResult, Simulation, Turn
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES, TEST_CASE, TestCase, cases_of
 from coval_gate.gate.judgement import (
     LAUNCHED_RUN,
@@ -27,8 +25,6 @@ from coval_gate.gate.judgement import (
     judgement_with_units,
     redacted,
 )
-from coval_gate.history.search import Sought, has_tag, search
-from coval_gate.history.tags import FAILED_TAG, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.report.document.base import SingleRunFacts
 from coval_gate.report.document.model import BASE_AGENT, UNFOUND, LegReport, Report
@@ -38,8 +34,6 @@ from coval_gate.step.step import Step
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
 CALLS_AT_ONCE: Final = 5  # calls
 MOST_LABELS: Final = 1000  # test cases that are listed for their names
-MOST_EARLIER: Final = 30  # runs
-END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
 MOST_UNITS: Final = 20  # metrics of which units are looked up
 NAMES_FETCHED: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
 
@@ -100,7 +94,6 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         run=_polled(leg, trials),
         result=leg.result,
         details=leg.details or Details(),
-        trend=leg.trend,
         runs=tuple(
             SingleRunFacts(
                 id=trial.run_id,
@@ -213,40 +206,6 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
         return len(labels) < len(case_ids) and len(listed) < MOST_LABELS
 
     yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
-
-
-def fetch_trend(session: Session, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
-    """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
-
-    Agent, persona and test set are the same. They have averages of the metrics of the `result`.
-    """
-    began = run.created
-    if began is None or not 0 <= began < END_OF_DATES or not all(run.ids.values()):
-        return ()
-    sought = Sought(
-        run.ids,
-        branch_tag_of(run),
-        COMPLETED,
-        fits=lambda other: 0 <= (other.created or -1) < began and bool(other.averages),
-        enough=lambda runs: len(runs) >= MOST_EARLIER,
-        averages=True,
-    )
-    try:
-        earlier = (yield from search(_briefly(session, TREND), sought)).runs[:MOST_EARLIER]
-    except CovalError:
-        return ()
-    metrics, baseline = {metric.id for metric in result.metrics}, session.inputs.baseline
-    return tuple(
-        TrendRun(
-            run_id=other.run_id,
-            # Coval's own text is foreign.
-            created=datetime.fromtimestamp(other.created or 0.0, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            averages={metric_id: mean for metric_id, mean in other.averages.items() if metric_id in metrics},
-            is_baseline=baseline is not None and baseline.kind == "tag" and has_tag(other, baseline.name),
-            failed=is_marked(other, FAILED_TAG),
-        )
-        for other in earlier
-    )
 
 
 def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:

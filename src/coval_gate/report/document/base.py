@@ -14,7 +14,7 @@ CauseWord = Literal["new", "flaky"]  # in the order of reports
 VerdictWord = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 ITSELF: Final = "agent"  # the name of the agent itself among its mutations
-SCHEMA_VERSION: Final = "7.0"
+SCHEMA_VERSION: Final = "8.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 

@@ -27,14 +27,13 @@ from coval_gate.report.document.base import (
     variant_key,
 )
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
-from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts, charts_of, metrics_of
+from coval_gate.report.document.metrics import Chart, MetricFacts, charts_of, metrics_of
 from coval_gate.report.document.model import UNFOUND, LegReport, Report
 from coval_gate.report.document.provenance import (
     MAY_HOLD_SECRETS,
     RunFacts,
     configuration,
     provenance,
-    run_page,
     subject_in_words,
     what_ran,
 )
@@ -161,8 +160,6 @@ class LegFacts(JudgedFacts):
     """How many more there are."""
     charts: list[Chart]
     """Of the first metrics with missed criteria or, if there are none, with any criteria."""
-    trend: list[TrendRunFacts]
-    """Earlier runs with averages of the metrics, the newest first."""
     metrics: list[MetricFacts]
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
@@ -229,7 +226,6 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
         criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=charts_of(leg),
-        trend=[TrendRunFacts(url=run_page(leg, run), **run._asdict()) for run in leg.trend],
         metrics=metrics_of(leg),
         simulations=simulations_of(leg, places, case_name),
     )

@@ -131,19 +131,6 @@ class Chart(Model):
     compared_with: Text
 
 
-class TrendRunFacts(Model):
-    """An earlier run of the same agent, persona and test set."""
-
-    run_id: Text
-    url: Text
-    created: Text
-    is_baseline: bool
-    failed: bool
-    """Whether the gate failed it."""
-    averages: dict[Text, float]
-    """By metric id."""
-
-
 def metrics_of(leg: LegReport) -> list[MetricFacts]:
     """Return the metrics of a leg. Those of most weight have distributions."""
     metrics = leg.result.metrics if leg.result else ()

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import Details, Run, RunResult, TrendRun
+from coval_gate.coval.model import Details, Run, RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
 from coval_gate.history.standing import Standing
@@ -22,7 +22,7 @@ class LegReport(NamedTuple):
     `name`: empty for the only leg; people read `title` in its place, if it is not empty. `ids`: the agent, persona and
     test set that the step asked for. `planned`: how many simulations its first run was to have. `result` and
     `judgement` cover all runs that count, `runs` has each by itself; it is empty if the launch was refused. `standing`:
-    what the run is to later ones, if the step changed that. `trend`: the last runs, newest first. `dashboard_url`: the
+    what the run is to later ones, if the step changed that. `dashboard_url`: the
     base of the runs' pages; empty where it is unknown. `inputs`: the step's, with the leg's own values; None if the
     step's count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
     `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the inputs
@@ -38,7 +38,6 @@ class LegReport(NamedTuple):
     result: RunResult | None = None
     details: Details = Details()
     standing: Standing | None = None
-    trend: tuple[TrendRun, ...] = ()
     runs: tuple[SingleRunFacts, ...] = ()
     dashboard_url: str = ""
     findings: Findings = UNFOUND

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from coval_gate import __version__
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
-from coval_gate.coval.model import Run, TrendRun
+from coval_gate.coval.model import Run
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
@@ -275,7 +275,7 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
     ]
 
 
-def run_page(leg: LegReport, run: Run | TrendRun) -> str:
+def run_page(leg: LegReport, run: Run) -> str:
     """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and IDENTIFIER.fullmatch(run.run_id) else ""
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from coval_gate.base.text import amount, in_words, number, one_line, plural, value_text
+from coval_gate.base.text import in_words, number, one_line, plural, value_text
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
 from coval_gate.report.document.criteria import CriterionFacts
 from coval_gate.report.document.legs import LegFacts
-from coval_gate.report.document.metrics import MetricFacts, TrendRunFacts
 from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
 from coval_gate.report.formats.log import (
     VERDICT_SIGNS,
@@ -39,7 +38,6 @@ LONGEST_METRIC: Final = 60  # characters of a metric's name
 MOST_CHECKS: Final = 10  # criteria
 CASES_SHOWN: Final = 5  # of a criterion
 MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each direction
-MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
 ITEM: Final = 120  # characters of a list item
 DATA: Final = (
@@ -92,9 +90,6 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
         flipped = [criterion for criterion in leg.criteria if criterion.flipped][:MOST_FLIPPED]
         texts = [(one, flip_texts(one, lambda case: code(case, ITEM // 2), MOST_FLIPPED)) for one in flipped]
         yield _list([f"{code(criterion.title, ITEM)}; {text}" for criterion, flips in texts for text in flips])
-    if rows := [*_trend(leg)]:
-        yield "## Averages of earlier runs, newest first"
-        yield _list(rows)
     if failing:
         counts = f" ({code(leg.failing_causes_text, ITEM)})" if leg.failing_causes_text else ""
         yield f"## Simulations to look at: {len(failing):,}, worst first{counts}"
@@ -141,21 +136,6 @@ def _criterion(criterion: CriterionFacts, cases: Iterable[int]) -> str:
     blamed = [str(case) for case in sorted(cases)] if criterion.is_missed else []
     numbers = f"; cases: {in_words(blamed, most=CASES_SHOWN)}" if blamed else ""
     return f"{VERDICT_SIGNS[criterion.verdict]} {code(title, ITEM)}: {measured}{numbers}"
-
-
-def _trend(leg: LegFacts) -> Iterator[str]:
-    ids = dict.fromkeys(one.metric_id for one in sorted(leg.criteria, key=lambda one: one.met) if one.metric_id)
-    metrics = {metric.id: metric for metric in leg.metrics}
-    for metric in [metrics[metric_id] for metric_id in ids if metric_id in metrics][:MOST_TREND]:
-        earlier = [_average(run, metric) for run in leg.trend[:MOST_TREND] if metric.id in run.averages]
-        if earlier:
-            yield f"{code(metric.name, ITEM // 2)}: {', '.join(earlier)}"
-
-
-def _average(run: TrendRunFacts, metric: MetricFacts) -> str:
-    average = amount(run.averages[metric.id], metric.unit)
-    average = code(average, ITEM // 2) if metric.unit else average
-    return f"{average} ({code(run.created[:10])}{', baseline' if run.is_baseline else ''})"
 
 
 def _case(leg: LegFacts, row: SimulationFacts, head: str) -> str:

@@ -23,7 +23,7 @@ from coval_gate.report.document.legs import LegFacts
 from coval_gate.report.document.metrics import MetricFacts
 from coval_gate.report.document.simulations import SimulationFacts
 from coval_gate.report.formats.digest import prompt_of
-from coval_gate.report.formats.html.plots import PLOT_WIDTH, histogram, scale_of, trend_of
+from coval_gate.report.formats.html.plots import PLOT_WIDTH, histogram, scale_of
 from coval_gate.report.tables import FEW_FLIPS
 
 PACKAGE: Final = __name__
@@ -61,7 +61,7 @@ def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"line": one_line, "web": web_address, "plain": plain, "number": number, "percent": percent}
     environment.filters |= {"amount": amount, "named_with_unit": named_with_unit, "count": "{:,}".format}
-    environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "trend_of": trend_of, "plural": plural}
+    environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "plural": plural}
     environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "CRITERIA_SHOWN": CRITERIA_SHOWN}
     environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "PLOT_WIDTH": PLOT_WIDTH}
     return environment.from_string(_part("report.html.j2"))

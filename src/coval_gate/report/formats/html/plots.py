@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from coval_gate.base.text import amount, day_text, number, percent, plural, with_unit
+from coval_gate.base.text import amount, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
-from coval_gate.report.document.base import ITSELF
 from coval_gate.report.document.criteria import CriterionFacts
-from coval_gate.report.document.legs import LegFacts
-from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
+from coval_gate.report.document.metrics import BoundFacts, Distribution
 
 PLOT_WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
@@ -122,29 +120,6 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
         shares=tuple(PlottedMark(_from_top(share / highest * HEIGHT), percent(share)) for share in ticks),
         text=f"{plural(sum(counts), 'value')} from {number(sample.least)} to {amount(sample.greatest, unit)}",
     )
-
-
-def trend_of(leg: LegFacts, metric: MetricFacts) -> Line | None:
-    """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
-    shown = [run for run in reversed(leg.trend) if metric.id in run.averages]
-    earlier = [_point(run, run.averages[metric.id], metric.unit) for run in shown]
-    agent = metric.variants.get(ITSELF)
-    mean = agent.numbers.get("mean") if agent else None
-    failed = leg.verdict == "failed"
-    this = _words("this run", mean, failed, metric.unit) if mean is not None else ""
-    now = [Point(mean, this, "now", "", failed)] if mean is not None and earlier else []
-    days = [day_text(run.created) for run in shown] or [""]
-    return trend([*earlier, *now], first=days[0], last="this run" if now else days[-1], unit=metric.unit)
-
-
-def _point(run: TrendRunFacts, mean: float, unit: str) -> Point:
-    words = f"run of {day_text(run.created) or 'an unknown day'}{' (baseline)' if run.is_baseline else ''}"
-    kind = "baseline" if run.is_baseline else ""
-    return Point(mean, _words(words, mean, run.failed, unit), kind, run.url, run.failed)
-
-
-def _words(run: str, value: float, failed: bool, unit: str) -> str:
-    return f"{run}: {amount(value, unit)}{', failed' if failed else ''}"
 
 
 def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line | None:
