@@ -221,6 +221,19 @@ def test_one_miss_more_never_raises_a_bound(cases: int, size: int, confidence: f
             assert below.upper <= upper + 1e-12
 
 
+@pytest.mark.parametrize("sizes", [(1, 1, 2, 2, 3, 3, 5), (3, 3, 3, 3, 2, 2), (1, 7, 7, 2, 3)])
+def test_nor_does_it_where_cases_have_different_numbers_of_conversations(sizes: Sequence[int]) -> None:
+    bounds = {
+        run: rate_bounds([*map(Hits, run, sizes)], 0.95) for run in product(*(range(size + 1) for size in sizes))
+    }
+    for run, (lower, upper) in bounds.items():
+        for place, hits in enumerate(run):
+            if hits:
+                below = bounds[*run[:place], hits - 1, *run[place + 1 :]]
+                assert below.lower <= lower + 1e-12
+                assert below.upper <= upper + 1e-12
+
+
 @pytest.mark.parametrize(("cases", "size"), [(20, 1), (20, 3), (50, 3)])
 def test_no_run_claims_more_than_a_perfect_one(cases: int, size: int) -> None:
     perfect, one_missed = (

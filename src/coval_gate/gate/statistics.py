@@ -33,7 +33,7 @@ POWER: Final = 0.8  # the usual chance with which an experiment should detect it
 SHORTFALL: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 _TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction
 _ROUNDS: Final = 10_000  # of a continued fraction, which takes about sqrt(max(a, b)) of them
-_PRECISION: Final = 1e-15  # relative; a series or a search stops there
+_PRECISION: Final = 1e-15  # relative; a series stops there
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -57,6 +57,8 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     if p <= 0.0 or p >= 1.0:
         return high if p >= 1.0 else low
     x = a / (a + b)
+    nearer = x + normal_quantile(p) * math.sqrt(x * (1.0 - x) / (a + b + 1.0))
+    x = nearer if 0.0 < nearer < 1.0 else x
     for _ in range(200):
         error = beta_cdf(x, a, b) - p
         low, high = (x, high) if error < 0.0 else (low, x)
@@ -65,7 +67,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
         following = x - step
         if not low < following < high:
             following = (low + high) / 2.0
-        if abs(following - x) <= _PRECISION * x:
+        if abs(following - x) <= FLOAT_ERROR * x:  # the next step would change far less
             return following
         x = following
     return x
@@ -205,7 +207,7 @@ class CaseRate(NamedTuple):
 def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, in which each conversation weighs the same; none for fewer than two cases.
 
-    Where cases have equally many conversations, a miss more never raises a bound.
+    A miss more never raises a bound.
     """
     if len(cases) < FEWEST_CASES:
         return NOTHING
@@ -214,22 +216,19 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
 
 
 def _least(cases: Sequence[Hits], confidence: float) -> float:
-    """Return the lower bound: the least one of this run and of those without some misses, of the best cases first.
+    """Return the lower bound: the least one of this run and of those with some misses fewer.
 
     A few cases estimate badly how alike conversations are, and a further miss may make them seem less alike.
     """
     kinds = Counter(cases)
-    least, beyond = bounds_of(pooled_rate(kinds), confidence).lower, -math.log(1.0 - confidence)
-    ranked = sorted((case for case in cases if case.size > 1), key=lambda case: case.share, reverse=True)
-    for size, hits in ((case.size, hits) for case in ranked for hits in range(case.hits, case.size)):
-        kinds[Hits(hits, size)] -= 1
-        kinds[Hits(hits + 1, size)] += 1
-        rate = pooled_rate(kinds)
+    least, beyond = lower_bound(pooled_rate(kinds), confidence), -math.log(1.0 - confidence)
+    for more in range(1, sum(case.size - case.hits for case in cases)):
+        rate = pooled_rate(kinds, more)
         divergence, effective = _divergence(rate.share, least), effective_size(rate, confidence)
         if rate.least * divergence > beyond:  # nor do fewer misses lead to a lower one
             break
         shapes = rate.share * effective, effective - rate.share * effective + 1.0
-        if effective * divergence <= beyond and shapes[0] and beta_cdf(least, *shapes) > 1.0 - confidence:
+        if effective * divergence <= beyond and beta_cdf(least, *shapes) > 1.0 - confidence:
             least = min(least, beta_quantile(1.0 - confidence, *shapes))
     return least
 
@@ -247,25 +246,30 @@ def _divergence(share: float, other: float) -> float:
 
 
 def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
-    """Return bounds on a share, from 0 to 1, of at least two test cases.
+    """Return bounds on a share, from 0 to 1, of at least two test cases."""
+    misses = rate._replace(share=1.0 - rate.share)
+    return Bounds(lower_bound(rate, confidence), 1.0 - lower_bound(misses, confidence))
+
+
+def lower_bound(rate: CaseRate, confidence: float) -> float:
+    """Return a lower bound on a share, from 0 to 1, of at least two test cases.
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard (Survey
     Methodology 24, 1998). It is exact for one conversation a case. No bound claims more than that of a run in which all
     conversations agree: nothing shows how its cases differ, so its sample size is the number of cases.
     """
     size, cases = effective_size(rate, confidence), float(rate.cases)
-    bounds = exact_bounds(rate.share * size, size, confidence)
-    perfect, hopeless = exact_bounds(cases, cases, confidence), exact_bounds(0.0, cases, confidence)
-    return Bounds(min(bounds.lower, perfect.lower), max(bounds.upper, hopeless.upper))
+    return min(_exact_lower(rate.share * size, size, confidence), _exact_lower(cases, cases, confidence))
+
+
+def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
+    """Return Clopper and Pearson's bounds on a share, if there are `hits` among `size` independent conversations."""
+    return Bounds(_exact_lower(hits, size, confidence), 1.0 - _exact_lower(size - hits, size, confidence))
 
 
 @lru_cache(maxsize=4096)  # a search for a percentile's bounds counts the same hits again and again
-def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
-    """Return Clopper and Pearson's bounds on a share, if there are `hits` among `size` independent conversations."""
-    return Bounds(
-        beta_quantile(1.0 - confidence, hits, size - hits + 1.0) if hits > 0.0 else 0.0,
-        beta_quantile(confidence, hits + 1.0, size - hits) if hits < size else 1.0,
-    )
+def _exact_lower(hits: float, size: float, confidence: float) -> float:
+    return beta_quantile(1.0 - confidence, hits, size - hits + 1.0) if hits > 0.0 else 0.0
 
 
 def needed(share: float, misses: int, confidence: float) -> int | None:
@@ -286,13 +290,22 @@ def share(cases: Sequence[Hits]) -> float:
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
-def pooled_rate(kinds: Counter[Hits]) -> CaseRate:
-    """Weigh each conversation the same. `least`: for cases that differ in size, Kish's (Survey Sampling, 1965)."""
+def pooled_rate(kinds: Counter[Hits], more: int = 0) -> CaseRate:
+    """Weigh each conversation the same. `least`: for cases that differ in size, Kish's (Survey Sampling, 1965).
+
+    With `more` hits, the variance is one that no choice of them exceeds: it is convex in the hits of each case, so that
+    its chord from there to all conversations lies above it. A case with fewer hits has a chord above that one.
+    """
     count, conversations = kinds.total(), sum(number * case.size for case, number in kinds.items())
-    rate = sum(number * case.hits for case, number in kinds.items()) / conversations
+    rate = (sum(number * case.hits for case, number in kinds.items()) + more) / conversations
+    squares = [number * (case.hits - rate * case.size) ** 2 for case, number in kinds.items()]
+    slopes = {case: case.hits + case.size - 2.0 * rate * case.size for case in kinds if more}
+    for case in sorted(slopes, key=lambda case: (slopes[case], case), reverse=True):
+        hits = min(more, kinds[case] * (case.size - case.hits))
+        squares.append(hits * slopes[case])
+        more -= hits
     # Exact: the order must not matter.
-    squares = math.fsum(number * (case.hits - rate * case.size) ** 2 for case, number in kinds.items())
-    variance = squares / conversations**2 * count / (count - 1)
+    variance = math.fsum(squares) / conversations**2 * count / (count - 1)
     least = conversations**2 / sum(number * case.size**2 for case, number in kinds.items())
     return CaseRate(rate, variance, count, least, float(conversations))
 
