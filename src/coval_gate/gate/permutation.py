@@ -97,7 +97,8 @@ class Permutation:
         excess = excess_variance(cases)
         self.blocks = math.isinf(excess)
         self.excess = 1.0 if self.blocks else excess
-        self._falls, self._rises = cases, [case.mirrored() for case in cases]
+        sides = cases, [case.mirrored() for case in cases]
+        self._falls, self._rises = (Counter(zip(side, weights(side), strict=True)) for side in sides)
         self.fewer, self.more = (self._chance(side) for side in (self._falls, self._rises))
 
     @classmethod
@@ -112,10 +113,10 @@ class Permutation:
     def shows(self, error: float, *, rises: bool) -> bool:
         return (self.more if rises else self.fewer) <= error + SUM_ROUNDING
 
-    def _chance(self, cases: Sequence[Case]) -> float:
-        """Return the chance of fewer hits than there are."""
+    def _chance(self, cases: Counter[tuple[Case, int]]) -> float:
+        """Return the chance of fewer hits than there are. `cases` have their weights."""
         law, place = [1.0], 0  # of the sum above the least one considered; where the observed sum is
-        for case, weight in zip(cases, weights(cases), strict=True):
+        for case, weight in cases.elements():
             chances = self._law(case)
             least = min(chances)
             law = _convolved(law, {(hits - least) * weight: chance for hits, chance in chances.items()})
@@ -143,10 +144,11 @@ class Permutation:
         beyond the `margin` as counted. The law of the judged hits has its middle at their share of all hits.
         """
         cases = self._rises if rises else self._falls
-        rate = sum(case.mean / case.size for case in cases) / len(cases)
+        total = cases.total()
+        rate = sum(count * case.mean / case.size for (case, _), count in cases.items()) / total
         kept = max(0.0, 1.0 - change / rate) if rate else 0.0
         distance = possible = spread = counted = 0.0  # how far the sum falls below the middle; then three variances
-        for (case, weight), count in Counter(zip(cases, weights(cases), strict=True)).items():
+        for (case, weight), count in cases.items():
             before, now, runs = len(case.before), len(case.now), case.runs
             lost = (1.0 - kept) * case.mean
             after = kept * kept * case.variance + kept * lost  # the variance of a run that loses hits by chance
@@ -161,7 +163,7 @@ class Permutation:
             possible += count * weight**2 * drawn * self.excess
             own = after / now + case.variance / before
             spread += count * (weight * share) ** 2 * own
-            counted += count * own / (case.size * len(cases)) ** 2
+            counted += count * own / (case.size * total) ** 2
         is_shown = distance >= reach * math.sqrt(possible) + SHORTFALL * math.sqrt(spread)
         return is_shown and change >= margin + SHORTFALL * math.sqrt(counted)
 
