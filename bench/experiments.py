@@ -80,16 +80,16 @@ def spread(
 def one_run() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a number."""
     large = [one for one in ONE if one[0].cases >= FEWEST_OF_MEAN]
-    for name, most, cells in (
-        ("rates of 50 to 95 %", (7.0, 5.5), spread(rate_error, ONE, (0.5, 0.8, 0.9, 0.95))),
-        ("rates of 99 %", (12.0, 5.5), spread(rate_error, ONE, (0.99,))),
-        ("percentiles 50, 90, 95", (6.5, 6.5), spread(percentile_error, ONE, (50.0, 90.0, 95.0))),
-        ("mean of latency, sigma 0.5, from 20 cases", (8.0, 8.0), spread(latency_error, large, (0.5,))),
-        ("mean of latency, sigma 0.9, from 20 cases", (11.0, 11.0), spread(latency_error, large, (0.9,))),
-        ("mean of scores, from 20 cases", (8.0, 8.0), spread(score_error, large, (3.0, 4.2))),
+    for name, most, cells, times in (
+        ("rates of 50 to 95 %", (7.0, 5.5), spread(rate_error, ONE, (0.5, 0.8, 0.9, 0.95)), 1.0),
+        ("rates of 99 %", (12.0, 5.5), spread(rate_error, ONE, (0.99,)), 1.0),
+        ("percentiles 50, 90, 95", (6.5, 6.5), spread(percentile_error, ONE, (50.0, 90.0, 95.0)), 0.5),
+        ("mean of latency, sigma 0.5, from 20 cases", (8.0, 8.0), spread(latency_error, large, (0.5,)), 1.0),
+        ("mean of latency, sigma 0.9, from 20 cases", (11.0, 11.0), spread(latency_error, large, (0.9,)), 1.0),
+        ("mean of scores, from 20 cases", (8.0, 8.0), spread(score_error, large, (3.0, 4.2)), 1.0),
     ):
         names = f"{name}: lower bound above the truth", f"{name}: upper bound below the truth"
-        yield pair(names, most, cells)
+        yield pair(names, most, cells, times)
 
 
 def rate_error(size: Size, icc: float, truth: float, rng: Random) -> tuple[bool, bool]:
@@ -158,10 +158,12 @@ def two_runs() -> Iterator[Experiment]:
             spread(percentile_change, TWO, (50.0, 95.0)),
         ),
     ):
-        yield pair(names, most, cells)
+        yield pair(names, most, cells, 0.75)
     # Unequal numbers of conversations leave skewness in the difference.
     means = spread(mean_change, [two for two in TWO if two[0].cases >= FEWEST_OF_MEAN])
-    yield pair(("unchanged mean latency: called slower", "unchanged mean latency: called faster"), (6.5, 8.5), means, 3)
+    yield pair(
+        ("unchanged mean latency: called slower", "unchanged mean latency: called faster"), (6.5, 8.5), means, 1.5
+    )
 
 
 def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:

@@ -78,8 +78,8 @@ LARGE: Final = """
 def families() -> Iterator[Experiment]:
     """Yield how often a step is red although nothing changed, and how often what it says of a change is wrong."""
     for margins, name, most, times in (
-        (True, "ten thresholds, eight with margins", 2.0, 0.5),
-        (False, "ten without margins", 5.0, 0.4),
+        (True, "ten thresholds, eight with margins", 2.0, 0.2),
+        (False, "ten without margins", 5.0, 0.2),
     ):
         yield Experiment(
             (
@@ -178,7 +178,7 @@ def power() -> Iterator[Experiment]:
         cells = (partial(moved_rate, size, icc, 0.95, 0.8, margin=margin, family=family) for icc in iccs)
         among = f", one of {family}" if family > 1 else ""
         yield noticed(
-            f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=3 / len(iccs) / min(3, family)
+            f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=1.0 / len(iccs) / min(3, family)
         )
     # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
     for size, factor, slower, least in (
@@ -188,9 +188,9 @@ def power() -> Iterator[Experiment]:
     ):
         cells = (partial(moved_latency, f"{MEAN}{factor}", size, icc, slower) for icc in (0.3, 0.6))
         name = f"average latency +{100 * slower - 100:.0f} %, `<= baseline{factor}`, {size}"
-        yield noticed(name, least, *cells)
+        yield noticed(name, least, *cells, times=0.5)
     cells = (partial(moved_latency, "Latency: p(95) <= baseline", Size(100, 3, 3), icc, 1.3) for icc in ICCS)
-    yield noticed("p(95) of latency +30 %, `<= baseline`, 100 cases, 1x3/3", 84, *cells, times=0.5)
+    yield noticed("p(95) of latency +30 %, `<= baseline`, 100 cases, 1x3/3", 84, *cells, times=0.25)
 
 
 # Unequal sides, margins, and changes that reports name
@@ -201,32 +201,36 @@ def comparisons() -> Iterator[Experiment]:
     # An unchanged agent, whose test set grew in the last of three runs of the baseline.
     for truth, name in ((0.6, "harder"), (0.99, "easier")):
         cells: Iterable[Cell] = (partial(grown_rate, iterations, truth) for iterations in (1, 3))
-        yield red(f"unchanged rate, 10 {name} cases since one of three runs, `>= baseline`: red", 5.5, *cells)
-    yield red("unchanged rate, a third of the cases is new and always fails, `>= baseline`: red", 2.0, grown_alike)
+        yield red(
+            f"unchanged rate, 10 {name} cases since one of three runs, `>= baseline`: red", 5.5, *cells, times=0.5
+        )
+    yield red(
+        "unchanged rate, a third of the cases is new and always fails, `>= baseline`: red", 2.0, grown_alike, times=0.5
+    )
     names = (
         "unchanged mean, 10 slower cases since one of three runs, `<= baseline`: red",
         "  the same, `p(50) <= baseline`",
     )
-    yield pair(names, (6.5, 6.5), tuple(partial(grown_mean, iterations) for iterations in (1, 3)))
+    yield pair(names, (6.5, 6.5), tuple(partial(grown_mean, iterations) for iterations in (1, 3)), times=0.5)
     # Calls that fail as often as before, and more often
     some = product((50, 100), ((1, 1), (3, 1), (3, 3)), (0.02, 0.05))
     cells = (partial(lacking, Size(cases, *iterations), share, share) for cases, iterations, share in some)
     name = "unchanged rate, 2 to 5 % of values missing on both sides, `>= baseline`: red"
-    yield red(name, 5.0, *cells, overall=True, times=0.5)
+    yield red(name, 5.0, *cells, overall=True, times=0.2)
     cell = partial(lacking, Size(100, 3, 3), 0.02, 0.1)
-    yield noticed("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3", 80.0, cell)
+    yield noticed("missing values from 2 to 10 %, `>= baseline`, 100 cases, 3/3", 80.0, cell, times=0.5)
     # Margins: the change is significant, and beyond the margin as counted.
     sizes = [Size(cases, *size) for cases, size in product((20, 50), ((1, 1), (3, 1), (3, 3, 3)))]
     cells = (partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS))
-    yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True, times=0.25)
+    yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True, times=0.15)
     cells = (partial(moved_latency, f"{MEAN} * 1.1", size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6)))
-    yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True)
+    yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True, times=0.4)
     cells = (partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes)
     yield red("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None, *cells, times=0.25)
     # A fall that is as large as the report of an unchanged run names
     for family, name in ((1, "alone"), (10, "among ten")):
         cells = (partial(named, Size(*size), family) for size in ((20, 1, 1), (50, 1, 1), (50, 3, 3), (100, 1, 1)))
-        times = 0.5 if family == 1 else 0.2
+        times = 0.25 if family == 1 else 0.1
         yield noticed(f"a fall from 95 %, as large as a report names, `- 5pp`, {name}", 70.0, *cells, times=times)
 
 
@@ -319,12 +323,12 @@ LEGS: Final = 20
 def legs() -> Iterator[Experiment]:
     """Yield what steps with many legs notice: a fall of all of them, and of one."""
     cell = partial(legs_noise, " - 5pp", 20, LEGS, 0.85)
-    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.15)
+    yield noticed(f"95 -> 85 %, `>= baseline - 5pp`, all of {LEGS} legs of 20 cases", 95, cell, times=0.1)
     for margin, least, most in (("", 23, 5.0), (" - 5pp", None, 2.0)):
         cell = partial(legs_noise, margin, 50, 1, 0.8)
-        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.15)
+        yield noticed(f"95 -> 80 %, `>= baseline{margin}`, one of {LEGS} legs of 50 cases", least, cell, times=0.1)
         name = f"unchanged rate, `>= baseline{margin}`, {LEGS} legs of 20 cases: red"
-        yield red(name, most, partial(legs_noise, margin, 20, 0, 0.95), times=0.2)
+        yield red(name, most, partial(legs_noise, margin, 20, 0, 0.95), times=0.1)
 
 
 def legs_noise(margin: str, cases: int, bad: int, now: float, rng: Random) -> tuple[bool]:
@@ -346,7 +350,7 @@ def causes() -> Iterator[Experiment]:
     """Yield how often "new" is said of an unchanged agent's failures, and whether it is right where cases broke."""
     sizes = [Size(50, *size) for size in ((1, 1), (3, 3), (1, 1, 7), (3, 3, 3))]
     cells = (partial(says_new, size, truth) for size, truth in product(sizes, (0.9, 0.95)))
-    yield red('unchanged rate, 50 cases: some failure is called "new"', 20.0, *cells, times=0.5)
+    yield red('unchanged rate, 50 cases: some failure is called "new"', 20.0, *cells, times=0.25)
     names = ('10 % of 50 cases broke, 1x3/3: what is called "new" is', 90.0), ("  what is new is called so", 85.0)
     limits = *(Limit(name, least, least=True) for name, least in names), Limit("  runs that say it", None, least=True)
     yield Experiment(limits, (partial(called_new, Size(50, 3, 3), 0.95, 0.1),), times=0.5)

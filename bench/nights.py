@@ -70,11 +70,11 @@ def histories() -> Iterator[Experiment]:
                 Limit("  unchanged agent: two red nights in a row, in a month", twice),
             ),
             (partial(standing, cases, thresholds),),
-            times=0.2,
+            times=0.1,
         )
     for name, extra, nights, most, times in (
-        ("seven nights with absolute thresholds", "", LAST, 0.5, 4.0),
-        ("a month of nights with a baseline that moves", f"\n{RATES}\n{AVERAGES}", MONTH, 1.0, 0.2),
+        ("seven nights with absolute thresholds", "", LAST, 0.5, 2.0),
+        ("a month of nights with a baseline that moves", f"\n{RATES}\n{AVERAGES}", MONTH, 1.0, 0.1),
     ):
         titles = (f"{name}: reference too high, in pp", "  too low", "  average too high, in %", "  average too low")
         cell = partial(kept, f"{ABSOLUTE}{extra}", nights)
