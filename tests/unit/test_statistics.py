@@ -223,9 +223,7 @@ def test_one_miss_more_never_raises_a_bound(cases: int, size: int, confidence: f
 
 @pytest.mark.parametrize("sizes", [(1, 1, 2, 2, 3, 3, 5), (3, 3, 3, 3, 2, 2), (1, 7, 7, 2, 3)])
 def test_nor_does_it_where_cases_have_different_numbers_of_conversations(sizes: Sequence[int]) -> None:
-    bounds = {
-        run: rate_bounds([*map(Hits, run, sizes)], 0.95) for run in product(*(range(size + 1) for size in sizes))
-    }
+    bounds = {run: rate_bounds([*map(Hits, run, sizes)], 0.95) for run in product(*(range(size + 1) for size in sizes))}
     for run, (lower, upper) in bounds.items():
         for place, hits in enumerate(run):
             if hits:
