@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, ViewportSize
 
     from coval_gate.report.document.model import Report
 
+NARROW: Final = 390  # pixels
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
 LONG_NAME: Final = f"of callers who ask twice, {'Terminvereinbarungsbestaetigung' * 4}"
@@ -80,6 +81,35 @@ class Opened:
 
 if TYPE_CHECKING:
     Open = Callable[..., AbstractContextManager[Opened]]
+
+
+def screen(width: int) -> "ViewportSize":
+    return {"width": width, "height": 800}
+
+
+def sides(element: "Locator") -> tuple[float, float]:
+    """Return where an element begins and ends across the page."""
+    box = element.bounding_box()
+    assert box
+    return box["x"], box["x"] + box["width"]
+
+
+def is_on_narrow_screen(element: "Locator") -> bool:
+    left, right = sides(element)
+    return left >= 0 and right <= NARROW
+
+
+def beyond_the_edge(found: Opened) -> list[str]:
+    """Return the tags with classes of everything visible that is wider than the screen, or scrolls sideways.
+
+    What lies in a box that scrolls by itself is left out.
+    """
+    script = """width => [...document.querySelectorAll('body *')]
+        .filter((each) => each.checkVisibility() && !each.closest('thead, .hidden, .matrix table, .paste'))
+        .filter((each) => each.getBoundingClientRect().right > width + 0.5 || each.getBoundingClientRect().left < -0.5)
+        .map((each) => `${each.tagName} ${each.className}`)
+        .concat(document.documentElement.scrollWidth > width ? ['page'] : [])"""
+    return list(found.page.evaluate(script, NARROW))
 
 
 def rich_report(name: str = "worse") -> "Report":

@@ -1,4 +1,4 @@
-"""Chromium for the tests of the HTML report. `scripts/browser` finds or installs it; on CI, its absence is an error."""
+"""Chromium for the tests of the HTML pages. `scripts/browser` finds or installs it; on CI, its absence is an error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from browsing import BROWSERS, Opened
+from coval_gate.report.document.history import HistoryDocument
+from coval_gate.report.formats.html.history import render as render_history
 from rendering import html as render
 
 if TYPE_CHECKING:
@@ -47,12 +49,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_report(chromium: Browser, tmp_path: Path) -> Open:
-    """Open a report in a page of its own; leaving it fails if the page logged anything or asked for anything."""
+    """Open a report or a history in a page of its own; leaving it fails if the page logged or asked for anything."""
 
     @contextmanager
-    def opened(report: Report, fragment: str = "", **options: Any) -> Iterator[Opened]:
+    def opened(report: Report | HistoryDocument, fragment: str = "", **options: Any) -> Iterator[Opened]:
         file = tmp_path / "report.html"
-        file.write_text(render(report), encoding="utf-8")
+        text = render_history(report) if isinstance(report, HistoryDocument) else render(report)
+        file.write_text(text, encoding="utf-8")
         context = chromium.new_context(**options)
         page = context.new_page()
         opened = Opened(page=page, address=file.as_uri())

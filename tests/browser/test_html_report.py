@@ -10,18 +10,25 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from baselines import comparison_reports
-from browsing import LEGS, legs_report, long_names_report, rich_report
+from browsing import (
+    LEGS,
+    NARROW,
+    beyond_the_edge,
+    is_on_narrow_screen,
+    legs_report,
+    long_names_report,
+    rich_report,
+    screen,
+    sides,
+)
 from hostile import HOSTILE, PAYLOAD, report_of
 from reports import example_reports, repeated
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, ViewportSize
-
-    from browsing import Open, Opened
+    from browsing import Open
     from coval_gate.report.document.model import Report
 
 TWENTY = 20  # simulations of the reports on comparisons
-NARROW = 390  # pixels
 
 
 @cache
@@ -30,32 +37,6 @@ def reports() -> dict[str, Report]:
     rich = {name: rich_report(name) for name in ("worse", "mutations", "in doubt", "better")}
     ends = {"passed": example_reports()["passed"], "error": example_reports()["step error"]}
     return {**rich, **ends, "legs": legs_report(), "long names": long_names_report()}
-
-
-def screen(width: int) -> ViewportSize:
-    return {"width": width, "height": 800}
-
-
-def sides(element: Locator) -> tuple[float, float]:
-    """Return where an element begins and ends across the page."""
-    box = element.bounding_box()
-    assert box
-    return box["x"], box["x"] + box["width"]
-
-
-def is_on_narrow_screen(element: Locator) -> bool:
-    left, right = sides(element)
-    return left >= 0 and right <= NARROW
-
-
-def beyond_the_edge(found: Opened) -> list[str]:
-    """Return the tags with classes of everything visible that is wider than the screen, or scrolls sideways."""
-    script = """width => [...document.querySelectorAll('body *')]
-        .filter((each) => each.checkVisibility() && !each.closest('thead, .hidden'))
-        .filter((each) => each.getBoundingClientRect().right > width + 0.5 || each.getBoundingClientRect().left < -0.5)
-        .map((each) => `${each.tagName} ${each.className}`)
-        .concat(document.documentElement.scrollWidth > width ? ['page'] : [])"""
-    return list(found.page.evaluate(script, NARROW))
 
 
 QUERIES = {

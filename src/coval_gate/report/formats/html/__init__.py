@@ -31,6 +31,7 @@ ICONS: Final[dict[str | None, tuple[str, str]]] = {
     "passed": ("#1a7f37", "M4.5 8.3l2.5 2.5 4.5-5.3"),
     "failed": ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),
 }
+DOUBTFUL: Final = ("#9a6700", "M8 4v5m0 2.8v.2")  # the icon of any other verdict
 ROW_NAME: Final = 200  # characters of a name
 MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
 METRIC_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
@@ -41,21 +42,23 @@ FLIPS: Final = {"fails": "fails now", "tolerated": "fails now, tolerated", "pass
 
 def render(document: Document) -> str:
     """Return the report as an HTML document, whose text is valid UTF-8."""
-    style, script = _part("report.css"), _part("report.js")
-    text: str = _template().render(
-        document=document,
-        table=table(document),
-        icon=_icon(document.verdict),
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
+    style, script = part("report.css"), part("report.js")
+    icon = icon_of(*ICONS.get(document.verdict, DOUBTFUL))
+    return filled("report.html.j2", style=style, script=script, icon=icon, document=document, table=table(document))
+
+
+def filled(template: str, *, style: str, script: str = "", icon: str, **given: object) -> str:
+    """Return a page whose policy allows nothing but this style and this script."""
+    scripts = f"script-src {_hash(script)}; " if script else ""
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; {scripts}img-src data:; base-uri 'none'; form-action 'none'"
     )
+    text: str = _template(template).render(style=style, script=script, icon=icon, policy=policy, **given)
     return text.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
 @cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     from jinja2 import Environment, StrictUndefined  # which few steps need
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -64,17 +67,16 @@ def _template() -> Any:
     environment.globals |= {"histogram_of": histogram, "scale_of": scale_of, "plural": plural}
     environment.globals |= {"MOST_FIRST_ROWS": MOST_FIRST_ROWS, "CRITERIA_SHOWN": CRITERIA_SHOWN}
     environment.globals |= {"FEW_FLIPS": FEW_FLIPS, "PLOT_WIDTH": PLOT_WIDTH}
-    return environment.from_string(_part("report.html.j2"))
+    return environment.from_string(part(name))
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
     return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 
-def _icon(verdict: str | None) -> str:
-    """Return the page's icon as a URL: the verdict as a shape on a disc, which a row of tabs tells apart."""
-    colour, shape = ICONS.get(verdict, ("#9a6700", "M8 4v5m0 2.8v.2"))
+def icon_of(colour: str, shape: str) -> str:
+    """Return a page's icon as a URL: a shape on a disc, which a row of tabs tells apart."""
     disc = f"<circle cx='8' cy='8' r='8' fill='{colour}'/>"
     line = f"<path d='{shape}' fill='none' stroke='#fff' stroke-width='2' stroke-linecap='round'/>"
     picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{disc}{line}</svg>"

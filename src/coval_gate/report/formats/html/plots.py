@@ -4,15 +4,16 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from coval_gate.base.text import amount, number, percent, plural, with_unit
+from coval_gate.base.text import amount, in_words, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.criteria import CriterionFacts
+from coval_gate.report.document.history import HistoryRun, HistoryThreshold, HistoryValue
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 
 PLOT_WIDTH: Final = 320  # of every chart
-HEIGHT: Final = 72  # of a histogram's bars, and of a trend
+HEIGHT: Final = 72  # of a histogram's bars, and of a chart over time
 EDGE: Final = 6  # between a chart's side and its first point
-TICKS: Final = 4  # values by which a trend's axis chooses its numbers
+TICKS: Final = 4  # values by which the axis of a chart over time chooses its numbers
 SHARES: Final = 2  # the same for a histogram's shares
 VALUES: Final = 5  # ranges of a histogram between the numbers below it, at most
 SHARES_ROOM: Final = 34  # for the shares beside a histogram
@@ -47,29 +48,31 @@ class Histogram(NamedTuple):
     text: str
 
 
-class Point(NamedTuple):
-    """A run in a trend. `failed`: by the gate; `url`: empty where it has no page."""
+class Dot(NamedTuple):
+    """A run in a chart over time. `url`: empty where it has no page."""
 
-    value: float
+    x: float
+    y: float
     text: str
-    kind: str = ""  # now, baseline or empty
-    url: str = ""
-    failed: bool = False
-    x: float = 0
-    y: float = 0
+    url: str
+    missed: bool
+    is_baseline: bool
 
 
-class Line(NamedTuple):
-    """`dots`: oldest first; `ticks`: of the axis, which is `left` from the side; `first` and `last`: words below."""
+class Timeline(NamedTuple):
+    """The values of a threshold, oldest first. `path`: their line, with a gap where a run has none.
 
-    dots: tuple[Point, ...]
-    points: str
-    low: str
-    high: str
+    `ticks`: of the axis, which is `left` from the side; `bound`: the place of the bound from above, if it is a number;
+    `places`: of all runs, from the side.
+    """
+
+    dots: tuple[Dot, ...]
+    path: str
+    bound: float | None
     left: float
     ticks: tuple[PlottedMark, ...]
-    first: str
-    last: str
+    places: tuple[float, ...]
+    text: str
 
 
 class PlottedScale(NamedTuple):
@@ -122,29 +125,42 @@ def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str
     )
 
 
-def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line | None:
-    """Return the line through points, the oldest first; None for fewer than two. `unit` is the scale's."""
-    if len(points) < 2:
+def timeline(threshold: HistoryThreshold, runs: Sequence[HistoryRun]) -> Timeline | None:
+    """Return the values of a threshold over these runs; None if there are none."""
+    numbers = {at: one.value for at, one in enumerate(threshold.values) if one and one.value is not None}
+    if not numbers:
         return None
-    numbers = [point.value for point in points]
-    axis = _round_numbers(numbers, TICKS)
-    words = [with_unit(number(value, EXACT), unit) for value in axis]
+    bounds = [bound for bound in (threshold.bound,) if bound is not None and math.isfinite(bound)]
+    axis = _round_numbers([*numbers.values(), *bounds], TICKS)
+    words = [_tick_text(threshold, tick) for tick in axis]
     left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
-    across = Axis(0.0, float(len(points) - 1), left + EDGE, PLOT_WIDTH - left - 2 * EDGE)
+    across = Axis(0.0, float(len(runs) - 1), left + EDGE, PLOT_WIDTH - left - 2 * EDGE)
     up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
-    dots = tuple(
-        point._replace(x=across.place(place), y=_from_top(up.place(point.value))) for place, point in enumerate(points)
-    )
-    return Line(
-        dots=dots,
-        points=" ".join(f"{dot.x:g},{dot.y:g}" for dot in dots),
-        low=amount(min(numbers), unit),
-        high=amount(max(numbers), unit),
+    dots = {
+        at: _dot(runs[at], threshold.values[at], across.place(at), _from_top(up.place(height)))
+        for at, height in numbers.items()
+    }
+    missed = "" if threshold.bound is None else f", missed in {sum(dot.missed for dot in dots.values()):,}"
+    return Timeline(
+        dots=tuple(dots.values()),
+        path="".join(f"{'L' if at - 1 in dots else 'M'}{dot.x:g},{dot.y:g}" for at, dot in dots.items()),
+        bound=next((_from_top(up.place(bound)) for bound in bounds), None),
         left=left,
-        ticks=tuple(PlottedMark(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
-        first=first,
-        last=last,
+        ticks=tuple(PlottedMark(_from_top(up.place(tick)), text) for tick, text in zip(axis, words, strict=True)),
+        places=tuple(across.place(at) for at in range(len(runs))),
+        text=f"{plural(len(dots), 'run')}{missed}; the last is the {dots[max(dots)].text}",
     )
+
+
+def _tick_text(threshold: HistoryThreshold, tick: float) -> str:
+    return percent(tick) if threshold.unit == "share" else with_unit(number(tick, EXACT), threshold.sign)
+
+
+def _dot(run: HistoryRun, value: HistoryValue | None, x: float, y: float) -> Dot:
+    missed = value is not None and value.met is False
+    notes = in_words([*["baseline"] * run.is_baseline, *["accepted"] * run.accepted])
+    words = f"run of {run.day or 'an unknown day'}{f' ({notes})' if notes else ''}: {value.text if value else ''}"
+    return Dot(x, y, f"{words}{', missed' * missed}", run.url, missed, run.is_baseline)
 
 
 def scale_of(criterion: CriterionFacts) -> PlottedScale | None:
