@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
-from operator import itemgetter
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
@@ -42,10 +41,8 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     This is the regularized incomplete beta function I_x(a, b), from its continued fraction (NIST Digital Library of
     Mathematical Functions, 8.17.22) by Lentz's method (Applied Optics 15, 1976).
     """
-    if x <= 0.0:
-        return 0.0
-    if x >= 1.0:
-        return 1.0
+    if not 0.0 < x < 1.0:
+        return float(x >= 1.0)
     if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast below this point; above it, mirror the variable
         return 1.0 - min(1.0, _front(1.0 - x, b, a) / b * _fraction(1.0 - x, b, a))
     return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
@@ -53,10 +50,9 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 def beta_quantile(p: float, a: float, b: float) -> float:
     """Newton's method, kept inside a bracket that each step narrows; 0 <= p <= 1, both shapes above 0."""
-    low, high = 0.0, 1.0
-    if p <= 0.0 or p >= 1.0:
-        return high if p >= 1.0 else low
-    x = a / (a + b)
+    if not 0.0 < p < 1.0:
+        return float(p >= 1.0)
+    low, x, high = 0.0, a / (a + b), 1.0
     nearer = x + normal_quantile(p) * math.sqrt(x * (1.0 - x) / (a + b + 1.0))
     x = nearer if 0.0 < nearer < 1.0 else x
     for _ in range(200):
@@ -90,8 +86,7 @@ def t_quantile(p: float, degrees: float) -> float:
 
 def _front(x: float, a: float, b: float) -> float:
     """Return x^a (1 - x)^b / B(a, b)."""
-    logarithm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    return math.exp(logarithm)
+    return math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
 
 
 def _fraction(x: float, a: float, b: float) -> float:
@@ -134,18 +129,14 @@ def percentile(ordered: Sequence[float], n: float) -> float:
 
 def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> float:
     """As `percentile`, but each value is in the middle of its weight (above 0); the smallest is 0, the largest 100."""
-    ends: list[float] = list(accumulate(map(itemgetter(1), ordered)))
-
-    def middle(place: int) -> float:
-        return ends[place] - ordered[place][1] / 2
-
-    last = len(ordered) - 1
-    position = middle(0) + (middle(last) - middle(0)) * n / 100
-    below = bisect_right(range(last + 1), position, key=middle) - 1
-    if n == 100 or below == last:
-        return ordered[last][0]
+    ends = accumulate(weight for _, weight in ordered)
+    middles = [end - weight / 2 for end, (_, weight) in zip(ends, ordered, strict=True)]
+    position = middles[0] + (middles[-1] - middles[0]) * n / 100
+    below = bisect_right(middles, position) - 1
+    if n == 100 or below == len(ordered) - 1:
+        return ordered[-1][0]
     low, high = ordered[below][0], ordered[below + 1][0]
-    return low + (high - low) * (position - middle(below)) / (middle(below + 1) - middle(below))
+    return low + (high - low) * (position - middles[below]) / (middles[below + 1] - middles[below])
 
 
 def even_mean(cases: Sequence[Sequence[float]]) -> float:
@@ -236,8 +227,7 @@ def _least(cases: Sequence[Hits], confidence: float) -> float:
 def _divergence(share: float, other: float) -> float:
     """Return Kullback and Leibler's divergence of a share from a lower one; 0 if it is not lower.
 
-    If `other` is the truth, n conversations reach `share` with a chance of at most e^(-n x divergence): Chernoff's
-    bound.
+    If `other` is the truth, n conversations reach `share` with at most e^(-n x divergence), by Chernoff's bound.
     """
     if not 0.0 < other < share:
         return 0.0 if other >= share else math.inf
@@ -247,8 +237,7 @@ def _divergence(share: float, other: float) -> float:
 
 def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, of at least two test cases."""
-    misses = rate._replace(share=1.0 - rate.share)
-    return Bounds(lower_bound(rate, confidence), 1.0 - lower_bound(misses, confidence))
+    return Bounds(lower_bound(rate, confidence), 1.0 - lower_bound(rate._replace(share=1.0 - rate.share), confidence))
 
 
 def lower_bound(rate: CaseRate, confidence: float) -> float:
@@ -284,10 +273,6 @@ def needed(share: float, misses: int, confidence: float) -> int | None:
 
 def hits_of(case: Collection[str], hits: Collection[str]) -> Hits:
     return Hits(sum(simulation in hits for simulation in case), len(case))
-
-
-def share(cases: Sequence[Hits]) -> float:
-    return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
 def pooled_rate(kinds: Counter[Hits], more: int = 0) -> CaseRate:

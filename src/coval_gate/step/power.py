@@ -10,7 +10,7 @@ from coval_gate.base.text import percent, plural
 from coval_gate.gate.changes import RateChange
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.statistics import Hits, share
+from coval_gate.gate.statistics import Hits
 from coval_gate.inputs.thresholds import Threshold
 
 DRAWN: Final = 200  # runs: enough to know a share to a few points
@@ -58,7 +58,10 @@ def drawn(fall: Fall, rng: Generator) -> HitPair:
 
 def is_red(threshold: Threshold, pairs: list[HitPair], error: float) -> bool:
     """Return whether a rate is shown to be worse at this level, and misses the threshold as counted."""
-    now, before = share([pair.now for pair in pairs]), share([pair.base for pair in pairs])
+    now, before = (
+        sum(side.hits for side in sides) / sum(side.size for side in sides)
+        for sides in ([pair.now for pair in pairs], [pair.base for pair in pairs])
+    )
     is_missed = not threshold.against(before).holds(now)
     return is_missed and RateChange(pairs).shows(error, rises=threshold.wants_less)
 
