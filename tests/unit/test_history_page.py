@@ -106,8 +106,11 @@ def test_changes_are_numbered_and_a_new_version_is_drawn_only_for_its_metric() -
         (3, 4, "version of Resolved changed"),
         (4, 5, "persona changed"),
     ]
-    for metric, numbers in {"Resolved": [1, 2, 3, 4], "Latency": [1, 2, 4]}.items():
+    for metric, numbers in {"resolved": [1, 2, 3, 4], "Latency": [1, 2, 4]}.items():
         assert [change.number for change in changes if change.matters_to(metric)] == numbers
+    leg = history().legs[0]
+    by_id = leg.model_copy(update={"thresholds": [leg.thresholds[0].model_copy(update={"title": "metric0000001"})]})
+    assert all(change.matters_to("metric0000001") for change in changes_of(by_id).values())
 
 
 @pytest.mark.parametrize(

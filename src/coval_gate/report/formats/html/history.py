@@ -3,10 +3,10 @@
 It is as self-contained as the report, has the same style sheet, and needs no script.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, NamedTuple
 
-from coval_gate.base.text import in_words
+from coval_gate.base.text import folded, in_words
 from coval_gate.report.document.history import HistoryCase, HistoryCell, HistoryDocument, HistoryLeg, HistoryRun
 from coval_gate.report.formats.html import filled, icon_of, part
 from coval_gate.report.formats.html.plots import timeline
@@ -17,17 +17,16 @@ MOST_CELLS: Final = 20_000  # of a leg's matrix; about 5 MB
 
 
 class Change(NamedTuple):
-    """What is noted at a run: the places of the run and of its note count from 0 and 1."""
+    """What is noted at a run. Places count from 0, numbers from 1. `only`: metrics that it concerns; empty for all."""
 
     place: int
     number: int
     run: HistoryRun
     text: str
+    only: frozenset[str]
 
     def matters_to(self, metric: str) -> bool:
-        """Return whether a chart of the metric has a line for it: a new version of another metric has none."""
-        run = self.run
-        return run.accepted or run.changed_test_set or run.changed_persona or metric in run.changed_metrics
+        return not self.only or folded(metric) in self.only
 
 
 def render(document: HistoryDocument) -> str:
@@ -49,13 +48,18 @@ def render(document: HistoryDocument) -> str:
 
 def changes_of(leg: HistoryLeg) -> dict[str, Change]:
     """Return by run id what changed, and which runs were accepted, numbered from the oldest on."""
+    drawn = {folded(threshold.title) for threshold in leg.thresholds}
     noted = [(place, run) for place, run in enumerate(leg.runs) if run.accepted or run.changes]
-    return {run.id: Change(place, nth, run, _change_text(run)) for nth, (place, run) in enumerate(noted, start=1)}
+    return {run.id: _change(place, nth, run, drawn) for nth, (place, run) in enumerate(noted, start=1)}
 
 
-def _change_text(run: HistoryRun) -> str:
+def _change(place: int, number: int, run: HistoryRun, drawn: Set[str]) -> Change:
+    """A new version of a metric that a threshold calls by its id matters to all: the id is not known here."""
     changed = f"{in_words(run.changes)} changed" if run.changes else ""
-    return ", ".join(filter(None, ["accepted" * run.accepted, changed]))
+    text = ", ".join(filter(None, ["accepted" * run.accepted, changed]))
+    metrics = frozenset(map(folded, run.changed_metrics))
+    concerns_all = run.accepted or run.changed_test_set or run.changed_persona or not metrics <= drawn
+    return Change(place, number, run, text, frozenset() if concerns_all else metrics)
 
 
 def cases_shown(leg: HistoryLeg) -> Sequence[HistoryCase]:
