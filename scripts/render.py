@@ -23,6 +23,7 @@ from coval_gate.gate.statistics import needed
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS_KEY, LONGEST_LEG_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
+from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, REQUIRED
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
@@ -166,12 +167,26 @@ def config_schema() -> dict[str, Any]:
         "maxProperties": MOST_LEGS,
         "additionalProperties": {"type": "object", "properties": leg_inputs, "additionalProperties": False},
     }
+    texts = {
+        "test_case": "The id of the test case.",
+        "reason": "Why it decides nothing, such as a ticket.",
+        "until": "The last day (UTC) on which it decides nothing, such as 2027-01-31; at most 90 days ahead.",
+        "metric": "The metric, as a threshold names it; without one, the whole conversation decides nothing.",
+        "leg": "The name of the leg; without one, every leg that has the test case.",
+    }
+    entry = {
+        "type": "object",
+        "properties": {name: {"description": texts[name], "type": "string", "minLength": 1} for name in ENTRY_KEYS},
+        "required": list(REQUIRED),
+        "additionalProperties": False,
+    }
+    known = {"description": "Test cases that fail, as everybody knows: they decide nothing.", "type": "array"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:coval-gate:config",
         "title": "Configuration file of Coval Gate",
         "type": "object",
-        "properties": {**inputs, LEGS_KEY: legs},
+        "properties": {**inputs, LEGS_KEY: legs, KNOWN_KEY: {**known, "items": entry}},
         "additionalProperties": False,
     }
 

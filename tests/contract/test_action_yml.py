@@ -15,6 +15,7 @@ from coval_gate import IS_RELEASE, PIN, REPOSITORY, __version__
 from coval_gate.ci.host import Context
 from coval_gate.inputs.file import STEP_ONLY, inputs_of_leg, inputs_of_step, read_file
 from coval_gate.inputs.inputs import ALL_MODES, declared, effective
+from coval_gate.inputs.known import ENTRY_KEYS
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -122,6 +123,7 @@ def test_schema_has_every_input_and_the_page_those_that_a_leg_may_not_have() -> 
     Draft202012Validator.check_schema(SCHEMA)
     properties = dict(SCHEMA["properties"])
     leg = properties.pop("legs")["additionalProperties"]["properties"]
+    assert list(properties.pop("known_failures")["items"]["properties"]) == list(ENTRY_KEYS)
     assert list(leg) == list(inputs_of_leg())
     assert {name: entry["description"] for name, entry in properties.items()} == {
         name: declaration.description for name, declaration in inputs_of_step().items()
@@ -140,6 +142,9 @@ def test_schema_has_every_input_and_the_page_those_that_a_leg_may_not_have() -> 
         {"api_key": "x"},
         {"comment": "maybe"},
         {"legs": {"x" * 201: {}}},
+        {"known_failures": [{"test_case": "c1", "until": "2027-01-31"}]},
+        {"known_failures": [{"test_case": "c1", "until": "2027-01-31", "reason": "x", "metrics": "Resolved"}]},
+        {"known_failures": {"c1": {}}},
     ],
     ids=str,
 )

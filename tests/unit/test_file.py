@@ -1,6 +1,7 @@
 """The configuration file: inputs, legs, the line of every mistake, and that any text is either inputs or mistakes."""
 
 import json
+from datetime import date
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,6 +23,7 @@ from coval_gate.inputs.inputs import FromFile, Inputs, parse_inputs
 from support import IDS, KEY, other_value
 
 PATH = "coval-gate.yml"
+TODAY = date(2026, 12, 1)
 TEXT = """\
 agent_id: agent00000000000000009
 iteration_count: 2
@@ -72,7 +74,7 @@ def read(text: str | bytes, path: str = PATH, *, defaults_count: Any = True, **i
     environ, file = beside_file(environ, read_file(contents, path, KEY), defaults_count=defaults_count)
     parsed, problems = parse_inputs(environ)
     assert problems == []
-    parsed, from_file, twins = with_file(parsed, file)
+    parsed, from_file, twins = with_file(parsed, file, TODAY)
     found = [*file.problems, *twins]
     assert {problem.name for problem in found} <= {path}
     return Read(parsed, from_file, [problem.what.removeprefix(", ") for problem in found])
@@ -315,3 +317,69 @@ def test_any_text_is_inputs_or_mistakes(text: str, path: str) -> None:
     for problem in file.problems:
         line = problem.what.removeprefix(", line ").partition(":")[0]
         assert 1 <= int(line) <= lines or problem.what.startswith("has ")
+
+
+ENTRY = {"test_case": "caseflaky0010000000002", "reason": "ticket 4711", "until": "2027-01-31"}
+THRESHOLD = "thresholds: 'Resolved: rate(YES) >= 90%'\n"
+LEGS = "legs:\n  booking:\n    test_set_id: passing1\n  refunds:\n    test_set_id: failing1\n"
+
+
+def written(*entries: dict[str, str], before: str = THRESHOLD) -> str:
+    lines = ["known_failures:"]
+    for entry in entries:
+        texts = [f"{name}: {value}" for name, value in entry.items()]
+        lines += [f"  - {texts[0]}", *(f"    {text}" for text in texts[1:])]
+    return before + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (written(ENTRY), ""),
+        (written(ENTRY | {"metric": "resolved"}), ""),
+        (written(ENTRY | {"until": "2026-11-30"}), ""),  # it expired
+        (written(ENTRY | {"until": "2027-03-01"}), ""),
+        (written(ENTRY | {"until": "2027-03-02"}), "ends in 91 days; until may be 2027-03-01 at the latest"),
+        (written(ENTRY | {"until": "soon"}), 'must name a day such as 2027-01-31 in until; got "soon"'),
+        (written(ENTRY | {"until": "2027-02-30"}), "must name a day such as"),
+        (written(ENTRY | {"until": "20270131"}), "must name a day such as"),
+        (written({"test_case": "c1", "until": "2027-01-31"}), "the entry has no reason"),
+        (written({"test_case": "c1", "reason": "''"}), "the entry has no reason and until"),
+        (written(ENTRY | {"reason": "x" * 201}), "a reason of at most 200 characters"),
+        (written(ENTRY | {"test_case": "c 1"}), "must name the id of a test case"),
+        (written(ENTRY | {"owner": "me"}), "known_failures.owner is no key of an entry"),
+        (written(ENTRY | {"reason": "[a]"}), "known_failures.reason must be a text"),
+        ("known_failures: x\n", "known_failures must be a list of entries"),
+        ("known_failures: [x]\n", "known_failures must be a list of entries"),
+        (written(ENTRY, ENTRY), "excuses what the entry in line 3 does, too"),
+        (written(ENTRY, ENTRY | {"metric": "Resolved"}), "excuses what the entry in line 3 does, too"),
+        (written(ENTRY | {"metric": "Tone"}), 'names the metric "Tone", which no threshold reads; write it as'),
+        (written(ENTRY | {"metric": "Tone"}, before=""), "no threshold names a metric"),
+        (written(ENTRY | {"metric": "Tone"}, before="use_metric_targets: true\n"), ""),  # a target may read it
+        (written(ENTRY | {"leg": "x"}), 'names the leg "x", which does not exist; the file lists no legs'),
+        (written(ENTRY | {"leg": "x"}, before=LEGS), 'does not exist; the legs are "booking" and "refunds"'),
+        (written(ENTRY | {"leg": "Booking"}, before=LEGS), ""),
+        (LEGS + "    known_failures: []\n", "legs.refunds.known_failures belongs at the top of the file"),
+        ("known_failure: []\n", "did you mean known_failures?"),
+    ],
+)
+def test_mistakes_of_known_failures(text: str, mistake: str) -> None:
+    found = read(text, **IDS).mistakes
+    assert [mistake in one for one in found] == ([True] if mistake else [])
+
+
+def test_known_failures_of_combinations_and_in_other_modes() -> None:
+    text = written(ENTRY | {"leg": "passing1"}, before="test_set_id: passing1, failing1\n")
+    ids = {name: id_ for name, id_ in IDS.items() if name != "test_set_id"}
+    assert read(text, **ids).mistakes == []
+    assert len(read(text.replace("leg: passing1", "leg: passing2"), **ids).mistakes) == 1
+    # A step that launches need not have the thresholds of the one that waits, and one that cancels has no legs.
+    unread = written(ENTRY | {"metric": "Tone"})
+    assert read(unread, **IDS, mode="launch").mistakes == []
+    assert read(written(ENTRY | {"leg": "x"}), mode="cancel", run_id="r1").mistakes == []
+
+
+def test_known_failures_are_no_input() -> None:
+    found = read(written(ENTRY), **IDS)
+    with pytest.raises(InputError, match="known_failures is a key of the configuration file"):
+        check_inputs(found.inputs, [], {"INPUT_KNOWN_FAILURES": "[]"}, "", found.file)

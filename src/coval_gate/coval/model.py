@@ -195,7 +195,8 @@ class Metric(NamedTuple):
 
     `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`. `defined`:
     the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this one is
-    compared with. `unit`: of its numbers, in Coval's words; empty if it has none, or before it is known.
+    compared with. `unit`: of its numbers, in Coval's words; empty if it has none, or before it is known. `left_out`: by
+    simulation id, what known failures leave out of `values`; None where a value is missing.
     """
 
     id: str
@@ -207,6 +208,7 @@ class Metric(NamedTuple):
     defined: tuple[str, ...] = ()
     elsewhere: frozenset[str] = frozenset()
     unit: str = ""
+    left_out: Mapping[str, Value | None] = MappingProxyType({})
 
     @property
     def numbers(self) -> frozenset[float]:
@@ -225,7 +227,8 @@ class RunResult(NamedTuple):
 
     `absent_metrics`: names of metrics with a target that Coval announces for the run, but does not list. `settled`:
     Coval confirmed that the run has no further simulations and metrics, or listed the same for a while.
-    `reported_error`: Coval's error for the run, apart from failed simulations.
+    `reported_error`: Coval's error for the run, apart from failed simulations. `left_out`: those that known failures
+    leave out of `simulations`.
     """
 
     run_id: str
@@ -235,6 +238,7 @@ class RunResult(NamedTuple):
     metrics: tuple["Metric", ...] = ()
     absent_metrics: tuple[str, ...] = ()
     settled: bool = True
+    left_out: tuple[Simulation, ...] = ()
 
     def find_metrics(self, reference: str) -> tuple[Metric, ...]:
         """Return the one with that id, or all with that name, in any case."""

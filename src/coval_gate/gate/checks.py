@@ -55,6 +55,7 @@ class Problem:
 
 class Criterion:
     """`by_values`: values of the run decide it. `is_target`: the metric's own target, of each simulation alone.
+    `about_each`: each simulation alone meets it or not.
 
     `about_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition.
     `counted`: how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it
@@ -80,6 +81,10 @@ class Criterion:
 
     @property
     def advisory(self) -> bool:
+        return False
+
+    @property
+    def about_each(self) -> bool:
         return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
@@ -113,7 +118,8 @@ class Criterion:
         return "it"
 
     def actual(self, check: "Check", measure: Measure) -> str:
-        return f"{self.measured(check, measure)}{runs_text(check)}"
+        known = f", {check.known:,} known" if check.known else ""
+        return f"{self.measured(check, measure)}{runs_text(check)}{known}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +129,8 @@ class Check:
     `several`: the run has other variants. `metric`: its id. `simulations`: ids of those that miss it. `runs`: how many
     decided it. `run_id`: of the run that breaks it or comes closest, if each must meet it alone. `first`: the measure
     of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, in slices.
-    `moved_by`: the one value without which the verdict on an average would differ.
+    `moved_by`: the one value without which the verdict on an average would differ. `known`: how many simulations known
+    failures leave out of it.
     """
 
     criterion: Criterion
@@ -139,10 +146,12 @@ class Check:
     first: Measure | None = None
     after: int = 0
     moved_by: float | None = None
+    known: int = 0
     metric_unit: str = field(default="", compare=False)
 
     def on(self, variant: Variant, metric: Metric | None = None) -> "Check":
-        return replace(self, variant=variant.name, several=not variant.alone, metric=metric.id if metric else "")
+        about = metric.id if metric else ""
+        return replace(self, variant=variant.name, several=not variant.alone, metric=about, known=variant.known)
 
     @property
     def passed(self) -> bool:

@@ -7,6 +7,7 @@ is met; a threshold is as the user wrote it.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from coval_gate.base.text import VALUE_SHOWN, one_line, percent, plural
 from coval_gate.coval.model import Metric, RunResult, Target
@@ -30,7 +31,10 @@ from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import Bound, Threshold
+
+KnownCheck = Literal["metric", "count", "case"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,11 @@ class ThresholdHolds(Criterion):
     @property
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
+
+    @property
+    def about_each(self) -> bool:
+        kind = self.threshold.aggregate.kind
+        return kind.is_on_scale and kind.name != "avg" if kind.unit == "metric" else not kind.is_all
 
     def requirement(self, measure: Measure) -> Requirement | None:
         if self.threshold.bound.reference and measure.comparison is None:
@@ -140,6 +149,7 @@ class TargetMet(Criterion):
     counted = "met on {}"
     by_values = True
     is_target = True
+    about_each = True
     informs = "a threshold on pass_rate decides how many simulations may miss a target"
     metric: str
     target: Target
@@ -192,7 +202,7 @@ def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ..
 
 
 def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
-    threshold = criterion.threshold
+    threshold, variant = criterion.threshold, variant.about(metric)
     aggregation = aggregation_of(threshold, metric)
     measure = aggregation.measured(variant)
     if isinstance(measure, Problem):
@@ -271,7 +281,9 @@ class Criteria:
     `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
     count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
     `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
-    `accept`: the run is not compared with a baseline. `legs`: of the step. `baseline_runs`: how many at most.
+    `accept`: the run is not compared with a baseline. `legs`: of the step. `baseline_runs`: how many at most. `known`:
+    the known failures that have an effect; `known_checks`: what only the run can show of them, which is that something
+    reads their metrics, that they are few, and that their test cases exist.
     """
 
     max_failed: Allowance
@@ -288,6 +300,8 @@ class Criteria:
     legs: int = 1
     look: Look | None = None
     baseline_runs: int = 1
+    known: tuple[KnownFailure, ...] = ()
+    known_checks: tuple[KnownCheck, ...] = ()
 
     @classmethod
     def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> "Criteria":

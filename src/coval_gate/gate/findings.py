@@ -39,7 +39,8 @@ class SimulationFinding:
     tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
     many others. `iteration` counts from 1 to `of`. `stability`: how often its test case failed in several runs;
     `failed_alone`: whether this simulation did. `before`: how often its test case met, in the reference, what it
-    misses. `rank`: whether it completed, how far it misses all criteria together, and how many these are.
+    misses. `rank`: whether it completed, how far it misses all criteria together, and how many these are. `known`: why
+    it decides nothing, or a metric of it does not; its verdict is `skipped` unless it misses something else.
     """
 
     simulation: Simulation
@@ -53,6 +54,7 @@ class SimulationFinding:
     cause: FailureCause | None = None
     before: Hits | None = None
     rank: tuple[bool, float, int] = (True, 0.0, 0)
+    known: str = ""
 
     @property
     def failed_before(self) -> bool:
@@ -62,14 +64,16 @@ class SimulationFinding:
     @property
     def order(self) -> tuple[int, tuple[int, bool], tuple[bool, float, int]]:
         """Sort failing ones first, then those in doubt, tolerated, passed; of each, new first and flaky last."""
-        group = {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 2, Verdict.PASSED: 3}.get(self.verdict, 0)
+        tolerated = 2 if self.is_to_look_at else 3
+        group = {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: tolerated, Verdict.PASSED: 4}.get(self.verdict, 0)
         cause = (FailureCause.NEW, None, FailureCause.FLAKY).index(self.cause)
         return group, (cause, self.failed_before), self.rank
 
     @property
     def is_to_look_at(self) -> bool:
-        """Whether it did not do well, even if that is tolerated."""
-        return self.verdict is not Verdict.PASSED
+        """Whether it did not do well, even if that is tolerated, unless it is known."""
+        is_known = self.known and self.verdict is Verdict.SKIPPED and not self.misses
+        return self.verdict is not Verdict.PASSED and not is_known
 
     @property
     def fails(self) -> bool:
@@ -174,22 +178,27 @@ def _simulations(
     stability = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = {id_ for check in judgement.missed for id_ in check.simulations}
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    known = {id_: case.failure.reason for case in judgement.known for id_ in case.simulations}
+    left_out = {simulation.id for simulation in result.left_out}
+    every = (*result.simulations, *result.left_out)
 
     def verdict_on(simulation: Simulation) -> Verdict:
+        if simulation.id in left_out:
+            return Verdict.SKIPPED
         if not simulation.completed:
             return Verdict.ERROR if simulation.id in failing else Verdict.SKIPPED
-        tolerated = Verdict.SKIPPED if simulation.id in unpassed else Verdict.PASSED
+        tolerated = Verdict.SKIPPED if simulation.id in unpassed or simulation.id in known else Verdict.PASSED
         return blame.get(simulation.id, _NO_BLAME).verdict or tolerated
 
-    verdicts = {simulation.id: verdict_on(simulation) for simulation in result.simulations}
-    passing = Counter(one.conversation for one in result.simulations if verdicts[one.id] is Verdict.PASSED)
-    iterations = Counter(simulation.conversation for simulation in result.simulations)
+    verdicts = {simulation.id: verdict_on(simulation) for simulation in every}
+    passing = Counter(one.conversation for one in every if verdicts[one.id] is Verdict.PASSED)
+    iterations = Counter(simulation.conversation for simulation in every)
     seen: Counter[tuple[str, str]] = Counter()
-    for simulation in result.simulations:
+    for simulation in every:
         key, blamed, verdict = simulation.conversation, blame.get(simulation.id, _NO_BLAME), verdicts[simulation.id]
         seen[key] += 1
         iteration, of, alike = (seen[key], iterations[key], passing[key]) if simulation.test_case_id else (1, 1, 0)
-        did_well = verdict is Verdict.PASSED
+        did_well = verdict is Verdict.PASSED or (simulation.id in known and not blamed.count)
         before = None if did_well else blamed.before
         cause = FailureCause.NEW if before and before.is_new else None
         yield SimulationFinding(
@@ -204,6 +213,7 @@ def _simulations(
             cause=FailureCause.FLAKY if not did_well and alike > HALF * (of - 1) else cause,
             before=before.record if before else None,
             rank=(simulation.completed, -blamed.distance, -blamed.count),
+            known=known.get(simulation.id, ""),
         )
 
 
@@ -262,5 +272,6 @@ def _with_missing_values(check: Check, variant: Variant | None) -> Check:
         return check
     sample = variant.find_sample(check.metric)
     values = sample.values if sample and not check.problem else {}
-    lacking = tuple(simulation.id for simulation in variant.completed if simulation.id not in values)
+    completed = variant.about(sample.metric if sample else None).completed
+    lacking = tuple(simulation.id for simulation in completed if simulation.id not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check

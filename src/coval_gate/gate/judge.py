@@ -17,6 +17,7 @@ from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.criteria import Criteria, TargetMet, check_variant, subjects, with_outlier
 from coval_gate.gate.judgement import Judgement, with_checks
+from coval_gate.gate.known import known_cases, unusable_entries, without_known
 from coval_gate.gate.measure import Baseline, Measure, Totals
 from coval_gate.gate.population import (
     ALL_ANSWERED,
@@ -65,6 +66,7 @@ def judge(
     attached: bool | None = None,
 ) -> Judgement:
     """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
+    result, baseline, base = without_known(result, baseline, base, criteria.known)
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
     judged = Judged(result, variants, criteria, attached, baseline, base)
@@ -80,7 +82,7 @@ def judge(
             else check
             for check in values
         )
-    checks = (*ALL_ANSWERED.checks(judged), *population, *values)
+    checks = (*ALL_ANSWERED.checks(judged), *unusable_entries(judged), *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -89,7 +91,7 @@ def judge(
     )
     completed = Completed(result, late)
     run = Judgement(Verdict.PASSED, COMPLETED, completed, (), totals, variants, baseline=baseline, base=base)
-    return with_checks(run, checks)
+    return with_checks(run._replace(known=known_cases(judged, checks)), checks)
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
@@ -175,14 +177,14 @@ def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
     """Check that no more completed simulations lack a value than may fail; failed ones have a check of their own."""
     max_failed = run.criteria.max_failed
     for variant in run.variants:
-        present = variant.sample(metric).count
-        lacking = len(variant.completed) - present
+        counted, present = variant.about(metric), variant.sample(metric).count
+        lacking = len(counted.completed) - present
         # Failed simulations use the allowance first; the rest of it is for missing values.
         most = max(0, max_failed.of(variant.total) - variant.failed)
         if lacking > most:
             criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
             measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
-            yield Check(criterion=criterion, verdict=Verdict.ERROR, measure=measure).on(variant, metric)
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, measure=measure).on(counted, metric)
 
 
 def _targets(run: Judged) -> Iterator[Check]:
@@ -204,7 +206,7 @@ def _targets(run: Judged) -> Iterator[Check]:
         if metric.id not in named:  # gaps of named metrics are checked already
             yield from _gaps(metric, run)
         for variant in run.variants:
-            yield _target(metric, target, variant, decides=criteria.requires_every_target)
+            yield _target(metric, target, variant.about(metric), decides=criteria.requires_every_target)
 
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from coval_gate.base.errors import GateError
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
 from coval_gate.gate.checks import Check
+from coval_gate.gate.known import KnownCase
 from coval_gate.gate.measure import Baseline, Totals
 from coval_gate.gate.sequential import Look
 from coval_gate.gate.variants import Variant
@@ -37,6 +38,7 @@ class LegsSummary(NamedTuple):
 
     `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
     `acceptable`: a person may accept these runs. `title`: what people read in place of the decisive leg's name.
+    `excused`: the test cases of all legs that are known failures.
     """
 
     total: int
@@ -45,6 +47,7 @@ class LegsSummary(NamedTuple):
     others: int = 0
     acceptable: bool = False
     title: str = ""
+    excused: frozenset[str] = frozenset()
 
 
 class Judgement(NamedTuple):
@@ -52,7 +55,7 @@ class Judgement(NamedTuple):
 
     `cancellation`: what became of the run that the step stopped waiting for. `base`: the base agent's run.
     `inconclusive_passes`, `timeout_passes`: such a verdict passes the gate. `legs_summary`: of a step with several
-    legs. `failed_together`: the comparison of all legs failed, in which this leg took part.
+    legs. `failed_together`: the comparison of all legs failed, in which this leg took part. `known`: what is left out.
     """
 
     verdict: Verdict | None
@@ -70,6 +73,7 @@ class Judgement(NamedTuple):
     legs_summary: LegsSummary | None = None
     slices: "Slices | None" = None
     failed_together: bool = False
+    known: tuple[KnownCase, ...] = ()
 
     @property
     def passes_gate(self) -> bool:
@@ -81,6 +85,12 @@ class Judgement(NamedTuple):
         if self.verdict is Verdict.TIMED_OUT:
             return self.timeout_passes and self.misses_nothing_yet
         return self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
+
+    @property
+    def excused(self) -> frozenset[str]:
+        """The ids of the test cases that are known failures."""
+        own = frozenset(case.failure.test_case for case in self.known)
+        return self.legs_summary.excused if self.legs_summary else own
 
     @property
     def misses_nothing_yet(self) -> bool:

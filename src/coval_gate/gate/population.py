@@ -143,6 +143,7 @@ ALL_ENDED: Final = Rule(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewFailed(Criterion):
     kind = "max_failed_simulations"
+    about_each = True
     counted = "{} failed"
     informs = "max_failed_simulations lets every simulation fail"
     allowance: Allowance

@@ -123,7 +123,10 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
         for variant in variants
         for check in failed.values()
         if check.variant == variant.name
-        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
+        for sample in (variant.find_sample(check.metric),)
+        for simulation in check.criterion.missing_it(
+            variant.about(sample.metric if sample else None), sample, check.measure
+        )
     )
 
 

@@ -126,6 +126,7 @@ def _joined_variant(variants: Sequence[Variant], simulations: Sequence[Simulatio
         passing=frozenset(ids.intersection(passing)),
         samples=tuple(Sample(metric=own, values=values, total=len(simulations)) for own in whole),
         alone=all(variant.alone for variant in variants),
+        known=sum(variant.known for variant in variants),
         unlisted=0,
         even=True,
     )

@@ -85,6 +85,7 @@ class Variant:
 
     `passing`: ids of those that completed and met every known target. `unlisted`: how many more simulations it must
     have. `alone`: the run has no other variant. `even`: each test case weighs the same, whatever its simulations.
+    `known`: how many more simulations known failures leave out.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Variant:
     alone: bool
     unlisted: int = 0
     even: bool = False
+    known: int = 0
 
     __hash__ = object.__hash__  # for caches
 
@@ -155,6 +157,16 @@ class Variant:
             if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
 
+    def about(self, metric: Metric | None) -> "Variant":
+        """Return the variant as criteria about the metric count it: without simulations whose values are left out."""
+        sample = self.find_sample(metric.id) if metric else None
+        left_out = sample.metric.left_out if sample else {}
+        counted = tuple(simulation for simulation in self.simulations if simulation.id not in left_out)
+        if not (more := len(self.simulations) - len(counted)):
+            return self
+        about = self._having(counted, unlisted=self.unlisted)
+        return replace(about, even=self.even, known=self.known + more)
+
     def without(self, sample: Sample, simulation: str) -> "Variant":
         """Return the variant as if a simulation had no value in one of its samples."""
         kept = replace(sample, values={id_: value for id_, value in sample.values.items() if id_ != simulation})
@@ -165,15 +177,16 @@ class Variant:
         simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
         return replace(self, even=True) if len(simulations) == self.total else self._having(simulations)
 
-    def _having(self, simulations: tuple[Simulation, ...]) -> "Variant":
+    def _having(self, simulations: tuple[Simulation, ...], unlisted: int = 0) -> "Variant":
+        """By default, none is unlisted: the test cases of those are unknown."""
         ids = dict.fromkeys(simulation.id for simulation in simulations)
         return replace(
             self,
             simulations=simulations,
             completed=tuple(done for done in self.completed if done.id in ids),
             passing=self.passing.intersection(ids),
-            unlisted=0,  # their test cases are unknown
-            samples=tuple(_sample(sample.metric, sample.values, ids, len(simulations)) for sample in self.samples),
+            unlisted=unlisted,
+            samples=tuple(_sample(one.metric, one.values, ids, simulations, unlisted) for one in self.samples),
             even=True,
         )
 
@@ -189,11 +202,17 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
                 values={**merged.values, **metric.values},
                 summary=Summary() if has_summary else None,
                 is_identified=merged.is_identified and metric.is_identified,
+                left_out={**merged.left_out, **metric.left_out},
             )
+    simulations, left_out = (
+        tuple(one._replace(run_id=result.run_id) for result in results for one in getattr(result, name))
+        for name in ("simulations", "left_out")
+    )
     return results[0]._replace(
         expected=sum(result.expected for result in results),
         reported_error=next((result.reported_error for result in results if result.reported_error), ""),
-        simulations=tuple(one._replace(run_id=result.run_id) for result in results for one in result.simulations),
+        simulations=simulations,
+        left_out=left_out,
         metrics=tuple(metrics.values()),
         absent_metrics=tuple(dict.fromkeys(metric for result in results for metric in result.absent_metrics)),
         settled=all(result.settled for result in results),
@@ -219,14 +238,13 @@ def _variant(
 ) -> Variant:
     completed = tuple(simulation for simulation in simulations if simulation.completed)
     ids = dict.fromkeys(done.id for done in completed)
-    total = len(simulations) + unlisted
-    samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
+    samples = tuple(_sample(metric, metric.values, ids, simulations, unlisted) for metric in result.metrics)
     passing = frozenset(ids)
     for sample in samples:
         if (target := sample.metric.target) is not None:
             is_usable = not target_problem(target) and sample.can_be_any_of(named_values(target))
             met = (id_ for id_, value in sample.values.items() if meets(target, value)) if is_usable else ()
-            passing = passing.intersection(met)
+            passing = passing.intersection((*met, *sample.metric.left_out))
     return Variant(
         name=name,
         simulations=simulations,
@@ -235,10 +253,19 @@ def _variant(
         samples=samples,
         alone=alone,
         unlisted=unlisted,
+        known=sum(one.mutation == name for one in result.left_out),
     )
 
 
-def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None], total: int) -> Sample:
+def _sample(
+    metric: Metric,
+    values: Mapping[str, Value],
+    ids: Mapping[str, None],
+    simulations: Sequence[Simulation],
+    unlisted: int,
+) -> Sample:
+    left_out = metric.left_out and sum(simulation.id in metric.left_out for simulation in simulations)
+    total = unlisted + len(simulations) - (left_out or 0)
     if not values.keys() <= ids.keys():  # otherwise the values are shared, which saves memory on large runs
         values = {simulation: values[simulation] for simulation in ids if simulation in values}
     return Sample(metric=metric, values=values, total=total)

@@ -18,6 +18,7 @@ from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import gaps
+from coval_gate.gate.known import leave_out
 from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
@@ -242,11 +243,12 @@ def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[
     if isinstance(loaded, str):
         return loaded
     # No step judged a run that completed after its step had timed out, so it has no mark.
-    simulations = loaded.result.simulations
+    result = leave_out(loaded.result, criteria.known)
+    simulations = result.simulations
     failed = sum(not simulation.completed for simulation in simulations)
     if failed > criteria.max_failed.of(len(simulations)):
         return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
-    judged = Judged(loaded.result, variants_of(loaded.result, criteria.mutations), criteria)
+    judged = Judged(result, variants_of(result, criteria.mutations), criteria)
     gap = next(gaps(judged), None)
     if gap and gap.measure:
         return f"In run {run.run_id}, {gap.criterion.missed(gap, gap.measure)}."

@@ -25,6 +25,7 @@ from coval_gate.inputs.inputs import (
     effective,
 )
 from coval_gate.inputs.naming import (
+    FILE_ONLY,
     NAME_SHOWN,
     OLD_ACTION_INPUTS,
     WHY_WITHHELD,
@@ -235,6 +236,8 @@ def _step_problems(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -
     for name, meant in unknown_in(environ):
         if instead := OLD_ACTION_INPUTS.get(name, ""):
             yield InvalidInput(name, f"is an input of the older action coval-github-actions. {instead}")
+        elif name in FILE_ONLY:
+            yield InvalidInput(name, FILE_ONLY[name])
         elif meant:  # the user relies on that input
             yield InvalidInput(name, f"is not an input; did you mean {meant}?")
 

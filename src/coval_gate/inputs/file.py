@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from coval_gate.base.text import one_line, plural, quoted, shortened
+from coval_gate.base.days import Day
+from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
@@ -35,6 +36,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
+from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, KnownFailure, contradictions, entry_of
 from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER_NAME, input_meant
 from coval_gate.inputs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
@@ -44,6 +46,7 @@ LONGEST_LEG_NAME: Final = 200  # characters of a leg's name
 PATH_SHOWN: Final = 80  # characters
 MOST_MISTAKES: Final = 50  # in one message
 LEGS_KEY: Final = "legs"
+TABLES: Final = (LEGS_KEY, KNOWN_KEY)
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
@@ -73,12 +76,13 @@ def _nothing(name: str = "", line: int = 0) -> FileEntries:
 
 
 class ConfigFile(NamedTuple):
-    """What a file sets for the whole step, its legs that have no mistake, and the mistakes."""
+    """What a file sets for the whole step, its legs that have no mistake, the mistakes, and known failures."""
 
     path: str
     values: FileEntries
     legs: tuple[FileEntries, ...]
     problems: tuple[InvalidInput, ...]
+    known: tuple[KnownFailure, ...] = ()
 
 
 @cache
@@ -104,7 +108,8 @@ def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
     except Unreadable as error:
         values, legs = _nothing(), []
         reader.mistakes.append(error.mistake)
-    return ConfigFile(reader.path, values, tuple(legs), tuple(_problems(reader.path, sorted(set(reader.mistakes)))))
+    problems = tuple(_problems(reader.path, sorted(set(reader.mistakes))))
+    return ConfigFile(reader.path, values, tuple(legs), problems, tuple(reader.known))
 
 
 def beside_file(
@@ -128,7 +133,7 @@ def beside_file(
     return merged, file._replace(values=file.values._replace(thresholds=thresholds, places=places))
 
 
-def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[InvalidInput]]:
+def with_file(inputs: Inputs, file: ConfigFile, today: Day) -> tuple[Inputs, FromFile, list[InvalidInput]]:
     """Return the step's inputs with the file's thresholds, what else the step takes from the file, and its mistakes."""
     inputs = inputs._replace(thresholds=(*inputs.thresholds, *file.values.thresholds))
     allowed = inputs_of_leg()
@@ -147,7 +152,9 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
             why = "launch the same run, with the same thresholds; name its ids in one."
             mistakes.append(Mistake(leg.line, f"{both} {why}"))
         whole.append((leg, said))
-    return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
+    from_file = FromFile(file.path, file.values.places, legs)
+    mistakes.extend(contradictions(file.known, () if file.problems else from_file.parts(inputs), today))
+    return inputs, from_file, list(_problems(file.path, mistakes))
 
 
 def _shown(name: str, where: str = LEGS_KEY) -> str:
@@ -178,6 +185,7 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.mistakes: list[Mistake] = []
+        self.known: list[KnownFailure] = []
 
     def _note(self, line: int, what: str) -> None:
         self.mistakes.append(Mistake(line, what))
@@ -191,12 +199,14 @@ class _Reader:
             return values, legs
         pairs = list(self._pairs(root, ""))
         for line, name, node in pairs:
-            if name != LEGS_KEY:
+            if name not in TABLES:
                 self._add(values, line, name, node, "")
         is_usable = not self.mistakes
         for line, name, node in pairs:
             if name == LEGS_KEY:
                 legs = self._legs(line, node)
+            elif name == KNOWN_KEY:
+                self._add_known(line, node)
         return values, legs if is_usable else []
 
     def _pairs(self, table: Node, where: str) -> Iterator[tuple[int, str, Node]]:
@@ -241,6 +251,28 @@ class _Reader:
                 legs.append(values)
         return legs
 
+    def _add_known(self, line: int, node: Node) -> None:
+        if node.id != SEQUENCE or any(entry.id != MAPPING for entry in node.value):
+            self._note(line, f"{KNOWN_KEY} must be a list of entries, each with test_case, reason and until.")
+            return
+        for entry in node.value:
+            begin, before, texts = entry.start_mark.line + 1, len(self.mistakes), dict[str, str]()
+            for line_of_key, name, value in self._pairs(entry, KNOWN_KEY):
+                if name not in ENTRY_KEYS:
+                    what = f"{_shown(name, KNOWN_KEY)} is no key of an entry; it has {in_words(ENTRY_KEYS)}."
+                    self._note(line_of_key, what)
+                elif value.id != SCALAR:
+                    self._note(line_of_key, f"{_shown(name, KNOWN_KEY)} must be a text.")
+                else:
+                    texts[name] = value.value.strip()
+            try:
+                known = entry_of(texts, begin)
+            except ValueError as error:
+                if len(self.mistakes) == before:
+                    self._note(begin, f"{KNOWN_KEY}: the entry {error}")
+            else:
+                self.known.append(known)
+
     def _add(self, values: FileEntries, line: int, name: str, node: Node, where: str) -> None:
         declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)
         shown = _shown(name, where)
@@ -262,9 +294,11 @@ class _Reader:
         """Return why a name is no input, or may not stand here, as the end of a sentence."""
         if name in REFUSED:
             return f"cannot be set in a file: {REFUSED[name]}."
+        if name == KNOWN_KEY:
+            return "belongs at the top of the file, where the key leg of an entry names a leg."
         if name in inputs_of_step():
             return "is about the whole step; write it at the top of the file, or in the step."
-        if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), LEGS_KEY]):
+        if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), *TABLES]):
             return f"is not an input; did you mean {meant}?"
         if node.id == MAPPING and not where:
             return f"is not an input; write a leg below {LEGS_KEY}."

@@ -280,8 +280,30 @@ def unstable(document: Document) -> Iterator[str | Listing]:
         yield table(head=head, rows=rows, total=len(cases), folded=title if is_folded else "")
 
 
+def known(document: Document) -> Iterator[str | Listing]:
+    """Yield what known failures leave out of all criteria."""
+    entries = [(leg, entry) for leg in document.legs for entry in leg.known_failures]
+    if not entries:
+        return
+    several = len(document.legs) > 1
+    rows = (
+        row(
+            MARKS["skipped"],
+            *([escape(leg.title, CELL_NAME)] if several else []),
+            escape(entry.name, CELL_NAME),
+            escape(entry.metric or "all"),
+            f"{escape(entry.reason)}{' (passes again)' if entry.passes else ''}",
+            entry.until,
+        )
+        for leg, entry in entries
+    )
+    head = ("", *(["leg"] if several else []), "test case", "metric", "reason", "until")
+    yield f"#### {plural(document.known_failures, 'known failure')} left out"
+    yield table(head=head, rows=rows, total=len(entries))
+
+
 def passed(document: Document) -> Iterator[Listing]:
-    if good := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
+    if good := [(leg, one) for leg in document.legs for one in leg.simulations if one.verdict == "passed"]:
         rows = (row(_which(leg, simulation)) for leg, simulation in good)
         title = f"{plural(len(good), 'simulation')} passed"
         yield table(head=("simulation",), rows=rows, total=len(good), folded=title)

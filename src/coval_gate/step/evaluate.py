@@ -19,6 +19,7 @@ from coval_gate.report.document.references import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.base_agent import find_base_run
 from coval_gate.step.baselines import owe_mark
+from coval_gate.step.known import announce_passing
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
 from coval_gate.step.report import fetch_details, report_of, with_units
@@ -125,11 +126,13 @@ def show_leg(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
         leg.result, judgement = yield from with_units(session, leg.result, judgement)
     leg.judgement = judgement
     leg.findings = yield from log_checks(session, judgement, leg.result)
+    announce_passing(session.step, leg)
     if leg.result and run:
         leg.details = yield from fetch_details(
             session,
             leg.result,
             [row.simulation.id for row in leg.findings.to_look_at],
+            known=judgement.excused,
             test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
         )
     return judgement

@@ -17,6 +17,7 @@ from coval_gate.base.errors import GateError, RunnerError
 from coval_gate.base.schedule import BackgroundCall
 from coval_gate.coval.client import Launch
 from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult
+from coval_gate.gate.criteria import KnownCheck
 from coval_gate.gate.findings import Findings
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Cancellation, Outcome
@@ -24,6 +25,7 @@ from coval_gate.history.standing import Standing
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.inputs import LABELS, LAUNCH_IDS, LAUNCHING_MODES, WHAT, Inputs, LegInputs, effective
+from coval_gate.inputs.known import KnownFailure
 
 MOST_NAMED: Final = 5  # entries of a list in a message
 NO_TAGS: Final = Tags("")  # of a run that was launched elsewhere
@@ -220,6 +222,8 @@ class Leg:
     planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
     slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each
     taken_over: Sequence[Run | None] = ()  # runs of the first slices, of an earlier attempt
+    known: tuple[KnownFailure, ...] = ()  # those that have an effect
+    known_checks: tuple[KnownCheck, ...] = ()  # what only its run can show of them
     is_done: bool = False
     is_ending: bool = False  # runs that it gave up are being cancelled
 

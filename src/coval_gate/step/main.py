@@ -8,6 +8,7 @@ from typing import Final
 
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
+from coval_gate.base.days import day_at
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, all_or_first_error, run, together
@@ -39,6 +40,7 @@ from coval_gate.step.earlier import end_changed
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
 from coval_gate.step.given import adopt_runs
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
+from coval_gate.step.known import give_known
 from coval_gate.step.launch import launch_in_turn, log_launch
 from coval_gate.step.leg import Base, Duty, Leg, legs_of
 from coval_gate.step.plan import plan_step
@@ -124,6 +126,7 @@ def _plan_legs(step: Step) -> Procedure[None]:
 def run_legs(session: StepRun) -> Procedure[Judgement]:
     """Mode wait is mode run without the launch."""
     if session.inputs.mode == "wait":
+        yield from give_known(session)
         yield from adopt_runs(session)
     else:
         yield from _prepare(session)
@@ -200,6 +203,7 @@ def _prepare(session: StepRun) -> Procedure[None]:
     step = session.step
     if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
         yield from check_mutations(session)
+    yield from give_known(session)
     if step.is_counted_first:
         yield from plan_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
@@ -274,7 +278,7 @@ def _read_and_check(step: Step) -> None:
     problems += input_problems
     if step.read:
         host.log(f"Read inputs from {step.read.path}.")
-        step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
+        step.inputs, step.file, mistakes = with_file(step.inputs, step.read, day_at(step.clock.time()))
         problems += [*step.read.problems, *mistakes]
     step.context = step.context._replace(matrix=step.inputs.matrix, given=given)
     problems += publisher.prepare(step.inputs)

@@ -17,6 +17,7 @@ from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
 from coval_gate.report.wording import slices
 from coval_gate.step.baselines import check_baseline
 from coval_gate.step.ids import Looked, look_up_mutations, prepared, read_named
+from coval_gate.step.known import give_known, known_lines
 from coval_gate.step.leg import MOST_NAMED, Leg
 from coval_gate.step.lookups import check_names
 from coval_gate.step.replay import replay
@@ -50,6 +51,8 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     for leg in step.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if inputs.api_key is not None:
+        looked.problems.extend((yield from _problems_of(give_known(step.session()))))
+    if inputs.api_key is not None:
         looked.problems.extend((yield from _problems_of(draw_slices(step.session()))))
     is_fine = inputs.api_key is not None and not looked.problems
     replayed = (yield from replay(step.session(), looked)) if is_fine else []
@@ -60,6 +63,7 @@ def plan_step(step: Step) -> Procedure[Judgement]:
     lines = [
         *_leg_lines(step, looked),
         *(line for legs in groups for line in _lines_of_group(step, legs, alone=len(groups) == 1)),
+        *known_lines(step),
         *replayed,
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]

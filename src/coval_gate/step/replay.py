@@ -114,6 +114,7 @@ def replay(session: StepRun, looked: Looked) -> Procedure[list[str]]:
             break
         # Earlier nights may have been launched with other options.
         criteria = replace(own.criteria, thresholds=thresholds, use_metric_targets=False, metric_ids=(), mutations=0)
+        criteria = replace(criteria, known_checks=())  # other thresholds may read their metrics
         which = f" of {one_line(step.title_of(leg))}" if len(step.legs) > 1 else ""
         try:
             nights = yield from _load_nights(own, source, criteria)

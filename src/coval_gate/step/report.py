@@ -6,6 +6,7 @@ and test sets. It fetches each once, and only what no earlier response showed. W
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Final
 
 from coval_gate.base.clock import Interrupted
@@ -59,7 +60,9 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         name, title = (decisive.name, step.title_of(decisive)) if decisive else ("", "")
         baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
         acceptable = any(baseline.acceptable for baseline in baselines)
-        judgement = judgement._replace(legs_summary=LegsSummary(len(legs), name, run_ids, others, acceptable, title))
+        excused = frozenset(chain.from_iterable(leg.judgement.excused for leg in legs))
+        summary = LegsSummary(len(legs), name, run_ids, others, acceptable, title, excused)
+        judgement = judgement._replace(legs_summary=summary)
     together = None
     if (leg := step.together) and leg.judgement:
         together = LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)
@@ -139,9 +142,9 @@ def announce(step: Step) -> Procedure[None]:
 
 
 def fetch_details(
-    session: Session, result: RunResult, failing: Sequence[str], *, test_set_id: str
+    session: Session, result: RunResult, failing: Sequence[str], *, known: frozenset[str], test_set_id: str
 ) -> Procedure[Details]:
-    """Fetch the names of all test cases, and more about the first of the `failing` simulations (ids).
+    """Fetch the names of all test cases, `known` ones (ids) too, and more about the first `failing` simulations (ids).
 
     Leave out what the key may not read, and everything after a call without a response.
     """
@@ -149,7 +152,7 @@ def fetch_details(
     simulations = {simulation.id: simulation for simulation in result.simulations}
     first = [simulations[simulation_id] for simulation_id in failing[:EXPLAINED] if simulation_id in simulations]
     with_transcripts = session.inputs.include_transcripts == "failures"
-    words = _words(session, result, first, test_set_id)
+    words = _words(session, result, first, known, test_set_id)
     transcripts = _transcripts(session, first if with_transcripts else [])
     # Side by side: neither takes time from the other.
     worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
@@ -161,12 +164,14 @@ def _briefly(session: Session, seconds: float) -> Session:
     return session.until(session.times.informing(session.clock.now(), seconds))
 
 
-def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
+def _words(
+    session: Session, result: RunResult, first: Sequence[Simulation], known: frozenset[str], test_set_id: str
+) -> Procedure[Details]:
     """Fetch the names of test cases, and the judges' comments on the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
-        case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)}
+        case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)} | known
         yield from _fetch_labels(session, case_ids, labels, test_set_id)
     with suppress(CovalError):
         for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):

@@ -97,7 +97,9 @@ def draw_slices(session: StepRun) -> Procedure[None]:
     ids = list(dict.fromkeys(_test_set_id(leg) for leg in legs if not leg.inputs.test_case_ids))
     read = yield from together(map(partial(_read_cases, session), ids), session.clock, at_once=MOST_AT_ONCE)
     listed = dict(zip(ids, all_or_first_error(read), strict=True))
-    own = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
+    every = [leg.inputs.test_case_ids or listed[_test_set_id(leg)] for leg in legs]
+    known = {entry.test_case for leg in legs for entry in leg.known}  # legs that share a base draw the same
+    own = [tuple(case for case in cases if case not in known) for cases in every]
     sizes = [(for_each_case(leg.inputs), len(cases)) for leg, cases in zip(legs, own, strict=True)]
     most, others = step.inputs.max_simulations, sum(leg.planned or 0 for leg in step.all_legs if leg not in legs)
     cap = MOST_SLICED + 1 if most is None else _level(sizes, most - others)

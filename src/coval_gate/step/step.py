@@ -6,7 +6,8 @@ Everything is written down at once: a step may be killed at any time.
 import json
 import time
 import traceback
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from itertools import count, takewhile
 from typing import Final
 
@@ -249,6 +250,8 @@ class LegRun(StepRun):
         super().__init__(run.step, run.client, leg.inputs, run.deadline, run.times)
         self.leg = leg
 
-    @cached_property
+    @property
     def criteria(self) -> Criteria:
-        return Criteria.from_inputs(self.leg.inputs, legs=len(self.step.legs))
+        leg, step = self.leg, self.step
+        criteria = Criteria.from_inputs(leg.inputs, legs=len(step.legs))
+        return replace(criteria, known=leg.known, known_checks=leg.known_checks)

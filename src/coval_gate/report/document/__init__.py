@@ -79,6 +79,8 @@ class Document(JudgedFacts):
     does not show the number of test cases."""
     failed_simulation_ids: list[Text]
     """The first simulations that did not complete or, where targets count, missed one."""
+    known_failures: int
+    """How many test cases known failures leave out of criteria, in whole or for a metric."""
     forbidden_simulation_ids: list[Text]
     """The first simulations with a value that `count(…) == 0` forbids."""
     decided_by: Text
@@ -169,6 +171,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         run_ids=run_ids,
         planned_simulations=None if None in sizes or not sizes else sum(filter(None, sizes)),
         failed_simulation_ids=list(islice(failed, MOST_SIMULATIONS)),
+        known_failures=len(judgement.excused),
         forbidden_simulation_ids=list(islice(forbidden, MOST_SIMULATIONS)),
         decided_by=judgement.legs_summary.decisive if judgement.legs_summary else "",
         other_failing_legs=judgement.legs_summary.others if judgement.legs_summary else 0,

@@ -121,7 +121,7 @@ class JudgedFacts(Model):
     reason: Text
     """The gravest reason, and how many others there are."""
     others_text: Text
-    """The end of `reason`: how many others there are; empty without any."""
+    """The end of `reason`: how many others there are, and how many known failures are left out; empty without any."""
     reasons: list[Text]
     """The reasons, the gravest first."""
     advice: Text

@@ -76,6 +76,23 @@ class CaseFacts(Model):
     """How many conversations it had."""
 
 
+class KnownFailureFacts(Model):
+    """An entry of `known_failures` that left out something of this leg."""
+
+    test_case_id: Text
+    name: Text
+    """The test case in words, as in `simulations`."""
+    metric: Text
+    """As the entry names it; empty if it leaves out the whole conversation."""
+    reason: Text
+    until: Text
+    """The last day (UTC) on which it has an effect, such as "2027-01-31"."""
+    simulations: int
+    """How many conversations it left out; 0 in slices, which do not call known test cases."""
+    passes: bool
+    """Whether all of them met what is asked of each, in this run and in the baseline, so that the entry can go."""
+
+
 class VariantFacts(Model):
     """The agent itself or a mutation, as named in `variant` and `variants` everywhere else."""
 
@@ -134,6 +151,8 @@ class LegFacts(JudgedFacts):
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     failing_cases_text: Text
     """How many of them are consistent, and how many flaky."""
+    known_failures: list[KnownFailureFacts]
+    """What every criterion leaves out, in the order of the configuration file."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
     tested: Text
@@ -210,6 +229,18 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
             for case in cases
         ],
         failing_cases_text=", ".join(f"{count:,} {word}" for word, count in sorted(stabilities.items())),
+        known_failures=[
+            KnownFailureFacts(
+                test_case_id=(entry := case.failure).test_case,
+                name=case_name(entry.test_case),
+                metric=entry.metric,
+                reason=entry.reason,
+                until=str(entry.until),
+                simulations=len(case.simulations),
+                passes=case.passes,
+            )
+            for case in judgement.known
+        ],
         baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
         base_run_id=leg.base.run_id if leg.base else "",

@@ -84,7 +84,9 @@ class SimulationFacts(Model):
     """Whether it failed in its own run, if several runs decided together."""
     verdict: VerdictWord
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
-    tolerated."""
+    tolerated, or it is known."""
+    known: Text | None
+    """Why it decides nothing, or its value of a metric does not, as `known_failures` says; null for most."""
     cause: Annotated[CauseWord, MayGrow()] | None
     """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; new: that its
     test case broke since the baseline is more likely than chance. Null where it passed, or nothing shows the cause, as
@@ -124,7 +126,14 @@ class SimulationFacts(Model):
 
     @property
     def word(self) -> str:
+        if self.is_known:
+            return "known"
         return "tolerated" if self.verdict == "skipped" else self.verdict
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a known failure is all that may be wrong with it."""
+        return bool(self.known) and self.verdict == "skipped" and not self.misses
 
     @property
     def fails(self) -> bool:
@@ -132,8 +141,8 @@ class SimulationFacts(Model):
 
     @property
     def is_to_look_at(self) -> bool:
-        """Whether it did not do well, even if that is tolerated."""
-        return self.verdict != "passed"
+        """Whether it did not do well, even if that is tolerated, unless it is known."""
+        return self.verdict != "passed" and not self.is_known
 
     def with_cause(self, text: str) -> str:
         return f"{self.cause_text}: {text}" if self.cause_text else text
@@ -181,8 +190,9 @@ class _Simulations:
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
 
     def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
-        leg, simulation = self._leg, row.simulation
-        values = {metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values}
+        leg, simulation, id_ = self._leg, row.simulation, row.simulation.id
+        found = ((metric.id, metric.values.get(id_, metric.left_out.get(id_))) for metric in self._metrics)
+        values = {metric_id: value for metric_id, value in found if value is not None}
         explanations = leg.details.texts.get(simulation.id, {})
         turns = leg.details.transcripts.get(simulation.id, ())
         run_url, failed = self._run_urls.get(simulation.run_id, ""), self._failed[simulation.conversation]
@@ -202,6 +212,7 @@ class _Simulations:
             iterations_text=stability_text(iterations) if row.of > 1 and iterations.failed else "",
             failed_alone=row.failed_alone,
             verdict=row.verdict.value,
+            known=row.known or None,
             cause=row.cause.value if row.cause else None,
             passed_before=row.before.hits if row.before else None,
             total_before=row.before.size if row.before else None,

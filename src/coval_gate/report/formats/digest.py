@@ -90,6 +90,10 @@ def _leg(document: Document, leg: LegFacts) -> Iterator[str | Listing]:
         flipped = [criterion for criterion in leg.criteria if criterion.flipped][:MOST_FLIPPED]
         texts = [(one, flip_texts(one, lambda case: code(case, ITEM // 2), MOST_FLIPPED)) for one in flipped]
         yield _list([f"{code(criterion.title, ITEM)}; {text}" for criterion, flips in texts for text in flips])
+    if leg.known_failures:
+        yield "## Known failures, which decide nothing: leave them alone"
+        named = [(code(", ".join(filter(None, (one.name, one.metric))), ITEM), one) for one in leg.known_failures]
+        yield _list([f"{name}: {code(one.reason, 2 * ITEM)}" for name, one in named])
     if failing:
         counts = f" ({code(leg.failing_causes_text, ITEM)})" if leg.failing_causes_text else ""
         yield f"## Simulations to look at: {len(failing):,}, worst first{counts}"

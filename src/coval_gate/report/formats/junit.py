@@ -142,7 +142,9 @@ def _distinct(name: str, seen: Counter[str]) -> str:
 def _simulation(row: SimulationFacts) -> JUnitCase:
     """Return the case of a simulation, named after its test case; the id in its text distinguishes namesakes."""
     result = None
-    if row.verdict != "passed":
+    if row.is_known:
+        result = _result("skipped", f"known: {row.known}", f"simulation {row.id}")
+    elif row.verdict != "passed":
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
         stability = f"the test case is {row.stability_text}" if row.stability_text else ""

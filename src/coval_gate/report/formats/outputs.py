@@ -68,6 +68,7 @@ OUTPUTS: Final = {
     f"their leg, or of all legs together. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
     f"{MOST_SIMULATIONS:,}.",
+    "known_failures": "How many test cases `known_failures` leaves out of criteria now.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
     "one's.",
     "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
@@ -108,6 +109,7 @@ def render(
         "pass_rate": "" if document.pass_rate is None else f"{document.pass_rate:.6g}",
         "failed_criteria": _failed_criteria(document.judged) if is_judged else "",
         "metric_failures": json.dumps(document.forbidden_simulation_ids),
+        "known_failures": str(document.known_failures) if is_judged else "",
         "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
         "baseline_run_id": next((run.id for run in baseline_runs if not run.changed_persona), ""),
         "comment_url": comment_url,

@@ -13,6 +13,7 @@ from coval_gate.report.markdown import Listing, code, escape, link, page, row, s
 from coval_gate.report.tables import (
     criteria_parts,
     flipped,
+    known,
     leg_table,
     metric_parts,
     passed,
@@ -73,7 +74,7 @@ def comment(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 
     where = escape(" / ".join(name for name in (step.workflow, step.after(step.job)) if name))
     attempt = f"attempt {step.later_attempt}" if step.later_attempt else ""
     footer = " · ".join(part for part in (where, escape(attempt), _links(document.links)) if part)
-    parts = [marker, *_opening(document), *unstable(document), *troubled(document)]
+    parts = [marker, *_opening(document), *unstable(document), *troubled(document), *known(document)]
     parts.append(f"<sub>{footer}</sub>" if footer else "")
     return {"name": marker, "summary": page(parts, limit=COMMENT_LIMIT)}
 
@@ -125,6 +126,7 @@ def _summary(document: Document, limit: int) -> str:
         *_opening(document),
         *unstable(document),
         *troubled(document),
+        *known(document),
         *(part for leg in document.ranked for part in _metrics(leg)),
         *passed(document),
         table(head=("", ""), rows=rows, total=len(rows), folded="Configuration and provenance"),

@@ -121,11 +121,12 @@ def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
     first, *more = said or reasons(judgement)
     others = others_text(judgement, len(more))
     first = one_line(first, 2 * LONGEST_REASON)
-    return shortened_at_word(first.removesuffix(".") if others else first, LONGEST_REASON - len(others)) + others
+    first = first.removesuffix(".") if others.startswith(" (") else first
+    return shortened_at_word(first, LONGEST_REASON - len(others)) + others
 
 
 def others_text(judgement: Judgement, count: int) -> str:
-    """Return the end of a reason that has `count` more beside it; empty if it has none, and no more legs, either."""
+    """Return the end of a reason: that `count` more are beside it, or more legs, and how much is known; often empty."""
     legs = judgement.legs_summary.others if judgement.legs_summary else 0
     nouns: tuple[str, ...] = ("more reason",)
     if isinstance(judgement.cause, RunsCancelled):
@@ -133,7 +134,8 @@ def others_text(judgement: Judgement, count: int) -> str:
     elif isinstance(judgement.cause, Completed | Together) and judgement.verdict is not Verdict.TIMED_OUT:
         nouns = ("more criterion", "more criteria")
     others = [plural(count, *nouns)] * bool(count) + [plural(legs, "more leg")] * bool(legs)
-    return f" (and {' and '.join(others)})." if others else ""
+    known = f" {plural(len(judgement.excused), 'known failure')} left out." if judgement.excused else ""
+    return (f" (and {' and '.join(others)})." if others else "") + known
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:

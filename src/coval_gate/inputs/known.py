@@ -1,0 +1,119 @@
+"""Known failures: reviewed entries of the configuration file, by which a failing test case decides nothing. Pure.
+
+known_failures:
+  - test_case: caseflaky0010000000002
+    metric: Resolved
+    leg: booking
+    reason: vendor ticket 4711
+    until: 2027-01-31
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import combinations, product
+from typing import Final, NamedTuple
+
+from coval_gate.base.days import Day, day_in, days_after
+from coval_gate.base.text import folded, in_words, one_line, quoted
+from coval_gate.inputs.checks import acts_as
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import GATE, LAUNCH_IDS, LAUNCHING_MODES, LegInputs
+from coval_gate.inputs.naming import NAME_SHOWN
+from coval_gate.inputs.nodes import Mistake
+
+KNOWN_KEY: Final = "known_failures"
+REQUIRED: Final = ("test_case", "reason", "until")
+ENTRY_KEYS: Final = (*REQUIRED, "metric", "leg")
+LONGEST_REASON: Final = 200  # characters
+MOST_AHEAD: Final = 90  # days
+SHARE: Final = 10  # one of so many test cases of a leg may be known
+NAMES_SHOWN: Final = 5
+
+
+class KnownFailure(NamedTuple):
+    """`metric`: empty for the whole conversation. `leg`: empty for every leg. `until`: the last day, in UTC."""
+
+    test_case: str
+    reason: str
+    until: Day
+    metric: str = ""
+    leg: str = ""
+    line: int = 0
+
+    def is_about(self, *names: str) -> bool:
+        """Return whether it is about a leg with these names."""
+        return not self.leg or folded(self.leg) in map(folded, names)
+
+    def overlaps(self, other: "KnownFailure") -> bool:
+        pairs = ((self.metric, other.metric), (self.leg, other.leg))
+        same = all(not one or not two or folded(one) == folded(two) for one, two in pairs)
+        return same and self.test_case == other.test_case
+
+
+def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
+    """Return the entry with these texts. Raises ValueError with the end of a sentence about it."""
+    if lacking := [name for name in REQUIRED if not texts.get(name)]:
+        raise ValueError(f"has no {in_words(lacking)}; an entry has test_case, reason, and until, its last day.")
+    case, reason, until = (texts[name] for name in REQUIRED)
+    if not IDENTIFIER.fullmatch(case):
+        raise ValueError(f"must name the id of a test case in test_case; got {quoted(case)}.")
+    if len(reason) > LONGEST_REASON:
+        raise ValueError(f"must have a reason of at most {LONGEST_REASON} characters; got {len(reason):,}.")
+    if (day := day_in(until)) is None:
+        raise ValueError(f"must name a day such as 2027-01-31 in until; got {quoted(until)}.")
+    return KnownFailure(case, one_line(reason), day, texts.get("metric", ""), texts.get("leg", ""), line)
+
+
+def days_ahead(entry: KnownFailure, today: Day) -> str:
+    """Return why an entry lasts too long, as the end of a sentence; empty if it does not."""
+    if (ahead := (entry.until - today).days) <= MOST_AHEAD:
+        return ""
+    return (
+        f"ends in {ahead:,} days; until may be {days_after(today, MOST_AHEAD)} at the latest, {MOST_AHEAD} days ahead."
+    )
+
+
+def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[Mistake]:
+    """Yield what is wrong with entries that each can be read. `parts`: all legs; none if the file's cannot be used."""
+    mode = parts[0].inputs.mode if parts else ""
+    for one, other in combinations(known, 2):
+        if one.overlaps(other):
+            what = f"excuses what the entry in line {one.line} does, too; keep one of the two."
+            yield _mistake(other, what)
+    for entry in known:
+        if wrong := days_ahead(entry, today):
+            yield _mistake(entry, wrong)
+        about = [part.inputs for part in parts if entry.is_about(*_leg_names(part))]
+        if not about and mode in (*LAUNCHING_MODES, "plan", "wait"):
+            names = in_words([quoted(part.name, NAME_SHOWN) for part in parts if part.name], most=NAMES_SHOWN)
+            instead = f"the legs are {names}" if names else "the file lists no legs"
+            yield _mistake(entry, f"names the leg {quoted(entry.leg, NAME_SHOWN)}, which does not exist; {instead}.")
+        elif about and entry.metric and acts_as(about[0]) in GATE.modes:
+            by_target = any(
+                one.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in one.thresholds)
+                for one in about
+            )
+            read = dict.fromkeys(one.metric for inputs in about for one in inputs.thresholds if one.metric)
+            # Which metrics have a target shows later.
+            if not by_target and folded(entry.metric) not in map(folded, read):
+                names = in_words([*map(quoted, read)], most=NAMES_SHOWN)
+                instead = f"write it as a threshold does: {names}" if names else "no threshold names a metric"
+                yield _mistake(entry, f"names the metric {quoted(entry.metric)}, which no threshold reads; {instead}.")
+
+
+def _mistake(entry: KnownFailure, what: str) -> Mistake:
+    return Mistake(entry.line, f"{KNOWN_KEY}: {entry.test_case} {what}")
+
+
+def _leg_names(part: LegInputs) -> Iterator[str]:
+    """Yield the names that reports give to a leg, which has one for each combination of ids, and to all of them."""
+    yield part.name
+    several = [ids for name in LAUNCH_IDS if len(ids := getattr(part.inputs, name)) > 1]
+    yield from (" · ".join(filter(None, (part.name, *ids))) for ids in product(*several))
+
+
+def excess_text(known: Collection[str], cases: Collection[str]) -> str:
+    """Return why so many test cases are too many for a leg with all of these, as a sentence; empty if they are not."""
+    found, most = len(set(known).intersection(cases)), max(1, len(cases) // SHARE)
+    if found <= most:
+        return ""
+    return f"names {found:,} of {len(cases):,} test cases, of which a tenth may be known failures: at most {most:,}."

@@ -1,0 +1,127 @@
+"""Gives each leg its known failures, once Coval has shown the test cases, and says which entries end.
+
+What the API key may not read, only the run can show.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from coval_gate.base.days import Day, day_at
+from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.base.text import one_line, plural
+from coval_gate.base.times import preparing
+from coval_gate.ci.host import GATE_NAME
+from coval_gate.coval.resources import cases_of
+from coval_gate.gate.criteria import KnownCheck
+from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of
+from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, days_ahead, excess_text
+from coval_gate.step.leg import Leg, legs_of
+from coval_gate.step.step import Step, StepRun
+
+SOON: Final = 7  # days before the end of an entry
+Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
+
+
+def give_known(session: StepRun) -> Procedure[None]:
+    """Raise InputError if no test set has what an entry names, an entry lasts too long, or a leg has too many."""
+    step = session.step
+    if not (step.read and step.read.known):
+        return
+    cases = yield from _read_cases(session)
+    # By Coval's clock, as far as it is known: ours may be wrong.
+    shown = session.client.server_time(step.began)
+    today = day_at(step.clock.time() if shown is None else shown)
+    in_effect = [entry for entry in step.read.known if entry.until >= today]
+    for leg in step.all_legs:
+        own = cases.get(ids_of(leg.inputs)["test_set_id"])
+        concerning = (entry for entry in in_effect if _is_about(step, leg, entry))
+        leg.known = tuple(entry for entry in concerning if own is None or entry.test_case in own)
+        leg.known_checks = () if leg.is_base else _left_to_run(leg.inputs, is_read=own is not None)
+    if problems := [*_problems(step, cases, today)]:
+        raise InputError(problems)
+    for entry in step.read.known:
+        _announce_end(step, entry, (entry.until - today).days)
+
+
+def _read_cases(session: StepRun) -> Procedure[Cases]:
+    ids = [*dict.fromkeys(filter(None, (ids_of(leg.inputs)["test_set_id"] for leg in session.step.all_legs)))]
+    until = preparing(session.clock.now(), session.deadline)
+    calls = (session.client.list(cases_of(id_), until=until) for id_ in ids)
+    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    cases = dict[str, frozenset[str]]()
+    for id_, listed in zip(ids, found, strict=True):
+        if isinstance(listed, CovalError):
+            session.log(f"Only its run can show whether test set {id_} has the {KNOWN_KEY}. {listed.what}")
+        else:
+            cases[id_] = frozenset(case.id for case in listed)
+    return cases
+
+
+def _is_about(step: Step, leg: Leg, entry: KnownFailure) -> bool:
+    """An entry is about a base if it is about all legs that are compared with that."""
+    tested = [other for other in step.legs if leg in (other, other.base)]
+    return all(entry.is_about(other.name, other.beginning) for other in tested)
+
+
+def _left_to_run(inputs: Inputs, *, is_read: bool) -> tuple[KnownCheck, ...]:
+    if is_read:
+        return ("metric",)
+    draws = inputs.test_case_ids or inputs.sub_sample_size or inputs.spend == UNTIL_CLEAR or inputs.mode != "run"
+    return ("metric", "count") if draws else ("metric", "count", "case")
+
+
+def _problems(step: Step, cases: Cases, today: Day) -> Iterator[InvalidInput]:
+    known = step.read.known if step.read else ()
+    is_whole = len(step.legs) == len(legs_of(step.file.parts(step.inputs)))
+    for entry in known:
+        sets = {ids_of(leg.inputs)["test_set_id"] for leg in step.legs if entry.is_about(leg.name, leg.beginning)}
+        if sets <= cases.keys() and (entry.leg or is_whole) and not any(entry.test_case in cases[id_] for id_ in sets):
+            yield _problem(step, entry, f"is no test case of test set {' or '.join(sorted(sets))}.")
+        if wrong := days_ahead(entry, today):
+            yield _problem(step, entry, wrong)
+    for leg in step.legs:
+        own = cases.get(ids_of(leg.inputs)["test_set_id"], frozenset())
+        called = own.intersection(leg.inputs.test_case_ids or own)
+        if own and (what := excess_text([entry.test_case for entry in leg.known], called)):
+            where = f" in leg {one_line(step.title_of(leg))}" if leg.name else ""
+            yield InvalidInput(step.file.path, f", line {leg.known[0].line}: {KNOWN_KEY}{where} {what}")
+
+
+def _problem(step: Step, entry: KnownFailure, what: str) -> InvalidInput:
+    return InvalidInput(step.file.path, f", line {entry.line}: {KNOWN_KEY}: {entry.test_case} {what}")
+
+
+def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
+    if days < 0:
+        step.warn(
+            f"{KNOWN_KEY}: the entry of {entry.test_case} expired on {entry.until}, so the test case counts again. "
+            f"Remove it from {step.file.path}, or have a later day reviewed."
+        )
+    elif days <= SOON:
+        left = f"ends in {plural(days, 'day')}, on {entry.until}" if days else "ends today"
+        step.host.annotate("notice", GATE_NAME, f"{KNOWN_KEY}: the entry of {entry.test_case} {left}. {entry.reason}")
+
+
+def announce_passing(step: Step, leg: Leg) -> None:
+    """Say which entries can go. That is never red: an intermittent failure may come back."""
+    for case in leg.judgement.known if leg.judgement else ():
+        if case.passes:
+            entry, times = case.failure, plural(len(case.simulations), "conversation")
+            step.host.annotate(
+                "notice",
+                GATE_NAME,
+                f"{KNOWN_KEY}: {entry.test_case} passed in {times} of this run, and in the baseline. "
+                f"Its entry in line {entry.line} of {step.file.path} can go.",
+            )
+
+
+def known_lines(step: Step) -> list[str]:
+    """Return the lines of a plan."""
+    lines = []
+    for entry in step.read.known if step.read else ():
+        about = "".join(
+            f", {word} {one_line(name)}" for word, name in (("metric", entry.metric), ("leg", entry.leg)) if name
+        )
+        lines.append(f"  until {entry.until}  {entry.test_case}{about}: {entry.reason}")
+    return ["Known failures, which decide nothing:", *lines] if lines else []
