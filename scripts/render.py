@@ -27,6 +27,7 @@ from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, REQUIRED
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
+from coval_gate.report.document.history import HISTORY_VERSION, HistoryDocument
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
 from coval_planner.passing import MISSES
@@ -301,12 +302,14 @@ def filled(page: Path, blocks: dict[str, str]) -> str:
     return text
 
 
-def report_schema() -> dict[str, Any]:
-    return {
+def document_schema(name: str, version: str, model: type[Model]) -> str:
+    """Return the JSON Schema of a document, as a file."""
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:coval-gate:report:{SCHEMA_VERSION}",
-        **Document.model_json_schema(schema_generator=OpenSchema),
+        "$id": f"urn:coval-gate:{name}:{version}",
+        **model.model_json_schema(schema_generator=OpenSchema),
     }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 class OpenSchema(GenerateJsonSchema):
@@ -345,7 +348,8 @@ def rendered() -> dict[Path, str]:
         component: fill(component_text, "variables", component_variables(), yaml),
         action: fill(action_text, "outputs", action_outputs(), yaml),
         **{ROOT / page: filled(ROOT / page, blocks) for page, blocks in pages().items()},
-        ROOT / "docs" / "report.schema.json": json.dumps(report_schema(), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "report.schema.json": document_schema("report", SCHEMA_VERSION, Document),
+        ROOT / "docs" / "history.schema.json": document_schema("history", HISTORY_VERSION, HistoryDocument),
         ROOT / "docs" / "config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
     now = identity()

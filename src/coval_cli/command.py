@@ -209,7 +209,10 @@ def environment_of(
     }
     merged = {**environ, **flags}
     if (what := TAKEN.get(options.command)) and not merged.get("INPUT_RUN_ID", "").strip():
-        raise UsageError(f"{options.command}: {what} is missing: give the ids of runs, or set INPUT_RUN_ID.")
+        kind = "branch:<name> or tag:<tag>" if options.command == "history" else "the ids of runs"
+        raise UsageError(f"{options.command}: {what} is missing: give {kind}, or set INPUT_RUN_ID.")
+    if last := getattr(options, "last", None):
+        merged["INPUT_RUN_ID"] += f" last {last}"
     if options.command in ALL_MODES:
         merged["INPUT_MODE"] = options.command
     if options.key_file:

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from coval_gate import __version__
 from coval_gate.base.text import in_words
 from coval_gate.inputs.checks import has_effect
-from coval_gate.inputs.fields import LISTS
+from coval_gate.inputs.fields import LISTS, MOST_SHOWN_RUNS, USUALLY_SHOWN_RUNS
 from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, Input, declared
 from coval_gate.inputs.naming import OTHER_NAMES, PROGRAM, VARIABLES, flag_of
 from coval_gate.inputs.parsing import closest
@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "launch": "launch a run, and end",
     "wait": "wait for runs and judge them; a finished run is judged again at no cost",
     "attach": "answer a run's simulations with your own code, in this job",
+    "history": "show the newest runs of a branch side by side: what each measured, which test cases failed",
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
     "init": "write a first workflow for your CI system",
@@ -32,7 +33,7 @@ OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init", "doctor", "attach")
 MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}}
 LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # inputs of a connection that they ignore
-TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
+TAKEN: Final = {"wait": "RUN", "cancel": "RUN", "history": "RUNS"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 KEY_FROM: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
 SECRETS: Final = {
@@ -176,7 +177,10 @@ def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
             what = f"The {name.replace('_', ' ')}, by id or by name."
             parser.add_argument(flag_of(name), metavar="VALUE", help=what)
         parser.add_argument("--path", metavar="PATH", help="The file to write. Default: the system's own.")
-    if command in ("run", "wait"):
+    if command == "history":
+        what = f"How many runs, up to {MOST_SHOWN_RUNS}. Default: {USUALLY_SHOWN_RUNS}."
+        parser.add_argument("--last", metavar="N", help=what)
+    if command in ("run", "wait", "history"):
         parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")
     return parser

@@ -88,6 +88,18 @@ STEPS = {  # by name: what it shows, and its inputs
             "thresholds": "Resolved: rate(YES) >= 90%\nLatency: p(90) < 2.5  # seconds",
         },
     ),
+    "history": (
+        "the last nights side by side, and the test cases that failed most",
+        {
+            "mode": "history",
+            "run_id": "tag:nightly last 30",
+            "test_set_id": "regress1",
+            "baseline": f"tag:{TAG}",
+            "check_interval": "adaptive",
+            "digest_path": "",  # have no effect there
+            "thresholds": "Resolved: rate(YES) >= 90%\nLatency: avg <= baseline * 1.1\nCompliance: count(NO) == 0",
+        },
+    ),
     "legs": (
         "two personas on two test sets, of which one fails",
         {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},

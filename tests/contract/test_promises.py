@@ -56,6 +56,7 @@ DEMOS: Final[dict[str, str]] = {
     "slow-preview": "failed",
     "until-clear": "failed",
     "legs": "failed",
+    "history": "",
     "nights": "inconclusive passed passed failed failed passed passed passed",
     "own-build": "passed",
     "broken-build": "error",
@@ -187,6 +188,7 @@ VERDICTS: Final = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
 ROWS: Final = re.findall(r"^\| (.+) \| (`\w+`|empty) \| (.+) \| (.+) \|$", VERDICTS, re.MULTILINE)
 # The rows of docs/verdicts.md by the words that one of them has, and steps of which each is an example.
 DOUBT: Final = {"thresholds": "Resolved: rate(YES) >= 90%", "confidence": "95%"}
+CALLED: Final = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID}
 STUCK: Final = {"test_set_id": "stuck001", "max_wait_time": "600"}
 HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
     "all criteria are met": ({}, {"test_set_id": "someFail", "max_failed_simulations": "50%"}),
@@ -208,6 +210,7 @@ HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
     "GitHub withholds the API key": ({"api_key": "", "on_missing_api_key": "skip"},),
     "`mode: launch`": ({"mode": "launch"},),
     "`mode: cancel`": ({"mode": "cancel", "run_id": "RUN_ID", "agent_id": "", "persona_id": "", "test_set_id": ""},),
+    "`mode: history`": ({"mode": "history", "run_id": "tag:nightly", "test_set_id": "stuck001", **CALLED},),
     "`mode: plan`": ({"mode": "plan"},),
 }
 
@@ -311,6 +314,9 @@ def run_workflow(name: str, row: Row, number: int, server: Server, clock: Virtua
             env=environ | {"GITHUB_API_URL": server.github_api_url},
             **{"agent_id": "", "persona_id": "", "test_set_id": "", "github_token": TOKEN} | given,
         )
+        if given.get("mode") == "history":  # beside the one with the verdict
+            assert (step.exit_code, step.outputs["status"]) == (0, "HISTORY"), step.log
+            continue
         results.append(step)
         run_id = step.outputs["run_id"]
         values |= dict.fromkeys(RUN_IDS, run_id)
@@ -370,8 +376,10 @@ def test_row_of_verdicts(words: str, row: tuple[str, ...], tmp_path: Path) -> No
         clock, given = VirtualClock(), dict[str, Any](inputs)
         with Server(World(clock.time)) as server:
             if "run_id" in given:
-                launched = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "stuck001"}
-                given["run_id"] = server.world.launch(launched)["run"]["run_id"]
+                launched: dict[str, Any] = {**CALLED, "test_set_id": "stuck001"}
+                run = server.world.launch(launched | {"metadata": {"tags": ["nightly"]}})["run"]
+                given["run_id"] = given["run_id"].replace("RUN_ID", run["run_id"])
+                clock.sleep(60)  # Coval lists a run late
             if words == "the step was cancelled":
                 clock.at(60, clock.interrupt)
             given["event"] = FORK_EVENT if given.get("api_key") == "" else PULL_REQUEST

@@ -405,8 +405,8 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     for night, test_set in enumerate(test_sets):
         given["flags"] = (*gh["flags"], "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
         result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
-        assert result.outcome("Open, update or close the issue") == "success", result.log("2")
-        assert result.log("1", "0").split() == ["coval.json"]
+        assert result.outcome("Open, update or close the issue") == "success", result.log("3")
+        assert result.log("2", "0").split() == ["coval.json", "history.html"]
         ((number, issue),) = [entry for entry in github.issues.items() if entry[1].author == BOT]
         assert issue.title == title
         comments = [note.body for note in github.comments.get(number, [])]

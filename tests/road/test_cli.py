@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from coval_cli.command import main
-from coval_cli.flags import COMMANDS, OURS
+from coval_cli.flags import COMMANDS, OURS, TAKEN
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.inputs import ALL_MODES, declared
 from coval_gate.inputs.naming import flag_of
@@ -199,7 +199,7 @@ class TestState:
         (["run", "--treshold", "a"], "run: there is no flag --treshold; did you mean --threshold?"),
         (
             ["cancel", "--threshold", "a"],
-            "cancel: --threshold has no effect here; it is a flag of run and wait.",
+            "cancel: --threshold has no effect here; it is a flag of run, wait and history.",
         ),
         (["init", "--sytem", "gitlab"], "init: there is no flag --sytem; did you mean --system?"),
         (["rnu"], "there is no command 'rnu'; did you mean run?"),
@@ -362,12 +362,30 @@ def test_every_input_is_a_flag_of_the_commands_where_it_has_an_effect(command: C
 def test_error_of_every_command_goes_to_standard_error(command: Command, name: str) -> None:
     """On a CI system, steps have one log."""
     given = {"INPUT_API_BASE_URL": "http://example.com"}
-    flags = ["--run", "no id", "agent:answer"] if name == "attach" else ["run1"] if name in ("wait", "cancel") else []
+    flags = ["--run", "no id", "agent:answer"] if name == "attach" else ["run1"] * (name in TAKEN)
     code, log, errors = command(name, *flags, **given)
     assert (code, errors.startswith("Error: "), "Error: " in log.replace("⚠️ Error: ", "")) == (2, True, False)
     if name in ALL_MODES:
         assert log.splitlines()[-1].startswith("⚠️ Error: ")
         assert command(name, *flags, **given, CI="true")[2] == ""
+
+
+def test_history_takes_how_many_runs_and_opens_its_page(
+    command: Command, world: World, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    for _ in range(3):
+        world.launch(IDS | {"metadata": {"tags": ["nightly"]}})
+        clock.sleep(86_400)
+    flags = [*FLAGS, "--threshold", "total > 0", "--html-path", "history.html", "--open"]
+    code, log, errors = command("history", "tag:nightly", "--last", "2", *flags)
+    assert (code, errors) == (0, "")
+    assert log.splitlines()[-1] == "📈 History: The newest 2 runs with tag nightly."
+    assert [address.rpartition("/")[2] for address in opened] == ["history.html"]
+    assert "--last is empty" in command("history", "tag:nightly", "--last", "")[2]
+    assert "RUNS is missing: give branch:<name> or tag:<tag>" in command("history", *FLAGS)[2]
+    assert "must be branch:<name> last <N>" in command("history", "run1", *FLAGS)[2]
 
 
 def test_overview_and_version(command: Command) -> None:

@@ -67,6 +67,22 @@ def test_terminal_shows_a_live_line_and_then_the_report_in_colour(clock: Virtual
     assert after.index("simulations to look at, the worst of") < after.index(first)
 
 
+def test_terminal_shows_how_many_runs_of_a_history_were_read(clock: VirtualClock) -> None:
+    world = World(clock.time)
+    for _ in range(3):
+        world.launch(IDS | {"metadata": {"tags": ["nightly"]}})
+        clock.sleep(86_400)
+    out = Terminal()
+    ids = [part for item in IDS.items() for part in (flag_of(item[0]), item[1])]
+    given = {"COVAL_API_KEY": KEY, "TERM": "xterm-256color", "PATH": ""}
+    with Server(world) as server:
+        environ = given | {"INPUT_API_BASE_URL": server.url}
+        assert main(["history", "tag:nightly", *ids], environ, out, io.StringIO(), clock) == 0
+    assert re.search(r"[█░]{20}  \d/3 runs read", out.getvalue())
+    assert out.getvalue().count(HIDE) == out.getvalue().count(SHOW) == 1
+    assert "runs read" not in out.getvalue().rpartition(SHOW)[2]
+
+
 def test_signal_gives_the_cursor_back(clock: VirtualClock) -> None:
     clock.at(20, clock.interrupt)
     code, text = shown(clock)

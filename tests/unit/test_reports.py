@@ -406,7 +406,7 @@ def test_unusual_id_of_earlier_run_is_text_without_link(name: str) -> None:
 def test_every_format_module_is_registered() -> None:
     """Each has an input that enables it, except the page that Bitbucket always shows."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
-    assert modules == {"files", "log", "outputs", "pages", *RENDERERS}
+    assert modules == {"files", "history", "log", "outputs", "pages", *RENDERERS}
     assert RENDERERS.keys() == {file.name for file in FILES}
     inputs = {declaration.name for declaration in declared()} | {bitbucket.REPORT_INPUT}
     assert {*PAGES, *(file.input for file in FILES)} <= inputs

@@ -10,6 +10,7 @@ COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
 LAUNCHED_ONLY: Final = "LAUNCHED"
 PLANNED_ONLY: Final = "PLANNED"
+HISTORY_ONLY: Final = "HISTORY"
 SKIPPED_STEP: Final = "SKIPPED"
 
 
@@ -84,8 +85,8 @@ class Launched:
     """The step only had to launch the run, and did."""
 
 
-class Planned(NamedTuple):
-    """`what` the step, which only had to plan, found, as a sentence."""
+class OnlyRead(NamedTuple):
+    """`what` the step, which launched and judged nothing, found, as a sentence."""
 
     what: str
 
@@ -143,7 +144,7 @@ Cause = (
     | Unanswered
     | Together
     | Launched
-    | Planned
+    | OnlyRead
     | StepInterrupted
     | Unfinished
     | Skipped

@@ -7,13 +7,16 @@ the step: then there is no baseline, and the reason says why.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import folded, in_words, plural, within_letters
 from coval_gate.base.times import COLLECTING, LOOKING_UP
+from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.gate.criteria import Criteria
@@ -23,7 +26,7 @@ from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoun
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import Sought, search, with_list
+from coval_gate.history.search import Found, Sought, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED_TAG,
     FAILED_TAG,
@@ -41,7 +44,7 @@ from coval_gate.history.tags import (
     user_tags,
 )
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.inputs import InvalidInput
+from coval_gate.inputs.inputs import InvalidInput, ids_of
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
@@ -117,7 +120,7 @@ def _load_named(session: Session, source: BaselineSource, judged: Run) -> Proced
         if part := part_of(run):
             text = f"Run {run_id} is {PART_USES[part]}."
             raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=text))
-        loaded = yield from _load_run(session, run)
+        loaded = yield from load_run(session, run)
     except NotFound:
         raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None
     if isinstance(loaded, str):
@@ -125,8 +128,30 @@ def _load_named(session: Session, source: BaselineSource, judged: Run) -> Proced
     return (loaded,)
 
 
-def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
+def standing_ids(
+    session: Session, source: BaselineSource, context: Context, criteria: Criteria, without: Collection[str]
+) -> Procedure[tuple[str, ...]]:
+    """Return the ids of the runs that a run launched now would be compared with, as far as lists show them.
+
+    `without`: those that lack data. Raises CovalError.
+    """
+    if source.kind == "run":
+        return (source.name,)
+    now = session.client.server_time(session.clock.now()) or session.clock.time()
+    agent_id, persona_id, test_set_id = ids_of(session.inputs).values()
+    created = datetime.fromtimestamp(now, UTC).isoformat()
+    run = Run("", COMPLETED, None, "", "", agent_id, persona_id, test_set_id, created)
+    subject = Subject(run, RunResult("", ()), None, context._replace(run_id=""), criteria)
+    try:
+        rules, found = yield from _find_listed(session, source, subject)
+    except _NoBaseline:
+        return ()
+    ids = (run.run_id for run in rules.candidates(found.runs) if run.run_id not in without)
+    return tuple(islice(ids, source.last))
+
+
+def _find_listed(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple["_Rules", Found]]:
+    """Raises CovalError, _NoBaseline."""
     created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
     if not tag:
@@ -146,7 +171,12 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
         fits=rules.may_count,
         enough=lambda runs: len(rules.candidates(runs)) >= source.last,
     )
-    found = yield from search(session, sought)
+    return rules, (yield from search(session, sought))
+
+
+def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
+    rules, found = yield from _find_listed(session, source, subject)
     candidates = rules.candidates(found.runs)[: source.last + SPARE]
     loaded: list[BaselineRun] = []
     failures: list[CovalError | str] = []
@@ -164,7 +194,7 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
         text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
         raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
     if not (found.runs or found.hidden) and source.kind == "tag" and session.inputs.mode == "wait":
-        check_spelling(tag, found.seen)  # another mode did before its launch
+        check_spelling(source.name, found.seen)  # another mode did before its launch
     if not loaded:
         raise _NoBaseline(rules.reason(found.runs, failures))
     return tuple(loaded)
@@ -239,7 +269,7 @@ def baseline_candidates(runs: Sequence[Run]) -> list[Run]:
 def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[BaselineRun | str]:
     """Return a sentence if the run lacks more than the criteria tolerate. Raises CovalError."""
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
-    loaded = yield from _load_run(session, with_list(run, listed))
+    loaded = yield from load_run(session, with_list(run, listed))
     if isinstance(loaded, str):
         return loaded
     # No step judged a run that completed after its step had timed out, so it has no mark.
@@ -255,7 +285,7 @@ def load_listed(session: Session, listed: Run, criteria: Criteria) -> Procedure[
     return loaded
 
 
-def _load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+def load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
     """Return a sentence if the result is incomplete. Raises CovalError."""
     simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
     listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -95,6 +96,12 @@ def changed_cases(now: Fingerprint, then: Fingerprint, cases: Iterable[str]) -> 
     return frozenset() if now.all_cases and now.all_cases == then.all_cases else None
 
 
+def changed_test_set(now: Fingerprint, then: Fingerprint) -> bool:
+    """Return whether test cases are others, or have other contents, as far as both fingerprints show it."""
+    pairs = ((now.cases, then.cases), (now.all_cases, then.all_cases))
+    return any(ours and theirs and ours != theirs for ours, theirs in pairs)
+
+
 def changed_persona(now: Fingerprint, then: Fingerprint) -> bool | None:
     """Return None if the fingerprints do not show it."""
     return now.persona != then.persona if now.persona and then.persona else None
@@ -175,6 +182,34 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     return tuple(
         _distinguished(run, subject, times, ours, versions) for run, versions in zip(runs, theirs, strict=True)
     )
+
+
+class Changes(NamedTuple):
+    """What changed since the run before, as far as launches recorded it. `metrics`: the names of those judged anew."""
+
+    test_set: bool = False
+    persona: bool = False
+    metrics: tuple[str, ...] = ()
+
+
+def changes_in_turn(
+    session: Session, runs: Sequence[BaselineRun], references: Iterable[str]
+) -> Procedure[list[Changes]]:
+    """Return what changed at each run, the oldest first. `references`: the metrics whose versions matter."""
+    until = min(session.deadline, session.clock.now() + CHECKING_TIME)
+    names = dict.fromkeys(references)
+    metrics = [[metric for name in names for metric in run.result.find_metrics(name)] for run in runs]
+    calls = (_versions(session.client, run.result, own, until) for run, own in zip(runs, metrics, strict=True))
+    found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    versions = [{} if isinstance(one, CovalError) else one for one in found]
+    prints = [read_fingerprint(run.run.metadata) for run in runs]
+    changes = [Changes()] * bool(runs)
+    for then, now in pairwise(range(len(runs))):
+        persona = bool(changed_persona(prints[now], prints[then]))
+        judged, _ = _other_judges(metrics[now], runs[then].result, versions[now], versions[then])
+        anew = tuple(metric.name for metric in metrics[now] if metric.id in judged)
+        changes.append(Changes(changed_test_set(prints[now], prints[then]), persona, anew))
+    return changes
 
 
 def _distinguished(

@@ -192,7 +192,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
     pauses = list(PAUSES)
     while True:
         by_schedule = source.kind == "schedule"
-        searching = _scheduled(session, source, began) if by_schedule else _listed(session, source, context)
+        searching = _scheduled(session, source, began) if by_schedule else list_newest(session, source, context)
         try:
             found = yield from searching
         except CovalError as error:
@@ -209,33 +209,33 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         raise GateError(
             titles.RUN_UNCLEAR,
             f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step cannot tell which "
-            f"run is the newest {_phrase(source)}.",
+            f"run is the newest {source_phrase(source)}.",
             advice=BY_ID,
         )
     if not found.runs:
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
-        raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
+        raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {source_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
     if twins := [run.run_id for run in found.runs if run.created == newest.created][1:]:
         raise GateError(
             titles.RUN_UNCLEAR,
             f"Runs {in_words([newest.run_id, *twins], most=MOST_NEWEST_NAMED)} were created at the same time, "
-            f"{newest.create_time}, so none of them is the newest {_phrase(source)}.",
+            f"{newest.create_time}, so none of them is the newest {source_phrase(source)}.",
             advice=BY_ID,
         )
     seconds = _server_time(session, session.clock.now()) - (newest.created or 0.0)
     if seconds < -SERVERS_SKEW:
         raise GateError(
             titles.RUN_UNCLEAR,
-            f"The newest run {_phrase(source)}, {newest.run_id}, was created at {newest.create_time}, which is later "
-            "than Coval's own time, so its age is not known.",
+            f"The newest run {source_phrase(source)}, {newest.run_id}, was created at {newest.create_time}, which is "
+            "later than Coval's own time, so its age is not known.",
             advice=BY_ID,
         )
     if seconds > limit.seconds:
         old = age(seconds) if seconds >= TWO_DAYS else duration(seconds)  # exactly enough to differ from a day
         raise GateError(
             titles.RUN_TOO_OLD,
-            f"The newest run {_phrase(source)}, {newest.run_id}, is {old} old, more than run_max_age ({limit}).",
+            f"The newest run {source_phrase(source)}, {newest.run_id}, is {old} old, more than run_max_age ({limit}).",
             advice="Launch a new run, or raise run_max_age.",
         )
     return newest
@@ -244,11 +244,11 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
 def found_text(run: Run, source: RunSource) -> str:
     """Return which run was found, as the beginning of a line."""
     created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.created or 0.0))
-    return f"Found run {run.run_id} of {created}, the newest {_phrase(source)}"
+    return f"Found run {run.run_id} of {created}, the newest {source_phrase(source)}"
 
 
-def _listed(session: Session, source: RunSource, context: Context) -> Procedure[Found]:
-    """Raises GateError, CovalError."""
+def list_newest(session: Session, source: RunSource, context: Context) -> Procedure[Found]:
+    """Find the newest runs with a tag or of a branch, whatever their status. Raises GateError, CovalError."""
     is_branch = source.kind == "branch"
     tag = branch_tag(context, source.name) if is_branch else source.name
     if not tag:
@@ -261,7 +261,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
         ids_of(session.inputs),
         tag,
         since=0.0,
-        enough=bool,
+        enough=lambda runs: len(runs) >= max(1, source.last),
         fits=lambda run: run.created is not None and not (is_branch and pull_request_of(run) is not None),
     )
     return search(session, sought)
@@ -300,6 +300,6 @@ def _server_time(session: Session, moment: float) -> float:
     return shown
 
 
-def _phrase(source: RunSource) -> str:
+def source_phrase(source: RunSource) -> str:
     """Return what the runs of a source have in common."""
     return SOURCE_PHRASES[source.kind].format(source.name)

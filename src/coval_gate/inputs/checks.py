@@ -14,6 +14,7 @@ from coval_gate.inputs.inputs import (
     LAUNCH_IDS,
     MOST_LEGS,
     NO_FILE,
+    TAKING_MODES,
     UNTIL_CLEAR,
     FromFile,
     Input,
@@ -153,7 +154,7 @@ def _without_effect(inputs: Inputs) -> Iterator[str]:
 
 
 def _gate_warnings(inputs: Inputs) -> Iterator[str]:
-    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
+    if inputs.mode not in ("launch", "history"):  # the step that waits uses them, and has thresholds
         yield from _without_confidence(inputs)
         yield from _without_reference(inputs)
     for threshold in inputs.thresholds:
@@ -402,7 +403,14 @@ def _is_impossible(threshold: Threshold) -> bool:
 
 def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInput]:
     takes_runs, source = inputs.mode in ("wait", "cancel"), inputs.run_id.newest
-    if takes_runs and not inputs.run_id:
+    if inputs.mode == "history":
+        if source is None or source.kind == "schedule":
+            yield InvalidInput("run_id", "must be branch:<name> last <N> or tag:<tag> last <N> in mode history.")
+    elif source and source.last:
+        yield InvalidInput(
+            "run_id", f"must name one run in mode {inputs.mode}; last {source.last} is for mode history."
+        )
+    elif takes_runs and not inputs.run_id:
         yield InvalidInput(
             "run_id",
             f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
@@ -410,7 +418,7 @@ def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInpu
         )
     if source and inputs.mode == "cancel":
         yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
-    if inputs.run_id and not takes_runs:
+    if inputs.run_id and inputs.mode not in TAKING_MODES:
         yield InvalidInput(
             "run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one."
         )
@@ -455,4 +463,4 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Inval
 def wanted_pages(inputs: Inputs) -> list[str]:
     """Return the inputs that request a page of the CI system."""
     pages = [page for page in ("comment", *COMMIT_PAGES) if getattr(inputs, page) not in ("", "never")]
-    return pages if inputs.mode not in ("cancel", "plan") else []
+    return pages if inputs.mode not in ("cancel", "plan", "history") else []

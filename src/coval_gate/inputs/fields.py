@@ -19,6 +19,7 @@ AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNO
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
 LAST_RUNS: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
 MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
+USUALLY_SHOWN_RUNS, MOST_SHOWN_RUNS = 30, 100  # in a history
 NewestOf = Literal["tag", "branch", "schedule"]
 OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 T = TypeVar("T")
@@ -189,13 +190,17 @@ def selection(most: int) -> Field[tuple[str, ...]]:
 
 
 class RunSource(NamedTuple):
-    """What the newest run is looked for by: a tag, a branch, or a scheduled run of Coval's, by its id."""
+    """What the newest run is looked for by: a tag, a branch, or a scheduled run of Coval's, by its id.
+
+    `last`: how many runs of a tag or a branch; 0 if that is not written.
+    """
 
     kind: NewestOf
     name: str
+    last: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
+        return f"{self.kind}:{self.name}{f' last {self.last}' if self.last else ''}"
 
 
 class ChosenRuns(NamedTuple):
@@ -232,10 +237,14 @@ def _run_source(entry: str) -> RunSource | None:
         return None
     if kind == "schedule":
         return RunSource(kind, parse_identifier(name))
+    match = LAST_RUNS.fullmatch(name)
+    name, last = (match[1], int(match[2])) if match else (name, 0)
+    if match and not 1 <= last <= MOST_SHOWN_RUNS:
+        raise ValueError(f"must show the last 1 to {MOST_SHOWN_RUNS} runs; got {last}.")
     if not name or len(name) > LONGEST_SOURCE or not name.isprintable():
         limits = f"1 to {LONGEST_SOURCE} printable characters"
         raise ValueError(f"must name a {kind} of {limits} after {kind}:; got {quoted(entry)}.")
-    return RunSource(kind, name)
+    return RunSource(kind, name, last)
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:

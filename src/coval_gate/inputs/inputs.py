@@ -27,9 +27,10 @@ from coval_gate.inputs.thresholds import Threshold, forbidding
 
 T = TypeVar("T")
 
-ALL_MODES: Final = ("run", "launch", "wait", "cancel", "plan")
-LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
+ALL_MODES: Final = ("run", "launch", "wait", "cancel", "plan", "history")
+LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel", "history")
 RUNNING_MODES: Final = ("run", "launch", "wait")
+SHOWN_MODES, COUNTING_MODES = (*RUNNING_MODES, "history"), (*WAITING_MODES, "history")
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 FILE: Final = "config_path"
@@ -115,20 +116,21 @@ class Inputs(NamedTuple):
         "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
         "and the gravest of their verdicts decides.",
         usual_length=22,
-        modes=RUNNING_MODES,
+        modes=SHOWN_MODES,
     )
     persona_id: tuple[str, ...] = WHAT.input(
         fields.selection(MOST_LEGS),
         "The persona that talks to the agent, or several.",
         usual_length=22,
-        modes=RUNNING_MODES,
+        modes=SHOWN_MODES,
     )
     test_set_id: tuple[str, ...] = WHAT.input(
-        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=SHOWN_MODES
     )
     thresholds: tuple[Threshold, ...] = GATE.input(
         Field("thresholds", (), read_thresholds),
         "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
+        modes=COUNTING_MODES,
     )
     baseline: BaselineSource | None = GATE.input(
         fields.baseline(),
@@ -136,7 +138,7 @@ class Inputs(NamedTuple):
         "stands still: the first seven runs of a branch that count take the tag, and only `accept` moves it. "
         "`branch:<name> last 7`: the newest seven runs of the branch. Without `last 7`, it is one run. `run:<id>`: "
         "that run. `base`: the agent itself in the same run, for mutations.",
-        modes=RUNNING_MODES,
+        modes=SHOWN_MODES,
     )
     confidence: float | None = GATE.input(
         fields.optional(fields.confidence()),
@@ -267,7 +269,8 @@ class Inputs(NamedTuple):
         fields.choice(*ALL_MODES),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
         "`run_id`. `cancel` cancels the unfinished runs in `run_id`. `plan` launches nothing: it looks "
-        "everything up that `run` would need, and shows what that would launch.",
+        "everything up that `run` would need, and shows what that would launch. `history` shows the newest runs in "
+        "`run_id` side by side: what each measured, and which test cases failed.",
         "run",
     )
     run_id: ChosenRuns = MODE.input(
@@ -275,7 +278,8 @@ class Inputs(NamedTuple):
         "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. To wait for several runs, "
         "give the step the inputs of their launch. `mode: wait` also takes `tag:<tag>`, `branch:<name>` or "
         "`schedule:<id of a scheduled run>`: the newest such run of `agent_id`, `persona_id` and `test_set_id`, which "
-        "are then required.",
+        "are then required. `mode: history` takes `branch:<name> last 30` or `tag:<tag> last 30`: the newest runs, up "
+        "to 100.",
         usual_length=22,
         modes=TAKING_MODES,
     )
@@ -358,11 +362,13 @@ class Inputs(NamedTuple):
         "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
         "a threshold such as `pass_rate >= 90%` sets the required share.",
         "false",
+        modes=COUNTING_MODES,
     )
     baseline_max_age: Age = GATE.input(
         fields.age(),
         "Maximum age of a run of the baseline's branch, such as `36h`, `30d` or `2w`. A tag does not age.",
         "30d",
+        modes=COUNTING_MODES,
     )
     accept: bool = GATE.input(
         fields.flag(),

@@ -39,6 +39,7 @@ from coval_gate.step.cleanup import clean_up, end_runs
 from coval_gate.step.earlier import end_changed
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
 from coval_gate.step.given import adopt_runs
+from coval_gate.step.history import show_history
 from coval_gate.step.ids import check_mutations, expand, with_own_parts, with_wrong_ids
 from coval_gate.step.known import give_known
 from coval_gate.step.launch import launch_in_turn, log_launch
@@ -241,6 +242,7 @@ MODES: Final[dict[str, Callable[[StepRun], Procedure[Judgement]]]] = {
     "launch": launch_legs,
     "wait": run_legs,
     "cancel": cancel_runs,
+    "history": show_history,
 }
 
 
@@ -299,12 +301,10 @@ def _read_and_check(step: Step) -> None:
 
 
 def _effectless_inputs(step: Step) -> Iterator[str]:
-    """Yield a sentence about each input that can have no effect on this host, or in a plan."""
+    """Yield a sentence about each input that can have no effect on this host, in a plan or in a history."""
     inputs = step.inputs
-    if inputs.mode == "plan":
-        asked = [file.input for file in FILES if getattr(inputs, file.input)]
-        yield from (f"{name} has no effect in mode plan, which has no run to report." for name in asked)
-        return
+    asked = [file.input for file in FILES if getattr(inputs, file.input) and not file.is_written_in(inputs.mode)]
+    yield from (f"{name} has no effect in mode {inputs.mode}, which has no run to report." for name in asked)
     if inputs.supersede and inputs.mode in LAUNCHING_MODES and not is_identified(step.context):
         yield "supersede has no effect here: nothing tells which earlier runs are of this step."
 

@@ -12,7 +12,7 @@ from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
-from coval_gate.gate.verdict import PLANNED_ONLY, Planned
+from coval_gate.gate.verdict import PLANNED_ONLY, OnlyRead
 from coval_gate.inputs.inputs import UNTIL_CLEAR, InvalidInput, ids_of
 from coval_gate.report.wording import slices
 from coval_gate.step.baselines import check_baseline
@@ -74,9 +74,9 @@ def plan_step(step: Step) -> Procedure[Judgement]:
         beside = f", and one of the base agent beside {'each' if leg.slices else 'it'}" if leg.base else ""
         runs = f"At most {count_runs([leg])}" if leg.slices else "A run"
         what = f"{runs} with {_size_text(leg)}{beside} would be launched."
-        leg.judgement = Judgement(None, PLANNED_ONLY, Planned(what))
+        leg.judgement = Judgement(None, PLANNED_ONLY, OnlyRead(what))
         leg.is_done = True
-    return Judgement(None, PLANNED_ONLY, Planned(_plan_summary(step, total)))
+    return Judgement(None, PLANNED_ONLY, OnlyRead(_plan_summary(step, total)))
 
 
 def _look_up_all(session: StepRun) -> Procedure[Looked]:

@@ -24,7 +24,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, InvalidInput
 from coval_gate.report.document import Document
 from coval_gate.report.document.model import Report
-from coval_gate.report.formats import log, outputs, pages
+from coval_gate.report.formats import history, log, outputs, pages
 from coval_gate.report.formats.files import FILES, File
 from coval_gate.step.pages import PagePublisher
 
@@ -98,7 +98,7 @@ class Publisher:
         problems: list[InvalidInput] = []
         for file in FILES:
             name = file.input
-            if not (path := getattr(inputs, name)):
+            if not (path := getattr(inputs, name)) or (inputs.mode == "history" and not file.is_written_in("history")):
                 continue
             try:
                 place = self._workspace.prepare(path, file.example)
@@ -138,8 +138,9 @@ class Publisher:
         try:
             if report.inputs.summary:
                 with tolerant(self._host):
+                    past = published.report.history
                     page = yield from self._rendered(published.report, partial(pages.render, input_name="summary"))
-                    self._host.add_summary(page.summary)
+                    self._host.add_summary(history.summary(past) if past else page.summary)
             tell_verdict = yield from self._log(published)
         except NotRendered:
             self._host.log(LEFT_OUT)
@@ -195,7 +196,9 @@ class Publisher:
     def _write_file(self, file: File, published: Published) -> Procedure[Published]:
         if not (path := self._places.get(file.input)):
             return published
-        text = yield from self._rendered(published.report, lambda document: self._host.redact(file.render(document)))
+        text = yield from self._rendered(
+            published.report, lambda document: self._host.redact(file.render(document, published.report.history))
+        )
         self._workspace.write(path, text)
         return published._replace(files={**published.files, file.input: path})
 

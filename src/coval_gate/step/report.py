@@ -73,6 +73,7 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         context=step.context,
         inputs=step.inputs,
         wrong=step.wrong,
+        history=step.history,
         began=step.began_at,
         seconds=step.clock.now() - step.began,
     )
@@ -172,7 +173,7 @@ def _words(
     texts: dict[str, dict[str, str]] = {}
     with suppress(CovalError):
         case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)} | known
-        yield from _fetch_labels(session, case_ids, labels, test_set_id)
+        yield from fetch_labels(session, case_ids, labels, test_set_id)
     with suppress(CovalError):
         for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):
             if case_id and case_id not in labels:
@@ -197,7 +198,7 @@ def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[De
     return Details(transcripts=transcripts)
 
 
-def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
+def fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
     """Fill in `labels` from the first pages of the test set. Legs with the same test set list it once."""
     shown = session.client.shown.labels
     labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}

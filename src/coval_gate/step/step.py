@@ -27,6 +27,7 @@ from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
 from coval_gate.inputs.nodes import LARGEST_FILE
+from coval_gate.report.document.history import HistoryDocument
 from coval_gate.step.leg import MODE_STATE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
 from coval_gate.step.publish import Publisher
 
@@ -42,7 +43,7 @@ class Step:
         self.host = detect_host(runtime)
         self.publisher = Publisher(self.host, runtime)
         self.began = self.clock.now()
-        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
+        self.began_at = moment_text(self.clock.time())
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
@@ -50,6 +51,7 @@ class Step:
         self.together: Leg | None = None  # all legs in one comparison, which has no trials
         self.unplaced = Leg(self.inputs)  # holds given runs whose legs Coval has not shown
         self.template: RunTemplate | None = None
+        self.history: HistoryDocument | None = None  # what mode history found
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
@@ -223,6 +225,11 @@ class Step:
 
     def report_bug(self) -> None:
         self.host.fold(BUG, traceback.format_exc().splitlines())
+
+
+def moment_text(seconds: float) -> str:
+    """Return a time since the epoch as ISO 8601, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 class StepRun(Session):

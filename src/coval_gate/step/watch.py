@@ -244,13 +244,17 @@ def progress_line(run: Run, left: float | None) -> str:
     """`left`: seconds that the run probably still takes."""
     parts = [f"{run.status:<11}"]
     if run.progress and run.progress.total:
-        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
-        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
+        parts.append(bar(run.progress.done, run.progress.total))
         failed = "" if run.progress.failed is None else f", {run.progress.failed} failed"
         parts.append(f"{run.progress.done}/{run.progress.total} done{failed}")
     if left is not None:
         parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
     return "  ".join(parts).rstrip()
+
+
+def bar(done: int, total: int) -> str:
+    filled = min(BAR_WIDTH, done * BAR_WIDTH // total)
+    return "█" * filled + "░" * (BAR_WIDTH - filled)
 
 
 def confirm(session: LegRun) -> Procedure[None]:

@@ -83,6 +83,11 @@ class HistoryThreshold(Model):
     values: list[HistoryValue | None]
     """For each run; null for one that was not read or has no such variant."""
 
+    @property
+    def name(self) -> str:
+        """The text, with the mark of an advisory one, and the mutation in brackets if it is on one."""
+        return f"{'? ' * self.advisory}{self.text}{f' [{self.variant}]' if self.variant else ''}"
+
 
 class HistoryCell(Model):
     """The conversations of a test case in a run. One meets if it completed and misses no threshold by itself."""
@@ -132,6 +137,11 @@ class HistoryCase(Model):
     def name(self) -> str:
         """The title, with the mutation in brackets if it is of one."""
         return f"{self.title} [{self.variant}]" if self.variant else self.title
+
+    @property
+    def signs(self) -> str:
+        """One for each run: ✗ where it failed, ✓ where it did not, · where the run does not have it."""
+        return "".join("·" if cell is None else "✗" if cell.failed else "✓" for cell in self.cells)
 
     @property
     def failed_text(self) -> str:

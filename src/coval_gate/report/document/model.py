@@ -11,6 +11,7 @@ from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
 from coval_gate.history.standing import Standing
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.report.document.base import SingleRunFacts
+from coval_gate.report.document.history import HistoryDocument
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 UNFOUND: Final[Findings] = findings_of(UNFINISHED_RUN)  # in place of findings that are not known yet
@@ -62,7 +63,7 @@ class Report(NamedTuple):
 
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
     wrong afterwards. `legs`: empty if the step had no run. `together`: all of them in one comparison, which has no run.
-    `wrong`: the texts of inputs that are not valid.
+    `wrong`: the texts of inputs that are not valid. `history`: of mode history, which files and summary show instead.
     """
 
     judgement: Judgement
@@ -71,5 +72,6 @@ class Report(NamedTuple):
     together: LegReport | None = None
     context: Context = Context()
     wrong: Mapping[str, str] = MappingProxyType({})
+    history: HistoryDocument | None = None
     began: str = ""
     seconds: float = 0.0

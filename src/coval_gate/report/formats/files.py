@@ -5,8 +5,11 @@ from typing import Final, NamedTuple
 
 from coval_gate.inputs.inputs import effective
 from coval_gate.report.document import Document
+from coval_gate.report.document.history import HistoryDocument
+from coval_gate.report.formats import history
 from coval_gate.report.formats.digest import render as digest
 from coval_gate.report.formats.html import render as html
+from coval_gate.report.formats.html.history import render as page
 from coval_gate.report.formats.json import render as json
 from coval_gate.report.formats.junit import render as junit
 
@@ -16,6 +19,7 @@ RENDERERS: Final[Mapping[str, Callable[[Document], str]]] = {
     "json": json,
     "junit": junit,
 }
+HISTORIES: Final[Mapping[str, Callable[[HistoryDocument], str]]] = {"html": page, "json": history.json}
 SUFFIXES: Final = {"junit": "xml", "digest": "md"}  # those that are not the format's name
 
 
@@ -37,8 +41,11 @@ class File(NamedTuple):
     def output(self) -> str:
         return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
 
-    def render(self, document: Document) -> str:
-        return RENDERERS[self.name](document)
+    def is_written_in(self, mode: str) -> bool:
+        return self.name in HISTORIES if mode == "history" else mode != "plan"
+
+    def render(self, document: Document, past: HistoryDocument | None = None) -> str:
+        return HISTORIES[self.name](past) if past else RENDERERS[self.name](document)
 
 
 FILES: Final = tuple(File(one.name, one.field.report) for one in effective() if one.field.report)

@@ -52,9 +52,9 @@ OUTPUTS: Final = {
     "planned_simulations": "How many simulations the step meant to launch, without repetitions, or at the most with "
     "`spend: until clear`; empty if Coval does not show how many test cases there are.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
-    "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
+    "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED`, `HISTORY` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
-    "`skipped`; empty if nothing is judged, as with `mode: launch`, `mode: cancel` and `mode: plan`.",
+    "`skipped`; empty if nothing is judged, as with `mode: launch`, `mode: cancel`, `mode: plan` and `mode: history`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the runs of all legs had.",

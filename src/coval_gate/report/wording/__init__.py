@@ -11,6 +11,7 @@ from coval_gate.gate.claims import difference_text
 from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import ACCEPT, NOT_ANSWERED
 from coval_gate.gate.verdict import (
+    HISTORY_ONLY,
     LAUNCHED_ONLY,
     PLANNED_ONLY,
     UNFINISHED_TEXT,
@@ -21,7 +22,7 @@ from coval_gate.gate.verdict import (
     Launched,
     Limit,
     NotCompleted,
-    Planned,
+    OnlyRead,
     RunsCancelled,
     Skipped,
     StepInterrupted,
@@ -54,6 +55,7 @@ HEADINGS: Final = {
 WITHOUT_VERDICT: Final = {
     LAUNCHED_ONLY: "🚀 Launched",
     PLANNED_ONLY: "📋 Planned",
+    HISTORY_ONLY: "📈 History",
     CANCELLED: "⏹️ Cancelled",
 }  # by status
 TITLES_COMPLETED: Final = {
@@ -185,7 +187,7 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (f"The run was still {run.status}{done} after {_limit_text(limit)}.",)
         case Launched():
             return ("The run was launched. This step does not wait for it.",)
-        case Planned(what=what):
+        case OnlyRead(what=what):
             return (what,)
         case StepInterrupted():
             outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""

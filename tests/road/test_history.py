@@ -1,0 +1,178 @@
+"""A history shows the newest nights side by side, and only reads."""
+
+import json
+from typing import Any
+
+import pytest
+
+from coval_gate.history.tags import ACCEPTED_TAG
+from coval_gate.report.document.history import HistoryDocument, HistoryLeg
+from coval_sandbox.catalogue import RESOLVED
+from road.nights import Nights, RunStep
+from support import StepResult, VirtualClock
+
+THRESHOLDS = "Resolved: rate(YES) >= 90%\nLatency: avg <= baseline * 1.1"
+
+
+@pytest.fixture
+def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
+    return Nights(run_step, clock)
+
+
+def history(nights: Nights, *faults: str, run_id: str = "branch:main last 8", **given: Any) -> StepResult:
+    before = [(run.run_id, run.tags) for run in nights.world.runs]
+    given = {"baseline": "branch:main last 2", "thresholds": THRESHOLDS, "json_path": "history.json"} | given
+    result = nights.night("passing", *faults, mode="history", run_id=run_id, **given)
+    assert [(run.run_id, run.tags) for run in nights.world.runs] == before
+    assert {request.method for request in nights.server.requests_seen} <= {"GET"}
+    return result
+
+
+def document(result: StepResult) -> HistoryDocument:
+    path = result.workspace / result.outputs["json_path"]
+    return HistoryDocument.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def only(result: StepResult) -> HistoryLeg:
+    (leg,) = document(result).legs
+    return leg
+
+
+def launch(nights: Nights, *scenarios: str, **given: Any) -> list[str]:
+    return [nights.launch(scenario, **{"baseline": "branch:main"} | given) for scenario in scenarios]
+
+
+def test_nights_of_a_branch_stand_side_by_side(nights: Nights) -> None:
+    ids = launch(nights, "passing", "failing", "passing", "failing", "failing")
+    nights.tag(ids[1], ACCEPTED_TAG)
+    launch(nights, "failing", pull_request=True)
+    nights.launch("slow")
+    result = history(nights)
+    leg = only(result)
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "HISTORY")
+    assert [run.id for run in leg.runs][:5] == ids
+    assert [run.day for run in leg.runs][:5] == [f"2026-01-0{day}" for day in range(1, 6)]
+    assert [value and value.met for value in leg.thresholds[0].values][:5] == [True, False, True, False, False]
+    assert {value and value.met for value in leg.thresholds[1].values} == {None}
+    assert [run.accepted for run in leg.runs][:5] == [False, True, False, False, False]
+    assert leg.cases[0].title == "Angry caller"
+    assert leg.cases[0].signs[:5] == "✓✗✓✗✗"
+    assert "known_failures:" in result.log
+    assert "| day | commit |" in result.summary
+    run = leg.runs[0]
+    assert run.url.endswith(f"/runs/{run.id}")
+    assert run.commit_url.startswith("https://github.com/acme/voice-agent/commit/")
+    assert run.attempt == 1
+
+
+def test_three_requests_a_run_and_the_newest_as_many_as_asked_for(nights: Nights) -> None:
+    ids = launch(nights, *["passing"] * 6)
+    result = history(nights, run_id="branch:main last 4")
+    assert [run.id for run in only(result).runs] == ids[2:]
+    by_run = [request.path for request in nights.server.requests_seen if request.path.startswith("/v1/runs/")]
+    assert len(by_run) == 4
+    assert len(nights.server.requests_seen) <= 3 * 4 + 6
+
+
+def test_runs_that_are_the_baseline_today_have_a_mark(nights: Nights) -> None:
+    launch(nights, *["passing"] * 4)
+    assert [run.is_baseline for run in only(history(nights)).runs] == [False, False, True, True]
+    tagged = launch(nights, "passing", tags="nightly")
+    nights.tag(tagged[0], "stable")
+    by_tag = only(history(nights, run_id="tag:nightly", baseline="tag:stable last 3"))
+    assert [(run.id, run.is_baseline) for run in by_tag.runs] == [(tagged[0], True)]
+    named = only(history(nights, run_id="tag:nightly last 5", baseline=f"run:{tagged[0]}"))
+    assert [run.is_baseline for run in named.runs] == [True]
+
+
+def test_what_changed_since_the_run_before_has_a_mark(nights: Nights) -> None:
+    launch(nights, "passing", "passing")
+    nights.world.edits.revise(RESOLVED.id)
+    launch(nights, "passing")
+    assert [run.changes for run in only(history(nights)).runs] == [[], [], ["version of Resolved"]]
+
+
+def test_run_that_cannot_be_read_stays_with_the_reason(nights: Nights) -> None:
+    first, second = launch(nights, "passing", "failing")
+    result = history(nights, f"GET /runs/{first} -> 404")
+    leg = only(result)
+    assert (result.exit_code, [bool(run.unread) for run in leg.runs]) == (0, [True, False])
+    assert [cell is None for cell in leg.cases[0].cells] == [True, False]
+    assert [value is None for value in leg.thresholds[0].values] == [True, False]
+    assert second == leg.runs[1].id
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        (("GET /runs -> 403",), "GET /runs returned 403"),
+        (("GET /runs/* -> 403",), "GET /runs/"),
+        (("GET /conversations/simulated -> 403", "GET /simulations -> 403"), "simulat"),
+    ],
+)
+def test_leg_that_cannot_be_read_at_all_is_an_error(faults: tuple[str, ...], reason: str, nights: Nights) -> None:
+    launch(nights, "passing", "passing")
+    result = history(nights, *faults)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    assert only(result).trouble
+    assert reason in f"{result.outputs['reason']}{only(result).trouble}"
+
+
+def test_branch_without_a_run_is_an_error(nights: Nights) -> None:
+    launch(nights, "passing")
+    result = history(nights, run_id="branch:mian last 8")
+    assert result.outputs["reason"] == "Coval lists no run of branch mian."
+    report = json.loads((result.workspace / "history.json").read_text(encoding="utf-8"))
+    assert (result.exit_code, report["verdict"]) == (1, "error")
+
+
+def test_each_leg_has_its_own_nights(nights: Nights) -> None:
+    launch(nights, "passing", test_set_id="passing1, passing2")
+    result = history(nights, test_set_id="passing1, passing2, flaky001")
+    legs = document(result).legs
+    assert (result.exit_code, [len(leg.runs) for leg in legs]) == (0, [1, 1, 0])
+    assert legs[2].trouble == "Coval lists no run of branch main."
+    assert all(leg.title and leg.title != leg.name for leg in legs)
+
+
+def test_slices_repetitions_and_bases_stand_for_no_run(nights: Nights) -> None:
+    gate: dict[str, Any] = {"thresholds": "Latency: avg < 0.1", "repeat_on_failure": "1"}
+    first = nights.night("passing", **gate).outputs["run_id"]
+    assert [run.id for run in only(history(nights, thresholds="Latency: avg < 0.1")).runs] == [first]
+
+
+def test_targets_of_metrics_count(nights: Nights) -> None:
+    launch(nights, "passing", "failing")
+    given = {"thresholds": "", "baseline": "", "use_metric_targets": "true"}
+    assert only(history(nights, **given)).cases[0].failed == 1
+    refused = history(nights, "GET /metrics/* -> 403", **given)
+    assert refused.outputs["verdict"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"run_id": ""}, "run_id must be branch:<name> last <N> or tag:<tag> last <N> in mode history."),
+        ({"run_id": "schedule:x"}, "run_id must be branch:<name> last <N> or tag:<tag> last <N> in mode history."),
+        ({"run_id": "branch:main last 101"}, "run_id must show the last 1 to 100 runs; got 101."),
+        ({"mode": "wait", "run_id": "branch:main last 3"}, "run_id must name one run in mode wait"),
+        ({"agent_id": ""}, "agent_id is required in mode history"),
+        ({"confidence": "95%"}, "confidence has no effect in mode history, which judges nothing"),
+    ],
+)
+def test_mistake_is_an_error_before_anything_is_read(given: dict[str, str], problem: str, nights: Nights) -> None:
+    own: dict[str, Any] = {"mode": "history", "run_id": "branch:main", "thresholds": "total > 0", **given}
+    result = nights.night("passing", **own)
+    assert (result.exit_code, problem in result.log) == (1, True), result.log
+    assert nights.server.requests_seen == []
+
+
+def test_inputs_without_effect_are_told(nights: Nights) -> None:
+    launch(nights, "passing")
+    result = history(nights, junit_path="junit.xml", tags="nightly", commit_status="Voice", html_path="history.html")
+    told = "\n".join(warning.data for warning in result.annotations("warning"))
+    assert "junit_path has no effect in mode history" in told
+    assert "tags has no effect in mode history." in told
+    assert "commit_status has no effect in mode history." in told
+    assert not (result.workspace / "junit.xml").exists()
+    assert "<html" in (result.workspace / "history.html").read_text(encoding="utf-8")
