@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coval_gate.base.text import one_line
-from coval_gate.report.document.history import HistoryCell, HistoryDocument
+from coval_gate.report.document.history import HistoryCell, HistoryDocument, HistoryValue
 from coval_gate.report.formats.html.history import MOST_CELLS, changes_of, level, render, sign
 from coval_gate.report.formats.html.plots import HEIGHT, Timeline, timeline
 from histories import history, history_run, seconds, shares, threshold
@@ -88,6 +88,15 @@ def test_axis_has_round_numbers(numbers: tuple[float, ...], bound: float | None,
     assert [tick.text for tick in line.ticks] == ticks
     assert (line.bound is None) is (bound in (None, float("inf")))
     assert all(0 <= place <= HEIGHT for place in (line.bound or 0.0, *(dot.y for dot in line.dots)))
+
+
+@pytest.mark.parametrize(("counts", "ticks"), [((0, 7), ["0", "5"]), ((2,), ["1.8", "2.2"])])
+def test_axis_of_counts_has_whole_numbers_if_any(counts: tuple[int, ...], ticks: list[str]) -> None:
+    values = [HistoryValue(value=count, text=str(count), met=False) for count in counts]
+    whole = threshold("Compliance: count(NO) == 0", "Compliance", values, unit="simulations", bound=None)
+    line = timeline(whole, [history_run(nth) for nth in range(len(counts))])
+    assert line
+    assert [tick.text for tick in line.ticks] == ticks
 
 
 def test_threshold_without_a_value_has_no_line() -> None:

@@ -132,8 +132,9 @@ def timeline(threshold: HistoryThreshold, runs: Sequence[HistoryRun]) -> Timelin
         return None
     bounds = [bound for bound in (threshold.bound,) if bound is not None and math.isfinite(bound)]
     axis = _round_numbers([*numbers.values(), *bounds], TICKS)
-    words = [_tick_text(threshold, tick) for tick in axis]
-    left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
+    whole = [tick for tick in axis if threshold.unit != "simulations" or tick == round(tick)]
+    ticks = {tick: _tick_text(threshold, tick) for tick in whole or axis}
+    left = min(ROOM, CHARACTER * max(map(len, ticks.values())) + EDGE)
     across = Axis(0.0, float(len(runs) - 1), left + EDGE, PLOT_WIDTH - left - 2 * EDGE)
     up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
     dots = {
@@ -146,7 +147,7 @@ def timeline(threshold: HistoryThreshold, runs: Sequence[HistoryRun]) -> Timelin
         path="".join(f"{'L' if at - 1 in dots else 'M'}{dot.x:g},{dot.y:g}" for at, dot in dots.items()),
         bound=next((_from_top(up.place(bound)) for bound in bounds), None),
         left=left,
-        ticks=tuple(PlottedMark(_from_top(up.place(tick)), text) for tick, text in zip(axis, words, strict=True)),
+        ticks=tuple(PlottedMark(_from_top(up.place(tick)), text) for tick, text in ticks.items()),
         places=tuple(across.place(at) for at in range(len(runs))),
         text=f"{plural(len(dots), 'run')}{missed}; the last is the {dots[max(dots)].text}",
     )
