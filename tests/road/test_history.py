@@ -65,6 +65,15 @@ def test_nights_of_a_branch_stand_side_by_side(nights: Nights) -> None:
     assert run.attempt == 1
 
 
+def test_page_is_written_as_a_file(nights: Nights) -> None:
+    launch(nights, "passing", "failing", "passing")
+    result = history(nights, html_path="reports/history.html", dashboard_url="https://app.coval.dev/acme")
+    page = (result.workspace / result.outputs["html_path"]).read_text(encoding="utf-8")
+    leg = only(result)
+    assert all(page.count(f'href="{run.url}"') >= len(leg.thresholds) + 2 for run in leg.runs)  # dots, values, matrix
+    assert all(f'href="{cell.url}"' in page for case in leg.cases for cell in case.cells if cell)
+
+
 def test_three_requests_a_run_and_the_newest_as_many_as_asked_for(nights: Nights) -> None:
     ids = launch(nights, *["passing"] * 6)
     result = history(nights, run_id="branch:main last 4")
