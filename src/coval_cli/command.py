@@ -208,7 +208,8 @@ def environment_of(
         if name in {declaration.name for declaration in declared()} and value not in (None, [])
     }
     merged = {**environ, **flags}
-    if (what := TAKEN.get(options.command)) and not merged.get("INPUT_RUN_ID", "").strip():
+    has_runs = merged.get("INPUT_RUN_ID", "").strip() or merged.get("INPUT_ONLY_LEGS", "").strip() == "[]"
+    if (what := TAKEN.get(options.command)) and not has_runs:
         kind = "branch:<name> or tag:<tag>" if options.command == "history" else "the ids of runs"
         raise UsageError(f"{options.command}: {what} is missing: give {kind}, or set INPUT_RUN_ID.")
     if last := getattr(options, "last", None):

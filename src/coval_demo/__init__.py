@@ -37,7 +37,7 @@ WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 WAITING = "Waiting for the run"  # a step with several runs shows them side by side, without a group
 PROGRESS = re.compile(r" *\d+:\d\d ")
-LEGS = re.compile(r"\d+ legs:")
+LEGS = re.compile(r"\d+ (of \d+ )?legs:")
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
 OUTPUTS = ("run_id", "verdict", "passed", "reason", "html_path")  # those that most workflows use

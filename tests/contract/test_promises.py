@@ -57,6 +57,7 @@ DEMOS: Final[dict[str, str]] = {
     "until-clear": "failed",
     "legs": "failed",
     "history": "",
+    "legs only_legs=*passing1": "passed",
     "nights": "inconclusive passed passed failed failed passed passed passed",
     "own-build": "passed",
     "broken-build": "error",
@@ -101,6 +102,10 @@ WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
         Row("failed", {"vars[format('COVAL_TEST_SET_ID_{0}', inputs.test_set)]": "failing1"}),
     ),
     "mend": USUAL,
+    "monorepo": tuple(
+        Row(verdict, {"steps.changes.outputs.legs": legs, "vars.COVAL_TEST_SET_ID": "someFail"})
+        for legs, verdict in (('["good"]', "passed"), ('["o*"]', "failed"), ("[]", "skipped"), ('["docs"]', "error"))
+    ),
     "nightly": (
         on("steady01", "inconclusive"),  # the first one finds no baseline
         on("steady01", "passed"),
@@ -208,6 +213,7 @@ HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
     "the step was cancelled": ({"test_set_id": "slow0001"},),
     "an input is invalid": ({"mode": "lunch"}, {"api_key": "wrong"}, {"thresholds": "Nothing: avg < 1"}),
     "GitHub withholds the API key": ({"api_key": "", "on_missing_api_key": "skip"},),
+    "no leg was to be evaluated": ({"only_legs": "[]"},),
     "`mode: launch`": ({"mode": "launch"},),
     "`mode: cancel`": ({"mode": "cancel", "run_id": "RUN_ID", "agent_id": "", "persona_id": "", "test_set_id": ""},),
     "`mode: history`": ({"mode": "history", "run_id": "tag:nightly", "test_set_id": "stuck001", **CALLED},),
@@ -289,6 +295,34 @@ def test_workflow(name: str, clock: VirtualClock, tmp_path: Path) -> None:
         for number, row in enumerate(WORKFLOWS[name]):
             result = run_workflow(name, row, number, server, clock, tmp_path)
             assert result.outputs["verdict"] == row.verdict, f"run {number + 1}: {result.log}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "legs"),
+    [
+        (["agents/booking/prompt.md", "README.md", "agents/booking/tools.py"], ["booking*"]),
+        (["agents/refunds/prompt.md", "agents/booking/a b.md"], ["refunds", "booking*"]),
+        (["agents/new/prompt.md"], ["*"]),
+        (["coval-gate.yml", "shared/voice.py", "shared/x"], ["*"]),
+        (["docs/agents/booking/a.md", "agents", "*", 'a"$(exit 1)"'], []),
+        ([], []),
+    ],
+)
+@pytest.mark.parametrize("count", ["3", "3001"])
+def test_monorepo_maps_folders_to_legs(changed: list[str], legs: list[str], count: str, tmp_path: Path) -> None:
+    """A command `gh` stands for GitHub's, which tests/e2e runs."""
+    whole = YAML(typ="safe").load((EXAMPLES / "monorepo.yml").read_text(encoding="utf-8"))
+    step = whole["jobs"]["evaluate"]["steps"][0]
+    (tmp_path / "names").write_text("".join(f"{name}\n" for name in changed), encoding="utf-8")
+    (gh := tmp_path / "gh").write_text('#!/bin/sh\ncat "$NAMES"\n', encoding="utf-8")
+    gh.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NAMES": str(tmp_path / "names"), "CHANGED": count}
+    environ |= {"LEGS": step["env"]["LEGS"], "GITHUB_OUTPUT": str(tmp_path / "output"), "NUMBER": "42"}
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    subprocess.run(bash, env=environ | {"GITHUB_REPOSITORY": "acme/voice-agent"}, check=True, capture_output=True)
+    name, _, written = (tmp_path / "output").read_text(encoding="utf-8").partition("=")
+    everything = [*dict.fromkeys(["*", *legs])] if count == "3001" else legs
+    assert (name, json.loads(written)) == ("legs", everything)
 
 
 def run_workflow(name: str, row: Row, number: int, server: Server, clock: VirtualClock, directory: Path) -> StepResult:

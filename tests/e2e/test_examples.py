@@ -317,6 +317,25 @@ def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[
     assert len(sandbox.runs) == 1
 
 
+def test_monorepo(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
+    """Only the legs of changed folders are evaluated; without any, nothing is launched, and the check is green."""
+    given = gh | {"payload": {**EVENT, "pull_request": EVENT["pull_request"] | {"changed_files": 2}}}
+    ids = "".join(f"{name.removeprefix('COVAL_').lower()}: {VARIABLES[name]}\n" for name in list(VARIABLES)[:2])
+    legs = {"booking, calm": "passing1", "booking, angry": "failing1", "refunds": "passing2"}
+    lines = "".join(f"  {name}: {{test_set_id: {test_set_id}}}\n" for name, test_set_id in legs.items())
+    given["files"] = {"coval-gate.yml": f"{ids}legs:\n{lines}"}
+    moved = {"filename": "old/agent.md", "previous_filename": "agents/refunds/agent.md"}
+    for files, verdict, runs in (
+        ([{"filename": "docs/agents.md"}], "skipped", 0),
+        ([{"filename": "agents/booking/prompt.md"}], "passed", 2),
+        ([moved], "passed", 3),
+    ):
+        github.repository.files[42] = files
+        result = example("monorepo", github, **given)
+        assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
+        assert len(sandbox.runs) == runs
+
+
 def test_manual(example: Example, sandbox: Sandbox) -> None:
     """The choices decide what runs. An accepted run becomes the baseline of later ones, which fill its tag."""
     variables = {"COVAL_TEST_SET_ID": "", "COVAL_TEST_SET_ID_SMOKE": "passing2", "COVAL_TEST_SET_ID_FULL": "passing1"}

@@ -16,7 +16,7 @@ from coval_gate.ci.github import read_context
 from coval_gate.ci.host import Context, Withheld
 from coval_gate.ci.systems import SYSTEMS, context_in
 from coval_gate.inputs.checks import check_inputs, warnings_about
-from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource
+from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource, fits
 from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
 from coval_gate.inputs.naming import as_argument
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -49,6 +49,11 @@ VALID: list[tuple[str, str, Any]] = [
     ("max_failed_simulations", "12.5%", Allowance(12.5, percent=True)),
     ("api_base_url", "http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
     ("display_name", "  Größe 🎧  ", "Größe 🎧"),
+    ("only_legs", "", None),
+    ("only_legs", " null ", None),
+    ("only_legs", "booking*, refunds", ("booking*", "refunds")),
+    ("only_legs", '["booking, angry caller"]', ("booking, angry caller",)),
+    ("only_legs", "[\n]", ()),
 ]
 
 
@@ -86,6 +91,8 @@ INVALID: list[tuple[str, str, str]] = [
     ("max_wait_time", "1.5 hours", 'must be a number of seconds from 1 to 432,000; got "1.5 hours". Write 5400.'),
     ("mutation_ids", ",".join(f"m{n}" for n in range(101)), "must have at most 100 entries; got 101."),
     ("tags", "x" * 201, "must have at most 200 characters; got 201."),
+    *(("only_legs", written, f'must be names, or [] for none; got "{written}", which has no name.')
+      for written in (",", '[""]')),
     ("agent_id", "../runs", 'must have 1 to 64 letters, digits, hyphens or underscores; got "../runs".'),
     ("max_failed_simulations", "101%", 'must be a whole number such as 2 or a percentage such as 5%; got "101%".'),
     ("api_base_url", "https://x:y", 'must be a URL such as https://api.coval.dev/v1; got "https://x:y".'),
@@ -133,6 +140,11 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
         "repeat_on_failure requires, with a confidence, a threshold that compares with a baseline or base.",
     ),
     ({"repeat_on_failure": "2"}, 'repeat_on_failure must be a whole number from 0 to 1; got "2"'),
+    (
+        {"mode": "cancel", "run_id": "r1", "only_legs": "booking"},
+        "only_legs must be empty in mode cancel, which cancels all runs in run_id.",
+    ),
+    ({"mode": "wait", "only_legs": "booking"}, "run_id is required in mode wait"),
     ({"max_failed_simulation": "x"}, "max_failed_simulation is not an input; did you mean max_failed_simulations?"),
 ]
 
@@ -325,7 +337,7 @@ def test_null_is_empty_for_every_json_and_list_input_and_an_empty_list_an_empty_
         assert declarations
         for declaration in declarations:
             for written in (" null ", "[]"):
-                if declaration.name != "matrix" or written != "[]":
+                if declaration.name not in ("matrix", "only_legs") or written != "[]":
                     inputs, problems = parse_inputs({f"INPUT_{declaration.name.upper()}": written})
                     assert (problems, getattr(inputs, declaration.name)) == ([], declaration.field.empty)
 
@@ -340,6 +352,20 @@ def test_short_github_token_matters_only_where_it_is_used(used: dict[str, str]) 
     assert warnings_about(read_inputs(values, Context()), values) == []
     cancelling = environ_of(github_token="short", mode="cancel", run_id="run0000000000000000001")
     assert read_inputs(cancelling, Context()).github_token is None
+
+
+def test_pattern_fits_whole_names_by_two_wildcards_in_any_case(subtests: pytest.Subtests) -> None:
+    for pattern, fitting, others in (
+        ("booking*", ["booking", "Booking, angry caller", "BOOKING"], ["rebooking", "book"]),
+        ("ref?nds", ["refunds", "REF?NDS"], ["refnds", "refuunds"]),
+        ("*[vip]*", ["orders [VIP] eu"], ["orders v", "[ip]"]),
+        ("grösse  eins", ["GRÖSSE eins", "größe eins"], ["grosse eins"]),
+        ("a.c", ["a.c"], ["abc"]),
+        ("!a", ["!a"], ["b"]),
+        ("*", ["", "one · other"], []),
+    ):
+        with subtests.test(pattern):
+            assert {name for name in (*fitting, *others) if fits(name, pattern)} == {*fitting}
 
 
 @given(st.dictionaries(st.sampled_from([declaration.name for declaration in declared()]), st.text(max_size=40)))

@@ -108,6 +108,10 @@ class Skipped(NamedTuple):
     withheld: str = ""
 
 
+class NoneSelected:
+    """The step was to evaluate no leg."""
+
+
 class RunsCancelled(NamedTuple):
     cancellations: tuple[Cancellation, ...]
 
@@ -148,6 +152,7 @@ Cause = (
     | StepInterrupted
     | Unfinished
     | Skipped
+    | NoneSelected
     | RunsCancelled
     | Errored
 )

@@ -94,9 +94,14 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
     return names
 
 
-def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
-    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
-    parts = file.parts(inputs)
+def warnings_about(
+    inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE, parts: Sequence[LegInputs] | None = None
+) -> list[str]:
+    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are.
+
+    `parts`: those of the file that are evaluated; None: all.
+    """
+    parts = file.parts(inputs) if parts is None else parts
     overridden = in_words([*_overridden(inputs, file)])
     warnings = [f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] * bool(overridden)
     legs_with: dict[str, list[str]] = {}
@@ -403,6 +408,8 @@ def _is_impossible(threshold: Threshold) -> bool:
 
 def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInput]:
     takes_runs, source = inputs.mode in ("wait", "cancel"), inputs.run_id.newest
+    if inputs.mode == "cancel" and inputs.only_legs is not None:
+        yield InvalidInput("only_legs", "must be empty in mode cancel, which cancels all runs in run_id.")
     if inputs.mode == "history":
         if source is None or source.kind == "schedule":
             yield InvalidInput("run_id", "must be branch:<name> last <N> or tag:<tag> last <N> in mode history.")
@@ -410,7 +417,7 @@ def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInpu
         yield InvalidInput(
             "run_id", f"must name one run in mode {inputs.mode}; last {source.last} is for mode history."
         )
-    elif takes_runs and not inputs.run_id:
+    elif takes_runs and not inputs.run_id and inputs.only_legs != ():
         yield InvalidInput(
             "run_id",
             f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "

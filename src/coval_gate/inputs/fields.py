@@ -7,10 +7,11 @@ A parser takes stripped, non-empty text. It raises ValueError with the end of a 
 import math
 import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
-from coval_gate.base.text import in_words, one_line, quoted
+from coval_gate.base.text import folded, in_words, json_in, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.inputs import parsing
 from coval_gate.inputs.parsing import NO_MATRIX, NULL, Matrix, entries, matrix_of, read_object
@@ -249,6 +250,24 @@ def _run_source(entry: str) -> RunSource | None:
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
     return _list("list", most, text(longest).parse)
+
+
+def patterns(most: int, longest: int) -> Field[tuple[str, ...] | None]:
+    """Return a field for names with wildcards, which `fits` compares: None for all, () for the JSON list `[]`: none."""
+    several = texts(most, longest)
+
+    def parse(raw: str) -> tuple[str, ...] | None:
+        names = None if raw == NULL else several.parse(raw)
+        if names == () and not (raw.startswith("[") and json_in(raw) == []):
+            raise ValueError(f"must be names, or [] for none; got {quoted(raw)}, which has no name.")
+        return names
+
+    return Field(several.name, None, parse, lambda names: "[]" if names == () else "\n".join(names or ()))
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Return whether `*` and `?` in a pattern stand for the rest of a name, in any case. A `[` is a letter."""
+    return fnmatchcase(folded(name), folded(pattern).replace("[", "[[]"))
 
 
 def count() -> Field[int]:

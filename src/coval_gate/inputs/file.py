@@ -50,7 +50,7 @@ TABLES: Final = (LEGS_KEY, KNOWN_KEY)
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
-    **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each step or command sets it itself"),
+    **dict.fromkeys(("mode", "run_id", "config_path", "matrix", "only_legs"), "each step or command sets it itself"),
 }
 STEP_ONLY: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
 OBJECTS: Final = "JSON object"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.secret import Secret
+from coval_gate.base.text import plural
 from coval_gate.inputs import fields
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
@@ -38,6 +39,7 @@ FILE_NAME: Final = "coval-gate.yml"  # as the command line looks for it
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
 MOST_LEGS: Final = 100  # of a step
+LONGEST_PATTERN: Final = 500  # characters; as many of a name are compared
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
 MOST_TEST_CASES: Final = 100  # in test_case_ids
 MOST_MUTATIONS: Final = 100
@@ -310,6 +312,12 @@ class Inputs(NamedTuple):
         "runs, comments, statuses and reports. An object appears by its `name`. Empty: no matrix.",
         "${{ toJSON(matrix) }}",
     )
+    only_legs: tuple[str, ...] | None = MODE.input(
+        fields.patterns(MOST_LEGS, LONGEST_PATTERN),
+        "Evaluate only the legs with these names, such as `booking*, refunds`: `*` and `?` are as in a shell, and the "
+        "case of letters does not matter. Empty: all. The JSON list `[]`: none, so the step is `skipped`, and passes.",
+        modes=SHOWN_MODES,
+    )
 
     max_wait_time: float = WAITING.input(
         fields.seconds(1, LONGEST_WAIT),
@@ -476,6 +484,16 @@ class FromFile(NamedTuple):
 
 
 NO_FILE: Final = FromFile()
+
+
+class SelectedLegs(NamedTuple):
+    """How many legs a step evaluates, of how many that it has."""
+
+    legs: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.legs:,} of {plural(self.total, 'leg')}"
 
 
 def noun(name: str) -> str:

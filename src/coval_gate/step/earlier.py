@@ -17,6 +17,7 @@ from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.history.search import Found, Sought, search
 from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.cancel import cancel_run
+from coval_gate.step.given import recorded_leg
 from coval_gate.step.leg import Trial
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
@@ -109,7 +110,8 @@ def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
     """Cancel the unfinished runs that the trial's supersedes, except `keep`. Raises CovalError."""
     unfinished = yield from _find_unfinished(session, trial.tags, trial.ids, *SUPERSEDING)
     others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
-    superseded = [run.run_id for run in others if trial.tags.supersedes(tags_of(run))]
+    own = [run for run in others if recorded_leg(run) not in session.step.left_out]
+    superseded = [run.run_id for run in own if trial.tags.supersedes(tags_of(run))]
     yield from _cancel_earlier(session, superseded, "superseded by this run")
     if unknown := _unknown(unfinished):
         session.warn(
@@ -136,7 +138,9 @@ def end_changed(session: StepRun) -> Procedure[None]:
                 f"Run {run.run_id} goes on: an earlier attempt launched it with other inputs, perhaps in another call "
                 "of this workflow."
             )
-    changed = [run.run_id for run in own if run.run_id not in kept]
+    # Without metadata, it may be of a leg that this attempt leaves out, and which another one may want.
+    left_out = {*step.left_out, ""} if step.left_out else ()
+    changed = [run.run_id for run in own if run.run_id not in kept and recorded_leg(run) not in left_out]
     yield from _end_earlier(session.of(step.legs[0]), changed, "its request has changed since it was launched")
 
 

@@ -42,23 +42,41 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
     step.unplaced = Leg(session.inputs)
     trials = [_guard(session.of(_likely_leg(step, place, len(ids))), id_) for place, id_ in enumerate(ids)]
     if len(legs) > 1 or len(ids) > 1 or legs[0].name:
-        try:
-            runs = all_or_first_error((yield from together((_poll_given(session, id_) for id_ in ids), session.clock)))
-            own_runs = _runs_of_legs(legs, [*zip(trials, runs, strict=True)])
-        except GateError as error:
-            if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
-                for trial in trials:  # the inputs are wrong, so they must not cancel a run either
-                    trial.release()
-                for leg in (*legs, step.unplaced):
-                    leg.take([])
-            raise
-        step.unplaced.take([])
-        for leg, own in zip(legs, own_runs, strict=True):
-            leg.take([trial for trial, _ in own])
+        yield from _place(session, trials)
         step.record_id(ids[0])
     for leg in legs:
         for trial in leg.trials:
             session.of(leg).log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+
+
+def _place(session: StepRun, trials: Sequence[Trial]) -> Procedure[None]:
+    """Give each run to the leg that it shows. Raises as `adopt_runs`."""
+    step, legs = session.step, session.step.all_legs
+    polls = [_poll_given(session, trial.run_id) for trial in trials]
+    try:
+        runs = all_or_first_error((yield from together(polls, session.clock)))
+        own_runs = _runs_of_legs(legs, _of_selected(session, [*zip(trials, runs, strict=True)]))
+    except GateError as error:
+        if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
+            for trial in trials:  # the inputs are wrong, so they must not cancel a run either
+                trial.release()
+            for leg in (*legs, step.unplaced):
+                leg.take([])
+        raise
+    step.unplaced.take([])
+    for leg, own in zip(legs, own_runs, strict=True):
+        leg.take([trial for trial, _ in own])
+        for trial in leg.trials:
+            trial.guard(cancel=session.inputs.cancel_on_interrupt)
+
+
+def _of_selected(session: StepRun, given: Sequence[Given]) -> list[Given]:
+    """Return the runs, but for those of legs that only_legs leaves out, which the step leaves alone."""
+    others = [(trial, run) for trial, run in given if recorded_leg(run) in session.step.left_out]
+    for trial, run in others:
+        trial.release()
+        session.log(f"Leaving run {run.run_id} alone: its leg is not selected.")
+    return [pair for pair in given if pair not in others]
 
 
 def _likely_leg(step: Step, place: int, number: int) -> Leg:
@@ -68,6 +86,8 @@ def _likely_leg(step: Step, place: int, number: int) -> Leg:
     fewer ids than legs, the launch missed a leg, and no id says which.
     """
     legs = step.all_legs
+    if step.left_out and number > len(legs):  # some may be of others
+        return step.unplaced
     if len(legs) == 1:
         return legs[0]
     return legs[place] if place < len(legs) <= number else step.unplaced
@@ -92,7 +112,8 @@ def _guard(session: LegRun, run_id: str) -> Trial:
     step = session.step
     trial = step.begin_trial(session.leg)
     trial.identify(run_id, at=session.clock.now())
-    trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
+    is_own = not (session.inputs.run_id.newest or step.may_leave_out(session.leg))
+    trial.guard(cancel=session.inputs.cancel_on_interrupt and is_own)
     step.record_id(run_id)
     return trial
 

@@ -4,6 +4,7 @@ The legs of a step go side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from typing import Final
 
 from coval_gate import __version__
@@ -16,7 +17,7 @@ from coval_gate.base.times import announcing
 from coval_gate.ci.host import GATE_NAME, Context, tolerant, with_unknown_commit
 from coval_gate.coval.model import CANCELLED
 from coval_gate.gate.judgement import INTERRUPTED_STEP, LAUNCHED_RUN, Judgement, errored, gravest
-from coval_gate.gate.verdict import SKIPPED_STEP, RunsCancelled, Skipped, Verdict
+from coval_gate.gate.verdict import SKIPPED_STEP, NoneSelected, RunsCancelled, Skipped, Verdict
 from coval_gate.history.tags import is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.file import ConfigFile, with_file
@@ -48,6 +49,7 @@ from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
 from coval_gate.step.repetition import repeat_leg
 from coval_gate.step.report import announce, find_names, report_of
+from coval_gate.step.selection import is_selected, select_legs
 from coval_gate.step.sizes import plan_sizes, tell_size, warn_of_undecidable
 from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun
@@ -92,14 +94,17 @@ def reach_judgement(step: Step) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = yield from _read_inputs(step)
+        if inputs.only_legs == ():
+            select_legs(step, legs_of(step.file.parts(inputs)))
+            yield from _locate(step)
+            return Judgement(Verdict.SKIPPED, SKIPPED_STEP, NoneSelected())
         if inputs.mode == "plan":
             yield from _plan_legs(step)
             return (yield from plan_step(step))
         if inputs.api_key is None:
             return Judgement(Verdict.SKIPPED, SKIPPED_STEP, Skipped(step.context.secrets_withheld_from))
         yield from _plan_legs(step)
-        until = announcing(step.clock.now(), step.deadline)
-        step.context = yield from step.publisher.pages.locate(step.context, inputs, until=until)
+        yield from _locate(step)
         return (yield from MODES[inputs.mode](step.session()))
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
         return errored(_as_gate_error(error, step.context, step.report_bug))
@@ -114,13 +119,19 @@ def _as_gate_error(error: Exception, context: Context, report_bug: Callable[[], 
     return InternalError(error)
 
 
+def _locate(step: Step) -> Procedure[None]:
+    """Look up the tested commit, if a page needs it."""
+    until = announcing(step.clock.now(), step.deadline)
+    step.context = yield from step.publisher.pages.locate(step.context, step.inputs, until=until)
+
+
 def _plan_legs(step: Step) -> Procedure[None]:
     """Plan the legs. Of a run template, each leg keeps the parts that are its own."""
     launches = acts_as(step.inputs) in LAUNCHING_MODES
-    step.legs = legs_of(step.file.parts(step.inputs))
+    select_legs(step, legs_of(step.file.parts(step.inputs)))
     if step.template:
         step.legs = yield from with_own_parts(step.session())
-    if launches and step.inputs.max_parallel_runs and len(step.legs) == 1:
+    if launches and step.inputs.max_parallel_runs and len(step.legs) == 1 and not step.left_out:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
@@ -284,7 +295,7 @@ def _read_and_check(step: Step) -> None:
         problems += [*step.read.problems, *mistakes]
     step.context = step.context._replace(matrix=step.inputs.matrix, given=given)
     problems += publisher.prepare(step.inputs)
-    if step.inputs.mode == "wait":
+    if step.inputs.mode == "wait" and step.inputs.only_legs != ():  # without a run, the event names the commit
         step.context = with_unknown_commit(step.context)
     # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
     host.set_outputs(unfinished())
@@ -294,7 +305,9 @@ def _read_and_check(step: Step) -> None:
         problems += acceptance_problems(context)
     problems += publisher.pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
-    for warning in (*warnings_about(inputs, environ, file), *_effectless_inputs(step)):
+    is_evaluated = [any(is_selected(leg, inputs) for leg in legs_of([part])) for part in file.legs]
+    parts = [*compress(file.legs, is_evaluated)] if file.legs else None
+    for warning in (*warnings_about(inputs, environ, file, parts), *_effectless_inputs(step)):
         step.warn(warning)
     if inputs.api_key:
         _add_seeds(step)

@@ -15,6 +15,7 @@ from coval_gate.base.text import in_words, json_in
 from coval_gate.base.times import Times
 from coval_gate.ci.host import GATE_NAME, IN_PROGRESS, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.gate.judgement import UNFINISHED_RUN
+from coval_gate.gate.verdict import NoneSelected, Verdict
 from coval_gate.inputs.checks import COMMIT_PAGES
 from coval_gate.inputs.inputs import Inputs, InvalidInput
 from coval_gate.report.document import Document, document_of
@@ -232,7 +233,8 @@ def read_owed(saved: Any) -> PageText | None:
 
 
 def _takes(page: Page, report: Report) -> bool:
-    return not page.problem and page.takes(report.judgement.verdict or IN_PROGRESS)
+    is_met = isinstance(report.judgement.cause, NoneSelected)
+    return not page.problem and page.takes(Verdict.PASSED if is_met else report.judgement.verdict or IN_PROGRESS)
 
 
 def _may_be_located(report: Report) -> bool:

@@ -129,7 +129,11 @@ def _leg_lines(step: Step, looked: Looked) -> list[str]:
     width = max(map(len, sizes))
     lines = [f"  {size:>{width}}  {_what(leg, looked)}" for leg, size in zip(legs, sizes, strict=True)]
     more = len(lines) - MOST_LINES
-    return ["Runs:", *lines[:MOST_LINES], *([f"  … {more:,} more"] if more > 0 else [])]
+    return [
+        f"Runs of {step.selected}:" if step.selected else "Runs:",
+        *lines[:MOST_LINES],
+        *([f"  … {more:,} more"] if more > 0 else []),
+    ]
 
 
 def _size_text(leg: Leg) -> str:
@@ -179,4 +183,5 @@ def _plan_summary(step: Step, total: int | None) -> str:
     size = f"with {most}{plural(total, 'simulation')}" if total is not None else "of unknown size"
     is_repeated = any(leg.inputs.repeat_on_failure for leg in step.legs)
     again = ", and as many again for each run that fails" if is_repeated else ""
-    return f"{runs}{beside} {size} would be launched{again}. Nothing was."
+    selected = f", for {step.selected}" if step.selected else ""
+    return f"{runs}{beside} {size} would be launched{again}{selected}. Nothing was."

@@ -74,6 +74,7 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         inputs=step.inputs,
         wrong=step.wrong,
         history=step.history,
+        selected=step.selected,
         began=step.began_at,
         seconds=step.clock.now() - step.began,
     )

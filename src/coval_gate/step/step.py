@@ -25,7 +25,16 @@ from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Limit
 from coval_gate.history.tags import Tags, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
-from coval_gate.inputs.inputs import FILE, NO_FILE, UNTIL_CLEAR, Inputs, InvalidInput, key_in, parse_inputs
+from coval_gate.inputs.inputs import (
+    FILE,
+    NO_FILE,
+    UNTIL_CLEAR,
+    Inputs,
+    InvalidInput,
+    SelectedLegs,
+    key_in,
+    parse_inputs,
+)
 from coval_gate.inputs.nodes import LARGEST_FILE
 from coval_gate.report.document.history import HistoryDocument
 from coval_gate.step.leg import MODE_STATE, NO_TAGS, Base, Leg, Trial, read_state, state_name, titles_of, write_state
@@ -48,6 +57,8 @@ class Step:
         self.inputs, _ = parse_inputs({})
         self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
         self.legs: list[Leg] = []
+        self.selected: SelectedLegs | None = None  # by only_legs; None if it is empty
+        self.left_out: frozenset[str] = frozenset()  # the keys of the other legs
         self.together: Leg | None = None  # all legs in one comparison, which has no trials
         self.unplaced = Leg(self.inputs)  # holds given runs whose legs Coval has not shown
         self.template: RunTemplate | None = None
@@ -144,6 +155,10 @@ class Step:
     def name_of(self, input_: str, id_: str) -> str:
         """Return what Coval calls an agent, a persona or a test set; empty if no response has shown it."""
         return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_SHOWN_NAME)
+
+    def may_leave_out(self, leg: Leg) -> bool:
+        """Return whether the given runs of a leg may be of one that only_legs leaves out."""
+        return leg is self.unplaced and bool(self.left_out)
 
     def ended_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""

@@ -51,6 +51,15 @@ class PageFacts(Model):
     finds the check run by any: the launch may have created it with another leg's id."""
 
 
+class SelectedFacts(Model):
+    """The legs that the input `only_legs` selects."""
+
+    legs: int
+    """How many there are. No other leg takes part in anything."""
+    total: int
+    """How many legs the step would have without the input."""
+
+
 class Document(JudgedFacts):
     """The result of one step of Coval Gate.
 
@@ -74,6 +83,8 @@ class Document(JudgedFacts):
     """The other reasons that the criteria do not say."""
     run_ids: list[Text]
     """All runs: the first ones of all legs, those of their bases, and then the repetitions and further slices."""
+    selected: SelectedFacts | None
+    """How many legs the input `only_legs` selects; null where it is not set, and before the step knew its legs."""
     planned_simulations: int | None
     """How many the step meant to launch, without repetitions, or at the most with `spend: until clear`; null if Coval
     does not show the number of test cases."""
@@ -169,6 +180,7 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         **judged,
         **_unreported(report, judged),
         run_ids=run_ids,
+        selected=SelectedFacts(**report.selected._asdict()) if report.selected else None,
         planned_simulations=None if None in sizes or not sizes else sum(filter(None, sizes)),
         failed_simulation_ids=list(islice(failed, MOST_SIMULATIONS)),
         known_failures=len(judgement.excused),
@@ -218,7 +230,8 @@ def _key(report: Report) -> str:
     # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
     template = (inputs.run_template_id,) if inputs.run_template_id else ()
     ids = what_ran(report)
-    only = report.legs[0] if len(report.legs) == 1 and not any((*ids.values(), *template)) else None
+    is_only = len(report.legs) == 1 and not report.selected  # the next commit may select others
+    only = report.legs[0] if is_only and not any((*ids.values(), *template)) else None
     evaluated = [*what_ran(report, only).values(), *inputs.mutation_ids, *template]
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.lasting_workflow or context.workflow, context.job, context.step, evaluated, *matrix])

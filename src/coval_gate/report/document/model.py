@@ -9,7 +9,7 @@ from coval_gate.coval.model import Details, Run, RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement
 from coval_gate.history.standing import Standing
-from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs, SelectedLegs
 from coval_gate.report.document.base import SingleRunFacts
 from coval_gate.report.document.history import HistoryDocument
 
@@ -64,6 +64,7 @@ class Report(NamedTuple):
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
     wrong afterwards. `legs`: empty if the step had no run. `together`: all of them in one comparison, which has no run.
     `wrong`: the texts of inputs that are not valid. `history`: of mode history, which files and summary show instead.
+    `selected`: None if only_legs is empty.
     """
 
     judgement: Judgement
@@ -73,5 +74,6 @@ class Report(NamedTuple):
     context: Context = Context()
     wrong: Mapping[str, str] = MappingProxyType({})
     history: HistoryDocument | None = None
+    selected: SelectedLegs | None = None
     began: str = ""
     seconds: float = 0.0

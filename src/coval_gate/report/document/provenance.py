@@ -39,7 +39,7 @@ class EvaluatedFacts(Model):
 
 
 class PlaceFacts(Model):
-    """What the step tested: a pull request, a branch or a commit."""
+    """What the step tested: a pull request, a branch, a commit, or only some of its legs."""
 
     word: Text
     text: Text
@@ -208,7 +208,10 @@ def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({}
 
 
 def places(report: Report) -> list[PlaceFacts]:
-    """Return the pull request, the branch and the commit that a step tested; the first word begins a line."""
+    """Return the pull request, the branch, the commit and the part of the legs that a step tested.
+
+    The first word begins a line.
+    """
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
@@ -217,6 +220,7 @@ def places(report: Report) -> list[PlaceFacts]:
         (context.web.change, change, context.change_url, False, ""),
         ("branch", context.shown_branch, "", True, ""),
         ("commit", commit, context.commit_url, True, note),
+        ("only", str(report.selected) if report.selected and report.selected.legs else "", "", False, ""),
     ]
     shown = [place for place in known_places if place[1]]
     return [

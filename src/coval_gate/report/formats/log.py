@@ -7,7 +7,7 @@ from typing import Final
 from coval_gate.base.text import in_words, one_line, plural, shortened, shortened_at_word
 from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.inputs import MOST_TEST_CASES
+from coval_gate.inputs.inputs import MOST_TEST_CASES, SelectedLegs
 from coval_gate.report import CRITERIA_SHOWN
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import plain
@@ -105,7 +105,8 @@ class Closing:
         document = self._document
         if len(document.legs) <= 1:
             return
-        yield f"{plural(len(document.legs), 'leg')}:"
+        selected = document.selected
+        yield f"{SelectedLegs(selected.legs, selected.total) if selected else plural(len(document.legs), 'leg')}:"
         rows = [(leg.heading, one_line(leg.title, WIDEST), leg.short_reason(REASON_SHOWN)) for leg in document.ranked]
         headings, names, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
         yield from (f"  {heading:<{headings}}  {name:<{names}}  {reason}" for heading, name, reason in rows)

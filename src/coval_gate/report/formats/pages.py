@@ -37,7 +37,10 @@ MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 def render(document: Document, input_name: str, *, brief: bool = False) -> PageText:
     """Return the page that an input asks for; `brief`: short enough for the state of the step."""
     texts = PAGES[input_name](document, brief or document.verdict is None)
-    return PageText(state=document.verdict or IN_PROGRESS, passes=document.passes, sha=document.pages.commit, **texts)
+    # A branch may require the page of a step that was to evaluate nothing.
+    is_met = document.verdict == "skipped" and document.selected is not None
+    state = "passed" if is_met else document.verdict or IN_PROGRESS
+    return PageText(state=state, passes=document.passes, sha=document.pages.commit, **texts)
 
 
 def summary(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 - the step shows it once

@@ -21,6 +21,7 @@ from coval_gate.gate.verdict import (
     Errored,
     Launched,
     Limit,
+    NoneSelected,
     NotCompleted,
     OnlyRead,
     RunsCancelled,
@@ -92,6 +93,7 @@ TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
     StepInterrupted: titles.CANCELLED,
     Unfinished: titles.UNFINISHED,
     Skipped: titles.SKIPPED,
+    NoneSelected: titles.SKIPPED,
 }
 
 
@@ -196,6 +198,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (UNFINISHED_TEXT,)
         case Skipped(withheld=withheld):
             return (f"Nothing was evaluated: there is no API key{missing_key_reason(withheld)}.",)
+        case NoneSelected():
+            return ("No leg was selected.",)
         case RunsCancelled(cancellations=cancellations):
             return tuple(run_cancellation_text(cancellation) for cancellation in cancellations)
         case Errored(what=what):

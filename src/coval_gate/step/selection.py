@@ -1,0 +1,43 @@
+"""Selects the legs of a step that only_legs names. The others take no part in it, and no report shows them."""
+
+from collections.abc import Sequence
+
+from coval_gate.base.errors import InputError
+from coval_gate.base.text import in_words, quoted
+from coval_gate.inputs.fields import fits
+from coval_gate.inputs.inputs import Inputs, InvalidInput, SelectedLegs
+from coval_gate.inputs.naming import NAME_SHOWN
+from coval_gate.step.leg import MOST_NAMED, Leg
+from coval_gate.step.step import Step
+
+
+def select_legs(step: Step, planned: Sequence[Leg]) -> None:
+    """Give the step those of its legs that it evaluates. Raises InputError with the patterns that fit none."""
+    patterns = step.inputs.only_legs
+    step.legs = [leg for leg in planned if is_selected(leg, step.inputs)]
+    if patterns is None or (patterns and not planned):  # a plan without a key does not know the legs of a template
+        return
+    if unfit := [pattern for pattern in patterns if not any(_fits(leg, pattern) for leg in planned)]:
+        legs = [quoted(name, NAME_SHOWN) for leg in planned if (name := _name_of(leg))]
+        what = f"names {in_words([*map(quoted, unfit)])}, but this step has no such leg. "
+        raise InputError([InvalidInput("only_legs", f"{what}Its legs are {in_words(legs)}." if legs else what.strip())])
+    step.selected = SelectedLegs(len(step.legs), len(planned))
+    own = {leg.key for leg in step.all_legs}
+    step.left_out = frozenset(one.key for leg in planned for one in (leg, leg.base) if one and one.key not in own)
+    if step.legs:
+        names = in_words([quoted(_name_of(leg), NAME_SHOWN) for leg in step.legs], most=MOST_NAMED)
+        step.host.log(f"Selected {step.selected}: {names}.")
+
+
+def is_selected(leg: Leg, inputs: Inputs) -> bool:
+    return inputs.only_legs is None or any(_fits(leg, pattern) for pattern in inputs.only_legs)
+
+
+def _fits(leg: Leg, pattern: str) -> bool:
+    """A leg's name in the file stands for all combinations of its ids."""
+    return fits(_name_of(leg), pattern) or bool(leg.beginning and fits(leg.beginning, pattern))
+
+
+def _name_of(leg: Leg) -> str:
+    """Return all ids of a leg that is alone; empty for a run that is given without them."""
+    return leg.name or leg.key
