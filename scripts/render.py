@@ -289,7 +289,7 @@ def pages() -> dict[str, dict[str, str]]:
         "docs/outputs.md": {"outputs": outputs_table()},
         "docs/confidence.md": {"few": tables.few()},
         # The blocks `rates` and `noticed` there take a minute: a test with the mark `long` compares them.
-        "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages()},
+        "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages(), "worst": tables.worst()},
         "docs/statistics.md": {"conversations": conversations(), "comparable": comparable()},
     }
 

@@ -17,7 +17,7 @@ from coval_gate.gate.judgement import (
     Judgement,
     LegsSummary,
     errored,
-    judgement_with_units,
+    judgement_with_words,
 )
 from coval_gate.gate.measure import Baseline, BaselineRun, Comparison, Measure, NotFoundReason
 from coval_gate.gate.together import compare_legs
@@ -211,7 +211,7 @@ def for_pull_request(report: Report) -> Report:
     )
     legs = tuple(
         leg._replace(
-            judgement=judgement_with_units(leg.judgement, units),
+            judgement=judgement_with_words(leg.judgement, units, {}),
             result=leg.result and leg.result._replace(metrics=tuple(map(in_seconds, leg.result.metrics))),
             names={"agent_id": "Front desk"},
         )

@@ -23,9 +23,10 @@ from coval_gate.gate.sequential import MOST_SLICED, TRUTHS, Boundaries, slices_o
 from coval_gate.gate.statistics import FEWEST_FOR_MEAN, MOST_PLANNED, POWER, needed
 from coval_gate.inputs import fields
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
+from coval_gate.step.power import UNCHANGED, red_by_chance
 from coval_planner.passing import MISSES, cases_to_pass, chances
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
-from coval_planner.tables import CONFIDENCE, ICC, SEED, counted
+from coval_planner.tables import CONFIDENCE, CONVERSATIONS, ICC, SEED, counted
 
 PLAN_INPUTS: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
 COUNT: Final = 50
@@ -65,6 +66,18 @@ class Rate(NamedTuple):
 def plan(threshold: Threshold, confidence: float, truth: float | None, count: int) -> Iterable[str]:
     """Yield what a threshold against a number needs. `truth`: the agent's true rate, as the threshold counts it."""
     rate = demanded(threshold)
+    if threshold.aggregate.kind.is_lowest:
+        truths = UNCHANGED if truth is None else (truth,)
+        rows = [
+            (percent(one), *(percent(red_by_chance(threshold, one, count, each)) for each in CONVERSATIONS))
+            for one in truths
+        ]
+        yield (
+            f"With {plural(count, 'test case')} that are all alike, it is red in this share of runs, by the number of "
+            f"conversations\nof each test case. It is decided as counted. Confidence has no effect."
+        )
+        yield _table(("each succeeds in", *map(str, CONVERSATIONS)), *rows)
+        return
     if rate is None:
         yield OF_AVERAGE if threshold.takes_confidence else IS_AS_COUNTED
         return

@@ -8,6 +8,7 @@ from coval_gate.base.text import percent
 from coval_gate.gate.claims import MOST_TRIED
 from coval_gate.gate.statistics import t_quantile
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
+from coval_gate.step.power import UNCHANGED, red_by_chance
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from coval_planner.power import Agents, Level, cases_to_decide, chance
 
@@ -35,6 +36,9 @@ FALLS: Final = (0.9, 0.85, 0.8)
 DESIGNS: Final = ((1, 1), (1, 3), (3, 3), (7, 1))  # runs before, and the conversations of a case in each and now
 BEYOND_BOUND: Final = 1e-9  # the bound, which a fall by the margin would meet
 TEN: Final = 10
+WORST: Final = ("worst(YES) > 0%", "worst(YES) >= 50%")
+CASES_CALLED: Final = (20, 50, 100)
+CONVERSATIONS: Final = (2, 3, 5)  # of each test case
 
 
 def passing() -> str:
@@ -92,6 +96,19 @@ def noticed(falls: tuple[float, ...] = FALLS) -> str:
     broken = [row(now, breaks=True) for now in falls[-2:]]
     rows = [*map(row, falls), row(falls[-1], TEN), *broken, row(falls[-1], TEN, breaks=True)]
     return _table(["falls to", *(f"{runs}×{each}/{each}" for runs, each in DESIGNS)], rows)
+
+
+def worst() -> str:
+    """Return how often an agent that did not change is red by a bound on every test case."""
+    rows = [
+        [f"`{bound}`", percent(truth), str(each), *(percent(share) for share in shares)]
+        for bound in WORST
+        for truth in UNCHANGED
+        for each in CONVERSATIONS
+        for shares in [[red_by_chance(_threshold(f"metric: {bound}"), truth, cases, each) for cases in CASES_CALLED]]
+    ]
+    header = ["threshold", "each test case succeeds in", "conversations of each"]
+    return _table([*header, *(f"{cases} test cases" for cases in CASES_CALLED)], rows)
 
 
 def averages() -> str:

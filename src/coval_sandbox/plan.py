@@ -70,6 +70,8 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
     times = schedule(scenario, len(places), request.options.concurrency, random)
     failed = _chosen(scenario.failed_share, len(places), random)
     unresolved = _chosen(scenario.first_unresolved, len(places), random)
+    known = catalogue.test_cases(request.test_set_id, scenario.test_cases) if scenario.lost_case else ()
+    lost = {case.id for case in known if case.label == scenario.lost_case}
     simulations = tuple(
         PlannedSimulation(
             number=number,
@@ -84,7 +86,7 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
             values={}
             if number in failed
             else _values(scenario, metric_ids, case, agent.shift + _shift(mutation), random)
-            | (UNRESOLVED if number in unresolved else {}),
+            | (UNRESOLVED if number in unresolved or case in lost else {}),
         )
         for number, ((iteration, mutation, case), (start, end)) in enumerate(zip(places, times, strict=True))
     )

@@ -88,9 +88,9 @@ class Scenario:
 
     `before`: the values in the runs of the last nights, if any. `conversation`: the shortest and the longest.
     `failed_share`: of simulations that end FAILED. `first_unresolved`: the share that is not resolved in the first run
-    on the test set. `later`: the values from the run on that has `runs_before` others before it. `breaks_after`: the
-    run ends this long after its launch, with `end_status`. `stuck_status`: the run never leaves it. `unknown_status`:
-    the status during the first seconds in progress.
+    on the test set. `lost_case`: the label of the test case that is never resolved. `later`: the values from the run on
+    that has `runs_before` others before it. `breaks_after`: the run ends this long after its launch, with `end_status`.
+    `stuck_status`: the run never leaves it. `unknown_status`: the status during the first seconds in progress.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Scenario:
     failed_share: float = 0.0
     values: Mapping[str, Distribution] = field(default_factory=lambda: GOOD)
     first_unresolved: float = 0.0
+    lost_case: str = ""
     later: Mapping[str, Distribution] | None = None
     runs_before: int = 0
     end_status: RunStatus = "COMPLETED"
@@ -126,6 +127,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         "flaky002",
         "two in ten conversations of the first run are not resolved, later runs pass",
         first_unresolved=0.2,
+    ),
+    Scenario(
+        "lost",
+        "lostCase",
+        "one test case in ten is never resolved, all others always are",
+        lost_case="Angry caller",
     ),
     Scenario(
         "some-failed",

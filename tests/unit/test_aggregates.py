@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from baselines import only
+from baselines import answered, both, only
 from coval_gate.coval.model import LARGEST_VALUE, Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate import criteria, population, problems
 from coval_gate.gate.aggregates import CLASSES
@@ -15,6 +15,7 @@ from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.criteria import Criteria, TargetMet, ThresholdHolds
 from coval_gate.gate.findings import miss_distance
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import judgement_with_words
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.population import FewFailed
 from coval_gate.gate.problems import ONE_VALUE, UNIDENTIFIED
@@ -91,6 +92,93 @@ def test_one_value_has_no_spread_and_never_passes() -> None:
     assert (check.verdict, check.problem) == (Verdict.ERROR, ONE_VALUE.of(metric="Latency"))
     assert check_reason(check) == "Latency has only one value, so stdev is unknown."
     assert only(judge(two, asked)).verdict is Verdict.PASSED
+
+
+def thrice(*answers: str, mutation: str = "") -> RunResult:
+    """Return a run with three conversations of each test case."""
+    cases = [f"t{n}" for n in range(len(answers)) for _ in range(3)]
+    result = answered("r", "".join(answers), cases)
+    return result._replace(simulations=tuple(one._replace(mutation=mutation) for one in result.simulations))
+
+
+@pytest.mark.parametrize(
+    ("bound", "answers", "verdict", "actual", "blamed"),
+    [
+        ("> 0%", ("YYY", "YNN", "YYN"), "passed", "33.3% (1 of 3)", ""),
+        ("> 0%", ("YYY", "NNN", "YYN"), "failed", "0% (0 of 3: t1)", "3 4 5"),
+        # All conversations of a test case that misses, also those that are hits; the worst one is named.
+        (">= 50%", ("YNN", "NNN", "YYN"), "failed", "0% (0 of 3: t1, and 1 more test case)", "3 4 5 0 1 2"),
+        (">= 50%", ("YYN", "YYN", "YYY"), "passed", "66.7% (2 of 3)", ""),
+        (
+            ">= 66.7%",
+            ("YYN", "NYY", "YNY"),
+            "failed",
+            "66.67% (2 of 3: t0, and 2 more test cases)",
+            "0 1 2 3 4 5 6 7 8",
+        ),
+        (">= 100%", ("YYY", "YYY"), "passed", "100% (3 of 3)", ""),
+        # A conversation without a value is a miss, in every test case alike.
+        ("> 0%", ("YYY", "NNX", "YYX"), "failed", "0% (0 of 3: t1), 1 of them without a value", "3 4 5"),
+        ("> 0%", ("YYY", "XXX", "YYX"), "failed", "0% (0 of 3: t1), 3 of them without a value", "3 4 5"),
+        (">= 60%", ("YYY", "YYX"), "passed", "2 of 2, 1 without a value", ""),
+    ],
+)
+@pytest.mark.parametrize("confidence", [None, 0.95])
+def test_worst_is_the_lowest_share_of_a_test_case(
+    bound: str, answers: tuple[str, ...], verdict: str, actual: str, blamed: str, confidence: float | None
+) -> None:
+    thresholds = parse_thresholds(f"Resolved: worst(YES) {bound}")
+    asked = Criteria(max_failed=Allowance(9), thresholds=thresholds, confidence=confidence)
+    check = only(judge(thrice(*answers), asked))
+    assert (check.verdict, actual_text(check)) == (verdict, actual)
+    assert check.simulations == tuple(f"r.{n}" for n in blamed.split())
+
+
+def test_reason_of_a_lost_test_case_names_it() -> None:
+    asked = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("Resolved: worst(YES) > 0%"))
+    judgement = judge(thrice("NNN", "YNN", "NNN"), asked)
+    assert check_reason(only(judgement)) == (
+        "worst(YES) of Resolved is 0% (0 of 3: t0, and 1 more test case), must be > 0%."
+    )
+    named = judgement_with_words(judgement, {}, {"t0": "Angry caller", "t1": "Wants a human", "t2": ""})
+    assert check_reason(only(named)) == (
+        "worst(YES) of Resolved is 0% (0 of 3: Angry caller, and 1 more test case), must be > 0%."
+    )
+    assert margin_text(only(named)) == ""
+
+
+def test_worst_judges_every_variant_apart() -> None:
+    calm = thrice("YYY", "NNN", mutation="calm")
+    ids = {simulation.id: f"calm.{simulation.id}" for simulation in calm.simulations}
+    renamed = calm._replace(
+        simulations=tuple(one._replace(id=ids[one.id]) for one in calm.simulations),
+        metrics=tuple(
+            one._replace(values={ids[id_]: value for id_, value in one.values.items()}) for one in calm.metrics
+        ),
+    )
+    judgement = judge(
+        both(thrice("YYY", "YNN"), renamed),
+        Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("Resolved: worst(YES) > 0%")),
+    )
+    checks = [(check.variant, check.verdict) for check in judgement.checks if check.threshold]
+    assert checks == [("", Verdict.PASSED), ("calm", Verdict.FAILED)]
+
+
+@pytest.mark.parametrize(
+    ("cases", "reason"),
+    [
+        (["t0", "t1", "t2"], "Resolved: worst(YES) > 0% needs several conversations of each test case, of which the "
+         "run has one; launch it with an iteration_count of at least 2, or write rate(YES) == 100%, which is the same "
+         "with one."),
+        (["t0", "t0", ""], "Coval does not say which test case each simulation belongs to, so nothing can be judged by "
+         "test case."),
+        (["t0", "t0", "t1"], "worst(YES) of Resolved is 0% (0 of 1: t1), must be > 0%."),
+    ],
+)  # fmt: skip
+def test_worst_needs_several_conversations_of_a_test_case(cases: list[str], reason: str) -> None:
+    asked = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds("Resolved: worst(YES) > 0%"))
+    assert asked.needs_test_cases
+    assert check_reason(only(judge(answered("r", "YYN", cases), asked))) == reason
 
 
 def check_of(line: str, measure: Measure) -> Check:

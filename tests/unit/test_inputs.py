@@ -112,6 +112,9 @@ WAIT = {"mode": "wait", "run_id": "r1"}
 RULE = {"thresholds": "pass_rate >= 90%"}
 ACCEPT = {"accept": "true", "baseline": "branch:main", "thresholds": "pass_rate >= baseline"}
 TAGS = [f"t{number}" for number in range(18)]
+WORST = {"thresholds": "failed == 0\nResolved: worst(YES) > 0%"}
+NEEDS = "thresholds, line 2: Resolved: worst(YES) > 0% needs several conversations of each test case, but "
+SAME = "write rate(YES) == 100%, which is the same with one."
 RESERVED = "must have no tag that begins with coval-gate/; got "
 
 
@@ -145,6 +148,18 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
         "only_legs must be empty in mode cancel, which cancels all runs in run_id.",
     ),
     ({"mode": "wait", "only_legs": "booking"}, "run_id is required in mode wait"),
+    (WORST, f"{NEEDS}this step launches one; raise iteration_count, or {SAME}"),
+    (WORST | {"mode": "plan"}, f"{NEEDS}this step launches one; raise iteration_count, or {SAME}"),
+    (WORST | {"run_template_id": "t", "iteration_count": "1"}, f"{NEEDS}this step launches one; raise"),
+    (WORST | {"spend": "until clear", "confidence": "95%"}, f"{NEEDS}spend: until clear launches one; {SAME}"),
+    (
+        {"thresholds": "? Resolved: worst(YES) >= 0%", "iteration_count": "3"},
+        "thresholds, line 1: every run meets Resolved: worst(YES) >= 0%; write > 0%, so that no test case fails in all",
+    ),
+    (
+        {"thresholds": "Resolved: worst(YES) > 100%", "iteration_count": "3"},
+        "thresholds, line 1: no run can meet Resolved: worst(YES) > 100%.",
+    ),
     ({"max_failed_simulation": "x"}, "max_failed_simulation is not an input; did you mean max_failed_simulations?"),
 ]
 
@@ -183,6 +198,10 @@ def test_slices_exclude_what_contradicts_them(given: dict[str, str], problem: st
 
 
 def test_inputs_that_nearly_conflict_are_valid() -> None:
+    several = {"iteration_count": "2"}
+    for valid in (several, several | {"confidence": "95%"}, {"run_template_id": "t"}, WAIT):
+        assert inputs_with(**WORST | valid).thresholds[1].text == "Resolved: worst(YES) > 0%"
+    assert inputs_with(thresholds="Resolved: worst(YES) >= 100%", **several).thresholds
     assert inputs_with(mode="launch", base_agent_id="b").base_agent_id == "b", "no threshold decides in mode launch"
     assert len(inputs_with(tags=",".join(TAGS)).tags) == 18
     assert len(inputs_with(tags=",".join(TAGS[1:]), **ACCEPT).tags) == 17

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,7 +16,7 @@ from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
-from coval_gate.step.power import power_texts
+from coval_gate.step.power import chance_texts, power_texts, red_by_chance
 from coval_gate.step.sizes import undecidable_texts
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
@@ -36,6 +37,8 @@ PLANS = (
     ["Resolved: rate(YES) >= baseline - 5pp"],
     ["Latency: p(95) <= baseline"],
     ["Resolved: rate(YES) == baseline"],
+    ["Resolved: worst(YES) > 0%"],
+    ["Resolved: worst(YES) >= 50%", "--truth", "80%", "--count", "20"],
 )
 
 
@@ -111,6 +114,27 @@ def test_plan_says_how_often_both_ways_to_get_worse_are_red(line: str, runs: int
     assert 30 < weaker < 100
     assert broken < weaker
     assert [*power_texts(criteria, 101, Random(1))] == []
+
+
+def test_plan_says_how_often_a_bound_on_every_test_case_is_red_by_chance() -> None:
+    gate = "m: worst(YES) > 0%\nm: rate(YES) >= 90%\n? m: worst(YES) >= 50%"
+    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(gate), iterations=3)
+    (text,) = chance_texts(criteria, 50)
+    assert text == (
+        "With 50 test cases and 3 conversations of each, m: worst(YES) > 0% is red in 4.9% of runs if every test case "
+        "succeeds in 90% of its conversations, and in 0.6% if in 95%."
+    )
+    (text,) = chance_texts(replace(criteria, mutations=1), 25)
+    assert " 4.9% of runs" in text, "each variant is judged apart"
+    assert [row.split(" | ")[4] for row in block("worst").splitlines() if " | 3 | " in row][:2] == ["4.9%", "0.6%"]
+
+
+def test_chance_of_a_lost_test_case_is_that_of_drawn_runs() -> None:
+    (threshold,) = parse_thresholds("m: worst(YES) >= 50%")
+    drawn = Random(1)
+    runs = [min(sum(drawn.random() < 0.8 for _ in range(3)) / 3 for _ in range(20)) for _ in range(4_000)]
+    often = sum(not threshold.holds(lowest) for lowest in runs) / len(runs)
+    assert red_by_chance(threshold, 0.8, 20, 3) == pytest.approx(often, abs=0.03)
 
 
 def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,10 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
         ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "failed", "90% (18 of 20)"),
         ("completed_rate >= 90%", ("YYYYYYYYXX", "YYYYYYYYYY"), "passed", "90% (18 of 20)"),
         ("Latency: avg < 1.5\nResolved: count(NO) == 0", ("XXXXXXXXXX", "YYYYYYYYYY"), "failed", "no simulation has"),
+        # The lowest share of a test case is over both runs, also where each misses it in another test case.
+        ("Resolved: worst(YES) > 0%", ("NNYYYYYYYYNNYYYYYYYY", "Y" * 20), "passed", "50% (2 of 4)"),
+        ("Resolved: worst(YES) > 0%", ("NYYYYYYYYYNYYYYYYYYY", "YNYYYYYYYYYNYYYYYYYY"), "passed", "50% (2 of 4)"),
+        ("Resolved: worst(YES) > 0%", ("NYYYYYYYYYNYYYYYYYYY",) * 2, "failed", "0% (0 of 4: t0) over 2 runs"),
     ],
 )
 def test_every_criterion_is_decided_anew(thresholds: str, runs: tuple[str, ...], verdict: str, actual: str) -> None:
@@ -135,6 +139,8 @@ def test_summaries_are_not_pooled() -> None:
         ("Resolved: rate(YES) >= 70%\nResolved: count(NO) <= 3", "YYYYYYNNNN", False),
         ("Resolved: rate(YES) >= 70%\n? Resolved: count(NO) <= 3", "YYYYYYNNNN", True),
         ("Resolved: count(NO) == 0", "XXXXXXXXXX", False),
+        ("Resolved: worst(YES) > 0%", "NYYYYYYYYYNYYYYYYYYY", True),
+        ("Resolved: worst(YES) >= 60%", "NYYYYYYYYYNYYYYYYYYY", False),  # 2 of 4 at most
     ],
 )
 def test_run_that_nothing_could_save_is_not_repeated(thresholds: str, answers: str, *, saved: bool) -> None:

@@ -90,6 +90,7 @@ def test_metric_is_parsed(written: str, metric: str) -> None:
          Aggregate("rate", values=("a, b", "c) d", "#1", "it's", " x ", "a|b", "a;b", "1,000"))),
         ("rate(1, 000, 4,5, 1000,2)", Aggregate("rate", values=("1", "000", "4", "5", "1000", "2"))),
         ("missing", Aggregate("missing")),
+        ("worst( YES, NO )", Aggregate("worst", values=("YES", "NO"))),
     ],
 )  # fmt: skip
 def test_aggregate_of_metric_is_parsed(written: str, aggregate: Aggregate) -> None:
@@ -185,6 +186,18 @@ Latency: avg < baseline + 5pp
 total >= baseline
 ?
 - ? failed == 0
+""",
+    "worst": """\
+Resolved: worst(YES) < 20%
+Resolved: worst(YES) <= 20%
+Resolved: worst(YES) == 0%
+Resolved: worst(YES) != 0%
+Resolved: worst(YES) >= baseline
+Resolved: worst(YES) >= base - 5pp
+Resolved: worst(YES) > 150%
+Resolved: worst(YES) > most
+Resolved: worst > 0%
+worst(YES) > 0%
 """,
     "end": """\
 pass_rate >= 95% and failed < 3
@@ -320,7 +333,7 @@ SLIPS = [
     *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5")
       for slip in ("P95", "p_95", "p 95", "p(95%)", "p0.95")),
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
-    ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…) or missing", ""),
+    ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…), worst(…) or missing", ""),
     ("Latency p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
     ("Resolved >= 90%", "say which values to count, as in `Resolved: rate(YES) >= 90%`", ""),
     ("avg < 1.5", 'expected a metric before avg, as in "Latency: avg …"', ""),

@@ -5,6 +5,7 @@ The grammar's facts about an aggregate are in the row of the same name in `input
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 
 from coval_gate.coval.model import Metric
@@ -13,7 +14,7 @@ from coval_gate.gate.changes import Change, MeanChange, PercentileChange, RateCh
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
 from coval_gate.gate.permutation import HitPair
-from coval_gate.gate.problems import NO_VALUES, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
+from coval_gate.gate.problems import CASES_UNKNOWN, NO_VALUES, ONE_EACH, ONE_VALUE, ONLY_SUMMARY, not_numbers, unlike
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
 
@@ -45,7 +46,7 @@ class Aggregation:
             return ONLY_SUMMARY.of(metric=sample.metric.name)
         return self._measure(Weighed(value), sample.count, sample.missing)
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measure:
+    def _measured(self, variant: Variant, sample: Sample) -> Measure | Problem:
         return self._measure(self.value(variant), sample.count, sample.missing)
 
     def _measure(self, value: Weighed, count: int, missing: int, assumed: int = 0) -> Measure:
@@ -216,6 +217,26 @@ class Count(_HavingValues):
         return Weighed(float(len(self._having(variant))))
 
 
+class Worst(_HavingValues):
+    """The lowest share of any test case. All conversations of those that miss the bound are to blame."""
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measure | Problem:
+        if "" in variant.by_case:
+            return CASES_UNKNOWN
+        if all(len(ids) == 1 for ids in variant.by_case.values()):
+            return ONE_EACH.of(instead=self.aggregate.if_called_once)
+        hits = self._having(variant)
+        shares = {case: len(hits.intersection(ids)) / len(ids) for case, ids in variant.by_case.items()}
+        worst, *others = sorted(shares, key=lambda case: shares[case])
+        ids = variant.by_case[worst]
+        count = sum(simulation in sample.values for simulation in ids)
+        low = tuple(case for case in (worst, *others) if not self.threshold.holds(shares[case]))
+        return replace(self._measure(Weighed(shares[worst]), count, len(ids) - count), low_cases=low)
+
+    def failing(self, variant: Variant, measure: Measure) -> Iterator[str]:
+        return (simulation for case in measure.low_cases for simulation in variant.by_case[case])
+
+
 class Missing(Aggregation):
     """How many simulations have no value. A metric without any value can be measured, too."""
 
@@ -348,6 +369,7 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figu
     "p": Percentile,
     "rate": Rate,
     "count": Count,
+    "worst": Worst,
     "missing": Missing,
     "pass_rate": PassRate,
     "completed_rate": CompletedRate,

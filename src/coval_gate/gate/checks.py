@@ -1,6 +1,6 @@
 """A criterion, the problem that prevents its measurement, and a check: the criterion on a variant of a run. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -130,7 +130,7 @@ class Check:
     decided it. `run_id`: of the run that breaks it or comes closest, if each must meet it alone. `first`: the measure
     of the first of several runs, if it did not meet the criterion. `after`: how many test cases decided it, in slices.
     `moved_by`: the one value without which the verdict on an average would differ. `known`: how many simulations known
-    failures leave out of it.
+    failures leave out of it. `case_names`: what Coval calls the test cases that its measures name, by id.
     """
 
     criterion: Criterion
@@ -148,6 +148,7 @@ class Check:
     moved_by: float | None = None
     known: int = 0
     metric_unit: str = field(default="", compare=False)
+    case_names: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def on(self, variant: Variant, metric: Metric | None = None) -> "Check":
         about = metric.id if metric else ""

@@ -91,7 +91,7 @@ class ThresholdHolds(Criterion):
         lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
         if lacking and check.passed and not measure.comparison:
             return tolerated_text(measure, measure.hits - measure.assumed)
-        text = measured_text(measure, check.scale, self._value_text(check, measure))
+        text = measured_text(measure, check.scale, self._value_text(check, measure), _cases_text(check, measure))
         return f"{text}, {lacking:,} of them without a value" if lacking else text
 
     def _value_text(self, check: Check, measure: Measure) -> str:
@@ -186,6 +186,12 @@ class TargetMet(Criterion):
     @property
     def what(self) -> str:
         return f"its target ({target_text(self.target)})"
+
+
+def _cases_text(check: Check, measure: Measure) -> str:
+    """Return the test cases that miss a bound on each, the worst one by its name; empty if there are none."""
+    first, *others = measure.low_cases or ("",)
+    return check.case_names.get(first, first) + (f", and {plural(len(others), 'more test case')}" if others else "")
 
 
 def threshold_text(threshold: Threshold) -> str:
@@ -347,7 +353,8 @@ class Criteria:
 
     @property
     def needs_test_cases(self) -> bool:
-        return self.confidence is not None or any(threshold.bound.reference for threshold in self.thresholds)
+        by_case = (one.bound.reference or one.aggregate.kind.is_lowest for one in self.thresholds)
+        return self.confidence is not None or any(by_case)
 
     @property
     def judges_targets(self) -> bool:

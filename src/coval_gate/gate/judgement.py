@@ -248,6 +248,16 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)
 
 
-def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
-    checks = tuple(replace(check, metric_unit=units.get(check.metric, "")) for check in judgement.checks)
-    return judgement._replace(checks=checks)
+def named_cases(check: Check) -> tuple[str, ...]:
+    """Return the ids of the test cases that a check names."""
+    return tuple(case for measure in (check.measure, check.first) if measure for case in measure.low_cases[:1])
+
+
+def judgement_with_words(judgement: Judgement, units: Mapping[str, str], labels: Mapping[str, str]) -> Judgement:
+    """`units`: of metrics, by id. `labels`: of test cases."""
+
+    def in_words(check: Check) -> Check:
+        names = {case: labels[case] for case in named_cases(check) if labels.get(case)}
+        return replace(check, metric_unit=units.get(check.metric, ""), case_names=names)
+
+    return judgement._replace(checks=tuple(map(in_words, judgement.checks)))

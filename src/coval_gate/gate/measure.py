@@ -134,11 +134,13 @@ class Measure(Counted):
     """`unit`: a share is between 0 and 1; metric is the metric's own unit.
 
     `missing` simulations should have data, but do not; `assumed` of them count as hits of a share, which must hold for
-    all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`.
+    all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`. `low_cases`: ids of the test
+    cases whose own share misses the bound, the worst first.
     """
 
     unit: Unit
     assumed: int = 0
+    low_cases: tuple[str, ...] = ()
     interval: Interval | None = None
     comparison: Comparison | None = None
 
@@ -216,8 +218,9 @@ def margin(value: float, requirement: Requirement) -> float:
     return -abs(difference)
 
 
-def measured_text(measure: Measure | Comparison, scale: Scale, value: str = "") -> str:
+def measured_text(measure: Measure | Comparison, scale: Scale, value: str = "", cases: str = "") -> str:
     """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s". `value`: its own text, if not the usual one.
+    `cases`: the test cases that a share is about.
 
     If equal weights of test cases make a difference, the value over all simulations stands beside it.
     """
@@ -226,7 +229,7 @@ def measured_text(measure: Measure | Comparison, scale: Scale, value: str = "") 
     value = value or on_scale(measure.value, scale)
     by_case = "" if measure.pooled is None else " by test case"
     if scale.unit == "share":
-        return f"{value}{by_case} ({measure.hits:,} of {measure.total:,})"
+        return f"{value}{by_case} ({measure.hits:,} of {measure.total:,}{cases and f': {cases}'})"
     over_all = "" if measure.pooled is None else amount(measure.pooled, scale.name)
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 

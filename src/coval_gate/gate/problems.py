@@ -174,7 +174,13 @@ JUDGE_CHANGED: Final = Problem(
 CASES_UNKNOWN: Final = Problem(
     kind="cases_unknown",
     short="the test cases are unknown",
-    sentence="Nothing can be compared: Coval does not say which test case each simulation belongs to",
+    sentence="Coval does not say which test case each simulation belongs to, so nothing can be judged by test case",
+)
+ONE_EACH: Final = Problem(
+    kind="one_each",
+    short="one conversation of each test case",
+    sentence="{criterion.text} needs several conversations of each test case, of which the run has one{about}; launch "
+    "it with an iteration_count of at least 2, or write {instead}, which is the same with one",
 )
 UNEQUAL_COUNTS: Final = Problem(
     kind="unequal_counts",

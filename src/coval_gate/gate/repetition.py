@@ -96,13 +96,18 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
 
 
 def decide(runs: Sequence[SingleRun], together: Judgement) -> Iterator[Check]:
-    """`together`: the judgement of pooled results. What each run fails alone, both fail: neither clears the other."""
+    """`together`: the judgement of pooled results. What each run fails alone, both fail: neither clears the other.
+
+    The lowest share of a test case is over both: two runs may each miss it in another test case.
+    """
     alone = [_by_place(replace(check, run_id=run.run_id) for check in run.judgement.checks) for run in runs]
     pool = _by_place(together.checks)
     for place in dict.fromkeys(chain.from_iterable(alone)):
         common, first = pool.get(place), alone[0].get(place)
         own = [checks[place] for checks in alone if place in checks]
-        settling = (Verdict.FAILED,) if all(check.verdict is Verdict.FAILED for check in own) else ON_AGENT
+        failed = all(check.verdict is Verdict.FAILED for check in own)
+        pools = common and common.threshold and common.threshold.aggregate.kind.is_lowest
+        settling = (Verdict.FAILED,) if failed and not pools else ON_AGENT
         if common and _is_sampled(common.criterion) and common.verdict in settling:
             yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
         else:

@@ -23,8 +23,9 @@ class Kind(NamedTuple):
     `about_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range.
     `is_statistical`: it describes the agent beyond this run, which counts and extremes do not; `instead`: a sentence
     that names an alternative to these. `is_in_slices`: slices of the test cases can decide it. `pools_runs`: a run and
-    its repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound
-    is on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
+    its repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_lowest`: it is the
+    lowest share of any test case, so it takes > and >=, and several conversations of each. `is_on_scale`: its bound is
+    on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
     `is_spread`: it is a distance between values, so it needs two of them. `subject`: the beginning of a sentence about
     it. `figure`: a plain function of the numbers that it is, if it is one.
     """
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
     is_in_slices: bool = False
     pools_runs: bool = False
     compares: bool = True
+    is_lowest: bool = False
     is_on_scale: bool = False
     uses_targets: bool = False
     limits_gaps: bool = False
@@ -66,6 +68,7 @@ KINDS: Final = (
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True, is_in_slices=True),
     Kind("rate", "share", takes="values", most=1.0, is_statistical=True, is_in_slices=True),
     Kind("count", "simulations", takes="values", instead=USE_RATE),
+    Kind("worst", "share", takes="values", most=1.0, pools_runs=True, compares=False, is_lowest=True),
     Kind("missing", "simulations", instead=USE_RATE, limits_gaps=True,
          subject="The number of missing values of {metric}"),
     Kind("pass_rate", "share", about_run=True, most=1.0, is_statistical=True, is_in_slices=True, uses_targets=True),
@@ -80,7 +83,7 @@ KIND_NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *
 
 
 class Aggregate(NamedTuple):
-    """`percentile`: the N of p(N). `values`: those that rate and count match. Rates are shares from 0 to 1."""
+    """`percentile`: the N of p(N). `values`: those that rate, count and worst match. Rates are shares from 0 to 1."""
 
     name: str
     percentile: float | None = None
@@ -97,6 +100,11 @@ class Aggregate(NamedTuple):
     @property
     def is_numeric(self) -> bool:
         return self.kind.unit == "metric"
+
+    @property
+    def if_called_once(self) -> str:
+        """What the lowest share amounts to where each test case has one conversation."""
+        return f"{self._replace(name='rate')} == 100%"
 
     def __str__(self) -> str:
         """Return the canonical text, which parses to the same aggregate."""

@@ -7,7 +7,7 @@ from typing import Final
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
-from coval_gate.inputs.fields import OWN_TAGS, ChosenRuns
+from coval_gate.inputs.fields import OWN_TAGS, ChosenRuns, Unset
 from coval_gate.inputs.inputs import (
     FILE,
     GATE,
@@ -207,7 +207,8 @@ def _doubt(threshold: Threshold) -> str:
     if always.get(operator):
         return f"every run meets {threshold.text}, so it decides nothing."
     if threshold.wants_more and aggregate.is_rate and 0 < bound < TINY_SHARE:
-        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
+        what = "one hit in each test case" if aggregate.kind.is_lowest else "nearly every run"
+        return f"{what} meets {threshold.text}; did you mean {bound * 10_000:g}%?"
     if threshold.wants_less and aggregate.is_rate and 1 - TINY_SHARE < bound < 1:
         return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
     return ""
@@ -315,9 +316,7 @@ def _spend_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
-    for threshold in inputs.thresholds:
-        if _is_impossible(threshold):
-            yield InvalidInput(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    yield from _bound_contradictions(inputs)
     yield from _target_contradictions(inputs)
     compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     if inputs.repeat_on_failure and inputs.spend == UNTIL_CLEAR:
@@ -350,6 +349,29 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
             instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
             what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
             yield InvalidInput(threshold.source, what)
+
+
+def _bound_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
+    for threshold in inputs.thresholds:
+        if _is_impossible(threshold):
+            yield InvalidInput(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+        elif what := _wrong_lowest(threshold, inputs):
+            yield InvalidInput(threshold.source, f", line {threshold.line}: {what}.")
+
+
+def _wrong_lowest(threshold: Threshold, inputs: Inputs) -> str:
+    """Return what is wrong with a bound on every test case; empty if nothing is. A template may set iteration_count."""
+    if not threshold.aggregate.kind.is_lowest:
+        return ""
+    if threshold.holds(0.0):
+        return f"every run meets {threshold.text}; write > 0%, so that no test case fails in all of its conversations"
+    how, raised = f"spend: {UNTIL_CLEAR}", ""
+    if inputs.spend != UNTIL_CLEAR:
+        how, raised, count = "this step", "raise iteration_count, or ", inputs.iteration_count
+        if acts_as(inputs) != "run" or count > 1 or (inputs.run_template_id and isinstance(count, Unset)):
+            return ""
+    same = f"{raised}write {threshold.aggregate.if_called_once}, which is the same with one"
+    return f"{threshold.text} needs several conversations of each test case, but {how} launches one; {same}"
 
 
 def _target_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:

@@ -140,7 +140,7 @@ SLIPS: Final = (
 
 RIDDLES: Final = (
     Slip(rf"(?<={SIGN})\s*{BOUND}\s*[^\W\d_]+\.?{TAIL}", None, "remove the unit: a bound has the unit of its metric"),
-    Slip(r"\b(rate|count)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
+    Slip(r"\b(rate|count|worst)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
     Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND}%)", None,
          r"say which values to count, as in `\1: rate(YES) \2 \3`"),
     Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND})", None, r"say what to compare, as in `\1: avg \2 \3`"),

@@ -297,6 +297,8 @@ def _threshold(scanner: _Scanner) -> Threshold:
     if operator is None:
         right = MEANT.get(written)
         scanner.fail(f"{right}, got {written}" if right else f"an operator ({', '.join(OPERATORS)})")
+    if aggregate.kind.is_lowest and operator not in (">", ">="):
+        scanner.fail("> or >=, as in worst(YES) > 0%: it is the lowest share of good values in any test case")
     bound = _bound(scanner, aggregate)
     if not scanner.take(END):
         another = re.search(A_THRESHOLD, scanner.text[scanner.at :])
@@ -396,6 +398,7 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
     if reference := scanner.take(BASE_WORD):
         return _reference(scanner, aggregate, "base" if reference[1].lower() == "base" else "baseline")
     kinds = "a number, a percentage or baseline" if aggregate.is_rate else "a number or baseline"
+    kinds = "a share, such as 0%" if aggregate.kind.is_lowest else kinds
     number, unit = scanner.amount(kinds)
     if re.match(MULTIPLIED, scanner.text[scanner.at :]):
         scanner.fail("baseline first, as in baseline * 1.1")
@@ -407,6 +410,8 @@ def _bound(scanner: _Scanner, aggregate: Aggregate) -> Bound:
 
 def _reference(scanner: _Scanner, aggregate: Aggregate, reference: Reference) -> Bound:
     """Take the change from the reference: a difference or a factor."""
+    if aggregate.kind.is_lowest:
+        scanner.fail("a share, such as 0%: worst compares with no other run; rate(…) does")
     if not aggregate.kind.compares:
         scanner.fail("a number: the number of simulations cannot be compared with a baseline")
     change = scanner.take(CHANGE)

@@ -7,7 +7,7 @@ from coval_gate.base.schedule import Procedure, beside
 from coval_gate.coval.model import RunResult
 from coval_gate.gate.findings import Findings, findings_of
 from coval_gate.gate.judge import judge_outcome
-from coval_gate.gate.judgement import Judgement, gravest, judgement_with_units
+from coval_gate.gate.judgement import Judgement, gravest, judgement_with_words
 from coval_gate.gate.measure import Baseline
 from coval_gate.gate.together import compare_legs
 from coval_gate.gate.verdict import Completed, Outcome, Together
@@ -22,7 +22,7 @@ from coval_gate.step.baselines import owe_mark
 from coval_gate.step.known import announce_passing
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.publish import Published
-from coval_gate.step.report import fetch_details, report_of, with_units
+from coval_gate.step.report import fetch_details, report_of, with_words
 from coval_gate.step.step import LegRun, StepRun
 from coval_gate.step.watch import follow_trial
 
@@ -123,7 +123,7 @@ def show_leg(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
         leg.result = judgement.cause.result
     yield from _write_outputs(session)
     if leg.result:
-        leg.result, judgement = yield from with_units(session, leg.result, judgement)
+        leg.result, judgement = yield from with_words(session, leg.result, judgement)
     leg.judgement = judgement
     leg.findings = yield from log_checks(session, judgement, leg.result)
     announce_passing(session.step, leg)
@@ -167,7 +167,7 @@ def judge_step(session: StepRun) -> Procedure[Judgement]:
     judgement = (yield from beside(partial(compare_legs, legs))) if len(legs) > 1 else None
     failing = []
     if judgement and isinstance(cause := judgement.cause, Together):
-        judgement = judgement_with_units(judgement, session.client.shown.units)
+        judgement = judgement_with_words(judgement, session.client.shown.units, {})
         step.together = Leg(step.inputs, cause.name)
         step.together.judgement, step.together.findings = judgement, findings_of(judgement)
         failing = [] if judgement.passes_gate else [judgement]

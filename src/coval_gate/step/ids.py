@@ -109,7 +109,7 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
 
 
 def _own_or_template(own: int, template_value: int | None) -> int:
-    return template_value if isinstance(own, Unset) and template_value is not None else own
+    return (template_value or int(own)) if isinstance(own, Unset) else own
 
 
 def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:

@@ -4,6 +4,7 @@ An agent gets worse in two ways: every test case fails a little more often, or s
 """
 
 from collections.abc import Iterator
+from math import comb
 from typing import Final, NamedTuple, Protocol
 
 from coval_gate.base.text import percent, plural
@@ -18,6 +19,7 @@ CASE_SHARE: Final = 0.3  # of the variance of conversations, due to the test cas
 BEFORE, AFTER = 0.95, 0.85  # the rates of a plan's example
 ENOUGH_RUNS: Final = 3  # of a baseline, which show whole cases that break
 MOST_CASES: Final = 100  # beyond it, nearly every fall of the example is red
+UNCHANGED: Final = (0.9, 0.95)  # true rates of every test case
 
 
 class Generator(Protocol):
@@ -91,6 +93,27 @@ def power_texts(criteria: Criteria, cases: int, rng: Generator) -> Iterator[str]
             more = f"{red(ENOUGH_RUNS, breaks=False)} and {red(ENOUGH_RUNS, breaks=True)}"
             text += f"; with {ENOUGH_RUNS} earlier runs, in about {more}"
         yield f"{text}."
+
+
+def red_by_chance(threshold: Threshold, truth: float, cases: int, iterations: int) -> float:
+    """Return how likely any test case misses a bound on each, if all succeed with this true rate."""
+    weights = (
+        comb(iterations, hits) * truth**hits * (1.0 - truth) ** (iterations - hits) for hits in range(iterations)
+    )
+    miss = sum(weight for hits, weight in enumerate(weights) if not threshold.holds(hits / iterations))
+    return 1.0 - (1.0 - miss) ** cases
+
+
+def chance_texts(criteria: Criteria, cases: int) -> Iterator[str]:
+    """Yield for each bound on every test case how often an agent that did not change is red."""
+    iterations, variants = criteria.iterations or 1, 1 + criteria.mutations
+    for threshold in (one for one in criteria.thresholds if one.aggregate.kind.is_lowest and not one.advisory):
+        red = [percent(red_by_chance(threshold, truth, cases * variants, iterations)) for truth in UNCHANGED]
+        yield (
+            f"With {plural(cases, 'test case')} and {plural(iterations, 'conversation')} of each, {threshold.text} is "
+            f"red in {red[0]} of runs if every test case succeeds in {percent(UNCHANGED[0])} of its conversations, and "
+            f"in {red[1]} if in {percent(UNCHANGED[1])}."
+        )
 
 
 def _is_drawn_red(threshold: Threshold, fall: Fall, cases: int, error: float, rng: Generator) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
-from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, Repetition, SingleRun, errored, judgement_with_units
+from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, Repetition, SingleRun, errored, judgement_with_words
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, repeats
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.report.wording import reason
@@ -97,7 +97,8 @@ def _judge_repetition(session: LegRun, first: Judgement) -> Procedure[SingleRun]
     try:
         outcome, judgement = yield from judge_trial(session, (yield from ensure_trial(session, 1)))
         if isinstance(outcome, Completed):
-            judgement = judgement_with_units(judgement, session.client.shown.units)
+            shown = session.client.shown
+            judgement = judgement_with_words(judgement, shown.units, shown.labels)
             yield from log_checks(session, judgement)
         judgement = repeats(judgement, first)
     except GateError as error:

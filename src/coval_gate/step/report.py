@@ -23,7 +23,8 @@ from coval_gate.gate.judgement import (
     UNFINISHED_RUN,
     Judgement,
     LegsSummary,
-    judgement_with_units,
+    judgement_with_words,
+    named_cases,
     redacted,
 )
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
@@ -215,8 +216,11 @@ def fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], t
     yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
 
 
-def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
-    """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked."""
+def with_words(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
+    """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked.
+
+    Name the test cases that checks name, too.
+    """
     client, until = session.client, session.times.informing(session.clock.now(), UNITS)
     known, checked = client.shown.units, {check.metric for check in judgement.checks}
     unknown = [
@@ -224,15 +228,15 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     ]
     unknown.sort(key=lambda metric_id: metric_id not in checked)
     calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    answers = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
-    if late := sum(isinstance(answer, Unavailable) for answer in answers):
+    cases = {case: None for check in judgement.checks for case in named_cases(check) if case not in client.shown.labels}
+    naming = [client.get(TEST_CASE, case, until=until, once=True) for case in [*cases][:MOST_UNITS]]
+    answers = yield from together([*calls, *naming], session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
+    if late := sum(isinstance(answer, Unavailable) for answer in answers[: len(calls)]):
         session.log(f"Coval did not show {plural(late, 'metric')} in time, so reports may lack the units of values.")
     known = client.shown.units
     units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
-    if not units:
-        return result, judgement
     metrics = tuple(metric._replace(unit=units.get(metric.id) or metric.unit) for metric in result.metrics)
-    return result._replace(metrics=metrics), judgement_with_units(judgement, units)
+    return result._replace(metrics=metrics), judgement_with_words(judgement, units, client.shown.labels)
 
 
 def find_names(step: Step, judgement: Judgement) -> Procedure[None]:

@@ -17,7 +17,7 @@ from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.criteria import Criteria
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of, noun
 from coval_gate.step.leg import Leg, for_each_case
-from coval_gate.step.power import power_texts
+from coval_gate.step.power import chance_texts, power_texts
 from coval_gate.step.slices import draw_slices
 from coval_gate.step.step import Step, StepRun
 
@@ -183,7 +183,10 @@ def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
 
 
 def power_lines(step: Step, legs: Sequence[Leg]) -> Iterator[str]:
-    """Yield how often the smallest leg is red if its agent gets worse, as far as its size is known."""
+    """Yield how often the smallest leg is red if its agent gets worse, and the largest if it does not change."""
+    largest = max(legs, key=most_cases_of)
+    if most := most_cases_of(largest):
+        yield from chance_texts(Criteria.from_inputs(largest.inputs), most)
     counted = [leg for leg in legs if most_cases_of(leg) and not (leg.slices or leg.inputs.accept)]
     if counted and legs[0].inputs.confidence is not None:
         smallest = min(counted, key=most_cases_of)

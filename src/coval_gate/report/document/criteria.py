@@ -66,7 +66,7 @@ class CriterionFacts(Model):
     first_actual: float | None
     """Where several runs decided, and the first one alone did not meet it: its value, in `unit`."""
     count: int | None
-    """How many of the simulations that it is about have a value."""
+    """How many of the simulations that it is about have a value; of `worst`, those of the lowest test case."""
     missing: int | None
     """How many simulations should have a value, but have none."""
     lower: float | None
