@@ -64,11 +64,12 @@ def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clo
     table = page("thresholds.md").partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(thresholds) >= 8
+    given = {"thresholds": "\n".join(thresholds), "iteration_count": "2"}
     with Server(World(clock.time)) as server:
-        good = run_main_step(tmp_path, server.url, clock, thresholds="\n".join(thresholds))
+        good = run_main_step(tmp_path, server.url, clock, **given)
         assert good.outputs["verdict"] == "passed", good.log
-        bad = run_main_step(tmp_path, server.url, clock, thresholds="\n".join(thresholds), test_set_id="failing1")
-    failed = [criterion["criterion"] for criterion in json.loads(bad.outputs["failed_criteria"])]
+        bad = [run_main_step(tmp_path, server.url, clock, test_set_id=id_, **given) for id_ in ("failing1", "lostCase")]
+    failed = [criterion["criterion"] for step in bad for criterion in json.loads(step.outputs["failed_criteria"])]
     assert [threshold for threshold in thresholds if threshold not in failed] == []
 
 
