@@ -64,7 +64,7 @@ def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clo
     table = page("thresholds.md").partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(thresholds) >= 8
-    given = {"thresholds": "\n".join(thresholds), "iteration_count": "2"}
+    given: dict[str, Any] = {"thresholds": "\n".join(thresholds), "iteration_count": "2"}
     with Server(World(clock.time)) as server:
         good = run_main_step(tmp_path, server.url, clock, **given)
         assert good.outputs["verdict"] == "passed", good.log

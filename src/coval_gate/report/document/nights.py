@@ -13,7 +13,7 @@ from coval_gate.coval.model import BASE
 from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import judgement_with_units
+from coval_gate.gate.judgement import judgement_with_words
 from coval_gate.gate.measure import Baseline, BaselineRun
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.aggregates import in_quotes
@@ -108,7 +108,7 @@ def _night(leg: LegPast, read: BaselineRun) -> _Night:
     absolute = tuple(one._replace(bound=Bound(0.0)) if one.bound.reference else one for one in originals)
     others = Baseline(BaselineSource("run"), tuple(past.read for past in leg.runs if past.read))  # for their texts
     judgement = judge(read.result, replace(leg.criteria, thresholds=absolute), baseline=others)
-    judgement = judgement_with_units(judgement, {metric.id: metric.unit for metric in read.result.metrics})
+    judgement = judgement_with_words(judgement, {metric.id: metric.unit for metric in read.result.metrics}, {})
     named = dict(zip(absolute, originals, strict=True))
     checks = {(named[check.threshold], check.variant): check for check in judgement.checks if check.threshold}
     cases: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(dict)
