@@ -14,6 +14,7 @@ from coval_sandbox.github import (
     Comment,
     GitHub,
     PullRequest,
+    Refused,
     Repository,
     as_reply,
     page_of,
@@ -38,17 +39,52 @@ class Issue:
     body: str
     author: str
     state: str = "open"
+    assignees: list[str] = field(default_factory=list)
 
     def view(self, number: int) -> dict[str, Any]:
         user = {"login": self.author}
         return {"number": number, "title": self.title, "body": self.body, "state": self.state, "user": user}
 
 
+WORKFLOW_ID = 77
+
+
+@dataclass
+class WorkflowRun:
+    """A run of a workflow, as Actions lists it. `reruns`: how often its failed jobs were started again."""
+
+    id: int
+    event: str
+    conclusion: str | None
+    head_sha: str = ""
+    head_branch: str = "main"
+    reruns: int = 0
+
+    @property
+    def status(self) -> str:
+        return "completed" if self.conclusion else "in_progress"
+
+    @property
+    def view(self) -> dict[str, Any]:
+        names = ("id", "event", "conclusion", "head_sha", "head_branch", "status")
+        return {name: getattr(self, name) for name in names} | {"workflow_id": WORKFLOW_ID}
+
+    def is_listed(self, query: dict[str, str]) -> bool:
+        names = {"event": "event", "branch": "head_branch", "head_sha": "head_sha", "status": "status"}
+        return all(self.view[own] == query[name] for name, own in names.items() if name in query)
+
+
 @dataclass
 class _WithIssues(Repository):
-    """`files`: what GitHub says of each change of a pull request, by its number. `dispatches`: events sent to it."""
+    """`files`: what GitHub says of each change of a pull request, by its number. `dispatches`: events sent to it.
+
+    `workflow_runs`: the newest first. `permissions`: of users by login. `reactions`: by the id of the comment.
+    """
 
     issues: dict[int, Issue] = field(default_factory=dict)
+    workflow_runs: list[WorkflowRun] = field(default_factory=list)
+    permissions: dict[str, str] = field(default_factory=dict)
+    reactions: dict[str, list[str]] = field(default_factory=dict)
     dispatches: list[dict[str, Any]] = field(default_factory=list)
     files: dict[int, list[dict[str, str]]] = field(default_factory=dict)
 
@@ -71,7 +107,34 @@ class _WithIssues(Repository):
                     setattr(issue, name, call.body[name])
                 return as_reply(200, issue.view(int(number)))
             case _:
-                return super().respond(call)
+                return self._respond_of_people(call)
+
+    def _respond_of_people(self, call: Call) -> Reply:
+        match call.method, call.path.split("/"):
+            case "POST", ["issues", number, "assignees"] if issue := self._issue(number):
+                issue.assignees += call.body["assignees"]
+                return as_reply(201, issue.view(int(number)))
+            case "POST", ["issues", "comments", id_, "reactions"]:
+                self.reactions.setdefault(id_, []).append(call.body["content"])
+                return as_reply(201, call.body)
+            case "GET", ["collaborators", login, "permission"]:
+                return as_reply(200, {"permission": self.permissions.get(login, "none")})
+            case _, ["actions", *path]:
+                return self._respond_of_actions(call, path)
+        return super().respond(call)
+
+    def _respond_of_actions(self, call: Call, path: list[str]) -> Reply:
+        match call.method, path:
+            case "GET", ["runs", id_]:
+                return as_reply(200, {"id": int(id_), "workflow_id": WORKFLOW_ID})
+            case "GET", ["workflows", _, "runs"]:
+                runs = [run.view for run in self.workflow_runs if run.is_listed(call.query)]
+                return page_of(call, runs, lambda page: {"total_count": len(runs), "workflow_runs": page})
+            case "POST", ["runs", id_, "rerun-failed-jobs"]:
+                (run,) = (run for run in self.workflow_runs if run.id == int(id_))
+                run.reruns += 1
+                return as_reply(201, {})
+        raise Refused(404, "Not Found")
 
     def add_issue(self, title: str, body: str, author: str) -> int:
         number = next(self.ids)

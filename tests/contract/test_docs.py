@@ -154,7 +154,7 @@ def test_example_says_its_purpose_and_sets_inputs_that_exist(path: Path) -> None
     assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
     jobs = YAML(typ="safe").load(text)["jobs"]
     steps = [step for job in jobs.values() for step in job["steps"] if f"{REPOSITORY}@" in step.get("uses", "")]
-    assert steps
+    assert steps or path.stem == "recheck", "it re-runs another workflow"
     assert all(step["with"].keys() <= {declaration.name for declaration in declared()} for step in steps)
 
 

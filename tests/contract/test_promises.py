@@ -88,6 +88,7 @@ USUAL: Final = (on("passing1", "passed"), on("failing1", "failed"))
 SLOW: Final = {"COVAL_PREVIEW_AGENT_ID": SLOW_PREVIEW_ID}
 # Runs of each workflow, which follow one another.
 WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
+    "base-rules": (on("steady01", "passed"), on("failing1", "failed")),
     "check-run": USUAL,
     "deploy": (Row("passed"), Row("error", {"vars.COVAL_SCHEDULE_ID": "no"})),
     "enterprise-server": USUAL,
@@ -113,6 +114,11 @@ WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
         on("failing1", "failed"),
     ),
     "notify": USUAL,
+    "organization": (
+        Row("passed"),
+        Row("failed", {"inputs.test_set_id": "lostCase"}),  # by the rules of all repositories
+        Row("failed", {"inputs.thresholds": "Latency: p(95) < 0.1"}),
+    ),
     "own-build": (Row("passed", is_answered=True), Row("error")),
     "paths": USUAL,
     "personas": USUAL,
@@ -141,6 +147,11 @@ EXPRESSIONS: Final = {
     "vars.COVAL_SCHEDULE_ID": SCHEDULES[0].id,
     "vars[format('COVAL_TEST_SET_ID_{0}', inputs.test_set)]": "passing1",
     "inputs.accept": "false",
+    "inputs.agent_id": AGENT_ID,
+    "inputs.persona_id": PERSONA_ID,
+    "inputs.test_set_id": "passing1",
+    "inputs.thresholds": "Latency: p(95) < 1.5",
+    "inputs.iteration_count": "3",
     "inputs.conversations": "3",
     "inputs.run_id": "",
     "inputs.run_id && 'wait' || 'run'": "run",
@@ -156,11 +167,14 @@ legs:
   good: {{test_set_id: passing1}}
   other: {{test_set_id: {test_set_id}}}
 """
+BASE_RULES: Final = "thresholds: 'Latency: p(95) < 1.5'\n"  # which the file of the pull request leaves out
 # What each pipeline of examples/ci ends with, on a test set.
 PIPELINE: Final = (("passing1", "passed"), ("failing1", "failed"))
 CODES: Final = {"passed": 0, "": 0, "failed": 1}
 # What else is in examples/: its tests, or why it has no verdict.
 OTHER_FILES: Final = {
+    "bisect.sh": "tests/contract/test_scripts.py",
+    "recheck.yml": "tests/contract/test_scripts.py: it re-runs pull-request.yml",
     "agents/agent.py": "tests/unit/test_example_agent.py and the demo own-build",
     "agents/stub.py": "the demo own-build",
     "agents/broken.py": "the demo broken-build",
@@ -332,11 +346,10 @@ def run_workflow(name: str, row: Row, number: int, server: Server, clock: Virtua
     environ = (ON_MAIN if event is PUSH else ON_PULL_REQUEST) | {"GITHUB_RUN_ID": str(1000 + number)}
     if values["inputs.accept"] == "true":
         environ["GITHUB_EVENT_NAME"] = "workflow_dispatch"
-    (directory / "workspace").mkdir(exist_ok=True)
-    (directory / "workspace" / "coval-gate.yml").write_text(
-        LEGS.format(agent_id=AGENT_ID, persona_id=PERSONA_ID, test_set_id=values["vars.COVAL_TEST_SET_ID"]),
-        encoding="utf-8",
-    )
+    legs = LEGS.format(agent_id=AGENT_ID, persona_id=PERSONA_ID, test_set_id=values["vars.COVAL_TEST_SET_ID"])
+    for file, text in {"coval-gate.yml": legs, "base/coval-gate.yml": f"{legs}{BASE_RULES}"}.items():
+        (directory / "workspace" / file).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "workspace" / file).write_text(text, encoding="utf-8")
     results = []
     for inputs in workflow(name)[1]:
         given = {key: filled(EXPRESSION, text, values) for key, text in inputs.items()}

@@ -1,7 +1,9 @@
 """Coval's official client fits the sandbox, and the payloads that the action sends and reads fit its strict models."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +62,18 @@ def setup() -> Iterator[Setup]:
         setup = Setup(server, clock)
         with setup.client:
             yield setup
+
+
+def test_alert_of_the_recipe_is_one_for_runs_that_the_nightly_step_launches() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (body,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (metadata,) = re.findall(r'`"metadata": (\{.*\})`', text)
+    alert = models.CovalAlertsAPICreateAlertRequest.from_json(body)
+    assert alert.additional_properties == {}
+    assert [condition.additional_properties for condition in alert.conditions] == [{}]
+    inputs = read_inputs(environ_of(metadata=metadata), Context())
+    customer = request_of_step(inputs, Context(repository="acme/voice-agent")).metadata.customer
+    assert json.loads(body)["customer_metadata"].items() <= customer.items()
 
 
 def test_launch_with_all_fields(setup: Setup) -> None:

@@ -29,7 +29,7 @@ from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
-from fake_github import TOKEN, FakeGitHub
+from fake_github import TOKEN, FakeGitHub, WorkflowRun
 from fake_host import FakeHost, Fault, Response
 
 Example = Callable[..., WorkflowResult]
@@ -64,6 +64,24 @@ runs:
     - shell: bash
       env: {SHOWN: "${{ inputs.path }}"}
       run: ls "$SHOWN"
+"""
+CHECKOUT = "uses: actions/checkout@"
+# What stands for a checkout of another branch: the repository of the test has its files in place already.
+SHOW_REF = """
+name: Show what would be checked out
+description: Shows the inputs
+inputs:
+  ref: {description: the branch, required: true}
+  path: {description: the directory, required: true}
+  sparse-checkout: {description: the file, required: true}
+  sparse-checkout-cone-mode: {description: unused}
+  persist-credentials: {description: unused}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: {SHOWN: "${{ inputs.ref }} ${{ inputs.path }}/${{ inputs.sparse-checkout }}"}
+      run: echo "$SHOWN"
 """
 # What GitHub's runners have, and the steps of examples use. gh speaks plain HTTP at a Unix socket, so that it can be
 # pointed at the fake server.
@@ -108,9 +126,17 @@ async def answer(connection):
 def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
     """Return a function that runs an example by name, on a pull request unless `given` says otherwise."""
 
-    def run(name: str, github: FakeGitHub | None = None, *, api_url: str = "", **given: Any) -> WorkflowResult:
+    def run(
+        name: str, github: FakeGitHub | None = None, *, api_url: str = "", caller: str = "", **given: Any
+    ) -> WorkflowResult:
         text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
         stubs = [f"{GATE}@{PIN}={action_with_defaults(api_url or sandbox.url)}"]
+        if "ref: ${{" in text:  # act's own checkout has the pull request only
+            reference = text.partition(CHECKOUT)[2].split()[0]
+            stubs.append(f"actions/checkout@{reference}={directory_with('action.yml', SHOW_REF)}")
+        if caller:
+            given["files"] = {f".github/workflows/{name}.yml": text} | given.get("files", {})
+            name, text = "caller", caller
         if UPLOAD in text:
             reference = text.partition(UPLOAD)[2].split()[0]
             stubs.append(f"actions/upload-artifact@{reference}={directory_with('action.yml', SHOW_FILES)}")
@@ -405,8 +431,76 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
     assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
+def test_base_rules(example: Example, sandbox: Sandbox) -> None:
+    """The file of the base branch judges. A mistake in the pull request's own file launches nothing."""
+    ids = "".join(f"{name.removeprefix('COVAL_').lower()}: {VARIABLES[name]}\n" for name in VARIABLES)
+    files = {"coval-gate.yml": ids, "base/coval-gate.yml": f"{ids}thresholds: 'Latency: avg > 9'\n"}
+    payload = {**EVENT, "pull_request": EVENT["pull_request"] | {"base": {"ref": "main"}}}
+    result = example("base-rules", files=files, payload=payload)
+    assert result.log("1", "0") == "main base/coval-gate.yml\n"
+    assert (result.outputs("2")["status"], result.outputs("gate")["verdict"], result.job) == (
+        "PLANNED",
+        "failed",
+        "failure",
+    )
+    result = example("base-rules", files=files | {"coval-gate.yml": f"{ids}threshold: x\n"}, payload=payload)
+    assert (result.outputs("2")["verdict"], result.job, len(sandbox.runs)) == ("error", "failure", 1)
+
+
+CALLER = """
+name: Voice gate
+on: pull_request
+jobs:
+  voice-gate:
+    uses: ./.github/workflows/organization.yml
+    with:
+      agent_id: {COVAL_AGENT_ID}
+      persona_id: {COVAL_PERSONA_ID}
+      test_set_id: {COVAL_TEST_SET_ID}
+      thresholds: "{thresholds}"
+    secrets: inherit
+"""
+
+
+def test_organization(example: Example, sandbox: Sandbox) -> None:
+    """A repository adds its thresholds to those of the organization."""
+    for test_set, thresholds, passes in (
+        ("passing1", "Latency: p(95) < 1.5", True),
+        ("passing1", "Latency: avg > 9", False),
+        ("lostCase", "", False),
+    ):
+        ids = VARIABLES | {"COVAL_TEST_SET_ID": test_set}
+        result = example("organization", caller=CALLER.format(**ids, thresholds=thresholds))
+        assert result.exit_code == (0 if passes else 1)
+        assert sandbox.run["options"]["iteration_count"] == 3
+
+
+def test_recheck(example: Example, github: FakeGitHub, gh: dict[str, Any]) -> None:
+    """Only a comment on a pull request, of someone who may write, re-runs the red gate of its head."""
+    runs = [WorkflowRun(7, "pull_request", "failure", HEAD, "feature")]
+    github.repository.workflow_runs += runs
+    github.repository.permissions["mona"] = "write"
+
+    def comment(body: str, author: str = "mona", **issue: Any) -> WorkflowResult:
+        said = {"id": 9, "body": body, "user": {"login": author}}
+        payload = {"action": "created", "comment": said, "issue": {"number": 42, **issue}}
+        return example("recheck", github, **gh | {"event": "issue_comment", "payload": payload})
+
+    on_pull_request: dict[str, Any] = {
+        "pull_request": {"url": "https://api.github.com/repos/acme/voice-agent/pulls/42"}
+    }
+    assert comment("/recheck").jobs == {}
+    assert comment("please /recheck", **on_pull_request).jobs == {}
+    assert comment("/recheck", "mallory", **on_pull_request).job == "success"
+    assert (runs[0].reruns, github.repository.reactions) == (0, {})
+    assert comment("/recheck", **on_pull_request).job == "success"
+    assert (runs[0].reruns, github.repository.reactions) == (1, {"9": ["rocket"]})
+
+
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
+
+    The second red night in a row mentions a person.
 
     The runs that lack nothing take the tag, too, as long as fewer than seven have it. With ten test cases, chance would
     decide whether a night shows that nothing got worse.
@@ -423,7 +517,10 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     given = gh | {"event": "schedule", "payload": {"schedule": "17 3 * * *"}}
     for night, test_set in enumerate(test_sets):
         given["flags"] = (*gh["flags"], "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
-        result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+        given["variables"] = {"COVAL_TEST_SET_ID": test_set, "COVAL_ASSIGNEE": "mona"}
+        result = example("nightly", github, **given)
+        conclusion = "success" if result.job == "success" else "failure"
+        github.repository.workflow_runs.insert(0, WorkflowRun(1000 + night, "schedule", conclusion))
         assert result.outcome("Open, update or close the issue") == "success", result.log("3")
         assert result.log("2", "0").split() == ["coval.json", "history.html"]
         ((number, issue),) = [entry for entry in github.issues.items() if entry[1].author == BOT]
@@ -437,8 +534,11 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
     assert "**failed**\n\n    count(NO) of Compliance is " in failed[3]
     assert "did not complete" in failed_again[3]
+    ((mention,), assignees) = failed_again[4], [issue.assignees for issue in github.issues.values() if issue.assignees]
+    assert (failed[4], assignees) == ([], [["mona"]])
+    assert mention.startswith("@mona, this is the second red night in a row. Verdict of ")
     assert passed[:4] == ("passed", "success", "closed", failed_again[3])
-    assert ["**passed**" in comment for comment in passed[4]] == [True]
+    assert ["**passed**" in comment for comment in passed[4]] == [False, True]
     assert passed_again == passed
     assert github.issues[other].state == "open"
     assert other not in github.comments

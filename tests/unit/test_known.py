@@ -66,6 +66,13 @@ def test_every_criterion_counts_without_them(thresholds: str, whole: str, of_met
     assert shown(judged(now, thresholds, OF_METRIC, baseline=old)) == [of_metric]
 
 
+def test_worst_test_case_is_one_of_the_others() -> None:
+    twice = [*CASES, *CASES]
+    now, line = answered("now", ("Y" * 18 + "NN") + "Y" * 19 + "N", twice), "Resolved: worst(YES) >= 50%"
+    assert shown(judged(now, line)) == [f"0% (0 of 2: {BAD})"]
+    assert shown(judged(now, line, OF_METRIC)) == ["50% (1 of 2), 2 known"]
+
+
 def test_values_that_are_missing_are_no_gaps() -> None:
     now = answered("now", "Y" * 20, CASES)
     resolved = now.metrics[0]._replace(values=dict.fromkeys([*now.metrics[0].values][:-1], "YES"))
