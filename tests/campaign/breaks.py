@@ -120,6 +120,7 @@ BREAKS: Final = {
     "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
     "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
     "launch all legs at a time": Break("inputs.inputs:parse_inputs", _given(max_parallel_runs=""), "legs"),
+    "evaluate legs that are not selected": Break("inputs.inputs:parse_inputs", _given(only_legs=""), "legs"),
     "skip the post step": Break("step.post:post", _returns(0)),
     "write no output before the end": Break(
         "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())

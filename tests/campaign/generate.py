@@ -3,6 +3,7 @@
 A dimension takes the first schedule of one run that fits it, and changes it. A new dimension is a row of DIMENSIONS.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, islice
@@ -126,7 +127,10 @@ def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
-    """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only."""
+    """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only.
+
+    In some, the file has one more leg, which only_legs leaves out.
+    """
     own = ("", *(gate for gate in OWN_GATES if gate != STRICT))
     kinds = [(persona, test_set, gate) for persona in personas for test_set in test_sets for gate in own]
     drawn = rng.sample(kinds, rng.randint(2, min(len(NAMES), len(kinds))))
@@ -135,6 +139,8 @@ def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
     rng.shuffle(drawn)
     legs = tuple(ListedLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
     inputs = {"config_path": rng.choice(FILES), "persona_id": "", "test_set_id": ""}
+    if Random(repr(legs)).random() < 0.4:
+        inputs["only_legs"] = json.dumps([leg.name.upper() for leg in legs])
     return schedule.each(lambda step: replace(step.having(**inputs), listed=legs))
 
 

@@ -182,7 +182,7 @@ class Step:
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
     event: str = "pull_request"  # that started the workflow; or push, or BY_HAND
-    listed: tuple[ListedLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
+    listed: tuple[ListedLeg, ...] = ()  # the selected legs in the file, or those with which its runs were launched
     filed: tuple[str, ...] = ()  # the inputs that stand at the top of the file
 
     @property

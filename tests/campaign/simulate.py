@@ -265,9 +265,12 @@ class _Simulator:
         if path := step.inputs.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            legs = {"legs": {leg.name: leg.inputs for leg in step.listed}} if step.listed else {}
+            legs = {leg.name: leg.inputs for leg in step.listed}
+            if "only_legs" in step.inputs:  # another leg with the ids of the first
+                legs = {"not selected": step.listed[0].inputs | {"iteration_count": "2"}, **legs}
+            given = {"legs": legs} if legs else {}
             filed = {name: step.inputs[name] for name in step.filed if name in step.inputs}
-            file.write_text(json.dumps(filed | legs, ensure_ascii=False, indent=2), encoding="utf-8")
+            file.write_text(json.dumps(filed | given, ensure_ascii=False, indent=2), encoding="utf-8")
 
     def _follow(self, result: ProcessResult, process: Process) -> None:
         """Start the process that answers the run of a launch; the next step may wait for it."""
