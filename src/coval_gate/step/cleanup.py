@@ -167,8 +167,6 @@ def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
     inputs = session.inputs
     if inputs.run_id.newest and trial.is_given:
         return True  # another launched it, and may need it
-    if session.step.may_leave_out(session.leg):
-        return True
     if trial.is_given_up:
         return False  # its simulations fail, or a signal came while it was being cancelled: how far is not known
     if trial.repeats and verdict is not Verdict.CANCELLED:

@@ -112,8 +112,8 @@ def _guard(session: LegRun, run_id: str) -> Trial:
     step = session.step
     trial = step.begin_trial(session.leg)
     trial.identify(run_id, at=session.clock.now())
-    is_own = not (session.inputs.run_id.newest or step.may_leave_out(session.leg))
-    trial.guard(cancel=session.inputs.cancel_on_interrupt and is_own)
+    if not (session.leg is step.unplaced and step.left_out):  # it may be of another leg, which is left alone
+        trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
     step.record_id(run_id)
     return trial
 

@@ -156,10 +156,6 @@ class Step:
         """Return what Coval calls an agent, a persona or a test set; empty if no response has shown it."""
         return one_line(self.host.redact(self.shown.name_of(input_, id_) or ""), LONGEST_SHOWN_NAME)
 
-    def may_leave_out(self, leg: Leg) -> bool:
-        """Return whether the given runs of a leg may be of one that only_legs leaves out."""
-        return leg is self.unplaced and bool(self.left_out)
-
     def ended_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
         return any(leg.outcome is judgement for leg in self.judged)
