@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
+from coval_gate.base.days import day_at
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import quoted, shortened
 from coval_gate.inputs.inputs import declared, key_in
@@ -74,6 +75,15 @@ OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
 }
 NONE: Mapping[str, str] = MappingProxyType({})
 NIGHTS = {"nights": "a week of nights on main: a regression, its acceptance, and the nights after"}
+KNOWN_FILE = "known-failures.yml"  # in the workspace
+KNOWN = """\
+known_failures:
+  - test_case: caseflaky0010000000005
+    metric: Resolved
+    reason: vendor ticket 4711
+    until: {}
+"""
+MONTH = 30 * 24 * 3600.0  # s
 STEPS = {  # by name: what it shows, and its inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
@@ -99,6 +109,10 @@ STEPS = {  # by name: what it shows, and its inputs
             "digest_path": "",  # have no effect there
             "thresholds": "Resolved: rate(YES) >= 90%\nLatency: avg <= baseline * 1.1\nCompliance: count(NO) == 0",
         },
+    ),
+    "known": (
+        "a test case that fails, as everybody knows, and decides nothing for a month",
+        {"test_set_id": "flaky001", "config_path": KNOWN_FILE, "thresholds": "Resolved: rate(YES) == 100%"},
     ),
     "legs": (
         "two personas on two test sets, of which one fails",
@@ -185,7 +199,13 @@ def run(overrides: dict[str, str], url: str, *, long: bool = False) -> int:
     """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory), PULL_REQUEST)
+        write_file(runner.workspace, time.time())
         return run_step(runner, INPUTS | {"api_base_url": url} | overrides, long=long)
+
+
+def write_file(workspace: Path, now: float) -> None:
+    """Write the configuration file with known failures, which last for a month. `now`: seconds since the epoch."""
+    (workspace / KNOWN_FILE).write_text(KNOWN.format(day_at(now + MONTH)), encoding="utf-8")
 
 
 def run_step(
