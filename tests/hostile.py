@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from baselines import DASHBOARD, ran
+from coval_gate.base.days import day_at
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
@@ -23,6 +24,7 @@ from coval_gate.coval.results import read_run, read_value
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.criteria import TargetMet, ThresholdHolds
 from coval_gate.gate.judgement import Judgement, errored, with_checks
+from coval_gate.gate.known import KnownCase
 from coval_gate.gate.measure import (
     Baseline,
     BaselineRun,
@@ -50,6 +52,7 @@ from coval_gate.gate.verdict import Cancellation, Completed, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import Inputs, parse_inputs
+from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding
 from coval_gate.report.document.model import LegReport, Report
@@ -295,7 +298,9 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     )
     totals = Totals(total=16, completed=14, unpassed=("ill", "broken", "tolerated", "below", "mutant"))
     judgement = Judgement(Verdict.PASSED, COMPLETED, Completed(result=result), totals=totals)
-    return with_checks(judgement._replace(baseline=_baseline(text, result)), checks)
+    entry = KnownFailure(test_case=text, reason=text, until=day_at(0.0), metric=text, leg=text)
+    known = (KnownCase(entry, ("tolerated",)), KnownCase(entry, ("ill",), passes=True))
+    return with_checks(judgement._replace(baseline=_baseline(text, result), known=known), checks)
 
 
 def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: str) -> tuple[Check, ...]:

@@ -124,7 +124,7 @@ def test_what_ran_is_told_once_in_the_tab_the_heading_and_the_facts() -> None:
 
 
 def test_table_counts_what_became_of_simulations_and_marks_values_that_miss() -> None:
-    assert table_of(report_of(HARMLESS)).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
+    assert table_of(report_of(HARMLESS)).counts == {"error": 1, "failed": 2, "tolerated": 1, "known": 1, "passed": 11}
     assert "<b>NO</b>" in render(rich_report())
     assert not any(row.missed for row in table_of(rich_report()).rows if row.facts.verdict == "passed")
 
