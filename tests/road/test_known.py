@@ -172,6 +172,14 @@ def test_legs_are_excused_by_name(run_with: RunStep) -> None:
     assert result.outputs["reason"] == "All 2 legs passed. 1 known failure left out."
 
 
+def test_what_legs_lack_that_are_not_selected_is_no_error(run_with: RunStep) -> None:
+    legs = {"a": {"test_set_id": "flaky001"}, "b": {"test_set_id": "passing1"}}
+    result, _ = run_with(
+        known=[{}, {"leg": "a", "test_case": GOOD}], more={"legs": legs}, test_set_id="", only_legs="b"
+    )
+    assert (result.outputs["verdict"], result.outputs["known_failures"]) == ("passed", "0")
+
+
 def test_slices_do_not_call_them(run_with: RunStep) -> None:
     """The cap counts without them, and they are named all the same."""
     case = "caselarge0010000000003"

@@ -148,6 +148,7 @@ def test_a_summary_hides_nothing() -> None:
 def test_a_run_of_known_failures_only_is_no_pass() -> None:
     judgement = judged(answered("now", "Y", [BAD]), "Resolved: rate(YES) >= 90%", WHOLE)
     assert judgement.verdict is Verdict.ERROR
+    assert reason(judgement).startswith("Every test case of the run is a known failure, so nothing was evaluated")
 
 
 def test_a_simulation_is_shown_and_no_cause_of_anything() -> None:

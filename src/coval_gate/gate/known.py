@@ -4,7 +4,7 @@ An entry without a metric leaves out whole simulations, as if the run did not ha
 their values of it, as if it was not computed for them: neither a miss nor missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import quoted
@@ -19,6 +19,7 @@ from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 
 ENTRIES_APPLY: Final = Rule(kind=KNOWN_KEY, sentence=f"every entry of {KNOWN_KEY} applies to the run")
 UNUSABLE_ENTRY: Final = Problem(kind="unusable_entry", short="{short}", sentence=f"{KNOWN_KEY} {{what}}")
+Missed = Sequence[tuple[str, frozenset[str]]]  # ids by the metric of a check
 
 
 class KnownCase(NamedTuple):
@@ -96,17 +97,18 @@ def _troubles(run: Judged) -> Iterator[tuple[str, str]]:
 
 def known_cases(run: Judged, checks: Sequence[Check]) -> tuple[KnownCase, ...]:
     """Return the entries that have an effect on a run. `checks`: of it."""
-    now, then = _restored(run.result), None
-    if run.baseline and run.baseline.runs and run.criteria.known:
-        alike = [one._replace(result=_restored(one.result)) for one in run.baseline.runs if not one.changed_persona]
-        then = pooled([comparable_result(now, one) for one in alike]) if alike else None
+    if not run.criteria.known:
+        return ()
+    now, earlier = _restored(run.result), run.baseline.runs if run.baseline else ()
+    alike = [one._replace(result=_restored(one.result)) for one in earlier if not one.changed_persona]
+    then = [pooled([comparable_result(now, one) for one in alike])] if alike else []
+    sides = [(result, _missed(result, checks)) for result in (now, *then)]
     cases = []
     for entry in run.criteria.known:
         metrics = {metric.id for metric in now.find_metrics(entry.metric)} if entry.metric else None
         ids = tuple(one.id for one in now.simulations if one.test_case_id == entry.test_case)
         if run.criteria.look or (ids and metrics != set()):
-            about = [check for check in checks if metrics is None or check.metric in metrics]
-            passes = then is not None and all(_passes(entry, about, result) for result in (now, then))
+            passes = len(sides) > 1 and all(_passes(entry, metrics, *side) for side in sides)
             cases.append(KnownCase(entry, ids, passes))
     return tuple(cases)
 
@@ -123,15 +125,18 @@ def _restored(result: RunResult) -> RunResult:
     return result._replace(simulations=(*result.simulations, *result.left_out), left_out=(), metrics=metrics)
 
 
-def _passes(entry: KnownFailure, checks: Sequence[Check], result: RunResult) -> bool:
-    """Return whether all conversations completed, and met the checks, of which one at least is about each by itself."""
-    own = [one for one in result.simulations if one.test_case_id == entry.test_case]
+def _missed(result: RunResult, checks: Sequence[Check]) -> Missed:
+    """Return the ids of the simulations that miss each check about single ones, with the id of its metric."""
     named = {variant.name: variant for variant in variants_of(result)}
-    single = [check for check in checks if check.measure and check.criterion.about_each and check.variant in named]
-    missing = {
-        id_
-        for check in single
-        for variant in (named[check.variant],)
-        for id_ in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
-    }
-    return bool(own and single) and all(one.completed and one.id not in missing for one in own)
+    return [
+        (check.metric, frozenset(check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)))
+        for check in checks
+        if check.measure and check.criterion.about_each and (variant := named.get(check.variant))
+    ]
+
+
+def _passes(entry: KnownFailure, metrics: Collection[str] | None, result: RunResult, missed: Missed) -> bool:
+    """Return whether all conversations completed, and met what is asked of each, of which there is something."""
+    own = [one for one in result.simulations if one.test_case_id == entry.test_case]
+    about = [ids for metric, ids in missed if metrics is None or metric in metrics]
+    return bool(own and about) and all(one.completed and not any(one.id in ids for ids in about) for one in own)

@@ -94,10 +94,22 @@ METRICS_HAVE_TARGETS: Final = Rule(  # because a criterion depends on targets
 SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled with the first run's
     kind="same_test_cases", sentence="the test cases are the same as in the first run"
 )
+ONLY_KNOWN: Final = Problem(
+    kind="only_known_failures",
+    short="only known failures",
+    sentence="Every test case of the run is a known failure, so nothing was evaluated",
+)
+
+
+def _listed(result: RunResult) -> Problem | Tally:
+    listed, total = len(result.simulations), max(len(result.simulations), result.expected)
+    return Tally(listed, total) if total or not result.left_out else ONLY_KNOWN
+
+
 ALL_LISTED: Final = Rule(
     kind="simulations_listed",
     sentence="Coval lists every simulation of the run",
-    find=lambda run: Tally(len(run.result.simulations), max(len(run.result.simulations), run.result.expected)),
+    find=lambda run: _listed(run.result),
     counted="{} listed",
     unmet="Coval lists {value:,} of {total} of the run; the rest are unaccounted for",
     empty="The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "

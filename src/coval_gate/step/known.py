@@ -16,7 +16,7 @@ from coval_gate.coval.resources import cases_of
 from coval_gate.gate.criteria import KnownCheck
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of
 from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, days_ahead, excess_text
-from coval_gate.step.leg import Leg, legs_of
+from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
 
 SOON: Final = 7  # days before the end of an entry
@@ -37,7 +37,7 @@ def give_known(session: StepRun) -> Procedure[None]:
         own = cases.get(ids_of(leg.inputs)["test_set_id"])
         concerning = (entry for entry in in_effect if _is_about(step, leg, entry))
         leg.known = tuple(entry for entry in concerning if own is None or entry.test_case in own)
-        leg.known_checks = () if leg.is_base else _left_to_run(leg.inputs, is_read=own is not None)
+        leg.known_checks = () if leg.is_base else _left_to_run(leg.inputs, own is not None, step.selected is None)
     if problems := [*_problems(step, cases, today)]:
         raise InputError(problems)
     for entry in step.read.known:
@@ -64,19 +64,23 @@ def _is_about(step: Step, leg: Leg, entry: KnownFailure) -> bool:
     return all(entry.is_about(other.name, other.beginning) for other in tested)
 
 
-def _left_to_run(inputs: Inputs, *, is_read: bool) -> tuple[KnownCheck, ...]:
-    if is_read:
-        return ("metric",)
+def _left_to_run(inputs: Inputs, is_read: bool, is_whole: bool) -> tuple[KnownCheck, ...]:
+    """Return what a leg's run has to show; nothing that legs which are not selected may have."""
     draws = inputs.test_case_ids or inputs.sub_sample_size or inputs.spend == UNTIL_CLEAR or inputs.mode != "run"
-    return ("metric", "count") if draws else ("metric", "count", "case")
+    checks: dict[KnownCheck, bool] = {
+        "metric": is_whole,
+        "count": not is_read,
+        "case": is_whole and not (is_read or draws),
+    }
+    return tuple(check for check, is_left in checks.items() if is_left)
 
 
 def _problems(step: Step, cases: Cases, today: Day) -> Iterator[InvalidInput]:
     known = step.read.known if step.read else ()
-    is_whole = len(step.legs) == len(legs_of(step.file.parts(step.inputs)))
     for entry in known:
         sets = {ids_of(leg.inputs)["test_set_id"] for leg in step.legs if entry.is_about(leg.name, leg.beginning)}
-        if sets <= cases.keys() and (entry.leg or is_whole) and not any(entry.test_case in cases[id_] for id_ in sets):
+        is_read = bool(sets) and sets <= cases.keys() and (entry.leg or not step.selected)
+        if is_read and not any(entry.test_case in cases[id_] for id_ in sets):
             yield _problem(step, entry, f"is no test case of test set {' or '.join(sorted(sets))}.")
         if wrong := days_ahead(entry, today):
             yield _problem(step, entry, wrong)
