@@ -1,14 +1,16 @@
 """A history shows the newest nights side by side, and only reads."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coval_gate.base.days import day_at
 from coval_gate.history.tags import ACCEPTED_TAG
 from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_sandbox.catalogue import RESOLVED
-from road.nights import Nights, RunStep
+from road.nights import DAY, Nights, RunStep
 from support import StepResult, VirtualClock
 
 THRESHOLDS = "Resolved: rate(YES) >= 90%\nLatency: avg <= baseline * 1.1"
@@ -116,6 +118,7 @@ def test_run_that_cannot_be_read_stays_with_the_reason(nights: Nights) -> None:
     [
         (("GET /runs -> 403",), "GET /runs returned 403"),
         (("GET /runs/* -> 403",), "GET /runs/"),
+        (("GET /runs -> 503",), "GET /runs "),
         (("GET /conversations/simulated -> 403", "GET /simulations -> 403"), "simulat"),
     ],
 )
@@ -144,10 +147,32 @@ def test_each_leg_has_its_own_nights(nights: Nights) -> None:
     assert all(leg.title and leg.title != leg.name for leg in legs)
 
 
+def test_only_selected_legs_are_shown(nights: Nights) -> None:
+    launch(nights, "passing", test_set_id="passing1, passing2")
+    result = history(nights, test_set_id="passing1, passing2", only_legs="*passing2")
+    assert (result.exit_code, only(result).name, result.outputs["status"]) == (0, "passing2", "HISTORY")
+    assert "1 of 2 legs" in result.log
+
+
 def test_slices_repetitions_and_bases_stand_for_no_run(nights: Nights) -> None:
     gate: dict[str, Any] = {"thresholds": "Latency: avg < 0.1", "repeat_on_failure": "1"}
     first = nights.night("passing", **gate).outputs["run_id"]
     assert [run.id for run in only(history(nights, thresholds="Latency: avg < 0.1")).runs] == [first]
+
+
+@pytest.mark.parametrize(("days", "known"), [(30, "ticket 4711"), (-1, "")])
+def test_known_failure_of_the_file_is_shown_with_its_reason_until_it_ends(
+    days: int, known: str, nights: Nights, tmp_path: Path
+) -> None:
+    launch(nights, "failing", "failing", "failing")
+    (tmp_path / "workspace").mkdir(exist_ok=True)
+    until = str(day_at(nights.clock.time() + days * DAY))
+    entry = {"test_case": "casepassing10000000004", "reason": "ticket 4711", "until": until}
+    (tmp_path / "workspace" / "gate.json").write_text(json.dumps({"known_failures": [entry]}), encoding="utf-8")
+    result = history(nights, config_path="gate.json")
+    (case,) = [case for case in only(result).cases if case.id == entry["test_case"]]
+    assert (result.exit_code, case.known, case.failed > 0) == (0, known, True)
+    assert ("1 known" in result.log) is bool(known)
 
 
 def test_targets_of_metrics_count(nights: Nights) -> None:

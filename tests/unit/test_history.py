@@ -1,15 +1,20 @@
 """A history judges each run as counted, and lines up its conversations by test case."""
 
 from collections.abc import Callable, Sequence
+from json import loads
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from baselines import also, answered, both, run_of
+from coval_gate.base.days import day_at
 from coval_gate.coval.model import COMPLETED, Run, RunResult, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_gate.report.document.nights import LegPast, PastRun, history_document
@@ -19,6 +24,7 @@ from histories import HOME, history, history_run
 from hostile import HOSTILE
 
 CASES = ("a", "b")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def made(thresholds: str, *results: RunResult | None, several: bool = False, **criteria: Any) -> HistoryDocument:
@@ -30,7 +36,7 @@ def made(thresholds: str, *results: RunResult | None, several: bool = False, **c
     ]
     leg = LegPast("booking", "Booking", own, runs, {"a": "Angry caller"}, has_pages=True)
     legs = [leg, leg._replace(name="other", runs=[])] if several else [leg]
-    return history_document(legs, title="The newest runs", made="", until="2026-12-31", dashboard_url=HOME)
+    return history_document(legs, "The newest runs", "", "2026-12-31", HOME)
 
 
 def leg(thresholds: str, *results: RunResult | None, **criteria: Any) -> HistoryLeg:
@@ -157,8 +163,23 @@ def test_known_failures_are_ready_to_paste_but_for_the_reason() -> None:
     slow = made("Resolved: rate(YES) >= 50%\nLatency: max < 1.5", *nights, several=True)
     assert slow.known_failures.splitlines()[2:4] == ['    leg: "booking"', "    reason:"]
     odd = [run_of(f"run{nth}", {'x "y': ["NO"]}) for nth in range(3)]
-    assert '- test_case: "x \\"y"  # x "y: ' in made("Resolved: rate(YES) >= 50%", *odd).known_failures
+    assert made("Resolved: rate(YES) >= 50%", *odd).known_failures == "", "no entry may name it"
     assert made("Resolved: rate(YES) >= 50%", *nights[:2]).known_failures == ""
+
+
+def test_known_failure_is_shown_and_counts_in_no_threshold() -> None:
+    known = KnownFailure("a", "vendor ticket 4711", day_at(0.0), metric="Resolved")
+    nights = [answered(f"run{nth}", "NNY", "abc") for nth in range(3)]
+    document = made("Resolved: rate(YES) >= 50%", *nights, known=(known,))
+    (shown,) = document.legs
+    assert [(case.id, case.signs, case.known) for case in shown.cases] == [
+        ("a", "✗✗✗", "vendor ticket 4711"),
+        ("b", "✗✗✗", ""),
+        ("c", "✓✓✓", ""),
+    ]
+    assert [value and (value.value, value.met) for value in shown.thresholds[0].values] == [(0.5, True)] * 3
+    assert [case.excusable for case in shown.cases] == [False, True, False]
+    assert document.known_failures == "", "no further test case may be excused"
 
 
 def test_metric_of_several_names_is_not_counted() -> None:
@@ -171,6 +192,8 @@ def test_log_and_summary_as_text(golden: Callable[[str, str], None]) -> None:
     golden("history/log.txt", "\n".join(log_lines(history())) + "\n")
     golden("history/summary.md", summary(history()))
     assert HistoryDocument.model_validate_json(json(history())) == history()
+    schema = loads((ROOT / "docs" / "history.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(loads(json(history())))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

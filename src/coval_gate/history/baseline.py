@@ -7,16 +7,13 @@ the step: then there is no baseline, and the reason says why.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import folded, in_words, plural, within_letters
 from coval_gate.base.times import COLLECTING, LOOKING_UP
-from coval_gate.ci.host import Context
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import COMPLETED, Run, RunResult
 from coval_gate.gate.criteria import Criteria
@@ -26,7 +23,7 @@ from coval_gate.gate.measure import Baseline, BaselineRun, NotFoundKind, NotFoun
 from coval_gate.gate.population import Judged, population
 from coval_gate.gate.variants import variants_of
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import Found, Sought, search, with_list
+from coval_gate.history.search import Sought, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED_TAG,
     FAILED_TAG,
@@ -44,7 +41,7 @@ from coval_gate.history.tags import (
     user_tags,
 )
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.inputs import InvalidInput, ids_of
+from coval_gate.inputs.inputs import InvalidInput
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
@@ -128,30 +125,8 @@ def _load_named(session: Session, source: BaselineSource, judged: Run) -> Proced
     return (loaded,)
 
 
-def standing_ids(
-    session: Session, source: BaselineSource, context: Context, criteria: Criteria, without: Collection[str]
-) -> Procedure[tuple[str, ...]]:
-    """Return the ids of the runs that a run launched now would be compared with, as far as lists show them.
-
-    `without`: those that lack data. Raises CovalError.
-    """
-    if source.kind == "run":
-        return (source.name,)
-    now = session.client.server_time(session.clock.now()) or session.clock.time()
-    agent_id, persona_id, test_set_id = ids_of(session.inputs).values()
-    created = datetime.fromtimestamp(now, UTC).isoformat()
-    run = Run("", COMPLETED, None, "", "", agent_id, persona_id, test_set_id, created)
-    subject = Subject(run, RunResult("", ()), None, context._replace(run_id=""), criteria)
-    try:
-        rules, found = yield from _find_listed(session, source, subject)
-    except _NoBaseline:
-        return ()
-    ids = (run.run_id for run in rules.candidates(found.runs) if run.run_id not in without)
-    return tuple(islice(ids, source.last))
-
-
-def _find_listed(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple["_Rules", Found]]:
-    """Raises CovalError, _NoBaseline."""
+def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
     created = subject.run.created
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
     if not tag:
@@ -171,12 +146,7 @@ def _find_listed(session: Session, source: BaselineSource, subject: Subject) -> 
         fits=rules.may_count,
         enough=lambda runs: len(rules.candidates(runs)) >= source.last,
     )
-    return rules, (yield from search(session, sought))
-
-
-def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the runs with a tag or of a branch that count. Raises CovalError, InputError, _NoBaseline."""
-    rules, found = yield from _find_listed(session, source, subject)
+    found = yield from search(session, sought)
     candidates = rules.candidates(found.runs)[: source.last + SPARE]
     loaded: list[BaselineRun] = []
     failures: list[CovalError | str] = []
@@ -194,7 +164,7 @@ def _load_newest(session: Session, source: BaselineSource, subject: Subject) -> 
         text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
         raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
     if not (found.runs or found.hidden) and source.kind == "tag" and session.inputs.mode == "wait":
-        check_spelling(source.name, found.seen)  # another mode did before its launch
+        check_spelling(tag, found.seen)  # another mode did before its launch
     if not loaded:
         raise _NoBaseline(rules.reason(found.runs, failures))
     return tuple(loaded)
@@ -220,7 +190,7 @@ class _Rules(NamedTuple):
         return created < self.created and not own & {origin.workflow_run for origin in origins(tags_of(run))}
 
     def candidates(self, runs: Sequence[Run]) -> list[Run]:
-        return [run for run in baseline_candidates(runs) if not self._is_old(run, runs)]
+        return standing_runs(runs, self.source, self.created, self.max_age)
 
     def reason(self, runs: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
         """`failures`: what went wrong with the runs that count."""
@@ -230,7 +200,7 @@ class _Rules(NamedTuple):
             if not isinstance(failure, NotFound):
                 return _unreadable(failure)
         for run in filter(may_be_baseline, runs):
-            if self._is_old(run, runs):
+            if _is_old(run, runs, self.source, self.created, self.max_age):
                 return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - (run.created or 0.0))
             if failures:
                 return NotFoundReason(kind="gone", run_id=run.run_id)
@@ -239,15 +209,21 @@ class _Rules(NamedTuple):
             return NotFoundReason(kind=kind, run_id=run.run_id)
         return NotFoundReason(kind="none")
 
-    def _is_old(self, run: Run, runs: Sequence[Run]) -> bool:
-        """While comparisons fail the runs of a branch, its baseline does not age."""
-        if self.source.kind == "tag":
-            return False
-        newest = max(((other.created or 0.0) for other in runs if may_be_baseline(other)), default=0.0)
-        failed = [
-            (other.created or 0.0) for other in runs if is_marked(other, FAILED_TAG) and (other.created or 0.0) > newest
-        ]
-        return min(failed, default=self.created) - (run.created or 0.0) > self.max_age
+
+def standing_runs(runs: Sequence[Run], source: BaselineSource, at: float, max_age: float) -> list[Run]:
+    """Return those of a source that count for a run that was created `at` that time, the newest first."""
+    return [run for run in baseline_candidates(runs) if not _is_old(run, runs, source, at, max_age)]
+
+
+def _is_old(run: Run, runs: Sequence[Run], source: BaselineSource, at: float, max_age: float) -> bool:
+    """While comparisons fail the runs of a branch, its baseline does not age."""
+    if source.kind == "tag":
+        return False
+    newest = max(((other.created or 0.0) for other in runs if may_be_baseline(other)), default=0.0)
+    failed = [
+        (other.created or 0.0) for other in runs if is_marked(other, FAILED_TAG) and (other.created or 0.0) > newest
+    ]
+    return min(failed, default=at) - (run.created or 0.0) > max_age
 
 
 def baseline_candidates(runs: Sequence[Run]) -> list[Run]:

@@ -185,11 +185,11 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
 
 
 class Changes(NamedTuple):
-    """What changed since the run before, as far as launches recorded it. `metrics`: the names of those judged anew."""
+    """What changed since the run before, as far as launches recorded it; of metrics (by name), the version."""
 
-    test_set: bool = False
-    persona: bool = False
-    metrics: tuple[str, ...] = ()
+    changed_test_set: bool = False
+    changed_persona: bool = False
+    changed_metrics: tuple[str, ...] = ()
 
 
 def changes_in_turn(

@@ -1,7 +1,9 @@
 """Shows in mode history the newest runs of each leg side by side. It only reads: three requests a run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -9,22 +11,24 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.text import day_text, one_line, plural, whole_number
+from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import COMMIT, REPOSITORY
 from coval_gate.coval.model import COMPLETED, Metric, Run
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES
 from coval_gate.gate.judgement import Judgement, errored
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.verdict import HISTORY_ONLY, OnlyRead
-from coval_gate.history.baseline import load_run, standing_ids
+from coval_gate.history.baseline import load_run, standing_runs
 from coval_gate.history.comparable import Changes, changes_in_turn
-from coval_gate.history.search import list_newest, source_phrase, with_list
-from coval_gate.history.tags import ACCEPTED_TAG, SHA, is_marked, origins, provenance_of, tags_of
+from coval_gate.history.search import has_tag, list_newest, source_phrase, with_list
+from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, origins, provenance_of, tags_of
 from coval_gate.inputs.fields import IDENTIFIER, USUALLY_SHOWN_RUNS, RunSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.history import HistoryRun
 from coval_gate.report.document.nights import LegPast, PastRun, history_document
 from coval_gate.report.document.provenance import SHORT_COMMIT
 from coval_gate.report.formats.history import log_lines
+from coval_gate.step.known import give_known
 from coval_gate.step.replay import LOADS_AT_ONCE
 from coval_gate.step.report import CALLS_AT_ONCE, fetch_labels
 from coval_gate.step.step import LegRun, Step, StepRun, moment_text
@@ -35,82 +39,81 @@ EXCUSED: Final = 30 * 86_400.0  # s for which a known failure that it proposes i
 
 def show_history(session: StepRun) -> Procedure[Judgement]:
     """Show what was read, even if a leg could not be read at all. Raises GateError if Coval lists no run."""
-    step, source = session.step, session.inputs.run_id.newest
-    if source is None:
-        raise ValueError("mode history has no source of runs")
-    source = source._replace(last=source.last or USUALLY_SHOWN_RUNS)
+    step, legs, source = session.step, session.step.legs, session.inputs.run_id.newest
+    source = (source or RunSource("branch", ""))._replace(last=(source and source.last) or USUALLY_SHOWN_RUNS)
+    yield from give_known(session)
+    named = dict.fromkeys(pair for leg in legs for pair in leg.differing.items())
+    calls = [session.client.get(RUN_RESOURCES[name], id_, until=session.deadline) for name, id_ in named]
+    yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     pasts, errors = list[LegPast](), list[CovalError]()
-    differing = dict.fromkeys(pair for leg in step.legs for pair in leg.differing.items())
-    naming = [session.client.get(RUN_RESOURCES[name], id_, until=session.deadline) for name, id_ in differing]
-    yield from together(naming, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
-    for leg in step.legs:
-        own = session.of(leg)
+    for leg in legs:
+        own = session.of(leg).within(LOOKING_UP)  # an outage must not take all of max_wait_time
+        past = LegPast(leg.name, step.title_of(leg), own.criteria)
         try:
-            past = yield from _read_leg(own, source)
+            pasts.append((yield from _read_leg(own, source, past)))
         except CovalError as error:
             errors.append(error)
-            past = LegPast(leg.name, step.title_of(leg), own.criteria, trouble=step.host.redact(one_line(error.what)))
-        pasts.append(past)
-    runs = max(len(past.runs) for past in pasts)
-    title = one_line(f"The newest {plural(runs, 'run')} {source_phrase(source)}")
-    if not (runs or errors):
-        raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run {source_phrase(source)}.", advice="Check run_id.")
+            pasts.append(past._replace(trouble=step.host.redact(one_line(error.what))))
+    most, phrase = max(len(past.runs) for past in pasts), source_phrase(source)
+    if not (most or errors):
+        raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run {phrase}.", advice="Check run_id.")
+    title = one_line(f"The newest {plural(most, 'run')} {phrase}")
     made, until = (moment_text(step.clock.time() + seconds) for seconds in (0.0, EXCUSED))
-    home = step.inputs.dashboard_url
-    step.history = yield from beside(
-        lambda: history_document(pasts, title=title, made=made, until=day_text(until), dashboard_url=home)
-    )
-    step.legs = []  # reports show the history in their place
+    compose = partial(history_document, pasts, title, made, day_text(until), step.inputs.dashboard_url)
+    step.history, step.legs = (yield from beside(compose)), []  # reports show it in place of the legs
     session.log(*log_lines(step.history))
     return errored(errors[0]) if errors else Judgement(None, HISTORY_ONLY, OnlyRead(f"{title}."))
 
 
-def _read_leg(session: LegRun, source: RunSource) -> Procedure[LegPast]:
+def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[LegPast]:
     """Raises CovalError if the list cannot be read, or none of its runs."""
-    step, criteria = session.step, session.criteria
+    step, inputs, clock = session.step, session.inputs, session.clock
     found = yield from list_newest(session, source, step.context)
-    listed = found.runs[: source.last][::-1]
+    if not found.runs:
+        return past._replace(trouble=f"Coval lists no run {source_phrase(source)}.")
+    listed = found.runs[: source.last]
     if found.hidden or not (found.is_whole or len(listed) == source.last):
         session.warn("Coval does not show of all runs what they are, so the history may lack some.")
-    loaded = yield from _load(session, listed)
-    errors = [one for one in loaded if isinstance(one, CovalError)]
+    loaded = yield from _load(session, listed[::-1])
     read = [one for one in loaded if isinstance(one, BaselineRun)]
-    if errors and not read:
+    if not read and (errors := [one for one in loaded if isinstance(one, CovalError)]):
         raise errors[0]
-    metrics = [one.metric for one in criteria.thresholds if one.metric]
-    read = yield from _with_definitions(session, read, metrics)
-    changes = yield from changes_in_turn(session, read, metrics)
-    known = {one.run.run_id: (one, change) for one, change in zip(read, changes, strict=True)}
-    labels, source_of_baseline, standing = dict[str, str](), session.inputs.baseline, tuple[str, ...]()
-    cases = {simulation.test_case_id for one in read for simulation in one.result.simulations}
+    names, labels = [one.metric for one in past.criteria.thresholds if one.metric], dict[str, str]()
+    read = yield from _with_definitions(session, read, names)
+    changes = yield from changes_in_turn(session, read, names)
     with suppress(CovalError):  # what fails is not shown
-        yield from fetch_labels(session, cases - {""}, labels, ids_of(session.inputs)["test_set_id"])
-    with suppress(CovalError):
-        if source_of_baseline:
-            without = [run.run_id for run in listed if run.run_id not in known]
-            standing = yield from standing_ids(session, source_of_baseline, step.context, criteria, without)
+        cases = {simulation.test_case_id for one in read for simulation in one.result.simulations}
+        yield from fetch_labels(session, cases - {""}, labels, ids_of(inputs)["test_set_id"])
+    known = {one.run.run_id: (one, change) for one, change in zip(read, changes, strict=True)}
+    now = session.client.server_time(clock.now()) or clock.time()
+    standing = _standing(session, [run for run in listed if run.run_id in known], now)
     runs = []
-    for run, one in zip(listed, loaded, strict=True):
+    for run, one in zip(listed[::-1], loaded, strict=True):
         own, change = known.get(run.run_id, (None, Changes()))
         why = one.what if isinstance(one, CovalError) else one if isinstance(one, str) else ""
-        runs.append(PastRun(_facts(step, run, why, change, is_baseline=run.run_id in standing), own))
-    return LegPast(
-        name=session.leg.name,
-        title=step.title_of(session.leg),
-        criteria=criteria,
-        runs=runs,
-        labels={case: step.host.redact(label) for case, label in labels.items()},
-        has_pages=bool(urlsplit(step.inputs.dashboard_url).path),
-        trouble="" if listed else f"Coval lists no run {source_phrase(source)}.",
-    )
+        facts = _facts(step, run, step.host.redact(one_line(why)), change, run.run_id in standing)
+        runs.append(PastRun(facts, own))
+    labels = {case: step.host.redact(label) for case, label in labels.items()}
+    return past._replace(runs=runs, labels=labels, has_pages=bool(urlsplit(inputs.dashboard_url).path))
+
+
+def _standing(session: LegRun, runs: Sequence[Run], now: float) -> list[str]:
+    """Return the ids of those of the runs, the newest first, with which a run launched now would be compared."""
+    source, context = session.inputs.baseline, session.step.context
+    if source is None or source.kind not in ("tag", "branch"):
+        return [source.name] if source else []
+    tag = branch_tag(context, source.name) if source.kind == "branch" else source.name
+    runs = [run for run in runs if tag and has_tag(run, tag)]
+    return [run.run_id for run in standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)][
+        : source.last
+    ]
 
 
 def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun | str | CovalError]]:
     """Return each run, or why it was not read."""
-    began, ended = session.clock.now(), 0
+    began, ended, total = session.clock.now(), count(1), len(listed)
 
     def load(run: Run) -> Procedure[BaselineRun | str]:
-        nonlocal ended
         try:
             if run.status != COMPLETED:
                 why = ": ".join(filter(None, (run.status, run.error)))
@@ -118,45 +121,42 @@ def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun 
             whole = yield from session.client.get_run(run.run_id, until=session.deadline)
             return (yield from load_run(session, with_list(whole, run)))
         finally:
-            ended += 1
-            line = f"{bar(ended, len(listed))}  {ended}/{plural(len(listed), 'run')} read"
-            session.show_progress(session.clock.now() - began, line, is_news=False, is_over=ended == len(listed))
+            done = next(ended)
+            line = f"{bar(done, total)}  {done}/{plural(total, 'run')} read"
+            session.show_progress(session.clock.now() - began, line, is_news=False, is_over=done == total)
 
     return together(map(load, listed), session.clock, at_once=LOADS_AT_ONCE)
 
 
 def _with_definitions(
-    session: LegRun, read: Sequence[BaselineRun], names: Iterable[str]
+    session: LegRun, read: Sequence[BaselineRun], names: Sequence[str]
 ) -> Procedure[list[BaselineRun]]:
-    """Return the runs with the targets, units and values that their metrics have today. `names`: of those that matter.
+    """Return the runs with the targets, units and values that their metrics have today; of `names`, if none counts.
 
     Raises CovalError where targets count.
     """
-    needs_targets = session.criteria.needs_targets
+    by_target = session.criteria.needs_targets
     metrics = [metric for one in read for name in names for metric in one.result.find_metrics(name)]
-    metrics += [metric for one in read for metric in one.result.metrics if needs_targets]
+    metrics = [metric for one in read for metric in one.result.metrics] if by_target else metrics
     ids = dict.fromkeys(metric.id for metric in metrics if metric.is_identified)
     calls = (session.client.get(METRIC, id_, until=session.deadline) for id_ in ids)
     found = yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)
     shown = {
-        one.id: one
-        for one in (all_or_first_error(found) if needs_targets else found)
-        if not isinstance(one, CovalError)
+        one.id: one for one in (all_or_first_error(found) if by_target else found) if not isinstance(one, CovalError)
     }
 
     def defined(metric: Metric) -> Metric:
         own = shown.get(metric.id)
-        target = own.target if own and needs_targets else None
+        target = own.target if own and by_target else None
         return metric._replace(unit=own.unit, defined=own.texts, target=target) if own else metric
 
     return [one._replace(result=one.result._replace(metrics=tuple(map(defined, one.result.metrics)))) for one in read]
 
 
-def _facts(step: Step, run: Run, unread: str, changes: Changes, *, is_baseline: bool) -> HistoryRun:
+def _facts(step: Step, run: Run, unread: str, changes: Changes, is_baseline: bool) -> HistoryRun:
     metadata, context = provenance_of(run, step.context.repository), step.context
     sha, is_ours = str(metadata.get(COMMIT)), metadata.get(REPOSITORY) == context.repository
-    commit = sha if SHA.fullmatch(sha) else ""
-    created = moment_text(run.created or 0.0)
+    commit, created = sha if SHA.fullmatch(sha) else "", moment_text(run.created or 0.0)
     return HistoryRun(
         id=run.run_id,
         url=step.run_url(run.run_id) if IDENTIFIER.fullmatch(run.run_id) else "",
@@ -166,10 +166,8 @@ def _facts(step: Step, run: Run, unread: str, changes: Changes, *, is_baseline: 
         commit_url=context._replace(sha=commit, sha_is_known=is_ours).commit_url,
         attempt=next((whole_number(origin.attempt) for origin in origins(tags_of(run))), None),
         status=run.status.lower(),
-        unread=step.host.redact(one_line(unread)),
+        unread=unread,
         is_baseline=is_baseline,
         accepted=is_marked(run, ACCEPTED_TAG),
-        changed_test_set=changes.test_set,
-        changed_persona=changes.persona,
-        changed_metrics=[*changes.metrics],
+        **changes._asdict(),
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import ConfigDict, Field
 
+from coval_gate.base.text import plural
 from coval_gate.gate.measure import Unit
 from coval_gate.inputs.thresholds import Operator
 from coval_gate.report.document.base import Model, Text
@@ -15,30 +16,25 @@ HISTORY_VERSION: Final = "1.0"
 
 
 class HistoryRun(Model):
-    """One of the runs. What is not known of it is empty or null."""
+    """One of the runs. What is not known of it is empty or null. `attempt`: of the job that launched it."""
 
     id: Text
     url: Text
     created: Text
     """ISO 8601, UTC."""
     day: Text
-    """Such as 2026-11-30."""
     commit: Text
-    """The first characters of the tested commit."""
     commit_url: Text
-    """Empty where its address is unknown."""
     attempt: int | None
-    """Of the job that launched it."""
     status: Text
     """In lower case, such as completed, failed or in progress."""
     unread: Text
-    """Why it has no values, as a sentence; empty if it was read."""
+    """Why it has no values; empty if it was read."""
     is_baseline: bool
     """Whether it is one of the runs that a step would be compared with today."""
     accepted: bool
-    """Whether a person accepted it."""
     changed_test_set: bool
-    """Whether test cases changed since the run before it, as far as Coval shows that."""
+    """Whether test cases changed since the run before it, as far as launches recorded that; likewise the persona."""
     changed_persona: bool
     changed_metrics: list[Text]
     """The names of metrics that another version evaluated than in the run before it."""
@@ -51,35 +47,30 @@ class HistoryRun(Model):
 
 
 class HistoryValue(Model):
-    """What a run measured for a threshold, as counted."""
+    """What a run measured for a threshold, as counted: null, and in `text` why, where nothing was measured."""
 
     value: float | None
-    """In the threshold's unit; null where nothing was measured."""
     text: Text
-    """The value or, in a few words, why there is none."""
     met: bool | None
-    """Null where nothing was measured, and for a threshold that compares: what it then compared with is not rebuilt."""
+    """Null, too, for a threshold that compares: what it then compared with is not rebuilt."""
 
 
 class HistoryThreshold(Model):
-    """A threshold on the agent, or on one of its mutations."""
+    """A threshold on the agent, or on one of its mutations. `title`: the metric or, on the run, the aggregate."""
 
     text: Text
     """As the user wrote it, without the mark of an advisory one."""
     title: Text
-    """The metric; of a threshold on the run, the aggregate."""
     advisory: bool
     variant: Text
     """The mutation; empty for the agent itself."""
     unit: Unit
-    """share: from 0 to 1; simulations: how many; metric: the metric's own unit."""
+    """share: from 0 to 1; simulations: how many; metric: the metric's own unit, whose sign is `sign`."""
     sign: Text
-    """The sign of the metric's own unit, such as s; empty without one."""
     operator: Operator
     bound: float | None
-    """In `unit`; null if it refers to a baseline or base."""
+    """Null if it refers to a baseline or base."""
     bound_text: Text
-    """As the user wrote it."""
     values: list[HistoryValue | None]
     """For each run; null for one that was not read or has no such variant."""
 
@@ -95,32 +86,25 @@ class HistoryCell(Model):
     conversations: int
     met: int
     url: Text
-    """The page of one that did not meet or, if all did, of the first; empty where it is unknown."""
-
-    @property
-    def share(self) -> float:
-        return self.met / self.conversations
+    """The page of one that did not meet or, if all did, of the first."""
 
     @property
     def failed(self) -> bool:
-        """Whether at most half of them met."""
         return 2 * self.met <= self.conversations
 
 
 class HistoryCase(Model):
-    """A test case with the agent, or with one of its mutations."""
+    """A test case with the agent, or with one of its mutations. It failed in a run if at most half of it met there."""
 
     id: Text
     title: Text
-    """The test case in words, if the API key may read them; otherwise its id."""
     variant: Text
-    """The mutation; empty for the agent itself."""
     cells: list[HistoryCell | None]
     """For each run; null where the run does not have the test case, or was not read."""
     runs: int
     """How many runs have it."""
     failed: int
-    """In how many of them at most half of its conversations met."""
+    """In how many of them it failed."""
     flips: int
     """How many times that changed from one of these runs to the next."""
     conversations: int
@@ -129,13 +113,12 @@ class HistoryCase(Model):
     is_flipping: bool
     """Whether 20 to 90 % of its conversations met."""
     excusable: bool
-    """Whether it failed in most of the last five runs that have it."""
+    """Whether it failed in at least three of the last five runs that were read, and is not known."""
     known: Text
-    """Why it is excused, if the configuration file has it among its known failures today; otherwise empty."""
+    """Why it is excused, if the configuration file has it among its known failures today."""
 
     @property
     def name(self) -> str:
-        """The title, with the mutation in brackets if it is of one."""
         return f"{self.title} [{self.variant}]" if self.variant else self.title
 
     @property
@@ -145,22 +128,19 @@ class HistoryCase(Model):
 
     @property
     def failed_text(self) -> str:
-        return f"{self.failed:,} of {self.runs:,} {'run' if self.runs == 1 else 'runs'}"
+        return f"{self.failed:,} of {plural(self.runs, 'run')}"
 
 
 class HistoryLeg(Model):
-    """The runs of an agent, a persona and a test set."""
+    """The runs of an agent, a persona and a test set. The test cases that failed in most of them come first."""
 
     name: Text
-    """What distinguishes it from other legs; empty where there is only one."""
     title: Text
-    """The same for people: names in place of ids, as far as the API key may read them."""
     runs: list[HistoryRun]
     thresholds: list[HistoryThreshold]
     cases: list[HistoryCase]
-    """Those that failed in most runs come first."""
     trouble: Text
-    """Why there are no runs, as a sentence; otherwise empty."""
+    """Why there are no runs; otherwise empty."""
 
 
 class HistoryDocument(Model):
@@ -170,16 +150,13 @@ class HistoryDocument(Model):
 
     schema_version: Text = Field(pattern=r"^1\.[0-9]+$")
     title: Text
-    """Which runs it has, such as "branch main, the newest 30 runs"."""
     made: Text
-    """When it was made: ISO 8601, UTC."""
+    """ISO 8601, UTC."""
     legs: list[HistoryLeg]
     known_failures: Text
-    """Lines for the configuration file: the test cases that failed in most of the last five runs, without a reason.
-    Empty without any."""
+    """Lines for the configuration file: test cases that may be excused, without a reason. Empty without any."""
     dashboard_url: Text
 
     @property
     def flipping(self) -> list[tuple[HistoryLeg, HistoryCase]]:
-        """The test cases that flip, by leg."""
         return [(leg, case) for leg in self.legs for case in leg.cases if case.is_flipping]

@@ -14,32 +14,23 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import judgement_with_words
-from coval_gate.gate.measure import Baseline, BaselineRun
+from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.aggregates import in_quotes
-from coval_gate.inputs.fields import IDENTIFIER, BaselineSource
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.known import KNOWN_KEY, SHARE
 from coval_gate.inputs.thresholds import Bound, Threshold
-from coval_gate.report.document.history import (
-    HISTORY_VERSION,
-    HistoryCase,
-    HistoryCell,
-    HistoryDocument,
-    HistoryLeg,
-    HistoryRun,
-    HistoryThreshold,
-    HistoryValue,
-)
+from coval_gate.report.document import history
 from coval_gate.report.wording.checks import actual_text
 
 NEWEST: Final = 5  # runs; a test case that failed in most of them may be excused
 FLIPPING: Final = (0.2, 0.9)  # shares of its conversations that meet, of a test case that flips
-SHARE_EXCUSED: Final = 10  # of so many test cases, one may be excused
 
 
 class PastRun(NamedTuple):
     """`read`: None if the run was not read."""
 
-    facts: HistoryRun
+    facts: history.HistoryRun
     read: BaselineRun | None
 
 
@@ -69,30 +60,33 @@ _Nights = Sequence[_Night | None]  # for each run; None if it was not read
 
 
 def history_document(
-    legs: Sequence[LegPast], *, title: str, made: str, until: str, dashboard_url: str
-) -> HistoryDocument:
+    legs: Sequence[LegPast], title: str, made: str, until: str, dashboard_url: str
+) -> history.HistoryDocument:
     """`until`: the last day of the known failures that it proposes."""
-    facts, entries = list[HistoryLeg](), list[str]()
+    facts, entries = list[history.HistoryLeg](), list[str]()
     for leg in legs:
-        nights = [_night(leg, past.read) if past.read else None for past in leg.runs]
+        texts: dict[str, frozenset[str]] = defaultdict(frozenset)
+        for metric in (metric for past in leg.runs if past.read for metric in past.read.result.metrics):
+            texts[metric.id] |= metric.texts
+        nights = [_night(leg, past.read, texts) if past.read else None for past in leg.runs]
         facts.append(_leg(leg, nights))
         entries += _known_failures(facts[-1], nights, until, several=len(legs) > 1)
-    return HistoryDocument(
-        schema_version=HISTORY_VERSION,
+    return history.HistoryDocument(
+        schema_version=history.HISTORY_VERSION,
         title=title,
         made=made,
         legs=facts,
-        known_failures="\n".join(["known_failures:", *entries, ""]) if entries else "",
+        known_failures="\n".join([f"{KNOWN_KEY}:", *entries, ""]) if entries else "",
         dashboard_url=dashboard_url,
     )
 
 
-def _leg(leg: LegPast, nights: _Nights) -> HistoryLeg:
+def _leg(leg: LegPast, nights: _Nights) -> history.HistoryLeg:
     shown = [night for night in nights if night]
     series = dict.fromkeys((one, BASE) for one in leg.criteria.thresholds)
     series |= dict.fromkeys(key for night in shown for key in night.checks)
     cases = [_case(leg, nights, key) for key in dict.fromkeys(key for night in shown for key in night.cases)]
-    return HistoryLeg(
+    return history.HistoryLeg(
         name=leg.name,
         title=leg.title,
         runs=[past.facts for past in leg.runs],
@@ -102,44 +96,52 @@ def _leg(leg: LegPast, nights: _Nights) -> HistoryLeg:
     )
 
 
-def _night(leg: LegPast, read: BaselineRun) -> _Night:
-    """Judge a run as counted. Where a threshold compares, only the value counts."""
+def _night(leg: LegPast, read: BaselineRun, texts: Mapping[str, frozenset[str]]) -> _Night:
+    """Judge a run as counted; known failures are among its cases. Where a threshold compares, only the value counts.
+
+    `texts`: of each metric in all runs, which are possible values.
+    """
     originals = leg.criteria.thresholds
     absolute = tuple(one._replace(bound=Bound(0.0)) if one.bound.reference else one for one in originals)
-    others = Baseline(BaselineSource("run"), tuple(past.read for past in leg.runs if past.read))  # for their texts
-    judgement = judge(read.result, replace(leg.criteria, thresholds=absolute), baseline=others)
-    judgement = judgement_with_words(judgement, {metric.id: metric.unit for metric in read.result.metrics}, {})
     named = dict(zip(absolute, originals, strict=True))
-    checks = {(named[check.threshold], check.variant): check for check in judgement.checks if check.threshold}
+    criteria = replace(leg.criteria, thresholds=absolute, known_checks=())
+    metrics = tuple(metric._replace(elsewhere=texts[metric.id]) for metric in read.result.metrics)
+    result = read.result._replace(metrics=metrics)
+    judgement = judge(result, criteria)
+    whole = judge(result, replace(criteria, known=())) if criteria.known else judgement
+    judgement = judgement_with_words(judgement, {metric.id: metric.unit for metric in metrics}, leg.labels)
+    checks, every = (
+        {(named[check.threshold], check.variant): check for check in one.checks if check.threshold}
+        for one in (judgement, whole)
+    )
     cases: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(dict)
-    for variant in judgement.variants:
-        missed = _missed(leg.criteria, variant, checks)
+    for variant in whole.variants:
+        missed = _missed(leg.criteria, variant, every)
         for simulation in variant.simulations if missed else ():
             cases[simulation.conversation][simulation.id] = missed[simulation.id]
     return _Night(checks, cases)
 
 
 def _missed(criteria: Criteria, variant: Variant, checks: Mapping[tuple[Threshold, str], Check]) -> dict[str, set[str]]:
-    """Return by simulation what it misses by itself; nothing if a threshold that decides has no value."""
+    """Return by simulation what it misses by itself; nothing if that is not known, for lack of a value."""
     missed: dict[str, set[str]] = {one.id: set() if one.completed else {""} for one in variant.simulations}
-    for threshold in criteria.thresholds:
-        check = checks.get((threshold, variant.name))
-        if threshold.advisory:
+    for criterion in map(criteria.threshold_criterion, criteria.thresholds):
+        check = checks.get((criterion.threshold, variant.name))
+        if criterion.advisory or not criterion.about_each:
             continue
         if check is None or check.problem:
             return {}
-        criterion = criteria.threshold_criterion(threshold)
         for id_ in criterion.missing_it(variant, variant.find_sample(check.metric), check.measure):
-            missed[id_].add(threshold.metric)
+            missed[id_].add(criterion.threshold.metric)
     for id_ in missed.keys() - variant.passing if criteria.use_metric_targets else ():
         missed[id_].add("")
     return missed
 
 
-def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> HistoryThreshold:
+def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> history.HistoryThreshold:
     checks = [night.checks.get((threshold, variant)) if night else None for night in nights]
     bound, operator = threshold.bound, threshold.operator
-    return HistoryThreshold(
+    return history.HistoryThreshold(
         text=threshold.text,
         title=threshold.metric or str(threshold.aggregate),
         advisory=threshold.advisory,
@@ -150,7 +152,7 @@ def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> HistoryTh
         bound=None if bound.reference else bound.number,
         bound_text=threshold.text.rpartition(operator)[2].strip(),
         values=[
-            HistoryValue(
+            history.HistoryValue(
                 value=check.measure.value if check.measure else None,
                 text=actual_text(check),
                 met=None if bound.reference or check.problem else check.passed,
@@ -162,13 +164,14 @@ def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> HistoryTh
     )
 
 
-def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> HistoryCase:
+def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.HistoryCase:
     cells = [_cell(leg, past, night, key) for past, night in zip(leg.runs, nights, strict=True)]
     shown = [cell for cell in cells if cell]
     newest = [cell for cell, night in zip(cells, nights, strict=True) if night][-NEWEST:]
     met, total = sum(cell.met for cell in shown), sum(cell.conversations for cell in shown)
     variant, id_ = key
-    return HistoryCase(
+    known = next((entry.reason for entry in leg.criteria.known if entry.test_case == id_), "")
+    return history.HistoryCase(
         id=id_,
         title=leg.labels.get(id_) or id_,
         variant=variant,
@@ -179,33 +182,33 @@ def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> HistoryCase:
         conversations=total,
         met=met,
         is_flipping=FLIPPING[0] <= met / total <= FLIPPING[1],
-        excusable=2 * sum(bool(cell and cell.failed) for cell in newest) > NEWEST,
-        known="",
+        excusable=2 * sum(bool(cell and cell.failed) for cell in newest) > NEWEST and not known,
+        known=known,
     )
 
 
-def _cell(leg: LegPast, past: PastRun, night: _Night | None, key: tuple[str, str]) -> HistoryCell | None:
+def _cell(leg: LegPast, past: PastRun, night: _Night | None, key: tuple[str, str]) -> history.HistoryCell | None:
     if not (conversations := night.cases.get(key) if night else None):
         return None
     opened = max(conversations, key=lambda id_: bool(conversations[id_]))  # the first that misses something
     url = f"{past.facts.url}/results/{quote(opened, safe='')}" if leg.has_pages and past.facts.url else ""
     met = sum(not missed for missed in conversations.values())
-    return HistoryCell(conversations=len(conversations), met=met, url=url)
+    return history.HistoryCell(conversations=len(conversations), met=met, url=url)
 
 
-def _known_failures(leg: HistoryLeg, nights: _Nights, until: str, *, several: bool) -> Iterator[str]:
+def _known_failures(leg: history.HistoryLeg, nights: _Nights, until: str, *, several: bool) -> Iterator[str]:
     """Yield entries for as many test cases as may be excused, each with the one metric that it misses, if it is one."""
-    cases = {case.id: case for case in leg.cases if case.excusable}
+    cases = {case.id: case for case in leg.cases if case.excusable and IDENTIFIER.fullmatch(case.id)}
     recent = [night for night in nights if night][-NEWEST:]
-    most = max(1, len({id_ for _, id_ in recent[-1].cases}) // SHARE_EXCUSED) if recent else 0
+    known = {case.id for case in leg.cases if case.known}
+    most = max(0, max(1, len({id_ for _, id_ in recent[-1].cases}) // SHARE) - len(known)) if recent else 0
     for id_, case in [*cases.items()][:most]:
         own = [conversations for night in recent for key, conversations in night.cases.items() if key[1] == id_]
         missed = set[str]().union(*chain.from_iterable(conversations.values() for conversations in own))
-        written = id_ if IDENTIFIER.fullmatch(id_) else in_quotes(id_)
-        yield f"  - test_case: {written}  # {case.title}: failed in {case.failed_text}"
+        yield f"  - test_case: {id_}  # {case.title}: failed in {case.failed_text}"
         yield from (f"    metric: {in_quotes(metric)}" for metric in missed if metric and len(missed) == 1)
         yield from [f"    leg: {in_quotes(leg.name)}"] * several
         yield "    reason:"
         yield f"    until: {until}"
-    if (more := len(cases) - most) > 0:
+    if most and (more := len(cases) - most) > 0:
         yield f"  # At most a tenth of the test cases may be excused: {more:,} more failed as often."

@@ -62,9 +62,10 @@ def _tables(history: HistoryDocument) -> Iterator[_Table]:
         named = f"{leg.title}: " if several else ""
         head = ("day", "commit", *(one.name for one in leg.thresholds), "")
         yield _Table(f"{named}{leg.trouble or history.title}", head, _run_rows(leg), MOST_SHOWN_RUNS)
-        failing = [((case.name, ""), (case.signs, ""), (case.failed_text, "")) for case in leg.cases if case.failed]
+        failing = [case for case in leg.cases if case.failed]
+        rows = [((case.name, ""), (case.signs, ""), (case.failed_text, ""), (case.known, "")) for case in failing]
         if failing:
-            yield _Table(f"{named}Test cases that failed most", ("test case", "", "failed"), failing)
+            yield _Table(f"{named}Test cases that failed most", ("test case", "", "failed", "known"), rows)
     flipping = [
         ((f"{leg.title}: {case.name}" if several else case.name, ""), (f"{case.met:,} of {case.conversations:,}", ""))
         for leg, case in history.flipping
