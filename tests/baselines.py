@@ -148,7 +148,7 @@ def ran(
 ) -> tuple[SingleRunFacts, ...]:
     """Return the only run of a leg."""
     url = url or f"{DASHBOARD}/runs/{run_id}"
-    return (SingleRunFacts(id=run_id, url=url, status=status, verdict=verdict),)
+    return (SingleRunFacts(id=run_id, url=url, status=status, verdict=verdict, kept_from=None),)
 
 
 def report_on(

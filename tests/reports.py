@@ -94,7 +94,7 @@ def repeated(report: Report) -> Report:
     )
     judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
     runs = tuple(
-        SingleRunFacts(id=run.run_id, url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
+        SingleRunFacts(id=run.run_id, url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED, kept_from=None)
         for run in (*repetition.runs, unusable)
     )
     return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, runs=runs),))

@@ -74,7 +74,11 @@ OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
     "broken-build": ("the same with a mistake in the code", ("broken.py",)),
 }
 NONE: Mapping[str, str] = MappingProxyType({})
-NIGHTS = {"nights": "a week of nights on main: a regression, its acceptance, and the nights after"}
+NIGHTS = {
+    "nights": "a week of nights on main: a regression, its acceptance, and the nights after",
+    "rerun": "a job that is re-run, because one of its three legs was not launched",
+}
+REFUSED = ("--fault", "POST /runs #3 -> 403")  # of the first attempt
 KNOWN_FILE = "known-failures.yml"  # in the workspace
 KNOWN = """\
 known_failures:
@@ -401,11 +405,13 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
         from coval_demo import own_build  # only this needs the Agent SDK
 
         return own_build.show(OWN_BUILDS[options.scene][1], overrides, repeated, long=options.long)
+    repeated += REFUSED if options.scene == "rerun" else ()
     with sandbox(["--speed", options.speed, *repeated], options.sandbox) as url:
         if options.scene in NIGHTS:
-            from coval_demo import nights
+            from coval_demo import nights, rerun
 
-            return nights.show(overrides, url, long=options.long)
+            show = rerun.show if options.scene == "rerun" else nights.show
+            return show(overrides, url, long=options.long)
         if overrides:
             return run(overrides, url, long=options.long)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
@@ -414,6 +420,7 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
         failed = run({"test_set_id": "failing1"}, url, long=options.long)
     print(f"\n{BOLD}Next{PLAIN}: open a report.html in a browser, or see more:")
     command = "make demo INPUTS=" if ACTION.exists() else f"{PROGRAM} "
-    others = {**NIGHTS, "preview": "a preview beside the deployed agent", "list": "all there is to see"}
+    shown = {"preview": "a preview beside the deployed agent", "list": "all there is to see"}
+    others = {"nights": NIGHTS["nights"], **shown}
     print("\n".join(f"  {command}{name:<9}{what}" for name, what in others.items()))
     return 0 if (passed, failed) == (0, 1) else 3

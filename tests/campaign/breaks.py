@@ -111,6 +111,12 @@ def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> G
     yield from original(self, run_id, tuple(dict.fromkeys((*run.tags, *tags))), **kwargs)
 
 
+def _unfinished(original: Any, *args: Any) -> Any:
+    """Take over unfinished runs only."""
+    run = original(*args)
+    return None if run and run.is_over else run
+
+
 BREAKS: Final = {
     "retry a launch after any error": Break("coval.client:uncertain_after", _returns(None)),
     "never resume": Break("inputs.inputs:parse_inputs", _given(resume="false")),
@@ -152,10 +158,11 @@ BREAKS: Final = {
     ),
     "take a part for a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
-    "leave runs whose request has changed": Break("step.earlier:end_changed", _returns(()), "changed"),
+    "leave runs whose request has changed": Break("step.earlier:end_unneeded", _returns(()), "changed"),
     "take an unfinished slice for the first": Break(
-        "step.earlier:runs_to_resume", _yields(lambda runs: runs[-1:]), "slices"
+        "step.earlier:run_to_take_over", lambda _, session, __: next(iter(session.leg.taken_over[::-1]), None), "slices"
     ),
+    "launch what completed again": Break("step.earlier:run_to_take_over", _unfinished, "rerun"),
     "call a slice before its turn": Break(
         "step.slices:judge_trial", lambda original, session, _: original(session, session.leg.first), "slices"
     ),

@@ -231,6 +231,26 @@ def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
     return schedule.each(lambda step: step.without("max_simulations", "max_parallel_runs").having(**test_sets))
 
 
+# A re-run that lacks a leg
+
+
+def _fits_rerun(schedule: Schedule) -> bool:
+    return schedule.workflow == "rerun" and _fits_legs(schedule)
+
+
+def _lacking_a_leg(schedule: Schedule, rng: Random) -> Schedule:
+    """Let a launch of the first attempt be refused, and the later ones begin when its other runs are over, mostly."""
+    schedule = (_beside_base if rng.random() < 0.3 else _several_legs)(schedule, rng)
+    first, *others = schedule.each(lambda step: step.without("max_simulations").having(resume="true")).steps
+    others = [replace(step, pause=rng.choice((2.0, 200.0, 200.0))) for step in others]
+    if rng.random() < 0.7:  # nothing else keeps the first attempt from its end
+        first = replace(first.calm(), post=True).having(max_wait_time="3600")
+        schedule = replace(schedule, outages=(), events=())
+    number = rng.randint(1, 2)
+    schedule = replace(schedule, severity="rough", steps=(first, *others), faults=schedule.faults[:1])
+    return _with_fault(schedule, "POST", "/runs", number, number, rng.choice(("403", "403", "400")))
+
+
 # Earlier runs of a baseline, or the newest run of a source
 
 
@@ -314,5 +334,6 @@ DIMENSIONS: Final = {
     "newest": Dimension(8, _fits_earlier, _newest),
     "attach": Dimension(10, _fits_attach, _attached),
     "slices": Dimension(12, fits_slices, in_slices),
+    "rerun": Dimension(8, _fits_rerun, _lacking_a_leg),
     CHANGED: Dimension(8, fits_changes, with_changes),
 }

@@ -8,12 +8,26 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from campaign.facts import COULD_NOT_CANCEL, earlier_runs, is_ended, knows_events, main_results, step_name
+from campaign.facts import (
+    COULD_NOT_CANCEL,
+    earlier_runs,
+    has_base,
+    is_ended,
+    knows_events,
+    main_results,
+    met_fault,
+    planned_legs,
+    step_name,
+    trial_of,
+)
 from campaign.schedule import Schedule, Step
 from campaign.simulate import History
+from campaign.slices import is_sliced
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
+from coval_sandbox.plan import RunRecord
 from support import IDS
 
+JUDGED: Final = ("passed", "failed", "inconclusive")
 CHANGED: Final = "changed"  # the name of the dimension
 FILE: Final = "coval-gate.json"
 CHANGES: Final[tuple[dict[str, str], ...]] = (
@@ -60,6 +74,35 @@ def runs_whose_request_has_changed_are_ended(history: History) -> Iterator[str]:
             is_told = record.run_id in result.run_ids or f"{COULD_NOT_CANCEL}{record.run_id}" in result.log
             if is_shown and not is_told and not is_ended(history, record, launched):
                 yield f"{step_name(result)} launched a run beside {record.run_id} of an earlier attempt"
+
+
+def completed_runs_are_kept_if_a_leg_lacks_one(history: History) -> Iterator[str]:
+    """A later attempt keeps only completed runs, and only beside others; it pays for none of them twice."""
+    for result in main_results(history):
+        step, began = result.step, history.coval_time(result.began)
+        if step.attempt < 2 or step.mode == "wait" or not step.flag("resume") or not knows_events(history):
+            continue
+        earlier = [history.runs[run_id] for run_id in earlier_runs(history, result)]
+        over = [record for record in earlier if record.run_id in result.run_ids and record.finished(began)]
+        yield from (
+            f"{step_name(result)} kept {one.run_id}, a run without a result"
+            for one in over
+            if not _has_result(one, began)
+        )
+        if over and len(over) == len(result.run_ids) and result.verdict in JUDGED:
+            yield f"{step_name(result)} kept all runs, although no leg lacked one"
+        if step.repetitions or has_base(step) or is_sliced(step) or is_changed(history, step):
+            continue
+        shown = [one for one in earlier if one.create_time + history.schedule.quirks.list_lag < began]
+        completed = {trial_of(one) for one in shown if _has_result(one, began)}
+        again = {trial_of(history.runs[run_id]) for run_id in result.launched_runs} & completed
+        is_told = history.schedule.quirks.list_identity != "neither" and not met_fault(result.requests)
+        if is_told and again and len(completed) < planned_legs(step):
+            yield f"{step_name(result)} launched {again} again, although other legs lacked a run"
+
+
+def _has_result(record: RunRecord, now: float) -> bool:
+    return record.status(now) == "COMPLETED" and record.delete_time is None
 
 
 def is_changed(history: History, step: Step) -> bool:

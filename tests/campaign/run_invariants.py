@@ -186,16 +186,10 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
             yield f"{step_name(result)} resumed a run of another workflow"
         elif not result.step.flag("resume") or result.step.attempt < 2:
             yield f"{step_name(result)} resumed an earlier run, which is not allowed"
-        elif record.finished(began) and not _goes_on_in_slices(history, result, began):
+        elif record.finished(began) and record.status(began) != "COMPLETED":
             yield f"{step_name(result)} resumed a run that had ended"
         elif result.verdict == "cancelled" and result.interrupted is None and is_ended(history, record, began):
             yield f"{step_name(result)} stayed with a run that an earlier step had cancelled"
-
-
-def _goes_on_in_slices(history: History, result: ProcessResult, began: float) -> bool:
-    """Return whether a later slice of an earlier attempt was unfinished, so that the step takes both over."""
-    slices = [history.runs[run_id] for run_id in earlier_runs(history, result)] if is_sliced(result.step) else []
-    return any(slice_of(record) > 1 and not record.finished(began) for record in slices)
 
 
 def left_repetitions_are_ended(history: History) -> Iterator[str]:

@@ -60,11 +60,12 @@ DEMOS: Final[dict[str, str]] = {
     "history": "",
     "legs only_legs=*passing1": "passed",
     "nights": "inconclusive passed passed failed failed passed passed passed",
+    "rerun": "error failed failed",
     "own-build": "passed",
     "broken-build": "error",
     "list": "",
 }
-IN_PROCESSES: Final = ("", "nights", "own-build", "broken-build", "list")  # all but a single step
+IN_PROCESSES: Final = ("", "nights", "rerun", "own-build", "broken-build", "list")  # all but a single step
 
 
 class Row(NamedTuple):
@@ -277,6 +278,13 @@ def test_demo_without_inputs_shows_the_outputs_of_both_steps(tmp_path: Path) -> 
     shown = demo(tmp_path, "")
     for name in ("run_id", "verdict", "passed", "reason", "html_path"):
         assert len(re.findall(rf"^  {name} +[^/ ].*$", shown, re.MULTILINE)) == 2, name
+
+
+def test_rerun_shows_that_only_the_missing_leg_is_launched(tmp_path: Path) -> None:
+    shown = demo(tmp_path, "rerun")
+    assert shown.count("kept from attempt 1") == 2
+    assert "This step launches 10 simulations in 1 run." in shown
+    assert "Every leg completed in an earlier attempt, so all launch anew." in shown
 
 
 def test_nights_show_a_regression_and_its_acceptance(tmp_path: Path) -> None:

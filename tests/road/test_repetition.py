@@ -10,7 +10,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from road.legs import RERUN, run_statuses
+from road.legs import RERUN, run_post_step, run_statuses
 from road.nights import ON_MAIN, PUSH, RunStep, prolong
 from support import StepResult, VirtualClock
 
@@ -119,21 +119,22 @@ def test_first_run_decides_if_a_repetition_is_rejected_or_cancelled_in_coval(
     assert "does not count, so the first run decides. The run was cancelled in Coval." in result.log
 
 
-def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
-    """The first run is launched anew; the unfinished repetition of the earlier attempt waits until that has failed."""
+def test_later_attempt_keeps_the_first_run_and_takes_the_repetition_over(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
     server, inputs = left_repetition(run_step, clock)
     again, _ = run_step(world=server.world, env=RERUN, **inputs)
-    first, repetition, anew = server.world.runs
-    assert json.loads(again.outputs["run_ids"]) == [anew.run_id, repetition.run_id]
+    first, repetition = server.world.runs
+    assert json.loads(again.outputs["run_ids"]) == [first.run_id, repetition.run_id]
+    assert f"Run {first.run_id}, kept from attempt 1: " in again.log
     assert f"Taking over the run of an earlier attempt, {repetition.run_id}" in again.log
-    assert first.run_id not in again.outputs["run_ids"]
 
 
 ENOUGH = {"thresholds": "Resolved: rate(YES) >= 1%"}
 
 
 def test_later_attempt_ends_repetition_that_it_does_not_need(run_step: RunStep, clock: VirtualClock) -> None:
-    """Its own first run passes."""
+    """The first run, which it keeps, passes."""
     server, inputs = left_repetition(run_step, clock)
     again, _ = run_step(world=server.world, env=RERUN, **inputs | ENOUGH)
     assert (again.outputs["verdict"], run_statuses(server.world)[1]) == ("passed", "CANCELLED"), again.log
@@ -141,18 +142,14 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(run_step: RunStep, 
     assert f"Cancelled run {repetition}: a repetition of an earlier attempt, which nothing needs now." in again.log
 
 
-def test_repetition_that_cannot_be_looked_for_is_warned_about_and_that_cannot_be_taken_over_is_ended(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
+def test_repetition_that_cannot_be_ended_is_left_to_the_post_step(run_step: RunStep, clock: VirtualClock) -> None:
     server, inputs = left_repetition(run_step, clock)
-    again, _ = run_step("GET /runs #3-4 -> 400", world=server.world, env=RERUN, **inputs)
-    assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3), "so the first run decides"
-    assert "The repetition does not count, so the first run decides. Could not check for a run" in again.log
-    assert run_statuses(server.world)[1] == "CANCELLED", again.log
-    again, _ = run_step("GET /runs #3-999 -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
-    assert again.outputs["verdict"] == "passed", again.log
+    again, _ = run_step("DELETE /runs/* -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("passed", 2), again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
-    assert warning.startswith("Could not check for repetitions that an earlier attempt left unfinished: ")
+    assert warning.startswith(f"Could not cancel run {server.world.runs[1].run_id} (a repetition of an earlier attempt")
+    run_post_step(again, server.world)
+    assert run_statuses(server.world)[1] == "CANCELLED"
 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:

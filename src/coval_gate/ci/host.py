@@ -82,6 +82,7 @@ class Context(NamedTuple):
     run_url: str = ""
     artifacts_url: str = ""  # where files that the job uploads are found; empty if the CI system has no such page
     run_attempt: str = ""
+    attempt_is_id: bool = False  # of a job among others, so it does not say how many attempts there were
     pull_request: int | None = None
     secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request if the event lacks its number
@@ -122,7 +123,7 @@ class Context(NamedTuple):
     def later_attempt(self) -> str:
         """Empty for the first attempt, and where the CI system has ids in place of numbers."""
         is_later = re.fullmatch("[0-9]{1,3}", self.run_attempt) and int(self.run_attempt) > 1
-        return self.run_attempt if is_later else ""
+        return self.run_attempt if is_later and not self.attempt_is_id else ""
 
 
 def context_of(

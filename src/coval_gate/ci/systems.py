@@ -67,6 +67,7 @@ class System(NamedTuple):
     pull_request: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
     attempt: tuple[str, ...] = ()
+    attempt_is_id: bool = False
     workflow: tuple[str, ...] = ()
     file: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
@@ -100,6 +101,7 @@ SYSTEMS: Final = (
         pull_request=("CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
         run=("CI_PIPELINE_ID",),
         attempt=("CI_JOB_ID",),  # a retry is a new job
+        attempt_is_id=True,
         workflow=("CI_PIPELINE_NAME",),
         file=("CI_CONFIG_PATH",),  # a pipeline's name may have the commit in it
         job=("CI_JOB_NAME",),
@@ -144,6 +146,7 @@ SYSTEMS: Final = (
         pull_request=("CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"),
         run=("CIRCLE_PIPELINE_ID", "CIRCLE_WORKFLOW_ID"),
         attempt=("CIRCLE_BUILD_NUM",),  # it counts all jobs of the project
+        attempt_is_id=True,
         job=("CIRCLE_JOB",),
         step=("CIRCLE_NODE_INDEX",),
         instance=("CIRCLE_WORKFLOW_WORKSPACE_ID",),  # two workflows of a pipeline may have jobs of one name
@@ -275,6 +278,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         run_url=run_url,
         artifacts_url=f"{run_url}{system.artifacts}" if run_url and system.artifacts else "",
         run_attempt=attempt or "1",
+        attempt_is_id=system.attempt_is_id,
         started_by_person=any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
         web=website_of(server, system.web),

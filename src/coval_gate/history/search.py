@@ -65,7 +65,8 @@ class Sought(NamedTuple):
         alike = RunFilter(**self.ids, status=self.status)
         tagged = alike._replace(tag=self.tag)
         by_tag = [tagged] if self.tag and tagged.can_be_sent else []
-        return (*by_tag, *([alike] if any(alike) or self.since is None or not by_tag else []))
+        is_bounded = any(alike) or self.since != 0.0
+        return (*by_tag, *([alike] if is_bounded or not by_tag else []))
 
     def is_alike(self, run: Run) -> bool:
         """Return whether a run has the ids and the status, as far as it shows them."""

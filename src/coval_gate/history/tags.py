@@ -251,6 +251,18 @@ def steps_of(run: Run) -> set[tuple[str, str]]:
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 
 
+def attempt_of(run: Run) -> str:
+    """Return the attempt that launched a run; empty if the run does not show it."""
+    return next((origin.attempt for origin in origins(tags_of(run))), "")
+
+
+def numbers_of(runs: Iterable[Run], context: Context) -> dict[str, int]:
+    """Number the attempts that launched the runs. Where attempts have ids, number them in their order."""
+    attempts = sorted({attempt_of(run) for run in runs} - {""}, key=lambda attempt: (len(attempt), attempt))
+    has_ids = context.attempt_is_id or not all(map(str.isdecimal, attempts))
+    return {attempt: place if has_ids else int(attempt) for place, attempt in enumerate(attempts, start=1)}
+
+
 def run_id_of(context: Context) -> str:
     """Return the id of the workflow run as keys have it; empty if it is not known."""
     return _id(context.run_id)

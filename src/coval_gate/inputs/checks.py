@@ -154,6 +154,8 @@ def _without_effect(inputs: Inputs) -> Iterator[str]:
     newest = inputs.run_id.newest
     if inputs.mode == "wait" and not newest and inputs.run_max_age != default_of("run_max_age"):
         yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
+    if inputs.mode != "wait" and not inputs.resume and inputs.run_max_age != default_of("run_max_age"):
+        yield "run_max_age has no effect: with resume: false, a re-run keeps no runs."
     if inputs.mode == "wait" and newest and inputs.cancel_on_timeout:
         yield f"cancel_on_timeout has no effect: a run that is found by {newest} is never cancelled."
 

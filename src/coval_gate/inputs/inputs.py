@@ -287,14 +287,16 @@ class Inputs(NamedTuple):
     )
     run_max_age: Age = MODE.input(
         fields.age(),
-        "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`.",
+        "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`; "
+        "and of a run that a re-run of the job keeps (`resume`).",
         "24h",
-        modes=("wait",),
+        modes=("run", "launch", "wait"),
     )
     resume: bool = MODE.input(
         fields.flag(),
         "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another, "
-        "and cancel one whose request has changed since.",
+        "and cancel one whose request has changed since. If any leg has no completed run, keep those of the others and "
+        "launch only what is missing; if none lacks one, launch all anew.",
         "true",
         modes=LAUNCHING_MODES,
     )

@@ -39,7 +39,7 @@ def leg_table(document: Document) -> Iterator[Listing]:
             row(
                 leg.heading,
                 link(escape(leg.title, CELL_NAME), leg.run.url),
-                "<br>".join([code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]),
+                _runs(leg),
                 _completed(leg.completed_simulations or 0, leg.total_simulations),
                 leg.missed_text,
                 escape(leg.reason),
@@ -47,6 +47,12 @@ def leg_table(document: Document) -> Iterator[Listing]:
             for leg in document.ranked
         )
         yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.judged))
+
+
+def _runs(leg: LegFacts) -> str:
+    ids = [code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]
+    kept = [run.kept_text for run in leg.runs] or [""]
+    return "<br>".join(" ".join(filter(None, pair)) for pair in zip(ids, kept, strict=True))
 
 
 def _completed(completed: int, total: int | None) -> str:

@@ -8,7 +8,6 @@ from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerE
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
-from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import cancel_trial, end_other_launches, find_launched
 from coval_gate.step.earlier import end_leftovers
@@ -33,8 +32,8 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         if trial.is_active or Duty.CANCEL_OTHERS in trial.duties
     ]
     # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
-    ends_others = step.is_re_run and inputs.api_key is not None and (inputs.cancel_on_interrupt or not hurried)
-    others = [leg for leg in step.all_legs if ends_others and _may_have_leftovers(leg)]
+    ends_others = inputs.cancel_on_interrupt or not hurried
+    others = [leg for leg in step.all_legs if ends_others and leg.taken_over[1:]]
     if concerned and hurried:  # the step may be killed while it cancels the runs
         with suppress(RunnerError):
             step.publisher.write_verdict(Published(report_of(step, judgement)))
@@ -57,12 +56,6 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     if hurried and inputs.mode != "cancel" and not launched:
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
-
-
-def _may_have_leftovers(leg: Leg) -> bool:
-    """Return whether an earlier attempt may have left repetitions or slices unfinished."""
-    inputs = leg.inputs
-    return bool(inputs.repeat_on_failure or leg.slices) and inputs.mode in WAITING_MODES and inputs.resume
 
 
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:

@@ -23,9 +23,10 @@ from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
 from coval_gate.coval.client import SERVERS_SKEW
 from coval_gate.coval.model import LaunchRequest, Run
+from coval_gate.history.tags import attempt_of
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.cancel import end_other_launches, find_launched
-from coval_gate.step.earlier import find_same, find_to_resume, supersede
+from coval_gate.step.earlier import is_listed_as_unfinished, run_to_take_over, supersede
 from coval_gate.step.ids import with_all_wrong_ids
 from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.lookups import prepare
@@ -68,7 +69,7 @@ def _has_turn(session: LegRun) -> bool:
     """Raises GateError if no time is left for the leg's turn."""
     step, leg = session.step, session.leg
     most = session.inputs.max_parallel_runs
-    if most is None or leg.is_base:
+    if most is None or leg.is_base or not leg.left:
         return step.launching < MOST_AT_ONCE
     if session.clock.now() >= session.deadline:
         raise GateError(
@@ -76,7 +77,7 @@ def _has_turn(session: LegRun) -> bool:
             f"max_wait_time was over before this leg's turn came (max_parallel_runs: {most:,}).",
             advice="Raise max_wait_time, or max_parallel_runs.",
         )
-    others = [other for other in step.legs if other is not leg and other.trials]
+    others = [other for other in step.legs if other is not leg and other.trials and not other.first.kept_from]
     under_way = sum(not other.is_done or other.is_ending for other in others)
     return under_way < most and step.launching < MOST_AT_ONCE
 
@@ -104,8 +105,12 @@ def launch_trial(session: LegRun, *, number: int = 0) -> Procedure[Trial]:
 
 
 def log_launch(session: StepRun, trial: Trial) -> None:
-    how_it_began = "Taking over the run of an earlier attempt," if trial.resumed else "Launched run"
-    session.log(f"{how_it_began} {trial.run_id}: {session.step.run_url(trial.run_id)}")
+    run = f"Launched run {trial.run_id}"
+    if trial.resumed:
+        run = f"Taking over the run of an earlier attempt, {trial.run_id}"
+    if trial.kept_from:
+        run = f"Run {trial.run_id}, kept from attempt {trial.kept_from}"
+    session.log(f"{run}: {session.step.run_url(trial.run_id)}")
 
 
 def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False) -> Procedure[None]:
@@ -116,10 +121,9 @@ def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False)
     inputs, request = session.inputs, trial.request
     if request is None:
         raise ValueError("the run was launched elsewhere")
-    resumes = inputs.resume and not instead and session.step.is_re_run
-    earlier = (yield from find_to_resume(session, trial)) if resumes else None
+    earlier = None if instead else run_to_take_over(session, trial)
     if earlier:
-        _take_over(session, trial, earlier.run_id)
+        _take_over(session, trial, earlier)
     elif trial.number == 0:  # a later run is never a baseline, and its metrics were checked with the first
         try:
             trial.request = request = yield from prepare(session, request)
@@ -147,13 +151,18 @@ def take_over_or_launch(session: LegRun, trial: Trial, *, instead: bool = False)
     yield from _end_lost_launches(session, trial)
 
 
-def _take_over(session: LegRun, trial: Trial, run_id: str) -> None:
-    trial.identify(run_id, at=session.clock.now())
+def _take_over(session: LegRun, trial: Trial, run: Run) -> None:
+    """A completed run needs no guard: it is never cancelled."""
+    trial.identify(run.run_id, at=session.clock.now())
     trial.resumed = True
-    trial.guard(cancel=session.inputs.cancel_on_interrupt)
-    if until_now := session.leg.leftovers.get(run_id):
+    if run.is_over:
+        trial.kept_from = session.step.attempts.get(attempt_of(run))
+        trial.release()
+    else:
+        trial.guard(cancel=session.inputs.cancel_on_interrupt)
+    if until_now := session.leg.leftovers.get(run.run_id):
         until_now.release()
-    session.step.record_id(run_id)
+    session.step.record_id(run.run_id)
 
 
 def send_launch(session: LegRun, trial: Trial, request: LaunchRequest) -> Procedure[Run]:
@@ -217,7 +226,7 @@ def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure
     `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same. Raises
     as `take_over_or_launch`.
     """
-    if gone and (listed := (yield from find_same(session, trial))) and listed.run_id == trial.run_id:
+    if gone and (yield from is_listed_as_unfinished(session, trial)):
         return False
     session.log(f"An earlier attempt had cancelled run {trial.run_id}, so the step launches another.")
     trial.forget()

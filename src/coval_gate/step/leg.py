@@ -73,6 +73,7 @@ class Trial:
     run_id: str = ""
     known_since: float = 0.0  # when the id became known
     resumed: bool = False  # an earlier attempt launched the run
+    kept_from: int | None = None  # the number of the attempt that launched it, if it is judged again
     run: Run | None = None  # as the last poll showed it
     over_since: float | None = None  # when a poll first showed that it is over
     most_failed: RunProgress | None = None  # of all polls, the progress with the most failed simulations
@@ -120,7 +121,7 @@ class Trial:
 
     def forget(self) -> None:
         """Forget a run that another one replaces."""
-        self.run_id, self.resumed, self.run = "", False, None
+        self.run_id, self.resumed, self.kept_from, self.run = "", False, None, None
         self.over_since = self.most_failed = None
         self.phase, self.duties = Phase.LAUNCHED, self.duties & MAY_OWE[Phase.LAUNCHED]
 
@@ -221,7 +222,7 @@ class Leg:
     standing: Standing | None = None  # what the first run is to later ones, if the step changed that
     planned: int | None = None  # simulations of each of its runs, or of all its slices at the most; None if unknown
     slices: tuple[tuple[str, ...], ...] = ()  # with `spend: until clear`, the test cases of each
-    taken_over: Sequence[Run | None] = ()  # runs of the first slices, of an earlier attempt
+    taken_over: Sequence[Run | None] = ()  # runs of earlier attempts in place of those with the same numbers
     known: tuple[KnownFailure, ...] = ()  # those that have an effect
     known_checks: tuple[KnownCheck, ...] = ()  # what only its run can show of them
     is_done: bool = False
@@ -233,6 +234,17 @@ class Leg:
     def outcome(self) -> Judgement | None:
         """The judgement that counts for the step."""
         return self.error or self.judgement
+
+    @property
+    def left(self) -> list[int]:
+        """The numbers of the first run, or of the slices, for which no run was taken over."""
+        taken = [number for number, run in enumerate(self.taken_over) if run]
+        return [number for number in range(len(self.slices) or 1) if number not in taken]
+
+    @property
+    def to_launch(self) -> int | None:
+        """How many simulations the step launches for the leg now, or at the most; None if unknown."""
+        return None if self.planned is None else sum(self.size_of(number) or 0 for number in self.left)
 
     def size_of(self, number: int) -> int | None:
         """Return how many simulations the run of the trial with that number has, if that is known."""

@@ -37,7 +37,6 @@ from coval_gate.step.base_agent import run_base
 from coval_gate.step.baselines import acceptance_problems, settle_standing
 from coval_gate.step.cancel import cancel_named
 from coval_gate.step.cleanup import clean_up, end_runs
-from coval_gate.step.earlier import end_changed
 from coval_gate.step.evaluate import conclude_step, evaluate_leg
 from coval_gate.step.given import adopt_runs
 from coval_gate.step.history import show_history
@@ -49,8 +48,9 @@ from coval_gate.step.plan import plan_step
 from coval_gate.step.publish import Published
 from coval_gate.step.repetition import repeat_leg
 from coval_gate.step.report import announce, find_names, report_of
+from coval_gate.step.rerun import look_back
 from coval_gate.step.selection import is_selected, select_legs
-from coval_gate.step.sizes import plan_sizes, tell_size, warn_of_undecidable
+from coval_gate.step.sizes import check_sizes, plan_sizes, tell_size, warn_of_undecidable
 from coval_gate.step.slices import evaluate_slices
 from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.watch import confirm
@@ -218,10 +218,12 @@ def _prepare(session: StepRun) -> Procedure[None]:
     yield from give_known(session)
     if step.is_counted_first:
         yield from plan_sizes(session)
+    if step.is_re_run and step.inputs.resume:
+        yield from look_back(session)
+    if step.is_counted_first:
+        check_sizes(session)
     if session.inputs.mode == "run" and any(leg.inputs.confidence is not None for leg in step.legs):
         warn_of_undecidable(step)
-    if step.is_re_run and step.inputs.resume:
-        yield from end_changed(session)
 
 
 def _run_side_by_side(session: StepRun, legs: Sequence[Leg], work: Work) -> Procedure[None]:

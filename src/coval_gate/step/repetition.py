@@ -32,8 +32,9 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
     has_failed = first.judgement.verdict is Verdict.FAILED and isinstance(first.judgement.cause, Completed)
     if has_failed and (others or leg.inputs.repeat_on_failure):
         why = "whose verdict it cannot change"
-        if (others or _may_launch_again(session, took=took)) and _may_turn_out_better(session, first.judgement):
-            if not others:
+        is_there = bool(others or leg.taken_over[1:])
+        if (is_there or _may_launch_again(session, took=took)) and _may_turn_out_better(session, first.judgement):
+            if not is_there:
                 session.log(f"The run failed: {reason(first.judgement).rstrip('.')}. Repeating it once.")
             second = yield from _judge_repetition(session, first.judgement)
             others, why = others[1:], "of which one repetition counts"
@@ -79,8 +80,9 @@ def _fits(session: LegRun) -> bool:
         return True
     launched = 0
     for other in step.all_legs:  # one that waits for its turn has no trial yet
-        runs = 1 if other.slices else max(other.wanted if isinstance(other, Base) else 1, len(other.trials))
-        launched += runs * (other.planned or 0)
+        runs = max(other.wanted if isinstance(other, Base) else 1, len(other.trials))
+        runs = max(0, runs - len([*filter(None, other.taken_over)]))
+        launched += (other.to_launch if other.slices else runs * (other.planned or 0)) or 0
     base = leg.base
     more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
     if launched + more <= most:

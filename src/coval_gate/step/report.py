@@ -76,6 +76,7 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         wrong=step.wrong,
         history=step.history,
         selected=step.selected,
+        attempt=step.attempt,
         began=step.began_at,
         seconds=step.clock.now() - step.began,
     )
@@ -96,7 +97,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
         name=leg.name,
         title=step.title_of(leg),
         ids=ids_of(leg.inputs),
-        planned=leg.planned,
+        planned=leg.to_launch,
         run=_polled(leg, trials),
         result=leg.result,
         details=leg.details or Details(),
@@ -106,6 +107,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, is_own: bool) -> 
                 url=step.run_url(trial.run_id),
                 status=trial.run.status if trial.run else "",
                 verdict=None if trial.is_slice else (trial.judgement or judgement).verdict,  # a slice decides nothing
+                kept_from=step.kept_from(trial),
             )
             for trial in trials
         ),

@@ -25,9 +25,9 @@ SETS_PERMISSION: Final = "test-sets:read"
 
 
 def plan_sizes(session: StepRun) -> Procedure[None]:
-    """Record how many simulations each leg launches, and say so. Draw the slices of those that have some.
+    """Record how many simulations each leg has. Draw the slices of those that have some.
 
-    Raises InputError if they are more than max_simulations, or if an unknown size makes the limit impossible to keep.
+    Raises InputError if an unknown size makes max_simulations impossible to keep.
     """
     step = session.step
     most = session.inputs.max_simulations
@@ -45,9 +45,15 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
         leg.planned = size_of(leg.inputs, cases)
     if any(leg.inputs.spend == UNTIL_CLEAR for leg in step.legs):
         yield from draw_slices(session)
-    if unknown:
+
+
+def check_sizes(session: StepRun) -> None:
+    """Say how many simulations are launched now. Raises InputError if they are more than max_simulations."""
+    step, most = session.step, session.inputs.max_simulations
+    sizes = [leg.to_launch for leg in step.all_legs]
+    if None in sizes:
         return
-    total = sum(leg.planned or 0 for leg in step.all_legs)
+    total = sum(filter(None, sizes))
     if most and total > most:
         raise InputError([InvalidInput("max_simulations", exceeded_text(step, total, most))])
     session.log(_plan_text(step, total))
@@ -117,7 +123,7 @@ def _plan_text(step: Step, total: int) -> str:
         named = [f"{noun(kind)} {name}" for kind, id_ in ids.items() if (name := step.name_of(kind, id_))]
         where = f" ({', '.join(named)})" if named else ""
     text = f"This step launches {most}{plural(total, 'simulation')}{where}"
-    if on_bases := sum(base.planned or 0 for base in step.bases):
+    if on_bases := sum(base.to_launch or 0 for base in step.bases):
         text += f", {on_bases:,} of them of the base agent"
     if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in step.all_legs):
         text += f". Repetitions of runs that fail may add up to {again:,}"
@@ -127,7 +133,7 @@ def _plan_text(step: Step, total: int) -> str:
 
 
 def count_runs(legs: Sequence[Leg]) -> str:
-    return plural(sum(len(leg.slices) or 1 for leg in legs), "run")
+    return plural(sum(len(leg.left) for leg in legs), "run")
 
 
 def exceeded_text(step: Step, total: int, most: int) -> str:

@@ -8,15 +8,17 @@ cancelled, resumed and left to the post step like a first run. One that does not
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final
 
-from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, beside, together
 from coval_gate.base.text import duration, plural
 from coval_gate.base.times import LOOKING_UP
 from coval_gate.ci.host import HEADS, Context
+from coval_gate.coval.model import Run
 from coval_gate.coval.resources import TEST_SET, cases_of
 from coval_gate.gate.judgement import UNFINISHED_RUN, Judgement, SingleRun, Slices
 from coval_gate.gate.sequential import MOST_SLICED, SLICES, Look, slices_of
@@ -27,8 +29,10 @@ from coval_gate.inputs.inputs import MOST_TEST_CASES, UNTIL_CLEAR, Inputs, Inval
 from coval_gate.report.wording.slices import after_slice_text
 from coval_gate.step.evaluate import judge_trial, show_leg
 from coval_gate.step.launch import ensure_trial
-from coval_gate.step.leg import Leg, for_each_case
+from coval_gate.step.leg import Leg, Trial, for_each_case
+from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.watch import follow_trial
 
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
 CASES_PERMISSION: Final = "test-cases:read"
@@ -65,6 +69,42 @@ def evaluate_slices(session: LegRun) -> Procedure[None]:
         if not _launches_more(session, judgement, longest):
             break
     yield from show_leg(session, cut_off(judgement, session.overall_limit))
+
+
+def already_decide(session: LegRun, pairs: Sequence[tuple[Run, Run | None]]) -> Procedure[bool]:
+    """Return whether the completed slices of earlier attempts, each with its base's, decide the leg.
+
+    Copies of the leg and its base are judged: the step may still launch all anew. Raises Interrupted.
+    """
+    leg, runs = session.leg, list[SingleRun]()
+    session.log(f"Judging {plural(len(pairs), 'slice')} of earlier attempts, to find out whether they decide.")
+    base = replace(leg.base, trials=[], outcomes=[]) if leg.base else None
+    copied = session.of(replace(leg, base=base, trials=[]))
+    try:
+        for number, (run, base_run) in enumerate(pairs):
+            if base and base_run:
+                beside_it = session.of(base)
+                base.outcomes.append(
+                    (yield from follow_trial(beside_it, _completed_trial(beside_it, number, base_run)))
+                )
+            outcome, alone = yield from judge_trial(copied, _completed_trial(copied, number, run))
+            if not isinstance(outcome, Completed):
+                return False
+            runs.append(SingleRun(run.run_id, alone))
+    except GateError:
+        return False
+    cases = tuple(accumulate(map(len, leg.slices)))
+    judgement = yield from beside(partial(judge_slices, tuple(runs), copied.criteria, cases))
+    return judgement.slices is not None and judgement.slices.is_clear
+
+
+def _completed_trial(session: LegRun, number: int, run: Run) -> Trial:
+    request, tags = request_of(session, number)
+    trial = Trial(session.leg.name, number, True, request, request.ids, tags)
+    trial.identify(run.run_id, at=session.clock.now())
+    trial.release()
+    session.leg.trials.append(trial)
+    return trial
 
 
 def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> bool:

@@ -6,6 +6,7 @@ Everything is written down at once: a step may be killed at any time.
 import json
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count, takewhile
@@ -18,15 +19,16 @@ from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, GATE_NAME, Context
 from coval_gate.coval.client import Client, Session, Shown, connect
-from coval_gate.coval.model import LaunchRequest
+from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.resources import RunTemplate
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Limit
-from coval_gate.history.tags import Tags, is_identified
+from coval_gate.history.tags import Tags, attempt_of, is_identified
 from coval_gate.inputs.file import ConfigFile, beside_file, read_file
 from coval_gate.inputs.inputs import (
     FILE,
+    LAUNCHING_MODES,
     NO_FILE,
     UNTIL_CLEAR,
     Inputs,
@@ -66,6 +68,10 @@ class Step:
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
+        self.attempts: dict[
+            str, int
+        ] = {}  # numbers of those that launched its earlier runs, or the given ones, as far as known
+        self.unidentified: Sequence[Run] = ()  # unfinished, and possibly of an earlier attempt
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self.unread_agents: set[str] = set()  # likewise
@@ -118,6 +124,19 @@ class Step:
     def is_re_run(self) -> bool:
         """Whether an earlier attempt may have launched runs."""
         return is_identified(self.context) and self.context.run_attempt not in ("0", "1")
+
+    @property
+    def attempt(self) -> int | None:
+        """The number of the attempt that launches, or launched the newest of the given runs; None for the first."""
+        number = max(self.attempts.values(), default=0)
+        if self.inputs.mode in LAUNCHING_MODES:
+            number = int(self.context.later_attempt or number + 1)
+        return number if number > 1 else None
+
+    def kept_from(self, trial: Trial) -> int | None:
+        """Return the number of the attempt that launched a run which a later one kept; None for any other run."""
+        given_from = self.attempts.get(attempt_of(trial.run), 0) if trial.is_given and trial.run else 0
+        return given_from if 0 < given_from < (self.attempt or 0) else trial.kept_from
 
     @property
     def deadline(self) -> float:

@@ -25,7 +25,7 @@ from coval_gate.base.text import duration, quoted
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import CANCELLED, COMPLETED, DELETED, Run
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, Outcome, TimedOut
-from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked, numbers_of
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.step.cancel import AFTER_CANCELLING
 from coval_gate.step.collect import collect, most_common_error, see
@@ -70,6 +70,7 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
             raise
     trial.is_given_up = isinstance(outcome, Aborted)
     if trial.is_given and trial.run:
+        session.step.attempts |= numbers_of([trial.run], session.step.context)
         unseen = [name for name, id_ in ids_of(session.leg.inputs).items() if id_ and not trial.run.ids[name]]
         if unseen:
             which = f"run {trial.run_id}, so these inputs cannot be checked: {', '.join(unseen)}"

@@ -71,6 +71,8 @@ class Document(JudgedFacts):
 
     schema_version: Text = Field(pattern=VERSIONS)
     passed: bool
+    attempt: int | None
+    """Which attempt of its commit the step is, if it is a later one of its job; null for the first, or if unknown."""
     title: Text
     """The verdict as the title of a warning; empty where there is nothing to warn about."""
     evaluated: list[EvaluatedFacts]
@@ -170,9 +172,12 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
     checks = (check for leg in legs for check in leg.judgement.checks)
     forbidden = dict.fromkeys(id_ for check in checks if check.forbids for id_ in check.simulations)
     judged = judged_facts(judgement, [*legs, *([together] if together else [])], named=True)
+    if report.attempt:
+        judged["heading"] += f" on attempt {report.attempt} of this commit"
     return Document(
         schema_version=SCHEMA_VERSION,
         passed=judgement.verdict is Verdict.PASSED,
+        attempt=report.attempt,
         title=wording.title(judgement, is_doubtful=judged["is_doubtful"]),
         evaluated=named_in_heading(report),
         places=places(report),

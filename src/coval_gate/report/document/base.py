@@ -67,6 +67,12 @@ class SingleRunFacts(Model):
     """The last status that Coval reported."""
     verdict: VerdictWord | None
     """Null for a slice, which decides nothing alone."""
+    kept_from: int | None
+    """The attempt that launched it, if a later one of the same job kept it; null otherwise."""
+
+    @property
+    def kept_text(self) -> str:
+        return f"kept from attempt {self.kept_from}" if self.kept_from else ""
 
 
 def plain(parts: Sequence[SentencePart]) -> str:

@@ -207,13 +207,14 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
     case_name = case_names(leg.details.labels)
     names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
     status = leg.run.status if leg.run else ""
+    kept = leg.runs[0].kept_from if leg.runs else None
     own, shared = provenance(report, leg), provenance(report)
     standing, parts = leg.standing, Parts()
     return LegFacts(
         name=leg.name,
         title=leg.title or leg.name,
         **judged_facts(judgement, [leg]),
-        run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names),
+        run=RunFacts(id=leg.run_id, url=leg.run_url, status=status, kept_from=kept, **what_ran(report, leg), **names),
         facts={} if len(report.legs) == 1 else {name: fact for name, fact in own.items() if shared.get(name) != fact},
         repeat=_repeat(report, leg),
         runs=[*leg.runs],

@@ -64,7 +64,7 @@ class Report(NamedTuple):
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
     wrong afterwards. `legs`: empty if the step had no run. `together`: all of them in one comparison, which has no run.
     `wrong`: the texts of inputs that are not valid. `history`: of mode history, which files and summary show instead.
-    `selected`: None if only_legs is empty.
+    `selected`: None if only_legs is empty. `attempt`: its number, unless the step is the first of its commit.
     """
 
     judgement: Judgement
@@ -75,5 +75,6 @@ class Report(NamedTuple):
     wrong: Mapping[str, str] = MappingProxyType({})
     history: HistoryDocument | None = None
     selected: SelectedLegs | None = None
+    attempt: int | None = None
     began: str = ""
     seconds: float = 0.0

@@ -82,6 +82,8 @@ class RunFacts(Model):
     url: Text
     status: Text
     """The last status that Coval reported: COMPLETED, FAILED and so on."""
+    kept_from: int | None
+    """The attempt that launched it, if a later one of the same job kept it; null otherwise."""
     agent_id: Text
     persona_id: Text
     test_set_id: Text
@@ -247,7 +249,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "workflow": context.workflow,
         "job": context.job,
         "matrix": context.matrix.label,
-        "attempt": context.run_attempt,
+        "attempt": f"{report.attempt} of this commit" if report.attempt else context.run_attempt,
         "started by": context.actor,
         "began": report.began,
         "took": duration(report.seconds),

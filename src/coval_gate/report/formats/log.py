@@ -218,6 +218,7 @@ def _message(document: Document) -> Iterator[str]:
         yield f"… and {plural(more, 'more reason')}."
     if document.other_failing_legs:
         yield f"{plural(document.other_failing_legs, 'more leg')} did not pass."
+    yield f"This was attempt {document.attempt} of this commit." if document.attempt else ""
     yield document.advice
     yield from _pages(document)
     yield f"More: {document.link}" if document.link else ""

@@ -75,8 +75,7 @@ def comment(document: Document, brief: bool) -> dict[str, Any]:  # noqa: ARG001 
     step = document.step
     marker = f"<!-- coval-gate {document.pages.key} -->"  # GitHub does not show it
     where = escape(" / ".join(name for name in (step.workflow, step.after(step.job)) if name))
-    attempt = f"attempt {step.later_attempt}" if step.later_attempt else ""
-    footer = " · ".join(part for part in (where, escape(attempt), _links(document.links)) if part)
+    footer = " · ".join(part for part in (where, _links(document.links)) if part)
     parts = [marker, *_opening(document), *unstable(document), *troubled(document), *known(document)]
     parts.append(f"<sub>{footer}</sub>" if footer else "")
     return {"name": marker, "summary": page(parts, limit=COMMENT_LIMIT)}
@@ -162,6 +161,9 @@ def _opening(document: Document) -> Iterator[str | Listing]:
         if leg.standing:
             where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
+    for run in document.legs[0].runs if len(document.legs) == 1 else ():  # the table of several legs says so
+        if run.kept_text:
+            yield f"Run {code(run.id)}: {run.kept_text}"
     if others := document.untold_reasons:
         yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(document)

@@ -1,0 +1,117 @@
+"""Decides what a later attempt of a job takes over: unfinished runs, and what earlier attempts measured.
+
+If any leg lacks a completed run, the completed runs of the others are kept, and judged again. If none lacks one, all
+launch anew: a person who re-runs a red check wants to know whether it was luck. Coval's list of runs shows all this.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile, zip_longest
+from typing import Final
+
+from coval_gate.base.schedule import Procedure
+from coval_gate.base.text import plural
+from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.coval.model import COMPLETED, Run
+from coval_gate.history.search import Found
+from coval_gate.history.tags import ATTACHED, UNANSWERED, Tags, is_marked, numbers_of, tags_of
+from coval_gate.step.earlier import end_unneeded, launches_of, list_earlier
+from coval_gate.step.leg import Leg
+from coval_gate.step.own_build import ANSWERED_BY_JOB
+from coval_gate.step.slices import already_decide
+from coval_gate.step.step import StepRun
+
+Usable = Mapping[Leg, Sequence[Run | None]]  # a run of earlier attempts for each launch of a leg or base
+Pair = tuple[Run, Run | None]  # of a leg and of its base, if it has one
+HIDDEN: Final = (
+    "Coval lists completed runs with neither tags nor metadata. If an earlier attempt launched one of them, the step "
+    "cannot tell, and does not keep it: all launch anew."
+)
+KEPT: Final = "They are kept, and only the rest is launched. To launch all anew, set resume to false."
+ALL_COMPLETED: Final = "Every leg completed in an earlier attempt, so all launch anew."
+
+
+def look_back(session: StepRun) -> Procedure[None]:
+    """Give each leg the runs of earlier attempts that it takes over. End those that nothing needs now.
+
+    Raises CovalError if Coval lists no runs.
+    """
+    step = session.step
+    listed = yield from list_earlier(session)
+    step.unidentified = listed.hidden
+    launches = {leg: launches_of(session.of(leg)) for leg in step.all_legs}
+    own, others = launches[step.legs[0]][0].earlier_of(listed.runs)
+    step.attempts = numbers_of((*own, *others), step.context)
+    usable = {leg: [_newest_usable(session, tags, listed) for tags in each] for leg, each in launches.items()}
+    pairs = {leg: _pairs(leg, usable) for leg in step.legs}
+    completed = {leg: [*takewhile(_is_complete, pairs[leg])] for leg in step.legs}
+    lacking = [leg for leg in step.legs if len(completed[leg]) < _needed(leg, launches[leg], listed.runs)]
+    in_doubt = [leg for leg in lacking if leg.slices and completed[leg] and completed[leg] == pairs[leg]]
+    keeps = len(in_doubt) < len(lacking)
+    for leg in in_doubt if not keeps else ():
+        keeps = keeps or not (yield from already_decide(session.of(leg), completed[leg]))
+    if keeps:
+        _take_over(step.legs, pairs, usable)
+    for leg in step.all_legs if step.inputs.cancel_on_interrupt else ():
+        for run in filter(None, leg.taken_over[1:]):
+            if not run.is_over:  # its turn comes when those before it were judged
+                step.guard_leftover(leg, run.run_id)
+    over = [run for run in listed.seen if run.is_over]
+    if over and not any(run.tags or run.metadata for run in over):
+        session.log(HIDDEN)
+    elif kept := sum(map(bool, completed.values())):
+        which = f" of {kept:,} of {plural(len(step.legs), 'leg')}" if len(step.legs) > 1 else ""
+        session.log(f"Earlier attempts completed runs{which}. {KEPT}" if keeps else ALL_COMPLETED)
+    yield from end_unneeded(session, listed)
+
+
+def _newest_usable(session: StepRun, tags: Tags, listed: Found) -> Run | None:
+    """Return the newest run of a launch that goes on, or else that completed and may be kept."""
+    own = [run for run in listed.runs if tags.continues(tags_of(run))]
+    for run in own:
+        if run.is_ending and not run.is_over:
+            session.log(
+                f"Run {run.run_id} of an earlier attempt is being cancelled, so the step does not take it over."
+            )
+    going = (run for run in own if not (run.is_over or run.is_ending))
+    return next(going, next((run for run in own if _may_be_kept(session, run)), None))
+
+
+def _may_be_kept(session: StepRun, run: Run) -> bool:
+    """Return whether a run completed, is not too old, and was not left unanswered by the job's own build."""
+    now, created = session.client.server_time(session.clock.now()), run.created
+    if run.status != COMPLETED or now is None or created is None:
+        return False
+    is_hidden = session.inputs.mode == "launch" and not run.metadata
+    waits_for_job = is_hidden or run.metadata.get(AGENT_TYPE) == ANSWERED_BY_JOB or is_marked(run, UNANSWERED)
+    return now - created <= session.inputs.run_max_age.seconds and (not waits_for_job or is_marked(run, ATTACHED))
+
+
+def _pairs(leg: Leg, usable: Usable) -> list[Pair]:
+    """Return what a leg may take over, up to the first launch without. A completed run without its base's is none."""
+    pairs: list[Pair] = []
+    for run, base in zip_longest(usable[leg], usable[leg.base] if leg.base else ()):
+        if run is None or (leg.base and base is None and run.is_over):
+            break
+        pairs.append((run, base))
+    return pairs
+
+
+def _is_complete(pair: Pair) -> bool:
+    return all(run is None or run.is_over for run in pair)
+
+
+def _needed(leg: Leg, launches: Sequence[Tags], runs: Sequence[Run]) -> int:
+    """Return how many completed runs a leg has that lacks none: all slices, or also a repetition that was launched."""
+    repeated = [tags for tags in launches[1:] if any(tags.continues(tags_of(run)) for run in runs)]
+    return len(leg.slices) or 1 + len(repeated)
+
+
+def _take_over(legs: Sequence[Leg], pairs: Mapping[Leg, Sequence[Pair]], usable: Usable) -> None:
+    """Keep a base's run only beside a leg's, unless it goes on."""
+    for leg in legs:
+        leg.taken_over = [run for run, _ in pairs[leg]]
+    for base in {leg.base for leg in legs if leg.base}:
+        beside = max(len(pairs[leg]) for leg in legs if leg.base is base)
+        first, *others = usable[base]
+        is_needed = beside or (first and not first.is_over)
+        base.taken_over = [first if is_needed else None, *others[: max(0, beside - 1)]]
