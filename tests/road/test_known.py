@@ -174,10 +174,12 @@ def test_legs_are_excused_by_name(run_with: RunStep) -> None:
 
 def test_what_legs_lack_that_are_not_selected_is_no_error(run_with: RunStep) -> None:
     legs = {"a": {"test_set_id": "flaky001"}, "b": {"test_set_id": "passing1"}}
-    result, _ = run_with(
-        known=[{}, {"leg": "a", "test_case": GOOD}], more={"legs": legs}, test_set_id="", only_legs="b"
-    )
+    given: dict[str, Any] = {"known": [{}, {"leg": "a", "test_case": GOOD}], "more": {"legs": legs}, "only_legs": "b"}
+    result, _ = run_with(**given, test_set_id="")
     assert (result.outputs["verdict"], result.outputs["known_failures"]) == ("passed", "0")
+    plan, _ = run_with(**given, test_set_id="", mode="plan")
+    assert "Known failures, which decide nothing:" in plan.log
+    assert GOOD not in f"{result.log}{plan.log}", "an entry of another leg"
 
 
 def test_slices_do_not_call_them(run_with: RunStep) -> None:

@@ -40,7 +40,7 @@ def give_known(session: StepRun) -> Procedure[None]:
         leg.known_checks = () if leg.is_base else _left_to_run(leg.inputs, own is not None, step.selected is None)
     if problems := [*_problems(step, cases, today)]:
         raise InputError(problems)
-    for entry in step.read.known:
+    for entry in _evaluated(step):
         _announce_end(step, entry, (entry.until - today).days)
 
 
@@ -56,6 +56,12 @@ def _read_cases(session: StepRun) -> Procedure[Cases]:
         else:
             cases[id_] = frozenset(case.id for case in listed)
     return cases
+
+
+def _evaluated(step: Step) -> list[KnownFailure]:
+    """Return the entries, but for those of legs that the step does not evaluate."""
+    known, names = step.read.known if step.read else (), [(leg.name, leg.beginning) for leg in step.legs]
+    return [entry for entry in known if not step.selected or any(entry.is_about(*own) for own in names)]
 
 
 def _is_about(step: Step, leg: Leg, entry: KnownFailure) -> bool:
@@ -123,7 +129,7 @@ def announce_passing(step: Step, leg: Leg) -> None:
 def known_lines(step: Step) -> list[str]:
     """Return the lines of a plan."""
     lines = []
-    for entry in step.read.known if step.read else ():
+    for entry in _evaluated(step):
         about = "".join(
             f", {word} {one_line(name)}" for word, name in (("metric", entry.metric), ("leg", entry.leg)) if name
         )
