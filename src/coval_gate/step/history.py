@@ -11,7 +11,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.text import day_text, one_line, plural, whole_number
-from coval_gate.base.times import LOOKING_UP
+from coval_gate.base.times import LOOKING_UP, NAMING
 from coval_gate.ci.host import COMMIT, REPOSITORY
 from coval_gate.coval.model import COMPLETED, Metric, Run
 from coval_gate.coval.resources import METRIC, RUN_RESOURCES
@@ -43,7 +43,8 @@ def show_history(session: StepRun) -> Procedure[Judgement]:
     source = (source or RunSource("branch", ""))._replace(last=(source and source.last) or USUALLY_SHOWN_RUNS)
     yield from give_known(session)
     named = dict.fromkeys(pair for leg in legs for pair in leg.differing.items())
-    calls = [session.client.get(RUN_RESOURCES[name], id_, until=session.deadline) for name, id_ in named]
+    get, until = session.client.get, session.within(NAMING).deadline
+    calls = [get(RUN_RESOURCES[name], id_, until=until, once=True) for name, id_ in named]
     yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     pasts, errors = list[LegPast](), list[CovalError]()
     for leg in legs:
@@ -58,8 +59,8 @@ def show_history(session: StepRun) -> Procedure[Judgement]:
     if not (most or errors):
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run {phrase}.", advice="Check run_id.")
     title = one_line(f"The newest {plural(most, 'run')} {phrase}")
-    made, until = (moment_text(step.clock.time() + seconds) for seconds in (0.0, EXCUSED))
-    compose = partial(history_document, pasts, title, made, day_text(until), step.inputs.dashboard_url)
+    made, last_day = (moment_text(step.clock.time() + seconds) for seconds in (0.0, EXCUSED))
+    compose = partial(history_document, pasts, title, made, day_text(last_day), step.inputs.dashboard_url)
     step.history, step.legs = (yield from beside(compose)), []  # reports show it in place of the legs
     session.log(*log_lines(step.history))
     return errored(errors[0]) if errors else Judgement(None, HISTORY_ONLY, OnlyRead(f"{title}."))

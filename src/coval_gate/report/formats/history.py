@@ -65,7 +65,8 @@ def _tables(history: HistoryDocument) -> Iterator[_Table]:
         failing = [case for case in leg.cases if case.failed]
         rows = [((case.name, ""), (case.signs, ""), (case.failed_text, ""), (case.known, "")) for case in failing]
         if failing:
-            yield _Table(f"{named}Test cases that failed most", ("test case", "", "failed", "known"), rows)
+            head = ("test case", "", "failed", "known" * any(case.known for case in failing))
+            yield _Table(f"{named}Test cases that failed most", head, rows)
     flipping = [
         ((f"{leg.title}: {case.name}" if several else case.name, ""), (f"{case.met:,} of {case.conversations:,}", ""))
         for leg, case in history.flipping
