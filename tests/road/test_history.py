@@ -113,6 +113,26 @@ def test_run_that_cannot_be_read_stays_with_the_reason(nights: Nights) -> None:
     assert second == leg.runs[1].id
 
 
+def test_run_that_did_not_complete_says_so(nights: Nights) -> None:
+    launch(nights, "passing", "run-failed", "stuck", "empty")
+    result = history(nights)
+    leg = only(result)
+    assert [run.status for run in leg.runs] == ["completed", "failed", "in progress", "completed"]
+    passed, failed, going_on, empty = (run.unread for run in leg.runs)
+    assert (result.exit_code, passed) == (0, "")
+    assert failed.startswith("The run ended as FAILED: ")
+    assert going_on == "The run is IN PROGRESS"
+    assert empty.startswith("Coval lists no simulation of run ")
+
+
+def test_list_that_hides_what_runs_are_is_told(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, list_identity="neither", run_identity="neither")
+    launch(nights, "passing")
+    result = history(nights)
+    assert "Coval does not show of all runs what they are" in result.log
+    assert (result.exit_code, result.outputs["reason"]) == (1, "Coval lists no run of branch main.")
+
+
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [

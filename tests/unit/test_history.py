@@ -196,6 +196,11 @@ def test_log_and_summary_as_text(golden: Callable[[str, str], None]) -> None:
     Draft202012Validator(schema).validate(loads(json(history())))
 
 
+def test_log_shows_the_first_test_cases() -> None:
+    many = answered("run0", "N" * 23, "abcdefghijklmnopqrstuvw")
+    assert "  … and 3 more test cases" in [*log_lines(made("Resolved: rate(YES) >= 50%", many))]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_foreign_text_stays_text(text: str) -> None:
     plain = history()

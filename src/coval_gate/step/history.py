@@ -70,11 +70,11 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     """Raises CovalError if the list cannot be read, or none of its runs."""
     step, inputs, clock = session.step, session.inputs, session.clock
     found = yield from list_newest(session, source, step.context)
-    if not found.runs:
-        return past._replace(trouble=f"Coval lists no run {source_phrase(source)}.")
     listed = found.runs[: source.last]
     if found.hidden or not (found.is_whole or len(listed) == source.last):
         session.warn("Coval does not show of all runs what they are, so the history may lack some.")
+    if not listed:
+        return past._replace(trouble=f"Coval lists no run {source_phrase(source)}.")
     loaded = yield from _load(session, listed[::-1])
     read = [one for one in loaded if isinstance(one, BaselineRun)]
     if not read and (errors := [one for one in loaded if isinstance(one, CovalError)]):
