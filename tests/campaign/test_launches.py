@@ -115,7 +115,7 @@ def test_second_run_is_cancelled_though_the_user_wants_the_own_run_left(
 def test_interrupt_while_older_runs_are_looked_for_cancels_resumed_run(kill: bool) -> None:
     """A run of an earlier attempt is guarded as soon as the step has taken it over."""
     given: dict[str, Any] = {"test_set_id": "slow0001", "resume": "true", "supersede": "true", "max_wait_time": "600"}
-    while_looking = Signal(kill=kill, method="GET", path="/runs", request=3)
+    while_looking = Signal(kill=kill, method="GET", path="/runs", request=2)
     steps = (step("launch", **given), step("run", attempt=2, signal=while_looking, **given))
     assert statuses(history_of(steps=steps, test_set_id="slow0001")) == ["CANCELLED"]
 

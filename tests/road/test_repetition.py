@@ -139,7 +139,7 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(run_step: RunStep, 
     again, _ = run_step(world=server.world, env=RERUN, **inputs | ENOUGH)
     assert (again.outputs["verdict"], run_statuses(server.world)[1]) == ("passed", "CANCELLED"), again.log
     repetition = server.world.runs[1].run_id
-    assert f"Cancelled run {repetition}: a repetition of an earlier attempt, which nothing needs now." in again.log
+    assert f"Cancelled run {repetition}: a run of an earlier attempt, which nothing needs now." in again.log
 
 
 def test_repetition_that_cannot_be_ended_is_left_to_the_post_step(run_step: RunStep, clock: VirtualClock) -> None:
@@ -147,7 +147,7 @@ def test_repetition_that_cannot_be_ended_is_left_to_the_post_step(run_step: RunS
     again, _ = run_step("DELETE /runs/* -> 503", world=server.world, env=RERUN, **inputs | ENOUGH)
     assert (again.outputs["verdict"], len(server.world.runs)) == ("passed", 2), again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
-    assert warning.startswith(f"Could not cancel run {server.world.runs[1].run_id} (a repetition of an earlier attempt")
+    assert warning.startswith(f"Could not cancel run {server.world.runs[1].run_id} (a run of an earlier attempt")
     run_post_step(again, server.world)
     assert run_statuses(server.world)[1] == "CANCELLED"
 

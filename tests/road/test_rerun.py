@@ -157,6 +157,19 @@ def test_kept_runs_take_no_turn(run_step: RunStep) -> None:
     assert (launches(server), verdicts_of(again)["flaky001"] in ("passed", "failed")) == (1, True)
 
 
+def test_single_run_of_a_later_attempt_is_said_to_be_so_by_the_step_that_waits(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    _, server = run_step(mode="launch")
+    clock.sleep(600)
+    again, _ = run_step(world=server.world, env=RERUN, mode="launch")
+    assert len(server.world.runs) == 2
+    for run_id, attempt in ((again.outputs["run_id"], 2), (server.world.runs[0].run_id, None)):
+        waited, _ = run_step(world=server.world, env=THIRD, mode="wait", run_id=run_id, json_path="result.json")
+        assert document_of(waited)["attempt"] == attempt
+        assert document_of(waited)["legs"][0]["run"]["kept_from"] is None
+
+
 def test_kept_run_that_is_gone_is_launched_again(run_step: RunStep) -> None:
     _, server = run_step("POST /runs #3 -> 403", **LEGS)
     run_id = server.world.runs[0].run_id

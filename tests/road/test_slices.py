@@ -171,7 +171,7 @@ def test_rerun_begins_anew_where_nothing_is_unfinished_or_a_slice_is_missing(
     again, _ = run_step(world=world, env=RERUN, **UNTIL_CLEAR)
     assert (again.outputs["total_simulations"], len(world.runs)) == ("100", 8)
     assert run_statuses(world)[2] == "CANCELLED", "the slice that nothing needs"
-    assert f"Cancelled run {world.runs[2].run_id}: a slice of an earlier attempt, which nothing needs now." in again.log
+    assert f"Cancelled run {world.runs[2].run_id}: a run of an earlier attempt, which nothing needs now." in again.log
     anew, _ = run_step(world=world, env={"GITHUB_RUN_ATTEMPT": "3"}, **UNTIL_CLEAR)
     assert (anew.outputs["total_simulations"], len(world.runs)) == ("100", 13)
 

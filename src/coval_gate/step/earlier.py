@@ -12,11 +12,10 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.times import CANCELLING, LOOKING_UP
-from coval_gate.ci.host import REPETITION, SLICE
 from coval_gate.coval.client import Session
 from coval_gate.coval.model import Run
 from coval_gate.history.search import Found, Sought, may_have_ids, search
-from coval_gate.history.tags import Tags, part_of, tags_of
+from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.cancel import cancel_run
 from coval_gate.step.given import recorded_leg
 from coval_gate.step.leg import Trial
@@ -28,9 +27,7 @@ RESUMING: Final = (  # what a search does not find, and how to do without it
     "To launch without this check, set resume to false.",
 )
 SUPERSEDING: Final = ("Could not look for older runs", "To leave older runs alone, set supersede to false.")
-CHANGED: Final = "its request has changed since it was launched"
-UNNEEDED: Final = "a {} of an earlier attempt, which nothing needs now"
-PARTS: Final = {SLICE: "slice", REPETITION: "repetition"}
+UNNEEDED: Final = "a run of an earlier attempt, which nothing needs now"
 
 
 def list_earlier(session: StepRun) -> Procedure[Found]:
@@ -100,18 +97,15 @@ def end_unneeded(session: StepRun, listed: Found) -> Procedure[None]:
     # Without metadata, one may be of a leg that this attempt leaves out, and which another one may want.
     left_out = {*step.left_out, ""} if step.left_out else ()
     changed = [run.run_id for run in own if run not in unneeded and recorded_leg(run) not in left_out]
-    first = session.of(step.legs[0])
-    yield from _end_earlier(first, changed, CHANGED)
-    for run in unneeded:
-        yield from _end_earlier(first, [run.run_id], UNNEEDED.format(PARTS.get(part_of(run), "run")))
+    yield from _end_earlier(session.of(step.legs[0]), changed, "its request has changed since it was launched")
+    yield from _end_earlier(session.of(step.legs[0]), [run.run_id for run in unneeded], UNNEEDED)
 
 
 def end_leftovers(session: LegRun) -> Procedure[None]:
     """Cancel the repetitions or slices that were to be taken over in their turn, which did not come."""
-    leg = session.leg
-    taken = {trial.run_id for trial in leg.trials}
-    left = [run.run_id for run in leg.taken_over[1:] if run and not (run.is_over or run.run_id in taken)]
-    yield from _end_earlier(session, left, UNNEEDED.format(PARTS[SLICE if leg.slices else REPETITION]))
+    taken = {trial.run_id for trial in session.leg.trials}
+    left = [run.run_id for run in session.leg.taken_over[1:] if run and not (run.is_over or run.run_id in taken)]
+    yield from _end_earlier(session, left, UNNEEDED)
 
 
 def launches_of(session: LegRun) -> list[Tags]:

@@ -69,7 +69,7 @@ def _has_turn(session: LegRun) -> bool:
     """Raises GateError if no time is left for the leg's turn."""
     step, leg = session.step, session.leg
     most = session.inputs.max_parallel_runs
-    if most is None or leg.is_base or not leg.left:
+    if most is None or leg.is_base or leg.is_kept:
         return step.launching < MOST_AT_ONCE
     if session.clock.now() >= session.deadline:
         raise GateError(
@@ -77,7 +77,7 @@ def _has_turn(session: LegRun) -> bool:
             f"max_wait_time was over before this leg's turn came (max_parallel_runs: {most:,}).",
             advice="Raise max_wait_time, or max_parallel_runs.",
         )
-    others = [other for other in step.legs if other is not leg and other.trials and not other.first.kept_from]
+    others = [other for other in step.legs if other is not leg and other.trials and not other.is_kept]
     under_way = sum(not other.is_done or other.is_ending for other in others)
     return under_way < most and step.launching < MOST_AT_ONCE
 

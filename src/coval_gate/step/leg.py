@@ -242,6 +242,12 @@ class Leg:
         return [number for number in range(len(self.slices) or 1) if number not in taken]
 
     @property
+    def is_kept(self) -> bool:
+        """Whether earlier attempts completed all that it may launch."""
+        most = len(self.slices) or 1 + self.inputs.repeat_on_failure
+        return [run is not None and run.is_over for run in self.taken_over] == [True] * most
+
+    @property
     def to_launch(self) -> int | None:
         """How many simulations the step launches for the leg now, or at the most; None if unknown."""
         return None if self.planned is None else sum(self.size_of(number) or 0 for number in self.left)

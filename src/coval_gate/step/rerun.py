@@ -18,7 +18,7 @@ from coval_gate.step.earlier import end_unneeded, launches_of, list_earlier
 from coval_gate.step.leg import Leg
 from coval_gate.step.own_build import ANSWERED_BY_JOB
 from coval_gate.step.slices import already_decide
-from coval_gate.step.step import StepRun
+from coval_gate.step.step import Step, StepRun
 
 Usable = Mapping[Leg, Sequence[Run | None]]  # a run of earlier attempts for each launch of a leg or base
 Pair = tuple[Run, Run | None]  # of a leg and of its base, if it has one
@@ -43,25 +43,37 @@ def look_back(session: StepRun) -> Procedure[None]:
     step.attempts = numbers_of((*own, *others), step.context)
     usable = {leg: [_newest_usable(session, tags, listed) for tags in each] for leg, each in launches.items()}
     pairs = {leg: _pairs(leg, usable) for leg in step.legs}
-    completed = {leg: [*takewhile(_is_complete, pairs[leg])] for leg in step.legs}
-    lacking = [leg for leg in step.legs if len(completed[leg]) < _needed(leg, launches[leg], listed.runs)]
-    in_doubt = [leg for leg in lacking if leg.slices and completed[leg] and completed[leg] == pairs[leg]]
-    keeps = len(in_doubt) < len(lacking)
-    for leg in in_doubt if not keeps else ():
-        keeps = keeps or not (yield from already_decide(session.of(leg), completed[leg]))
+    keeps = yield from _lack_a_run(session, launches, pairs, listed.runs)
     if keeps:
-        _take_over(step.legs, pairs, usable)
-    for leg in step.all_legs if step.inputs.cancel_on_interrupt else ():
-        for run in filter(None, leg.taken_over[1:]):
-            if not run.is_over:  # its turn comes when those before it were judged
-                step.guard_leftover(leg, run.run_id)
+        _take_over(step, pairs, usable)
     over = [run for run in listed.seen if run.is_over]
     if over and not any(run.tags or run.metadata for run in over):
         session.log(HIDDEN)
-    elif kept := sum(map(bool, completed.values())):
+    elif kept := sum(bool(own) and _is_complete(own[0]) for own in pairs.values()):
         which = f" of {kept:,} of {plural(len(step.legs), 'leg')}" if len(step.legs) > 1 else ""
         session.log(f"Earlier attempts completed runs{which}. {KEPT}" if keeps else ALL_COMPLETED)
     yield from end_unneeded(session, listed)
+
+
+def _lack_a_run(
+    session: StepRun,
+    launches: Mapping[Leg, Sequence[Tags]],
+    pairs: Mapping[Leg, Sequence[Pair]],
+    runs: Sequence[Run],
+) -> Procedure[bool]:
+    """Return whether any leg lacks a completed run, or a repetition that was launched, or slices that decide."""
+    in_doubt: list[Leg] = []
+    for leg, own in pairs.items():
+        launched = [tags for tags in launches[leg][1:] if any(tags.continues(tags_of(run)) for run in runs)]
+        completed = [*takewhile(_is_complete, own)]
+        if len(completed) < (len(leg.slices) or 1 + len(launched)):
+            if not leg.slices or not own or completed != own:
+                return True
+            in_doubt.append(leg)
+    for leg in in_doubt:
+        if not (yield from already_decide(session.of(leg), pairs[leg])):
+            return True
+    return False
 
 
 def _newest_usable(session: StepRun, tags: Tags, listed: Found) -> Run | None:
@@ -100,18 +112,16 @@ def _is_complete(pair: Pair) -> bool:
     return all(run is None or run.is_over for run in pair)
 
 
-def _needed(leg: Leg, launches: Sequence[Tags], runs: Sequence[Run]) -> int:
-    """Return how many completed runs a leg has that lacks none: all slices, or also a repetition that was launched."""
-    repeated = [tags for tags in launches[1:] if any(tags.continues(tags_of(run)) for run in runs)]
-    return len(leg.slices) or 1 + len(repeated)
-
-
-def _take_over(legs: Sequence[Leg], pairs: Mapping[Leg, Sequence[Pair]], usable: Usable) -> None:
-    """Keep a base's run only beside a leg's, unless it goes on."""
-    for leg in legs:
-        leg.taken_over = [run for run, _ in pairs[leg]]
-    for base in {leg.base for leg in legs if leg.base}:
-        beside = max(len(pairs[leg]) for leg in legs if leg.base is base)
+def _take_over(step: Step, pairs: Mapping[Leg, Sequence[Pair]], usable: Usable) -> None:
+    """Keep a base's run only beside a leg's, unless it goes on. Guard what goes on until its turn comes."""
+    for leg, own in pairs.items():
+        leg.taken_over = [run for run, _ in own]
+    for base in step.bases:
+        beside = max(len(own) for leg, own in pairs.items() if leg.base is base)
         first, *others = usable[base]
         is_needed = beside or (first and not first.is_over)
         base.taken_over = [first if is_needed else None, *others[: max(0, beside - 1)]]
+    for leg in step.all_legs if step.inputs.cancel_on_interrupt else ():
+        for run in leg.taken_over[1:]:
+            if run and not run.is_over:
+                step.guard_leftover(leg, run.run_id)
