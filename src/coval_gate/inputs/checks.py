@@ -94,14 +94,9 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
     return names
 
 
-def warnings_about(
-    inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE, parts: Sequence[LegInputs] | None = None
-) -> list[str]:
-    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are.
-
-    `parts`: those of the file that are evaluated; None: all.
-    """
-    parts = file.parts(inputs) if parts is None else parts
+def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
+    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
+    parts = file.parts(inputs)
     overridden = in_words([*_overridden(inputs, file)])
     warnings = [f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] * bool(overridden)
     legs_with: dict[str, list[str]] = {}
@@ -116,7 +111,7 @@ def warnings_about(
 
 def _overridden(inputs: Inputs, file: FromFile) -> Iterator[str]:
     """Yield the inputs of the step, or at the top of the file, that no leg uses. All thresholds add up."""
-    for declaration in effective() if file.legs else ():
+    for declaration in effective() if file.legs and inputs.only_legs is None else ():
         name = declaration.name
         is_set = name in file.places or getattr(inputs, name) != declaration.default_value
         own = (name in leg.places and leg.places[name] != file.places.get(name) for leg in file.legs)

@@ -4,7 +4,6 @@ The legs of a step go side by side.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import compress
 from typing import Final
 
 from coval_gate import __version__
@@ -307,9 +306,8 @@ def _read_and_check(step: Step) -> None:
         problems += acceptance_problems(context)
     problems += publisher.pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
-    is_evaluated = [any(is_selected(leg, inputs) for leg in legs_of([part])) for part in file.legs]
-    parts = [*compress(file.legs, is_evaluated)] if file.legs else None
-    for warning in (*warnings_about(inputs, environ, file, parts), *_effectless_inputs(step)):
+    selected = [part for part in file.legs if any(is_selected(leg, inputs) for leg in legs_of([part]))]
+    for warning in (*warnings_about(inputs, environ, file._replace(legs=selected)), *_effectless_inputs(step)):
         step.warn(warning)
     if inputs.api_key:
         _add_seeds(step)

@@ -129,11 +129,8 @@ def _leg_lines(step: Step, looked: Looked) -> list[str]:
     width = max(map(len, sizes))
     lines = [f"  {size:>{width}}  {_what(leg, looked)}" for leg, size in zip(legs, sizes, strict=True)]
     more = len(lines) - MOST_LINES
-    return [
-        f"Runs of {step.selected}:" if step.selected else "Runs:",
-        *lines[:MOST_LINES],
-        *([f"  … {more:,} more"] if more > 0 else []),
-    ]
+    title = f"Runs of {step.selected}:" if step.selected else "Runs:"
+    return [title, *lines[:MOST_LINES], *([f"  … {more:,} more"] if more > 0 else [])]
 
 
 def _size_text(leg: Leg) -> str:

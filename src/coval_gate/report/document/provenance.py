@@ -210,10 +210,7 @@ def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({}
 
 
 def places(report: Report) -> list[PlaceFacts]:
-    """Return the pull request, the branch, the commit and the part of the legs that a step tested.
-
-    The first word begins a line.
-    """
+    """Return the pull request, branch, commit and part of the legs that a step tested; the first word begins a line."""
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
