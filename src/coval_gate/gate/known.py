@@ -72,27 +72,29 @@ def leave_out(result: RunResult, known: Sequence[KnownFailure]) -> RunResult:
 
 
 def unusable_entries(run: Judged) -> Iterator[Check]:
-    """Yield a check for each entry that no run can use, as far as only this one shows it."""
-    for what, short in _troubles(run):
+    """Yield a check for each entry that is wrong, as far as only the run shows it.
+
+    Without the name of a leg, another leg may have what this one lacks.
+    """
+
+    def check(short: str, what: str) -> Check:
         problem = UNUSABLE_ENTRY.of(what=what.rstrip("."), short=short)
-        yield Check(criterion=ENTRIES_APPLY, verdict=Verdict.ERROR, problem=problem)
+        return Check(criterion=ENTRIES_APPLY, verdict=Verdict.ERROR, problem=problem)
 
-
-def _troubles(run: Judged) -> Iterator[tuple[str, str]]:
-    """Without the name of a leg, another leg may have what this one lacks."""
     result, criteria = run.result, run.criteria
     known, checked, alone = criteria.known, criteria.known_checks, criteria.legs == 1
     cases = {one.test_case_id for one in (*result.simulations, *result.left_out)}
     if "count" in checked and (what := excess_text([entry.test_case for entry in known], cases)):
-        yield what, "more than a tenth"
+        yield check("more than a tenth", what)
     read = {metric.id for metric in result.metrics if criteria.needs_targets and metric.target is not None}
     read.update(metric.id for one in criteria.thresholds for metric in result.find_metrics(one.metric))
     for entry in (one for one in known if one.leg or alone):
         if "case" in checked and entry.test_case not in cases:
-            yield f"names {entry.test_case}, which the test set does not have", "no such test case"
+            yield check("no such test case", f"names {entry.test_case}, which the test set does not have")
         metrics = [metric.id for metric in result.find_metrics(entry.metric)]
         if "metric" in checked and entry.metric and read.isdisjoint(metrics):
-            yield f"names the metric {quoted(entry.metric)}, which no threshold and no target reads", "an unread metric"
+            what = f"names the metric {quoted(entry.metric)}, which no threshold and no target reads"
+            yield check("an unread metric", what)
 
 
 def known_cases(run: Judged, checks: Sequence[Check]) -> tuple[KnownCase, ...]:

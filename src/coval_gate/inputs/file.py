@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from coval_gate.base.days import Day
-from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
+from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
@@ -36,7 +36,7 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
-from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, KnownFailure, contradictions, entry_of
+from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, contradictions, entry_of
 from coval_gate.inputs.naming import NAME_SHOWN, TOGETHER_NAME, input_meant
 from coval_gate.inputs.nodes import MAPPING, SCALAR, SEQUENCE, Mistake, Node, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained_lines
@@ -252,26 +252,17 @@ class _Reader:
         return legs
 
     def _add_known(self, line: int, node: Node) -> None:
-        if node.id != SEQUENCE or any(entry.id != MAPPING for entry in node.value):
-            self._note(line, f"{KNOWN_KEY} must be a list of entries, each with test_case, reason and until.")
+        entries = node.value if node.id == SEQUENCE and all(entry.id == MAPPING for entry in node.value) else None
+        if entries is None or any(value.id != SCALAR for entry in entries for _, value in entry.value):
+            self._note(line, f"{KNOWN_KEY} must be a list of entries, whose test_case, reason and until are texts.")
             return
-        for entry in node.value:
-            begin, before, texts = entry.start_mark.line + 1, len(self.mistakes), dict[str, str]()
-            for line_of_key, name, value in self._pairs(entry, KNOWN_KEY):
-                if name not in ENTRY_KEYS:
-                    what = f"{_shown(name, KNOWN_KEY)} is no key of an entry; it has {in_words(ENTRY_KEYS)}."
-                    self._note(line_of_key, what)
-                elif value.id != SCALAR:
-                    self._note(line_of_key, f"{_shown(name, KNOWN_KEY)} must be a text.")
-                else:
-                    texts[name] = value.value.strip()
+        for entry in entries:
+            begin = entry.start_mark.line + 1
+            texts = {name: value.value.strip() for _, name, value in self._pairs(entry, KNOWN_KEY)}
             try:
-                known = entry_of(texts, begin)
+                self.known.append(entry_of(texts, begin))
             except ValueError as error:
-                if len(self.mistakes) == before:
-                    self._note(begin, f"{KNOWN_KEY}: the entry {error}")
-            else:
-                self.known.append(known)
+                self._note(begin, f"{KNOWN_KEY}: the entry {error}")
 
     def _add(self, values: FileEntries, line: int, name: str, node: Node, where: str) -> None:
         declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)

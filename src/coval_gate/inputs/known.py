@@ -1,18 +1,10 @@
-"""Known failures: reviewed entries of the configuration file, by which a failing test case decides nothing. Pure.
-
-known_failures:
-  - test_case: caseflaky0010000000002
-    metric: Resolved
-    leg: booking
-    reason: vendor ticket 4711
-    until: 2027-01-31
-"""
+"""Known failures: entries of the configuration file, by which a failing test case decides nothing until a day. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, product
 from typing import Final, NamedTuple
 
-from coval_gate.base.days import Day, day_in, days_after
+from coval_gate.base.days import Day, day_in
 from coval_gate.base.text import folded, in_words, one_line, quoted
 from coval_gate.inputs.checks import acts_as
 from coval_gate.inputs.fields import IDENTIFIER
@@ -44,32 +36,26 @@ class KnownFailure(NamedTuple):
         return not self.leg or folded(self.leg) in map(folded, names)
 
     def overlaps(self, other: "KnownFailure") -> bool:
-        pairs = ((self.metric, other.metric), (self.leg, other.leg))
-        same = all(not one or not two or folded(one) == folded(two) for one, two in pairs)
-        return same and self.test_case == other.test_case
+        names = ((self.metric, other.metric), (self.leg, other.leg))
+        return self.test_case == other.test_case and all("" in pair or len({*map(folded, pair)}) == 1 for pair in names)
 
 
 def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
     """Return the entry with these texts. Raises ValueError with the end of a sentence about it."""
     if lacking := [name for name in REQUIRED if not texts.get(name)]:
         raise ValueError(f"has no {in_words(lacking)}; an entry has test_case, reason, and until, its last day.")
+    if wrong := texts.keys() - {*ENTRY_KEYS}:
+        raise ValueError(f"has the key {quoted(min(wrong))}; its keys are {in_words(ENTRY_KEYS)}.")
     case, reason, until = (texts[name] for name in REQUIRED)
     if not IDENTIFIER.fullmatch(case):
         raise ValueError(f"must name the id of a test case in test_case; got {quoted(case)}.")
     if len(reason) > LONGEST_REASON:
         raise ValueError(f"must have a reason of at most {LONGEST_REASON} characters; got {len(reason):,}.")
-    if (day := day_in(until)) is None:
-        raise ValueError(f"must name a day such as 2027-01-31 in until; got {quoted(until)}.")
+    try:
+        day = day_in(until)
+    except ValueError:
+        raise ValueError(f"must name a day such as 2027-01-31 in until; got {quoted(until)}.") from None
     return KnownFailure(case, one_line(reason), day, texts.get("metric", ""), texts.get("leg", ""), line)
-
-
-def days_ahead(entry: KnownFailure, today: Day) -> str:
-    """Return why an entry lasts too long, as the end of a sentence; empty if it does not."""
-    if (ahead := (entry.until - today).days) <= MOST_AHEAD:
-        return ""
-    return (
-        f"ends in {ahead:,} days; until may be {days_after(today, MOST_AHEAD)} at the latest, {MOST_AHEAD} days ahead."
-    )
 
 
 def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[Mistake]:
@@ -80,8 +66,8 @@ def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], to
             what = f"excuses what the entry in line {one.line} does, too; keep one of the two."
             yield _mistake(other, what)
     for entry in known:
-        if wrong := days_ahead(entry, today):
-            yield _mistake(entry, wrong)
+        if entry.until > (last := Day.fromordinal(today.toordinal() + MOST_AHEAD)):
+            yield _mistake(entry, f"ends on {entry.until}; until may be {last} at the latest, {MOST_AHEAD} days ahead.")
         about = [part.inputs for part in parts if entry.is_about(*_leg_names(part))]
         if not about and mode in (*LAUNCHING_MODES, "plan", "wait"):
             names = in_words([quoted(part.name, NAME_SHOWN) for part in parts if part.name], most=NAMES_SHOWN)

@@ -6,7 +6,7 @@ What the API key may not read, only the run can show.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from coval_gate.base.days import Day, day_at
+from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import one_line, plural
@@ -15,7 +15,7 @@ from coval_gate.ci.host import GATE_NAME
 from coval_gate.coval.resources import cases_of
 from coval_gate.gate.criteria import KnownCheck
 from coval_gate.inputs.inputs import UNTIL_CLEAR, Inputs, InvalidInput, ids_of
-from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, days_ahead, excess_text
+from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
 
@@ -24,7 +24,7 @@ Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
 
 
 def give_known(session: StepRun) -> Procedure[None]:
-    """Raise InputError if no test set has what an entry names, an entry lasts too long, or a leg has too many."""
+    """Raise InputError if no test set has what an entry names, or a leg has too many."""
     step = session.step
     if not (step.read and step.read.known):
         return
@@ -38,7 +38,7 @@ def give_known(session: StepRun) -> Procedure[None]:
         concerning = (entry for entry in in_effect if _is_about(step, leg, entry))
         leg.known = tuple(entry for entry in concerning if own is None or entry.test_case in own)
         leg.known_checks = () if leg.is_base else _left_to_run(leg.inputs, own is not None, step.selected is None)
-    if problems := [*_problems(step, cases, today)]:
+    if problems := [*_problems(step, cases)]:
         raise InputError(problems)
     for entry in _evaluated(step):
         _announce_end(step, entry, (entry.until - today).days)
@@ -81,25 +81,19 @@ def _left_to_run(inputs: Inputs, is_read: bool, is_whole: bool) -> tuple[KnownCh
     return tuple(check for check, is_left in checks.items() if is_left)
 
 
-def _problems(step: Step, cases: Cases, today: Day) -> Iterator[InvalidInput]:
-    known = step.read.known if step.read else ()
-    for entry in known:
+def _problems(step: Step, cases: Cases) -> Iterator[InvalidInput]:
+    for entry in step.read.known if step.read else ():
         sets = {ids_of(leg.inputs)["test_set_id"] for leg in step.legs if entry.is_about(leg.name, leg.beginning)}
         is_read = bool(sets) and sets <= cases.keys() and (entry.leg or not step.selected)
         if is_read and not any(entry.test_case in cases[id_] for id_ in sets):
-            yield _problem(step, entry, f"is no test case of test set {' or '.join(sorted(sets))}.")
-        if wrong := days_ahead(entry, today):
-            yield _problem(step, entry, wrong)
+            what = f"{KNOWN_KEY}: {entry.test_case} is no test case of test set {' or '.join(sorted(sets))}."
+            yield InvalidInput(step.file.path, f", line {entry.line}: {what}")
     for leg in step.legs:
         own = cases.get(ids_of(leg.inputs)["test_set_id"], frozenset())
         called = own.intersection(leg.inputs.test_case_ids or own)
         if own and (what := excess_text([entry.test_case for entry in leg.known], called)):
             where = f" in leg {one_line(step.title_of(leg))}" if leg.name else ""
             yield InvalidInput(step.file.path, f", line {leg.known[0].line}: {KNOWN_KEY}{where} {what}")
-
-
-def _problem(step: Step, entry: KnownFailure, what: str) -> InvalidInput:
-    return InvalidInput(step.file.path, f", line {entry.line}: {KNOWN_KEY}: {entry.test_case} {what}")
 
 
 def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
