@@ -1,6 +1,7 @@
 """A later attempt keeps what earlier ones measured if any leg lacks a completed run, and launches only the rest."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from road.legs import RERUN, SETS, THRESHOLDS, legs_of, run_post_step, run_statu
 from road.nights import HOUR, ON_MAIN, PUSH, RunStep
 from road.test_base_agent import agents
 from road.test_slices import ALWAYS, OPEN, UNTIL_CLEAR, world_of
+from road.test_together import LEGS as ALL_LEGS
+from road.test_together import TOGETHER, Legs
 from support import StepResult, VirtualClock
 
 LEGS = {  # in their order, so that a fault meets a certain one
@@ -280,7 +283,40 @@ def test_slices_that_decide_are_kept_if_another_leg_lacks_its_run(
     assert (ALL_COMPLETED in again.log) is not refused
 
 
+def test_slices_with_a_base_are_judged_beside_it_and_kept_if_that_fails(run_step: RunStep, clock: VirtualClock) -> None:
+    world = world_of(clock, ALWAYS)
+    given = UNTIL_CLEAR | {
+        "agent_id": PREVIEW_ID,
+        "base_agent_id": AGENT_ID,
+        "thresholds": f"{UNTIL_CLEAR['thresholds']}\nResolved: rate(YES) >= base - 30pp",
+        "json_path": "result.json",
+    }
+    run_step(world=world, **given)
+    before = len(world.runs)
+    again, server = run_step(world=world, env=RERUN, **given)
+    assert (launches(server), kept_from(again)) == (before, {"": None})
+    assert "of earlier attempts, to find out whether they decide." in again.log
+    run_id = world.runs[-1].run_id
+    third, server = run_step(
+        f"GET /runs/{run_id} #1 -> 403", world=world, env=THIRD, **given | {"max_failed_simulations": "1"}
+    )
+    assert document_of(third)["legs"][0]["run"]["kept_from"] == 2, third.log
+
+
 # Baselines do not change
+
+
+def test_all_legs_together_compares_kept_and_new_runs_alike(run_step: RunStep, clock: VirtualClock) -> None:
+    legs = Legs(run_step, clock)
+    legs.night("passing", **ALL_LEGS)
+    given: dict[str, Any] = ALL_LEGS | {"json_path": "result.json", "env": {"GITHUB_RUN_ID": "5000"}}
+    first = legs.night("a little worse", "POST /runs #6 -> 403", days=0.01, **given)
+    again = legs.night("a little worse", **given | {"env": {"GITHUB_RUN_ID": "5000"} | RERUN})
+    assert launches(legs.server) == 1
+    assert Counter(kept_from(again).values()) == {1: 5, None: 1}
+    assert (again.outputs["verdict"], document_of(again)["decided_by"]) == ("failed", TOGETHER)
+    assert "over 6 runs" in again.log
+    assert "over 6 runs" not in first.log
 
 
 def test_kept_run_is_never_its_own_baseline(run_step: RunStep) -> None:
