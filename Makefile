@@ -6,7 +6,7 @@ LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
 # The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
-unexport INPUTS OWNER NAME VERSION DIGEST REGISTRY REPOSITORY
+unexport INPUTS FILE OWNER NAME VERSION DIGEST REGISTRY REPOSITORY
 # Python compiles each module once, and not in each of the processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
@@ -14,9 +14,9 @@ SPEED ?= 15
 OPTIONS ?=
 LONG ?=
 
-.PHONY: help setup hooks demo sandbox plan adopt release package quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox sandbox-check plan adopt release package quick test coverage long browser check format render picture docs lock bench statistics campaign breaks fuzz mutants e2e clean
 help:  ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(VENV)/.installed  ## create .venv with everything that the other targets need
 
@@ -34,6 +34,10 @@ demo: setup  ## run the action against the local sandbox; INPUTS=nights a week, 
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
+
+sandbox-check: export PROOF_FILE = $(value FILE)
+sandbox-check: setup  ## print where Coval does otherwise than the sandbox; FILE=proof.json, as doctor --launch writes it
+	@$(BIN)/python scripts/proofs.py "$$PROOF_FILE"
 
 plan: export PLAN_INPUTS = $(value INPUTS)
 plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%"

@@ -17,6 +17,7 @@ from typing import Any
 from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
+import proofs
 from coval_gate.base.text import percent
 from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.statistics import needed
@@ -290,6 +291,7 @@ def pages() -> dict[str, dict[str, str]]:
         "docs/confidence.md": {"few": tables.few()},
         # The blocks `rates` and `noticed` there take a minute: a test with the mark `long` compares them.
         "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages(), "worst": tables.worst()},
+        "docs/proof.md": {"proofs": proofs.page()},
         "docs/statistics.md": {"conversations": conversations(), "comparable": comparable()},
     }
 

@@ -18,6 +18,7 @@ from typing import Final, NoReturn, TextIO
 from coval_cli.doctor import doctor
 from coval_cli.flags import HELP, TAKEN, UsageError, parse
 from coval_cli.init import InitOptions, init
+from coval_cli.proof import prove
 from coval_cli.workflow import SYSTEM_WORDS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
@@ -140,6 +141,12 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
     attach = import_module("coval_attach.command")  # which the image does not have
     code: int = attach.attach(runtime, attach.AttachOptions(options.run, options.handler or "", options.answering))
     return code
+
+
+def _doctor(runtime: Runtime, options: Namespace) -> int:
+    if not options.launch:
+        return doctor(runtime)
+    return prove(runtime, options.json_path or "", yes=options.yes, ask=_asker(runtime.environ))
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
@@ -302,7 +309,7 @@ def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[di
 
 OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {
     "init": _init,
-    "doctor": lambda runtime, _: doctor(runtime),
+    "doctor": _doctor,
     "attach": _attach,
     "post": _post,
 }

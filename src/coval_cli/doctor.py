@@ -5,7 +5,7 @@ Public sources about Coval's API disagree. The gate tolerates each of their vari
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from coval_cli.init import CONNECTION_INPUTS, FAILED_SOME, reported
@@ -20,10 +20,11 @@ from coval_gate.coval.client import Client, connect
 from coval_gate.coval.model import CLEAN, COMPLETED, Run, RunFilter, Simulation
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, RUN_TEMPLATE, TEST_CASE, TEST_SET, Identified, Resource
 from coval_gate.history.search import MOST_READ, MOST_SEARCHED
-from coval_gate.inputs.inputs import default_of, inputs_of_command
+from coval_gate.inputs.inputs import Inputs, default_of, inputs_of_command
 from coval_gate.inputs.naming import WHY_WITHHELD
 
 T = TypeVar("T")
+Log = Callable[[str], None]
 
 WORKS, WORKS_NOT = 0, 1  # exit codes
 LONGEST_LOOK: Final = 120.0  # s for all calls
@@ -60,12 +61,16 @@ Rating = Literal["ok", "limited", "unknown", "fails"]
 
 
 class Finding(NamedTuple):
-    """`found` has neither ids nor foreign texts, so that people can publish it. `follows`: what it means for them."""
+    """It has neither ids nor foreign texts, so that people can publish it, but for what Coval `said`.
+
+    `follows`: what it means for them.
+    """
 
     mark: Rating
     topic: str
     found: str
     follows: str = ""
+    said: str = ""
 
 
 NOT_TRIED: Final = Finding(
@@ -82,35 +87,58 @@ def doctor(runtime: Runtime) -> int:
     return reported(runtime, lambda log, _: _doctor(runtime, log))
 
 
-def _doctor(runtime: Runtime, log: Callable[[str], None]) -> int:
+def _doctor(runtime: Runtime, log: Log) -> int:
     """Raises InputError."""
-    inputs, clock = inputs_of_command(runtime.environ, CONNECTION_INPUTS), runtime.clock
-    if inputs.api_key is None:
-        raise InputError([("api_key", "is required.")], advice=WHY_WITHHELD[""][1])
+    inputs = read_inputs(runtime, CONNECTION_INPUTS)
     log("Looking at your workspace in Coval. All calls only read: nothing is launched, changed or deleted.\n")
-    client = connect(inputs, runtime, log, ends=clock.now() + LONGEST_LOOK)
     try:
-        findings = run(_examine(client, clock), clock)
+        findings = look(runtime, inputs, log)
     except CovalError as error:
         log(f"The gate cannot work here: {error.title}.\n{error.what}\n{error.advice}")
         return WORKS_NOT
+    return conclude(log, inputs, findings, condition=", if the key has runs:write")
+
+
+def read_inputs(runtime: Runtime, names: Collection[str]) -> Inputs:
+    """Raises InputError, also without an API key."""
+    inputs = inputs_of_command(runtime.environ, names)
+    if inputs.api_key is None:
+        raise InputError([("api_key", "is required.")], advice=WHY_WITHHELD[""][1])
+    return inputs
+
+
+def look(runtime: Runtime, inputs: Inputs, log: Log) -> list[Finding]:
+    """Return what calls that only read show. Raises CovalError if no call can succeed."""
+    client = connect(inputs, runtime, log, ends=runtime.clock.now() + LONGEST_LOOK)
+    try:
+        return run(_examine(client, runtime.clock), runtime.clock)
     finally:
         client.close()
+
+
+def conclude(log: Log, inputs: Inputs, findings: Sequence[Finding], *, condition: str = "") -> int:
+    """Log the findings, and a text to publish. Return the exit code. `condition`: what else the gate needs."""
     log("\n".join(map(_line, findings)))
     failing = [finding.topic for finding in findings if finding.mark == "fails"]
     limits = ", within the limits above" if any(finding.mark == "limited" for finding in findings) else ""
-    works = f"The gate can work here{limits}, if the key has runs:write."
+    works = f"The gate can work here{limits}{condition}."
     log(f"\n{f'The gate cannot work here; what fails: {in_words(failing)}.' if failing else works}")
     log(f"\nIf the gate should do better here, or does something else, please open an issue at\n{ISSUE}")
     log("and paste these lines, which contain no ids, names or secrets:\n")
-    address = "default" if inputs.api_base_url == default_of("api_base_url") else "not the default"
-    log(f"Coval Gate {__version__}; api_base_url: {address}; workspace_id: {'set' if inputs.workspace_id else 'empty'}")
+    log("; ".join([f"Coval Gate {__version__}", *(f"{name}: {word}" for name, word in connection(inputs).items())]))
     log("\n".join(f"{finding.topic}: {finding.found}" for finding in findings))
     return WORKS_NOT if failing else WORKS
 
 
+def connection(inputs: Inputs) -> dict[str, str]:
+    """Return how Coval was reached, in words without addresses and ids."""
+    address = "default" if inputs.api_base_url == default_of("api_base_url") else "not the default"
+    return {"api_base_url": address, "workspace_id": "set" if inputs.workspace_id else "empty"}
+
+
 def _line(finding: Finding) -> str:
-    text = f"{finding.mark:<{COLUMN}}{finding.topic}: {finding.found}. {finding.follows}".strip()
+    more = " ".join(filter(None, (finding.said, finding.follows)))
+    text = f"{finding.mark:<{COLUMN}}{finding.topic}: {finding.found}. {more}".strip()
     indent = " " * COLUMN
     return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
@@ -144,7 +172,7 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     errors = [one for one in answers if isinstance(one, CovalError)]
     how_many = f", {len(errors)} of {len(answers)}" if alone else ""
     mark: Rating = "limited" if alone else "fails"
-    findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", _told(one)) for one in errors[:1]]
+    findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", said=_told(one)) for one in errors[:1]]
     if not isinstance(runs, CovalError):
         findings += yield from _run_findings(client, clock, runs, alone)
     if whole and not isinstance(simulations, CovalError):
@@ -186,10 +214,10 @@ def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, ob
         is_missing = _status(answer) == FORBIDDEN_STATUS
         topic, found = (f"Permission {name}", "missing") if is_missing else (f"Call for {name}", _why(answer))
         if name in needed:
-            yield Finding("fails", topic, found, _told(answer))
+            yield Finding("fails", topic, found, said=_told(answer))
         else:
             follows = f"Without it, {OPTIONAL[name][1]}"
-            yield Finding("limited", topic, found, follows if is_missing else f"{answer.what} {follows}")
+            yield Finding("limited", topic, found, follows, "" if is_missing else answer.what)
 
 
 def _clock_finding(client: Client, clock: Clock) -> Finding:

@@ -25,13 +25,23 @@ COMMANDS: Final = {
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
     "init": "write a first workflow for your CI system",
-    "doctor": "say what your key may do, and how your workspace in Coval responds; it only reads",
+    "doctor": "say what your key may do, and how your workspace in Coval responds; without --launch, it only reads",
     "demo": "try it against a local sandbox, without an account",
 }
 OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
 # Commands that need a connection, and of the other inputs only these.
 CONNECTED: Final = ("post", "init", "doctor", "attach")
-MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}}
+MORE: Final = {
+    "attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."},
+    "doctor": {
+        "agent_id": "With --launch, the agent.",
+        "persona_id": "With --launch, the persona.",
+        "test_set_id": "With --launch, the test set, of which one test case is used.",
+        "metric_ids": "With --launch, the metrics. Default: those of the agent.",
+        "max_wait_time": "With --launch, cancel the runs after this many seconds.",
+        "json_path": "With --launch, write the findings as JSON to this file.",
+    },
+}
 LESS: Final = {"attach": ("dashboard_url",), "doctor": ("dashboard_url",)}  # inputs of a connection that they ignore
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN", "history": "RUNS"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
@@ -40,6 +50,13 @@ SECRETS: Final = {
     "api_key": KEY_FROM,
     "github_token": f"set the variable {VARIABLES['github_token']}",
 }  # another way
+SWITCHES: Final = {
+    "doctor": {
+        "--launch": "Launch two runs of one test case, and say what they show: at most three conversations.",
+        "--yes": "With --launch, do not ask before it launches.",
+    },
+    **{name: {"--open": "Open the HTML report. Requires --html-path."} for name in ("run", "wait", "history")},
+}
 HELP: Final = ("-h", "--help", "help")
 HELP_WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
@@ -128,8 +145,8 @@ def parse(arguments: Sequence[str], systems: Sequence[str]) -> argparse.Namespac
     if unknown:
         raise UsageError(_about(name, unknown, parser.flags))
     _refuse_ignored(name, given, options, parser)
-    if name == "attach":
-        _check_attach(options, answering)
+    if name in CHECKS:
+        CHECKS[name](options, answering)
         options.answering = answering or ()
     options.command = name
     return options
@@ -180,8 +197,8 @@ def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
     if command == "history":
         what = f"How many runs, up to {MOST_SHOWN_RUNS}. Default: {USUALLY_SHOWN_RUNS}."
         parser.add_argument("--last", metavar="N", help=what)
-    if command in ("run", "wait", "history"):
-        parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
+    for flag, what in SWITCHES.get(command, {}).items():
+        parser.add_argument(flag, action="store_true", help=what)
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")
     return parser
 
@@ -219,6 +236,15 @@ def _check_attach(options: argparse.Namespace, answering: Sequence[str] | None) 
         raise UsageError("attach: give MODULE:HANDLER or a command after --, not both.")
     if not (options.handler or (answering and answering[0].strip())):
         raise UsageError("attach: give what answers: MODULE:HANDLER, such as agent:answer, or -- and a command.")
+
+
+def _check_doctor(options: argparse.Namespace, _: Sequence[str] | None) -> None:
+    """Raise UsageError for a flag that has no effect."""
+    unused = [flag_of(name) for name in (*MORE["doctor"], "yes") if getattr(options, name)]
+    if unused and not options.launch:
+        raise UsageError(
+            f"doctor: {in_words(unused)} {'has' if len(unused) == 1 else 'have'} no effect without --launch."
+        )
 
 
 def _help(name: str, description: str = "") -> str:
@@ -285,3 +311,6 @@ def _meant(word: str, words: Iterable[str]) -> str:
     usual = flag_of(OTHER_NAMES.get(name.replace("-", "_"), "")).lstrip("-")
     close = usual if usual in plain else closest(name, [one for one in plain if one[:1] == name[:1]])
     return f"; did you mean {plain[close]}?" if close else "."
+
+
+CHECKS: Final = {"attach": _check_attach, "doctor": _check_doctor}

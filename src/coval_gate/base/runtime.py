@@ -3,23 +3,26 @@
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple, NoReturn, TextIO
 
 from coval_gate.base.clock import Clock
-from coval_gate.base.transport import HttpSession, SessionFactory
+from coval_gate.base.transport import HttpSession, Request, Response, SessionFactory
 
 USAGE_ERROR, KILLED = 2, 130  # exit codes: nothing was sent; ended by Ctrl-C, as a shell shows it
 
 
 class Runtime(NamedTuple):
+    """`record` sees every response of Coval that arrives whole, whatever its status."""
+
     environ: Mapping[str, str]
     stdout: TextIO
     clock: Clock
     new_session: SessionFactory = HttpSession
     randomness: random.Random = random.SystemRandom()
     stderr: TextIO | None = None
+    record: Callable[[Request, Response], None] | None = None
 
     @property
     def errors(self) -> TextIO:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from coval_gate.base.errors import RunnerError
@@ -334,6 +335,12 @@ def read_git() -> Context:
         is_changed=bool(commit)
         and _git("status", "--porcelain", "--untracked-files=no", until=until, otherwise="?") != "",
     )
+
+
+def commit_of(checkout: Path) -> str:
+    """Empty unless the directory is that of a whole checkout."""
+    top, _, commit = _git("-C", str(checkout), "rev-parse", "--show-toplevel", "HEAD").partition("\n")
+    return commit if top == str(checkout) else ""
 
 
 def top_directory() -> str:

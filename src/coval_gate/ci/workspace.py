@@ -81,6 +81,16 @@ class Workspace:
         except OSError as error:
             raise _not_written(path, error) from None
 
+    def replace(self, path: str, text: str) -> None:
+        """Write a file that is whole at any time. Otherwise as `write`."""
+        *parents, name = path.split("/")
+        self.write(f"{path}.new", text)
+        try:
+            with self._directory(parents) as directory:
+                os.replace(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError as error:
+            raise _not_written(path, error) from None
+
     def locate(self, path: str) -> str:
         return os.path.abspath(os.path.join(self._root, path))  # noqa: PTH100, PTH118 - follows no links
 

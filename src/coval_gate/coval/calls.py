@@ -52,6 +52,7 @@ class Calls:
         self._shared: dict[tuple[object, ...], SharedRead] = {}  # of all legs, whose calls are copies
         self._clock = runtime.clock
         self._randomness = runtime.randomness
+        self._record = runtime.record
         self._log = log
         self._reached = False
         self._final_timeout = server.timeouts.final
@@ -167,6 +168,8 @@ class Calls:
             received = yield from response
         except NetworkError as error:
             raise (self._too_late(request) if error.cause == "deadline" else network_problem(request, error)) from None
+        if self._record:
+            self._record(request, received)
         if not received.ok:
             problem = response_problem(request, received, reached=self._reached)
             self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait

@@ -1,0 +1,263 @@
+"""Runs `doctor --launch`: launches two runs and one that Coval must refuse, and says what that shows.
+
+The runs are launched, followed and cancelled by the same code as those of a step. If this is killed, `coval-gate post`
+cancels what is left. The file of findings is whole at any time, and says what was not seen so far.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from coval_cli.doctor import NO_RUN, NO_TAG, NOT_TRIED, Finding, Log, conclude, connection, look, read_inputs
+from coval_cli.doubts import DOUBTS, Evidence, Exchange
+from coval_cli.init import CONNECTION_INPUTS, Ask, reported
+from coval_gate import __version__
+from coval_gate.base.clock import Clock, Interrupted
+from coval_gate.base.days import day_at
+from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
+from coval_gate.base.runtime import USAGE_ERROR, Runtime
+from coval_gate.base.schedule import Procedure, Wait, run, together
+from coval_gate.base.transport import Request, Response
+from coval_gate.ci.plain import commit_of
+from coval_gate.coval.model import Run, RunFilter
+from coval_gate.coval.resources import AGENT, METRIC, cases_of
+from coval_gate.gate.judgement import INTERRUPTED_STEP
+from coval_gate.history.standing import mark
+from coval_gate.history.tags import FAILED_TAG
+from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs
+from coval_gate.inputs.naming import flag_of
+from coval_gate.step.cancel import cancel_trial
+from coval_gate.step.cleanup import clean_up
+from coval_gate.step.launch import launch_trial
+from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.step.watch import follow_trial
+
+T = TypeVar("T")
+
+LAUNCH_INPUTS: Final = (*LAUNCH_IDS, "metric_ids", "max_wait_time")
+COSTS: Final = (
+    "This launches two runs of one test case, at most three conversations: one run is judged, the other is cancelled "
+    "at once. A third launch names an agent that does not exist: Coval must refuse it. The first run gets a tag, by "
+    "which no later run is compared with it."
+)
+YES, NO = "yes, launch them", "no, launch nothing"
+OWN_TAG: Final = "Coval-Gate-Doctor"  # its capital letters show whether Coval keeps them
+LOOKING, PAUSE, LOOK_PAUSE = 60.0, 2.0, 5.0  # s in which something must be seen, and between two looks
+SETTLING: Final = 60.0  # s for which the results of a run stay the same once they are whole
+MOST_METRICS: Final = 10  # definitions to read
+
+
+class Recorder:
+    """Keeps each response, with the times when it came."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.exchanges: list[Exchange] = []
+
+    def __call__(self, request: Request, response: Response) -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        sent = (request.method, request.path, request.query or {}, request.json)
+        got = (response.status, headers, response.content)
+        self.exchanges.append(Exchange(self._clock.now(), self._clock.time(), *sent, *got))
+
+
+class Proof(NamedTuple):
+    """`path`: of the file to write, if any. `reading`: findings that are about no doubt."""
+
+    recorder: Recorder
+    inputs: Inputs
+    step: Step
+    path: str
+    reading: list[Finding]
+
+    @property
+    def findings(self) -> list[tuple[str, Finding]]:
+        """Each with the number of its doubt, if it is about one."""
+        ids = [leg.first.run_id if leg.trials else "" for leg in self.step.legs] or ["", ""]
+        seen = Evidence(self.recorder.exchanges, *ids[:2])
+        launched = Finding("ok", "Permission runs:write", "granted") if ids[0] else NOT_TRIED
+        reading = [launched if finding is NOT_TRIED else finding for finding in self.reading]
+        return [*(("", finding) for finding in reading), *((doubt.number, doubt.finding(seen)) for doubt in DOUBTS)]
+
+    def write(self, *, is_complete: bool = False) -> None:
+        """Raises RunnerError."""
+        if not self.path:
+            return
+        clock = self.step.clock
+        head = {"version": __version__, "commit": _commit(), "day": str(day_at(clock.time()))}
+        rows = [
+            {"doubt": number, "mark": one.mark, "topic": one.topic, "found": one.found, "follows": one.follows}
+            for number, one in self.findings
+        ]
+        content = {**head, **connection(self.inputs), "is_complete": is_complete, "findings": rows}
+        self.step.host.workspace.replace(self.path, json.dumps(content, indent=2) + "\n")
+
+
+def prove(runtime: Runtime, json_path: str, *, yes: bool, ask: Ask | None) -> int:
+    """Return the exit code: 0 if the gate can work, 1 if not, 2 if nothing was sent. Raises Interrupted."""
+    recorder = Recorder(runtime.clock)
+    runtime = runtime._replace(record=recorder)
+    return reported(runtime, lambda log, _: _prove(runtime, recorder, log, json_path, None if yes else ask, yes=yes))
+
+
+def _prove(runtime: Runtime, recorder: Recorder, log: Log, json_path: str, ask: Ask | None, *, yes: bool) -> int:
+    """Raises GateError, Interrupted."""
+    inputs = read_inputs(runtime, (*CONNECTION_INPUTS, *LAUNCH_INPUTS))
+    if several := [name for name in LAUNCH_IDS if len(getattr(inputs, name)) != 1]:
+        raise InputError([(flag_of(name), "must be one id.") for name in several])
+    step = Step(runtime)
+    try:
+        path = json_path and step.host.workspace.prepare(json_path, "proof.json")
+    except ValueError as problem:
+        raise InputError([("--json-path", str(problem))]) from None
+    log(COSTS)
+    if not yes and (ask is None or ask("Launch them?", (YES, NO)) != YES):
+        log(f"Nothing was launched.{'' if ask else ' There is no terminal to ask at: add --yes.'}")
+        return USAGE_ERROR
+    proof = Proof(recorder, inputs, step, path, [])
+    proof.write()
+    try:
+        _look_and_launch(proof, runtime, log)
+    except (GateError, Interrupted):
+        proof.write()
+        raise
+    finally:
+        step.host.release()
+    proof.write(is_complete=True)
+    log("")
+    return conclude(log, inputs, [finding for _, finding in proof.findings])
+
+
+def _look_and_launch(proof: Proof, runtime: Runtime, log: Log) -> None:
+    """Raises GateError, Interrupted."""
+    try:
+        proof.reading.extend(look(runtime, proof.inputs, log))
+        if any(finding.mark == "fails" for finding in proof.reading):
+            log("Nothing is launched, because the gate cannot work here.")
+        else:
+            run(_launch(proof), runtime.clock)
+    except CovalError as error:
+        found = f"{error.title} (HTTP {error.status})" if isinstance(error, Rejected) else error.title
+        proof.reading.append(Finding("fails", "Calls to Coval", found, said=f"{error.what} {error.advice}".strip()))
+
+
+def _launch(proof: Proof) -> Procedure[None]:
+    """Whatever happens, no run goes on. Raises GateError, Interrupted."""
+    step = proof.step
+    if proof.inputs.api_key:
+        step.host.mask(proof.inputs.api_key.reveal())
+    # A run of this command is no baseline of a branch.
+    step.inputs, step.context = proof.inputs, step.host.context()._replace(branch="")
+    session, failure = step.session(), None
+    try:
+        listed = session.client.list(cases_of(*proof.inputs.test_set_id), until=session.deadline, go_on=lambda _: False)
+        cases = yield from _optional(session, listed)
+        step.legs = _legs(proof.inputs, cases[0].id if cases else "")
+        errors = yield from _launch_all(proof, *map(session.of, step.legs))
+        proof.reading.extend(Finding("limited", "A call after a launch", one.title, said=one.what) for one in errors)
+    except (Exception, Interrupted) as error:  # noqa: BLE001 - raised below
+        failure = error
+    if isinstance(failure, Interrupted):
+        step.hurry()
+    yield from clean_up(step, INTERRUPTED_STEP)
+    if any(trial.ended and trial.ended.outcome == "failed" for trial in step.trials):
+        proof.reading.append(
+            Finding("fails", "End of the runs", "not all are cancelled", "Run `coval-gate post` here.")
+        )
+    if failure:
+        raise failure
+
+
+def _legs(inputs: Inputs, case: str) -> list[Leg]:
+    """Return the legs of the run that is judged, of the one that is cancelled, and of the launch to refuse."""
+    one = {"test_case_ids": (case,)} if case else {"sub_sample_size": 1}
+    given = inputs._replace(tags=(OWN_TAG,), resume=False, **one)
+    absent = given._replace(agent_id=(NO_RUN,))
+    legs = {"judged": given._replace(iteration_count=2), "cancelled": given, "refused": absent}
+    return [Leg(own, name, name) for name, own in legs.items()]
+
+
+def _launch_all(proof: Proof, judged: LegRun, cancelled: LegRun, refused: LegRun) -> Procedure[list[CovalError]]:
+    """Return what went wrong after the first launch. Raises GateError if that failed."""
+    clock = judged.clock
+    trial = yield from launch_trial(judged)
+    proof.write()
+    yield from _optional(judged, judged.client.get(AGENT, *proof.inputs.agent_id, until=judged.deadline))
+    results: list[object] = []
+    results += yield from together([follow_trial(judged, trial), _find(judged, trial)], clock)
+    proof.write()
+    results += yield from together([_read(judged, trial), _cancel(cancelled), _refuse(refused)], clock)
+    return [result for result in results if isinstance(result, CovalError)]
+
+
+def _find(session: LegRun, trial: Trial) -> Procedure[None]:
+    """Look for the new run until the lists by its ids and by its tag show it. A last filter finds no run."""
+    until = session.clock.now() + LOOKING
+    sought = [RunFilter(**trial.ids), RunFilter(tag=trial.tags.key), RunFilter(tag=NO_TAG)]
+    while sought and session.clock.now() < until:
+        for run_filter in [*sought]:
+            listed = yield from _optional(session, session.client.list_runs(run_filter, until=until))
+            if listed is None or run_filter.tag == NO_TAG or trial.run_id in {one.run_id for one in listed}:
+                sought.remove(run_filter)
+        yield Wait(PAUSE)
+
+
+def _read(session: LegRun, trial: Trial) -> Procedure[None]:
+    """Read the results until they have stayed the same, and what shows less. Then change the tags."""
+    client, clock, deadline, simulation = session.client, session.clock, session.deadline, ""
+    last, since = None, clock.now()
+    while clock.now() - since < SETTLING and clock.now() < deadline:
+        run_now = yield from client.get_run(trial.run_id, until=deadline)
+        simulations = yield from client.list_simulations(trial.run_id, until=deadline)
+        simulation = simulation or next((one.id for one in simulations), "")
+        outputs = (yield from client.list_metric_outputs(simulation, until=deadline)) if simulation else ()
+        if (run_now, simulations, outputs) != last:
+            last, since = (run_now, simulations, outputs), clock.now()
+        yield Wait(LOOK_PAUSE)
+    metric_ids = [output.metric_id for output in last[2][:MOST_METRICS]] if last else []
+    yield from together([client.get(METRIC, id_, until=deadline) for id_ in metric_ids], clock)
+    yield from _optional(session, client.get_transcript(simulation, until=deadline))
+    yield from mark(session, trial.run_id, FAILED_TAG, sent=trial.tags.to_send)
+    yield from _poll(session, trial.run_id, lambda one: FAILED_TAG in one.tags)
+
+
+def _cancel(session: LegRun) -> Procedure[None]:
+    """Launch a run, cancel it as soon as Coval shows it, and see what becomes of it."""
+    trial = yield from launch_trial(session)
+    trial.ended = yield from cancel_trial(session, trial)
+    trial.release()
+    yield from _poll(session, trial.run_id, lambda one: one.is_over)
+
+
+def _refuse(session: LegRun) -> Procedure[None]:
+    """Launch a run of an agent that does not exist. Cancel it if Coval accepts that."""
+    with suppress(Rejected):
+        trial = yield from launch_trial(session)
+        trial.ended = yield from cancel_trial(session, trial)
+        trial.release()
+
+
+def _poll(session: LegRun, run_id: str, is_last: Callable[[Run], bool]) -> Procedure[None]:
+    until = session.clock.now() + LOOKING
+    with suppress(NotFound):
+        while session.clock.now() < until and not is_last((yield from session.client.get_run(run_id, until=until))):
+            yield Wait(PAUSE)
+
+
+def _optional(session: StepRun, call: Procedure[T]) -> Procedure[T | None]:
+    """Return None if Coval refuses it, or does not answer."""
+    (result,) = yield from together([call], session.clock)
+    return None if isinstance(result, CovalError) else result
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout, or that the package was installed from; None if it is not known."""
+    commit = commit_of(Path(__file__).resolve().parents[2])
+    with suppress(PackageNotFoundError, LookupError, TypeError, ValueError):
+        origin = json.loads(distribution("coval-gate").read_text("direct_url.json") or "")
+        commit = commit or origin["vcs_info"]["commit_id"]
+    return commit or None
