@@ -285,17 +285,17 @@ def _delay(found: Sequence[Shown], since: Exchange) -> int:
 
 def _filter(seen: Evidence) -> int:
     tried = [one for one in seen.got("/runs") if one.query.get("filter", "").startswith(BY_TAG)]
-    if any(400 <= one.status < 500 for one in tried):
+    if any(one.status in (400, 403, 422) for one in tried):
         return 3
     if any(one.content["runs"] for one in tried if one.ok and one.query["filter"] == str(RunFilter(tag=NO_TAG))):
         return 1
     return 0 if seen.listed(BY_TAG) else _given(tried and seen.listed(), 2)
 
 
-def _progress(seen: Evidence) -> int:
+def _progress(seen: Evidence) -> int | str:
     shown = [run.get("progress") for _, run in seen.polls(seen.judged)]
     totals = [progress["total_test_cases"] for progress in shown if progress]
-    return max(totals) - 1 if totals else _given(seen.after, 2)
+    return {1: 0, 2: 1}.get(max(totals), OTHER) if totals else _given(seen.after, 2)
 
 
 def _metadata(runs: Sequence[Shown]) -> int:

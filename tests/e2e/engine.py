@@ -71,15 +71,21 @@ class Sandbox(NamedTuple):
 
 @contextmanager
 def sandbox(
-    *faults: str, speed: float = SPEED, history: bool = False, relay_ca: Path | None = None
+    *faults: str,
+    speed: float = SPEED,
+    history: bool = False,
+    relay_ca: Path | None = None,
+    ca: Path | None = None,
+    strict: bool = False,
 ) -> Iterator[Sandbox]:
     """Serve a sandbox on a free port of the loopback interface. `history`: with runs of the last nights.
 
-    `relay_ca`: with a relay for agents that answer from outside, and where to write the certificate to trust.
+    `relay_ca`: with a relay for agents that answer from outside, and where to write the certificate to trust. `ca`: the
+    same for https. `strict`: only ids of its catalogue exist.
     """
     speed = speed if relay_ca is None else SPEED_OF_CALLS
-    world = World(SpeedClock(speed), history=history, api_keys={**DEFAULT_KEYS, KEY: ("*",)})
-    with Server(world, faults=faults, relay=relay_ca is not None, relay_ca=relay_ca) as server:
+    world = World(SpeedClock(speed), history=history, strict=strict, api_keys={**DEFAULT_KEYS, KEY: ("*",)})
+    with Server(world, faults=faults, relay=relay_ca is not None, relay_ca=relay_ca, ca=ca) as server:
         yield Sandbox(server.url)
 
 

@@ -1,4 +1,4 @@
-"""selftest.yml runs under act as it is; the cases that only GitHub's runner can do are left out."""
+"""selftest.yml and live.yml run under act as they are; the cases that only GitHub's runner can do are left out."""
 
 import shutil
 import subprocess
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from e2e.engine import Sandbox, docker
+from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID
+from e2e.engine import Sandbox, docker, sandbox
 from e2e.workflow import RUNNER, Environment, run_workflow
 
 pytestmark = pytest.mark.e2e
-WORKFLOW = Path(__file__).resolve().parents[2] / ".github" / "workflows" / "selftest.yml"
+WORKFLOWS = Path(__file__).resolve().parents[2] / ".github" / "workflows"
+IDS = {"COVAL_AGENT_ID": AGENT_ID, "COVAL_PERSONA_ID": PERSONA_ID, "COVAL_TEST_SET_ID": "passing1"}
 SELFTEST_RUNNER = "coval-gate-e2e-selftest"
 # The runner has what the job installs, except the gate itself.
 DOCKERFILE = f"""
@@ -42,14 +44,32 @@ def runner(used: Path) -> Iterator[str]:
     docker("image", "rm", SELFTEST_RUNNER)
 
 
+def texts(directory: Path) -> dict[str, str]:
+    """Return the files in a directory by their paths."""
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    return {str(file.relative_to(directory)): file.read_text(encoding="utf-8") for file in files}
+
+
+@pytest.mark.usefixtures("image")
+def test_live(used: Path, runner: str, tmp_path: Path) -> None:
+    """The sandbox stands in for Coval, over https."""
+    ca = tmp_path / "sandbox.pem"
+    with sandbox(ca=ca, strict=True) as coval:
+        files = {**texts(used), "sandbox.pem": ca.read_text(encoding="utf-8")}
+        environment = Environment(files=files, variables=IDS, runner=runner, event="workflow_dispatch")
+        result = run_workflow(WORKFLOWS / "live.yml", tmp_path, None, coval, environment)
+    log = "\n".join(str(entry.get("msg", entry)) for entry in result.entries)
+    assert result.job == "success", log
+    assert result.outcome("Check every output") == "success"
+    assert "Answer to a launch: a short run" in log
+    assert result.leaks == []
+
+
 @pytest.mark.usefixtures("image")
 def test_selftest(used: Path, runner: str, tmp_path: Path) -> None:
     """The last step has looked at every output of the others."""
-    files = {
-        str(file.relative_to(used)): file.read_text(encoding="utf-8") for file in used.rglob("*") if file.is_file()
-    }
-    environment = Environment(files=files, key="", runner=runner)
-    result = run_workflow(WORKFLOW, tmp_path, None, Sandbox(""), environment)
+    environment = Environment(files=texts(used), key="", runner=runner)
+    result = run_workflow(WORKFLOWS / "selftest.yml", tmp_path, None, Sandbox(""), environment)
     log = "\n".join(str(entry.get("msg", entry)) for entry in result.entries)
     assert result.job == "success", log
     assert result.outcome("Check every output") == "success"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from coval_cli.command import main
+from coval_cli.doctor import NO_RUN
 from coval_cli.doubts import DOUBTS, JUDGES, OTHER, Evidence, Exchange
 from coval_cli.proof import NO, prove
 from coval_gate import __version__
@@ -309,6 +310,47 @@ def test_what_is_published_has_no_ids_names_or_secrets(run_proof: Callable[..., 
     for run in proven.world.runs:
         secret += [run.run_id, *(one.simulation_id for one in run.plan.simulations), *run.plan.metric_ids]
     assert not [word for word in secret if word in published]
+
+
+def polled(**run: Any) -> Exchange:
+    return Exchange(
+        0.0, 0.0, "GET", "/runs/a", {}, None, 200, {}, {"run": {"run_id": "a", "status": "COMPLETED"} | run}
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "run", "expected"),
+    [
+        ("16", {"progress": {"total_test_cases": 2}}, "of simulations"),
+        ("16", {"progress": {"total_test_cases": 3}}, "something else"),
+        ("16", {"progress": {"total_test_cases": 0}}, "something else"),
+        ("16", {"progress": None}, "not shown"),
+        ("25", {"results": {"metrics": {"Tone": {"metric_id": "m", "values": []}}}}, "by name, with values"),
+        ("18", {"metadata": {"customer": {"coval_gate_leg": "x"}}}, "all that was launched"),
+        ("39", {}, ""),
+    ],
+)
+def test_variants_that_the_sandbox_does_not_play(number: str, run: dict[str, Any], expected: str) -> None:
+    (doubt,) = (doubt for doubt in DOUBTS if doubt.number == number)
+    assert doubt.variant(Evidence([polled(**run)], "a", "b")) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (400, {"error": {"code": "INVALID_ARGUMENT"}}, ("400", "error with code", "none")),
+        (403, {"error": "no", "timestamp": 5}, ("403", "error as a text", "none")),
+        (422, {"message": "no"}, ("422", "message alone", "none")),
+        (404, None, ("404", "no JSON", "none")),
+        (404, {"detail": {"request_id": "x"}}, ("404", "something else", "request_id in the body")),
+        (409, {}, ("something else", "something else", "none")),
+    ],
+)
+def test_forms_of_a_refusal(status: int, content: Any, expected: tuple[str, ...]) -> None:
+    sent = {"agent_id": NO_RUN}
+    refused = Exchange(0.0, 0.0, "POST", "/runs", {}, sent, status, {}, content)
+    judged = {doubt.number: doubt for doubt in DOUBTS}
+    assert tuple(judged[number].variant(Evidence([refused])) for number in ("9", "10", "11")) == expected
 
 
 @given(random=st.randoms(use_true_random=False))
