@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
 
 from coval_gate.report.document.history import (
     HISTORY_VERSION,
@@ -34,36 +33,29 @@ def history_run(nth: int, **more: object) -> HistoryRun:
         **{
             "id": run_id,
             "url": f"{HOME}/runs/{run_id}",
-            "created": f"{day}T03:10:00Z",
             "day": day,
             "commit": f"{nth:x}a1b2c3",
             "commit_url": f"https://github.com/acme/agent/commit/{nth:x}a1b2c3" + "0" * 33,
-            "attempt": 1,
-            "status": "completed",
             "unread": "",
             "is_baseline": False,
             "accepted": False,
-            "changed_test_set": False,
-            "changed_persona": False,
-            "changed_metrics": [],
+            "changes": [],
             **more,
         }
     )
 
 
-def threshold(text: str, title: str, values: Sequence[HistoryValue | None], **more: object) -> HistoryThreshold:
+def threshold(text: str, values: Sequence[HistoryValue | None], **more: object) -> HistoryThreshold:
     operator, bound = text.split()[-2:]
     return HistoryThreshold(
         **{
             "text": text,
-            "title": title,
             "advisory": False,
             "variant": "",
             "unit": "share",
             "sign": "",
-            "operator": operator,
             "bound": float(bound.rstrip("%")) / (100 if bound.endswith("%") else 1),
-            "bound_text": bound,
+            "required": f"{operator} {bound}",
             "values": list(values),
             **more,
         }
@@ -109,11 +101,9 @@ def case(nth: int, title: str, of: int, met: Sequence[int | None], **more: objec
             "cells": cells,
             "runs": len(shown),
             "failed": sum(failed),
-            "flips": sum(one != other for one, other in pairwise(failed)),
             "conversations": conversations,
             "met": total,
             "is_flipping": 0.2 <= total / conversations <= 0.9,
-            "excusable": sum(failed[-5:]) > len(failed[-5:]) / 2,
             "known": "",
             **more,
         }
@@ -125,35 +115,31 @@ def history() -> HistoryDocument:
     runs = [
         history_run(0),
         history_run(1, accepted=True),
-        history_run(2, changed_test_set=True),
-        history_run(3, status="failed", unread="The run ended as FAILED: the agent did not answer.", attempt=2),
-        history_run(4, changed_metrics=["Resolved"], commit="", commit_url="", attempt=None),
-        history_run(5, changed_persona=True, is_baseline=True),
+        history_run(2, changes=["test set"]),
+        history_run(3, unread="The run ended as FAILED: the agent did not answer."),
+        history_run(4, changes=["version of Resolved"], commit="", commit_url=""),
+        history_run(5, changes=["persona"], is_baseline=True),
         history_run(6, is_baseline=True),
         history_run(7, is_baseline=True),
     ]
     thresholds = [
-        threshold("Resolved: rate(YES) >= 90%", "Resolved", shares(50, 48, 47, 44, None, 46, 49, 45, 43, bound=0.9)),
+        threshold("Resolved: rate(YES) >= 90%", shares(50, 48, 47, 44, None, 46, 49, 45, 43, bound=0.9)),
         threshold(
             "Latency: p(95) < 1.5",
-            "Latency",
             seconds(1.21, 1.3, 1.42, None, 1.61, 1.38, 1.35, 1.7, below=1.5),
             unit="metric",
             sign="s",
         ),
         threshold(
             "Latency: avg <= baseline * 1.1",
-            "Latency",
             seconds(0.81, 0.83, 0.9, None, 1.02, 0.88, 0.86, 1.08, below=None),
             unit="metric",
             sign="s",
-            operator="<=",
             bound=None,
-            bound_text="baseline * 1.1",
+            required="<= baseline * 1.1",
         ),
         threshold(
             "Compliance: count(NO) == 0",
-            "Compliance",
             [
                 None if n is None else HistoryValue(value=n, text=f"{n} of 50", met=n == 0)
                 for n in (0, 0, 1, None, 0, 0, 0, 2)
@@ -163,7 +149,7 @@ def history() -> HistoryDocument:
         ),
     ]
     cases = [
-        case(1, "Angry caller who wants a refund", 3, [0, 0, 0, None, 1, 0, 1, 0], excusable=True),
+        case(1, "Angry caller who wants a refund", 3, [0, 0, 0, None, 1, 0, 1, 0]),
         case(2, "Wrong number", 3, [3, 2, 1, None, 3, 0, 2, 1]),
         case(3, "Books a table for two", 3, [None, None, 3, None, 3, 3, 3, 2]),
         case(4, "Asks for the opening hours", 3, [3, 3, 3, None, 3, 3, 3, 3]),

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 def long_history() -> HistoryDocument:
     """Return a history of thirty runs of twelve test cases with long names."""
     leg = history().legs[0]
-    runs = [history_run(nth, accepted=nth % 7 == 0, changed_metrics=["Resolved"] * (nth % 7 == 1)) for nth in range(30)]
+    runs = [
+        history_run(nth, accepted=nth % 7 == 0, changes=["version of Resolved"] * (nth % 7 == 1)) for nth in range(30)
+    ]
     name = f"of callers who ask twice, {'Terminvereinbarungsbestaetigung' * 4}"
     cases = [case(nth, f"{name} {nth}", 12, [(nth + at) % 13 for at in range(30)]) for nth in range(12)]
     hits = [144 - at for at in range(30)]
-    long = threshold(f"{name}: rate(YES) >= 90%", "Resolved", shares(144, *hits, bound=0.9), variant=name)
+    long = threshold(f"{name}: rate(YES) >= 90%", shares(144, *hits, bound=0.9), variant=name)
     update = {"runs": runs, "cases": cases, "thresholds": [long], "title": name}
     return history().model_copy(update={"legs": [leg.model_copy(update=update)], "title": name})
 
@@ -31,7 +33,7 @@ def long_history() -> HistoryDocument:
 def short_history() -> HistoryDocument:
     """Return a history of one run of one test case."""
     leg = history().legs[0]
-    one = threshold("Resolved: rate(YES) >= 90%", "Resolved", shares(1, 0, bound=0.9))
+    one = threshold("Resolved: rate(YES) >= 90%", shares(1, 0, bound=0.9))
     update = {"runs": [history_run(0)], "cases": [case(1, "Wrong number", 1, [0])], "thresholds": [one]}
     return history().model_copy(update={"legs": [leg.model_copy(update=update)], "known_failures": ""})
 

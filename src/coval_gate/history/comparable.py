@@ -184,18 +184,13 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     )
 
 
-class Changes(NamedTuple):
-    """What changed since the run before, as far as launches recorded it; of metrics (by name), the version."""
-
-    changed_test_set: bool = False
-    changed_persona: bool = False
-    changed_metrics: tuple[str, ...] = ()
-
-
 def changes_in_turn(
     session: Session, runs: Sequence[BaselineRun], references: Iterable[str]
-) -> Procedure[list[Changes]]:
-    """Return what changed at each run, the oldest first. `references`: the metrics whose versions matter."""
+) -> Procedure[list[list[str]]]:
+    """Return in words what changed at each run, the oldest first, as far as launches recorded it.
+
+    `references`: the metrics whose versions matter.
+    """
     until = min(session.deadline, session.clock.now() + CHECKING_TIME)
     names = dict.fromkeys(references)
     metrics = [[metric for name in names for metric in run.result.find_metrics(name)] for run in runs]
@@ -203,12 +198,12 @@ def changes_in_turn(
     found = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     versions = [{} if isinstance(one, CovalError) else one for one in found]
     prints = [read_fingerprint(run.run.metadata) for run in runs]
-    changes = [Changes()] * bool(runs)
+    changes = [list[str]()] * bool(runs)
     for then, now in pairwise(range(len(runs))):
-        persona = bool(changed_persona(prints[now], prints[then]))
         judged, _ = _other_judges(metrics[now], runs[then].result, versions[now], versions[then])
-        anew = tuple(metric.name for metric in metrics[now] if metric.id in judged)
-        changes.append(Changes(changed_test_set(prints[now], prints[then]), persona, anew))
+        parts = ["test set"] * changed_test_set(prints[now], prints[then])
+        parts += ["persona"] * bool(changed_persona(prints[now], prints[then]))
+        changes.append([*parts, *(f"version of {metric.name}" for metric in metrics[now] if metric.id in judged)])
     return changes
 
 

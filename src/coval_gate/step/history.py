@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
-from coval_gate.base.text import day_text, one_line, plural, whole_number
+from coval_gate.base.text import day_text, one_line, plural
 from coval_gate.base.times import LOOKING_UP, NAMING
 from coval_gate.ci.host import COMMIT, REPOSITORY
 from coval_gate.coval.model import COMPLETED, Metric, Run
@@ -19,9 +19,9 @@ from coval_gate.gate.judgement import Judgement, errored
 from coval_gate.gate.measure import BaselineRun
 from coval_gate.gate.verdict import HISTORY_ONLY, OnlyRead
 from coval_gate.history.baseline import load_run, standing_runs
-from coval_gate.history.comparable import Changes, changes_in_turn
+from coval_gate.history.comparable import changes_in_turn
 from coval_gate.history.search import has_tag, list_newest, source_phrase, with_list
-from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, origins, provenance_of, tags_of
+from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, provenance_of
 from coval_gate.inputs.fields import IDENTIFIER, USUALLY_SHOWN_RUNS, RunSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.history import HistoryRun
@@ -90,7 +90,7 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     standing = _standing(session, [run for run in listed if run.run_id in known], now)
     runs = []
     for run, one in zip(listed[::-1], loaded, strict=True):
-        own, change = known.get(run.run_id, (None, Changes()))
+        own, change = known.get(run.run_id, (None, []))
         why = one.what if isinstance(one, CovalError) else one if isinstance(one, str) else ""
         facts = _facts(step, run, step.host.redact(one_line(why)), change, run.run_id in standing)
         runs.append(PastRun(facts, own))
@@ -105,9 +105,8 @@ def _standing(session: LegRun, runs: Sequence[Run], now: float) -> list[str]:
         return [source.name] if source else []
     tag = branch_tag(context, source.name) if source.kind == "branch" else source.name
     runs = [run for run in runs if tag and has_tag(run, tag)]
-    return [run.run_id for run in standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)][
-        : source.last
-    ]
+    counting = standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)
+    return [run.run_id for run in counting[: source.last]]
 
 
 def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun | str | CovalError]]:
@@ -154,21 +153,18 @@ def _with_definitions(
     return [one._replace(result=one.result._replace(metrics=tuple(map(defined, one.result.metrics)))) for one in read]
 
 
-def _facts(step: Step, run: Run, unread: str, changes: Changes, is_baseline: bool) -> HistoryRun:
+def _facts(step: Step, run: Run, unread: str, changes: Sequence[str], is_baseline: bool) -> HistoryRun:
     metadata, context = provenance_of(run, step.context.repository), step.context
     sha, is_ours = str(metadata.get(COMMIT)), metadata.get(REPOSITORY) == context.repository
-    commit, created = sha if SHA.fullmatch(sha) else "", moment_text(run.created or 0.0)
+    commit = sha if SHA.fullmatch(sha) else ""
     return HistoryRun(
         id=run.run_id,
         url=step.run_url(run.run_id) if IDENTIFIER.fullmatch(run.run_id) else "",
-        created=created,
-        day=day_text(created),
+        day=day_text(moment_text(run.created or 0.0)),
         commit=commit[:SHORT_COMMIT],
         commit_url=context._replace(sha=commit, sha_is_known=is_ours).commit_url,
-        attempt=next((whole_number(origin.attempt) for origin in origins(tags_of(run))), None),
-        status=run.status.lower(),
         unread=unread,
         is_baseline=is_baseline,
         accepted=is_marked(run, ACCEPTED_TAG),
-        **changes._asdict(),
+        changes=list(changes),
     )

@@ -9,41 +9,26 @@ from pydantic import ConfigDict, Field
 
 from coval_gate.base.text import plural
 from coval_gate.gate.measure import Unit
-from coval_gate.inputs.thresholds import Operator
 from coval_gate.report.document.base import Model, Text
 
 HISTORY_VERSION: Final = "1.0"
 
 
 class HistoryRun(Model):
-    """One of the runs. What is not known of it is empty or null. `attempt`: of the job that launched it."""
+    """One of the runs. What is not known of it is empty."""
 
     id: Text
     url: Text
-    created: Text
-    """ISO 8601, UTC."""
     day: Text
     commit: Text
     commit_url: Text
-    attempt: int | None
-    status: Text
-    """In lower case, such as completed, failed or in progress."""
     unread: Text
     """Why it has no values; empty if it was read."""
     is_baseline: bool
     """Whether it is one of the runs that a step would be compared with today."""
     accepted: bool
-    changed_test_set: bool
-    """Whether test cases changed since the run before it, as far as launches recorded that; likewise the persona."""
-    changed_persona: bool
-    changed_metrics: list[Text]
-    """The names of metrics that another version evaluated than in the run before it."""
-
-    @property
-    def changes(self) -> list[str]:
-        """What changed since the run before it, in words."""
-        metrics = [f"version of {name}" for name in self.changed_metrics]
-        return ["test set"] * self.changed_test_set + ["persona"] * self.changed_persona + metrics
+    changes: list[Text]
+    """What changed since the run before it, as far as launches recorded that, such as the test set."""
 
 
 class HistoryValue(Model):
@@ -56,21 +41,20 @@ class HistoryValue(Model):
 
 
 class HistoryThreshold(Model):
-    """A threshold on the agent, or on one of its mutations. `title`: the metric or, on the run, the aggregate."""
+    """A threshold on the agent, or on one of its mutations."""
 
     text: Text
     """As the user wrote it, without the mark of an advisory one."""
-    title: Text
     advisory: bool
     variant: Text
     """The mutation; empty for the agent itself."""
     unit: Unit
     """share: from 0 to 1; simulations: how many; metric: the metric's own unit, whose sign is `sign`."""
     sign: Text
-    operator: Operator
     bound: float | None
     """Null if it refers to a baseline or base."""
-    bound_text: Text
+    required: Text
+    """The operator and the bound."""
     values: list[HistoryValue | None]
     """For each run; null for one that was not read or has no such variant."""
 
@@ -105,15 +89,11 @@ class HistoryCase(Model):
     """How many runs have it."""
     failed: int
     """In how many of them it failed."""
-    flips: int
-    """How many times that changed from one of these runs to the next."""
     conversations: int
     met: int
     """How many of its conversations met, over all runs."""
     is_flipping: bool
     """Whether 20 to 90 % of its conversations met."""
-    excusable: bool
-    """Whether it failed in at least three of the last five runs that were read, and is not known."""
     known: Text
     """Why it is excused, if the configuration file has it among its known failures today."""
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -140,17 +140,15 @@ def _missed(criteria: Criteria, variant: Variant, checks: Mapping[tuple[Threshol
 
 def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> history.HistoryThreshold:
     checks = [night.checks.get((threshold, variant)) if night else None for night in nights]
-    bound, operator = threshold.bound, threshold.operator
+    bound = threshold.bound
     return history.HistoryThreshold(
         text=threshold.text,
-        title=threshold.metric or str(threshold.aggregate),
         advisory=threshold.advisory,
         variant=variant,
         unit=threshold.aggregate.kind.unit,
         sign=next((symbol(check.metric_unit) for check in checks if check and check.metric_unit), ""),
-        operator=operator,
         bound=None if bound.reference else bound.number,
-        bound_text=threshold.text.rpartition(operator)[2].strip(),
+        required="".join(threshold.text.rpartition(threshold.operator)[1:]),
         values=[
             history.HistoryValue(
                 value=check.measure.value if check.measure else None,
@@ -167,10 +165,8 @@ def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> history.H
 def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.HistoryCase:
     cells = [_cell(leg, past, night, key) for past, night in zip(leg.runs, nights, strict=True)]
     shown = [cell for cell in cells if cell]
-    newest = [cell for cell, night in zip(cells, nights, strict=True) if night][-NEWEST:]
     met, total = sum(cell.met for cell in shown), sum(cell.conversations for cell in shown)
     variant, id_ = key
-    known = next((entry.reason for entry in leg.criteria.known if entry.test_case == id_), "")
     return history.HistoryCase(
         id=id_,
         title=leg.labels.get(id_) or id_,
@@ -178,12 +174,10 @@ def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.Histor
         cells=cells,
         runs=len(shown),
         failed=sum(cell.failed for cell in shown),
-        flips=sum(one.failed != other.failed for one, other in pairwise(shown)),
         conversations=total,
         met=met,
         is_flipping=FLIPPING[0] <= met / total <= FLIPPING[1],
-        excusable=2 * sum(bool(cell and cell.failed) for cell in newest) > NEWEST and not known,
-        known=known,
+        known=next((entry.reason for entry in leg.criteria.known if entry.test_case == id_), ""),
     )
 
 
@@ -198,8 +192,14 @@ def _cell(leg: LegPast, past: PastRun, night: _Night | None, key: tuple[str, str
 
 def _known_failures(leg: history.HistoryLeg, nights: _Nights, until: str, *, several: bool) -> Iterator[str]:
     """Yield entries for as many test cases as may be excused, each with the one metric that it misses, if it is one."""
-    cases = {case.id: case for case in leg.cases if case.excusable and IDENTIFIER.fullmatch(case.id)}
+    places = [place for place, night in enumerate(nights) if night][-NEWEST:]
     recent = [night for night in nights if night][-NEWEST:]
+
+    def may_be_excused(case: history.HistoryCase) -> bool:
+        failed = [cell for cell in (case.cells[place] for place in places) if cell and cell.failed]
+        return 2 * len(failed) > NEWEST and not case.known and bool(IDENTIFIER.fullmatch(case.id))
+
+    cases = {case.id: case for case in leg.cases if may_be_excused(case)}
     known = {case.id for case in leg.cases if case.known}
     most = max(0, max(1, len({id_ for _, id_ in recent[-1].cases}) // SHARE) - len(known)) if recent else 0
     for id_, case in [*cases.items()][:most]:
