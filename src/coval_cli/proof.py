@@ -29,6 +29,7 @@ from coval_gate.history.standing import mark
 from coval_gate.history.tags import FAILED_TAG
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs
 from coval_gate.inputs.naming import flag_of
+from coval_gate.report.wording import run_cancellation_text
 from coval_gate.step.cancel import cancel_trial
 from coval_gate.step.cleanup import clean_up
 from coval_gate.step.launch import launch_trial
@@ -124,6 +125,7 @@ def _prove(runtime: Runtime, recorder: Recorder, log: Log, json_path: str, ask: 
         _look_and_launch(proof, runtime, log)
     except (GateError, Interrupted):
         proof.write()
+        log(f"Ended before all was seen.{f' {path} has what was seen.' if path else ''}")
         raise
     finally:
         step.host.release()
@@ -164,7 +166,9 @@ def _launch(proof: Proof) -> Procedure[None]:
     if isinstance(failure, Interrupted):
         step.hurry()
     yield from clean_up(step, INTERRUPTED_STEP)
-    if any(trial.ended and trial.ended.outcome == "failed" for trial in step.trials):
+    ended = [trial.ended for trial in step.trials if trial.ended]
+    session.log(*(run_cancellation_text(one) for one in ended if one.run_id))
+    if any(one.outcome == "failed" for one in ended):
         proof.reading.append(
             Finding("fails", "End of the runs", "not all are cancelled", "Run `coval-gate post` here.")
         )

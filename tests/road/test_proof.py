@@ -148,9 +148,10 @@ def variants(proven: Proven) -> dict[str, str]:
 
 
 def test_the_sandbox_shows_the_first_variant_of_each_doubt_that_a_launch_shows(
-    run_proof: Callable[..., Proven],
+    run_proof: Callable[..., Proven], golden: Callable[[str, str], None]
 ) -> None:
     proven = run_proof()
+    golden("doctor/launch.txt", proven.log)
     assert proven.code == 0
     assert {number: found for number, found in variants(proven).items() if found} == {
         doubt.number: doubt.variants[0] for doubt in DOUBTS if doubt.variants
