@@ -149,6 +149,22 @@ def test_list_that_hides_what_runs_are_is_told(run_step: RunStep, clock: Virtual
     assert (result.exit_code, result.outputs["reason"]) == (1, "Coval lists no run of branch main.")
 
 
+def test_run_that_stays_unreadable_takes_nothing_from_the_others(nights: Nights) -> None:
+    first, second = launch(nights, "passing", "failing")
+    result = history(nights, f"GET /runs/{first} -> 503", use_metric_targets="true")
+    leg = only(result)
+    assert (result.exit_code, [bool(run.unread) for run in leg.runs]) == (0, [True, False])
+    assert (leg.runs[1].id, leg.cases[0].title) == (second, "Angry caller")
+
+
+def test_list_that_hides_what_many_runs_are_is_read_as_far_as_asked_for(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, list_identity="neither")
+    ids = launch(nights, *["passing"] * 24)
+    result = history(nights, run_id="branch:main last 23")
+    assert [run.id for run in only(result).runs] == ids[1:]
+    assert "may lack some" not in result.log
+
+
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [

@@ -30,7 +30,7 @@ from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
-MOST_READ: Final = 20  # entries of a list that are read alone; the newest
+MOST_READ: Final = 20  # entries of a list that are read alone, the newest; for a history, twice as many as it shows
 READS_AT_ONCE: Final = 5  # of these
 MOST_SEARCHED: Final = 1000  # entries of a list
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches: Coval may list a run late that was just launched
@@ -47,6 +47,7 @@ class Sought(NamedTuple):
 
     If it is None, one page is enough. `ids`: by the names of inputs. `may_be`: which runs that do not show whether they
     have the tag matter; with `must_know`, also where the list shows the tags of others. `parts`: find these, too.
+    `most_read`: how many entries are read alone.
     """
 
     ids: Mapping[str, str] = MappingProxyType({})
@@ -58,6 +59,7 @@ class Sought(NamedTuple):
     may_be: Callable[[Run], bool] = lambda _: True
     must_know: bool = False
     parts: bool = False
+    most_read: int = MOST_READ
 
     @property
     def filters(self) -> tuple[RunFilter, ...]:
@@ -155,7 +157,7 @@ def _read_alone(
         return not run.tags and (sought.hides_tag(run) or sought.is_found(run))
 
     all_doubtful = list(filter(is_doubtful, _newest_first(seen.values())))
-    doubtful = all_doubtful[:MOST_READ]
+    doubtful = all_doubtful[: sought.most_read]
     whole: dict[str, Run] = {}
     while doubtful and not sought.is_satisfied(run for run in whole.values() if run.created != doubtful[0].created):
         batch, doubtful = doubtful[:READS_AT_ONCE], doubtful[READS_AT_ONCE:]
@@ -264,6 +266,7 @@ def list_newest(session: Session, source: RunSource, context: Context) -> Proced
         since=0.0,
         enough=lambda runs: len(runs) >= max(1, source.last),
         fits=lambda run: run.created is not None and not (is_branch and pull_request_of(run) is not None),
+        most_read=max(MOST_READ, 2 * source.last),
     )
     return search(session, sought)
 
