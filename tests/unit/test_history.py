@@ -57,6 +57,7 @@ def met(shown: HistoryLeg) -> dict[str, list[int | None]]:
         ("Resolved: rate(YES) >= baseline - 5pp", 1, 0),
         ("Latency: p(95) < 1.5", 1, 0),
         ("Latency: max < 1.5", 1, 0),
+        ("Latency: med < 1.5", 1, 0),
         ("Latency: p(95) <= baseline", 1, 1),
         ("Latency: avg < 0.5", 1, 1),
         ("? Resolved: count(NO) == 0", 1, 1),
@@ -75,6 +76,11 @@ def test_simulation_that_did_not_complete_or_misses_its_target_is_not_met() -> N
     at_target = answered("run0", "YN", CASES, target=Target("in", values=("YES",)))
     assert met(leg("", at_target, use_metric_targets=True)) == {"a": [1], "b": [0]}
     assert met(leg("pass_rate >= 50%", at_target)) == {"a": [1], "b": [0]}
+
+
+def test_conversations_without_a_test_case_have_a_row_with_a_name() -> None:
+    (case,) = leg("Resolved: rate(YES) >= 50%", answered("run0", "N", ("",))).cases
+    assert (case.title, case.signs) == ("conversations without a test case", "✗")
 
 
 def test_run_without_a_value_for_a_threshold_that_decides_is_gray() -> None:

@@ -23,6 +23,7 @@ from coval_gate.inputs.thresholds import Bound, Threshold
 from coval_gate.report.document import history
 from coval_gate.report.wording.checks import actual_text
 
+NO_CASE: Final = "conversations without a test case"
 NEWEST: Final = 5  # runs; a test case that failed in most of them may be excused
 FLIPPING: Final = (0.2, 0.9)  # shares of its conversations that meet, of a test case that flips
 
@@ -169,7 +170,7 @@ def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.Histor
     variant, id_ = key
     return history.HistoryCase(
         id=id_,
-        title=leg.labels.get(id_) or id_,
+        title=leg.labels.get(id_) or id_ or NO_CASE,
         variant=variant,
         cells=cells,
         runs=len(shown),
