@@ -17,7 +17,7 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.known import KnownFailure
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.history import HistoryDocument, HistoryLeg
-from coval_gate.report.document.nights import LegPast, PastRun, history_document
+from coval_gate.report.document.nights import LegPast, history_document
 from coval_gate.report.formats.history import json, log_lines, summary
 from coval_gate.report.markdown import utf8_size
 from histories import HOME, history, history_run
@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def made(thresholds: str, *results: RunResult | None, several: bool = False, **criteria: Any) -> HistoryDocument:
     """Return the history of such runs, the oldest first; None: one that was not read."""
     own = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(thresholds), **criteria)
-    runs = [
-        PastRun(history_run(nth), BaselineRun(Run(f"run{nth}", COMPLETED), result) if result else None)
-        for nth, result in enumerate(results)
-    ]
-    leg = LegPast("booking", "Booking", own, runs, {"a": "Angry caller"}, has_pages=True)
+    runs = [history_run(nth) for nth in range(len(results))]
+    read = {
+        run.id: BaselineRun(Run(run.id, COMPLETED), result) for run, result in zip(runs, results, strict=True) if result
+    }
+    leg = LegPast("booking", "Booking", own, runs, read, {"a": "Angry caller"}, has_pages=True)
     legs = [leg, leg._replace(name="other", runs=[])] if several else [leg]
     return history_document(legs, "The newest runs", "", "2026-12-31", HOME)
 

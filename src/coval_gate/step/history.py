@@ -25,7 +25,7 @@ from coval_gate.history.tags import ACCEPTED_TAG, SHA, branch_tag, is_marked, pr
 from coval_gate.inputs.fields import IDENTIFIER, USUALLY_SHOWN_RUNS, RunSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.document.history import HistoryRun
-from coval_gate.report.document.nights import LegPast, PastRun, history_document
+from coval_gate.report.document.nights import LegPast, history_document
 from coval_gate.report.document.provenance import SHORT_COMMIT
 from coval_gate.report.formats.history import log_lines
 from coval_gate.step.known import give_known
@@ -85,17 +85,17 @@ def _read_leg(session: LegRun, source: RunSource, past: LegPast) -> Procedure[Le
     with suppress(CovalError):  # what fails is not shown
         cases = {simulation.test_case_id for one in read for simulation in one.result.simulations}
         yield from fetch_labels(session, cases - {""}, labels, ids_of(inputs)["test_set_id"])
-    known = {one.run.run_id: (one, change) for one, change in zip(read, changes, strict=True)}
+    by_id = {one.run.run_id: one for one in read}
+    changed = dict(zip(by_id, changes, strict=True))
     now = session.client.server_time(clock.now()) or clock.time()
-    standing = _standing(session, [run for run in listed if run.run_id in known], now)
+    standing = _standing(session, [run for run in listed if run.run_id in by_id], now)
     runs = []
     for run, one in zip(listed[::-1], loaded, strict=True):
-        own, change = known.get(run.run_id, (None, []))
         why = one.what if isinstance(one, CovalError) else one if isinstance(one, str) else ""
-        facts = _facts(step, run, step.host.redact(one_line(why)), change, run.run_id in standing)
-        runs.append(PastRun(facts, own))
+        unread, change = step.host.redact(one_line(why)), changed.get(run.run_id, ())
+        runs.append(_facts(step, run, unread, change, run.run_id in standing))
     labels = {case: step.host.redact(label) for case, label in labels.items()}
-    return past._replace(runs=runs, labels=labels, has_pages=bool(urlsplit(inputs.dashboard_url).path))
+    return past._replace(runs=runs, read=by_id, labels=labels, has_pages=bool(urlsplit(inputs.dashboard_url).path))
 
 
 def _standing(session: LegRun, runs: Sequence[Run], now: float) -> list[str]:

@@ -28,20 +28,17 @@ NEWEST: Final = 5  # runs; a test case that failed in most of them may be excuse
 FLIPPING: Final = (0.2, 0.9)  # shares of its conversations that meet, of a test case that flips
 
 
-class PastRun(NamedTuple):
-    """`read`: None if the run was not read."""
-
-    facts: history.HistoryRun
-    read: BaselineRun | None
-
-
 class LegPast(NamedTuple):
-    """The `runs` of a leg, the oldest first. `labels`: of test cases. `has_pages`: simulations have pages, too."""
+    """The `runs` of a leg, the oldest first, and those that were `read`, by id.
+
+    `labels`: of test cases. `has_pages`: simulations have pages, too.
+    """
 
     name: str
     title: str
     criteria: Criteria
-    runs: Sequence[PastRun] = ()
+    runs: Sequence[history.HistoryRun] = ()
+    read: Mapping[str, BaselineRun] = MappingProxyType({})
     labels: Mapping[str, str] = MappingProxyType({})
     has_pages: bool = False
     trouble: str = ""
@@ -67,9 +64,9 @@ def history_document(
     facts, entries = list[history.HistoryLeg](), list[str]()
     for leg in legs:
         texts: dict[str, frozenset[str]] = defaultdict(frozenset)
-        for metric in (metric for past in leg.runs if past.read for metric in past.read.result.metrics):
+        for metric in (metric for one in leg.read.values() for metric in one.result.metrics):
             texts[metric.id] |= metric.texts
-        nights = [_night(leg, past.read, texts) if past.read else None for past in leg.runs]
+        nights = [_night(leg, leg.read[run.id], texts) if run.id in leg.read else None for run in leg.runs]
         facts.append(_leg(leg, nights))
         entries += _known_failures(facts[-1], nights, until, several=len(legs) > 1)
     return history.HistoryDocument(
@@ -90,7 +87,7 @@ def _leg(leg: LegPast, nights: _Nights) -> history.HistoryLeg:
     return history.HistoryLeg(
         name=leg.name,
         title=leg.title,
-        runs=[past.facts for past in leg.runs],
+        runs=list(leg.runs),
         thresholds=[_threshold(nights, *key) for key in series],
         cases=sorted(cases, key=lambda case: (-case.failed, case.met / case.conversations, case.name)),
         trouble=leg.trouble,
@@ -164,7 +161,7 @@ def _threshold(nights: _Nights, threshold: Threshold, variant: str) -> history.H
 
 
 def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.HistoryCase:
-    cells = [_cell(leg, past, night, key) for past, night in zip(leg.runs, nights, strict=True)]
+    cells = [_cell(leg, run.url, night, key) for run, night in zip(leg.runs, nights, strict=True)]
     shown = [cell for cell in cells if cell]
     met, total = sum(cell.met for cell in shown), sum(cell.conversations for cell in shown)
     variant, id_ = key
@@ -182,29 +179,28 @@ def _case(leg: LegPast, nights: _Nights, key: tuple[str, str]) -> history.Histor
     )
 
 
-def _cell(leg: LegPast, past: PastRun, night: _Night | None, key: tuple[str, str]) -> history.HistoryCell | None:
+def _cell(leg: LegPast, run_url: str, night: _Night | None, key: tuple[str, str]) -> history.HistoryCell | None:
     if not (conversations := night.cases.get(key) if night else None):
         return None
     opened = max(conversations, key=lambda id_: bool(conversations[id_]))  # the first that misses something
-    url = f"{past.facts.url}/results/{quote(opened, safe='')}" if leg.has_pages and past.facts.url else ""
+    url = f"{run_url}/results/{quote(opened, safe='')}" if leg.has_pages and run_url else ""
     met = sum(not missed for missed in conversations.values())
     return history.HistoryCell(conversations=len(conversations), met=met, url=url)
 
 
 def _known_failures(leg: history.HistoryLeg, nights: _Nights, until: str, *, several: bool) -> Iterator[str]:
     """Yield entries for as many test cases as may be excused, each with the one metric that it misses, if it is one."""
-    places = [place for place, night in enumerate(nights) if night][-NEWEST:]
-    recent = [night for night in nights if night][-NEWEST:]
+    recent = [(place, night) for place, night in enumerate(nights) if night][-NEWEST:]
 
     def may_be_excused(case: history.HistoryCase) -> bool:
-        failed = [cell for cell in (case.cells[place] for place in places) if cell and cell.failed]
+        failed = [cell for cell in (case.cells[place] for place, _ in recent) if cell and cell.failed]
         return 2 * len(failed) > NEWEST and not case.known and bool(IDENTIFIER.fullmatch(case.id))
 
     cases = {case.id: case for case in leg.cases if may_be_excused(case)}
     known = {case.id for case in leg.cases if case.known}
-    most = max(0, max(1, len({id_ for _, id_ in recent[-1].cases}) // SHARE) - len(known)) if recent else 0
+    most = max(0, max(1, len({id_ for _, id_ in recent[-1][1].cases}) // SHARE) - len(known)) if recent else 0
     for id_, case in [*cases.items()][:most]:
-        own = [conversations for night in recent for key, conversations in night.cases.items() if key[1] == id_]
+        own = [conversations for _, night in recent for key, conversations in night.cases.items() if key[1] == id_]
         missed = set[str]().union(*chain.from_iterable(conversations.values() for conversations in own))
         yield f"  - test_case: {id_}  # {case.title}: failed in {case.failed_text}"
         yield from (f"    metric: {in_quotes(metric)}" for metric in missed if metric and len(missed) == 1)
