@@ -213,3 +213,30 @@ def test_what_only_the_run_shows(known: list[KnownFailure], checks: tuple[Any, .
     # Another leg may have what this one lacks, if the entry names none.
     if checks != ("count",):
         assert judged(now, "Resolved: rate(YES) >= 90%", *known, known_checks=checks, legs=2).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(
+    ("other", "is_twice"),
+    [
+        (OF_METRIC._replace(metric="M1"), False),  # an id has one case
+        (OF_METRIC._replace(metric="m1"), True),
+        (OF_METRIC._replace(metric="RESOLVED"), True),
+        (WHOLE, True),
+        (OF_METRIC._replace(metric="Latency"), False),
+        (OF_METRIC._replace(metric="m1", test_case=CASES[0]), False),
+    ],
+)
+def test_the_run_shows_that_entries_name_one_metric(other: KnownFailure, is_twice: bool) -> None:
+    """One by its id and one by its name, or of a leg and of one of its combinations."""
+    now, twice = answered("now", "Y" * 20, CASES), ("twice",)
+    for entries in ((OF_METRIC, other), (other, OF_METRIC)):
+        numbered = [entry._replace(line=line) for line, entry in enumerate(entries, start=7)]
+        judgement = judged(now, "Resolved: rate(YES) >= 90%", *numbered, known_checks=twice)
+        assert judgement.verdict is (Verdict.ERROR if is_twice else Verdict.PASSED)
+        assert (f"excuses {BAD} in line 8, and in line 7, too; keep one" in reason(judgement)) is is_twice
+
+
+def test_a_test_case_that_is_excused_for_two_metrics_is_one() -> None:
+    judgement = judged(answered("now", "Y" * 20, CASES), "total >= 1", OF_METRIC, OF_METRIC._replace(metric="Latency"))
+    assert (len(judgement.known), judgement.excused) == (2, frozenset({BAD}))
+    assert reason(judgement).endswith("1 known failure left out.")

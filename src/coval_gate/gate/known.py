@@ -83,6 +83,13 @@ def unusable_entries(run: Judged) -> Iterator[Check]:
 
     result, criteria = run.result, run.criteria
     known, checked, alone = criteria.known, criteria.known_checks, criteria.legs == 1
+    first: dict[tuple[str, str], KnownFailure] = {}  # by test case and metric
+    for entry in known if "twice" in checked else ():
+        own = [metric.id for metric in (result.find_metrics(entry.metric) if entry.metric else result.metrics)]
+        places = [(entry.test_case, id_) for id_ in (own if entry.metric else ["", *own])]
+        if lines := {other.line for place in places if (other := first.setdefault(place, entry)) is not entry}:
+            what = f"excuses {entry.test_case} in line {entry.line}, and in line {min(lines)}, too; keep one of the two"
+            yield check("the same twice", what)
     cases = {one.test_case_id for one in (*result.simulations, *result.left_out)}
     if "count" in checked and (what := excess_text([entry.test_case for entry in known], cases)):
         yield check("more than a tenth", what)

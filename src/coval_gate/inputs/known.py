@@ -63,8 +63,7 @@ def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], to
     mode = parts[0].inputs.mode if parts else ""
     for one, other in combinations(known, 2):
         if one.overlaps(other):
-            what = f"excuses what the entry in line {one.line} does, too; keep one of the two."
-            yield _mistake(other, what)
+            yield _mistake(other, f"excuses what the entry in line {one.line} does, too; keep one of the two.")
     for entry in known:
         if entry.until > (last := Day.fromordinal(today.toordinal() + MOST_AHEAD)):
             yield _mistake(entry, f"ends on {entry.until}; until may be {last} at the latest, {MOST_AHEAD} days ahead.")
@@ -74,13 +73,12 @@ def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], to
             instead = f"the legs are {names}" if names else "the file lists no legs"
             yield _mistake(entry, f"names the leg {quoted(entry.leg, NAME_SHOWN)}, which does not exist; {instead}.")
         elif about and entry.metric and acts_as(about[0]) in GATE.modes:
-            by_target = any(
-                one.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in one.thresholds)
-                for one in about
-            )
-            read = dict.fromkeys(one.metric for inputs in about for one in inputs.thresholds if one.metric)
-            # Which metrics have a target shows later.
-            if not by_target and folded(entry.metric) not in map(folded, read):
+            thresholds = [threshold for inputs in about for threshold in inputs.thresholds]
+            read = dict.fromkeys(threshold.metric for threshold in thresholds if threshold.metric)
+            by_target = any(threshold.aggregate.kind.uses_targets for threshold in thresholds)
+            if by_target or any(inputs.use_metric_targets for inputs in about):
+                continue  # which metrics have a target shows later
+            if folded(entry.metric) not in map(folded, read):
                 names = in_words([*map(quoted, read)], most=NAMES_SHOWN)
                 instead = f"write it as a threshold does: {names}" if names else "no threshold names a metric"
                 yield _mistake(entry, f"names the metric {quoted(entry.metric)}, which no threshold reads; {instead}.")

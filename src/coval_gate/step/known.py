@@ -74,6 +74,7 @@ def _left_to_run(inputs: Inputs, is_read: bool, is_whole: bool) -> tuple[KnownCh
     """Return what a leg's run has to show; nothing that legs which are not selected may have."""
     draws = inputs.test_case_ids or inputs.sub_sample_size or inputs.spend == UNTIL_CLEAR or inputs.mode != "run"
     checks: dict[KnownCheck, bool] = {
+        "twice": True,
         "metric": is_whole,
         "count": not is_read,
         "case": is_whole and not (is_read or draws),
@@ -124,8 +125,7 @@ def known_lines(step: Step) -> list[str]:
     """Return the lines of a plan."""
     lines = []
     for entry in _evaluated(step):
-        about = "".join(
-            f", {word} {one_line(name)}" for word, name in (("metric", entry.metric), ("leg", entry.leg)) if name
-        )
+        names = {"metric": one_line(entry.metric), "leg": one_line(entry.leg)}
+        about = "".join(f", {word} {name}" for word, name in names.items() if name)
         lines.append(f"  until {entry.until}  {entry.test_case}{about}: {entry.reason}")
     return ["Known failures, which decide nothing:", *lines] if lines else []
