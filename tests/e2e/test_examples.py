@@ -28,7 +28,7 @@ from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
 from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
-from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
+from e2e.workflow import REPOSITORY, RUNNER, SHOW_FILES, UPLOAD, Environment, WorkflowResult, run_workflow
 from fake_github import TOKEN, FakeGitHub, WorkflowRun
 from fake_host import FakeHost, Fault, Response
 
@@ -49,22 +49,6 @@ EVENT = {**PULL_REQUEST, "number": 42}
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 FORK_HEAD = {"sha": HEAD, "repo": {"full_name": "mallory/voice-agent"}}
 FORK_EVENT = {**EVENT, "pull_request": {**PULL_REQUEST["pull_request"], "head": FORK_HEAD}}
-UPLOAD = "uses: actions/upload-artifact@"
-# What stands for actions/upload-artifact here: act has no server for artifacts. It shows what would be uploaded.
-SHOW_FILES = """
-name: Show files
-description: Shows a file, or the files of a directory
-inputs:
-  name: {description: unused}
-  archive: {description: unused}
-  path: {description: the file or the directory, required: true}
-runs:
-  using: composite
-  steps:
-    - shell: bash
-      env: {SHOWN: "${{ inputs.path }}"}
-      run: ls "$SHOWN"
-"""
 CHECKOUT = "uses: actions/checkout@"
 # What stands for a checkout of another branch: the repository of the test has its files in place already.
 SHOW_REF = """

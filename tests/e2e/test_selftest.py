@@ -9,7 +9,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID
 from e2e.engine import Sandbox, docker, sandbox
-from e2e.workflow import RUNNER, Environment, run_workflow
+from e2e.workflow import RUNNER, SHOW_FILES, UPLOAD, Environment, run_workflow
 
 pytestmark = pytest.mark.e2e
 WORKFLOWS = Path(__file__).resolve().parents[2] / ".github" / "workflows"
@@ -53,10 +53,14 @@ def texts(directory: Path) -> dict[str, str]:
 @pytest.mark.usefixtures("image")
 def test_live(used: Path, runner: str, tmp_path: Path) -> None:
     """The sandbox stands in for Coval, over https."""
-    ca = tmp_path / "sandbox.pem"
+    ca, stub = tmp_path / "sandbox.pem", tmp_path / "upload"
+    stub.mkdir()
+    (stub / "action.yml").write_text(SHOW_FILES, encoding="utf-8")
+    reference = (WORKFLOWS / "live.yml").read_text(encoding="utf-8").partition(UPLOAD)[2].split()[0]
+    flags = ("--local-repository", f"actions/upload-artifact@{reference}={stub}")
     with sandbox(ca=ca, strict=True) as coval:
         files = {**texts(used), "sandbox.pem": ca.read_text(encoding="utf-8")}
-        environment = Environment(files=files, variables=IDS, runner=runner, event="workflow_dispatch")
+        environment = Environment(files=files, variables=IDS, runner=runner, event="workflow_dispatch", flags=flags)
         result = run_workflow(WORKFLOWS / "live.yml", tmp_path, None, coval, environment)
     log = "\n".join(str(entry.get("msg", entry)) for entry in result.entries)
     assert result.job == "success", log

@@ -27,6 +27,22 @@ ACT_IMAGES = tuple(
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"
 TIMEOUT = 300  # s, also on a busy machine
+UPLOAD = "uses: actions/upload-artifact@"
+# What stands for actions/upload-artifact here: act has no server for artifacts. It shows what would be uploaded.
+SHOW_FILES = """
+name: Show files
+description: Shows a file, or the files of a directory
+inputs:
+  name: {description: unused}
+  archive: {description: unused}
+  path: {description: the file or the directory, required: true}
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env: {SHOWN: "${{ inputs.path }}"}
+      run: ls "$SHOWN"
+"""
 
 
 @dataclass(frozen=True)
