@@ -188,12 +188,13 @@ def _against(
     references: References,
     needed: Sequence[Metric],
 ) -> Compared | Problem:
-    threshold, variant = criterion.threshold, variant.about(metric)
+    metric_id = metric.id if metric else ""
+    threshold, variant = criterion.threshold, variant.about(metric_id)
     kind, aggregation = threshold.bound.reference, aggregation_of(threshold)
     reference = references.of(kind, variant, needed)
     if isinstance(reference, Problem):
         return reference
-    reference = reference._replace(variant=reference.variant.about(metric))
+    reference = reference._replace(variant=reference.variant.about(metric_id))
     earlier, own, other = reference.variant, variant.cases, reference.variant.cases
     if kind == "base_agent" and own != other and "" not in own | other:
         new, gone = f"{len(other - own):,}", f"{len(own - other):,}"

@@ -208,7 +208,7 @@ def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ..
 
 
 def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
-    threshold, variant = criterion.threshold, variant.about(metric)
+    threshold, variant = criterion.threshold, variant.about(metric.id if metric else "")
     aggregation = aggregation_of(threshold, metric)
     measure = aggregation.measured(variant)
     if isinstance(measure, Problem):

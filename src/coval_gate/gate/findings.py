@@ -272,6 +272,6 @@ def _with_missing_values(check: Check, variant: Variant | None) -> Check:
         return check
     sample = variant.find_sample(check.metric)
     values = sample.values if sample and not check.problem else {}
-    completed = variant.about(sample.metric if sample else None).completed
+    completed = variant.about(check.metric).completed
     lacking = tuple(simulation.id for simulation in completed if simulation.id not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check

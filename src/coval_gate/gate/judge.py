@@ -177,7 +177,7 @@ def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
     """Check that no more completed simulations lack a value than may fail; failed ones have a check of their own."""
     max_failed = run.criteria.max_failed
     for variant in run.variants:
-        counted, present = variant.about(metric), variant.sample(metric).count
+        counted, present = variant.about(metric.id), variant.sample(metric).count
         lacking = len(counted.completed) - present
         # Failed simulations use the allowance first; the rest of it is for missing values.
         most = max(0, max_failed.of(variant.total) - variant.failed)
@@ -206,7 +206,7 @@ def _targets(run: Judged) -> Iterator[Check]:
         if metric.id not in named:  # gaps of named metrics are checked already
             yield from _gaps(metric, run)
         for variant in run.variants:
-            yield _target(metric, target, variant.about(metric), decides=criteria.requires_every_target)
+            yield _target(metric, target, variant.about(metric.id), decides=criteria.requires_every_target)
 
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:

@@ -38,7 +38,6 @@ class LegsSummary(NamedTuple):
 
     `run_ids`: the first runs of all legs and their bases. `others`: how many legs fail the step beside that one.
     `acceptable`: a person may accept these runs. `title`: what people read in place of the decisive leg's name.
-    `excused`: the test cases of all legs that are known failures.
     """
 
     total: int
@@ -47,7 +46,6 @@ class LegsSummary(NamedTuple):
     others: int = 0
     acceptable: bool = False
     title: str = ""
-    excused: frozenset[str] = frozenset()
 
 
 class Judgement(NamedTuple):
@@ -89,8 +87,7 @@ class Judgement(NamedTuple):
     @property
     def excused(self) -> frozenset[str]:
         """The ids of the test cases that are known failures."""
-        own = frozenset(case.failure.test_case for case in self.known)
-        return self.legs_summary.excused if self.legs_summary else own
+        return frozenset(case.failure.test_case for case in self.known)
 
     @property
     def misses_nothing_yet(self) -> bool:

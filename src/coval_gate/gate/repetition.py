@@ -128,9 +128,8 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
         for variant in variants
         for check in failed.values()
         if check.variant == variant.name
-        for sample in (variant.find_sample(check.metric),)
         for simulation in check.criterion.missing_it(
-            variant.about(sample.metric if sample else None), sample, check.measure
+            variant.about(check.metric), variant.find_sample(check.metric), check.measure
         )
     )
 

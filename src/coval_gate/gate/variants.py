@@ -157,9 +157,9 @@ class Variant:
             if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
 
-    def about(self, metric: Metric | None) -> "Variant":
+    def about(self, metric_id: str) -> "Variant":
         """Return the variant as criteria about the metric count it: without simulations whose values are left out."""
-        sample = self.find_sample(metric.id) if metric else None
+        sample = self.find_sample(metric_id)
         left_out = sample.metric.left_out if sample else {}
         counted = tuple(simulation for simulation in self.simulations if simulation.id not in left_out)
         if not (more := len(self.simulations) - len(counted)):

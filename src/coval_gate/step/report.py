@@ -6,7 +6,6 @@ and test sets. It fetches each once, and only what no earlier response showed. W
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Final
 
 from coval_gate.base.clock import Interrupted
@@ -61,9 +60,9 @@ def report_of(step: Step, judgement: Judgement) -> Report:
         name, title = (decisive.name, step.title_of(decisive)) if decisive else ("", "")
         baselines = [leg.judgement.baseline for leg in legs if by_all and leg.judgement.baseline]
         acceptable = any(baseline.acceptable for baseline in baselines)
-        excused = frozenset(chain.from_iterable(leg.judgement.excused for leg in legs))
-        summary = LegsSummary(len(legs), name, run_ids, others, acceptable, title, excused)
-        judgement = judgement._replace(legs_summary=summary)
+        known = tuple(case for leg in legs for case in leg.judgement.known)
+        summary = LegsSummary(len(legs), name, run_ids, others, acceptable, title)
+        judgement = judgement._replace(legs_summary=summary, known=known)
     together = None
     if (leg := step.together) and leg.judgement:
         together = LegReport(judgement=leg.judgement, name=leg.name, findings=leg.findings or UNFOUND)

@@ -68,9 +68,7 @@ class Step:
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
-        self.attempts: dict[
-            str, int
-        ] = {}  # numbers of those that launched its earlier runs, or the given ones, as far as known
+        self.attempts = dict[str, int]()  # the known numbers of those that launched its earlier runs, or given ones
         self.unidentified: Sequence[Run] = ()  # unfinished, and possibly of an earlier attempt
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
