@@ -80,6 +80,15 @@ def test_a_known_failure_is_shown_everywhere_and_decides_nothing(
     assert f"`{REASON}`" in (workspace / "digest.md").read_text(encoding="utf-8")
 
 
+def test_a_test_case_with_two_entries_counts_once(run_with: RunStep, tmp_path: Path) -> None:
+    thresholds = {"thresholds": "Resolved: rate(YES) == 100%\nLatency: max < 1000"}
+    result, _ = run_with(known=[{"metric": "Resolved"}, {"metric": "Latency"}], **thresholds, **REPORTS)
+    assert (result.outputs["verdict"], result.outputs["known_failures"]) == ("passed", "1")
+    assert len(leg_of(result)["known_failures"]) == 2
+    assert "#### 1 known failure left out" in result.summary
+    assert "⚪ 1 known failure left out" in (tmp_path / "workspace" / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("days", "level", "says"),
     [
