@@ -221,6 +221,8 @@ def test_mutations_and_cases_of_others_are_left_out_and_told(
         "passing2 is left out: the template names no test case of its test set.",
     ):
         assert told in result.log
+    selected, _ = step_with_template(run_step, monkeypatch, template, only_legs="*")
+    assert "Selected 1 of 1 leg: " in selected.log
 
 
 @pytest.mark.parametrize(

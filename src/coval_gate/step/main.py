@@ -127,9 +127,10 @@ def _locate(step: Step) -> Procedure[None]:
 def _plan_legs(step: Step) -> Procedure[None]:
     """Plan the legs. Of a run template, each leg keeps the parts that are its own."""
     launches = acts_as(step.inputs) in LAUNCHING_MODES
-    select_legs(step, legs_of(step.file.parts(step.inputs)))
+    step.legs = legs_of(step.file.parts(step.inputs))
     if step.template:
         step.legs = yield from with_own_parts(step.session())
+    select_legs(step, step.legs)
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1 and not step.left_out:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
