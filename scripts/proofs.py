@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pins import ROOT
 
-from coval_cli.doubts import DOUBTS, OTHER, Doubt
+from coval_cli.doubts import ANOTHER, DOUBTS, Doubt
 
 PROOFS = ROOT / "proofs"
 EMPTY = "Nobody has sent one yet."
@@ -49,7 +49,7 @@ def exact(pattern: str, text: str) -> str:
 
 def variant_of(doubt: Doubt, row: dict[str, Any]) -> str:
     """Return what was found, without details; empty if it was not seen."""
-    return next((one for one in (*doubt.variants, OTHER) if f"{row['found']},".startswith(f"{one},")), "")
+    return next((one for one in (*doubt.variants, ANOTHER) if f"{row['found']},".startswith(f"{one},")), "")
 
 
 def page() -> str:

@@ -88,17 +88,17 @@ TABLE: Final = """
 47   Run templates, dashboard addresses and webhooks
 48   Date of responses: agrees with this machine | differs from this machine | absent
 """
-OTHER: Final = "something else"
-SOON: Final = 3.0  # s; what is seen within that time was there at once
+ANOTHER: Final = "something else"
+AT_ONCE: Final = 3.0  # s; what is seen within that time was there at once
 SIMULATED: Final = f"(?:{CANONICAL}|{LEGACY})"
 MILLISECONDS: Final = 7200  # an offset beyond this many seconds is in milliseconds
 BY_TAG: Final = 'tag="'  # how such a filter begins
 T = TypeVar("T")
 Fields = dict[str, Any]
-Shown = tuple[float, Fields]  # when a response showed a run, and its fields
+ShownRun = tuple[float, Fields]  # when a response showed a run, and its fields
 
 
-class Exchange(NamedTuple):
+class Recorded(NamedTuple):
     """A response, and its request. `at`: on the clock's now(); `time`: this machine's, in seconds since the epoch."""
 
     at: float
@@ -123,39 +123,39 @@ class Exchange(NamedTuple):
 class Evidence(NamedTuple):
     """All exchanges in their order, and the ids of the two runs. Properties raise LookupError for what was not seen."""
 
-    exchanges: Sequence[Exchange] = ()
+    exchanges: Sequence[Recorded] = ()
     judged: str = ""
     cancelled: str = ""
 
-    def got(self, path: str, method: str = "GET") -> list[Exchange]:
+    def got(self, path: str, method: str = "GET") -> list[Recorded]:
         return [one for one in self.exchanges if one.method == method and re.fullmatch(path, one.path)]
 
-    def since(self, exchange: Exchange) -> "Evidence":
+    def since(self, exchange: Recorded) -> "Evidence":
         return self._replace(exchanges=self.exchanges[self.exchanges.index(exchange) + 1 :])
 
     @property
-    def launch(self) -> Exchange:
+    def launch(self) -> Recorded:
         return _first(one for one in self.got("/runs", "POST") if one.ok and one.sent["agent_id"] != NO_RUN)
 
     @property
-    def refusal(self) -> Exchange:
+    def refusal(self) -> Recorded:
         return [one for one in self.got("/runs", "POST") if one.sent["agent_id"] == NO_RUN][-1]
 
-    def polls(self, run_id: str) -> list[Shown]:
+    def polls(self, run_id: str) -> list[ShownRun]:
         return [(one.at, one.run) for one in self.got(f"/runs/{run_id}") if one.ok]
 
-    def listed(self, by: str = "") -> list[Shown]:
+    def listed(self, by: str = "") -> list[ShownRun]:
         """Return the first run where lists show it; only lists whose filter begins so."""
         lists = [one for one in self.got("/runs") if one.ok and one.query.get("filter", "").startswith(by)]
         return [(one.at, run) for one in lists for run in one.content["runs"] if _id(run) == self.judged]
 
     @property
-    def shown(self) -> list[Shown]:
+    def shown(self) -> list[ShownRun]:
         """The first run, as polls and lists showed it."""
         return [*self.polls(self.judged), *self.listed()]
 
     @property
-    def completed(self) -> list[Shown]:
+    def completed(self) -> list[ShownRun]:
         """The first run, as polls showed it since it completed."""
         polls = self.polls(self.judged)
         return [(at, run) for at, run in polls if normalize_status(run["status"]) == COMPLETED]
@@ -171,7 +171,7 @@ class Evidence(NamedTuple):
         return _given(metrics, metrics)
 
     @property
-    def pages(self) -> list[Exchange]:
+    def pages(self) -> list[Recorded]:
         """The first run's simulations, as often as they were listed."""
         wanted = f'run_id="{self.judged}"'
         return [one for one in self.got(SIMULATED) if one.ok and one.query.get("filter") == wanted]
@@ -199,7 +199,7 @@ def _under(content: Any, *keys: str) -> Fields:
     return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
-def _entries(page: Exchange) -> list[Fields]:
+def _entries(page: Recorded) -> list[Fields]:
     return _first(value for value in page.content.values() if isinstance(value, list))
 
 
@@ -244,7 +244,7 @@ def _envelope(seen: Evidence) -> int | str:
     if not isinstance(content, dict):
         return 3
     error = content.get("error")
-    return 0 if isinstance(error, dict) else 1 if error else 2 if "message" in content else OTHER
+    return 0 if isinstance(error, dict) else 1 if error else 2 if "message" in content else ANOTHER
 
 
 def _request_id(seen: Evidence) -> str:
@@ -271,16 +271,16 @@ def _is_unknown(seen: Evidence) -> bool:
 
 
 def _order(seen: Evidence) -> str:
-    words = [word if CAPITALS.fullmatch(word) else OTHER for word in map(str.upper, _statuses(seen))]
+    words = [word if CAPITALS.fullmatch(word) else ANOTHER for word in map(str.upper, _statuses(seen))]
     return f"of {', '.join(words)}, in this order"
 
 
-def _appears(seen: Evidence, found: Sequence[Shown]) -> int:
+def _appears(seen: Evidence, found: Sequence[ShownRun]) -> int:
     return _given(found or seen.after, _delay(found, seen.launch))
 
 
-def _delay(found: Sequence[Shown], since: Exchange) -> int:
-    return int(found[0][0] - since.at > SOON) if found else 2
+def _delay(found: Sequence[ShownRun], since: Recorded) -> int:
+    return int(found[0][0] - since.at > AT_ONCE) if found else 2
 
 
 def _filter(seen: Evidence) -> int:
@@ -295,10 +295,10 @@ def _filter(seen: Evidence) -> int:
 def _progress(seen: Evidence) -> int | str:
     shown = [run.get("progress") for _, run in seen.polls(seen.judged)]
     totals = [progress["total_test_cases"] for progress in shown if progress]
-    return {1: 0, 2: 1}.get(max(totals), OTHER) if totals else _given(seen.after, 2)
+    return {1: 0, 2: 1}.get(max(totals), ANOTHER) if totals else _given(seen.after, 2)
 
 
-def _metadata(runs: Sequence[Shown]) -> int:
+def _metadata(runs: Sequence[ShownRun]) -> int:
     shown = [run.get("metadata") or {} for _, run in runs]
     if any(LEG in metadata for metadata in shown):
         return 0
@@ -491,12 +491,12 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "39": _patch,
     "39b": _patched,
     "40": lambda seen: _ending(seen)[-1][1],
-    "40b": lambda seen: _end_after(seen) > SOON,
+    "40b": lambda seen: _end_after(seen) > AT_ONCE,
     "40c": _while_ending,
     "41": lambda seen: [word.upper() for word in _statuses(seen) if normalize_status(word) == CANCELLED][-1],
     "48": _date,
 }
-DETAILS: Final[Mapping[str, Callable[[Evidence], str]]] = {
+REMARKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
     "1b": lambda seen: ", ".join(_not_returned(seen)),
     "14": _order,
     "15": lambda seen: _seconds(seen.polls(seen.judged)[0][0] - seen.launch.at),
@@ -528,16 +528,16 @@ class Doubt(NamedTuple):
         except LookupError:
             return ""
         except (AttributeError, TypeError, ValueError):
-            return OTHER
+            return ANOTHER
 
     def finding(self, seen: Evidence) -> Finding:
         if not self.variants:
             return Finding("unknown", self.topic, "not tried", "One launch cannot show it.")
         if not (variant := self.variant(seen)):
             return Finding("unknown", self.topic, "not seen", "The launches did not show it.")
-        found, is_free = variant, variant == self.variants[0] or not (self.follows or variant == OTHER)
+        found, is_free = variant, variant == self.variants[0] or not (self.follows or variant == ANOTHER)
         with suppress(AttributeError, LookupError, TypeError, ValueError):
-            found = ", ".join(filter(None, (variant, DETAILS[self.number](seen))))
+            found = ", ".join(filter(None, (variant, REMARKS[self.number](seen))))
         return Finding("ok", self.topic, found) if is_free else Finding("limited", self.topic, found, self.follows)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from coval_cli.doctor import NO_RUN, NO_TAG, NOT_TRIED, Finding, Log, conclude, connection, look, read_inputs
-from coval_cli.doubts import DOUBTS, Evidence, Exchange
+from coval_cli.doubts import DOUBTS, Evidence, Recorded
 from coval_cli.init import CONNECTION_INPUTS, Ask, reported
 from coval_gate import __version__
 from coval_gate.base.clock import Clock, Interrupted
@@ -47,9 +47,9 @@ COSTS: Final = (
 )
 YES, NO = "yes, launch them", "no, launch nothing"
 OWN_TAG: Final = "Coval-Gate-Doctor"  # its capital letters show whether Coval keeps them
-LOOKING, PAUSE, LOOK_PAUSE = 60.0, 2.0, 5.0  # s in which something must be seen, and between two looks
-SETTLING: Final = 60.0  # s for which the results of a run stay the same once they are whole
-MOST_METRICS: Final = 10  # definitions to read
+LOOKING, LOOK_AGAIN, READ_AGAIN = 60.0, 2.0, 5.0  # s in which something must be seen, and between two looks
+WHOLE_AFTER: Final = 60.0  # s for which the results of a run stay the same once they are whole
+MOST_DEFINITIONS: Final = 10  # definitions to read
 
 
 class Recorder:
@@ -57,13 +57,13 @@ class Recorder:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.exchanges: list[Exchange] = []
+        self.exchanges: list[Recorded] = []
 
     def __call__(self, request: Request, response: Response) -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
         sent = (request.method, request.path, request.query or {}, request.json)
         got = (response.status, headers, response.content)
-        self.exchanges.append(Exchange(self._clock.now(), self._clock.time(), *sent, *got))
+        self.exchanges.append(Recorded(self._clock.now(), self._clock.time(), *sent, *got))
 
 
 class Proof(NamedTuple):
@@ -207,22 +207,22 @@ def _find(session: LegRun, trial: Trial) -> Procedure[None]:
             listed = yield from _optional(session, session.client.list_runs(run_filter, until=until))
             if listed is None or run_filter.tag == NO_TAG or trial.run_id in {one.run_id for one in listed}:
                 sought.remove(run_filter)
-        yield Wait(PAUSE)
+        yield Wait(LOOK_AGAIN)
 
 
 def _read(session: LegRun, trial: Trial) -> Procedure[None]:
     """Read the results until they have stayed the same, and what shows less. Then change the tags."""
     client, clock, deadline, simulation = session.client, session.clock, session.deadline, ""
     last, since = None, clock.now()
-    while clock.now() - since < SETTLING and clock.now() < deadline:
+    while clock.now() - since < WHOLE_AFTER and clock.now() < deadline:
         run_now = yield from client.get_run(trial.run_id, until=deadline)
         simulations = yield from client.list_simulations(trial.run_id, until=deadline)
         simulation = simulation or next((one.id for one in simulations), "")
         outputs = (yield from client.list_metric_outputs(simulation, until=deadline)) if simulation else ()
         if (run_now, simulations, outputs) != last:
             last, since = (run_now, simulations, outputs), clock.now()
-        yield Wait(LOOK_PAUSE)
-    metric_ids = [output.metric_id for output in last[2][:MOST_METRICS]] if last else []
+        yield Wait(READ_AGAIN)
+    metric_ids = [output.metric_id for output in last[2][:MOST_DEFINITIONS]] if last else []
     yield from together([client.get(METRIC, id_, until=deadline) for id_ in metric_ids], clock)
     yield from _optional(session, client.get_transcript(simulation, until=deadline))
     yield from mark(session, trial.run_id, FAILED_TAG, sent=trial.tags.to_send)
@@ -249,7 +249,7 @@ def _poll(session: LegRun, run_id: str, is_last: Callable[[Run], bool]) -> Proce
     until = session.clock.now() + LOOKING
     with suppress(NotFound):
         while session.clock.now() < until and not is_last((yield from session.client.get_run(run_id, until=until))):
-            yield Wait(PAUSE)
+            yield Wait(LOOK_AGAIN)
 
 
 def _optional(session: StepRun, call: Procedure[T]) -> Procedure[T | None]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from coval_cli.command import main
 from coval_cli.doctor import NO_RUN
-from coval_cli.doubts import DOUBTS, JUDGES, OTHER, Evidence, Exchange
+from coval_cli.doubts import ANOTHER, DOUBTS, JUDGES, Evidence, Recorded
 from coval_cli.proof import NO, prove
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
@@ -142,7 +142,9 @@ NOT_PLAYED = {  # they need failing conversations, mutations or an agent's proce
 def variants(proven: Proven) -> dict[str, str]:
     """What was found, without details."""
     return {
-        doubt.number: next((one for one in (*doubt.variants, OTHER) if proven.found[doubt.number].startswith(one)), "")
+        doubt.number: next(
+            (one for one in (*doubt.variants, ANOTHER) if proven.found[doubt.number].startswith(one)), ""
+        )
         for doubt in DOUBTS
     }
 
@@ -313,8 +315,8 @@ def test_what_is_published_has_no_ids_names_or_secrets(run_proof: Callable[..., 
     assert not [word for word in secret if word in published]
 
 
-def polled(**run: Any) -> Exchange:
-    return Exchange(
+def polled(**run: Any) -> Recorded:
+    return Recorded(
         0.0, 0.0, "GET", "/runs/a", {}, None, 200, {}, {"run": {"run_id": "a", "status": "COMPLETED"} | run}
     )
 
@@ -349,7 +351,7 @@ def test_variants_that_the_sandbox_does_not_play(number: str, run: dict[str, Any
 )
 def test_forms_of_a_refusal(status: int, content: Any, expected: tuple[str, ...]) -> None:
     sent = {"agent_id": NO_RUN}
-    refused = Exchange(0.0, 0.0, "POST", "/runs", {}, sent, status, {}, content)
+    refused = Recorded(0.0, 0.0, "POST", "/runs", {}, sent, status, {}, content)
     judged = {doubt.number: doubt for doubt in DOUBTS}
     assert tuple(judged[number].variant(Evidence([refused])) for number in ("9", "10", "11")) == expected
 
@@ -374,7 +376,7 @@ def test_any_answer_gives_findings_in_our_words(random: Random) -> None:
     calls += [("GET", "/simulations/s"), ("GET", "/metrics/m")]
     sent = {"agent_id": "x", "metadata": {"tags": ["t"]}, "options": {}}
     exchanges = [
-        Exchange(
+        Recorded(
             at, at, *random.choice(calls), {"filter": 'run_id="a"'}, sent, 200, {"date": "Anna"}, random.choice(shapes)
         )
         for at in range(30)

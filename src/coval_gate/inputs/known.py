@@ -15,7 +15,7 @@ from coval_gate.inputs.nodes import Mistake
 KNOWN_KEY: Final = "known_failures"
 REQUIRED: Final = ("test_case", "reason", "until")
 ENTRY_KEYS: Final = (*REQUIRED, "metric", "leg")
-LONGEST_REASON: Final = 200  # characters
+LONGEST_EXCUSE: Final = 200  # characters
 MOST_AHEAD: Final = 90  # days
 SHARE: Final = 10  # one of so many test cases of a leg may be known
 NAMES_SHOWN: Final = 5
@@ -49,8 +49,8 @@ def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
     case, reason, until = (texts[name] for name in REQUIRED)
     if not IDENTIFIER.fullmatch(case):
         raise ValueError(f"must name the id of a test case in test_case; got {quoted(case)}.")
-    if len(reason) > LONGEST_REASON:
-        raise ValueError(f"must have a reason of at most {LONGEST_REASON} characters; got {len(reason):,}.")
+    if len(reason) > LONGEST_EXCUSE:
+        raise ValueError(f"must have a reason of at most {LONGEST_EXCUSE} characters; got {len(reason):,}.")
     try:
         day = day_in(until)
     except ValueError:

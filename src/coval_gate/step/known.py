@@ -19,7 +19,7 @@ from coval_gate.inputs.known import KNOWN_KEY, KnownFailure, excess_text
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step, StepRun
 
-SOON: Final = 7  # days before the end of an entry
+ENDS_SOON: Final = 7  # days before the end of an entry
 Cases = Mapping[str, frozenset[str]]  # the test cases of a test set, by its id
 
 
@@ -103,7 +103,7 @@ def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
             f"{KNOWN_KEY}: the entry of {entry.test_case} expired on {entry.until}, so the test case counts again. "
             f"Remove it from {step.file.path}, or have a later day reviewed."
         )
-    elif days <= SOON:
+    elif days <= ENDS_SOON:
         left = f"ends in {plural(days, 'day')}, on {entry.until}" if days else "ends today"
         step.host.annotate("notice", GATE_NAME, f"{KNOWN_KEY}: the entry of {entry.test_case} {left}. {entry.reason}")
 

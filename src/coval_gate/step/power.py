@@ -16,7 +16,7 @@ from coval_gate.inputs.thresholds import Threshold
 
 DRAWN: Final = 200  # runs: enough to know a share to a few points
 CASE_SHARE: Final = 0.3  # of the variance of conversations, due to the test case
-BEFORE, AFTER = 0.95, 0.85  # the rates of a plan's example
+BETTER, WORSE = 0.95, 0.85  # the rates of a plan's example
 ENOUGH_RUNS: Final = 3  # of a baseline, which show whole cases that break
 MOST_CASES: Final = 100  # beyond it, nearly every fall of the example is red
 UNCHANGED: Final = (0.9, 0.95)  # true rates of every test case
@@ -77,11 +77,11 @@ def power_texts(criteria: Criteria, cases: int, rng: Generator) -> Iterator[str]
             continue
 
         def red(runs: int, *, breaks: bool, threshold: Threshold = threshold) -> str:
-            fall = Fall(BEFORE, AFTER, runs, criteria.iterations or 1, breaks)
+            fall = Fall(BETTER, WORSE, runs, criteria.iterations or 1, breaks)
             often = sum(_is_drawn_red(threshold, fall, cases, error, rng) for _ in range(DRAWN))
             return f"{5 * round(20 * often / DRAWN)}%"
 
-        ends = (1.0 - BEFORE, 1.0 - AFTER) if threshold.wants_less else (BEFORE, AFTER)
+        ends = (1.0 - BETTER, 1.0 - WORSE) if threshold.wants_less else (BETTER, WORSE)
         runs, moves = criteria.baseline_runs, "rises" if threshold.wants_less else "falls"
         moves += f" from {percent(ends[0])} to {percent(ends[1])}"
         text = (

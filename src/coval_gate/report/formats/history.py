@@ -11,8 +11,8 @@ from coval_gate.report.markdown import Listing, escape, fenced, link, page, row,
 
 LOGGED: Final = 20  # test cases
 LONGEST_CELL: Final = 60  # characters in the log
-SIGNS: Final = {True: "✓ ", False: "✗ ", None: ""}
-FLIPPING: Final = "Test cases that flip: 20 to 90% of their conversations meet the thresholds"
+MARKS_BEFORE: Final = {True: "✓ ", False: "✗ ", None: ""}
+FLIPPING_TITLE: Final = "Test cases that flip: 20 to 90% of their conversations meet the thresholds"
 TODO: Final = "Known failures for the configuration file, once each has a reason"
 
 
@@ -72,14 +72,14 @@ def _tables(history: HistoryDocument) -> Iterator[_Table]:
         for leg, case in history.flipping
     ]
     if flipping:
-        yield _Table(FLIPPING, ("test case", "met"), flipping)
+        yield _Table(FLIPPING_TITLE, ("test case", "met"), flipping)
 
 
 def _run_rows(leg: HistoryLeg) -> list[list[tuple[str, str]]]:
     rows = []
     for nth, run in enumerate(leg.runs):
         values = (one.values[nth] for one in leg.thresholds)
-        texts = (f"{SIGNS[value.met]}{value.text}" if value else "" for value in values)
+        texts = (f"{MARKS_BEFORE[value.met]}{value.text}" if value else "" for value in values)
         marks = ["accepted"] * run.accepted + ["baseline"] * run.is_baseline
         changed = f"changed: {in_words(run.changes)}" if run.changes else ""
         note = "; ".join(filter(None, (*marks, changed, run.unread)))

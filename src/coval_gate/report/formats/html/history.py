@@ -13,7 +13,7 @@ from coval_gate.report.formats.html.plots import timeline
 ICON: Final = ("#0969da", "M3.5 10.5l3-4 3 2.5 3-5")
 
 
-class Change(NamedTuple):
+class NumberedChange(NamedTuple):
     """What is noted at a run. Places count from 0, numbers from 1."""
 
     place: int
@@ -37,13 +37,13 @@ def render(document: HistoryDocument) -> str:
     )
 
 
-def changes_of(leg: HistoryLeg) -> dict[str, Change]:
+def changes_of(leg: HistoryLeg) -> dict[str, NumberedChange]:
     """Return by run id what changed, and which runs were accepted, numbered from the oldest on."""
-    changes = dict[str, Change]()
+    changes = dict[str, NumberedChange]()
     for place, run in enumerate(leg.runs):
         parts = ["accepted"] * run.accepted + [f"{in_words(run.changes)} changed"] * bool(run.changes)
         if parts:
-            changes[run.id] = Change(place, len(changes) + 1, run, ", ".join(parts))
+            changes[run.id] = NumberedChange(place, len(changes) + 1, run, ", ".join(parts))
     return changes
 
 
