@@ -178,7 +178,7 @@ def power() -> Iterator[Experiment]:
         cells = (partial(moved_rate, size, icc, 0.95, 0.8, margin=margin, family=family) for icc in iccs)
         among = f", one of {family}" if family > 1 else ""
         yield noticed(
-            f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=1.0 / len(iccs) / min(3, family)
+            f"95 -> 80 %, `>= baseline{margin}`, {size}{among}", least, *cells, times=0.6 / len(iccs) / min(3, family)
         )
     # If cases do not differ, pairing gains nothing. The limits were set for cases that differ.
     for size, factor, slower, least in (
@@ -224,7 +224,7 @@ def comparisons() -> Iterator[Experiment]:
     cells = (partial(moved_rate, size, icc, 0.9, 0.9) for size, icc in product(sizes, ICCS))
     yield red("unchanged rate, `>= baseline - 5pp`: red", 5.0, *cells, overall=True, times=0.15)
     cells = (partial(moved_latency, f"{MEAN} * 1.1", size, icc, 1.0) for size, icc in product(sizes, (0.3, 0.6)))
-    yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True, times=0.4)
+    yield red("unchanged mean latency, `<= baseline * 1.1`: red", 5.0, *cells, overall=True, times=0.25)
     cells = (partial(moved_rate, size, ICC, 0.95, 0.9) for size in sizes)
     yield red("rate lower by exactly 5pp, `>= baseline - 5pp`: red", None, *cells, times=0.25)
     # A fall that is as large as the report of an unchanged run names
