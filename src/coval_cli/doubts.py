@@ -271,7 +271,11 @@ def _is_unknown(seen: Evidence) -> bool:
 
 
 def _order(seen: Evidence) -> str:
-    words = [word if CAPITALS.fullmatch(word) else ANOTHER for word in map(str.upper, _statuses(seen))]
+    """Show a status that is known, and others only as Coval wrote them in capitals: a name may stand there."""
+    runs = [(word, read_run({"run_id": "run", "status": word})) for word in _statuses(seen)]
+    words = [
+        word.upper() if run.has_known_status else word if CAPITALS.fullmatch(word) else ANOTHER for word, run in runs
+    ]
     return f"of {', '.join(words)}, in this order"
 
 

@@ -309,7 +309,7 @@ def test_what_is_published_has_no_ids_names_or_secrets(run_proof: Callable[..., 
     )
     proven = run_proof(faults=faults, quirks=Quirks(error_status="Anna failed", unknown_status="Anna calls"))
     published = proven.log.partition("secrets:\n")[2] + json.dumps(proven.proof)
-    secret = [KEY, "Anna", AGENT_ID, PERSONA_ID, "passing1", "127.0.0.1", "sandbox-0", "coval-gate/", "Front"]
+    secret = [KEY, "Anna", "ANNA", AGENT_ID, PERSONA_ID, "passing1", "127.0.0.1", "sandbox-0", "coval-gate/", "Front"]
     for run in proven.world.runs:
         secret += [run.run_id, *(one.simulation_id for one in run.plan.simulations), *run.plan.metric_ids]
     assert not [word for word in secret if word in published]
