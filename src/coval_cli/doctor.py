@@ -61,7 +61,7 @@ Rating = Literal["ok", "limited", "unknown", "fails"]
 
 
 class Finding(NamedTuple):
-    """It has neither ids nor foreign texts, so that people can publish it, but for what Coval `said`.
+    """Only what Coval `said` may have ids and foreign texts: people publish the rest.
 
     `follows`: what it means for them.
     """
@@ -79,6 +79,12 @@ NOT_TRIED: Final = Finding(
     "runs:write, scheduled-runs:read",
     f'Only a launch shows the first; without it, a launch ends with "{titles.PERMISSION_MISSING}" and starts nothing. '
     "The second is needed only for run_id: schedule:<id>.",
+)
+NO_RUNS: Final = Finding(
+    "unknown",
+    "Runs",
+    "none yet",
+    "Launch one, and run this again: only runs show how Coval lists them, their simulations and values.",
 )
 
 
@@ -235,8 +241,7 @@ def _clock_finding(client: Client, clock: Clock) -> Finding:
 
 def _run_findings(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[Run]) -> Procedure[list[Finding]]:
     if not runs:
-        follows = "Launch one, and run this again: only runs show how Coval lists them, their simulations and values."
-        return [Finding("unknown", "Runs", "none yet", follows)]
+        return [NO_RUNS]
     tagged = next((one for one in (*runs, *alone) if one.tags and RunFilter(tag=one.tags[0]).can_be_sent), None)
     tag = tagged.tags[0] if tagged else NO_TAG
     by_tag = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=tag), until=until))

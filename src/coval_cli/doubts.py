@@ -91,7 +91,7 @@ TABLE: Final = """
 ANOTHER: Final = "something else"
 AT_ONCE: Final = 3.0  # s; what is seen within that time was there at once
 SIMULATED: Final = f"(?:{CANONICAL}|{LEGACY})"
-MILLISECONDS: Final = 7200  # an offset beyond this many seconds is in milliseconds
+LONGEST_TURN, SHORTEST_TURN = 60, 300  # on average, in s and in ms: no conversation has others
 BY_TAG: Final = 'tag="'  # how such a filter begins
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -135,7 +135,9 @@ class Evidence(NamedTuple):
 
     @property
     def launch(self) -> Recorded:
-        return _first(one for one in self.got("/runs", "POST") if one.ok and one.sent["agent_id"] != NO_RUN)
+        """The answer that named the first run; it may have been lost."""
+        launches = [one for one in self.got("/runs", "POST") if one.ok]
+        return _first(one for one in launches if self.judged and self.judged in (_id(one.run), _id(one.content)))
 
     @property
     def refusal(self) -> Recorded:
@@ -185,7 +187,9 @@ class Evidence(NamedTuple):
 
 def _first(found: Iterable[T]) -> T:
     """Raise LookupError if there is none."""
-    return list(found)[0]  # noqa: RUF015 - a LookupError, not StopIteration
+    for one in found:
+        return one
+    raise LookupError
 
 
 def _given(evidence: object, judged: T) -> T:
@@ -258,8 +262,12 @@ def _statuses(seen: Evidence) -> list[str]:
     return list(dict.fromkeys(run["status"] for id_ in seen[1:] for _, run in seen.polls(id_)))
 
 
+def _has_known_status(word: str) -> bool:
+    return read_run({"run_id": "run", "status": word}).has_known_status
+
+
 def _spelling(seen: Evidence) -> int:
-    text = "".join(_statuses(seen))
+    text = "".join(filter(_has_known_status, _statuses(seen)))
     if text and not text.isupper():
         return 2
     return 3 if "RUNNING" in text else 1 if "_" in text else _given(" " in text, 0)
@@ -272,9 +280,9 @@ def _is_unknown(seen: Evidence) -> bool:
 
 def _order(seen: Evidence) -> str:
     """Show a status that is known, and others only as Coval wrote them in capitals: a name may stand there."""
-    runs = [(word, read_run({"run_id": "run", "status": word})) for word in _statuses(seen)]
     words = [
-        word.upper() if run.has_known_status else word if CAPITALS.fullmatch(word) else ANOTHER for word, run in runs
+        word.upper() if _has_known_status(word) else word if CAPITALS.fullmatch(word) else ANOTHER
+        for word in _statuses(seen)
     ]
     return f"of {', '.join(words)}, in this order"
 
@@ -401,7 +409,8 @@ def _transcript(seen: Evidence) -> int:
     if not spoken or isinstance(spoken, str):
         return 2 if spoken else 4
     if offsets := [turn["end_offset"] for turn in spoken if turn.get("end_offset") is not None]:
-        return int(max(offsets) <= MILLISECONDS and any(isinstance(offset, float) for offset in offsets))
+        turn = max(offsets) / len(spoken)
+        return _given(not LONGEST_TURN < turn < SHORTEST_TURN, int(turn <= LONGEST_TURN))
     return 5 if any(turn.get("start_time") or turn.get("start_timestamp") for turn in spoken) else 3
 
 
@@ -451,6 +460,10 @@ def _date(seen: Evidence) -> int:
     return int(min(apart) > AGREES) if apart else _given(dates, 2)
 
 
+def _limits_rate(one: Recorded) -> bool:
+    return any("ratelimit" in name.replace("-", "") or name == "retry-after" for name in one.headers)
+
+
 JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "1": _answer,
     "1b": lambda seen: bool(_not_returned(seen)),
@@ -459,7 +472,7 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "9": lambda seen: str(seen.refusal.status),
     "10": _envelope,
     "11": _request_id,
-    "12": lambda seen: _given(seen.exchanges, any("ratelimit" in str(one.headers) for one in seen.exchanges)),
+    "12": lambda seen: _given(seen.exchanges, any(_limits_rate(one) for one in seen.exchanges)),
     "13": _spelling,
     "14": _is_unknown,
     "15": lambda seen: _appears(seen, seen.polls(seen.judged)),

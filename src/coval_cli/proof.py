@@ -11,7 +11,19 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from coval_cli.doctor import NO_RUN, NO_TAG, NOT_TRIED, Finding, Log, conclude, connection, look, read_inputs
+from coval_cli.doctor import (
+    NO_RUN,
+    NO_RUNS,
+    NO_TAG,
+    NOT_TRIED,
+    PER_CALL,
+    Finding,
+    Log,
+    conclude,
+    connection,
+    look,
+    read_inputs,
+)
 from coval_cli.doubts import DOUBTS, Evidence, Recorded
 from coval_cli.init import CONNECTION_INPUTS, Ask, reported
 from coval_gate import __version__
@@ -42,9 +54,10 @@ T = TypeVar("T")
 LAUNCH_INPUTS: Final = (*LAUNCH_IDS, "metric_ids", "max_wait_time")
 COSTS: Final = (
     "This launches two runs of one test case, at most three conversations: one run is judged, the other is cancelled "
-    "at once. A third launch names an agent that does not exist: Coval must refuse it. The first run gets a tag, by "
-    "which no later run is compared with it."
+    "at once. A third launch names an agent that does not exist: Coval must refuse it. If Coval accepts it, it is "
+    "cancelled at once, too. The first run gets a tag, by which no later run is compared with it."
 )
+LEFT: Final = "Run `coval-gate post` here, with the same key and --api-base-url: it cancels the runs that go on."
 YES, NO = "yes, launch them", "no, launch nothing"
 OWN_TAG: Final = "Coval-Gate-Doctor"  # its capital letters show whether Coval keeps them
 LOOKING, LOOK_AGAIN, READ_AGAIN = 60.0, 2.0, 5.0  # s in which something must be seen, and between two looks
@@ -81,7 +94,7 @@ class Proof(NamedTuple):
         ids = [leg.first.run_id if leg.trials else "" for leg in self.step.legs] or ["", ""]
         seen = Evidence(self.recorder.exchanges, *ids[:2])
         launched = Finding("ok", "Permission runs:write", "granted") if ids[0] else NOT_TRIED
-        reading = [launched if finding is NOT_TRIED else finding for finding in self.reading]
+        reading = [launched if one is NOT_TRIED else one for one in self.reading if not (ids[0] and one is NO_RUNS)]
         return [*(("", finding) for finding in reading), *((doubt.number, doubt.finding(seen)) for doubt in DOUBTS)]
 
     def write(self, *, is_complete: bool = False) -> None:
@@ -156,7 +169,9 @@ def _launch(proof: Proof) -> Procedure[None]:
     step.inputs, step.context = proof.inputs, step.host.context()._replace(branch="")
     session, failure = step.session(), None
     try:
-        listed = session.client.list(cases_of(*proof.inputs.test_set_id), until=session.deadline, go_on=lambda _: False)
+        listed = session.client.list(
+            cases_of(*proof.inputs.test_set_id), until=session.clock.now() + PER_CALL, go_on=lambda _: False
+        )
         cases = yield from _optional(session, listed)
         step.legs = _legs(proof.inputs, cases[0].id if cases else "")
         errors = yield from _launch_all(proof, *map(session.of, step.legs))
@@ -169,9 +184,8 @@ def _launch(proof: Proof) -> Procedure[None]:
     ended = [trial.ended for trial in step.trials if trial.ended]
     session.log(*(run_cancellation_text(one) for one in ended if one.run_id))
     if any(one.outcome == "failed" for one in ended):
-        proof.reading.append(
-            Finding("fails", "End of the runs", "not all are cancelled", "Run `coval-gate post` here.")
-        )
+        proof.reading.append(Finding("fails", "End of the runs", "not all are cancelled", LEFT))
+        session.log(LEFT)  # after an interruption, no finding is shown
     if failure:
         raise failure
 
@@ -190,17 +204,19 @@ def _launch_all(proof: Proof, judged: LegRun, cancelled: LegRun, refused: LegRun
     clock = judged.clock
     trial = yield from launch_trial(judged)
     proof.write()
-    yield from _optional(judged, judged.client.get(AGENT, *proof.inputs.agent_id, until=judged.deadline))
+    agent = judged.client.get(AGENT, *proof.inputs.agent_id, until=clock.now() + PER_CALL)
     results: list[object] = []
-    results += yield from together([follow_trial(judged, trial), _find(judged, trial)], clock)
+    seen = [follow_trial(judged, trial), _find(judged, trial), _optional(judged, agent)]
+    results += yield from together(seen, clock)
     proof.write()
     results += yield from together([_read(judged, trial), _cancel(cancelled), _refuse(refused)], clock)
     return [result for result in results if isinstance(result, CovalError)]
 
 
 def _find(session: LegRun, trial: Trial) -> Procedure[None]:
-    """Look for the new run until the lists by its ids and by its tag show it. A last filter finds no run."""
+    """Look for the new run alone, and until the lists by its ids and by its tag show it. A last filter finds no run."""
     until = session.clock.now() + LOOKING
+    yield from _optional(session, session.client.get_run(trial.run_id, until=until, once=True))
     sought = [RunFilter(**trial.ids), RunFilter(tag=trial.tags.key), RunFilter(tag=NO_TAG)]
     while sought and session.clock.now() < until:
         for run_filter in [*sought]:
@@ -223,8 +239,9 @@ def _read(session: LegRun, trial: Trial) -> Procedure[None]:
             last, since = (run_now, simulations, outputs), clock.now()
         yield Wait(READ_AGAIN)
     metric_ids = [output.metric_id for output in last[2][:MOST_DEFINITIONS]] if last else []
-    yield from together([client.get(METRIC, id_, until=deadline) for id_ in metric_ids], clock)
-    yield from _optional(session, client.get_transcript(simulation, until=deadline))
+    until = min(clock.now() + PER_CALL, deadline)
+    yield from together([client.get(METRIC, id_, until=until) for id_ in metric_ids], clock)
+    yield from _optional(session, client.get_transcript(simulation, until=until))
     yield from mark(session, trial.run_id, FAILED_TAG, sent=trial.tags.to_send)
     yield from _poll(session, trial.run_id, lambda one: FAILED_TAG in one.tags)
 

@@ -293,6 +293,27 @@ def test_errors_leave_no_run(fault: str, run_proof: Callable[..., Proven]) -> No
     assert proven.proof["is_complete"]
 
 
+def test_a_lost_answer_is_not_taken_from_another_launch(run_proof: Callable[..., Proven]) -> None:
+    found = run_proof(faults=("POST /runs #1 -> reset-after",)).found
+    assert {found[number] for number in ("1", "1b", "2", "15", "15b", "17c")} == {"not seen"}
+    assert found["17"] == "shown"
+
+
+def test_an_agent_that_cannot_be_read_delays_nothing(run_proof: Callable[..., Proven]) -> None:
+    proven = run_proof(faults=("GET /agents/* -> 500",))
+    assert (proven.found["15"], proven.found["39"]) == ("at once, after 0 s", "answers the run")
+
+
+def test_after_an_interruption_the_log_names_the_command_that_ends_what_goes_on(
+    run_proof: Callable[..., Proven], clock: VirtualClock
+) -> None:
+    logs: list[str] = []
+    clock.at(9.0, clock.interrupt)
+    with pytest.raises(Interrupted):
+        run_proof(faults=("DELETE /runs/* -> 503",), then=lambda given: logs.append(given.stdout.getvalue()))
+    assert "Run `coval-gate post` here, with the same key and --api-base-url" in logs[0]
+
+
 def test_an_agent_that_is_accepted_is_cancelled(run_proof: Callable[..., Proven]) -> None:
     proven = run_proof(strict=False)
     assert proven.found["9"] == "200"
@@ -331,6 +352,7 @@ def polled(**run: Any) -> Recorded:
         ("25", {"results": {"metrics": {"Tone": {"metric_id": "m", "values": []}}}}, "by name, with values"),
         ("18", {"metadata": {"customer": {"coval_gate_leg": "x"}}}, "all that was launched"),
         ("39", {}, ""),
+        ("13", {"status": "WARMING_UP"}, ""),
     ],
 )
 def test_variants_that_the_sandbox_does_not_play(number: str, run: dict[str, Any], expected: str) -> None:

@@ -71,7 +71,7 @@ def _place(session: StepRun, trials: Sequence[Trial]) -> Procedure[None]:
 
 
 def _of_selected(session: StepRun, given: Sequence[Given]) -> list[Given]:
-    """Return the runs, but for those of legs that only_legs leaves out, which the step leaves alone."""
+    """Return the runs of selected legs. The step leaves the others alone."""
     others = [(trial, run) for trial, run in given if recorded_leg(run) in session.step.left_out]
     for trial, run in others:
         trial.release()

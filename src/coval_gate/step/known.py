@@ -59,7 +59,7 @@ def _read_cases(session: StepRun) -> Procedure[Cases]:
 
 
 def _evaluated(step: Step) -> list[KnownFailure]:
-    """Return the entries, but for those of legs that the step does not evaluate."""
+    """Return the entries of legs that the step evaluates, or of every leg."""
     known, names = step.read.known if step.read else (), [(leg.name, leg.beginning) for leg in step.legs]
     return [entry for entry in known if not step.selected or any(entry.is_about(*own) for own in names)]
 

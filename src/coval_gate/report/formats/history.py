@@ -13,7 +13,7 @@ LOGGED: Final = 20  # test cases
 LONGEST_CELL: Final = 60  # characters in the log
 MARKS_BEFORE: Final = {True: "✓ ", False: "✗ ", None: ""}
 FLIPPING_TITLE: Final = "Test cases that flip: 20 to 90% of their conversations meet the thresholds"
-TODO: Final = "Known failures for the configuration file, once each has a reason"
+KNOWN_TITLE: Final = "Known failures for the configuration file, once each has a reason"
 
 
 class _Table(NamedTuple):
@@ -40,7 +40,7 @@ def log_lines(history: HistoryDocument) -> Iterator[str]:
         if (more := len(shown.rows) - shown.logged) > 0:
             yield f"  … and {plural(more, 'more test case')}"
     if history.known_failures:
-        yield from (f"{TODO}:", *(f"  {line}" for line in history.known_failures.splitlines()))
+        yield from (f"{KNOWN_TITLE}:", *(f"  {line}" for line in history.known_failures.splitlines()))
 
 
 def summary(history: HistoryDocument) -> str:
@@ -52,7 +52,7 @@ def summary(history: HistoryDocument) -> str:
         if shown.rows:
             parts.append(table(tuple(map(escape, shown.head)), rows, len(shown.rows)))
     if history.known_failures:
-        parts += [f"**{TODO}**", fenced(history.known_failures.splitlines(), "yaml")]
+        parts += [f"**{KNOWN_TITLE}**", fenced(history.known_failures.splitlines(), "yaml")]
     return page(parts, limit=SUMMARY_LIMIT, size=utf8_size)
 
 
