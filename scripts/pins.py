@@ -40,13 +40,13 @@ def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
     if now.repository != PLACEHOLDER:
         text = ADVICE.sub("Pin", text)
     text = re.sub(rf"(?<![\w-]){re.escape(before)}(?![\w-])", now.repository, text)
-    text = re.sub(rf"\b({re.escape(now.repository)}(?:@|\.git#))v\d[\w.]*", rf"\g<1>{now.pin}", text)
+    text = re.sub(rf"\b({re.escape(now.repository)}(?:@|\.git#))v\d+(?:\.\d+)*", rf"\g<1>{now.pin}", text)
     text = re.sub(rf"({re.escape(now.repository)}@)main\b", rf"\g<1>{now.source}", text)
     assets = f"download/{now.source}" if now.source != "main" else "latest/download"
     text = re.sub(
         rf"({re.escape(now.repository)}/releases/)(?:latest/download|download/v[\d.]+)", rf"\g<1>{assets}", text
     )
-    text = re.sub(r"(/coval-gate/run@)v?\d[\w.]*", rf"\g<1>{now.pin}", text)  # GitLab's component
+    text = re.sub(r"(/coval-gate/run@)v?\d+(?:\.\d+)*", rf"\g<1>{now.pin}", text)  # GitLab's component
     return re.sub(rf"(\bCoval{SPACE}Gate{SPACE}|/coval-gate:)\d+\.\d+\.\d+", rf"\g<1>{now.version}", text)
 
 

@@ -25,8 +25,8 @@ GOLDEN = TESTS / "golden"
 # What golden files say in place of what a copy with another owner, or a release, says of itself.
 SAID = (
     (f"{coval_gate.REPOSITORY}/blob/{coval_gate.SOURCE}/", "your-org/coval-gate/blob/main/"),
-    (f"{coval_gate.REPOSITORY}@{coval_gate.PIN}", "your-org/coval-gate@v0"),
-    (f"{coval_gate.REPOSITORY}.git#{coval_gate.PIN}", "your-org/coval-gate.git#v0"),
+    (f"{coval_gate.REPOSITORY}@{coval_gate.PIN}", "your-org/coval-gate@vX.Y"),
+    (f"{coval_gate.REPOSITORY}.git#{coval_gate.PIN}", "your-org/coval-gate.git#vX.Y"),
     (coval_gate.REPOSITORY, "your-org/coval-gate"),
     (f"Replace {coval_gate.REPOSITORY.partition('/')[0]} with", "Replace your-org with"),
     (coval_gate.__version__, "X.Y.Z"),

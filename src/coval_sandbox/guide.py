@@ -93,7 +93,7 @@ def _actions(meanings: Mapping[str, str]) -> str:
 def step(url: str) -> str:
     """Return the step of a workflow that uses the sandbox at `url`."""
     return f"""\
-  - uses: your-org/coval-gate@v0
+  - uses: your-org/coval-gate@v0.1
     with:
       api_key: {DEFAULT_KEY}
       api_base_url: {url}

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from coval_gate import IS_RELEASE, REPOSITORY, __version__
+from coval_gate import IS_RELEASE, PIN, REPOSITORY, __version__
 
 pytestmark = pytest.mark.skipif(
     IS_RELEASE or not REPOSITORY.startswith("your-org/"), reason="this copy has an owner, or is a release"
@@ -106,9 +106,9 @@ def test_owner_and_name_must_be_those_of_a_repository(tmp_path: Path, capsys: py
 
 def test_name_within_a_longer_one_stays() -> None:
     pins = script("pins")
-    text = "acme/voice@v0 acme/voice.git#v0 acme/voice/wiki acme/voice-agent x-acme/voice acme/voice."
-    expected = "beta/gate@v0 beta/gate.git#v0 beta/gate/wiki acme/voice-agent x-acme/voice beta/gate."
-    assert pins["pinned"](text, pins["Identity"]("beta/gate", "0.1.0", "v0", "main"), "acme/voice") == expected
+    text = "acme/voice@v0.1 acme/voice.git#v0.1 acme/voice/wiki acme/voice-agent x-acme/voice acme/voice."
+    expected = "beta/gate@v0.2 beta/gate.git#v0.2 beta/gate/wiki acme/voice-agent x-acme/voice beta/gate."
+    assert pins["pinned"](text, pins["Identity"]("beta/gate", "0.2.0", "v0.2", "main"), "acme/voice") == expected
 
 
 def test_variables_are_no_commands(copy: Path) -> None:
@@ -132,7 +132,7 @@ def test_owner_and_name_stand_where_people_copy_from_and_nowhere_else(name: str,
     public = [copy / "README.md", *(copy / "docs").rglob("*.md"), *(copy / "examples").rglob("*.*")]
     texts = [path.read_text(encoding="utf-8") for path in public]
     assert not [path for path, text in zip(public, texts, strict=True) if "your-org" in text]
-    assert {found for text in texts for found, pin in STEPS.findall(text) if pin == "v0"} == {ours, "coval-gate/run"}
+    assert {found for text in texts for found, pin in STEPS.findall(text) if pin == PIN} == {ours, "coval-gate/run"}
     for path in (copy / "examples").glob("*.yml"):
         assert YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
     assert make(copy, "adopt", OWNER="acme-voice", NAME=name).stdout.startswith("Nothing to replace")
@@ -141,7 +141,7 @@ def test_owner_and_name_stand_where_people_copy_from_and_nowhere_else(name: str,
 
 
 def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
-    """Upstream's pins do not change from release to release, and `make render` names the owner in what is new."""
+    """Upstream's pins do not change within a minor version, and `make render` names the owner in what is new."""
     first = git(copy, "rev-parse", "HEAD").strip()
     make(copy, "adopt", OWNER="acme", NAME="voice-gate")
     commit(copy)
@@ -150,7 +150,7 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     for name in ("CHANGELOG.md", "src/coval_gate/__init__.py", "README.md"):
         path = copy / name
         path.write_text(path.read_text(encoding="utf-8").replace(__version__, "9.9.9") + "\n", encoding="utf-8")
-    (copy / "examples" / "new.yml").write_text("- uses: your-org/coval-gate@v0\n", encoding="utf-8")
+    (copy / "examples" / "new.yml").write_text("- uses: your-org/coval-gate@v0.1\n", encoding="utf-8")
     git(copy, "add", "examples/new.yml")
     commit(copy)
     newer = git(copy, "rev-parse", "HEAD").strip()
@@ -158,17 +158,16 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     git(copy, "merge", "--quiet", "--no-edit", newer)
     assert 'REPOSITORY = "acme/voice-gate"' in (copy / "src/coval_gate/__init__.py").read_text(encoding="utf-8")
     script("pins")["write_pins"](copy)
-    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v9\n"
+    assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v9.9\n"
 
 
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     done = make(copy, "release", **RELEASE)
     assert (done.returncode, done.stderr) == (0, "")
     for before, after in replaced(copy, added=f"      default: {IMAGE}"):
-        wanted = before.replace("your-org/coval-gate@v0", f"your-org/coval-gate@v{__version__}")
-        wanted = wanted.replace("coval-gate.git#v0", f"coval-gate.git#v{__version__}").replace(
-            "run@v0", f"run@v{__version__}"
-        )
+        wanted = before
+        for pinned in ("your-org/coval-gate@", "coval-gate.git#", "coval-gate/run@"):
+            wanted = wanted.replace(f"{pinned}{PIN}", f"{pinned}v{__version__}")
         wanted = wanted.replace("coval-gate@main", f"coval-gate@v{__version__}")
         wanted = wanted.replace("/latest/download/", f"/download/v{__version__}/")
         special = ("IS_RELEASE = ", "  image: ", "| `image` | ", f"## {__version__} (")
