@@ -1,39 +1,32 @@
-"""Runs the command `doctor`: says what holds in a workspace of Coval, by calls that only read.
+"""Runs the command `doctor`: reports what the gate can rely on in a workspace of Coval, by calls that only read."""
 
-Public sources about Coval's API disagree. The gate tolerates each of their variants, some at a price.
-"""
-
-import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
-from coval_cli.init import CONNECTION_INPUTS, FAILED_SOME, reported
+from coval_cli.doubts import DOUBTS, NO_RUN, NO_TAG, Evidence, Finding, Rating, Recorded
+from coval_cli.init import CONNECTION_INPUTS, reported
 from coval_gate import REPOSITORY, __version__
 from coval_gate.base import titles
 from coval_gate.base.clock import Clock
 from coval_gate.base.errors import CovalError, InputError, Rejected, Unavailable
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, run, together
-from coval_gate.base.text import duration, in_words
+from coval_gate.base.text import in_words
+from coval_gate.base.transport import Request, Response
 from coval_gate.coval.client import Client, connect
-from coval_gate.coval.model import CLEAN, COMPLETED, Run, RunFilter, Simulation
+from coval_gate.coval.model import COMPLETED, Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, PERSONA, RUN_TEMPLATE, TEST_CASE, TEST_SET, Identified, Resource
-from coval_gate.history.search import MOST_READ, MOST_SEARCHED
 from coval_gate.inputs.inputs import Inputs, default_of, inputs_of_command
 from coval_gate.inputs.naming import WHY_WITHHELD
 
 T = TypeVar("T")
 Log = Callable[[str], None]
 
-WORKS, WORKS_NOT = 0, 1  # exit codes
+WORKS, FAILS = 0, 1  # exit codes
 LONGEST_LOOK: Final = 120.0  # s for all calls
 PER_CALL: Final = 20.0  # s for one call, with its retries
-NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run has
-NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
-AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
 COLUMN: Final = 9  # characters of a mark
-CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
 FORBIDDEN_STATUS: Final = 403
 SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN_STATUS)  # other rejections meet every call
@@ -56,23 +49,6 @@ OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each pe
     "run-templates:read": (RUN_TEMPLATE, "run_template_id cannot be used."),
 }
 
-
-Rating = Literal["ok", "limited", "unknown", "fails"]
-
-
-class Finding(NamedTuple):
-    """Only what Coval `said` may have ids and foreign texts: people publish the rest.
-
-    `follows`: what it means for them.
-    """
-
-    mark: Rating
-    topic: str
-    found: str
-    follows: str = ""
-    said: str = ""
-
-
 NOT_TRIED: Final = Finding(
     "unknown",
     "Permissions not tried",
@@ -80,12 +56,22 @@ NOT_TRIED: Final = Finding(
     f'Only a launch shows the first; without it, a launch ends with "{titles.PERMISSION_MISSING}" and starts nothing. '
     "The second is needed only for run_id: schedule:<id>.",
 )
-NO_RUNS: Final = Finding(
-    "unknown",
-    "Runs",
-    "none yet",
-    "Launch one, and run this again: only runs show how Coval lists them, their simulations and values.",
-)
+
+MORE: Final = "`coval-gate doctor --launch` shows most of it, after your consent."
+
+
+class Recorder:
+    """Keeps each response, with the times when it came."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.exchanges: list[Recorded] = []
+
+    def __call__(self, request: Request, response: Response) -> None:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        sent = (request.method, request.path, request.query or {}, request.json)
+        got = (response.status, headers, response.content)
+        self.exchanges.append(Recorded(self._clock.now(), self._clock.time(), *sent, *got))
 
 
 def doctor(runtime: Runtime) -> int:
@@ -95,13 +81,17 @@ def doctor(runtime: Runtime) -> int:
 
 def _doctor(runtime: Runtime, log: Log) -> int:
     """Raises InputError."""
-    inputs = read_inputs(runtime, CONNECTION_INPUTS)
+    inputs, recorder = read_inputs(runtime, CONNECTION_INPUTS), Recorder(runtime.clock)
     log("Looking at your workspace in Coval. All calls only read: nothing is launched, changed or deleted.\n")
     try:
-        findings = look(runtime, inputs, log)
+        findings, run_id = look(runtime._replace(record=recorder), inputs, log)
     except CovalError as error:
         log(f"The gate cannot work here: {error.title}.\n{error.what}\n{error.advice}")
-        return WORKS_NOT
+        return FAILS
+    seen = Evidence(recorder.exchanges, run_id)
+    shown = [doubt.finding(seen) for doubt in DOUBTS if doubt.variant(seen)]
+    rest = f"{len(DOUBTS) - len(shown)} of {len(DOUBTS)}"
+    findings += [*shown, Finding("unknown", "What reading did not show", rest, MORE)]
     return conclude(log, inputs, findings, condition=", if the key has runs:write")
 
 
@@ -113,8 +103,11 @@ def read_inputs(runtime: Runtime, names: Collection[str]) -> Inputs:
     return inputs
 
 
-def look(runtime: Runtime, inputs: Inputs, log: Log) -> list[Finding]:
-    """Return what calls that only read show. Raises CovalError if no call can succeed."""
+def look(runtime: Runtime, inputs: Inputs, log: Log) -> tuple[list[Finding], str]:
+    """Return what the key may read, and the id of a completed run that was read, or "".
+
+    Raises CovalError if no call can succeed.
+    """
     client = connect(inputs, runtime, log, ends=runtime.clock.now() + LONGEST_LOOK)
     try:
         return run(_examine(client, runtime.clock), runtime.clock)
@@ -133,7 +126,7 @@ def conclude(log: Log, inputs: Inputs, findings: Sequence[Finding], *, condition
     log("and paste these lines, which contain no ids, names or secrets:\n")
     log("; ".join([f"Coval Gate {__version__}", *(f"{name}: {word}" for name, word in connection(inputs).items())]))
     log("\n".join(f"{finding.topic}: {finding.found}" for finding in findings))
-    return WORKS_NOT if failing else WORKS
+    return FAILS if failing else WORKS
 
 
 def connection(inputs: Inputs) -> dict[str, str]:
@@ -149,7 +142,7 @@ def _line(finding: Finding) -> str:
     return textwrap.fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
+def _examine(client: Client, clock: Clock) -> Procedure[tuple[list[Finding], str]]:
     """Raises CovalError if no call can succeed."""
     runs = yield from _tried(clock, lambda until: client.list_runs(RunFilter(), until=until))
     if isinstance(runs, CovalError) and _status(runs) not in SINGLE_CALL_STATUSES and not _misread(runs):
@@ -162,7 +155,8 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     if answers and all(isinstance(one, Unavailable) and not one.misread for one in answers):
         answers = [(yield from _tried(clock, lambda until: client.get_run(newest[0].run_id, until=until)))]
     alone = [one for one in answers if isinstance(one, Run)]
-    whole = next((one for one in alone if one.status == COMPLETED), None)
+    completed = sorted((one for one in alone if one.status == COMPLETED), key=lambda one: not one.tags)
+    whole = completed[0] if completed else None
     run_id = whole.run_id if whole else NO_RUN
     simulations = yield from _tried(clock, lambda until: client.list_simulations(run_id, until=until))
 
@@ -174,16 +168,17 @@ def _examine(client: Client, clock: Clock) -> Procedure[list[Finding]]:
     needed = {"runs:read": runs, permission: simulations}
     if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN_STATUS:
         del needed[permission]  # perhaps Coval rejects the id
-    findings = [*_permission_findings(needed, optional), NOT_TRIED, _clock_finding(client, clock)]
+    findings = [*_permission_findings(needed, optional), NOT_TRIED]
     errors = [one for one in answers if isinstance(one, CovalError)]
     how_many = f", {len(errors)} of {len(answers)}" if alone else ""
     mark: Rating = "limited" if alone else "fails"
     findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", said=_told(one)) for one in errors[:1]]
-    if not isinstance(runs, CovalError):
-        findings += yield from _run_findings(client, clock, runs, alone)
-    if whole and not isinstance(simulations, CovalError):
-        findings += yield from _result_findings(client, clock, whole, simulations)
-    return findings
+    filters = [RunFilter(tag=tag) for tag in (NO_TAG, *(whole.tags[:1] if whole else ()))]
+    until = clock.now() + PER_CALL
+    yield from together([client.list_runs(one, until=until) for one in filters if one.can_be_sent], clock)
+    if not isinstance(simulations, CovalError) and (judged := [one.id for one in simulations if one.completed]):
+        yield from _tried(clock, lambda until: client.list_metric_outputs(judged[0], until=until))
+    return findings, whole.run_id if whole else ""
 
 
 def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> Procedure[T | CovalError]:
@@ -224,122 +219,3 @@ def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, ob
         else:
             follows = f"Without it, {OPTIONAL[name][1]}"
             yield Finding("limited", topic, found, follows, "" if is_missing else answer.what)
-
-
-def _clock_finding(client: Client, clock: Clock) -> Finding:
-    theirs = client.server_time(clock.now())
-    if theirs is None:
-        follows = "The ages of runs are not known, so run_id takes ids only, not tag:, branch: or schedule:."
-        return Finding("limited", "Date in responses", "no", follows)
-    ahead = clock.time() - theirs
-    if abs(ahead) <= AGREES:
-        return Finding("ok", "Date in responses", "yes, and this machine's clock agrees")
-    found = f"yes, and this machine's clock is {duration(abs(ahead))} {'ahead' if ahead > 0 else 'behind'}"
-    follows = "The gate measures ages by Coval's clock, so this changes nothing."
-    return Finding("ok", "Date in responses", found, follows)
-
-
-def _run_findings(client: Client, clock: Clock, runs: Sequence[Run], alone: Sequence[Run]) -> Procedure[list[Finding]]:
-    if not runs:
-        return [NO_RUNS]
-    tagged = next((one for one in (*runs, *alone) if one.tags and RunFilter(tag=one.tags[0]).can_be_sent), None)
-    tag = tagged.tags[0] if tagged else NO_TAG
-    by_tag = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=tag), until=until))
-    by_none = yield from _tried(clock, lambda until: client.list_runs(RunFilter(tag=NO_TAG), until=until))
-    findings = [*_status_findings(runs), _identity_finding(runs, alone), _filter_finding(tagged, by_tag, by_none)]
-    if not any(one.status == COMPLETED for one in runs):
-        findings.append(Finding("unknown", "Results", "no run has completed", "Run this again once one has."))
-    return findings
-
-
-def _status_findings(runs: Sequence[Run]) -> Iterator[Finding]:
-    statuses = _words({one.status for one in runs})
-    if all(one.has_known_status for one in runs):
-        yield Finding("ok", "Status of runs", statuses)
-    else:
-        yield Finding(
-            "limited", "Status of runs", statuses, "The gate goes on waiting while it does not know a status."
-        )
-    errors = {one.error_status for one in runs if one.status == COMPLETED}
-    if unclear := {error for error in errors if error.upper() not in CLEAN | {FAILED_SOME}}:
-        follows = "The verdict of such a run is failed."
-        yield Finding("limited", "error_status of completed runs", _words(unclear), follows)
-
-
-def _words(words: Iterable[str]) -> str:
-    return in_words(sorted({word if CAPITALS.fullmatch(word) else "another text" for word in words}))
-
-
-def _identity_finding(listed: Sequence[Run], alone: Sequence[Run]) -> Finding:
-    def where(shows: Callable[[Run], bool]) -> str:
-        return (
-            "in lists"
-            if any(map(shows, listed))
-            else "only in a run read alone"
-            if any(map(shows, alone))
-            else "nowhere"
-        )
-
-    tags, metadata = where(lambda one: bool(one.tags)), where(lambda one: bool(one.metadata))
-    topic, found = "What runs show", f"tags {tags}, metadata {metadata}"
-    if tags == "in lists":
-        return Finding("ok", topic, found, "The gate finds its runs in lists.")
-    if {tags, metadata} == {"nowhere"}:
-        follows = (
-            "Perhaps no run has any yet; those that the gate launches have both. If it stays so after one, the gate "
-            "cannot find its runs: set resume to false, and give runs and baselines by their ids."
-        )
-        return Finding("unknown", topic, found, follows)
-    whose = "To find tags that are not its own" if metadata == "in lists" else "In each search"
-    follows = f"{whose}, the gate reads up to {MOST_READ} of the newest runs alone, and finds no older ones."
-    return Finding("limited", topic, found, follows)
-
-
-def _filter_finding(
-    tagged: Run | None, by_tag: Sequence[Run] | CovalError, by_none: Sequence[Run] | CovalError
-) -> Finding:
-    """`by_tag`: the list with a tag of the run `tagged`; `by_none`: the list with a tag that no run has."""
-    topic = "Filter of lists by tag"
-    if isinstance(by_tag, CovalError):
-        found = _why(by_tag)
-    elif by_none:
-        found = "ignored" if not isinstance(by_none, CovalError) else _why(by_none)
-    elif tagged is None:
-        return Finding("unknown", topic, "not tried, because no run shows a tag")
-    elif tagged.run_id in {one.run_id for one in by_tag}:
-        return Finding("ok", topic, "works")
-    else:
-        found = "does not find a run that has the tag"
-    follows = f"The gate searches the newest {MOST_SEARCHED:,} runs of agent, persona and test set, and no older ones."
-    return Finding("limited", topic, found, follows)
-
-
-def _result_findings(
-    client: Client, clock: Clock, whole: Run, simulations: Sequence[Simulation]
-) -> Procedure[list[Finding]]:
-    found = f"{len(simulations)} of the newest completed run, at {client.simulations_path}"
-    follows = "" if simulations else "A run whose simulations Coval does not list gets no verdict."
-    findings = [Finding("ok" if simulations else "limited", "Simulations", found, follows), _value_finding(whole)]
-    judged = next((one.id for one in simulations if one.completed), None)
-    if judged is None:
-        return findings
-    outputs = yield from _tried(clock, lambda until: client.list_metric_outputs(judged, until=until))
-    topic, follows = "Versions of metrics", "Comparisons do not see whether a metric changed."
-    if isinstance(outputs, CovalError):
-        return [*findings, Finding("limited", topic, _why(outputs), follows)]
-    if not outputs:
-        return [*findings, Finding("unknown", topic, "no metric of a simulation is listed")]
-    if any(output.version for output in outputs):
-        return [*findings, Finding("ok", topic, "shown")]
-    return [*findings, Finding("limited", topic, "not shown", follows)]
-
-
-def _value_finding(whole: Run) -> Finding:
-    topic = "Values of metrics"
-    if any(metric.values for metric in whole.metrics):
-        return Finding("ok", topic, "in the run, for each simulation")
-    if any(metric.summary for metric in whole.metrics):
-        follows = f'Only avg, min and max can be judged; a threshold on anything else ends with "{titles.NO_VERDICT}".'
-        return Finding("limited", topic, "in the run, but only mean, minimum and maximum", follows)
-    follows = "Perhaps the agent has no metrics. Without values, only simulations can be judged."
-    return Finding("unknown", topic, "none in the newest completed run", follows)

@@ -7,9 +7,8 @@ words of ours, whatever the responses contain.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from coval_cli.doctor import AGREES, CAPITALS, NO_RUN, NO_TAG, Finding
 from coval_gate.base.transport import http_date
 from coval_gate.ci.host import LEG
 from coval_gate.coval.client import CANONICAL, LEGACY
@@ -64,7 +63,8 @@ TABLE: Final = """
 29   output_ids: shown | absent
 30   Values of binary judges: YES, NO or UNKNOWN | others
 31   Simulations at: /conversations/simulated | /simulations, the other is 404 | /simulations, the other is 403
-31b  Simulations that were skipped
+31b  Simulations of a completed run: listed | none -> Such a run gets no verdict.
+31c  Simulations that were skipped
 32   Outputs of a metric: the newest | older ones, too
 33   test_case_id of simulations: shown | absent -> Test cases cannot be told apart.
 33b  Iteration of simulations: not shown | shown
@@ -86,9 +86,13 @@ TABLE: Final = """
 45   Precedence of targets and thresholds
 46   Simulating and judging a run again
 47   Run templates, dashboard addresses and webhooks
-48   Date of responses: agrees with this machine | differs from this machine | absent
+48   Date of responses: shown | absent -> run_id takes ids only, not tag:, branch: or schedule:.
 """
 ANOTHER: Final = "something else"
+NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run, and no agent, has
+NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
+AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
+CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
 AT_ONCE: Final = 3.0  # s; what is seen within that time was there at once
 SIMULATED: Final = f"(?:{CANONICAL}|{LEGACY})"
 LONGEST_TURN, SHORTEST_TURN = 60, 300  # on average, in s and in ms: no conversation has others
@@ -96,6 +100,22 @@ BY_TAG: Final = 'tag="'  # how such a filter begins
 T = TypeVar("T")
 Fields = dict[str, Any]
 ShownRun = tuple[float, Fields]  # when a response showed a run, and its fields
+
+
+Rating = Literal["ok", "limited", "unknown", "fails"]
+
+
+class Finding(NamedTuple):
+    """Only what Coval `said` may have ids and foreign texts: people publish the rest.
+
+    `follows`: what it means for them.
+    """
+
+    mark: Rating
+    topic: str
+    found: str
+    follows: str = ""
+    said: str = ""
 
 
 class Recorded(NamedTuple):
@@ -132,6 +152,11 @@ class Evidence(NamedTuple):
 
     def since(self, exchange: Recorded) -> "Evidence":
         return self._replace(exchanges=self.exchanges[self.exchanges.index(exchange) + 1 :])
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether the first run is ours: of another, no one knows what was sent, and when it changed."""
+        return bool(self.got("/runs", "POST"))
 
     @property
     def launch(self) -> Recorded:
@@ -258,8 +283,11 @@ def _request_id(seen: Evidence) -> str:
 
 
 def _statuses(seen: Evidence) -> list[str]:
-    """Return the different statuses of both runs, in order, as Coval wrote them."""
-    return list(dict.fromkeys(run["status"] for id_ in seen[1:] for _, run in seen.polls(id_)))
+    """Return the different statuses of both runs, in order, as Coval wrote them; of all runs, if none was launched."""
+    runs = [run for id_ in (seen.judged, seen.cancelled) for _, run in seen.polls(id_)]
+    if not seen.is_launched:
+        runs += [run for one in seen.got("/runs") if one.ok for run in one.content["runs"]]
+    return list(dict.fromkeys(run["status"] for run in runs))
 
 
 def _has_known_status(word: str) -> bool:
@@ -284,7 +312,7 @@ def _order(seen: Evidence) -> str:
         word.upper() if _has_known_status(word) else word if CAPITALS.fullmatch(word) else ANOTHER
         for word in _statuses(seen)
     ]
-    return f"of {', '.join(words)}, in this order"
+    return f"of {', '.join(words)}{', in this order' if seen.is_launched else ''}"
 
 
 def _appears(seen: Evidence, found: Sequence[ShownRun]) -> int:
@@ -299,9 +327,10 @@ def _filter(seen: Evidence) -> int:
     tried = [one for one in seen.got("/runs") if one.query.get("filter", "").startswith(BY_TAG)]
     if any(one.status in (400, 403, 422) for one in tried):
         return 3
-    if any(one.content["runs"] for one in tried if one.ok and one.query["filter"] == str(RunFilter(tag=NO_TAG))):
+    no_run = [one for one in tried if one.query["filter"] == str(RunFilter(tag=NO_TAG))]
+    if any(one.content["runs"] for one in no_run if one.ok):
         return 1
-    return 0 if seen.listed(BY_TAG) else _given(tried and seen.listed(), 2)
+    return 0 if seen.listed(BY_TAG) else _given(len(tried) > len(no_run) and seen.listed(), 2)
 
 
 def _progress(seen: Evidence) -> int | str:
@@ -310,11 +339,19 @@ def _progress(seen: Evidence) -> int | str:
     return {1: 0, 2: 1}.get(max(totals), ANOTHER) if totals else _given(seen.after, 2)
 
 
-def _metadata(runs: Sequence[ShownRun]) -> int:
+def _metadata(seen: Evidence, runs: Sequence[ShownRun]) -> int:
     shown = [run.get("metadata") or {} for _, run in runs]
     if any(LEG in metadata for metadata in shown):
         return 0
-    return 1 if any(LEG in (metadata.get("customer") or {}) for metadata in shown) else _given(runs, 2)
+    return (
+        1
+        if any(LEG in (metadata.get("customer") or {}) for metadata in shown)
+        else _given(seen.is_launched and runs, 2)
+    )
+
+
+def _tags(seen: Evidence, runs: Sequence[ShownRun]) -> int:
+    return 0 if any(run.get("tags") for _, run in runs) else _given(seen.is_launched and runs, 1)
 
 
 def _tag_case(seen: Evidence) -> bool:
@@ -331,6 +368,12 @@ def _error_status(seen: Evidence) -> str:
     status = seen.after[-1].get("error_status")
     is_clean = all(normalize_status(one["status"]) == COMPLETED for one in _entries(seen.pages[-1]))
     return _given(is_clean, "null" if status is None else status or "empty")
+
+
+def _error_status_text(seen: Evidence) -> str:
+    """Return one that the table lacks, unless a person may have written it."""
+    text = seen.after[-1]["error_status"]
+    return text if CAPITALS.fullmatch(text) and text != "SUCCESS" else ""
 
 
 def _shape(seen: Evidence) -> int:
@@ -454,10 +497,10 @@ def _while_ending(seen: Evidence) -> int:
     return 0 if statuses[0] in {*TERMINAL, "404"} else 1 if statuses[0] in before else 2
 
 
-def _date(seen: Evidence) -> int:
+def _apart(seen: Evidence) -> list[float]:
+    """Return by how many seconds the dates of responses differ from this machine's clock."""
     dates = [(one.time, http_date(one.headers.get("date", ""))) for one in seen.exchanges]
-    apart = [abs(time - date) for time, date in dates if date is not None]
-    return int(min(apart) > AGREES) if apart else _given(dates, 2)
+    return [abs(time - date) for time, date in dates if date is not None]
 
 
 def _limits_rate(one: Recorded) -> bool:
@@ -479,11 +522,11 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "15b": lambda seen: _appears(seen, seen.listed()),
     "15c": lambda seen: _appears(seen, seen.listed(BY_TAG)),
     "16": _progress,
-    "17": lambda seen: _given(seen.after, not any(run.get("tags") for run in seen.after)),
-    "17b": lambda seen: _given(seen.listed(), not any(run.get("tags") for _, run in seen.listed())),
+    "17": lambda seen: _tags(seen, seen.completed),
+    "17b": lambda seen: _tags(seen, seen.listed()),
     "17c": _tag_case,
-    "18": lambda seen: _metadata(seen.polls(seen.judged)),
-    "18b": lambda seen: _metadata(seen.listed()),
+    "18": lambda seen: _metadata(seen, seen.polls(seen.judged)),
+    "18b": lambda seen: _metadata(seen, seen.listed()),
     "19": _filter,
     "21": _token,
     "23": _error_status,
@@ -499,6 +542,7 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "29": lambda seen: "output_ids" not in (seen.after[-1].get("results") or {}),
     "30": _binary,
     "31": _simulations_at,
+    "31b": lambda seen: _given(seen.completed and seen.pages, not _entries(seen.pages[-1])),
     "32": _superseded,
     "33": _lacks("test_case_id", lambda seen: _entries(seen.pages[-1])),
     "33b": lambda seen: "iteration" in " ".join(_entries(seen.pages[-1])[0]),
@@ -511,17 +555,22 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "40b": lambda seen: _end_after(seen) > AT_ONCE,
     "40c": _while_ending,
     "41": lambda seen: [word.upper() for word in _statuses(seen) if normalize_status(word) == CANCELLED][-1],
-    "48": _date,
+    "48": lambda seen: _given(seen.exchanges, not _apart(seen)),
 }
+ONLY_OURS: Final = frozenset({"5", "16", "27", "27b", "27c", "27d"})  # other runs show these by chance, or not at all
 REMARKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
     "1b": lambda seen: ", ".join(_not_returned(seen)),
     "14": _order,
     "15": lambda seen: _seconds(seen.polls(seen.judged)[0][0] - seen.launch.at),
     "15b": lambda seen: _seconds(seen.listed()[0][0] - seen.launch.at),
     "15c": lambda seen: _seconds(seen.listed(BY_TAG)[0][0] - seen.launch.at),
+    "23": _error_status_text,
     "27": lambda seen: _seconds(_settled(seen, [(page.at, len(_entries(page))) for page in seen.pages])),
     "27b": lambda seen: _seconds(_settled(seen, [(at, str(_metrics(run))) for at, run in seen.completed])),
     "40b": lambda seen: _seconds(_end_after(seen)),
+    "48": lambda seen: (
+        "this machine's clock " + ("agrees" if min(_apart(seen)) <= AGREES else "differs, which is fine")
+    ),
 }
 
 
@@ -539,6 +588,8 @@ class Doubt(NamedTuple):
 
     def variant(self, seen: Evidence) -> str:
         """Empty if the responses do not show it."""
+        if self.number in ONLY_OURS and not seen.is_launched:
+            return ""
         try:
             judged = JUDGES[self.number](seen)
             return self.variants[self.variants.index(judged) if isinstance(judged, str) else judged]

@@ -11,28 +11,15 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from coval_cli.doctor import (
-    NO_RUN,
-    NO_RUNS,
-    NO_TAG,
-    NOT_TRIED,
-    PER_CALL,
-    Finding,
-    Log,
-    conclude,
-    connection,
-    look,
-    read_inputs,
-)
-from coval_cli.doubts import DOUBTS, Evidence, Recorded
+from coval_cli.doctor import NOT_TRIED, PER_CALL, Log, Recorder, conclude, connection, look, read_inputs
+from coval_cli.doubts import DOUBTS, NO_RUN, NO_TAG, Evidence, Finding
 from coval_cli.init import CONNECTION_INPUTS, Ask, reported
 from coval_gate import __version__
-from coval_gate.base.clock import Clock, Interrupted
+from coval_gate.base.clock import Interrupted
 from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.runtime import USAGE_ERROR, Runtime
 from coval_gate.base.schedule import Procedure, Wait, run, together
-from coval_gate.base.transport import Request, Response
 from coval_gate.ci.plain import commit_of
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, cases_of
@@ -65,20 +52,6 @@ WHOLE_AFTER: Final = 60.0  # s for which the results of a run stay the same once
 MOST_DEFINITIONS: Final = 10  # definitions to read
 
 
-class Recorder:
-    """Keeps each response, with the times when it came."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.exchanges: list[Recorded] = []
-
-    def __call__(self, request: Request, response: Response) -> None:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        sent = (request.method, request.path, request.query or {}, request.json)
-        got = (response.status, headers, response.content)
-        self.exchanges.append(Recorded(self._clock.now(), self._clock.time(), *sent, *got))
-
-
 class Proof(NamedTuple):
     """`path`: of the file to write, if any. `reading`: findings that are about no doubt."""
 
@@ -94,7 +67,7 @@ class Proof(NamedTuple):
         ids = [leg.first.run_id if leg.trials else "" for leg in self.step.legs] or ["", ""]
         seen = Evidence(self.recorder.exchanges, *ids[:2])
         launched = Finding("ok", "Permission runs:write", "granted") if ids[0] else NOT_TRIED
-        reading = [launched if one is NOT_TRIED else one for one in self.reading if not (ids[0] and one is NO_RUNS)]
+        reading = [launched if one is NOT_TRIED else one for one in self.reading]
         return [*(("", finding) for finding in reading), *((doubt.number, doubt.finding(seen)) for doubt in DOUBTS)]
 
     def write(self, *, is_complete: bool = False) -> None:
@@ -150,7 +123,7 @@ def _prove(runtime: Runtime, recorder: Recorder, log: Log, json_path: str, ask: 
 def _look_and_launch(proof: Proof, runtime: Runtime, log: Log) -> None:
     """Raises GateError, Interrupted."""
     try:
-        proof.reading.extend(look(runtime, proof.inputs, log))
+        proof.reading.extend(look(runtime, proof.inputs, log)[0])
         if any(finding.mark == "fails" for finding in proof.reading):
             log("Nothing is launched, because the gate cannot work here.")
         else:

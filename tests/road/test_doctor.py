@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coval_cli.doctor import Finding, _line, doctor
+from coval_cli.doctor import _line, doctor
+from coval_cli.doubts import Finding
 from coval_cli.init import reported
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -80,11 +81,14 @@ def test_findings_say_what_follows(
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"quirks": Quirks(refuse_tag_filter=True)}, "Filter of lists by tag: Request rejected (HTTP 400)"),
-        ({"quirks": Quirks(unknown_status="WARMING_UP"), "launched": True}, "Status of runs: COMPLETED and WARMING UP"),
+        ({"quirks": Quirks(refuse_tag_filter=True)}, "Filter by tag: refused"),
         (
-            {"quirks": Quirks(list_identity="metadata")},
-            "What runs show: tags only in a run read alone, metadata in lists",
+            {"quirks": Quirks(unknown_status="WARMING_UP"), "launched": True},
+            "Unknown statuses: some, of COMPLETED, WARMING_UP",
+        ),
+        (
+            {"quirks": Quirks(simulations_api="legacy-only")},
+            "Simulations at: /simulations, the other is 404",
         ),
         (
             {"history": False, "faults": ("GET /conversations/simulated * -> 503",)},
@@ -97,15 +101,11 @@ def test_findings_say_what_follows(
         ({"faults": ("GET /runs/* #1-5 -> 429",)}, "The gate can work here, if the key has runs:write."),
         (
             {"quirks": Quirks(error_status="call to Anna failed")},
-            "error_status of completed runs: another text",
+            "error_status of a clean run: something else",
         ),
         (
             {"faults": ('GET /conversations/simulated * -> json {"simulations": []}',)},
             "The gate can work here, within the limits above, if the key has runs:write.",
-        ),
-        (
-            {"faults": ('GET /conversations/simulated/*/metrics * -> json {"metrics": []}',)},
-            "Versions of metrics: no metric of a simulation is listed",
         ),
         ({"faults": ("GET /* * -> 503",)}, "The gate cannot work here: Coval unavailable."),
     ],

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from coval_cli.command import main
-from coval_cli.doctor import NO_RUN
-from coval_cli.doubts import ANOTHER, DOUBTS, JUDGES, Evidence, Recorded
+from coval_cli.doubts import ANOTHER, DOUBTS, JUDGES, NO_RUN, Evidence, Recorded
 from coval_cli.proof import NO, prove
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
@@ -357,7 +356,8 @@ def polled(**run: Any) -> Recorded:
 )
 def test_variants_that_the_sandbox_does_not_play(number: str, run: dict[str, Any], expected: str) -> None:
     (doubt,) = (doubt for doubt in DOUBTS if doubt.number == number)
-    assert doubt.variant(Evidence([polled(**run)], "a", "b")) == expected
+    launched = Recorded(0.0, 0.0, "POST", "/runs", {}, {"agent_id": "x"}, 200, {}, {"run": {"run_id": "a"}})
+    assert doubt.variant(Evidence([launched, polled(**run)], "a", "b")) == expected
 
 
 @pytest.mark.parametrize(
