@@ -21,7 +21,6 @@ from coval_gate.base.secret import redactor
 from coval_gate.base.text import quoted, shortened
 from coval_gate.inputs.inputs import declared, key_in
 from coval_gate.inputs.parsing import KEY_PATTERN
-from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.github import API as GITHUB_API
 from coval_sandbox.github import BASE as GITHUB_PAGE
@@ -87,7 +86,17 @@ known_failures:
     reason: vendor ticket 4711
     until: {}
 """
-MONTH = 30 * 24 * 3600.0  # s
+DAY = 24 * 3600.0  # s
+TEST_SETS = {  # of the sandbox's scenarios, by what a user sees
+    "all values are good": "passing1, steady01 (80 test cases)",
+    "some values are bad": "flaky001, flaky002, lostCase, failing1, large001 (250 test cases)",
+    "with nights before": f"regress1 (got worse), unchang1; compare with baseline=tag:{TAG}",
+    "worse with time": "worsens1 (from its fourth run on)",
+    "conversations fail": "someFail, allFail1, dirty001",
+    "the run breaks off": "runFails, cancels1, deletes1, errors01, empty001",
+    "the run never ends": "slow0001 (takes an hour), stuck001, queued01",
+    "unusual answers": "unknown1, noProgrs",
+}
 STEPS = {  # by name: what it shows, and its inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
@@ -115,7 +124,7 @@ STEPS = {  # by name: what it shows, and its inputs
         },
     ),
     "known": (
-        "a test case that fails, as everybody knows, and decides nothing for a month",
+        "a known failure: its test case fails, and decides nothing for a month",
         {"test_set_id": "flaky001", "config_path": KNOWN_FILE, "thresholds": "Resolved: rate(YES) == 100%"},
     ),
     "legs": (
@@ -209,7 +218,7 @@ def run(overrides: dict[str, str], url: str, *, long: bool = False) -> int:
 
 def write_file(workspace: Path, now: float) -> None:
     """Write the configuration file with known failures, which last for a month. `now`: seconds since the epoch."""
-    (workspace / KNOWN_FILE).write_text(KNOWN.format(day_at(now + MONTH)), encoding="utf-8")
+    (workspace / KNOWN_FILE).write_text(KNOWN.format(day_at(now + 30 * DAY)), encoding="utf-8")
 
 
 def run_step(
@@ -230,7 +239,7 @@ def run_step(
     # An installed package has no entrypoint: there, the command does the same.
     program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_cli", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
-    environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}", **variables}
+    environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{origin_in(inputs)}{GITHUB_API}", **variables}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         log = show_log(process.stdout or (), long=long, brief=brief)
     if long:
@@ -260,13 +269,13 @@ def keep_files(runner: LocalRunner, inputs: Mapping[str, str]) -> None:
         copy = shutil.copy(runner.workspace / path, directory)
         print(f"  {name:<24}{copy}")
     if shows_pages:
-        with urllib.request.urlopen(f"{_origin(inputs)}{GITHUB_PAGE}") as response:  # noqa: S310 - the sandbox
+        with urllib.request.urlopen(f"{origin_in(inputs)}{GITHUB_PAGE}") as response:  # noqa: S310 - the sandbox
             page = directory / PULL_REQUEST_PAGE
             page.write_bytes(response.read())
         print(f"  {'the pull request':<24}{page}")
 
 
-def _origin(inputs: Mapping[str, str]) -> str:
+def origin_in(inputs: Mapping[str, str]) -> str:
     """Return the address of the sandbox."""
     return inputs["api_base_url"].removesuffix(API_BASE)
 
@@ -392,11 +401,10 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     if overrides is None:
         named = NIGHTS | {name: what for name, (what, _) in (OWN_BUILDS | STEPS).items()}
         steps = "\n".join(f"  {name:<{max(map(len, named))}}  {what}" for name, what in named.items())
-        print(f"Steps, selected by name, as in make demo INPUTS={next(iter(named))}:\n{steps}\n")
-        print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
-        print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
-        print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
-        print(f"Faults, injected by --fault '{guide.FAULT}':\n{guide.faults()}")
+        test_sets = "\n".join(f"  {what:<{max(map(len, TEST_SETS))}}  {ids}" for what, ids in TEST_SETS.items())
+        print(f"Steps, as in make demo INPUTS={next(iter(named))}:\n{steps}\n")
+        print(f'Test sets, as in make demo INPUTS="test_set_id=flaky001":\n{test_sets}\n')
+        print("make sandbox OPTIONS=--help explains each test set, --quirk and --fault.")
         return 0
     repeated = [
         word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)

@@ -1,11 +1,15 @@
 """Shows a week of nights on main: the first runs become the baseline, the agent gets worse, and a person accepts it."""
 
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 from typing import Final
 
-from coval_demo import BOLD, INPUTS, PLAIN, run_step
+from coval_demo import BOLD, DAY, INPUTS, PLAIN, origin_in, run_step
+from coval_gate.base.days import day_at
 from coval_sandbox.history import TAG
+from coval_sandbox.http import CLOCK
 from coval_sandbox.runner import LocalRunner
 
 NIGHTS: Final = (  # what each is to show; the sandbox's agent is worse from the fourth on
@@ -29,14 +33,22 @@ RUN: Final = {
 def show(overrides: dict[str, str], url: str, *, long: bool) -> int:
     """Run the step of each night, accept a run, and return the last step's exit code."""
     inputs = INPUTS | {"api_base_url": url} | RUN | overrides
-    code = 0
+    code, now = 0, time.time()
     for number, what in enumerate(NIGHTS, start=1):
-        print(f"{BOLD}━━ Night {number}: {what}{PLAIN}\n")
+        night = now - (len(NIGHTS) - number) * DAY
+        _set_clock(inputs, night)
+        print(f"{BOLD}━━ Night {number}, {day_at(night)}: {what}{PLAIN}\n")
         code, run_id = _step(number, inputs, "schedule", long=long)
         if number == ACCEPTED_AFTER:
             print(f"{BOLD}━━ By hand: mode: wait, run_id: {run_id}, accept: true{PLAIN}\n")
             _step(100, inputs | {"mode": "wait", "run_id": run_id, "accept": "true"}, "workflow_dispatch", long=long)
     return code
+
+
+def _set_clock(inputs: dict[str, str], now: float) -> None:
+    """Set the sandbox's clock. `now`: seconds since the epoch."""
+    request = urllib.request.Request(f"{origin_in(inputs)}{CLOCK}", str(now).encode(), method="PUT")  # noqa: S310
+    urllib.request.urlopen(request).close()  # noqa: S310 - the sandbox
 
 
 def _step(workflow_run: int, inputs: dict[str, str], event: str, *, long: bool) -> tuple[int, str]:

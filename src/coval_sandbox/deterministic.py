@@ -32,12 +32,15 @@ class SpeedClock:
         if not speed > 0:
             raise ValueError(f"speed must be above 0, not {speed}")
         self.speed = speed
-        self._epoch = time.time()
-        self._start = time.monotonic()
+        self.set(time.time())
 
     def __call__(self) -> float:
         """Return seconds since the epoch, in sandbox time."""
         return self._epoch + (time.monotonic() - self._start) * self.speed
+
+    def set(self, now: float) -> None:
+        """`now`: seconds since the epoch."""
+        self._epoch, self._start = now, time.monotonic()
 
 
 def rng(*parts: object) -> Random:

@@ -15,6 +15,7 @@ from .views import timestamp
 from .world import World
 
 BASE: Final = "/v1"
+CLOCK: Final = "/clock"  # not Coval's: a PUT of seconds since the epoch sets the sandbox's clock
 JSON: Final = MappingProxyType({"content-type": "application/json"})
 SIMULATED: Final = "/conversations/simulated"
 SIMULATIONS: Final = "/simulations"  # the older path of the same

@@ -25,7 +25,7 @@ from .faults import Action, FaultScript
 from .github import API as GITHUB_API
 from .github import BASE as GITHUB
 from .github import EVENT_PATH, GitHub, as_reply, origin_of
-from .http import BASE, JSON, Api, Reply, SeenRequest, as_json
+from .http import BASE, CLOCK, JSON, Api, Reply, SeenRequest, as_json
 from .problems import Problem, code_for
 from .runner import PULL_REQUEST
 from .world import World
@@ -237,6 +237,9 @@ class Application:
         await (exchange.respond(reply) if action is None else _play(exchange, action))
 
     def _answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        if path == CLOCK and isinstance(self._clock, SpeedClock):
+            self._clock.set(float(body))
+            return Reply(204, b"", {})
         if not f"{path}/".startswith(f"{GITHUB}/"):
             return self._api.answer(method, path, query, headers, body)
         match method, path.rstrip("/"):

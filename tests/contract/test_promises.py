@@ -13,6 +13,7 @@ import subprocess
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +28,7 @@ from coval_gate.history.tags import ATTACHED
 from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID, PREVIEW_ID, SCHEDULES, SLOW_PREVIEW_ID
 from coval_sandbox.github import TOKEN
 from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.scenarios import BY_TEST_SET
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from own_build import with_own_builds
@@ -65,6 +67,7 @@ DEMOS: Final[dict[str, str]] = {
     "broken-build": "error",
     "list": "",
 }
+SCREEN: Final = (23, 100)  # lines beside the prompt, and columns
 IN_PROCESSES: Final = ("", "nights", "rerun", "own-build", "broken-build", "list")  # all but a single step
 
 
@@ -265,7 +268,7 @@ def test_demo(entries: str, clock: VirtualClock, tmp_path: Path) -> None:
 
 def demo(directory: Path, name: str, *arguments: str, inputs: str = "") -> str:
     """Run a demo of several steps, which keeps its files in the directory. Check the verdicts, and return its text."""
-    command = [sys.executable, "-m", "coval_demo", "--speed", "200", *arguments]
+    command = [sys.executable, "-m", "coval_demo", "--speed", "1000", *arguments]
     environ = os.environ | {"DEMO_INPUTS": f"{name} {inputs}", "TMPDIR": str(directory)}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
     verdicts = re.findall(r"^(?:Verdict:|  verdict) +(\w+)", done.stdout, re.MULTILINE)
@@ -290,8 +293,12 @@ def test_rerun_shows_that_only_the_missing_leg_is_launched(tmp_path: Path) -> No
 def test_nights_show_a_regression_and_its_acceptance(tmp_path: Path) -> None:
     shown = demo(tmp_path, "nights")
     (red,) = re.findall(r"━━ By hand: mode: wait, run_id: (\w+), accept: true", shown)
+    dates = re.findall(r"━━ Night \d, ([\d-]+):", shown)
+    assert [date.fromisoformat(day) - date.fromisoformat(dates[0]) for day in dates] == [
+        timedelta(days=number) for number in range(7)
+    ]
     sixth = shown.partition("━━ Night 6")[2].partition("━━")[0]
-    assert f"Baseline tag:stable last 3: run {red} of " in sixth
+    assert f"Baseline tag:stable last 3: run {red} of {dates[4]}, " in sixth
     assert shown.count("report.html") == 2  # of the red nights
     assert not re.search(r"^Log$|IN PROGRESS|Launched run", shown, re.MULTILINE)
 
@@ -303,6 +310,15 @@ def test_own_build_answers_in_the_demo(name: str, tested: bool, tmp_path: Path) 
     shown = demo(tmp_path, name, "--long", inputs="thresholds=Resolved: rate(YES) >= 90%")
     assert ("Tested: this commit (attached)" in shown) is tested
     assert "\nAnnotations\n" in shown
+
+
+def test_list_fits_a_screen_and_names_every_step_and_test_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert coval_demo.main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= SCREEN[0]
+    assert max(map(len, shown.splitlines())) <= SCREEN[1]
+    names = {*coval_demo.NIGHTS, *coval_demo.OWN_BUILDS, *coval_demo.STEPS, *BY_TEST_SET}
+    assert names <= {*re.findall(r"[\w-]+", shown)}
 
 
 def test_preview_of_the_demo_is_the_example() -> None:
