@@ -92,7 +92,7 @@ def test_sample_log_is_what_github_shows_of_readme_example() -> None:
 
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     """One command draws the same summary: the demo has the persona, and the thresholds of README's example."""
-    (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
+    (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"` shows this result', README)
     picture = runpy.run_path(str(ROOT / "scripts" / "picture.py"))
     assert picture["SOURCES"]["summary"] == GOLDEN / "road" / "readme.txt"
     given_ids = {"persona_id": coval_demo.INPUTS["persona_id"], "test_set_id": test_set}
@@ -101,9 +101,9 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 
-def test_readme_is_short_and_leads_to_every_page_and_example() -> None:
+def test_readme_is_short_and_leads_to_every_page() -> None:
     """A page that README does not link has a link on one that it does."""
-    assert len(README.splitlines()) <= 220
+    assert len(README.splitlines()) <= 120
     pages = {path.name for path in ROOT.glob("docs/*.md")}
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
     for name in list(linked):
@@ -114,7 +114,6 @@ def test_readme_is_short_and_leads_to_every_page_and_example() -> None:
     assert len(on_site) == len(set(on_site))
     assert pages <= set(on_site)
     examples = sorted(path.name for path in EXAMPLES)
-    assert sorted(re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))) == examples
     assert {*re.findall(r"\]\(\.\./examples/(\S+)\)", RECIPES.partition("\n## ")[0])} == {*examples}
 
 
