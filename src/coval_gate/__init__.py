@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 IS_RELEASE = False  # `make release` writes True
 
 TAG = f"v{__version__}"
-# What people copy: main names the tag of the minor version, which each of its releases moves.
-PIN = TAG if IS_RELEASE else TAG.rpartition(".")[0]
+# What people copy: the tag of the minor version, which each of its releases moves.
+PIN = TAG.rpartition(".")[0]
 SOURCE = TAG if IS_RELEASE else "main"  # where the docs and the code of this version are
 
 

@@ -35,6 +35,9 @@ case $2 in
     delete) rm "$release" ;;
 esac
 """
+FIX: Final = f"{PIN[1:]}.99"  # a later version of the same minor version
+MOVING: Final = f"refs/tags/{PIN}"
+BRANCH: Final = f"refs/heads/releases/{PIN}"
 STEPS: Final = re.compile(r"([\w.-]+/[\w.-]+)@(v[\w.]+)")
 
 
@@ -165,10 +168,7 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     done = make(copy, "release", **RELEASE)
     assert (done.returncode, done.stderr) == (0, "")
     for before, after in replaced(copy, added=f"      default: {IMAGE}"):
-        wanted = before
-        for pinned in ("your-org/coval-gate@", "coval-gate.git#", "coval-gate/run@"):
-            wanted = wanted.replace(f"{pinned}{PIN}", f"{pinned}v{__version__}")
-        wanted = wanted.replace("coval-gate@main", f"coval-gate@v{__version__}")
+        wanted = before.replace("coval-gate@main", f"coval-gate@v{__version__}")
         wanted = wanted.replace("/latest/download/", f"/download/v{__version__}/")
         special = ("IS_RELEASE = ", "  image: ", "| `image` | ", f"## {__version__} (")
         assert after in (wanted, before) or after.startswith(special), after
@@ -182,11 +182,7 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     component, _ = YAML(typ="safe").load_all((copy / "templates/run.yml").read_text(encoding="utf-8"))
     assert component["spec"]["inputs"]["image"]["default"] == IMAGE
     assert re.search(rf"^## {__version__} \(\d{{4}}-\d\d-\d\d\)$", (copy / "CHANGELOG.md").read_text(), re.MULTILINE)
-    steps = {
-        pin for path in (copy / "examples").glob("*.yml") for _, pin in STEPS.findall(path.read_text()) if "." in pin
-    }
-    assert f"v{__version__}" in steps
-    assert f"your-org/coval-gate@v{__version__}" in (copy / "README.md").read_text(encoding="utf-8")
+    assert f"your-org/coval-gate@{PIN}" in (copy / "README.md").read_text(encoding="utf-8")
     commit(copy)
     again = make(copy, "release", **RELEASE)
     assert (again.returncode, again.stdout) == (0, "Nothing to change.\n")
@@ -249,12 +245,12 @@ def origin(copy: Path, tmp_path: Path) -> Origin:
 
 
 def test_releases_follow_each_other_on_their_branch(origin: Origin) -> None:
-    """The branch is never forced, the tag of the major version moves, and a version is released once."""
+    """The branch is never forced, the tag of the minor version moves, and a version is released once."""
     first = publish(origin, __version__)
     assert (first.returncode, first.stderr) == (0, "")
     heads = refs(origin)
-    assert heads["refs/heads/releases/v0"] == heads[f"refs/tags/v{__version__}"] == heads["refs/tags/v0"]
-    (image,) = re.findall(r"image: (.*)", git(origin.bare, "show", "v0:action.yml"))
+    assert heads[BRANCH] == heads[f"refs/tags/v{__version__}"] == heads[MOVING]
+    (image,) = re.findall(r"image: (.*)", git(origin.bare, "show", f"{PIN}:action.yml"))
     assert image == f"docker://{IMAGE}"
     assert "image: Dockerfile" in git(origin.bare, "show", "HEAD:action.yml")
     called = (origin.releases / f"v{__version__}").read_text(encoding="utf-8")
@@ -263,21 +259,19 @@ def test_releases_follow_each_other_on_their_branch(origin: Origin) -> None:
     assert f"## {__version__}" not in called
     assert sorted(path.name for path in (origin.directory / "dist").iterdir()) == ["SHA256SUMS", "coval_gate.whl"]
 
-    main = next_version(origin, "0.99.0")
-    assert publish(origin, "0.99.0").returncode == 0
+    main = next_version(origin, FIX)
+    assert publish(origin, FIX).returncode == 0
     later = refs(origin)
     assert later[f"refs/tags/v{__version__}"] == heads[f"refs/tags/v{__version__}"]
-    assert (
-        later["refs/tags/v0.99.0"] == later["refs/tags/v0"] == later["refs/heads/releases/v0"] != heads["refs/tags/v0"]
-    )
-    parents = git(origin.bare, "log", "-1", "--format=%P", "v0").split()
-    assert parents == [heads["refs/heads/releases/v0"], main]
+    assert later[f"refs/tags/v{FIX}"] == later[MOVING] == later[BRANCH] != heads[MOVING]
+    parents = git(origin.bare, "log", "-1", "--format=%P", PIN).split()
+    assert parents == [heads[BRANCH], main]
     assert "SHA256SUMS" not in (origin.directory / "dist" / "SHA256SUMS").read_text(encoding="utf-8")
 
     again = publish(origin, __version__, at=main)
     assert (again.returncode, refs(origin)) == (1, later)
     assert f"The tag v{__version__} exists" in again.stderr
-    other_image = publish(origin, "0.99.0", digest="sha256:" + "6f" * 32)
+    other_image = publish(origin, FIX, digest="sha256:" + "6f" * 32)
     assert (other_image.returncode, refs(origin)) == (1, later)
 
 
@@ -287,13 +281,13 @@ def test_release_that_was_interrupted_is_completed(left: str, origin: Origin) ->
     assert publish(origin, __version__, GH_FAILS="1").returncode != 0
     tag = f"v{__version__}"
     pushed = refs(origin)
-    assert pushed[f"refs/tags/{tag}"] == pushed["refs/heads/releases/v0"]
-    assert "refs/tags/v0" not in pushed
+    assert pushed[f"refs/tags/{tag}"] == pushed[BRANCH]
+    assert MOVING not in pushed
     if left != "nothing":
         (origin.releases / tag).write_text(left, encoding="utf-8")
     done = publish(origin, __version__)
     assert (done.returncode, done.stderr) == (0, "")
-    assert refs(origin) == pushed | {"refs/tags/v0": pushed[f"refs/tags/{tag}"]}
+    assert refs(origin) == pushed | {MOVING: pushed[f"refs/tags/{tag}"]}
     assert (
         (origin.releases / tag)
         .read_text(encoding="utf-8")
@@ -304,29 +298,43 @@ def test_release_that_was_interrupted_is_completed(left: str, origin: Origin) ->
 
 def test_smaller_version_leaves_branch_and_tag_of_the_newest(origin: Origin) -> None:
     first = git(origin.bare, "rev-parse", "HEAD").strip()
-    main = next_version(origin, "0.99.0")
-    assert publish(origin, "0.99.0", at=main).returncode == 0
+    main = next_version(origin, FIX)
+    assert publish(origin, FIX, at=main).returncode == 0
     newest = refs(origin)
     older = publish(origin, __version__, at=first)
     assert (older.returncode, older.stderr) == (0, "")
     assert refs(origin).items() - newest.items() == {
         (f"refs/tags/v{__version__}", refs(origin)[f"refs/tags/v{__version__}"])
     }
-    assert refs(origin)["refs/tags/v0"] == newest["refs/tags/v0"]
+    assert refs(origin)[MOVING] == newest[MOVING]
     assert "--latest=false" in (origin.releases / f"v{__version__}").read_text(encoding="utf-8")
     assert git(origin.bare, "log", "-1", "--format=%P", f"v{__version__}").split() == [first]
 
 
+def test_next_minor_version_leaves_branch_and_tag_of_the_one_before(origin: Origin) -> None:
+    assert publish(origin, __version__).returncode == 0
+    before = refs(origin)
+    main = next_version(origin, "0.99.0")
+    assert publish(origin, "0.99.0", at=main).returncode == 0
+    added = refs(origin).items() - before.items()
+    released = refs(origin)["refs/tags/v0.99.0"]
+    assert added == {
+        *(("refs/tags/v0.99.0", released), ("refs/tags/v0.99", released)),
+        *(("refs/heads/releases/v0.99", released), ("refs/heads/main", main)),
+    }
+    assert git(origin.bare, "log", "-1", "--format=%P", "v0.99").split() == [main]
+
+
 def test_nothing_is_pushed_if_the_branch_has_moved_meanwhile(origin: Origin) -> None:
     assert publish(origin, __version__).returncode == 0
-    main = next_version(origin, "0.99.0")
+    main = next_version(origin, FIX)
     before = refs(origin)
     hook = origin.bare / "hooks" / "pre-receive"  # as if another push had come first
     hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     hook.chmod(0o755)
-    assert publish(origin, "0.99.0", at=main).returncode != 0
+    assert publish(origin, FIX, at=main).returncode != 0
     assert refs(origin) == before
-    assert not (origin.releases / "v0.99.0").exists()
+    assert not (origin.releases / f"v{FIX}").exists()
 
 
 def next_version(origin: Origin, version: str) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from coval_gate import IS_RELEASE, PIN
+from coval_gate import IS_RELEASE, PIN, SOURCE
 from coval_gate import REPOSITORY as GATE
 from coval_gate.ci.host import Context
 from coval_gate.history.tags import branch_tag
@@ -80,7 +80,7 @@ ENV GH_CONFIG_DIR=/etc/gh
 """
 
 # The runner of a job that installs the command from a release, whose files are here; Coval's SDK is installed.
-ASSETS = f"https://github.com/{GATE}/releases/{f'download/{PIN}' if IS_RELEASE else 'latest/download'}/"
+ASSETS = f"https://github.com/{GATE}/releases/{f'download/{SOURCE}' if IS_RELEASE else 'latest/download'}/"
 RELEASE = "/opt/release/"
 OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
 OWN_BUILD_DOCKERFILE = f"""
