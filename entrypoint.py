@@ -1,5 +1,5 @@
 #!/opt/venv/bin/python -IuB
-"""The action's main step; with arguments, the command `coval-gate`, as for `docker run IMAGE --version`."""
+"""The action's main step."""
 
 import gc
 import io
@@ -19,10 +19,6 @@ gc.freeze()
 gc.enable()
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        from coval_cli.command import command
-
-        command()
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     leave(main(Runtime(environ=dict(os.environ), stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -140,7 +140,7 @@ def test_threshold_that_is_no_text_is_an_error(entry: Any) -> None:
 def test_job_runs_the_steps_and_collects_their_reports() -> None:
     job = interpolated()
     assert (job["script"], job["after_script"]) == (["coval-gate run"], ["coval-gate post"])
-    assert job["image"] == {"name": SPEC["image"].get("default", IMAGE), "entrypoint": [""]}
+    assert job["image"] == SPEC["image"].get("default", IMAGE)
     assert job["artifacts"]["when"] == "always"
     assert job["artifacts"]["paths"] == [job["variables"]["INPUT_HTML_PATH"].strip()]
     assert job["artifacts"]["reports"] == {

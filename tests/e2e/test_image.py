@@ -97,11 +97,11 @@ def contents(image: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_entrypoints_are_isolated_and_run_as_root(image: str, contents: Any, checkout: Path) -> None:
-    """The runner starts the post step by its name alone, so its shebang must isolate Python; files are root's."""
+def test_programs_are_isolated_and_run_as_root_without_an_entrypoint(image: str, contents: Any, checkout: Path) -> None:
+    """The runner starts each program by its name alone, so its shebang must isolate Python; files are root's."""
     config = inspect(image)["Config"]
-    assert config["Entrypoint"] == [PYTHON, "-I", "-u", "-B", "/app/entrypoint.py"]
-    assert not config["Cmd"]
+    assert config["Cmd"] == [PYTHON, "-I", "-u", "-B", "/app/entrypoint.py"]
+    assert not config["Entrypoint"], "Buildkite and Jenkins would pass it a shell"
     assert contents["post"] == [True, f"#!{PYTHON} -IuB\n"]
     assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
     assert (config["User"], contents["user"]) == ("", 0)
@@ -116,9 +116,9 @@ def test_image_has_what_it_needs_and_nothing_else(contents: Any) -> None:
 
 def test_any_user_can_start_the_image_read_only(image: str) -> None:
     """Root is for GitHub's runner, whose files are root's."""
-    assert docker("run", "--rm", "--network", "none", "--read-only", "--user", "65534:65534", image, "--version") == (
-        f"coval-gate {__version__}\n"
-    )
+    user = ("--read-only", "--user", "65534:65534")
+    shown = docker("run", "--rm", "--network", "none", *user, image, "coval-gate", "--version")
+    assert shown == f"coval-gate {__version__}\n"
 
 
 def test_all_modules_can_be_imported(contents: Any) -> None:
