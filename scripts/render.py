@@ -46,9 +46,9 @@ NOT_FOR_GITLAB = {  # the secrets come from variables, and the rest is GitHub's
 FOR_GITLAB = {
     "comment": "Keep one note on the merge request up to date. `on_failure`: create it at the first failure. Requires "
     "the variable `GITLAB_TOKEN`.",
-    "commit_status": "Name of a commit status. It is running from the launch on, and then shows the verdict, also of a "
+    "commit_status": "Name of a commit status. It is running after the launch, and then shows the verdict, also of a "
     "later job with `mode: wait`. Requires the variable `GITLAB_TOKEN`.",
-    "thresholds": "Thresholds that the run must meet, a list of texts such as `'Latency: p(95) < 1.5'`.",
+    "thresholds": "Conditions that the run must meet, a list of texts such as `'Latency: p(95) < 1.5'`.",
 }
 FILES = {"junit_path": "reports/coval-junit.xml", "html_path": "reports/coval.html"}  # that the component collects
 ONE_LINE = r"^[^\r\n]*$"  # GitLab inserts a text as it is, and another line would be YAML of its own
@@ -90,14 +90,14 @@ def component_inputs() -> str:
 def component_input(declaration: Input) -> str:
     """Return an input of GitLab's component. GitLab checks its type, its options or its pattern."""
     kind, name, default = declaration.field.name, declaration.name, declaration.default
-    about = FOR_GITLAB.get(name, declaration.description) + exception(declaration.modes, ALL_MODES)
+    about = FOR_GITLAB.get(name, declaration.description) + restriction(declaration.modes)
     rows = [f"    {name}:", f"      description: {quote(about)}"]
-    if kind == "true or false" and default:
+    if kind == "true or false":
         rows += ["      type: boolean", f"      default: {default}"]
     elif kind == "thresholds":
         rows += ["      type: array", "      default: []"]
-    elif kind.startswith("`") or kind == "true or false":
-        words = [word.strip("`") for word in kind.split(" or ")]
+    elif kind.startswith("`"):
+        words = [word.strip("`") for word in kind.split(", ")]
         options = words if default else ["", *words]
         rows += [f"      default: {quote(default)}", f"      options: [{', '.join(map(quote, options))}]"]
     else:
@@ -123,15 +123,8 @@ def inputs_tables() -> str:
     """Return a table for each group of inputs."""
     tables = []
     for chapter, members in by_chapter(declared()):
-        rows = [
-            f"| `{member.name}` | {member.field.name} | {default(member)} | "
-            f"{cell(member.description + exception(member.modes, chapter.modes))} |"
-            for member in members
-        ]
-        where = [] if chapter.modes == ALL_MODES else [f"Modes: {listed(chapter.modes)}.", ""]
-        tables.append(
-            "\n".join([f"## {chapter.name}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
-        )
+        rows = [f"| `{member.name}` | {value(member)} | {cell(member.description)} |" for member in members]
+        tables.append("\n".join([f"## {chapter.name}", "", "| input | value | |", "|---|---|---|", *rows]))
     return "\n\n".join(tables)
 
 
@@ -182,7 +175,7 @@ def config_schema() -> dict[str, Any]:
         "required": list(REQUIRED),
         "additionalProperties": False,
     }
-    known = {"description": "Test cases that fail, as everybody knows: they decide nothing.", "type": "array"}
+    known = {"description": "Test cases with a known failure: they decide nothing.", "type": "array"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "urn:coval-gate:config",
@@ -207,7 +200,7 @@ def config_value(declaration: Input) -> dict[str, Any]:
         case _ if kind == OBJECTS:
             scalar = {"type": ["string", "object"]}
         case _ if kind.startswith("`"):
-            scalar = {"enum": [word.strip("`") for word in kind.split(" or ")]}
+            scalar = {"enum": [word.strip("`") for word in kind.split(", ")]}
     values = {"anyOf": [scalar, {"type": "array", "items": scalar}]} if kind in LISTS else scalar
     return {"description": declaration.description, **values}
 
@@ -247,24 +240,17 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def described(declaration: Input) -> str:
     """Return an input's description for action.yml, with the modes that it is limited to."""
-    return declaration.description + exception(declaration.modes, ALL_MODES)
+    return declaration.description + restriction(declaration.modes)
 
 
-def default(declaration: Input) -> str:
-    """Return an input's default as the table shows it."""
-    return f"`{declaration.default}`" if declaration.default else ""
+def value(declaration: Input) -> str:
+    """Return an input's type and default as the table shows them."""
+    return declaration.field.name + (f", default `{declaration.default}`" if declaration.default else "")
 
 
-def exception(modes: tuple[str, ...], usual: tuple[str, ...]) -> str:
-    """Return a sentence that lists the modes in which an input has an effect; empty for the usual ones."""
-    if modes == usual:
-        return ""
-    return " Modes: all." if modes == ALL_MODES else f" Modes: {listed(modes)}."
-
-
-def listed(modes: tuple[str, ...]) -> str:
-    """Return modes as a list in Markdown."""
-    return ", ".join(f"`{mode}`" for mode in modes)
+def restriction(modes: tuple[str, ...]) -> str:
+    """Return a sentence that lists the modes in which an input has an effect; empty for all modes."""
+    return "" if modes == ALL_MODES else f" Modes: {', '.join(f'`{mode}`' for mode in modes)}."
 
 
 def quote(text: str) -> str:

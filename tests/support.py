@@ -60,8 +60,8 @@ def other_value(given: Input) -> str:
     samples = {
         "text": "text",
         "id": "id1",
-        "list of ids": "a,b",
-        "id or list of ids": "a,b",
+        "ids": "a,b",
+        "id or ids": "a,b",
         "ids or newest run": "a,b",
         "list": "a,b",
         "whole number": "1" if given.default == "0" else "5",
@@ -79,7 +79,7 @@ def other_value(given: Input) -> str:
         "reference": "tag:golden",
     }
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
-    words = [word.strip("`") for word in given.field.name.split(" or ") if word.startswith("`")]
+    words = [word.strip("`") for word in given.field.name.split(", ") if word.startswith("`")]
     other = next((word for word in words if word != given.default), "")
     flag = {"true": "false", "false": "true"}.get(given.default, "true")
     return other or samples[given.field.name] or flag

@@ -45,9 +45,9 @@ def test_action_yml_and_docs_have_all_inputs_and_outputs(action: dict[str, Any])
         assert description.startswith(declaration.description)
         last = description.removeprefix(declaration.description)
         assert re.findall(r"`(\w+)`", last) == ([] if declaration.modes == ALL_MODES else list(declaration.modes))
-        default = f"`{declaration.default}`" if declaration.default else ""
+        default = f", default `{declaration.default}`" if declaration.default else ""
         shown = declaration.description.replace("|", r"\|")  # which ends a cell, even in code
-        assert f"| `{declaration.name}` | {declaration.field.name} | {default} | {shown}" in inputs
+        assert f"| `{declaration.name}` | {declaration.field.name}{default} | {shown} |" in inputs
     assert [name for name, about in OUTPUTS.items() if f"| `{name}` | {about} |" not in outputs] == []
 
 
@@ -58,6 +58,13 @@ def test_nine_essential_inputs_are_first_everywhere(action: dict[str, Any]) -> N
     chapter = page("inputs.md").partition("\n## Essential\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` ", chapter, re.MULTILINE) == essential
     assert list(SCHEMA["properties"])[:8] == essential[1:], "no file has the key"
+
+
+def test_old_names_and_rarely_needed_inputs_are_last(action: dict[str, Any]) -> None:
+    rare = ["display_name", "created_by", "matrix", "mutation_id", "fail_on_metric_id", "fail_on_metric_value"]
+    assert list(action["inputs"])[-6:] == rare
+    _, _, chapter = page("inputs.md").partition("\n## Old names, and rarely needed\n")
+    assert re.findall(r"^\| `(\w+)` ", chapter, re.MULTILINE) == rare
 
 
 def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clock: VirtualClock) -> None:

@@ -351,7 +351,7 @@ def test_thresholds_are_missed_where_they_decide() -> None:
 
 def test_null_is_empty_for_every_json_and_list_input_and_an_empty_list_an_empty_object() -> None:
     """GitHub's toJSON writes null for an unset value."""
-    for kind in ("JSON object", "list", "list of ids"):
+    for kind in ("JSON object", "list", "ids"):
         declarations = [declaration for declaration in declared() if declaration.field.name == kind]
         assert declarations
         for declaration in declarations:

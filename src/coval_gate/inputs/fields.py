@@ -31,7 +31,7 @@ LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit f
 FLAG_WORDS: Final = ("true", "false", "yes", "no", "on", "off")
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
+LISTS: Final = ("id or ids", "ids", "list", "thresholds")  # fields whose values may be lists
 MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
 SourceKind = Literal["run", "tag", "branch", "base", "base_agent"]
 
@@ -173,12 +173,12 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
             raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(raw)}.")
         return parse_identifier(raw)
 
-    return _list("list of ids", most, entry)
+    return _list("ids", most, entry)
 
 
 def selection(most: int) -> Field[tuple[str, ...]]:
     """One id or several, each of which must be named once."""
-    several = _list("id or list of ids", most, parse_identifier)
+    several = _list("id or ids", most, parse_identifier)
 
     def parse(raw: str) -> tuple[str, ...]:
         ids = several.parse(raw)
@@ -346,7 +346,7 @@ def choice(*words: str) -> Field[str]:
             raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.")
         return word
 
-    return Field(" or ".join(f"`{word}`" for word in words), "", parse)
+    return Field(", ".join(f"`{word}`" for word in words), "", parse)
 
 
 def flag() -> Field[bool]:

@@ -73,9 +73,13 @@ WAITING: Final = Group("Waiting", WAITING_MODES)
 GATE: Final = Group("Gate", WAITING_MODES)
 REPORT: Final = Group("Report", ALL_MODES)
 ESSENTIAL: Final = Group("Essential", ALL_MODES)  # what most steps set, of all groups
-CHAPTERS: Final = (ESSENTIAL, CONNECTION, WHAT, MODE, WAITING, GATE, REPORT)
+RARE: Final = Group("Old names, and rarely needed", ALL_MODES)  # of all groups
+CHAPTERS: Final = (ESSENTIAL, CONNECTION, WHAT, MODE, WAITING, GATE, REPORT, RARE)
 ESSENTIAL_INPUTS: Final = frozenset(
     ("api_key", *LAUNCH_IDS, "thresholds", "baseline", "confidence", "comment", "html_path")
+)
+RARE_INPUTS: Final = frozenset(
+    ("matrix", "created_by", "display_name", "mutation_id", "fail_on_metric_id", "fail_on_metric_value")
 )
 
 
@@ -93,7 +97,7 @@ class Input(NamedTuple):
     @property
     def chapter(self) -> Group:
         """Where lists of inputs show it."""
-        return ESSENTIAL if self.name in ESSENTIAL_INPUTS else self.group
+        return ESSENTIAL if self.name in ESSENTIAL_INPUTS else RARE if self.name in RARE_INPUTS else self.group
 
     @property
     def default_value(self) -> Any:
@@ -111,12 +115,12 @@ class Inputs(NamedTuple):
     """Every input, parsed. Attributes have the names of the inputs."""
 
     api_key: Secret | None = CONNECTION.input(
-        fields.secret(), f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`."
+        fields.secret(), f"Coval API key, from a secret. Or set the environment variable `{KEY_VARIABLE}`."
     )
     agent_id: tuple[str, ...] = WHAT.input(
         fields.selection(MOST_LEGS),
-        "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
-        "and the gravest of their verdicts decides.",
+        "The agent to test. With several agents, personas or test sets, the step launches a run for each "
+        "combination, and the worst verdict decides.",
         usual_length=22,
         modes=SHOWN_MODES,
     )
@@ -131,21 +135,21 @@ class Inputs(NamedTuple):
     )
     thresholds: tuple[Threshold, ...] = GATE.input(
         Field("thresholds", (), read_thresholds),
-        "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
+        "Conditions that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
         modes=COUNTING_MODES,
     )
     baseline: BaselineSource | None = GATE.input(
         fields.baseline(),
-        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag> last 7` "
-        "stands still: the first seven runs of a branch that count take the tag, and only `accept` moves it. "
-        "`branch:<name> last 7`: the newest seven runs of the branch. Without `last 7`, it is one run. `run:<id>`: "
-        "that run. `base`: the agent itself in the same run, for mutations.",
+        "Earlier runs to compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag> last 7`: the first seven "
+        "runs of a branch that count get the tag, and only `accept` changes them. `branch:<name> last 7`: the "
+        "branch's newest seven. Without `last 7`: one run. `run:<id>`: that run. `base`: the agent itself in the "
+        "same run, for mutations.",
         modes=SHOWN_MODES,
     )
     confidence: float | None = GATE.input(
         fields.optional(fields.confidence()),
-        "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
-        "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
+        "Confidence for thresholds, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes only if "
+        "the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
         "baseline, that it got worse. Empty: decide as counted.",
     )
     comment: str = REPORT.input(
@@ -157,45 +161,43 @@ class Inputs(NamedTuple):
     )
     html_path: str = REPORT.input(
         fields.path("HTML report"),
-        "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
+        "Write an HTML report to this file in the workspace: charts, and a table of all simulations.",
     )
 
     api_base_url: str = CONNECTION.input(
         fields.url("https://api.coval.dev/v1", encrypted=True),
-        "Base URL of the Coval API. Must use https, except for a server on the same machine.",
+        "Base URL of Coval's API. Must use https, except on the same machine.",
         "https://api.coval.dev/v1",
     )
-    workspace_id: str = CONNECTION.input(
-        fields.identifier(), "Coval workspace. Empty: the organization's default workspace."
-    )
+    workspace_id: str = CONNECTION.input(fields.identifier(), "Coval workspace. Empty: the organization's default.")
     dashboard_url: str = CONNECTION.input(
         fields.url("https://app.coval.dev/acme", encrypted=False),
-        "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
-        "are linked too.",
+        "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, reports "
+        "also link simulations.",
         "https://app.coval.dev",
     )
     github_token: Secret | None = CONNECTION.input(
         fields.token(),
-        "Token for `comment`, `commit_status` and `check_run`. Not used for anything else.",
+        "Token for `comment`, `commit_status` and `check_run`, and nothing else.",
         "${{ github.token }}",
     )
     config_path: str = CONNECTION.input(
         fields.path(),
-        f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that this step does not set and, "
-        "under `legs`, those of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
+        f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that the step does not set and, "
+        "under `legs`, the inputs of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
     )
 
     base_agent_id: str = WHAT.input(
         fields.identifier(),
-        "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
-        "with it as `base`: `Latency: avg <= base * 1.1`.",
+        "Another agent, such as the deployed one, to run beside the tested agent. Thresholds compare with it as "
+        "`base`: `Latency: avg <= base * 1.1`.",
         usual_length=22,
         modes=RUNNING_MODES,
     )
     run_template_id: str = WHAT.input(
         fields.identifier(),
-        "A run template in Coval. Its agents, personas, test sets and options are used where the step's inputs are "
-        "empty. Tags add up. The API key needs the permission `run-templates:read`.",
+        "A run template in Coval. It supplies the agents, personas, test sets and options that the step's inputs "
+        "leave empty. Tags add up. The API key needs `run-templates:read`.",
         usual_length=22,
     )
     metric_ids: tuple[str, ...] = WHAT.input(
@@ -206,42 +208,41 @@ class Inputs(NamedTuple):
     )
     mutation_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_MUTATIONS),
-        f"Up to {MOST_MUTATIONS} mutations of the agent to run alongside the agent itself.",
+        f"Up to {MOST_MUTATIONS} mutations of the agent to run beside the agent itself.",
         usual_length=26,
     )
     iteration_count: int = WHAT.input(
-        fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
+        fields.count(), "How often each test case runs. Empty: once, or as the template says."
     )
     max_parallel_runs: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
-        "With several agents, personas or test sets: how many of their runs may be under way at a time. Empty: all. "
-        "A base agent's run does not count. With `mode: launch`, it limits how many are launched at a time.",
+        "How many runs may be in progress at a time; a base agent's do not count. Empty: all. With `mode: launch`: "
+        "how many are launched at a time.",
     )
     max_simulations: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
-        "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
-        "A repetition that would exceed it is not launched. With `spend: until clear`, it limits how many test cases "
-        "are drawn instead. The API key needs the permission `test-sets:read`, unless "
-        "`test_case_ids` is set.",
+        "Launch nothing if the step would launch more simulations than this in all, and no repetition that would "
+        "exceed it. With `spend: until clear`, it limits the drawn test cases instead. The API key needs "
+        "`test-sets:read`, unless `test_case_ids` is set.",
     )
     spend: str = WHAT.input(
         fields.choice(ALL_AT_ONCE, UNTIL_CLEAR),
-        "`until clear`: launch each leg in five runs, one after the other, each with a part of the test cases, and "
-        "stop as soon as every threshold is decided, or cannot be any more. `max_simulations` is then a cap: so many "
-        "test cases are drawn. Requires `confidence` and, without `test_case_ids`, the permission `test-cases:read`.",
+        "`until clear`: launch each leg in five runs, one after the other, each with a part of the test cases. "
+        "Stop when every threshold is decided, or can no longer be. Requires `confidence`. The API key needs "
+        "`test-cases:read`, unless `test_case_ids` is set.",
         ALL_AT_ONCE,
         modes=("run",),
     )
     concurrency: int = WHAT.input(
-        fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."
+        fields.count(), "How many simulations run at the same time. Empty: 1, or as the template says."
     )
     sub_sample_size: int | None = WHAT.input(
-        fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
+        fields.optional(fields.whole(0)), "How many test cases to draw at random. Empty or 0: run all."
     )
     sub_sample_seed: int | None = WHAT.input(
         fields.optional(fields.whole(0, 2**31 - 1)),
-        "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`. With "
-        "`repeat_on_failure`, the step chooses one by default, so that repetitions draw the same test cases.",
+        "Seed of the draw: the same seed draws the same test cases. Requires `sub_sample_size`. With "
+        "`repeat_on_failure`, the step chooses a seed if you set none.",
     )
     test_case_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_TEST_CASES),
@@ -249,18 +250,17 @@ class Inputs(NamedTuple):
     )
     display_name: str = WHAT.input(
         fields.text(TEXT_LIMIT),
-        "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
+        "Run's name in Coval. Empty: repository, pull request, commit and workflow.",
     )
     tags: tuple[str, ...] = WHAT.input(fields.texts(MOST_TAGS, TEXT_LIMIT), f"Up to {MOST_TAGS} tags for the run.")
     created_by: str = WHAT.input(
         fields.text(TEXT_LIMIT),
-        "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
+        "Run's creator in Coval. Empty: the user who started the workflow.",
     )
     metadata: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"team": "voice"}', read_metadata),
-        "Metadata to store with the run. The repository, commit, pull request and workflow run are added. The keys "
-        "`display_name`, `created_by`, `tags`, `template_name` and `customer` keep Coval's meaning; inputs of the same "
-        "name win. All other keys are stored under `customer`.",
+        "Metadata to store with the run, beside repository, commit, pull request and workflow run. Coval's own "
+        "keys keep their meaning, and inputs of the same name win. Other keys are stored under `customer`.",
     )
     config_overrides: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"simulation_timeout_seconds": 300}'),
@@ -269,68 +269,66 @@ class Inputs(NamedTuple):
 
     mode: str = MODE.input(
         fields.choice(*ALL_MODES),
-        "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
-        "`run_id`. `cancel` cancels the unfinished runs in `run_id`. `plan` launches nothing: it looks "
-        "everything up that `run` would need, and shows what that would launch. `history` shows the newest runs in "
-        "`run_id` side by side: what each measured, and which test cases failed.",
+        "`run`: launch a run, wait for it and judge it. `launch`: launch a run and end. `wait`: wait for the run "
+        "in `run_id` and judge it. `cancel`: cancel the unfinished runs in `run_id`. `plan`: launch nothing; check "
+        "the inputs in Coval, and show what `run` would launch. `history`: show the newest runs in `run_id` side "
+        "by side.",
         "run",
     )
     run_id: ChosenRuns = MODE.input(
         fields.runs(100),
-        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. To wait for several runs, "
-        "give the step the inputs of their launch. `mode: wait` also takes `tag:<tag>`, `branch:<name>` or "
-        "`schedule:<id of a scheduled run>`: the newest such run of `agent_id`, `persona_id` and `test_set_id`, which "
-        "are then required. `mode: history` takes `branch:<name> last 30` or `tag:<tag> last 30`: the newest runs, up "
-        "to 100.",
+        "The runs for `mode: wait` or `mode: cancel`. To wait for several, also set the inputs of their launch. "
+        "`mode: wait` also accepts `tag:<tag>`, `branch:<name>` or `schedule:<id>`: the newest such run of "
+        "`agent_id`, `persona_id` and `test_set_id`, which are then required. `mode: history` requires "
+        "`branch:<name> last 30` or `tag:<tag> last 30`, up to 100.",
         usual_length=22,
         modes=TAKING_MODES,
     )
     run_max_age: Age = MODE.input(
         fields.age(),
-        "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`; "
-        "and of a run that a re-run of the job keeps (`resume`).",
+        "Maximum age of a run that `run_id` finds by tag, branch or schedule, and of a run that a re-run of the "
+        "job keeps (`resume`), such as `12h` or `7d`.",
         "24h",
         modes=("run", "launch", "wait"),
     )
     resume: bool = MODE.input(
         fields.flag(),
-        "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another, "
-        "and cancel one whose request has changed since. If any leg has no completed run, keep those of the others and "
-        "launch only what is missing; if none lacks one, launch all anew.",
+        "When a job is re-run, continue with the earlier attempt's unfinished run, or cancel it if its request has "
+        "changed. If a leg has no completed run, keep the completed runs of the others; if every leg has one, "
+        "launch all again.",
         "true",
         modes=LAUNCHING_MODES,
     )
     supersede: bool = MODE.input(
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
-        "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` counts as its "
-        "own job.",
+        "agent, persona and test set, also of other workflow runs. The jobs of a `matrix` count separately.",
         "false",
         modes=LAUNCHING_MODES,
     )
     matrix: Matrix = MODE.input(
         fields.matrix(),
-        "The job's matrix values, which GitHub fills in. They distinguish jobs that are otherwise the same, with their "
-        "runs, comments, statuses and reports. An object appears by its `name`. Empty: no matrix.",
+        "The job's matrix values, which GitHub fills in. They distinguish the runs, comments, statuses and reports "
+        "of its jobs.",
         "${{ toJSON(matrix) }}",
     )
     only_legs: tuple[str, ...] | None = MODE.input(
         fields.patterns(MOST_LEGS, LONGEST_PATTERN),
-        "Evaluate only the legs with these names, such as `booking*, refunds`: `*` and `?` are as in a shell, and the "
-        "case of letters does not matter. Empty: all. The JSON list `[]`: none, so the step is `skipped`, and passes.",
+        "Evaluate only the legs with these names, such as `booking*, refunds`. `*` and `?` work as in a shell; "
+        "case does not matter. Empty: all legs. `[]`: none, so the step is `skipped` and passes.",
         modes=SHOWN_MODES,
     )
 
     max_wait_time: float = WAITING.input(
         fields.seconds(1, LONGEST_WAIT),
-        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. The "
-        "step ends within 10 more seconds.",
+        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. "
+        "The step ends within 10 more seconds.",
         "3600",
         modes=ALL_MODES,
     )
     check_interval: float | None = WAITING.input(
         fields.optional(fields.seconds(1, LONGEST_WAIT), "adaptive"),
-        "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
+        "Longest pause between two polls. `adaptive`: follows the run's progress.",
         "adaptive",
     )
     max_queue_time: float | None = WAITING.input(
@@ -339,20 +337,19 @@ class Inputs(NamedTuple):
     )
     abort_after_failures: int | None = WAITING.input(
         fields.optional(fields.whole(1)),
-        "Cancel the run as soon as this many simulations have failed and none has completed: verdict `failed`. An "
-        "agent that cannot be reached then costs no more.",
+        "Cancel the run when this many simulations have failed and none has completed: verdict `failed`. An "
+        "unreachable agent then costs no more.",
     )
     on_timeout: str = WAITING.input(
         fields.choice("fail", "pass"),
-        "What to do if the step times out (`max_wait_time`, `max_queue_time`): `fail` or `pass` the check. It passes "
-        "only if Coval shows that nothing had failed by then, and no threshold is missed as counted. The verdict is "
-        "`timed_out` either way.",
+        "Whether a time-out fails or passes the check. It passes only if Coval shows that nothing had failed by "
+        "then, and no threshold is missed as counted. The verdict is `timed_out` either way.",
         "fail",
     )
     cancel_on_timeout: bool = WAITING.input(
         fields.flag(),
-        "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
-        "(`repeat_on_failure`) is always cancelled, because the step has its verdict without it.",
+        "Cancel the run when the step times out. Otherwise, the run continues in Coval. A repetition is always "
+        "cancelled.",
         "false",
     )
     cancel_on_interrupt: bool = WAITING.input(
@@ -363,51 +360,50 @@ class Inputs(NamedTuple):
     )
     metrics_grace_time: float = WAITING.input(
         fields.seconds(0, LONGEST_WAIT),
-        "After the run completes, wait up to this many seconds for missing simulations and metric values.",
+        "How long to wait for missing simulations and metric values after the run completes.",
         "180",
     )
 
     use_metric_targets: bool = GATE.input(
         fields.flag(),
-        "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
-        "a threshold such as `pass_rate >= 90%` sets the required share.",
+        "Check each simulation against its metrics' targets in Coval. All must pass, unless a "
+        "threshold such as `pass_rate >= 90%` sets the required share.",
         "false",
         modes=COUNTING_MODES,
     )
     baseline_max_age: Age = GATE.input(
         fields.age(),
-        "Maximum age of a run of the baseline's branch, such as `36h`, `30d` or `2w`. A tag does not age.",
+        "Maximum age of a baseline run found by branch, such as `36h`, `30d` or `2w`. A tag does not age.",
         "30d",
         modes=COUNTING_MODES,
     )
     accept: bool = GATE.input(
         fields.flag(),
-        "Accept the run in place of its baseline: it is judged by absolute thresholds only, and later runs are "
-        "compared with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a workflow that a person "
-        "starts: on GitHub with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
+        "Make this run the new baseline: it is judged by absolute thresholds only, and later runs are compared "
+        "with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a job that a person started, on "
+        "GitHub by `workflow_dispatch`.",
         "false",
     )
     on_inconclusive: str = GATE.input(
         fields.choice("fail", "pass"),
-        "What to do if a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
-        "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
-        "improvement.",
+        "Whether the check fails or passes if a threshold is neither met nor missed. The verdict is `inconclusive` "
+        "either way. Empty: `pass` for thresholds against a baseline that ask for no improvement, otherwise "
+        "`fail`.",
     )
     repeat_on_failure: int = GATE.input(
         fields.whole(0, 1),
-        "`1`: if the run fails, run all of it once more. Both runs then decide together: averages, rates and "
-        "percentiles cover all conversations; everything else must hold in each run, so a run that misses that is not "
-        "repeated. With a `confidence`, a run is repeated only if comparisons with a baseline or base failed it, and "
-        "nothing else did.",
+        "`1`: if the run fails, run all of it once more. Averages, rates and percentiles then cover both runs. "
+        "Everything else must pass in each run, so a run that fails it is not repeated. With `confidence`, a run "
+        "is repeated only if it failed nothing but comparisons with a baseline or base.",
         "0",
     )
     max_failed_simulations: Allowance = GATE.input(
-        fields.allowance(), "Number of simulations that may fail to complete, or a percentage such as `5%`.", "0"
+        fields.allowance(), "How many simulations may fail to complete, or what percentage, such as `5%`.", "0"
     )
     on_missing_api_key: str = GATE.input(
         fields.choice("error", "skip"),
-        "What to do if GitHub withholds the API key, as it does from pull requests from forks and from Dependabot: "
-        "`error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
+        "What to do if GitHub withholds the API key, as from pull requests from forks and Dependabot: `error`, or "
+        "`skip` (the check passes). Elsewhere, a missing key is an error.",
         "error",
         modes=ALL_MODES,
     )
@@ -418,33 +414,28 @@ class Inputs(NamedTuple):
     )
     commit_status: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "coval"),
-        "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
-        "with `mode: wait`. Requires `statuses: write`.",
+        "Name of a commit status: pending after the launch, then the verdict, also of a later step with `mode: "
+        "wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
     check_run: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "Coval"),
-        "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
-        "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
-        "`checks: write`.",
+        "Name of a check run: like a commit status, with the summary. Must differ from the workflow's job names. "
+        "Requires `checks: write`.",
         modes=RUNNING_MODES,
     )
     include_transcripts: str = REPORT.input(
         fields.choice("none", "failures"),
-        "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
-        "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does. "
-        "The JUnit report takes the durations of these conversations from them.",
+        "`failures`: show transcripts of the worst simulations in `html_path` and `digest_path`, and their "
+        "durations in `junit_path`. They can contain personal data. The JSON report never has them.",
         "none",
         modes=WAITING_MODES,
     )
     junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file in the workspace.")
-    json_path: str = REPORT.input(
-        fields.path("JSON report"), "Write the full result as JSON to this file in the workspace."
-    )
+    json_path: str = REPORT.input(fields.path("JSON report"), "Write the result as JSON to this file in the workspace.")
     digest_path: str = REPORT.input(
         fields.path("digest for coding agents"),
-        "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
-        "workspace.",
+        "Write a short digest of what failed, for developers and coding agents, to this file in the workspace.",
     )
 
 
@@ -454,13 +445,11 @@ class OldInputs(NamedTuple):
     mutation_id: str = WHAT.input(fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
     fail_on_metric_id: str = GATE.input(
         fields.text(200, evaluated),
-        "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`: the "
-        "check fails if any simulation has the value.",
+        "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`.",
     )
     fail_on_metric_value: str = GATE.input(
         fields.text(200, parse_value),
-        "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
-        "as `'\"a, b\"'`.",
+        "The value that fails the check. A text with a `,` `;` or `|` needs its own quotes, such as `'\"a, b\"'`.",
     )
 
 
