@@ -39,7 +39,7 @@ class File(NamedTuple):
 
     @property
     def output(self) -> str:
-        return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
+        return f"Path of the {self.what} in the workspace."
 
     def is_written_in(self, mode: str) -> bool:
         return self.name in HISTORIES if mode == "history" else mode != "plan"

@@ -41,41 +41,36 @@ LEG_FIELDS: Final[Mapping[str, Callable[[LegFacts], object]]] = {
     "pass_rate": lambda leg: leg.pass_rate,
 }
 OUTPUTS: Final = {
-    "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
-    "`mode: cancel` the first of `run_id`.",
-    "run_ids": "The ids of the run of each leg, then of the runs of the base agent, and then of the repetitions "
-    "(`repeat_on_failure`) or further slices (`spend`), as a JSON list; "
-    "after `mode: launch`, what a step with `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
-    "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
-    "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
-    f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LEG_FIELDS])}.",
-    "planned_simulations": "How many simulations the step meant to launch, without repetitions, or at the most with "
-    "`spend: until clear`; empty if Coval does not show how many test cases there are.",
+    "run_id": "Id of the first leg's run, set right after the launch.",
+    "run_ids": "All ids, as a JSON list: each leg's run, then base agents' runs, then repetitions or further slices. "
+    "After `mode: launch`, it is the `run_id` for `mode: wait`.",
+    "run_url": "Page of the first leg's run in Coval.",
+    "legs": f"JSON list of legs with {in_words([f'`{field}`' for field in LEG_FIELDS])}.",
+    "planned_simulations": "How many simulations the step meant to launch, without repetitions; with "
+    "`spend: until clear`, at most.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED`, `HISTORY` or `SKIPPED`.",
-    "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
-    "`skipped`; empty if nothing is judged, as with `mode: launch`, `mode: cancel`, `mode: plan` and `mode: history`.",
-    "passed": "`true` if the verdict is `passed`, otherwise `false`.",
-    "reason": "The verdict's reason in one sentence.",
-    "total_simulations": "How many simulations the runs of all legs had.",
+    "verdict": "`passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or `skipped`. Empty if nothing "
+    "is judged.",
+    "passed": "`true` if the verdict is `passed`, else `false`.",
+    "reason": "The verdict's reason, in one sentence.",
+    "total_simulations": "How many simulations all runs had.",
     "completed_simulations": "How many of them completed.",
-    "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
-    f"list of at most {MOST_SIMULATIONS:,}. Thresholds do not count here: see `failed_criteria`.",
-    "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
-    "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
-    "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
-    f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
-    f"their leg, or of all legs together. As many as fit in {MOST_OUTPUT // 1024} KiB.",
-    "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
+    "failed_simulations": "Ids of simulations that did not complete or, where targets count, missed one: a JSON list, "
+    f"at most {MOST_SIMULATIONS:,}. Thresholds do not count: see `failed_criteria`.",
+    "pass_rate": "Share of simulations, from 0 to 1, that completed and, where targets count, met them. Thresholds "
+    "do not count.",
+    "failed_criteria": "Criteria that are not met, the gravest first: a JSON list of objects with "
+    f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)} and `leg`. As many as fit in "
+    f"{MOST_OUTPUT // 1024} KiB.",
+    "metric_failures": "Ids of simulations with a value that `count(…) == 0` forbids: a JSON list, at most "
     f"{MOST_SIMULATIONS:,}.",
-    "known_failures": "How many test cases `known_failures` leaves out of criteria now.",
-    "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
-    "one's.",
-    "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
-    "there was none.",
-    "comment_url": "The URL of the comment on the pull request, if `comment` is set.",
+    "known_failures": "How many test cases `known_failures` now leaves out.",
+    "metrics": "Aggregates of the first leg's metrics, for the agent and each mutation, as JSON.",
+    "baseline_run_id": "Newest run that the first leg was compared with.",
+    "comment_url": "URL of the comment on the pull request.",
     **{file.input: file.output for file in FILES},
-    "duration_seconds": "How long the step took, in whole seconds.",
+    "duration_seconds": "Duration of the step in seconds.",
 }
 
 
