@@ -164,7 +164,7 @@ def test_aggregate_works_in_a_threshold(used: Any) -> None:
 
 def test_input_is_rendered_and_has_its_effect(used: Any) -> None:
     assert '\n  expected_duration:\n    description: "Warn if the run' in used["action_inputs"]
-    assert "| `expected_duration` | seconds |  | Warn if the run" in used["inputs_tables"]
+    assert "| `expected_duration` | seconds | Warn if the run" in used["inputs_tables"]
     assert "\n    expected_duration:\n" in used["component_inputs"]
     assert "expected_duration" in used["config_schema"]["properties"]
     assert ["more than expected_duration." in step["log"] for step in used["steps"]] == [False, True, False, False]

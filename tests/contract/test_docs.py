@@ -26,10 +26,8 @@ from coval_gate.coval.client import LAUNCH_OPEN
 from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report import MOST_CRITERIA
 from coval_gate.step import collect, launch
 from coval_sandbox.deterministic import ManualClock
-from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, example_thresholds
@@ -80,14 +78,6 @@ def test_sample_is_excerpt_of_golden_file(title: str, language: str, file: str) 
     golden = normalized_lines((FLAKY / file).read_text(encoding="utf-8"))
     excerpt = normalized_lines(sample(section(REPORTS, title), language))
     assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
-
-
-def test_sample_log_is_what_github_shows_of_readme_example() -> None:
-    log = (GOLDEN / "road" / "readme.txt").read_text(encoding="utf-8").partition("\n--- ")[0]
-    marks = {"group": "▾ ", "warning": "Warning: ", "error": "Error: "}
-    shown = "\n".join(marks.get(style, "") + line for style, line in shown_lines(log.splitlines()))
-    _, end = sample(section(REPORTS, "Log"), "text").split("…\n")
-    assert shown.strip().endswith(end.strip())
 
 
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
@@ -226,7 +216,6 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
         (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
         (RUNS, "retries for five minutes, then ends in an error and launches nothing", times.LOOKING_UP, 5 * 60),
         (RUNS, "launches again only if Coval has not listed the run for a minute", launch.LAUNCH_SETTLING, 60),
-        (REPORTS, "If there are more than 1,000 criteria", MOST_CRITERIA, 1_000),
     ],
 )
 def test_limit_is_as_stated(page: str, claim: str, limit: float, stated: float) -> None:
