@@ -19,7 +19,7 @@ from coval_cli.doctor import doctor
 from coval_cli.flags import HELP, TAKEN, UsageError, parse
 from coval_cli.init import InitOptions, init
 from coval_cli.proof import prove
-from coval_cli.workflow import SYSTEM_WORDS
+from coval_cli.workflow import SYSTEM_WORDS, WORKFLOWS
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
 from coval_gate.base.errors import GateError
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     for secret in (key_in(environ), token_in(environ), *KEY_PATTERN.findall("\n".join(arguments))):
         errors.mask(secret)
     try:
-        options = parse(arguments, SYSTEM_WORDS)
+        options = parse(arguments, SYSTEM_WORDS, [*WORKFLOWS])
         if isinstance(options, str):
             _say(stdout, options)
             return 0

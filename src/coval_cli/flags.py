@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "history": "show the newest runs of a branch side by side: what each measured, which test cases failed",
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
-    "init": "write a first workflow for your CI system",
+    "init": "write a workflow for your CI system: the first one, or another one for GitHub",
     "doctor": "say what your key may do, and how your workspace in Coval responds; without --launch, it only reads",
     "demo": "try it against a local sandbox, without an account",
 }
@@ -117,10 +117,10 @@ class _Help(argparse.HelpFormatter):
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
-def parse(arguments: Sequence[str], systems: Sequence[str]) -> argparse.Namespace | str:
+def parse(arguments: Sequence[str], systems: Sequence[str], workflows: Sequence[str]) -> argparse.Namespace | str:
     """Return the options with their `command`, or the text to show for the help or the version. Raises UsageError.
 
-    `systems`: the words of the CI systems that `init` knows.
+    `systems`, `workflows`: the words for what `init` can write.
     """
     name, rest = (arguments[0], arguments[1:]) if arguments else ("help", ())
     if name in (*HELP, "--version"):
@@ -129,7 +129,7 @@ def parse(arguments: Sequence[str], systems: Sequence[str]) -> argparse.Namespac
         return f"{PROGRAM} {__version__}\n" if name == "--version" else _overview()
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
-    parser = _parser_of(name, systems)
+    parser = _parser_of(name, systems, workflows)
     answering: tuple[str, ...] | None = None
     if name == "attach" and "--" in rest:
         place = rest.index("--")
@@ -164,8 +164,9 @@ def _overview() -> str:
     )
 
 
-def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
+def _parser_of(command: str, systems: Sequence[str], workflows: Sequence[str]) -> _Parser:
     summary, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
+    taken = " [WORKFLOW]" if command == "init" else taken
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
         prog=f"{PROGRAM} {command}",
@@ -188,12 +189,7 @@ def _parser_of(command: str, systems: Sequence[str]) -> _Parser:
                 help=f"A file with the API key, instead of {KEY_VARIABLE}; - is standard input.",
             )
     if command == "init":
-        parser.add_argument("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
-        parser.add_argument("--system", choices=sorted(systems), help="The CI system. Default: the one that is found.")
-        for name in ("agent", "persona", "test_set"):
-            what = f"The {name.replace('_', ' ')}, by id or by name."
-            parser.add_argument(flag_of(name), metavar="VALUE", help=what)
-        parser.add_argument("--path", metavar="PATH", help="The file to write. Default: the system's own.")
+        _add_init(parser, systems, workflows)
     if command == "history":
         what = f"How many runs, up to {MOST_SHOWN_RUNS}. Default: {USUALLY_SHOWN_RUNS}."
         parser.add_argument("--last", metavar="N", help=what)
@@ -225,6 +221,34 @@ def _add_attach(parser: _Parser) -> None:
         "writes the agent's to standard output (PCM, 16 bit, mono, 16 kHz). COVAL_SIMULATION_ID names the simulation.",
     )
     group.add_argument("--run", metavar="RUN", help="The id of the run whose simulations to answer.")
+
+
+def _add_init(parser: _Parser, systems: Sequence[str], workflows: Sequence[str]) -> None:
+    first, *others = workflows
+    what = f"{first} (the default) or, for GitHub, {in_words(others, 'or')}."
+    parser.add_argument("workflow", nargs="?", metavar="WORKFLOW", default=first, help=what)
+    parser.set_defaults(workflows=workflows)
+    parser.add_argument("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
+    parser.add_argument("--system", choices=sorted(systems), help="The CI system. Default: the one that is found.")
+    for name in ("agent", "persona", "test_set"):
+        help_ = f"The {name.replace('_', ' ')}, by id or by name. For legs, repeat it for each."
+        parser.add_argument(flag_of(name), action="append", metavar="VALUE", help=help_)
+    parser.add_argument("--preview-agent", metavar="VALUE", help="The agent of the preview, by id or by name.")
+    parser.add_argument("--path", metavar="PATH", help="The file to write. Default: the system's own.")
+
+
+def _check_init(options: argparse.Namespace, _: Sequence[str] | None) -> None:
+    """Raise UsageError for an unknown workflow, or a flag that has no effect on it."""
+    if options.workflow not in options.workflows:
+        meant = _meant(options.workflow, options.workflows)
+        raise UsageError(
+            f"init: there is no workflow {options.workflow!r}{meant} There are {in_words(options.workflows)}."
+        )
+    for name in ("agent", "persona", "test_set"):
+        if options.workflow != "legs" and len(getattr(options, name) or ()) > 1:
+            raise UsageError(f"init: give {flag_of(name)} once; only `init legs` takes several.")
+    if options.preview_agent and options.workflow != "preview":
+        raise UsageError("init: --preview-agent has an effect only on `init preview`.")
 
 
 def _check_attach(options: argparse.Namespace, answering: Sequence[str] | None) -> None:
@@ -313,4 +337,4 @@ def _meant(word: str, words: Iterable[str]) -> str:
     return f"; did you mean {plain[close]}?" if close else "."
 
 
-CHECKS: Final = {"attach": _check_attach, "doctor": _check_doctor}
+CHECKS: Final = {"attach": _check_attach, "doctor": _check_doctor, "init": _check_init}

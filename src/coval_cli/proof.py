@@ -7,20 +7,18 @@ cancels what is left. The file of findings is whole at any time, and says what w
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from coval_cli.doctor import NOT_TRIED, PER_CALL, Log, Recorder, conclude, connection, look, read_inputs
 from coval_cli.doubts import DOUBTS, NO_RUN, NO_TAG, Evidence, Finding
 from coval_cli.init import CONNECTION_INPUTS, Ask, reported
+from coval_cli.origin import installed_commit
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.days import day_at
 from coval_gate.base.errors import CovalError, GateError, InputError, NotFound, Rejected
 from coval_gate.base.runtime import USAGE_ERROR, Runtime
 from coval_gate.base.schedule import Procedure, Wait, run, together
-from coval_gate.ci.plain import commit_of
 from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.resources import AGENT, METRIC, cases_of
 from coval_gate.gate.judgement import INTERRUPTED_STEP
@@ -75,7 +73,7 @@ class Proof(NamedTuple):
         if not self.path:
             return
         clock = self.step.clock
-        head = {"version": __version__, "commit": _commit(), "day": str(day_at(clock.time()))}
+        head = {"version": __version__, "commit": installed_commit() or None, "day": str(day_at(clock.time()))}
         rows = [
             {"doubt": number, "mark": one.mark, "topic": one.topic, "found": one.found, "follows": one.follows}
             for number, one in self.findings
@@ -246,12 +244,3 @@ def _optional(session: StepRun, call: Procedure[T]) -> Procedure[T | None]:
     """Return None if Coval refuses it, or does not answer."""
     (result,) = yield from together([call], session.clock)
     return None if isinstance(result, CovalError) else result
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout, or that the package was installed from; None if it is not known."""
-    commit = commit_of(Path(__file__).resolve().parents[2])
-    with suppress(PackageNotFoundError, LookupError, TypeError, ValueError):
-        origin = json.loads(distribution("coval-gate").read_text("direct_url.json") or "")
-        commit = commit or origin["vcs_info"]["commit_id"]
-    return commit or None

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_packages import nodes
-from coval_cli.workflow import STARTERS
+from coval_cli.workflow import STARTERS, WORKFLOWS
 from coval_gate import REPOSITORY
 from coval_gate.base import times, titles
 from coval_gate.base.errors import GateError, InputError, InternalError
@@ -242,7 +242,7 @@ def test_wheel_and_image_carry_what_init_fills_in() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
+    for path in {f"examples/{one.example.partition('/')[0]}" for one in (*STARTERS, *WORKFLOWS.values())}:
         assert carried[path] == f"coval_cli/{path}"
         assert f"!{path}" in ignored
 

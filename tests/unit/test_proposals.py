@@ -12,17 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coval_cli.proposals import GUESS, guess, plain, propose, usable
-from coval_cli.workflow import STARTERS, Choice, Starter, fill_in, read_example
+from coval_cli.init import _legs
+from coval_cli.proposals import guess, plain, propose, usable
+from coval_cli.workflow import STARTERS, WORKFLOWS, Choice, Starter, config_file, fill_in, read_example
+from coval_gate.ci.host import Context
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinition
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.file import read_file
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from hostile import HOSTILE
+from support import environ_of, read_inputs
 
 LESS, MORE, YES = Target("lte", upper=2.0), Target("gte", upper=4.0), Target("in", values=("YES",))
 ID = "metric00000000000000001"
@@ -53,11 +57,17 @@ def defined(
     return MetricDefinition.read(named | {"target_condition": condition | bounds})
 
 
-def lines_of(runs: Sequence[Sequence[Value | None]], target: Target | None = None, **definition: Any) -> list[str]:
+def lines_of(
+    runs: Sequence[Sequence[Value | None]],
+    target: Target | None = None,
+    name: str = "Latency",
+    against: str = "",
+    **definition: Any,
+) -> list[str]:
     """Return the lines that runs with one metric suggest."""
-    results = [run_of(values, number=number) for number, values in enumerate(runs)]
-    metric = defined(target, name="Latency", **definition)
-    return list(propose(usable(results), {ID: metric}).lines)
+    results = [run_of(values, name, number=number) for number, values in enumerate(runs)]
+    metric = defined(target, name=name, **definition)
+    return list(propose(usable(results), {ID: metric}, against).lines)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +86,51 @@ def test_proposed_lines(runs: list[list[Value | None]], target: Target | None, l
     proposed = lines_of(runs, target, unit="s")
     assert len(proposed) >= len(lines)
     assert [line for line, wanted in zip(proposed, lines, strict=False) if not line.startswith(wanted)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "target", "first"),
+    [
+        ("Compliance", [["YES"] * 9, ["YES"] * 8 + ["UNKNOWN"]], YES, "Compliance: count(NO) == 0  # 2 runs: 0"),
+        ("Is it compliant?", [["YES"] * 9], None, f"{ID}: count(NO) == 0  # Is it compliant. 1 run: 0"),
+        (
+            "Compliance",
+            [["YES"] * 9, ["YES"] * 8 + ["NO"]],
+            YES,
+            "Compliance: rate(YES) >= 75%  # 2 runs: 88.9% to 100%",
+        ),
+        ("Resolved", [["YES"] * 9], YES, "Resolved: rate(YES) >= 70%  # 1 run: 100%"),
+        ("Compliance", [[5.0, 4.0]], MORE, "Compliance: avg >= 4  # 1 run: 4.5"),
+        (
+            "Compliance",
+            [["FULL", "YES"]],
+            Target("in", values=("FULL",)),
+            "Compliance: rate(FULL) >= 50%  # 1 run: 50%",
+        ),
+    ],
+)
+def test_compliance_that_nothing_missed_may_never_be_missed(
+    name: str, runs: list[list[Value | None]], target: Target | None, first: str
+) -> None:
+    assert lines_of(runs, target, name)[0] == first
+
+
+@pytest.mark.parametrize(
+    ("runs", "target", "lines"),
+    [
+        ([[1.0, 2.0, 9.0]], LESS, ["Latency: med <= baseline * 1.1  # 1 run: 2", "? pass_rate >= baseline - 5pp"]),
+        ([[4.5], [4.4]], MORE, ["Latency: med >= baseline * 0.9  # 2 runs: 4.4 to 4.5", "? pass_rate"]),
+        ([["YES"] * 9 + ["NO"]], YES, ["Latency: rate(YES) >= baseline - 5pp  # 1 run: 90%", "pass_rate"]),
+        ([[2.0] * 60], LESS, ["Latency: med <= baseline * 1.1", "pass_rate >= baseline - 5pp"]),
+        ([[-1.0]], LESS, ["pass_rate >= baseline - 5pp"]),
+        ([[3.0]], None, ["pass_rate >= baseline - 5pp  # a guess: no metric of the last runs can be compared"]),
+    ],
+)
+def test_lines_that_compare(runs: list[list[Value | None]], target: Target | None, lines: list[str]) -> None:
+    proposed = lines_of(runs, target, against="baseline")
+    assert [line for line, wanted in zip(proposed, lines, strict=True) if not line.startswith(wanted)] == []
+    given = {"thresholds": "\n".join(proposed), "baseline": "tag:stable", "confidence": "95%", "repeat_on_failure": "1"}
+    read_inputs(environ_of(**given), Context())
 
 
 RUN = run_of([1.0, 9.0])
@@ -157,7 +212,7 @@ def filled(starter: Starter, name: str, id_: str, unit: str) -> tuple[str, list[
 
 @given(foreign, st.sampled_from([ID, "${{ x }}", "a b", "'; id"]), foreign, st.sampled_from(STARTERS))
 def test_foreign_text_stays_where_it_is_written(name: str, id_: str, unit: str, read_back: Starter) -> None:
-    for starter in STARTERS:
+    for starter in {*STARTERS, *WORKFLOWS.values()}:
         text, thresholds = filled(starter, name, id_, unit)
         assert skeleton(text) == skeleton(filled(starter, "Latency", ID, "s")[0]), starter.word
         if starter is read_back:
@@ -165,6 +220,17 @@ def test_foreign_text_stays_where_it_is_written(name: str, id_: str, unit: str, 
             assert [threshold.text for threshold in parse_thresholds(inputs.pop("thresholds"))] == thresholds
             assert [inputs[name] for name in ("agent_id", "test_set_id", "workspace_id")] == ["id1", "12345678", "ws1"]
             assert "COVAL_PERSONA_ID" in inputs["persona_id"]
+
+
+@given(foreign, foreign)
+def test_foreign_text_stays_a_name_of_a_leg(name: str, other: str) -> None:
+    personas = [Choice(PERSONA, f"persona{number}", text) for number, text in enumerate([name, other, name, "base"])]
+    chosen = [[Choice(AGENT, "id1", name)], personas, [Choice(TEST_SET, "12345678", name)]]
+    legs = _legs(chosen, [guess("there was no API key")] * len(personas))
+    file = read_file(config_file("gate.yml", [chosen[0][0], chosen[2][0]], legs).encode(), "coval-gate.yml")
+    assert file.problems == ()
+    assert [leg.texts["persona_id"] for leg in file.legs] == [choice.id for choice in personas]
+    assert (file.values.texts["agent_id"], file.values.texts["test_set_id"]) == ("id1", "12345678")
 
 
 def skeleton(text: str) -> list[str]:
@@ -204,6 +270,6 @@ def test_plain_text_has_no_character_with_a_meaning(text: str) -> None:
 
 def test_guess_says_that_it_is_one() -> None:
     proposal = guess("there was no API key")
-    assert proposal.lines[0] == f"{GUESS}  # a guess: there was no API key; it needs metrics with targets"
+    assert proposal.lines == ("pass_rate >= 90%  # a guess: there was no API key; it needs metrics with targets",)
     assert parse_inputs({"INPUT_THRESHOLDS": proposal.lines[0]})[1] == []
     assert Allowance(0) == parse_inputs({})[0].max_failed_simulations

@@ -343,6 +343,21 @@ def commit_of(checkout: Path) -> str:
     return commit if top == str(checkout) else ""
 
 
+def published_at(checkout: Path, commit: str) -> str:
+    """Return the address of origin; empty unless origin had the commit when git last asked it."""
+    branches = _git("-C", str(checkout), "branch", "--remotes", "--list", "origin/*", "--contains", commit)
+    return _git("-C", str(checkout), "remote", "get-url", "origin") if branches else ""
+
+
+def main_branch() -> str:
+    """Return the name of origin's default branch, as far as git knows it; "main" otherwise."""
+    branch = _git("symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
+    if branch:
+        return branch
+    local = _git("for-each-ref", "--format=%(refname:short)", "refs/heads/main", "refs/heads/master").splitlines()
+    return local[0] if len(local) == 1 else "main"
+
+
 def top_directory() -> str:
     """Empty outside of a repository."""
     return _git("rev-parse", "--show-toplevel")
