@@ -136,9 +136,7 @@ def _from_origin(text: str, origin: Origin) -> str:
             text = LOCKED.sub(
                 lambda lock: f'"coval-gate{f"[{lock[1]}]" if lock[1] else ""} @ git+{home}@{origin.commit}"', text
             )
-    return PAGES.sub(
-        f"{origin.server}/{origin.repository}/blob/HEAD/", text.replace("Coval Gate's examples/", "examples/")
-    )
+    return PAGES.sub(f"{origin.server}/{origin.repository}/blob/HEAD/", text)
 
 
 def _on_branch(text: str, branch: str) -> str:

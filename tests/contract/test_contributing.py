@@ -27,7 +27,7 @@ ANY: Final = re.compile(r".*/|.*\.(?:py|md|yml|json|toml|j2|css|js|txt)$")
 USER_FILES: Final = {
     "CONTRIBUTING.md": {".venv/bin/python"},
     "docs/comparison.md": {"src/main.ts"},  # of another action
-    "docs/recipes.md": {"base/coval-gate.yml"},
+    "docs/recipes.md": {"ci/company-ca.pem"},
     "docs/own-build.md": {"agent.py", "stub.py", "pipecat_agent.py", "livekit_agent.py"},
 }
 FENCED: Final = re.compile(r"\n```(\w+)\n(.*?)```", re.DOTALL)

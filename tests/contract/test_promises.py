@@ -1,4 +1,4 @@
-"""The verdict that each demo, each file of examples/ and each command of a page promises: one table of them all.
+"""The verdict that each demo, example, recipe and command of a page promises: one table of them all.
 
 A step runs with the inputs that its file or page shows, against the sandbox and on a virtual clock. What the image and
 the runner add to the examples, tests/e2e shows.
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-from ruamel.yaml import YAML
 
 import coval_demo
 from contract.test_docs import PIPELINES
@@ -32,12 +31,12 @@ from coval_sandbox.scenarios import BY_TEST_SET
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from own_build import with_own_builds
+from recipes import EXAMPLES, RECIPES, workflow_of
 from road.nights import ON_MAIN, ON_PULL_REQUEST, PUSH
 from road.steps import FORK_EVENT
 from support import KEY, StepResult, VirtualClock, run_main_step
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-EXAMPLES: Final = ROOT / "examples"
 PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 
 # What `make demo INPUTS=…` ends with: the verdict of each of its steps.
@@ -96,18 +95,17 @@ WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
     "base-rules": (on("steady01", "passed"), on("failing1", "failed")),
     "check-run": USUAL,
     "deploy": (Row("passed"), Row("error", {"vars.COVAL_SCHEDULE_ID": "no"})),
-    "enterprise-server": USUAL,
     "forks": USUAL,
     "judge": USUAL,
     "label": USUAL,
     "launch": (Row(""),),
     "legs": (on("steady01", "passed"), on("failing1", "failed")),
-    "manual": (
+    "by-hand": (
         Row("passed", {"inputs.accept": "true"}),
         Row("passed"),
         Row("failed", {"vars[format('COVAL_TEST_SET_ID_{0}', inputs.test_set)]": "failing1"}),
     ),
-    "mend": USUAL,
+    "fix-with-an-agent": USUAL,
     "monorepo": tuple(
         Row(verdict, {"steps.changes.outputs.legs": legs, "vars.COVAL_TEST_SET_ID": "someFail"})
         for legs, verdict in (('["good"]', "passed"), ('["o*"]', "failed"), ("[]", "skipped"), ('["docs"]', "error"))
@@ -125,8 +123,16 @@ WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
         Row("failed", {"inputs.thresholds": "Latency: p(95) < 0.1"}),
     ),
     "own-build": (Row("passed", is_answered=True), Row("error")),
-    "paths": USUAL,
+    "paths": tuple(
+        Row(verdict, {"steps.changes.outputs.legs": legs, "vars.COVAL_TEST_SET_ID": test_set_id})
+        for legs, test_set_id, verdict in (
+            ("[]", "someFail", "skipped"),
+            ('["*"]', "steady01", "passed"),
+            ('["*"]', "someFail", "failed"),
+        )
+    ),
     "personas": USUAL,
+    "proxy": USUAL,
     "preview": (
         on("steady01", "passed"),
         on("passing1", "inconclusive"),  # too small to show that the rate did not fall by 5pp
@@ -134,7 +140,7 @@ WORKFLOWS: Final[dict[str, Sequence[Row]]] = {
         on("passing1", "failed", **SLOW),
     ),
     "pull-request": (*USUAL, Row("skipped", {"secrets.COVAL_API_KEY": ""}, FORK_EVENT)),
-    "pull-request-reports": (
+    "reports": (
         on("steady01", "inconclusive"),  # without a run of main
         on("steady01", "inconclusive")._replace(event=PUSH),
         on("steady01", "passed"),
@@ -156,8 +162,6 @@ EXPRESSIONS: Final = {
     "inputs.persona_id": PERSONA_ID,
     "inputs.test_set_id": "passing1",
     "inputs.thresholds": "Latency: p(95) < 1.5",
-    "inputs.iteration_count": "3",
-    "inputs.conversations": "3",
     "inputs.run_id": "",
     "inputs.run_id && 'wait' || 'run'": "run",
     "matrix.persona": "calm caller",
@@ -178,8 +182,6 @@ PIPELINE: Final = (("passing1", "passed"), ("failing1", "failed"))
 CODES: Final = {"passed": 0, "": 0, "failed": 1}
 # What else is in examples/: its tests, or why it has no verdict.
 OTHER_FILES: Final = {
-    "bisect.sh": "tests/contract/test_scripts.py",
-    "recheck.yml": "tests/contract/test_scripts.py: it re-runs pull-request.yml",
     "agents/agent.py": "tests/unit/test_example_agent.py and the demo own-build",
     "agents/stub.py": "the demo own-build",
     "agents/broken.py": "the demo broken-build",
@@ -248,9 +250,11 @@ def test_table_has_every_demo_example_and_command() -> None:
     files = {
         str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".pyc"
     }
-    workflows = {f"{name}.yml" for name in WORKFLOWS}
+    workflows = {f"{name}.yml" for name in WORKFLOWS if name not in RECIPES}
     assert files == workflows | {f"ci/{name}" for name in PIPELINES.values()} | OTHER_FILES.keys()
-    commands = re.findall(r"^coval-gate ((?:run|plan|wait) .*?)(?:  +#.*)?$", text, re.MULTILINE)
+    examples = {path.stem for path in EXAMPLES.glob("*.yml")}
+    assert RECIPES.keys() == {*WORKFLOWS, "recheck", "bisect"} - examples  # test_scripts.py runs these two
+    commands = re.findall(r"^coval-gate ((?:run|plan|wait) [^\\\n]*?)(?:  +#.*)?$", text, re.MULTILINE)
     assert {*commands} == COMMANDS.keys()
 
 
@@ -352,8 +356,7 @@ def test_workflow(name: str, clock: VirtualClock, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", ["3", "3001"])
 def test_monorepo_maps_folders_to_legs(changed: list[str], legs: list[str], count: str, tmp_path: Path) -> None:
     """A command `gh` stands for GitHub's, which tests/e2e runs."""
-    whole = YAML(typ="safe").load((EXAMPLES / "monorepo.yml").read_text(encoding="utf-8"))
-    step = whole["jobs"]["evaluate"]["steps"][0]
+    step = workflow_of("monorepo")["jobs"]["evaluate"]["steps"][0]
     (tmp_path / "names").write_text("".join(f"{name}\n" for name in changed), encoding="utf-8")
     (gh := tmp_path / "gh").write_text('#!/bin/sh\ncat "$NAMES"\n', encoding="utf-8")
     gh.chmod(0o755)
@@ -411,7 +414,7 @@ def workflow(name: str) -> tuple[str, list[dict[str, str]]]:
 
     A workflow of which another one launches the runs has that one's steps, too.
     """
-    whole = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))
+    whole = workflow_of(name)
     steps = [step for job in whole["jobs"].values() for step in job["steps"] if REPOSITORY in step.get("uses", "")]
     before = workflow("launch")[1] if name == "judge" else []
     return str(whole["on"]), [*before, *({key: str(value) for key, value in step["with"].items()} for step in steps)]

@@ -1,4 +1,4 @@
-"""Scripts of examples/, run by bash without a runner, with a command `gh` in front of a fake GitHub.
+"""Scripts of examples and recipes, run by bash without a runner, with a command `gh` in front of a fake GitHub.
 
 tests/e2e runs whole workflows under act, with GitHub's own command.
 """
@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from coval_sandbox.github import BOT
 from fake_github import REPOSITORY, TOKEN, FakeGitHub, Issue, WorkflowRun
 from fake_host import Fault
+from recipes import RECIPES, workflow_of
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 GH = f'#!/bin/sh\nexec {sys.executable} {ROOT / "tests" / "fake_gh.py"} "$@"\n'
 SHA = "a" * 40
 
@@ -39,8 +38,7 @@ def run_script(
     directory: Path, github: FakeGitHub, name: str, step: str, variables: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run the script of a step with these variables in place of expressions, as a runner does with `shell: bash`."""
-    jobs = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))["jobs"]
-    (found,) = (one for job in jobs.values() for one in job["steps"] if one.get("name") == step)
+    (found,) = (one for job in workflow_of(name)["jobs"].values() for one in job["steps"] if one.get("name") == step)
     assert found["shell"] == "bash"
     written = {key: text for key, text in found["env"].items() if "${{" not in text}
     lacking = found["env"].keys() - written.keys() - variables.keys() - {"GH_TOKEN"}
@@ -87,14 +85,14 @@ def test_recheck_reruns_a_red_gate_for_those_who_may_write(
 def test_recheck_says_that_there_is_no_gate_and_is_red_without_an_answer(github: FakeGitHub, tmp_path: Path) -> None:
     github.repository.permissions["mona"] = "write"
     done = recheck(github, tmp_path)
-    assert (done.returncode, done.stdout) == (0, f"{SHA} has no gate that is over.\n")
+    assert (done.returncode, done.stdout) == (0, f"{SHA} has no red gate.\n")
     github.faults.append(Fault("GET *permission -> 502"))
     assert recheck(github, tmp_path).returncode != 0
 
 
 def recheck(github: FakeGitHub, directory: Path) -> subprocess.CompletedProcess[str]:
     given = {"NUMBER": "42", "COMMENT": "9", "COMMENTER": "mona"}
-    return run_script(directory, github, "recheck", "Re-run the failed jobs of the newest commit", given)
+    return run_script(directory, github, "recheck", "Re-run the failed jobs", given)
 
 
 # The second red night in a row mentions a person
@@ -192,7 +190,9 @@ def test_bisect_skips_commits_that_cannot_be_judged(tmp_path: Path, doubtful: st
     ids = {f"COVAL_{name}_ID": name.lower() for name in ("PREVIEW_AGENT", "PERSONA", "TEST_SET")}
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **ids}
     git(repository, "bisect", "start", "HEAD", "HEAD~7")
-    found = git(repository, "bisect", "run", str(EXAMPLES / "bisect.sh"), environ=environ)
+    (tmp_path / "bisect.sh").write_text(RECIPES["bisect"].script, encoding="utf-8")
+    (tmp_path / "bisect.sh").chmod(0o755)
+    found = git(repository, "bisect", "run", str(tmp_path / "bisect.sh"), environ=environ)
     assert "# skip: " in git(repository, "bisect", "log")
     commits = git(repository, "log", "--format=%H %s", "--all").splitlines()
     (broken,) = re.findall(r"^(\w+) is the first bad commit", found, re.MULTILINE)

@@ -1,6 +1,7 @@
-"""The example workflows, run as they are, and a matrix: act puts the checkout in the place of the published action.
+"""The workflows that the docs offer, run as they are, and a matrix.
 
-The checkout's defaults lead to the sandbox, since the examples leave `api_base_url` to its default.
+act puts the checkout in the place of the published action. The checkout's defaults lead to the sandbox, since the
+examples leave `api_base_url` to its default.
 """
 
 import json
@@ -31,6 +32,7 @@ from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, SHOW_FILES, UPLOAD, Environment, WorkflowResult, run_workflow
 from fake_github import TOKEN, FakeGitHub, WorkflowRun
 from fake_host import FakeHost, Fault, Response
+from recipes import EXAMPLES, RECIPES, workflow_text
 
 Example = Callable[..., WorkflowResult]
 
@@ -38,7 +40,6 @@ Example = Callable[..., WorkflowResult]
 pytestmark = pytest.mark.e2e
 SPEED = engine.SPEED_OF_STEPS
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 MATRIX = Path(__file__).parent / "workflows" / "matrix.yml"
 VARIABLES = {
     "COVAL_AGENT_ID": "demoAgent0000000000001",
@@ -113,7 +114,7 @@ def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
     def run(
         name: str, github: FakeGitHub | None = None, *, api_url: str = "", caller: str = "", **given: Any
     ) -> WorkflowResult:
-        text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
+        text = workflow_text(name)
         stubs = [f"{GATE}@{PIN}={action_with_defaults(api_url or sandbox.url)}"]
         if "ref: ${{" in text:  # act's own checkout has the pull request only
             reference = text.partition(CHECKOUT)[2].split()[0]
@@ -233,7 +234,7 @@ def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) 
 def test_every_example_runs_here() -> None:
     """All but the one that differs from pull-request.yml only in inputs, which contract/test_promises.py walks."""
     ran = set(re.findall(r'\bexample\(\s*"([a-z-]+)"', Path(__file__).read_text(encoding="utf-8")))
-    assert {path.stem for path in EXAMPLES.glob("*.yml")} == ran | {"preview"}
+    assert {path.stem for path in EXAMPLES.glob("*.yml")} | RECIPES.keys() == ran | {"preview", "bisect"}
 
 
 @pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("flaky001", "failed")])
@@ -280,10 +281,10 @@ def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agen
         assert result.log("5", "0").count(".log\n") == 11  # of each simulation, and of the worker
 
 
-def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
+def test_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The run is compared with one of main, and every report is there."""
     main_run = launch_on_main(sandbox, "failing1")
-    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "failing1"})
+    result = example("reports", github, variables={"COVAL_TEST_SET_ID": "failing1"})
     assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
     assert result.outputs("gate")["baseline_run_id"] == main_run
     (comment,) = github.comments[42]
@@ -315,13 +316,15 @@ def test_label(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
 def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """A pull request is evaluated if it changes a file of the agent, also if it only moves one away."""
     given = gh | {"payload": {**EVENT, "pull_request": EVENT["pull_request"] | {"changed_files": 150}}}
+    ids = "".join(f"{name.removeprefix('COVAL_').lower()}: {value}\n" for name, value in VARIABLES.items())
+    given["files"] = {"coval-gate.yml": ids}
     others = [{"filename": f"docs/agent/{number}.md"} for number in range(149)]  # more than a page
     moved = {"filename": "old/agent.md", "previous_filename": "prompts/agent.md"}
-    for files, verdict in ((others, None), ([*others, moved], "passed")):
+    for files, verdict in ((others, "skipped"), ([*others, moved], "passed")):
         github.repository.files[42] = files
         result = example("paths", github, **given)
-        assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
-        assert len(sandbox.runs) == (1 if verdict else 0)
+        assert (result.outputs("gate")["verdict"], result.job) == (verdict, "success"), result.log("changes")
+        assert len(sandbox.runs) == (1 if verdict == "passed" else 0)
     github.faults.append(Fault("GET *files -> 502"))
     assert example("paths", github, **given).job == "failure"
     assert len(sandbox.runs) == 1
@@ -346,24 +349,23 @@ def test_monorepo(example: Example, sandbox: Sandbox, github: FakeGitHub, gh: di
         assert len(sandbox.runs) == runs
 
 
-def test_manual(example: Example, sandbox: Sandbox) -> None:
+def test_by_hand(example: Example, sandbox: Sandbox) -> None:
     """The choices decide what runs. An accepted run becomes the baseline of later ones, which fill its tag."""
     variables = {"COVAL_TEST_SET_ID": "", "COVAL_TEST_SET_ID_SMOKE": "passing2", "COVAL_TEST_SET_ID_FULL": "passing1"}
 
-    def run(*, conversations: str, accept: bool, number: int, branch: str = "main") -> WorkflowResult:
-        inputs = {"test_set": "FULL", "conversations": conversations, "accept": json.dumps(accept)}
+    def run(*, accept: bool, number: int, branch: str = "main") -> WorkflowResult:
+        inputs = {"test_set": "FULL", "accept": json.dumps(accept)}
         flags = ("--env", f"GITHUB_RUN_ID={number}")  # act's own is always the same
         payload = {"ref": f"refs/heads/{branch}", "inputs": inputs}
-        return example("manual", event="workflow_dispatch", payload=payload, variables=variables, flags=flags)
+        return example("by-hand", event="workflow_dispatch", payload=payload, variables=variables, flags=flags)
 
-    assert run(conversations="3", accept=True, number=1000, branch="patch-1").jobs == {}
-    accepted = run(conversations="3", accept=True, number=1001)
+    assert run(accept=True, number=1000, branch="patch-1").jobs == {}
+    accepted = run(accept=True, number=1001)
     assert (accepted.outputs("gate")["verdict"], accepted.job) == ("passed", "success")
     holder = sandbox.run
-    assert (holder["test_set_id"], accepted.outputs("gate")["total_simulations"]) == ("passing1", "30")
-    look = run(conversations="1", accept=False, number=1002)
+    assert (holder["test_set_id"], accepted.outputs("gate")["total_simulations"]) == ("passing1", "10")
+    look = run(accept=False, number=1002)
     assert look.outputs("gate")["baseline_run_id"] == holder["run_id"]
-    assert look.outputs("gate")["total_simulations"] == "10"
     tagged = {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]}
     assert tagged == {holder["run_id"], look.outputs("gate")["run_id"]}
 
@@ -379,7 +381,7 @@ def test_notify(example: Example, gh_runner: str) -> None:
         ((failed_slack,), (failed_teams,)) = slack.messages, teams.messages
         given["secrets"] = {"SLACK_WEBHOOK_URL": slack.url}
         result = example("notify", variables={"COVAL_TEST_SET_ID": hostile}, **given)
-        assert (result.outcome("Tell Slack"), result.outcome("Tell Teams")) == ("success", "success")
+        assert (result.outcome("Post in Slack"), result.outcome("Post in Teams")) == ("success", "success")
     for message, kind in ((failed_slack, "plain_text"), (failed_teams, "TextRun")):
         kinds, (verdict, reason, digest, *_) = zip(*[part for part in shown(message) if part[0]], strict=True)
         assert set(kinds) == {kind}
@@ -400,7 +402,7 @@ def test_check_run(example: Example, github: FakeGitHub) -> None:
     assert result.job == "failure"
     (check,) = github.check_runs
     assert (check.name, check.head_sha, check.conclusion) == ("Voice gate", HEAD, "failure")
-    (summary,) = result.commands("0", "summary")
+    (summary,) = result.commands("gate", "summary")
     assert check.summary == summary["content"]
 
 
@@ -411,8 +413,8 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
     result = example("legs", files={"coval-gate.yml": f"{ids}legs:\n{legs}"})
     assert result.job == "failure"
     assert len(sandbox.runs) == 2
-    assert result.outputs("1")["reason"].startswith("bad: avg of Latency is ")
-    assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
+    assert result.outputs("gate")["reason"].startswith("bad: avg of Latency is ")
+    assert example("legs").outputs("gate")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
 def test_base_rules(example: Example, sandbox: Sandbox) -> None:
@@ -431,28 +433,18 @@ def test_base_rules(example: Example, sandbox: Sandbox) -> None:
     assert (result.outputs("2")["verdict"], result.job, len(sandbox.runs)) == ("error", "failure", 1)
 
 
-CALLER = """
-name: Voice gate
-on: pull_request
-jobs:
-  voice-gate:
-    uses: ./.github/workflows/organization.yml
-    with:
-      agent_id: {COVAL_AGENT_ID}
-      persona_id: {COVAL_PERSONA_ID}
-      test_set_id: {COVAL_TEST_SET_ID}
-      thresholds: "{thresholds}"
-    secrets: inherit
-"""
-
-
 def test_organization(example: Example, sandbox: Sandbox) -> None:
     """A repository adds its thresholds to those of the organization."""
+    limit = "Latency: p(95) < 1.5"
     rows = (("passing1", "Latency: p(95) < 9", True), ("passing1", "Latency: avg > 9", False), ("lostCase", "", False))
     for number, (test_set, thresholds, passes) in enumerate(rows, start=1):
-        caller = CALLER.format(**VARIABLES | {"COVAL_TEST_SET_ID": test_set}, thresholds=thresholds)
+        caller = f"name: Voice gate\n{RECIPES['organization'].blocks[1]}"
+        for before, after in (("acme/ci/", "./"), ("organization.yml@main", "organization.yml"), (limit, thresholds)):
+            assert before in caller
+            caller = caller.replace(before, after)
         flags = ("--env", f"GITHUB_RUN_ID={1000 + number}")  # act's own is always the same
-        assert example("organization", caller=caller, flags=flags).exit_code == (0 if passes else 1)
+        result = example("organization", caller=caller, flags=flags, variables={"COVAL_TEST_SET_ID": test_set})
+        assert result.exit_code == (0 if passes else 1)
         assert len(sandbox.runs) == number
 
 
@@ -525,7 +517,7 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert other not in github.comments
 
 
-def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh: dict[str, Any]) -> None:
+def test_fix_with_an_agent_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh: dict[str, Any]) -> None:
     """Only a run that fails because of the agent opens the issue or replaces its digest; one that passes closes it."""
     title = "The voice agent fails its gate on main"
     github.add_issue("The voice agent fails its gate on release", "of another branch", BOT)
@@ -534,8 +526,8 @@ def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, g
     given = gh | {"event": "push", "payload": {"ref": "refs/heads/main"}}
     for push, test_set in enumerate(("flaky001", "x", "someFail", "passing1", "passing1")):
         given["flags"] = (*gh["flags"], "--env", f"GITHUB_RUN_ID={1000 + push}")  # act's own is always the same
-        result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
-        assert result.outcome("Open, update or close the issue") == "success", result.log("2")
+        result = example("fix-with-an-agent", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
+        assert result.outcome("Open, update or close the issue") == "success", result.log("4")
         assert result.log("1", "0").split() == ["digest.md"]
         ours = {number: issue for number, issue in github.issues.items() if issue.author == BOT}
         shown = [(our.state, our.body) for our in ours.values() if our.title == title]
@@ -599,7 +591,7 @@ def test_deploy(example: Example) -> None:
             before = nights.runs
             variables = ids | {"COVAL_SCHEDULE_ID": schedule_id}
             result = example("deploy", event="workflow_dispatch", payload={}, api_url=nights.url, variables=variables)
-            assert result.jobs == {"gate": gate} | ({"deploy": deploy} if deploy else {})
+            assert result.jobs == {"evaluate": gate} | ({"deploy": deploy} if deploy else {})
             assert nights.runs == before
 
 
@@ -619,7 +611,7 @@ def test_forks(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     assert "### ✅ Passed: Coval evaluation" in comment.body
 
 
-def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_proxy(example: Example, sandbox: Sandbox, tmp_path: Path) -> None:
     """All requests to Coval go through a proxy that inspects TLS; only the certificate in the repository is trusted."""
     certificate = make_certificate(tmp_path, "api.coval.example")
     plain = urlsplit(sandbox.url)
@@ -629,13 +621,13 @@ def test_enterprise_server(example: Example, sandbox: Sandbox, tmp_path: Path) -
         github.add_pull_request(42, HEAD)
         for pem, verdict in ((certificate.read_text(), "passed"), (None, "error")):
             result = example(
-                "enterprise-server",
+                "proxy",
                 github,
                 api_url=f"https://api.coval.example{plain.path}",
                 variables={"HTTPS_PROXY": company.url},
                 files={"ci/company-ca.pem": pem} if pem else {},
             )
-            assert result.outputs("1")["verdict"] == verdict
+            assert result.outputs("gate")["verdict"] == verdict
             assert states(github)[-1] == ("success" if pem else "error")
         assert set(company.tunnels) == {"api.coval.example:443"}
     assert len(sandbox.runs) == 1
