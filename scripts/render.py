@@ -235,7 +235,8 @@ def comparable() -> str:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+    lines = [f"| {' | '.join(row)} |" for row in [header, *rows]]
+    return "\n".join([lines[0], f"|{'---|' * len(header)}", *lines[1:]])
 
 
 def described(declaration: Input) -> str:
@@ -275,7 +276,7 @@ def pages() -> dict[str, dict[str, str]]:
         "docs/inputs.md": {"inputs": inputs_tables()},
         "docs/outputs.md": {"outputs": outputs_table()},
         "docs/confidence.md": {"few": tables.few()},
-        # The blocks `rates` and `noticed` there take a minute: a test with the mark `long` compares them.
+        # The blocks `rates` and `twenty` are simulated: a test with the mark `long` compares them.
         "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages(), "worst": tables.worst()},
         "docs/proof.md": {"proofs": proofs.page()},
         "docs/statistics.md": {"conversations": conversations(), "comparable": comparable()},

@@ -1,22 +1,23 @@
-"""The tables of docs/planning.md and docs/confidence.md: what common thresholds need, at a confidence of 95 %."""
+"""The tables of docs/planning.md, docs/confidence.md and docs/twenty-test-cases.md, at a confidence of 95 %."""
 
 import math
+from bisect import bisect_left
 from random import Random
 from typing import Final
 
 from coval_gate.base.text import percent
 from coval_gate.gate.claims import MOST_TRIED
-from coval_gate.gate.statistics import t_quantile
+from coval_gate.gate.statistics import POWER, t_quantile
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
-from coval_gate.step.power import UNCHANGED, red_by_chance
+from coval_gate.step.power import UNCHANGED, Fall, drawn, is_red, red_by_chance
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
-from coval_planner.power import Agents, Level, cases_to_decide, chance
+from coval_planner.power import SIMULATED_RUNS, Agents, Level, cases_to_decide, chance
 
 CONFIDENCE: Final = 0.95
 ICC: Final = 0.3  # of the variance is due to the test case
 SEED: Final = 1  # of the simulated runs; always the same
 BOUNDS: Final = (0.8, 0.9, 0.95)
-MARGINS: Final = (0.25, 0.5, 0.75, 0.9)  # of the misses that a bound allows, fewer are true
+MARGINS: Final = (0.5, 0.75, 0.9)  # of the misses that a bound allows, fewer are true
 RATES_BEFORE: Final = (0.99, 0.95, 0.9, 0.8)
 DROPS: Final = (0.1, 0.15, 0.2, 0.3)
 RATE: Final = "metric: rate(YES) >= baseline - 5pp"
@@ -32,12 +33,13 @@ HIT_SHARES: Final = (  # the share that must be hits
 )
 SPREAD: Final = 0.5
 FROM: Final = 0.95
-FALLS: Final = (0.9, 0.85, 0.8)
-DESIGNS: Final = ((1, 1), (1, 3), (3, 3), (7, 1))  # runs before, and the conversations of a case in each and now
+BOUND: Final = 0.9
+TRUTHS: Final = (0.99, 0.95, 0.9, 0.8, 0.7)
+ITERATIONS: Final = (1, 3)  # of each of the CASES
+NIGHTS: Final = 7  # runs of a baseline
 BEYOND_BOUND: Final = 1e-9  # the bound, which a fall by the margin would meet
-TEN: Final = 10
-WORST: Final = ("worst(YES) > 0%", "worst(YES) >= 50%")
-CASES_CALLED: Final = (20, 50, 100)
+WORST: Final = "worst(YES) > 0%"
+CASES_CALLED: Final = (20, 50)
 CONVERSATIONS: Final = (2, 3, 5)  # of each test case
 
 
@@ -48,13 +50,13 @@ def passing() -> str:
         truths = [1.0 - (1.0 - bound) * (1.0 - margin) for margin in MARGINS]
         cells = [f"{counted(cases_to_pass(bound, truth, CONFIDENCE))} at {percent(truth)}" for truth in truths]
         rows.append([f"`rate(YES) >= {percent(bound)}`", *cells])
-    return _table(["threshold", *(f"{percent(margin)} fewer misses" for margin in MARGINS)], rows)
+    return _table(["threshold", *(f"misses −{percent(margin)}" for margin in MARGINS)], rows)
 
 
 def rates(befores: tuple[float, ...] = RATES_BEFORE, drops: tuple[float, ...] = DROPS) -> str:
     """Return how many test cases notice a drop of a rate. This simulates runs for a minute or more."""
     rows = [[percent(before), *(_noticing(RATE, before, before - drop) for drop in drops)] for before in befores]
-    return _table(["true rate before", *(f"drops by {100 * drop:g}pp" for drop in drops)], rows)
+    return _table(["before", *(f"by {100 * drop:g}pp" for drop in drops)], rows)
 
 
 def few() -> str:
@@ -82,33 +84,100 @@ def _range(least: int, most: int) -> str:
     return str(most) if least == most else f"{least} to {most}"
 
 
-def noticed(falls: tuple[float, ...] = FALLS) -> str:
-    """Return how often FEW test cases notice falls of a rate. This simulates runs for half a minute."""
+def twenty() -> str:
+    """Return what a team with CASES test cases sees. This simulates runs for a quarter of a minute."""
+    header = [f"{CASES} test cases", *(f"×{each}" for each in ITERATIONS)]
+    return _table(header, [*counted_rows(), *_compared_rows()])
 
-    def row(now: float, family: int = 1, *, breaks: bool = False) -> list[str]:
-        level, threshold = Level(CONFIDENCE, family), _threshold(RATE)
-        ends = FROM, now - BEYOND_BOUND, ICC
-        agents = (Agents(*ends, runs, iterations, breaks=breaks) for runs, iterations in DESIGNS)
-        chances = (chance(threshold, agent, CASES, level, Random(SEED)) for agent in agents)  # noqa: S311
-        how = (percent(now), f"one of {family}" * (family > 1), "whole test cases break" * breaks)
-        return [", ".join(filter(None, how)), *(f"{100 * one:.0f}%" for one in chances)]
 
-    broken = [row(now, breaks=True) for now in falls[-2:]]
-    rows = [*map(row, falls), row(falls[-1], TEN), *broken, row(falls[-1], TEN, breaks=True)]
-    return _table(["falls to", *(f"{runs}×{each}/{each}" for runs, each in DESIGNS)], rows)
+def counted_rows() -> list[list[str]]:
+    """Return the rows of `twenty` about thresholds that are decided as counted."""
+    lowest = _threshold(f"metric: {WORST}")
+    rows = [[percent(truth), *(percent(red_as_counted(truth, each)) for each in ITERATIONS)] for truth in TRUTHS]
+    lost = [
+        [percent(truth), "–", *(percent(red_by_chance(lowest, truth, CASES, each)) for each in ITERATIONS[1:])]
+        for truth in UNCHANGED
+    ]
+    rows[0][0] = f"`rate(YES) >= {percent(BOUND)}` is red at a true rate of {rows[0][0]}"
+    lost[0][0] = f"`{WORST}` is red if each test case succeeds in {lost[0][0]}"
+    return [*rows, *lost]
+
+
+def red_as_counted(truth: float, iterations: int) -> float:
+    """Return how likely a run of CASES is below BOUND. Their rates vary: each has beta-binomial hits."""
+    weight = (1.0 - ICC) / ICC
+    case = [
+        math.comb(iterations, hits)
+        * _rising(truth * weight, hits)
+        * _rising((1.0 - truth) * weight, iterations - hits)
+        / _rising(weight, iterations)
+        for hits in range(iterations + 1)
+    ]
+    law = [1.0]  # of the hits in all test cases
+    for _ in range(CASES):
+        law = [
+            sum(law[total - hits] * share for hits, share in enumerate(case) if 0 <= total - hits < len(law))
+            for total in range(len(law) + iterations)
+        ]
+    return sum(law[: math.ceil(round(BOUND * CASES * iterations, 9))])
+
+
+def _rising(start: float, count: int) -> float:
+    return math.prod(start + step for step in range(count))
+
+
+def _compared_rows() -> list[list[str]]:
+    """Return the rows of `twenty` about thresholds beside a baseline of NIGHTS runs."""
+    level, rate, average = Level(CONFIDENCE), _threshold(RATE), _threshold(AVERAGE)
+
+    def noticed(threshold: Threshold, agents: list[Agents]) -> int:
+        """Return which of these agents, from better to worse, is the first that enough runs notice."""
+        return bisect_left(
+            agents,
+            True,
+            key=lambda one: chance(threshold, one, CASES, level, Random(SEED)) >= POWER,  # noqa: S311
+        )
+
+    def fallen(each: int, *, runs: int = NIGHTS, breaks: bool = False) -> str:
+        nows = [FROM - points / 100 for points in range(5, 60)]
+        agents = [Agents(FROM, now - BEYOND_BOUND, ICC, runs, each, breaks=breaks) for now in nows]
+        return percent(nows[noticed(rate, agents)])
+
+    def grown(each: int) -> str:
+        growths = [points / 100 for points in range(10, 60)]
+        agents = [Agents(1.0, 1.0 + growth, ICC, NIGHTS, each, spread=SPREAD) for growth in growths]
+        return percent(growths[noticed(average, agents)])
+
+    def unchanged(each: int) -> str:
+        rng = Random(SEED)  # noqa: S311 - a simulation
+        passed = chance(rate, Agents(FROM, FROM, ICC, NIGHTS, each), CASES, level, rng)
+        fall = Fall(FROM, FROM, NIGHTS, each, case_share=ICC)
+        runs = ([drawn(fall, rng) for _ in range(CASES)] for _ in range(SIMULATED_RUNS))
+        red = sum(is_red(rate, pairs, 1.0 - CONFIDENCE) for pairs in runs) / SIMULATED_RUNS
+        return ", ".join(f"{100 * share:.0f}%" for share in (passed, 1.0 - passed - red, red))
+
+    rate_text, average_text = (f"`{text.partition(': ')[2]}`" for text in (RATE, AVERAGE))
+    return [
+        [f"{rate_text}, unchanged at {percent(FROM)}: passes, inconclusive, red", *map(unchanged, ITERATIONS)],
+        [f"… is red in {percent(POWER)} of runs after a fall from {percent(FROM)} to", *map(fallen, ITERATIONS)],
+        ["… if whole test cases break", *(fallen(each, breaks=True) for each in ITERATIONS)],
+        ["… with one run in the baseline", *(fallen(each, runs=1) for each in ITERATIONS)],
+        [
+            f"{average_text}, spread {percent(SPREAD)}: red in {percent(POWER)} after a growth by",
+            *map(grown, ITERATIONS),
+        ],
+    ]
 
 
 def worst() -> str:
     """Return how often an agent that did not change is red by a bound on every test case."""
+    threshold = _threshold(f"metric: {WORST}")
     rows = [
-        [f"`{bound}`", percent(truth), str(each), *(percent(share) for share in shares)]
-        for bound in WORST
+        [percent(truth), str(each), *(percent(red_by_chance(threshold, truth, cases, each)) for cases in CASES_CALLED)]
         for truth in UNCHANGED
         for each in CONVERSATIONS
-        for shares in [[red_by_chance(_threshold(f"metric: {bound}"), truth, cases, each) for cases in CASES_CALLED]]
     ]
-    header = ["threshold", "each test case succeeds in", "conversations of each"]
-    return _table([*header, *(f"{cases} test cases" for cases in CASES_CALLED)], rows)
+    return _table(["each succeeds in", "conversations", *(f"{cases} test cases" for cases in CASES_CALLED)], rows)
 
 
 def averages() -> str:
@@ -116,7 +185,7 @@ def averages() -> str:
     rows = [
         [percent(spread), *(_noticing(AVERAGE, 1.0, 1.0 + growth, spread) for growth in GROWTHS)] for spread in SPREADS
     ]
-    return _table(["spread of the values", *(f"grows by {percent(growth)}" for growth in GROWTHS)], rows)
+    return _table(["spread", *(f"by {percent(growth)}" for growth in GROWTHS)], rows)
 
 
 def _noticing(text: str, before: float, now: float, spread: float = 0.0) -> str:
@@ -134,4 +203,5 @@ def counted(cases: int | None) -> str:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+    lines = [f"| {' | '.join(row)} |" for row in [header, *rows]]
+    return "\n".join([lines[0], f"|{'---|' * len(header)}", *lines[1:]])

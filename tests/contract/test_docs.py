@@ -1,6 +1,7 @@
 """README, docs/ and examples/ show what the code does, and each title of an error has its entry."""
 
 import ast
+import json
 import os
 import re
 import runpy
@@ -9,6 +10,8 @@ import subprocess
 import tomllib
 from itertools import takewhile
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,7 +35,7 @@ from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import STEPS, example_thresholds
-from support import KEY, environ_of, read_inputs
+from support import IDS, KEY, environ_of, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -112,6 +115,39 @@ def test_recipes_begin_with_a_table_of_every_example_and_recipe() -> None:
     headings = {line for line in anchors(RECIPES) if line != "recipes"}
     assert set(re.findall(r"\]\(#([^)]+)\)", table)) == headings
     assert headings == {*recipes.RECIPES} - {"fix-with-an-agent"} | {"outputs-in-scripts"}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_snippets_have_inputs_that_a_step_accepts(path: Path) -> None:
+    """With the key and the ids, which most snippets leave out."""
+    stand_ins = IDS | {"api_key": KEY, "api_base_url": "https://coval.example", "mode": "run", "accept": "false"}
+    for snippet in re.findall(r"^ *```yaml\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for given in inputs_in(YAML(typ="safe").load(dedent(snippet))):
+            texts = {
+                name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in given.items()
+            }
+            filled = {name: stand_ins.get(name, "an-id") if "${{" in text else text for name, text in texts.items()}
+            read_inputs(environ_of(**filled), Context())
+
+
+def inputs_in(snippet: Any) -> list[dict[str, Any]]:
+    """Return the inputs of each step that uses the action in a snippet, or the snippet if it is inputs."""
+    if isinstance(snippet, dict) and "jobs" in snippet:
+        snippet = [step for job in snippet["jobs"].values() for step in job.get("steps", ())]
+    if isinstance(snippet, list):
+        return [step.get("with", {}) for step in snippet if f"{REPOSITORY}@" in step.get("uses", "")]
+    names = {declaration.name for declaration in declared()}
+    return [snippet] if isinstance(snippet, dict) and snippet.keys() & names else []
+
+
+@pytest.mark.parametrize("title", ["Day 1: a first check", "Day 7: nights"])
+def test_lines_of_first_week_are_in_workflows(title: str) -> None:
+    text = section((ROOT / "docs" / "first-week.md").read_text(encoding="utf-8"), title)
+    examples = "\n".join((ROOT / "examples" / f"{name}.yml").read_text() for name in ("pull-request", "nightly"))
+    known = {line.partition(" #")[0].strip() for line in examples.splitlines()}
+    lines = [line for snippet in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) for line in snippet.splitlines()]
+    left = [line for line in lines if line.partition(" #")[0].strip() not in known]
+    assert left in ([], ["          max_failed_simulations: 5%"])
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/**/*.yml"))], ids=lambda page: page.name)

@@ -16,14 +16,16 @@ from coval_gate.gate.statistics import FEWEST_CASES, needed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold, parse_thresholds
-from coval_gate.step.power import chance_texts, power_texts, red_by_chance
+from coval_gate.step.power import Fall, chance_texts, drawn, power_texts, red_by_chance
 from coval_gate.step.sizes import undecidable_texts
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
 from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from coval_planner.power import Agents, Level, cases_to_decide
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "planning.md"
+TWENTY = DOCS / "twenty-test-cases.md"
 PLANS = (
     ["Resolved: rate(YES) >= 90%"],
     ["Resolved: rate(YES) >= 90%", "--confidence", "97.5%", "--truth", "97%", "--count", "120"],
@@ -81,18 +83,34 @@ def test_threshold_in_make_plan_ends_before_the_options(text: str, arguments: li
     assert split_entries(text) == arguments
 
 
-def block(name: str) -> str:
-    text = PAGE.read_text(encoding="utf-8")
+def block(name: str, page: Path = PAGE) -> str:
+    text = page.read_text(encoding="utf-8")
     return text.partition(f"<!-- begin {name} -->\n\n")[2].partition(f"\n\n<!-- end {name} -->")[0]
 
 
 def test_page_has_rows_of_rates_that_are_simulated() -> None:
-    """scripts/render.py writes the other tables; this one takes a minute."""
+    """scripts/render.py writes the tables that take no time."""
     lines = block("rates").splitlines()
     assert len(lines) == 2 + len(tables.RATES_BEFORE)
     (shown,) = tables.rates((0.99,), (0.3,)).splitlines()[2:]
     assert lines[2].startswith("| 99% | ")
     assert lines[2].endswith(shown.removeprefix("| 99%"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "page"), [("rates", PAGE), ("twenty", TWENTY)])
+def test_page_has_table_that_is_simulated(name: str, page: Path) -> None:
+    assert block(name, page) == getattr(tables, name)()
+
+
+def test_twenty_test_cases_are_red_as_often_as_their_page_says() -> None:
+    rows = [f"| {' | '.join(row)} |" for row in tables.counted_rows()]
+    assert block("twenty", TWENTY).splitlines()[2 : 2 + len(rows)] == rows
+    assert tables.red_as_counted(0.9, 1) == pytest.approx(0.3231, abs=1e-4), "at most 17 of 20, binomial"
+    rng = Random(1)
+    runs = [[drawn(Fall(0.8, 0.8, iterations=3), rng) for _ in range(20)] for _ in range(2_000)]
+    often = sum(sum(pair.now.hits for pair in run) < 54 for run in runs) / len(runs)
+    assert tables.red_as_counted(0.8, 3) == pytest.approx(often, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +144,10 @@ def test_plan_says_how_often_a_bound_on_every_test_case_is_red_by_chance() -> No
     )
     (text,) = chance_texts(replace(criteria, mutations=1), 25)
     assert " 4.9% of runs" in text, "each variant is judged apart"
-    assert [row.split(" | ")[4] for row in block("worst").splitlines() if " | 3 | " in row][:2] == ["4.9%", "0.6%"]
+    assert [row.strip(" |").split(" | ")[3] for row in block("worst").splitlines() if " | 3 | " in row][:2] == [
+        "4.9%",
+        "0.6%",
+    ]
 
 
 def test_chance_of_a_lost_test_case_is_that_of_drawn_runs() -> None:
