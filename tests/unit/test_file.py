@@ -184,10 +184,10 @@ MISTAKES: dict[str, str] = {
     "legs:": "line 1: legs must be a mapping from the name of each leg to its inputs.",
     "legs: {}": "line 1: legs is empty; name at least one leg.",
     "leggs: {a: {}}": "line 1: leggs is not an input; did you mean legs?",
-    "tags: x\ntags: y": "line 2: tags stands in line 1, too; keep one of the two.",
+    "tags: x\ntags: y": "line 2: tags is also in line 1; keep one of the two.",
     "legs:\n  a:\n  b: {}": "line 2: legs.a must be a mapping from inputs to values.",
-    "legs:\n  a: {}\n  a: {tags: x}": "line 3: legs.a stands in line 2, too; keep one of the two.",
-    'legs:\n  a  b: {}\n  "a b ": {tags: x}': "line 3: legs.a b stands in line 2, too; keep one of the two.",
+    "legs:\n  a: {}\n  a: {tags: x}": "line 3: legs.a is also in line 2; keep one of the two.",
+    'legs:\n  a  b: {}\n  "a b ": {tags: x}': "line 3: legs.a b is also in line 2; keep one of the two.",
     'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a" must be a text of printable characters.',
     "legs:\n  base: {}": 'line 2: legs: the name "base" is kept for the base agent; choose another one.',
     "legs:\n  all legs together: {}": (
@@ -212,8 +212,8 @@ MISTAKES: dict[str, str] = {
     'legs:\n  a:\n    tags: "\\UFFFFFFFF"': "line 3: the file is not valid YAML near this line.",
     f'{LEG}tags: "\\ud83d"': "line 3: half of an escaped character is missing; write the character itself.",
     f"{LEG}tags: {'[' * 120}": "line 3: the file is nested more than 100 levels deep.",
-    f"{LEG}tags: {KEY}": "line 3: the file holds the API key, which must be set in api_key only.",
-    "tags: coval_sk_prod_of_another": "line 1: the file holds an API key of Coval, which must be set in api_key only.",
+    f"{LEG}tags: {KEY}": "line 3: the file contains the API key, which must be set in api_key only.",
+    "tags: coval_sk_prod_another": "line 1: the file contains an API key of Coval, which must be set in api_key only.",
     "legs:\n  a: {test_set_id: [s, t]}\n  b: {test_set_id: [t, u]}": (
         "line 3: legs.b and legs.a in line 2 launch the same run, with the same thresholds; name its ids in one."
     ),

@@ -78,7 +78,7 @@ def check_inputs(
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OLD_ACTION_INPUTS for name, _ in found):
-            advice.append(f"How to come from the older action: {DOCS}/migration.md#the-older-action")
+            advice.append(f"How to migrate from the older action: {DOCS}/migration.md#the-older-action")
         raise InputError(found, advice="\n".join(advice))
 
 
@@ -443,7 +443,7 @@ def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInpu
             "that step did not run.",
         )
     if source and inputs.mode == "cancel":
-        yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
+        yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may be a run that others need.")
     if inputs.run_id and inputs.mode not in TAKING_MODES:
         yield InvalidInput(
             "run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one."
@@ -481,9 +481,9 @@ def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Inval
     for declaration in declared():
         text = environ.get(f"INPUT_{declaration.name.upper()}", "") if declaration.name != "api_key" else ""
         if key and key in text:
-            yield InvalidInput(declaration.name, "holds the API key, which must be set in api_key only.")
+            yield InvalidInput(declaration.name, "contains the API key, which must be set in api_key only.")
         elif KEY_PATTERN.search(text):
-            yield InvalidInput(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
+            yield InvalidInput(declaration.name, "contains an API key of Coval, which must be set in api_key only.")
 
 
 def wanted_pages(inputs: Inputs) -> list[str]:

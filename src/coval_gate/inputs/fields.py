@@ -103,7 +103,9 @@ def secret() -> Field[Secret | None]:
 
     def parse(raw: str) -> Secret:
         if parsing.evaluated(raw).startswith(UNFILLED):
-            raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
+            raise ValueError(
+                "contains an expression that was not evaluated; write it in the `with` or `env` of a step."
+            )
         if raw.lower().startswith("bearer "):
             raise ValueError("must be the key alone, without Bearer.")
         if not re.fullmatch(r"[!-~]+", raw):
@@ -220,7 +222,7 @@ def runs(most: int) -> Field[ChosenRuns]:
         named = [] if raw == NULL else entries(raw)
         sources = list(filter(None, map(_run_source, named)))
         if sources and len(named) > 1:
-            ways = "ids, or one of tag:<tag>, branch:<name> and schedule:<id> alone"
+            ways = "a list of ids, or exactly one of tag:<tag>, branch:<name> and schedule:<id>"
             raise ValueError(f"must be {ways}; got {quoted(raw)}.")
         return ChosenRuns(newest=sources[0]) if sources else ChosenRuns(several.parse(raw))
 

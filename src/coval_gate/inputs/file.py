@@ -219,7 +219,7 @@ class _Reader:
                 continue
             name = " ".join(key.value.split())
             if name in lines:
-                self._note(line, f"{_shown(name, where)} stands in line {lines[name]}, too; keep one of the two.")
+                self._note(line, f"{_shown(name, where)} is also in line {lines[name]}; keep one of the two.")
                 continue
             lines[name] = line
             yield line, name, node

@@ -63,7 +63,7 @@ def checked(contents: bytes, path: str, key: str) -> str:
         own = key if key and key in text else keys[0]
         whose = "the API key" if own == key else "an API key of Coval"
         line = text[: text.index(own)].count("\n") + 1
-        raise Unreadable(line, f"the file holds {whose}, which must be set in api_key only.")
+        raise Unreadable(line, f"the file contains {whose}, which must be set in api_key only.")
     if not path.endswith(".json"):
         return text
     try:
