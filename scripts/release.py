@@ -1,12 +1,13 @@
-"""Makes a tree that of a release: make release VERSION=0.1.0 DIGEST=sha256:… REGISTRY=registry.example.
+"""Turns this tree into a release: make release VERSION=0.1.0 DIGEST=sha256:… REGISTRY=registry.example.
 
-It only edits files. Needs only Python and git. On a tree that is this release already, it changes nothing.
+It only edits files, and needs only Python and git. If the tree already is this release, it changes nothing.
 """
 
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -17,17 +18,56 @@ VERSION: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 HOST: Final = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?")
 IMAGE_INPUT: Final = '      description: "The image of Coval Gate."'  # of GitLab's component; required until a release
+# What a release replaces in the files of examples/ci/, so that each starts from the image: patterns that match once.
+PIPELINES: Final = {
+    "Jenkinsfile": (
+        (r", and the image on the node:\n//   docker build .*", "."),
+        (r"image 'coval-gate'", "image 'IMAGE' // TAG"),
+    ),
+    "azure-pipelines.yml": (
+        (
+            r"    steps:\n +- task: UsePythonVersion(?:.*\n)+?(?= +- script: \|)",
+            "    container: IMAGE # TAG\n    steps:\n",
+        ),
+    ),
+    "bitbucket-pipelines.yml": (
+        (r"image: python:.*", "image: IMAGE # TAG"),
+        (r" +- >-\n +pip install (?:.*\n)+?(?= +- >-)", ""),
+    ),
+    "buildkite.yml": (
+        (r"and uv on the agent", "and Docker on the agent"),
+        (r"uvx --from \S+ coval-gate run", "coval-gate run"),
+        (r"\n(?= +artifact_paths:)", "\nPLUGIN"),
+    ),
+    "circleci.yml": (
+        (r"image: cimg/python:.*", "image: IMAGE # TAG"),
+        (r" +- run:\n +name: Install (?:.*\n)+?(?= +- run:)", ""),
+    ),
+    "gitlab-ci.yml": (
+        (r"image: python:.*", "image: IMAGE # TAG"),
+        (r" +before_script:\n(?:.*\n)+?(?= +script:)", ""),
+    ),
+}
+PLUGIN: Final = """\
+    plugins:
+      - docker#v5.13.0:
+          image: IMAGE # TAG
+          environment:
+            - COVAL_API_KEY
+          propagate-environment: true
+          propagate-uid-gid: true
+"""
 UNRELEASED: Final = re.compile(r"^## (\S+) \(unreleased\)$", re.MULTILINE)
 
 
 class Refused(Exception):
-    """Why nothing was changed."""
+    """Nothing was changed, for this reason."""
 
 
 def release(root: Path, version: str, digest: str, registry: str, today: date, repository: str = "") -> bool:
-    """Edit the tree at `root`; return False if it is this release already. Raises Refused.
+    """Edit the tree at `root`; return False if it already is this release. Raises Refused.
 
-    `repository` is the one that publishes it, if it is known: the tree must name the same.
+    `repository`: the one that publishes the release, if known. The tree must name the same.
     """
     for variable, value, pattern, what in (
         ("VERSION", version, VERSION, "three numbers, such as 0.1.0"),
@@ -56,12 +96,16 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
         guide: _replaced(guide, "| `image` | required |", f"| `image` | `{image}` |"),
         changelog: UNRELEASED.sub(rf"## \1 ({today})", history),
     }
+    for name, replacements in PIPELINES.items():
+        path = root / "examples" / "ci" / name
+        # Not every system reads a tag beside a digest.
+        texts[path] = _started_from(f"{registry}/{named.lower()}@{digest}", f"v{version}", path, replacements)
     done = _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     hold(root, __version__=version, IS_RELEASE=True)
     write_pins(root, named)
-    action.write_text(done, encoding="utf-8")  # last, because it says that all is done
+    action.write_text(done, encoding="utf-8")  # last: it marks the release as complete
     return True
 
 
@@ -70,6 +114,17 @@ def _replaced(path: Path, before: str, after: str) -> str:
     if text.count(before) != 1:
         raise Refused(f"{path.name} must have the line {before.strip()!r} once")
     return text.replace(before, after)
+
+
+def _started_from(image: str, tag: str, path: Path, replacements: Iterable[tuple[str, str]]) -> str:
+    """Return a pipeline that starts from the image. Raises Refused."""
+    text = path.read_text(encoding="utf-8")
+    for pattern, replacement in replacements:
+        after = replacement.replace("PLUGIN", PLUGIN).replace("IMAGE", image).replace("TAG", tag)
+        text, count = re.subn(pattern, after, text)
+        if count != 1:
+            raise Refused(f"{path.name} must have {pattern!r} once")
+    return text
 
 
 def _changes(root: Path) -> str:

@@ -90,9 +90,10 @@ def changed(directory: Path) -> list[str]:
     return git(directory, "diff", "--name-only").splitlines()
 
 
-def replaced(directory: Path, *, added: str = "") -> list[tuple[str, str]]:
+def replaced(directory: Path, *, added: str = "", besides: str = "none") -> list[tuple[str, str]]:
     """Return each line that differs from the commit, as it was and as it is, without the one that was `added`."""
-    lines = [line for line in git(directory, "diff", "--unified=0").splitlines() if line != f"+{added}"]
+    diff = git(directory, "diff", "--unified=0", "--", ".", f":!{besides}")
+    lines = [line for line in diff.splitlines() if line != f"+{added}"]
     old, new = ([line[1:] for line in lines if re.match(rf"[{sign}](?![{sign}])", line)] for sign in ("-", "+"))
     return list(zip(old, new, strict=True))
 
@@ -167,7 +168,7 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
 def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     done = make(copy, "release", **RELEASE)
     assert (done.returncode, done.stderr) == (0, "")
-    for before, after in replaced(copy, added=f"      default: {IMAGE}"):
+    for before, after in replaced(copy, added=f"      default: {IMAGE}", besides="examples/ci"):
         wanted = before.replace("coval-gate@main", f"coval-gate@v{__version__}")
         wanted = wanted.replace("/latest/download/", f"/download/v{__version__}/")
         special = ("IS_RELEASE = ", "  image: ", "| `image` | ", f"## {__version__} (")
@@ -187,6 +188,23 @@ def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
     again = make(copy, "release", **RELEASE)
     assert (again.returncode, again.stdout) == (0, "Nothing to change.\n")
     assert changed(copy) == []
+
+
+def test_pipelines_of_a_release_start_from_its_image_and_run_the_same(copy: Path) -> None:
+    before = pipelines(copy)
+    make(copy, "release", **RELEASE)
+    image = IMAGE.replace(f":v{__version__}", "")
+    for name, text in pipelines(copy).items():
+        assert len(re.findall(rf"(?:image:?|container:) '?{image}'? (?:#|//) v{__version__}$", text, re.MULTILINE)) == 1
+        assert not re.search(r"pip install|uvx|docker build|python", text), name
+        commands = r"coval-gate (?:run\b(?:.|\n)*?--html-path .*|post\b)"
+        assert re.findall(commands, text) == re.findall(commands, before[name]) != [], name
+        if name != "Jenkinsfile":
+            YAML(typ="safe").load(text)
+
+
+def pipelines(copy: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in (copy / "examples" / "ci").iterdir()}
 
 
 @pytest.mark.parametrize(
