@@ -36,7 +36,8 @@ PIPELINES: Final = {
     ),
     "buildkite.yml": (
         (r"and uv on the agent", "and Docker on the agent"),
-        (r"uvx --from \S+ coval-gate run", "coval-gate run"),
+        # With exec, the shell does not stand between Docker's signals and the command.
+        (r">-\n( +)uvx --from \S+ coval-gate run", r">- # exec: a cancellation must reach it\n\1exec coval-gate run"),
         (r"\n(?= +artifact_paths:)", "\nPLUGIN"),
     ),
     "circleci.yml": (

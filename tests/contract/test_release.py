@@ -199,6 +199,7 @@ def test_pipelines_of_a_release_start_from_its_image_and_run_the_same(copy: Path
         assert not re.search(r"pip install|uvx|docker build|python", text), name
         commands = r"coval-gate (?:run\b(?:.|\n)*?--html-path .*|post\b)"
         assert re.findall(commands, text) == re.findall(commands, before[name]) != [], name
+        assert ("exec coval-gate run" in text) == (name == "buildkite.yml"), "its cancellation is a signal to the shell"
         if name != "Jenkinsfile":
             YAML(typ="safe").load(text)
 
