@@ -255,7 +255,7 @@ def _leg_problems(inputs: Inputs, wrong: Container[str], variables: Variables | 
 
 
 def _needs_ids(inputs: Inputs) -> str:
-    """Return in which case a step needs all ids; empty if it does not."""
+    """Return when a step needs all ids, as the end of a sentence; empty if it does not need them."""
     mode = f"in mode {inputs.mode}"
     if inputs.mode != "wait":
         return mode if inputs.mode != "cancel" else ""
@@ -372,7 +372,7 @@ def _wrong_lowest(threshold: Threshold, inputs: Inputs) -> str:
 
 
 def _target_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
-    """Only a share that is asked for relaxes that every simulation must meet its targets."""
+    """Every simulation must meet its targets, unless a threshold sets a share."""
     if not inputs.use_metric_targets or any(threshold.sets_share for threshold in inputs.thresholds):
         return
     for threshold in inputs.thresholds:

@@ -70,7 +70,7 @@ class Field(NamedTuple, Generic[T]):
 
 
 class Unset(int):
-    """A number that the user did not write, where that differs from writing the same number."""
+    """A default number, where an explicit one of the same value has another effect."""
 
 
 class Allowance(NamedTuple):
@@ -193,7 +193,7 @@ def selection(most: int) -> Field[tuple[str, ...]]:
 
 
 class RunSource(NamedTuple):
-    """What the newest run is looked for by: a tag, a branch, or a scheduled run of Coval's, by its id.
+    """How to find the newest run: by a tag, a branch, or the id of a scheduled run in Coval.
 
     `last`: how many runs of a tag or a branch; 0 if that is not written.
     """
@@ -440,7 +440,7 @@ def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -
 
 
 def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str] = str) -> Callable[[str], T]:
-    """Return a parser that reads a value, or else says what is `allowed`, and what was probably `meant`."""
+    """Return a parser. Its error names what is `allowed`, and what the user probably `meant`."""
 
     def parse(raw: str) -> T:
         value = read(raw)

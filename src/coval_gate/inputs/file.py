@@ -47,7 +47,7 @@ PATH_SHOWN: Final = 80  # characters
 MOST_MISTAKES: Final = 50  # in one message
 LEGS_KEY: Final = "legs"
 TABLES: Final = (LEGS_KEY, KNOWN_KEY)
-# A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
+# A pull request can change the file, so the file must not choose where the key goes, or which run a step acts on.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
     **dict.fromkeys(("mode", "run_id", "config_path", "matrix", "only_legs"), "each step or command sets it itself"),
@@ -101,7 +101,7 @@ def inputs_of_leg() -> dict[str, Input]:
 
 
 def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
-    """Return what a file sets, and every mistake in it. `key`: the API key, which no file may hold."""
+    """Return what a file sets, and every mistake in it. `key`: the API key, which no file may contain."""
     reader = _Reader(one_line(path, PATH_SHOWN))
     try:
         values, legs = reader.read(composed(checked(contents, path.lower(), key)))
@@ -139,7 +139,7 @@ def with_file(inputs: Inputs, file: ConfigFile, today: Day) -> tuple[Inputs, Fro
     allowed = inputs_of_leg()
     mistakes: list[Mistake] = []
     legs: list[LegInputs] = []
-    whole: list[tuple[FileEntries, Inputs]] = []  # what each leg before says
+    whole: list[tuple[FileEntries, Inputs]] = []  # the inputs of each earlier leg, in any mode
     for leg in file.legs:
         effective = {name: value for name, value in leg.inputs.items() if has_effect(allowed[name], inputs.mode)}
         thresholds = leg.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
@@ -162,13 +162,13 @@ def _shown(name: str, where: str = LEGS_KEY) -> str:
 
 
 def _overlap(one: Inputs, other: Inputs) -> bool:
-    """Return whether both would launch the same run, and judge it by the same."""
+    """Return whether both would launch the same run, with the same criteria."""
     ids = ((getattr(one, name), getattr(other, name)) for name in LAUNCH_IDS)
     return _without_ids(one) == _without_ids(other) and all(a == b or not set(a).isdisjoint(b) for a, b in ids)
 
 
 def _without_ids(inputs: Inputs) -> Inputs:
-    """Leave out, too, what changes nothing about a run or its verdict."""
+    """Return the inputs without ids, and without what changes neither the run nor its verdict."""
     thresholds = tuple(threshold._replace(line=0, source="") for threshold in inputs.thresholds)
     left_out: dict[str, Any] = dict.fromkeys((*LABELS, *LAUNCH_IDS))
     return inputs._replace(thresholds=thresholds, **left_out)
@@ -282,7 +282,7 @@ class _Reader:
             self._note(line, f"{shown}{'' if str(error)[:1] == ',' else ' '}{error}")
 
     def _why_refused(self, name: str, where: str, node: Node) -> str:
-        """Return why a name is no input, or may not stand here, as the end of a sentence."""
+        """Return why a name is not an input, or is not allowed here, as the end of a sentence."""
         if name in REFUSED:
             return f"cannot be set in a file: {REFUSED[name]}."
         if name == KNOWN_KEY:
@@ -346,7 +346,7 @@ def _text_of(declaration: Input, node: Node) -> str:
 
 
 def _text(node: Any) -> str:
-    """Return the text of a scalar. Raises ValueError if there is none."""
+    """Return the text of a scalar. Raises ValueError if it has no value."""
     if node.style is None and not node.value:
         raise ValueError('has no value; write one, or "" for none.')
     return str(node.value)

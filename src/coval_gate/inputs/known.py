@@ -1,4 +1,4 @@
-"""Known failures: entries of the configuration file, by which a failing test case decides nothing until a day. Pure."""
+"""Known failures: entries of the configuration file; until a date, their test cases decide nothing. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, product
@@ -59,7 +59,7 @@ def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
 
 
 def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[Mistake]:
-    """Yield what is wrong with entries that each can be read. `parts`: all legs; none if the file's cannot be used."""
+    """Yield contradictions between valid entries. `parts`: all legs; none if the file's cannot be used."""
     mode = parts[0].inputs.mode if parts else ""
     for one, other in combinations(known, 2):
         if one.overlaps(other):
@@ -96,7 +96,7 @@ def _leg_names(part: LegInputs) -> Iterator[str]:
 
 
 def excess_text(known: Collection[str], cases: Collection[str]) -> str:
-    """Return why so many test cases are too many for a leg with all of these, as a sentence; empty if they are not."""
+    """Return a sentence if a leg with these test cases has too many known failures; empty if it does not."""
     found, most = len(set(known).intersection(cases)), max(1, len(cases) // SHARE)
     if found <= most:
         return ""
