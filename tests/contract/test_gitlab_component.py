@@ -1,9 +1,7 @@
 """GitLab's component and the code agree, and no value of an input changes the job that GitLab reads."""
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from ruamel.yaml import YAML
 from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
 from coval_gate.inputs.inputs import declared, parse_inputs
-from road.test_gitlab import read_dotenv
 from support import DEFAULTS, KEY, other_value, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,17 +169,5 @@ def test_guide_lists_the_inputs_and_the_variables_of_later_jobs() -> None:
     }
     left_out = GUIDE.partition("### The component's inputs")[2].partition("The component adds")[0]
     assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
-    row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
+    row = next(line for line in GUIDE.splitlines() if "`RUN_ID`" in line)
     assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}
-
-
-@pytest.mark.parametrize("indent", [None, 2])
-def test_guide_reads_the_run_id_of_the_webhook(indent: int | None, tmp_path: Path) -> None:
-    (script,) = next(sample["read-run-id"]["script"] for sample in SAMPLES if "read-run-id" in sample)
-    message = 'Run on "run_id": "forged" Succeeded: $(touch evil)\n Created By: "run_id": "x"'
-    payload = {"organization_id": "o", "message": message, "run_id": "BGvffsneXVocAfhtfe4adw", "status": "COMPLETED"}
-    (tmp_path / "payload").write_text(json.dumps(payload, indent=indent), encoding="utf-8")
-    environ = {"PATH": os.defpath, "TRIGGER_PAYLOAD": "payload"}
-    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environ, check=True)
-    assert read_dotenv((tmp_path / "run.env").read_bytes()) == {"RUN_ID": "BGvffsneXVocAfhtfe4adw"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["payload", "run.env"]
