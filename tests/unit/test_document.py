@@ -121,7 +121,7 @@ def test_schema_rejects_invalid_document(part: str, change: dict[str, Any]) -> N
 def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:
     """The schema allows them, for the sake of later versions."""
     with pytest.raises(ValidationError, match="extra"):
-        Link(text="a", url="", of_run=False, extra="x")  # type: ignore[call-arg]
+        Link(text="a", url="", is_run=False, extra="x")  # type: ignore[call-arg]
 
 
 def test_document_without_result_has_nulls_and_empty_lists() -> None:
@@ -205,8 +205,8 @@ def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
     for name in ("summary", "comment", "digest", "log", "junit", "html"):
         assert "never confirmed" in says[name], name
         assert "for this conversation" not in repeats[name], name
-    assert "| why |" in says["summary"]
-    assert "| why |" not in repeats["summary"]
+    assert "here NO<br>The agent" in says["summary"]
+    assert "<br>NO" not in repeats["summary"]
     assert text.format(value="NO") in repeats["json"]
 
 

@@ -19,6 +19,8 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.history import HistoryDocument, HistoryLeg
 from coval_gate.report.document.nights import LegPast, history_document
 from coval_gate.report.formats.history import json, log_lines, summary
+from coval_gate.report.formats.html.history import render
+from coval_gate.report.formats.html.plots import timeline
 from coval_gate.report.markdown import utf8_size
 from histories import HOME, history, history_run
 from hostile import HOSTILE
@@ -200,6 +202,48 @@ def test_log_and_summary_as_text(golden: Callable[[str, str], None]) -> None:
     assert HistoryDocument.model_validate_json(json(history())) == history()
     schema = loads((ROOT / "docs" / "history.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(loads(json(history())))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "values"),
+    [
+        ("Latency: avg < 1.2", ("1", "1.5")),
+        ("Resolved: rate(YES) >= 60%", ("100% (2 of 2)", "50% (1 of 2)")),
+        ("pass_rate >= 60%", ("100% (2 of 2)", "50% (1 of 2)")),
+    ],
+)
+def test_rate_has_a_column_and_a_plot_as_an_average_has(threshold: str, values: tuple[str, str]) -> None:
+    target = Target("in", values=("YES",))
+    document = made(
+        threshold, *(answered(f"run{nth}", text, CASES, target=target) for nth, text in enumerate(["YY", "YN"]))
+    )
+    shown = [f"✓ {values[0]}", f"✗ {values[1]}"]
+    for text in ("\n".join(log_lines(document)), summary(document), render(document)):
+        assert [one in text for one in shown] == [True, True], text
+    (one,) = document.legs[0].thresholds
+    line = timeline(one, document.legs[0].runs)
+    assert line
+    assert [(dot.missed, values[place] in dot.text) for place, dot in enumerate(line.dots)] == [
+        (False, True),
+        (True, True),
+    ]
+    assert line.bound is not None
+
+
+def test_newest_run_is_summed_up() -> None:
+    texts = [
+        made("Resolved: rate(YES) >= 60%", *nights).legs[0].newest_text
+        for nights in (
+            (answered("run0", "YY", CASES), answered("run1", "YN", CASES), None),
+            (answered("run0", "YY", CASES),),
+            (run_of("run0", {"a": [1.0]}, name="Other"),),
+        )
+    ]
+    assert texts == [
+        "The newest run, of 2026-11-24, misses Resolved: rate(YES) >= 60%. b failed most often: in 1 of 2 runs.",
+        "The newest run, of 2026-11-23, misses no threshold.",
+        "",
+    ]
 
 
 def test_log_shows_the_first_test_cases() -> None:

@@ -4,7 +4,7 @@ import json
 import pkgutil
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -272,6 +272,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Part
     return parts
 
 
+def without_breaks(tags: Iterable[str]) -> list[str]:
+    """Leave out line breaks: an explanation has one, but not if it repeats the value."""
+    return [tag for tag in tags if tag != "br"]
+
+
 def assert_not_forged(text: str, found: Parts, reference: Parts) -> None:
     """Assert that a report with a foreign text has the reference's parts, or fewer if the text is empty."""
     is_empty = not one_line(text)
@@ -281,7 +286,7 @@ def assert_not_forged(text: str, found: Parts, reference: Parts) -> None:
         if is_empty or (name == "comment" and len(text) > 1_000):  # which has less room
             assert {*page.tags} <= {*reference.markdown[name].tags}
         else:
-            assert page.tags == reference.markdown[name].tags
+            assert without_breaks(page.tags) == without_breaks(reference.markdown[name].tags)
         assert len(page.comments) == len(reference.markdown[name].comments)
         assert [url for url in page.urls if not EXPECTED_URLS.fullmatch(url)] == []
         assert not ACTIVE_MARKUP.search(page.text)

@@ -17,8 +17,8 @@ Side = Literal["within", "beyond", "both"]
 
 LARGEST_DRAWN, CLOSEST_DRAWN = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
 STRETCH: Final = 1.0  # of the values' range; how far it may grow on each side to include a bound
-LEAST_VALUES: Final = 10  # with fewer, the table says it all
-LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
+LEAST_VALUES: Final = 10  # with fewer, the table shows as much
+LEAST_BARS: Final = 3  # with values; with fewer, the table shows as much, too
 
 
 class Bins(NamedTuple):
@@ -45,7 +45,7 @@ class Bins(NamedTuple):
 
 
 def bins(low: float, high: float, values: int, *, finer: int = 1, closed: bool = False) -> Bins:
-    """Return ranges with round ends that hold all numbers from `low` to `high`.
+    """Return ranges with round ends that contain all numbers from `low` to `high`.
 
     Their number is about what Sturges proposes for that many `values`, "The Choice of a Class Interval" (Journal of the
     American Statistical Association 21, 1926), times `finer`. With `closed`, none begins at `high`.
@@ -93,7 +93,7 @@ class Bars(NamedTuple):
 def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> Bars | None:
     """Return ranges of equal width with round ends or, if the bound divides the first sample, whole widths from it.
 
-    A value equal to the bound counts on its own side. None where a table says as much.
+    A value equal to the bound counts on its own side. None where a table shows as much.
     """
     if min(map(len, samples)) < LEAST_VALUES:
         return None
@@ -134,7 +134,7 @@ def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) 
 
 
 def binned(now: Sequence[float], earlier: Sequence[float], bounds: Sequence[float]) -> Bins:
-    """Return ranges that hold all numbers, of which there is at least one now, and those bounds that are near."""
+    """Return ranges that contain all numbers, of which there is at least one now, and those bounds that are near."""
     values = [*now, *earlier]
     low, high = min(values), max(values)
     room = (high - low) * STRETCH or abs(high) or 1.0

@@ -38,21 +38,24 @@ def leg_table(document: Document) -> Iterator[Listing]:
         rows = (
             row(
                 leg.heading,
-                link(escape(leg.title, CELL_NAME), leg.run.url),
-                _runs(leg),
-                _completed(leg.completed_simulations or 0, leg.total_simulations),
-                leg.missed_text,
-                escape(leg.reason),
+                "<br>".join([link(escape(leg.title, CELL_NAME), leg.run.url), *_runs(leg)]),
+                "<br>".join(filter(None, (leg.missed_text, escape(leg.reason)))),
             )
             for leg in document.ranked
         )
-        yield table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.judged))
+        yield table(head=("", "leg", "result"), rows=rows, total=len(document.judged))
 
 
-def _runs(leg: LegFacts) -> str:
+def _runs(leg: LegFacts) -> list[str]:
+    """Return the runs of a leg, and how many of its simulations completed."""
     ids = [code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]
     kept = [run.kept_text for run in leg.runs] or [""]
-    return "<br>".join(" ".join(filter(None, pair)) for pair in zip(ids, kept, strict=True))
+    completed = _completed(leg.completed_simulations or 0, leg.total_simulations)
+    texts = [
+        *(" ".join(filter(None, pair)) for pair in zip(ids, kept, strict=True)),
+        completed and f"{completed} completed",
+    ]
+    return [*filter(None, texts)]
 
 
 def _completed(completed: int, total: int | None) -> str:
@@ -66,9 +69,9 @@ def variant_table(leg: LegFacts) -> Iterator[Listing]:
     cells = {
         (one.variant, one.criterion): f"{MARKS[one.verdict]} {escape(one.actual_text)}"
         for one in leg.criteria
-        if one.of_variant
+        if one.is_about_variant
     }
-    user_defined = dict.fromkeys(one.criterion for one in leg.criteria if one.of_variant and one.user_defined)
+    user_defined = dict.fromkeys(one.criterion for one in leg.criteria if one.is_about_variant and one.user_defined)
     columns = list(user_defined) if len(user_defined) <= CRITERIA_COLUMNS else []
     variants = sorted(leg.variants, key=lambda variant: [*map(str, GRAVITY)].index(variant.verdict))
     rows = (
@@ -88,8 +91,8 @@ def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listin
     yield sentence(group.reference)
     criteria = leg.group_criteria(group)
     if group.compared_with:
-        values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
-        head: tuple[str, ...] = ("", "criterion", *values, group.shows)
+        values = (group.compared_with, f"{JUDGED[group.compared_with]}, change") if group.compared else ()
+        head: tuple[str, ...] = ("", "criterion", *values)
         to_row = partial(_compared_row, len(values))
     else:
         noted = any(criterion.note_text for criterion in criteria[:CRITERIA_SHOWN])
@@ -98,8 +101,9 @@ def criteria_parts(leg: LegFacts, group: CriteriaGroup) -> Iterator[str | Listin
     # A table of legs or variants has the criteria that are met, so they may be folded.
     only_missed = len(leg.variants) > 1 or (bool(leg.name) and leg.verdict != "passed")
     yield from _tables(criteria, group.total, head, to_row, only_missed=only_missed)
-    if any(_noticeable(criterion) for criterion in criteria):
-        yield NOTICEABLE
+    under = f"Under each criterion: {group.shows}." if group.compared_with and group.shows else ""
+    noticeable = NOTICEABLE if any(map(_noticeable, criteria)) else ""
+    yield " ".join(filter(None, (under, noticeable)))
 
 
 def _tables(
@@ -136,13 +140,13 @@ def _row(noted: bool, criterion: CriterionFacts) -> str:
 def _compared_row(columns: int, criterion: CriterionFacts) -> str:
     cells = (
         (criterion.earlier_text, criterion.range_text),
-        (criterion.actual_text, criterion.first_text),
-        (criterion.difference_text,),
+        (criterion.actual_text, criterion.first_text, criterion.difference_text),
     )
     values = (
         ["<br>".join(map(escape, filter(None, cell))) for cell in cells] if not criterion.problem else [""] * columns
     )
-    return row(MARKS[criterion.verdict], _criterion(criterion), *values, _shown(criterion))
+    named = "<br>".join(filter(None, (_criterion(criterion), _shown(criterion))))
+    return row(MARKS[criterion.verdict], named, *values)
 
 
 def _shown(criterion: CriterionFacts) -> str:
@@ -186,17 +190,23 @@ def metric_parts(leg: LegFacts) -> Iterator[str | Listing]:
         return
     yield "#### Metrics"
     numeric, other = [], []
-    head = ("metric", *(["variant"] if len(leg.variants) > 1 else []), "count")
+    head = ("metric", *(["variant"] if len(leg.variants) > 1 else []))
     for metric in leg.metrics:
         for variant, figures in metric.variants.items():
             numbers = figures.numbers
             name = escape(named_with_unit(metric.name, metric.unit if numbers else ""))
-            cells = (name, *([escape(variant)] if len(leg.variants) > 1 else []), f"{figures.count:,}")
+            cells = (
+                f"{name}<br>{plural(figures.count, 'value')}",
+                *([escape(variant)] if len(leg.variants) > 1 else []),
+            )
             if numbers:
-                numeric.append(row(*cells, *(number(numbers[key]) if key in numbers else "" for key in STATISTICS)))
+                shown = {key: number(numbers[key]) if key in numbers else "" for key in STATISTICS}
+                mean = shown["mean"] + (f" ({shown['stdev']})" if shown["stdev"] else "")
+                ends = " – ".join(filter(None, (shown["min"], shown["max"])))
+                numeric.append(row(*cells, mean, shown["median"], shown["p95"], ends))
             if not numbers or figures.values:
                 other.append(row(*cells, _texts(figures)))
-    yield from _metric_table((*head, "mean", "spread (SD)", "min", "median", "p95", "max"), numeric)
+    yield from _metric_table((*head, "mean (SD)", "median", "p95", "range"), numeric)
     for chart in leg.charts:
         name, sides = escape(chart.name), escape(chart.sides)
         if chart.compared_with:
@@ -255,11 +265,9 @@ def troubled(document: Document) -> Iterator[str | Listing]:
     bad.sort(key=lambda pair: pair[1].place)
     counts = document.causes_text
     yield f"#### {plural(len(bad), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
-    explained = any(_reasons(simulation) for _, simulation in bad)
-    caused = any(simulation.cause_text for _, simulation in bad)
     yield from folding(
-        ("", "simulation", *(["cause"] if caused else []), "missed criteria", *(["why"] if explained else [])),
-        (_simulation(leg, simulation, caused=caused, explained=explained) for leg, simulation in bad),
+        ("", "simulation", "missed criteria"),
+        (_simulation(leg, simulation) for leg, simulation in bad),
         len(bad),
         most=MOST_UNFOLDED,
         rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -315,16 +323,16 @@ def passed(document: Document) -> Iterator[Listing]:
         yield table(head=("simulation",), rows=rows, total=len(good), folded=title)
 
 
-def _simulation(leg: LegFacts, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
+def _simulation(leg: LegFacts, simulation: SimulationFacts) -> str:
     criteria = ((code(miss.text), escape(miss.here)) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if more := simulation.misses_left_out:
         misses.append(f"… and {plural(more, 'more criterion', 'more criteria')}")
     if simulation.trouble:
         misses.append("did not complete")
-    why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    cause = (simulation.cause_text,) if caused else ()
-    return row(MARKS[simulation.verdict], _which(leg, simulation), *cause, "<br>".join(misses) or "a target", *why)
+    which = "<br>".join(filter(None, (_which(leg, simulation), simulation.cause_text)))
+    reasons = (escape(text, WORDS) for text in _reasons(simulation))
+    return row(MARKS[simulation.verdict], which, "<br>".join([*(misses or ["a target"]), *reasons]))
 
 
 def _reasons(simulation: SimulationFacts) -> list[str]:

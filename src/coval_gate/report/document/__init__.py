@@ -64,7 +64,7 @@ class Document(JudgedFacts):
     """The result of one step of Coval Gate.
 
     A later minor version may have fields that are not described here, and other words where a description says that
-    more words may follow. What is described here holds until the major number of `schema_version` changes.
+    more words may follow. What is described here stays until the major number of `schema_version` changes.
     """
 
     model_config = ConfigDict(title="CovalGateReport")
@@ -79,10 +79,10 @@ class Document(JudgedFacts):
     places: list[PlaceFacts]
     tested: Text
     """What the runs tested, in words."""
-    reason_is_untold: bool
-    """Whether neither the criteria nor the table of legs say the first reason."""
-    untold_reasons: list[Text]
-    """The other reasons that the criteria do not say."""
+    reason_is_unreported: bool
+    """Whether neither the criteria nor the table of legs show the first reason."""
+    unreported_reasons: list[Text]
+    """The other reasons that the criteria do not show."""
     run_ids: list[Text]
     """All runs: the first ones of all legs, those of their bases, and then the repetitions and further slices."""
     selected: SelectedFacts | None
@@ -151,7 +151,7 @@ class Document(JudgedFacts):
 
     @property
     def other_inputs(self) -> dict[str, str]:
-        """The inputs that `facts` do not tell."""
+        """The inputs that `facts` do not contain."""
         return {name: text for name, text in self.inputs.items() if name not in (*LAUNCH_IDS, "matrix")}
 
 
@@ -212,16 +212,18 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
 def _unreported(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
     judgement, (first, *others) = report.judgement, judged["reasons"]
-    if (
-        judgement.legs_summary and judgement.legs_summary.decisive
-    ):  # the table of legs has each one's reason, but no advice
-        return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
+    # The table of legs shows each leg's reason, but no advice.
+    if judgement.legs_summary and judgement.legs_summary.decisive:
+        return {"reason_is_unreported": bool(judged["advice"]), "unreported_reasons": []}
     shown = [check for leg in report.legs for check in leg.findings.checks.by_gravity[:CRITERIA_SHOWN]]
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
-        return {"reason_is_untold": False, "untold_reasons": []}
+        return {"reason_is_unreported": False, "unreported_reasons": []}
     in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
     is_missing = first not in in_table or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
-    return {"reason_is_untold": is_missing, "untold_reasons": [reason for reason in others if reason not in in_table]}
+    return {
+        "reason_is_unreported": is_missing,
+        "unreported_reasons": [reason for reason in others if reason not in in_table],
+    }
 
 
 def _named(report: Report, input_name: str) -> str:
@@ -232,7 +234,7 @@ def _named(report: Report, input_name: str) -> str:
 def _key(report: Report) -> str:
     """Return a digest: names may contain even the end of an HTML comment."""
     context, inputs = report.context, report.inputs
-    # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
+    # What the user wrote is the same before the launch and after it; a step that waits knows only what the run shows.
     template = (inputs.run_template_id,) if inputs.run_template_id else ()
     ids = what_ran(report)
     is_only = len(report.legs) == 1 and not report.selected  # the next commit may select others

@@ -52,10 +52,10 @@ class Link(Model):
 
     text: Text
     url: Text
-    of_run: bool
+    is_run: bool
     """Whether it is the page of a run."""
-    of_html: bool
-    """Whether the HTML report is found there, which does not link to itself."""
+    is_html_report: bool
+    """Whether it is the HTML report, which does not link to itself."""
 
 
 class SingleRunFacts(Model):

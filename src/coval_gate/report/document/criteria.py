@@ -97,7 +97,7 @@ class CriterionFacts(Model):
     """A sentence, if the verdict is not passed."""
     user_defined: bool
     """Whether the user defined it; otherwise every run must meet it."""
-    of_variant: bool
+    is_about_variant: bool
     """Whether it is about one of several variants."""
     variant: Text
     metric_id: Text
@@ -235,7 +235,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         moved_text=moved_text(check),
         reason=check_reason(check),
         user_defined=check.criterion.user_defined,
-        of_variant=check.several,
+        is_about_variant=check.several,
         variant=variant_key(check.variant),
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import ConfigDict, Field
 
-from coval_gate.base.text import plural
+from coval_gate.base.text import in_words, plural
 from coval_gate.gate.measure import Unit
 from coval_gate.report.document.base import Model, Text
 
@@ -121,6 +121,18 @@ class HistoryLeg(Model):
     cases: list[HistoryCase]
     trouble: Text
     """Why there are no runs; otherwise empty."""
+
+    @property
+    def newest_text(self) -> str:
+        """Which thresholds the newest run with values misses, and which test case failed most; empty without one."""
+        places = [place for place in range(len(self.runs)) if any(one.values[place] for one in self.thresholds)]
+        if not places:
+            return ""
+        values = [(one.name, one.values[places[-1]]) for one in self.thresholds if not one.advisory]
+        missed = in_words([name for name, value in values if value and value.met is False]) or "no threshold"
+        worst = next((case for case in self.cases if case.failed), None)
+        text = f"The newest run, of {self.runs[places[-1]].day}, misses {missed}."
+        return f"{text} {worst.name} failed most often: in {worst.failed_text}." if worst else text
 
 
 class HistoryDocument(Model):

@@ -127,7 +127,7 @@ class RepeatFacts(Model):
     unset: dict[Text, Text]
     """Inputs to change beside `test_case_ids`."""
     command: dict[Text, Text]
-    """All inputs of a command for the image, but the key; empty where one is unknown, or may hold a secret."""
+    """All inputs of a command for the image, but the key; empty where one is unknown, or may contain a secret."""
 
 
 class LegFacts(JudgedFacts):
@@ -264,7 +264,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> LegFacts
 
 
 def judged_facts(judgement: Judgement, legs: Sequence[LegReport], *, named: bool = False) -> dict[str, Any]:
-    """Return what a judgement of legs says, in fields of JudgedFacts. `named`: what is missed is a criterion.
+    """Return the fields of JudgedFacts for a judgement of legs. `named`: what is missed is a criterion.
 
     A leg that was not judged counts as its last poll showed it, with no simulation passed.
     """

@@ -219,7 +219,7 @@ def charts_of(leg: LegReport) -> list[Chart]:
 
 
 def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
-    """Return None where a table says as much."""
+    """Return None where a table shows as much."""
     bound = _bound([check for check in checks if check.variant == BASE])
     name, unit = sample.metric.name, checks[0].metric_unit
     reference = REFERENCE_NAMES["base_agent" if leg.judgement.base else "baseline"]

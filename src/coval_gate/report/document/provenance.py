@@ -120,7 +120,7 @@ def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
 
 
 def name_of(leg: LegReport | None, kind: str) -> str:
-    """Return what Coval calls the agent, persona or test set; empty if it does not say. `kind`: its input."""
+    """Return what Coval calls the agent, persona or test set; empty if Coval shows no name. `kind`: its input."""
     return one_line(leg.names.get(kind, ""), NAME_IN_TEXT) if leg else ""
 
 
@@ -272,7 +272,7 @@ def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
         "Read more": read_more,
     }
     return [
-        Link(text=text, url=url, of_run=text in pages, of_html=text == HTML_REPORT)
+        Link(text=text, url=url, is_run=text in pages, is_html_report=text == HTML_REPORT)
         for text, url in (pages | others).items()
         if url
     ]

@@ -13,7 +13,7 @@ from coval_gate.report.document.base import MayGrow, Model, Parts, SentencePart,
 from coval_gate.report.document.criteria import CriterionFacts, criteria_of
 from coval_gate.report.document.model import BASE_AGENT, LegReport
 from coval_gate.report.document.provenance import called, run_page
-from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text, shows_text
+from coval_gate.report.wording.checks import baseline_text, notes_title, shared_text
 
 OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
 
@@ -34,7 +34,7 @@ class BaselineRunFacts(Model):
     changed_options: list[Text]
     """Launch options that differ and may matter, by the names of inputs."""
     unchecked: list[Annotated[Unchecked, MayGrow()]]
-    """Coval does not say whether these have changed. More words may follow."""
+    """Coval does not show whether these have changed. More words may follow."""
 
 
 class NoBaselineFacts(Model):
@@ -66,14 +66,14 @@ class CriteriaGroup(Model):
     compared_with: Text
     """As in the criteria; empty: those that compare with a number."""
     reference: list[SentencePart]
-    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty. It
-    says why there is no baseline, unless the first reason of the leg does."""
+    """What they compare with, as a sentence; if with a number, a title below other groups, else empty. It explains why
+    there is no baseline, unless the leg's first reason does."""
     total: int
     """How many criteria it has."""
     compared: int
     """How many of them were compared."""
     shows: Text
-    """The title of a column with what comparisons show or, without any, with `note_text`."""
+    """The title of their notes, such as "margin"; empty for comparisons without a confidence."""
 
 
 def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
@@ -111,20 +111,20 @@ def listed(findings: Findings, names: Mapping[str, str]) -> tuple[list[CriteriaG
 
 def groups_of(findings: Findings, leg: LegReport) -> list[CriteriaGroup]:
     first = next(iter(findings.checks.missed), None)
-    is_told = first is not None and lacks_baseline(first)
+    is_explained = first is not None and lacks_baseline(first)
     return [
         CriteriaGroup(
             compared_with=REFERENCE_NAMES[group.reference],
-            reference=_reference(group, leg, is_first=nth == 0, is_told=is_told),
+            reference=_reference(group, leg, is_first=nth == 0, is_explained=is_explained),
             total=len(group.checks),
             compared=len(group.comparisons),
-            shows=shows_text(group.checks) if group.reference else notes_title(group.checks),
+            shows=notes_title(group.checks, plain="") if group.reference else notes_title(group.checks),
         )
         for nth, group in enumerate(findings.groups)
     ]
 
 
-def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bool) -> list[SentencePart]:
+def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_explained: bool) -> list[SentencePart]:
     parts = Parts()
     if not group.reference:
         return [] if is_first else parts.of(parts.title(OTHERS))
@@ -140,6 +140,6 @@ def _reference(group: CheckGroup, leg: LegReport, *, is_first: bool, is_told: bo
     )
     title = parts.title(named)
     runs = baseline_text(group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run)))
-    missing = None if is_told or group.baseline.runs else group.baseline.missing
+    missing = None if is_explained or group.baseline.runs else group.baseline.missing
     why = f"; {one_line(no_baseline_text(source, missing))}" if missing else ""
     return parts.of(f"{title}: {runs}{why}")

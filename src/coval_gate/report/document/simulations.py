@@ -23,7 +23,7 @@ TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 NUMERAL: Final = re.compile(rf"[0-9]+(?:[.,][0-9]+)?|{GROUPED.pattern}")
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
-EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
+EXPLANATION_READ: Final = 300  # characters; a longer text explains more than a value
 FILLERS: Final = frozenset(
     TOKEN.findall(
         "a an and as at be been by call conversation equal equals evaluated final for given got had has have in is it"
@@ -86,7 +86,7 @@ class SimulationFacts(Model):
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
     tolerated, or it is known."""
     known: Text | None
-    """Why it decides nothing, or its value of a metric does not, as `known_failures` says; null for most."""
+    """Why it decides nothing, or its value of a metric does not: a reason of `known_failures`; null for most."""
     cause: Annotated[CauseWord, MayGrow()] | None
     """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; new: that its
     test case broke since the baseline is more likely than chance. Null where it passed, or nothing shows the cause, as
@@ -113,7 +113,7 @@ class SimulationFacts(Model):
     explanations: dict[Text, Text]
     """By metric id, for the first simulations to look at."""
     telling: list[Text]
-    """The ids of the metrics whose explanation says more than the value."""
+    """The ids of the metrics whose explanation contains more than the value."""
     seconds: float | None
     """How long the conversation was, where Coval reports it."""
     turns: Annotated[list[TurnFacts], PlainSerializer(lambda _: [])]
@@ -152,7 +152,7 @@ class SimulationFacts(Model):
         return miss.text if self.variant == ITSELF else f"{miss.text} [{self.variant}]"
 
     def why(self, metric_id: str) -> str:
-        """Return the judge's explanation of a value; empty where it says no more than the value."""
+        """Return the judge's explanation of a value; empty where it only repeats the value."""
         return self.explanations[metric_id] if metric_id in self.telling else ""
 
 
@@ -280,7 +280,7 @@ def _turns(turns: Sequence[Turn]) -> Iterator[TurnFacts]:
 
 
 def says_more(text: str, name: str, value: Value | None) -> bool:
-    """Return whether an explanation says more than that the metric `name` has this value, in whatever rounding."""
+    """Return whether an explanation contains more than that the metric `name` has this value, in whatever rounding."""
     if len(text) > EXPLANATION_READ or value is None:
         return bool(text)
     words = TOKEN.findall(text.casefold())

@@ -1,6 +1,7 @@
 """A history in the log, in the summary, and as JSON. The HTML page has a module of its own."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from coval_gate.base.text import in_words, one_line, plural
@@ -17,12 +18,17 @@ KNOWN_TITLE: Final = "Known failures for the configuration file, once each has a
 
 
 class _Table(NamedTuple):
-    """`rows`: of texts, each with the address to which it leads. `logged`: how many of them the log shows."""
+    """`rows`: of texts, each with the address to which it leads. `logged`: how many of them the log shows.
+
+    `under`: columns that the summary shows below the text of the first one, so that a phone shows all.
+    """
 
     title: str
     head: tuple[str, ...]
     rows: Sequence[Sequence[tuple[str, str]]]
     logged: int = LOGGED
+    under: tuple[int, ...] = ()
+    lead: str = ""
 
 
 def json(history: HistoryDocument) -> str:
@@ -47,13 +53,19 @@ def summary(history: HistoryDocument) -> str:
     """Return Markdown of at most SUMMARY_LIMIT bytes."""
     parts: list[str | Listing] = [f"### 📈 History: {escape(history.title)}"]
     for shown in _tables(history):
-        rows = (row(*(link(escape(text), url) for text, url in cells)) for cells in shown.rows)
-        parts.append(f"**{escape(shown.title)}**")
+        parts += [f"**{escape(shown.title)}**", escape(shown.lead)]
         if shown.rows:
-            parts.append(table(tuple(map(escape, shown.head)), rows, len(shown.rows)))
+            head = [escape(text) for place, text in enumerate(shown.head) if place not in shown.under]
+            parts.append(table(tuple(head), map(partial(_narrow, shown.under), shown.rows), len(shown.rows)))
     if history.known_failures:
         parts += [f"**{KNOWN_TITLE}**", fenced(history.known_failures.splitlines(), "yaml")]
     return page(parts, limit=SUMMARY_LIMIT, size=utf8_size)
+
+
+def _narrow(under: Sequence[int], cells: Sequence[tuple[str, str]]) -> str:
+    texts = [link(escape(text), url) for text, url in cells]
+    first = "<br>".join(filter(None, (texts[place] for place in (0, *under))))
+    return row(first, *(text for place, text in enumerate(texts) if place and place not in under))
 
 
 def _tables(history: HistoryDocument) -> Iterator[_Table]:
@@ -61,7 +73,9 @@ def _tables(history: HistoryDocument) -> Iterator[_Table]:
     for leg in history.legs:
         named = f"{leg.title}: " if several else ""
         head = ("day", "commit", *(one.name for one in leg.thresholds), "")
-        yield _Table(f"{named}{leg.trouble or history.title}", head, _run_rows(leg), MOST_SHOWN_RUNS)
+        under = (1, len(head) - 1)
+        title = f"{named}{leg.trouble or history.title}"
+        yield _Table(title, head, _run_rows(leg), MOST_SHOWN_RUNS, under, leg.newest_text)
         failing = [case for case in leg.cases if case.failed]
         rows = [((case.name, ""), (case.signs, ""), (case.failed_text, ""), (case.known, "")) for case in failing]
         if failing:

@@ -98,7 +98,7 @@ def render(document: Document) -> str:
 
 
 def _suites(document: Document) -> Iterator[tuple[str, Iterable[JUnitCase], Iterable[tuple[str, str]]]]:
-    """Yield name, cases and properties of the suites of each leg, and of the step, unless only its legs tell more."""
+    """Yield name, cases and properties of the suites of each leg, and of the step, unless only its legs have more."""
     for leg in document.judged:
         members: dict[str, list[SimulationFacts]] = defaultdict(list)
         for row in leg.simulations:

@@ -57,7 +57,7 @@ class Closing:
         return [_annotation(*case) for case in self.cases[:most]]
 
     def verdict_beside(self, annotated: int) -> Annotation:
-        """Return the annotation of the verdict, which says where the test cases without an annotation are."""
+        """Return the annotation of the verdict, with where the test cases without an annotation are."""
         if not 0 < annotated < len(self.cases):
             return self.verdict
         worst = f"The worst {annotated:,} of {plural(len(self.cases), 'test case')} to look at are annotated"
@@ -95,7 +95,7 @@ class Closing:
 
     @property
     def last_line(self) -> str:
-        """The verdict, with its reason unless that was told as an error."""
+        """The verdict, with its reason unless an error has shown that."""
         document = self._document
         return f"{document.heading}: {one_line(document.title) if document.verdict == 'error' else document.reason}"
 

@@ -153,7 +153,7 @@ def _opening(document: Document) -> Iterator[str | Listing]:
     yield " · ".join(f"{place.word} {link(text, place.url)}{place.note}" for place, text in places)
     if document.tested:
         yield f"Tested: {escape(document.tested)}"
-    if document.reason_is_untold:
+    if document.reason_is_unreported:
         yield escape(document.reason)
     if advice := [_advice(*part) for part in document.advice_parts]:
         yield Listing(rows=advice, total=len(advice))
@@ -161,10 +161,10 @@ def _opening(document: Document) -> Iterator[str | Listing]:
         if leg.standing:
             where = f"{escape(leg.title)}: " if leg.title else ""
             yield where + sentence(leg.standing.parts)
-    for run in document.legs[0].runs if len(document.legs) == 1 else ():  # the table of several legs says so
+    for run in document.legs[0].runs if len(document.legs) == 1 else ():  # the table of several legs shows it
         if run.kept_text:
             yield f"Run {code(run.id)}: {run.kept_text}"
-    if others := document.untold_reasons:
+    if others := document.unreported_reasons:
         yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(document)
     for leg in document.ranked:

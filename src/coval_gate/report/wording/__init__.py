@@ -75,7 +75,9 @@ ATTACH: Final = (
     "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
     "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
 )
-COUNTED_CHANGE: Final = "This is a change as counted ({}), and may be chance: the input confidence tells the two apart."
+COUNTED_CHANGE: Final = (
+    "This is a change as counted ({}), and may be chance: the input confidence distinguishes the two."
+)
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 OUTCOMES: Final = {
     "cancelled": "the run was cancelled",
@@ -310,7 +312,7 @@ def _left_text(judgement: Judgement) -> str:
 
 
 def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
-    """Only a confidence shows that the agent changed: without one, say what was counted."""
+    """Only a confidence shows that the agent changed: without one, name what was counted."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
     counted = COUNTED_CHANGE.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."

@@ -174,8 +174,9 @@ def _interval(measure: Measure) -> Interval | None:
     return measure.comparison.change if measure.comparison else measure.interval
 
 
-def notes_title(checks: Sequence[Check]) -> str:
-    return shows_text(checks) if any(check.measure and _interval(check.measure) for check in checks) else "margin"
+def notes_title(checks: Sequence[Check], *, plain: str = "margin") -> str:
+    """Return what notes on these checks show. `plain`: the title of notes without an interval."""
+    return shows_text(checks) if any(check.measure and _interval(check.measure) for check in checks) else plain
 
 
 def doubts(judgement: Judgement) -> tuple[str, ...]:

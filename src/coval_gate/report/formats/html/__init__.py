@@ -76,7 +76,7 @@ def part(name: str) -> str:
 
 
 def icon_of(colour: str, shape: str) -> str:
-    """Return a page's icon as a URL: a shape on a disc, which a row of tabs tells apart."""
+    """Return a page's icon as a URL: a shape on a disc, which stays visible in a row of tabs."""
     disc = f"<circle cx='8' cy='8' r='8' fill='{colour}'/>"
     line = f"<path d='{shape}' fill='none' stroke='#fff' stroke-width='2' stroke-linecap='round'/>"
     picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{disc}{line}</svg>"

@@ -37,7 +37,7 @@
   let order = rows;
   let waiting = [];
 
-  // The filter: words that must all hold; of several with one key, any does.
+  // The filter: a row must match all words; of several with one key, any.
   const parse = (query) => {
     const found = [];
     for (const match of query.matchAll(/(!?)(?:(s|m|v|l|c|is):)?(?:"([^"]*)"?|(\S+))?/gi)) {
@@ -48,7 +48,7 @@
   };
   const split = (query) => query.match(/(?:[^\s"]|"[^"]*"?)+/g) || [];
   const textOf = (each) => (each.text ??= `${each.row.textContent} ${each.more.textContent}`.toLowerCase());
-  const holds = (each, { key, word }) => (key ? each.fields[key].toLowerCase() : textOf(each)).includes(word);
+  const fits = (each, { key, word }) => (key ? each.fields[key].toLowerCase() : textOf(each)).includes(word);
   const matcher = (query) => {
     const words = parse(query);
     const never = words.filter((each) => each.not);
@@ -58,7 +58,7 @@
       keyed.set(key, [...(keyed.get(key) || []), each]);
     }
     return (row) =>
-      !never.some((each) => holds(row, each)) && [...keyed.values()].every((any) => any.some((each) => holds(row, each)));
+      !never.some((each) => fits(row, each)) && [...keyed.values()].every((any) => any.some((each) => fits(row, each)));
   };
 
   // The order: as the page has it, or by a column; rows of a run and of a test case stay together unless that is
