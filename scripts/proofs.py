@@ -16,7 +16,7 @@ from pins import ROOT
 from coval_cli.doubts import ANOTHER, DOUBTS, Doubt
 
 PROOFS = ROOT / "proofs"
-EMPTY = "Nobody has sent one yet."
+EMPTY = "There is no file yet."
 
 
 class Proof(NamedTuple):

@@ -1,4 +1,4 @@
-"""README, docs/ and examples/ show what the code does, and each title of an error has its entry."""
+"""README, docs/ and examples/ show what the code does, and each title of an error has a page that helps."""
 
 import ast
 import json
@@ -23,10 +23,11 @@ from coval_cli.workflow import STARTERS, WORKFLOWS
 from coval_gate import REPOSITORY
 from coval_gate.base import times, titles
 from coval_gate.base.errors import GateError, InputError, InternalError
-from coval_gate.base.titles import DOCS, TITLES, entry_of
+from coval_gate.base.titles import DOCS, TITLES, help_page
 from coval_gate.ci.host import Context
 from coval_gate.ci.systems import SYSTEMS
 from coval_gate.coval.client import LAUNCH_OPEN
+from coval_gate.gate import problems
 from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
@@ -82,6 +83,18 @@ def test_sample_is_excerpt_of_golden_file(title: str, language: str, file: str) 
     golden = normalized_lines((FLAKY / file).read_text(encoding="utf-8"))
     excerpt = normalized_lines(sample(section(REPORTS, title), language))
     assert any(golden[start : start + len(excerpt)] == excerpt for start in range(len(golden)))
+
+
+@pytest.mark.parametrize("name", ["when-red.md", "inconclusive.md", "proof.md"])
+def test_page_shows_what_people_see(name: str) -> None:
+    """Its samples, and what its entries begin with, are in golden files, or are titles or words of a problem."""
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    heads = re.findall(r"^- (`.+?`(?: or `.+?`)?):", page, re.MULTILINE)
+    shown = sample(page, "text").splitlines() + [part for head in heads for part in re.findall("`(.+?)`", head)]
+    assert shown
+    sources = [*GOLDEN.rglob("*.*"), Path(problems.__file__)]
+    known = "\n".join([*TITLES, *(path.read_text(encoding="utf-8") for path in sources)])
+    assert [part for text in shown for part in text.split("…") if part.strip() not in known] == []
 
 
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
@@ -302,26 +315,21 @@ def test_pipeline_sets_inputs_that_exist_and_its_page_names_variables_that_are_r
 
 # Titles of errors and warnings: each stands once in the code
 
-TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-ENTRIES = dict(re.findall(r"^### (.+)\n\n((?:.+\n)+)", TROUBLESHOOTING, re.MULTILINE))
-PARTS = re.compile(r"- \*\*Cause:\*\* .+\n- \*\*Check:\*\* .+\n- \*\*Cure:\*\* .+", re.DOTALL)
 PROGRAMS = ("coval_gate", "coval_cli", "coval_attach")
 SOURCES = [path for name in PROGRAMS for path in (ROOT / "src" / name).rglob("*.py") if path.name != "titles.py"]
 ERRORS = ("HostError", "RunnerError", "CovalError", "TooLarge", "Unavailable", "LaunchUncertain")
 
 
-def test_each_title_has_one_entry_that_says_cause_check_and_cure_and_its_link() -> None:
-    headings = re.findall(r"^### (.+)$", TROUBLESHOOTING, re.MULTILINE)
-    assert sorted(headings) == sorted(TITLES)
-    assert ENTRIES.keys() == TITLES
-    for title, entry in ENTRIES.items():
-        assert PARTS.fullmatch(entry.rstrip("\n")), title
-        assert 3 <= entry.count("\n") <= 6, title
-        assert re.fullmatch(r"[A-Za-z]+( [A-Za-z]+)*", title), "GitHub makes other anchors of punctuation"
-        assert entry_of(title) == f"{DOCS}/troubleshooting.md#{title.lower().replace(' ', '-')}"
-        assert GateError(title, "What happened.").link == entry_of(title)
-    assert entry_of("Anything else") == ""
-    assert InternalError(ValueError()).link.endswith("#internal-error")
+def test_each_title_leads_to_a_page_and_each_entry_is_of_a_title() -> None:
+    for title in TITLES:
+        page, _, anchor = help_page(title).removeprefix(f"{DOCS}/").partition("#")
+        assert not anchor or anchor in anchors((ROOT / "docs" / page).read_text(encoding="utf-8")), title
+        assert GateError(title, "What happened.").link == help_page(title)
+    entries = re.findall(r"^## (.+)$", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*entries} <= TITLES
+    assert all(help_page(entry).endswith(f"/troubleshooting.md#{entry.lower().replace(' ', '-')}") for entry in entries)
+    assert help_page("Anything else") == ""
+    assert InternalError(ValueError()).link == f"{DOCS}/when-red.md#error"
 
 
 def test_no_error_has_a_title_of_its_own() -> None:

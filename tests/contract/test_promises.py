@@ -218,15 +218,15 @@ CALLED: Final = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID}
 STUCK: Final = {"test_set_id": "stuck001", "max_wait_time": "600"}
 HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
     "all criteria are met": ({}, {"test_set_id": "someFail", "max_failed_simulations": "50%"}),
-    "a criterion is not met or Coval reports an error": (
+    "a criterion is missed, or Coval reports an error": (
         {"test_set_id": "failing1", "thresholds": "Latency: p(95) < 1.5"},
         {"test_set_id": "dirty001"},
         {"test_set_id": "allFail1"},
     ),
-    "a threshold is in doubt": (DOUBT, DOUBT | {"on_inconclusive": "pass"}),
-    "the run failed": ({"test_set_id": "runFails"},),
+    "a threshold is neither met nor missed": (DOUBT, DOUBT | {"on_inconclusive": "pass"}),
+    "Coval ended the run as failed": ({"test_set_id": "runFails"},),
     "cancelled or deleted in Coval": ({"test_set_id": "cancels1"}, {"test_set_id": "deletes1"}),
-    "the run was not over": (
+    "`max_wait_time` or `max_queue_time` passed": (
         STUCK,
         STUCK | {"on_timeout": "pass"},
         {"test_set_id": "queued01", "max_queue_time": "60"},
@@ -234,11 +234,13 @@ HAPPENED: Final[dict[str, Sequence[Mapping[str, str]]]] = {
     "the step was cancelled": ({"test_set_id": "slow0001"},),
     "an input is invalid": ({"mode": "lunch"}, {"api_key": "wrong"}, {"thresholds": "Nothing: avg < 1"}),
     "GitHub withholds the API key": ({"api_key": "", "on_missing_api_key": "skip"},),
-    "no leg was to be evaluated": ({"only_legs": "[]"},),
-    "`mode: launch`": ({"mode": "launch"},),
-    "`mode: cancel`": ({"mode": "cancel", "run_id": "RUN_ID", "agent_id": "", "persona_id": "", "test_set_id": ""},),
-    "`mode: history`": ({"mode": "history", "run_id": "tag:nightly", "test_set_id": "stuck001", **CALLED},),
-    "`mode: plan`": ({"mode": "plan"},),
+    "is `[]`": ({"only_legs": "[]"},),
+    "another `mode` than `run` and `wait`": (
+        {"mode": "launch"},
+        {"mode": "cancel", "run_id": "RUN_ID", "agent_id": "", "persona_id": "", "test_set_id": ""},
+        {"mode": "history", "run_id": "tag:nightly", "test_set_id": "stuck001", **CALLED},
+        {"mode": "plan"},
+    ),
 }
 
 

@@ -62,7 +62,7 @@ SATISFYING: Final = {"success", "neutral", "skipped"}  # with these conclusions,
 COMMENT_MARKER: Final = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->\n")
 EXPECTED_URLS: Final = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)}|"
-    rf"{re.escape(DASHBOARD)}/reports/new\?run_ids=[\w%,.~-]+|{re.escape(DOCS)}/troubleshooting\.md#[a-z-]+)"
+    rf"{re.escape(DASHBOARD)}/reports/new\?run_ids=[\w%,.~-]+|{re.escape(DOCS)}/[a-z-]+\.md(?:#[a-z-]+)?)"
 )
 ANY = st.text(st.characters())  # with lone surrogates
 ACTIVE = st.text("\\`*_[]()<>|~$#@:/!&%;='\"-+.1 \t\n\r\x00\u2028\u200bax")

@@ -23,7 +23,7 @@ from coval_gate.base.text import in_words, plural
 class GateError(Exception):
     """A failure of the step, the API or the configuration, never of the agent.
 
-    `what` is one sentence. `advice` says what to do next. `link`: empty for the title's entry in the documentation.
+    `what` is one sentence. `advice` says what to do next. `link`: empty for the page that helps with the title.
     """
 
     def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
@@ -31,7 +31,7 @@ class GateError(Exception):
         self.title = title
         self.what = what
         self.advice = advice
-        self.link = link or titles.entry_of(title)
+        self.link = link or titles.help_page(title)
 
 
 class InputError(GateError):

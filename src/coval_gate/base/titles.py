@@ -1,4 +1,4 @@
-"""The titles of errors and warnings, and their entries in docs/troubleshooting.md. Each title stands only here."""
+"""The titles of errors and warnings, and the page that helps with each. Each title stands only here."""
 
 from typing import Final
 
@@ -87,8 +87,27 @@ WORKER_GONE: Final = "The worker is gone"
 
 TITLES: Final = frozenset(text for name, text in list(globals().items()) if name.isupper() and name != "DOCS")
 
+# Where more stands than in the error's own text; ERRORS_PAGE for all other titles
+ERRORS_PAGE: Final = "when-red.md#error"
+PAGES: Final = {
+    INVALID_INPUT: "inputs.md",
+    INVALID_INPUTS: "inputs.md",
+    KEY_REJECTED: "change-the-key.md",
+    PERMISSION_MISSING: "glossary.md#the-api-key",
+    COVAL_UNAVAILABLE: "troubleshooting.md#coval-unavailable",
+    UNEXPECTED_RESPONSE: "troubleshooting.md#coval-unavailable",
+    UNTRUSTED_CERTIFICATE: "where-it-runs.md",
+    UNUSABLE_CERTIFICATES: "where-it-runs.md",
+    LAUNCH_UNCERTAIN: "troubleshooting.md#launch-uncertain",
+    NOT_LAUNCHED: "troubleshooting.md#run-unclear",
+    RUN_UNCLEAR: "troubleshooting.md#run-unclear",
+    TAGS_HIDDEN: "troubleshooting.md#run-unclear",
+    NO_VERDICT: "troubleshooting.md#no-verdict",
+    TIMED_OUT: "when-red.md#timed-out",
+    RUN_NOT_ANSWERED: "own-build.md",
+}
 
-def entry_of(title: str) -> str:
-    """Return the address in the documentation; empty for a title that has none."""
-    anchor = title.lower().replace(" ", "-")  # as GitHub makes it of a heading without punctuation
-    return f"{DOCS}/troubleshooting.md#{anchor}" if title in TITLES else ""
+
+def help_page(title: str) -> str:
+    """Return the address of the page that helps; empty for a title of others."""
+    return f"{DOCS}/{PAGES.get(title, ERRORS_PAGE)}" if title in TITLES else ""

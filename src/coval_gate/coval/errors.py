@@ -25,7 +25,7 @@ ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by st
         "Check that api_key contains a complete, current key of the right Coval organization.",
     ),
     402: (titles.PLAN_LIMIT, "Look at the plan and billing in Coval: extend the plan, or wait until it renews."),
-    412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace that the API key belongs to."),
+    412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace of the API key, or leave it empty."),
     413: (titles.REQUEST_TOO_LARGE, "Shorten metadata, config_overrides and the lists of ids."),
     "MODEL_TIER_ACCESS_DENIED": (
         titles.MODEL_NOT_INCLUDED,
@@ -35,13 +35,14 @@ ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by st
 LASTING: Final = {  # title and advice for each problem that a retry cannot solve
     "certificate": (
         titles.UNTRUSTED_CERTIFICATE,
-        "Check api_base_url. Behind a proxy that inspects TLS, set REQUESTS_CA_BUNDLE to its certificate.",
+        "Check api_base_url. Behind a proxy that inspects TLS, set REQUESTS_CA_BUNDLE to a file in the workspace with "
+        "its certificate.",
     ),
     "bundle": (
         titles.UNUSABLE_CERTIFICATES,
         "The action runs in a container: use a file in the workspace (/github/workspace/…).",
     ),
-    "address": (titles.INVALID_ADDRESS, "Check api_base_url and any proxy variables."),
+    "address": (titles.INVALID_ADDRESS, "Check api_base_url, HTTPS_PROXY and NO_PROXY."),
 }
 MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."

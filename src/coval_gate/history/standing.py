@@ -199,7 +199,9 @@ def changed_tags(
     # If a run has as many tags as it may, one of ours found no room.
     if not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS:
         raise CovalError(
-            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
+            titles.TAGS_HIDDEN,
+            f"Coval does not show all tags of run {run.run_id}, so they would be lost.",
+            advice="Set the tag in Coval.",
         )
     if len(kept) >= MOST_RUN_TAGS:
         kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE_PREFIX))

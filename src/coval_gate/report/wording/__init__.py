@@ -252,7 +252,7 @@ def link(judgement: Judgement) -> str:
     """Return the URL of a page that explains more; empty where there is none."""
     if isinstance(judgement.cause, Errored):
         return judgement.cause.link
-    return titles.entry_of(title(judgement)) if judgement.verdict in (Verdict.ERROR, Verdict.TIMED_OUT) else ""
+    return titles.help_page(title(judgement)) if judgement.verdict in (Verdict.ERROR, Verdict.TIMED_OUT) else ""
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
