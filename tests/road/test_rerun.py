@@ -20,7 +20,7 @@ from road.test_base_agent import agents
 from road.test_slices import ALWAYS, OPEN, UNTIL_CLEAR, world_of
 from road.test_together import LEGS as ALL_LEGS
 from road.test_together import TOGETHER, Legs
-from support import StepResult, VirtualClock
+from support import KEY, StepResult, VirtualClock
 
 LEGS = {  # in their order, so that a fault meets a certain one
     "test_set_id": f"{SETS}, flaky001",
@@ -29,6 +29,7 @@ LEGS = {  # in their order, so that a fault meets a certain one
     "max_parallel_runs": "1",
 }
 THIRD = {"GITHUB_RUN_ATTEMPT": "3"}
+NEW_KEY = "coval_sk_test_new_one"
 OF_ATTEMPT_2 = "on attempt 2 of this commit"
 PATHS = {"html_path": "r.html", "junit_path": "r.xml", "digest_path": "r.md"}
 
@@ -68,6 +69,18 @@ def test_only_the_leg_without_a_completed_run_is_launched_again(run_step: RunSte
     assert (launches(server), {*kept_from(third).values()}) == (3, {None})
     assert ALL_COMPLETED in third.log
     assert "### ❌ Failed on attempt 3 of this commit: " in third.summary
+
+
+def test_a_new_key_continues_the_run_whose_step_lost_the_old_one(run_step: RunStep, clock: VirtualClock) -> None:
+    """As docs/change-the-key.md says."""
+    world = World(clock.time, api_keys=dict.fromkeys((KEY, NEW_KEY), ("*",)))
+    clock.at(30, lambda: setattr(world, "api_keys", {NEW_KEY: ("*",)}))
+    left, _ = run_step(world=world)
+    assert "API key rejected" in left.log
+    assert "The run could not be cancelled" in left.log
+    again, server = run_step(world=world, env=RERUN, api_key=NEW_KEY)
+    assert (again.outputs["verdict"], launches(server)) == ("passed", 0)
+    assert again.outputs["run_id"] == left.outputs["run_id"]
 
 
 def test_every_report_says_which_attempt_a_whole_new_run_is_of(run_step: RunStep) -> None:
