@@ -32,9 +32,9 @@ DONE, INCOMPLETE = 0, 1  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
 READ_INPUTS: Final = ("api_base_url", "workspace_id", "max_wait_time")
-UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
+UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that shows it"
 TAGGING: Final = 60.0  # s
-LEAVING: Final = 2.0  # s to say that the command leaves; a signal leaves no more
+LEAVING: Final = 2.0  # s to report that the command leaves; a signal allows no more
 
 WITHHELD_VARIABLES: Final = re.compile(
     r"(?:GITHUB|GH|GITEA|FORGEJO|RUNNER|GITLAB|CI|BITBUCKET|CIRCLE|BUILDKITE|TRAVIS|DRONE"
@@ -57,7 +57,7 @@ class AttachOptions(NamedTuple):
 
 
 class UnusableError(GateError):
-    """The command cannot begin, for a reason that its user must mend."""
+    """The command cannot begin, for a reason that its user must remove."""
 
 
 def attach(runtime: Runtime, options: AttachOptions, limits: Limits = Limits()) -> int:  # noqa: B008 - frozen
@@ -193,7 +193,7 @@ def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[i
 
 
 def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]:
-    """Let the step that waits for the run stop waiting, unless another command may still answer all of it."""
+    """Stop the step that waits for the run, unless another command may still answer all of it."""
     if follower.has_begun:
         with suppress(CovalError):
             yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)

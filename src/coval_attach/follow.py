@@ -54,7 +54,7 @@ class _Followed:
     outcome: Ending = "waiting"
     was_started: bool = False
     is_open: bool = False  # a process for it has not ended
-    knows_end: bool = False  # the process was told that the simulation is over
+    knows_end: bool = False  # the process knows that the simulation is over
     refusal: _Refusal | None = None
 
 
@@ -96,7 +96,7 @@ class Follower:
                 raise AttachError(
                     titles.TIME_IS_OVER,
                     "--max-wait-time was over before the run was.",
-                    advice="Raise --max-wait-time, or see in Coval what holds the run up.",
+                    advice="Raise --max-wait-time, or see in Coval what delays the run.",
                 )
             run = None
             if polls % POLLS_OF_RUN == 0 or not self._open:
@@ -130,7 +130,7 @@ class Follower:
         return run
 
     def _check_agent(self, run: Run) -> Procedure[None]:
-        """Raise AttachError if Coval itself reaches the agent: by what the launch noted, or else by what Coval says."""
+        """Raise AttachError if Coval itself reaches the agent: as the launch noted, or else as Coval shows."""
         if self._is_checked:
             return
         self._is_checked = True
@@ -181,7 +181,7 @@ class Follower:
             if not alive and self._error is None and (self._polled_at is None or self._open):
                 self._error = AttachError(
                     titles.WORKER_GONE,
-                    "The process that holds the conversations ended by itself.",
+                    "The process that answers the conversations ended by itself.",
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )
             self._show()
@@ -243,7 +243,7 @@ class Follower:
             self._end(followed, "refused", followed.refusal.error)
 
     def _settle(self) -> None:
-        """Say what became of the simulations whose processes did not end by themselves, and of those that had none."""
+        """Log what became of the simulations whose processes did not end by themselves, and of those that had none."""
         for followed in self._simulations.values():
             self._give_up(followed)
             if followed.is_open:

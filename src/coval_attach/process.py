@@ -1,4 +1,4 @@
-"""The worker as the command sees it, a child process, and what the two tell each other: one JSON object a line."""
+"""The worker as the command sees it, a child process, and the messages between the two: one JSON object a line."""
 
 import json
 import os
@@ -75,7 +75,7 @@ class WorkerEvent(NamedTuple):
     """`ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
 
     `started`: a process has begun. `attached`: its conversation has begun. `quiet`: it has sent no audio for a while.
-    `closed`: the conversation is over. `ended`: the `outcome` is known; `error` says more.
+    `closed`: the conversation is over. `ended`: the `outcome` is known; `error` has details.
     """
 
     what: Literal["ready", "unusable", "started", "attached", "quiet", "closed", "ended"]

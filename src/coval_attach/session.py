@@ -1,4 +1,4 @@
-"""The process of one simulation: attaches to it, and lets the handler hold the conversation."""
+"""The process of one simulation: attaches to it, and runs the handler for the conversation."""
 
 import asyncio
 import faulthandler

@@ -40,9 +40,9 @@ class _Child:
     events: Connection
     attached: bool = False
     closed: bool = False  # the conversation is over
-    ended_at: float | None = None  # when it said what became of it
+    ended_at: float | None = None  # when it reported its end
     over_at: float | None = None
-    completed: bool = False  # the simulation, as Coval says
+    completed: bool = False  # the simulation, as Coval shows it
     terminated_at: float | None = None
 
 
@@ -208,7 +208,7 @@ def _load(setup: Setup) -> "Handler":
 def _end_of(child: _Child) -> WorkerEvent:
     """The process ended without a word."""
     how = how_ended(child.process.exitcode or 0)
-    # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.
+    # One that was killed while it spoke ends its simulation, too, and Coval may show that before its end is seen here.
     had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
     if child.closed or (child.attached and had_its_end):
         return ended("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
@@ -243,7 +243,7 @@ def _redact(log: str, key: str) -> None:
 
 
 def _leave() -> NoReturn:
-    """The user's modules may have started threads on import, which cannot hold up this end."""
+    """The user's modules may have started threads on import, which cannot delay this end."""
     if os.getpgrp() == os.getpid():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(0, signal.SIGTERM)

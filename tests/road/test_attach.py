@@ -240,7 +240,7 @@ def test_run_that_cannot_be_tagged_is_no_success(tmp_path: Path, tags: list[str]
         fake.refuses_tags = refuses
         result = run_attach(fake, tmp_path)
     assert (result.code, fake.tags) == (1, tags)
-    assert "Every simulation was answered, but the run cannot get the tag that says so: " in result.log
+    assert "Every simulation was answered, but the run cannot get the tag that shows it: " in result.log
 
 
 SCRIPT = """

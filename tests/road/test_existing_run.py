@@ -175,7 +175,7 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
     newest = nights.put(BRANCH, tags="nightly")
     for source in (TAG, BRANCH):
         what = (
-            f"Coval lists run {newest}, but does not show what it is, so the step cannot tell which run is the newest"
+            f"Coval lists run {newest}, but does not show what it is, so the step does not know which run is the newest"
         )
         assert f"{what} {PHRASES[source]}." in nights.error(source)
 

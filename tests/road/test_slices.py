@@ -316,7 +316,7 @@ def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: Ru
         assert "only in the baseline" not in result.log
         on_main = nights.night("unchanged", baseline=baseline, spend="until clear", **given)
         (warning,) = [one.data for one in on_main.annotations("warning") if "gives the baseline no runs" in one.data]
-        assert "leave spend empty there" in warning
+        assert "Leave spend empty for the runs of the branch" in warning
         assert nights.tagged("stable") == tagged
 
 

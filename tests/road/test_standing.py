@@ -82,7 +82,7 @@ def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> Non
     assert (result.outputs["verdict"], "runs:write" in warning) == ("failed", True)
     assert not any("mark" in leg["duties"] for leg in result.saved_runs)
     result = nights.night("passing", "PATCH /runs/* -> 403", **TAGGED)
-    (warning,) = [text.data for text in result.annotations("warning") if "could not take the tag stable" in text.data]
+    (warning,) = [text.data for text in result.annotations("warning") if "could not get the tag stable" in text.data]
     assert (result.outputs["verdict"], "runs:write" in warning) == ("inconclusive", True)
 
 

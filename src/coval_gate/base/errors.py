@@ -9,7 +9,7 @@ GateError               the step cannot do its work: verdict `error`
 └── CovalError          a call to Coval failed
     ├── Rejected        Coval rejected the call, and would reject it again
     │   └── NotFound    … because the resource does not exist
-    ├── TooLarge        the response is larger than the step can take
+    ├── TooLarge        the response is larger than the step can read
     ├── Unavailable     no usable response; a retry may get one
     └── LaunchUncertain a launch was sent, but it is unknown whether it arrived
 """
@@ -23,7 +23,7 @@ from coval_gate.base.text import in_words, plural
 class GateError(Exception):
     """A failure of the step, the API or the configuration, never of the agent.
 
-    `what` is one sentence. `advice` says what to do next. `link`: empty for the page that helps with the title.
+    `what` is one sentence. `advice` is what to do next. `link`: empty for the page that helps with the title.
     """
 
     def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
@@ -104,15 +104,16 @@ class NotFound(Rejected):
 
 
 class TooLarge(CovalError):
-    """The response is larger than the step can take. A retry would get the same, but a smaller page may fit."""
+    """The response is larger than the step can read. A retry would get the same, but a smaller page may fit."""
 
 
 class Unavailable(CovalError):
     """A retry may get a response.
 
-    `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: the pause
-    that the server asks for, in seconds. `is_limit`: Coval runs no more at a time. `too_late`: it was not sent, because
-    a deadline had passed. `misread`: the field that is not as documented, in our words, if that was the problem.
+    `arrived` is False if the call certainly had no effect (never sent, or the API confirms it). `retry_after`: the
+    pause that the server asks for, in seconds. `is_limit`: Coval runs no more at a time. `too_late`: it was not sent,
+    because a deadline had passed. `misread`: the field that is not as documented, in our words, if that was the
+    problem.
     """
 
     def __init__(

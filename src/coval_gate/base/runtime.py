@@ -1,4 +1,4 @@
-"""Everything that a step takes from outside, passed in at one seam: a test can run the whole step."""
+"""Everything that a step uses from outside, passed in at one seam: a test can run the whole step."""
 
 import os
 import random
@@ -33,8 +33,8 @@ class Runtime(NamedTuple):
 def leave(code: int) -> NoReturn:
     """End the process with this exit code, which is the verdict's, whatever happens from now on.
 
-    The interpreter is not shut down. That would take its signal handlers away first, so that a late signal would kill
-    the process. It would also crash if a thread still renders a report, and fail if a closed pipe takes no more.
+    The interpreter is not shut down. That would remove its signal handlers first, so that a late signal would kill
+    the process. It would also crash if a thread still renders a report, and fail if a pipe is closed.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError, ValueError):

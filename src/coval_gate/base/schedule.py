@@ -18,7 +18,7 @@ from coval_gate.base.errors import CovalError, Transient, Unavailable
 T = TypeVar("T")
 
 CLOSE_TO_END: Final = 0.01  # s; a try so soon before the end counts as made at the end
-MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which takes a connection of its own
+MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which needs a connection of its own
 
 
 class Wait(NamedTuple):
@@ -170,7 +170,7 @@ def together(
 ) -> Procedure[list[T | CovalError]]:
     """Run procedures as if each were alone. Together they take as long as the longest.
 
-    Returns, in their order, what each returned, or the error of Coval's that it raised: a failure does not hold up
+    Returns, in their order, what each returned, or the error of Coval's that it raised: a failure does not delay
     others. Raises the first other exception once all have ended.
     """
     tasks = [_Task(procedure, clock) for procedure in procedures]
@@ -276,7 +276,7 @@ class SharedCall(Generic[T]):
 
 
 def _pass(wait: Wait, clock: Clock) -> None:
-    """Let what a procedure waits for happen. Raises Interrupted, before a call begins as well."""
+    """Do what a procedure waits for. Raises Interrupted, before a call begins as well."""
     if any(event.happened for event in wait.events):
         return
     if not wait.calls:

@@ -24,7 +24,7 @@ PREPARING: Final = 5.0  # s for checks, and for data that later comparisons need
 ANNOUNCING: Final = 10.0  # s to find the commit, and for its pages
 REPLAYING: Final = 60.0  # s in mode plan to read the runs of earlier nights
 SIZING: Final = 2.0  # s to find out how many simulations a run has that was just launched; one call takes no less
-SHARE_OF_REST: Final = 0.25  # of the remaining time; the most that each of these may take
+SHARE_OF_REST: Final = 0.25  # of the remaining time; the most that each of these may use
 
 # After the run; the longest times
 MARKING: Final = 20.0  # s for changes of tags
@@ -33,8 +33,8 @@ DETAILS: Final = 20.0  # s for names, explanations and transcripts
 UNITS: Final = 3.0  # s for the units of metrics, which stand in the first lines after the verdict
 NAMING: Final = 3.0  # s for the names of agents, personas and test sets
 CANCELLING: Final = 30.0  # s for cancelling runs, except in mode cancel, which has max_wait_time
-TELLING: Final = 30.0  # s for all pages; the first may take all of it
-TELLING_EACH: Final = 10.0  # s; the least for each other page
+UPDATING: Final = 30.0  # s for all pages; the first may use all of it
+UPDATING_EACH: Final = 10.0  # s; the least for each other page
 
 # After a signal; the runner kills the step 10 s later
 HURRIED_CALLING: Final = 3.5  # s from the signal until every call to Coval has ended
@@ -56,7 +56,7 @@ class Times(NamedTuple):
     deadline: float
     coval_ends: float
     host_ends: float
-    telling: float = TELLING
+    updating: float = UPDATING
     rendering_ends: float = math.inf
 
     @classmethod
@@ -80,9 +80,9 @@ class Times(NamedTuple):
         """Return when to stop trying to cancel a run."""
         return min(now + CANCELLING, self.coval_ends)
 
-    def telling_of(self, now: float, first: float) -> float:
-        """The first page may take all of the time, but leaves the others a little. `first`: when it began."""
-        return min(max(first + self.telling, now + min(self.telling, TELLING_EACH)), self.host_ends - FINAL)
+    def updating_of(self, now: float, first: float) -> float:
+        """The first page may use all of the time, but leaves the others a little. `first`: when it began."""
+        return min(max(first + self.updating, now + min(self.updating, UPDATING_EACH)), self.host_ends - FINAL)
 
 
 def preparing(now: float, deadline: float) -> float:

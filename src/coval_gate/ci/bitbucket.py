@@ -1,7 +1,8 @@
 """Bitbucket's page: a Code Insights report on the tested commit, written through the proxy of its pipelines.
 
-The proxy takes plain HTTP for Bitbucket's API only, and adds the credential itself: the gate sends none. It listens on
-the step's own machine, and so a container reaches it by another name. A pipeline on a runner of one's own may lack it.
+The proxy accepts plain HTTP for Bitbucket's API only, and adds the credential itself: the gate sends none. It listens
+on the step's own machine, and so a container reaches it by another name. A pipeline on a runner of one's own may lack
+it.
 
 Sources: "Reports" in Bitbucket Cloud's REST API reference; "Code insights" in Bitbucket Cloud's documentation.
 """

@@ -60,7 +60,7 @@ class Refused(HostError):
 
 
 class Service(NamedTuple):
-    """A CI system's API: what its responses mean, and what errors say.
+    """A CI system's API: what its responses and errors mean.
 
     `pause`: how long an error response with such a message asks to wait, in seconds.
     `has_next`: whether another page follows these headers. `unauthorized`: advice for a 401, before the `permission`.

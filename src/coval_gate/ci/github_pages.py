@@ -23,7 +23,7 @@ STATES: Final = {
     "inconclusive": "failure",
     "skipped": "pending",  # nothing was evaluated, so a required status must not be satisfied
     IN_PROGRESS: "pending",
-}  # all other verdicts say nothing about the agent: "error"
+}  # no other verdict is about the agent: "error"
 CONCLUSIONS: Final = {
     "passed": "success",
     TOLERATED: "neutral",
@@ -192,7 +192,7 @@ class CheckRun(ApiPage[GitHub]):
             return ""
         return (
             f"must differ from the job's id, {quoted(job)}: GitHub shows the job as a check of that name, and a "
-            "branch that requires it could not tell the two apart."
+            "branch that requires it could not distinguish the two."
         )
 
     def takes(self, state: str) -> bool:

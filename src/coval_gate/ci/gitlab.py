@@ -41,7 +41,9 @@ DOTENV: Final = "coval-gate.env"
 DOTENV_LIMIT: Final = 5 * 1024  # bytes; GitLab drops a report of this size or more
 REPORTED: Final = ("run_id", "run_url", "verdict", "status", "passed")  # outputs in the dotenv report
 RUN_IDS: Final = "run_ids"  # the same for all runs, for a later job that waits for them
-DOTENV_VALUE: Final = re.compile(r"[\w.,:/?&=%+@~-]*", re.ASCII)  # GitLab takes no spaces, and expands what follows a $
+DOTENV_VALUE: Final = re.compile(
+    r"[\w.,:/?&=%+@~-]*", re.ASCII
+)  # GitLab allows no spaces, and expands what follows a $
 ANNOTATIONS: Final = "coval-gate-annotations.json"
 LONGEST_LABEL: Final = 100  # characters
 SECTION: Final = re.compile(r"section_(?=(?:start|end):)")
@@ -64,9 +66,7 @@ LONGEST_DESCRIPTION: Final = 255  # characters
 LONGEST_LINK: Final = 255  # characters
 COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
-GITLAB_TIMEOUTS: Final = Timeouts(
-    connect=10.0, response=15.0, final=1.0
-)  # GitLab may hold a status for its lock for 10 s
+GITLAB_TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may keep a status locked for 10 s
 GITLAB_BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
 CONFLICT: Final = 409  # another request changes the same status
 
@@ -231,7 +231,7 @@ class PipelineStatus(ApiPage[GitLab]):
     _forbidden = False
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
-        if self._forbidden:  # GitLab said so when the step announced the run
+        if self._forbidden:  # GitLab refused it when the step announced the run
             return
         operation = self._api().operation("Developer, or Maintainer where the branch is protected", until)
         status = {

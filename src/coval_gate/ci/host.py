@@ -43,7 +43,7 @@ MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserve
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes of UTF-8; GitHub drops a larger summary
 NO_REPOSITORY: Final = "the job has no GitHub repository"
 IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
-TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
+TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out with which the step passes
 
 
 class Head(NamedTuple):
@@ -74,7 +74,7 @@ class Context(NamedTuple):
     matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""
     instance: str = ""  # distinguishes steps of this workflow run if names do not; another one in each workflow run
-    given: str = ""  # the texts of the inputs that say what to run
+    given: str = ""  # the texts of the inputs that define what to run
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
     branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag
@@ -82,7 +82,7 @@ class Context(NamedTuple):
     run_url: str = ""
     artifacts_url: str = ""  # where files that the job uploads are found; empty if the CI system has no such page
     run_attempt: str = ""
-    attempt_is_id: bool = False  # of a job among others, so it does not say how many attempts there were
+    attempt_is_id: bool = False  # of a job among others, so it does not show how many attempts there were
     pull_request: int | None = None
     secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request if the event lacks its number
@@ -91,7 +91,7 @@ class Context(NamedTuple):
     is_local: bool = False  # no CI system runs the step
     is_changed: bool = False  # the working directory differs from the commit
     started_by_person: bool = False  # by hand
-    start_by_hand: str | None = None  # how a person does so on this CI system; empty: it does not tell; None: on GitHub
+    start_by_hand: str | None = None  # how a person does so on this CI system; empty: not shown; None: on GitHub
     variables: Variables | None = None  # those that may be behind an empty input; None where inputs are flags
     web: WebPages = WebPages()
     branch_is_known: bool = True  # False if `sha` comes from elsewhere than the event, so its branch is another one's
@@ -129,10 +129,10 @@ class Context(NamedTuple):
 def context_of(
     name: str, *, number: int | None = None, for_pull_request: bool = False, is_tag: bool = False
 ) -> Context:
-    """Say only whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
+    """Name only whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
 
-    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
-    so it counts as none. `number` and `for_pull_request`: what the CI system says.
+    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be mistaken for another
+    one, so it counts as none. `number` and `for_pull_request`: what the CI system reports.
     """
     pull = PULL.fullmatch(name)
     number = number or (int(pull[1]) or None if pull else None)
@@ -330,7 +330,7 @@ class Host(Console, ABC):
         """Save values for the post step. Raises RunnerError."""
 
     def take_over(self) -> None:
-        """Take over the state that killed steps left, so that `read_state` returns it."""
+        """Adopt the state that killed steps left, so that `read_state` returns it."""
 
     def release(self) -> None:
         """Leave what is saved to others: the step is at its end."""

@@ -1,6 +1,6 @@
 """The host of a step without a CI system that the gate knows how to show pages on: everything goes to its log.
 
-On a laptop, git says what is tested.
+On a laptop, git shows what is tested.
 """
 
 import hmac
@@ -43,8 +43,9 @@ STATE_FILE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each c
 WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
 WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
-GIT_TIMEOUT: Final = 5.0  # s for all that git says
-# A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
+GIT_TIMEOUT: Final = 5.0  # s for all calls of git
+# A foreign checkout may contain a repository whose settings name programs: git neither looks for one nor asks
+# fsmonitor.
 SAFE_GIT: Final = ("git", "-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit", "--no-optional-locks")
 SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
 
@@ -52,7 +53,7 @@ SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none 
 class PlainHost(Host):
     """A host without summary or pages. On a CI system, a file has the outputs.
 
-    A file holds the state for the post step, as long as something is open. Each command has and locks its own: the post
+    A file keeps the state for the post step, as long as something is open. Each command has and locks its own: the post
     step leaves alone what a command still works on.
     """
 
@@ -331,7 +332,7 @@ def read_git() -> Context:
         actor=one_line(_git("config", "user.name", until=until)),
         is_local=True,
         web=website_of(server),
-        # In a huge repository, git may not come to say that nothing has changed.
+        # In a huge repository, git may run out of time before it finds that nothing has changed.
         is_changed=bool(commit)
         and _git("status", "--porcelain", "--untracked-files=no", until=until, otherwise="?") != "",
     )

@@ -1,4 +1,4 @@
-"""The CI systems whose variables say what a step tests. Each is a row: a new one needs nothing else.
+"""The CI systems whose variables show what a step tests. Each is a row: a new one needs nothing else.
 
 Sources are the systems' lists of predefined variables:
 GitLab: https://docs.gitlab.com/ci/variables/predefined_variables
@@ -45,7 +45,7 @@ class System(NamedTuple):
 
     All variables of `step` and `instance` count. `step` distinguishes jobs of one name in each workflow run alike.
     `instance` has a value of its own in each workflow run, which all attempts at the step share. `attempt` must have an
-    order: its variables are numbers, higher in each later attempt. Otherwise, a step could take over a later one's run.
+    order: its variables are numbers, higher in each later attempt. Otherwise, a step could continue a later one's run.
 
     `by_hand`: variables and the values by which a person is known to have started the pipeline or the job; `start`: how
     a person does so. `variables`: how an input refers to one; None where inputs are flags, which may not be empty.

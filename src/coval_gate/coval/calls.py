@@ -178,7 +178,7 @@ class Calls:
         return received
 
     def _too_late(self, request: Request) -> CovalError:
-        """Prefer the failure before the deadline. It may be of another leg's call, so it says nothing of this one."""
+        """Prefer the failure before the deadline. It may be of another leg's call, so it shows nothing of this one."""
         others = (error for error in reversed(self._failures.values()) if isinstance(error, Unavailable))
         cause = self._failures.get(str(request)) or next(others, None)
         if cause is None:

@@ -112,7 +112,7 @@ class Shown(dict[tuple[str, str], Any]):
         return {id_: getattr(case, "label", "") for (key, id_), case in self.items() if key == "test_case"}
 
     def name_of(self, input_: str, id_: str) -> str | None:
-        """Empty if Coval shows no name, None if it was not asked yet. `input_`: one that takes such an id."""
+        """Empty if Coval shows no name, None if it was not asked yet. `input_`: one for such an id."""
         key = (input_.removesuffix("_id"), id_)
         return getattr(self[key], "name", "") if key in self else None
 
@@ -154,7 +154,7 @@ def uncertain_after(error: CovalError) -> LaunchUncertain | None:
 class Client(Calls):
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError.
 
-    `once`, retries and errors are as in `get_run`, unless a method says otherwise.
+    `once`, retries and errors are as in `get_run`, unless a method documents others.
     """
 
     def __init__(
@@ -345,7 +345,7 @@ class Session:
         return other
 
     def within(self, seconds: float) -> Self:
-        """Let it end after so many seconds, or at its deadline if that is sooner."""
+        """Limit it to so many seconds, or at its deadline if that is sooner."""
         return self.until(min(self.deadline, self.clock.now() + seconds))
 
     def labelled(self, key: str, title: Callable[[], str]) -> Self:

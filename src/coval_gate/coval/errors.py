@@ -18,7 +18,7 @@ LONGEST_RETRY_AFTER: Final = 60.0  # s, even if Retry-After asks for more; a lon
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
-ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by status, or by a code that says more
+ADVICE: Final[Mapping[int | str, tuple[str, str]]] = {  # title and advice by status, or by a more specific code
     400: (titles.REQUEST_REJECTED, "Correct what Coval reports as invalid."),
     401: (
         titles.KEY_REJECTED,
@@ -120,7 +120,7 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
         return Unavailable(
             titles.COVAL_UNAVAILABLE,
             what,
-            # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
+            # Only Coval can confirm that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=min(response.retry_after or 0.0, LONGEST_RETRY_AFTER),
             advice="Check whether Coval has an incident, and re-run the job later.",
@@ -204,7 +204,7 @@ def operation_of(request: Request) -> CallRights:
         case "GET", ["conversations", "simulated", *_]:
             return CallRights("simulated-conversations:read")
         case "GET", [kind, *more] if kind in RESOURCES:
-            # Only a 404 about one thing tells which id is wrong. The list of a schedule's runs is about the schedule.
+            # Only a 404 about one thing shows which id is wrong. The list of a schedule's runs is about the schedule.
             is_one = len(more) == 1 or kind == "scheduled-runs"
             return CallRights(f"{kind}:read", RESOURCES[kind] if is_one else ())
     return CallRights()

@@ -14,7 +14,7 @@ PENDING: Final = "PENDING"
 COMPLETED: Final = "COMPLETED"
 FAILED: Final = "FAILED"
 CANCELLED: Final = "CANCELLED"
-SKIPPED: Final = "SKIPPED"  # of a simulation that was not held, and of a metric that is not computed for one
+SKIPPED: Final = "SKIPPED"  # of a simulation that did not take place, and of a metric that is not computed for one
 DELETED: Final = "DELETED"
 ERROR: Final = "ERROR"
 
@@ -39,7 +39,7 @@ CLEAN: Final = frozenset({"", "SUCCESS"})
 
 
 class RunProgress(NamedTuple):
-    """Coval does not document whether it counts test cases or simulations. `failed` is None if it does not say."""
+    """Coval does not document whether it counts test cases or simulations. `failed` is None if it is not shown."""
 
     total: int
     completed: int
@@ -98,7 +98,7 @@ class Run(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether both of Coval's counts say that the run has no simulations."""
+        """Whether both of Coval's counts are 0 simulations."""
         return self.output_ids == () and self.progress is not None and self.progress.total == 0
 
     @property

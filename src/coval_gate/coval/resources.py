@@ -37,7 +37,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 SHOWN_NAME: Final = 100  # characters
 TYPE: Final = re.compile("(?:MODEL_TYPE_)?([A-Z0-9_]{1,60})")  # of an agent
-BINARY_SUFFIX: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
+BINARY_SUFFIX: Final = "_BINARY"  # suffix of the types of metrics whose judge answers YES, NO or UNKNOWN
 LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
 # Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
@@ -63,7 +63,7 @@ class Resource(NamedTuple, Generic[T_co]):
 
     @property
     def input(self) -> str:
-        """The input that takes their ids."""
+        """The input for their ids."""
         return f"{self.key}_id"
 
     @property

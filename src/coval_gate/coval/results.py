@@ -318,7 +318,7 @@ def with_unique_mutations(simulations: Sequence[Simulation]) -> tuple[Simulation
     """Make `mutation` unique for each mutation: its name, or its id if it has none.
 
     Names are unique among an agent's active mutations only, so a run can have two of one name, or one whose name has
-    changed. Their ids tell them apart.
+    changed. Their ids distinguish them.
     """
     mutated = [simulation for simulation in simulations if simulation.mutation != BASE]
     names: dict[str, str] = {}

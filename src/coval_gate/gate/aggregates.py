@@ -20,7 +20,8 @@ from coval_gate.inputs.thresholds import Threshold
 
 
 class Aggregation:
-    """An aggregate with its threshold, which says whether high or low values are good, and the `metric` that it names.
+    """An aggregate with its threshold, which defines whether high or low values are good, and the `metric` that it
+    names.
 
     By default, it describes one run, and nothing shows how it changed. `needs_equal_counts`: the number of simulations
     alone moves it, so it compares only between equal numbers of them. `demanded_share`: of conversations that must be
@@ -111,7 +112,7 @@ class _Share(Aggregation):
         return ()
 
     def interval(self, variant: Variant, confidence: float) -> Interval:
-        """It holds for every possible value of the unknown simulations; if some are not listed, it claims nothing."""
+        """The bounds cover each possible value of the unknown simulations; if some are not listed, there are none."""
         unknown = self.unknown(variant)
         hits = frozenset(self.hits(variant)).difference(unknown)
         cases = () if variant.unlisted or "" in variant.by_case else tuple(variant.by_case.values())
@@ -194,7 +195,7 @@ class Rate(_HavingValues, _Share):
         if variant.even:
             share, assumed = self.value(variant), sample.missing if self.threshold.wants_less else 0
         else:
-            # So many missing values count as hits that the rate holds only if it would for all possible values.
+            # So many missing values count as hits that the threshold is met only if all possible values would meet it.
             hits, bound, missing = len(self._having(variant)), self.threshold.bound.number, sample.missing
             closest = round(bound * variant.total) - hits  # only in between can a rate equal the bound of !=
             requirement = Requirement(self.threshold.operator, bound)
@@ -281,7 +282,7 @@ class Figure(Aggregation):
     def _pooled(self, numbers: Sequence[float]) -> float:
         figure = self.aggregate.kind.figure
         if figure is None:
-            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
+            raise ValueError(f"no class measures {self.aggregate.name}")
         return figure(numbers)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:

@@ -124,7 +124,7 @@ def _compared_with_reference(criterion: ThresholdHolds, run: Judged, references:
             own = aggregation.obstacle(sample) if sample and sample.metric.summary is None else None
             found = own or _against(criterion, variant, metric, references, needed)
             if isinstance(found, Problem):
-                # The base agent's run must be there: otherwise a base that does not work would let everything pass.
+                # The base agent's run must be there: otherwise everything would pass beside a base that does not work.
                 is_error = reference == "base_agent" if found.is_error is None else found.is_error
                 verdict = Verdict.ERROR if own or is_error else Verdict.INCONCLUSIVE
                 found = Compared(Check(criterion=criterion, verdict=verdict, problem=found).on(variant, metric))

@@ -7,7 +7,7 @@ The run is compared with `factor` times the baseline, which makes `baseline * 1.
 factors, that is Fieller's interval for a ratio (Journal of the Royal Statistical Society B 16, 1954).
 
 A step is red if a change is shown, and is beyond the margin as counted. So a change that 80 % of runs notice is larger
-than both by what chance takes away: 0.84 standard errors.
+than both by the part that chance explains: 0.84 standard errors.
 """
 
 import math
@@ -214,7 +214,7 @@ class PercentileChange(Change):
         return PairedRates(pairs).difference(confidence)
 
     def _least(self, confidence: float) -> float:
-        """Return the largest shift of the reference that the value is shown to be above: as `excess` says of 0."""
+        """Return the largest shift of the reference that the value is shown to be above: as `excess` does for 0."""
         now, base = self._values
         return self._last_shift(confidence, now[0] - base[-1], now[-1] - base[0], rises=True)
 

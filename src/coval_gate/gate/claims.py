@@ -72,7 +72,7 @@ def _change(measure: Measure, compared: Comparison) -> float:
 
 
 def _sizes(check: Check, measure: Measure, compared: Comparison) -> tuple[str, str]:
-    """Return the size of the change, and as a percentage of the reference; empty where that says no more."""
+    """Return the size of the change, and as a percentage of the reference; empty where a percentage adds nothing."""
     change = _change(measure, compared)
     lower, upper = compared.change[:2] if compared.change else (-math.inf, math.inf)
 
@@ -83,7 +83,7 @@ def _sizes(check: Check, measure: Measure, compared: Comparison) -> tuple[str, s
 
     size = size_text(abs(change), check.scale, fits=fits)
     relative = change / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
-    if not 0.0005 <= abs(relative) < 10.0:  # beyond a factor of ten, the values themselves say more
+    if not 0.0005 <= abs(relative) < 10.0:  # beyond a factor of ten, the values themselves are clearer
         return size, ""
     usual = float(f"{abs(relative):.2g}")
     is_relative_bound = check.threshold is not None and check.threshold.bound.factor != 1.0
@@ -203,7 +203,7 @@ def cases_to_compare(
     # The strictest of Holm's levels; a required improvement is no member of the family.
     to_show = confidence if threshold.asks_for_improvement else 1.0 - (1.0 - confidence) / family
     shows = partial(aggregation.shows, iterations=iterations, confidence=to_show, runs=runs)
-    most = FEWEST_CASES  # few do, usually, and many take long
+    most = FEWEST_CASES  # few suffice, usually, and many are slow
     while most < MOST_TRIED and not shows(most):
         most = min(2 * most, MOST_TRIED)
     counts = range(FEWEST_CASES, most + 1)

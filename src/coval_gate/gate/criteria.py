@@ -124,7 +124,7 @@ class ThresholdHolds(Criterion):
     def _missed_beside(self, check: Check, measure: Measure, compared: Comparison) -> str:
         lacking = measure.missing if measure.unit == "share" and self.threshold.metric else 0
         without = f" ({lacking:,} without a value)" if lacking else ""
-        is_count = measure.unit == "simulations"  # of how many, it must say
+        is_count = measure.unit == "simulations"  # the text must name the total
         shown_value = self.measured(check, measure) if is_count else self._value_text(check, measure)
         value = f"{shown_value}{without}{runs_text(check)}{whom(check)}"
         allowed = claims.allowed_text(check, compared)

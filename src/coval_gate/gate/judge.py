@@ -1,7 +1,7 @@
 """Judges the outcome of a run by the user's criteria. Pure and total.
 
-Missing values are never ignored: a rate must hold for every value that a failed simulation, or one without a value,
-could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.
+Missing values are never ignored: a rate must meet its threshold whatever value a failed simulation, or one without a
+value, could have had. If more of them lack a value than may fail, there is no verdict on that metric at all.
 """
 
 import difflib
@@ -210,7 +210,7 @@ def _targets(run: Judged) -> Iterator[Check]:
 
 
 def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
-    """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
+    """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` decides how many may miss."""
     criterion = TargetMet(metric=metric.name, target=target, user_defined=decides)
     sample = variant.sample(metric)
     wanted = named_values(target)

@@ -188,7 +188,7 @@ INTERRUPTED_STEP: Final = Judgement(verdict=Verdict.CANCELLED, status=CANCELLED,
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
+    """Decide by the gravest check. An error from late data is a time-out; one of the set-up stays an error."""
     if not isinstance(judgement.cause, Completed | Together):
         return judgement
     deciding = [check for check in checks if check.decides]

@@ -112,7 +112,7 @@ class RunRange(NamedTuple):
 class Comparison(Counted):
     """The reference's side of a comparison, in the unit of the measure, over the `cases` that both sides have.
 
-    `change`: bounds on the measure's value minus this one, which hold together with those of the step's other
+    `change`: bounds on the measure's value minus this one, which are valid jointly with those of the step's other
     thresholds; None without a confidence, and then there is no `trend`, either. `noticeable`: the smallest change for
     the worse that 80 % of such steps detect; None if unknown. `even`: whether both values are the same if all
     simulations weigh the same. `newly_failing` and `newly_passing`: ids of test cases.
@@ -133,9 +133,9 @@ class Comparison(Counted):
 class Measure(Counted):
     """`unit`: a share is between 0 and 1; metric is the metric's own unit.
 
-    `missing` simulations should have data, but do not; `assumed` of them count as hits of a share, which must hold for
-    all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`. `low_cases`: ids of the test
-    cases whose own share misses the bound, the worst first.
+    `missing` simulations should have data, but do not; `assumed` of them count as hits of a share, which must be met
+    for all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`. `low_cases`: ids of the
+    test cases whose own share misses the bound, the worst first.
     """
 
     unit: Unit

@@ -7,8 +7,8 @@ would. With one earlier run nothing shows that, so the conversations of a run st
 
 With one run before and one conversation of each case, this is McNemar's test with the mid-p value (Fagerland, Lydersen
 and Laake, BMC Medical Research Methodology 13, 2013). A case weighs the same, whatever its number of conversations, but
-more if it hardly ever misses: there, a miss says more. Weights come from the hits of all runs together. No permutation
-changes them, so the test is exact. Only the widening is an estimate.
+more if it hardly ever misses: there, a miss is stronger evidence. Weights come from the hits of all runs together. No
+permutation changes them, so the test is exact. Only the widening is an estimate.
 """
 
 import math

@@ -157,7 +157,7 @@ class FewFailed(Criterion):
     kind = "max_failed_simulations"
     about_each = True
     counted = "{} failed"
-    informs = "max_failed_simulations lets every simulation fail"
+    informs = "max_failed_simulations allows every simulation to fail"
     allowance: Allowance
 
     @classmethod

@@ -1,6 +1,6 @@
 """What prevents a measurement or a comparison: each problem a row of words, some with a function to fill it. Pure.
 
-A problem of every threshold names none, so that reports say it once.
+A problem of every threshold names none, so that reports show it once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ SAMPLES: Final = 8  # values that a problem or a doubt shows
 POSSIBLE_SHOWN: Final = 8  # that a metric can have
 METRICS_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
-# What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
+# What to do where a baseline is in the way. docs/baselines.md shows how a workflow gets the input.
 ACCEPT: Final = "run the workflow by hand with accept: true"
 START_OVER: Final = f"{ACCEPT} to start over"
 SAME: Final = "no earlier run of this agent, persona and test set"
@@ -66,7 +66,7 @@ NOT_LISTED: Final = Problem(
 NOT_SETTLED: Final = Problem(
     kind="not_settled",
     short="its lists were still changing at the deadline",
-    sentence="Coval does not say how many simulations and metrics the run has, and its lists were still changing at "
+    sentence="Coval does not report how many simulations and metrics the run has, and its lists were still changing at "
     "the deadline",
     may_come=True,
 )
@@ -174,7 +174,7 @@ JUDGE_CHANGED: Final = Problem(
 CASES_UNKNOWN: Final = Problem(
     kind="cases_unknown",
     short="the test cases are unknown",
-    sentence="Coval does not say which test case each simulation belongs to, so nothing can be judged by test case",
+    sentence="Coval does not show which test case each simulation belongs to, so nothing can be judged by test case",
 )
 ONE_EACH: Final = Problem(
     kind="one_each",

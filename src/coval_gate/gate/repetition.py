@@ -1,8 +1,8 @@
 """Judges a run that failed together with its repetitions. Pure and total.
 
-All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
-because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
-good luck would replace bad luck, but never the other way round.
+All conversations together decide what is sampled, such as a rate or an average. Everything else must be met in each
+run, because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed:
+otherwise good luck would replace bad luck, but never the other way round.
 """
 
 from collections import Counter

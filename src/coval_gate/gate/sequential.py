@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from coval_gate.gate.statistics import beta_binomial, normal_quantile
 
 SLICES: Final = 5
-MOST_SLICED: Final = 500  # in all slices together: Coval takes 100 test_case_ids for a run
-TRUTHS: Final = (0.7, 0.8, 0.9, 0.95, 0.99)  # true rates at which a plan says what slices save
+MOST_SLICED: Final = 500  # in all slices together: Coval accepts 100 test_case_ids for a run
+TRUTHS: Final = (0.7, 0.8, 0.9, 0.95, 0.99)  # true rates for which a plan shows what slices save
 GRID: Final = 120  # even; intervals of Simpson's rule
 FARTHEST: Final = 6.0  # standard deviations of a sum of steps; what lies beyond is below a billionth
 ROUNDS: Final = 8  # of the secant method, which needs about four
@@ -63,7 +63,7 @@ class Look(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """How likely a leg in slices passes and fails, and how many conversations it takes on average."""
+    """How likely a leg in slices passes and fails, and how many conversations it has on average."""
 
     passed: float
     failed: float

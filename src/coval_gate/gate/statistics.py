@@ -2,10 +2,10 @@
 
 The same data give the same bounds, whatever their order. The standard library has only the normal distribution; NumPy
 and SciPy would triple the image and the start. The distributions are accurate to a billionth or better. Numbers ascend
-unless a function says otherwise, each at most LARGEST_VALUE either way.
+unless a function states another, each at most LARGEST_VALUE either way.
 
-The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases say less
-than one conversation of each of twenty cases. Each bound holds with the given confidence by itself: "at least 86 %" is
+The unit is the test case. Its conversations (iterations) are alike, so that twenty conversations of two cases show less
+than one conversation of each of twenty cases. Each bound has the given confidence by itself: "at least 86 %" is
 wrong in at most 5 % of runs at 95 %. A gate makes one such claim at a time, so the bounds are one-sided. Every
 confidence is a share that `inputs.fields` allows: at less, Hall's bounds of a mean may lie on the wrong side of it. Why
 these methods and no others: `docs/statistics.md`.
@@ -351,7 +351,7 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
 
     Student's t over the cases, corrected for skewness (Hall, "On the Removal of Skewness by Transformation", Journal of
     the Royal Statistical Society B 54, 1992), because latencies have long tails. If one call in fifty is ten times
-    slower, no interval for a mean holds with up to 100 cases; one for a median or `p(90)` does.
+    slower, no interval for a mean has its confidence with up to 100 cases; one for a median or `p(90)` does.
     """
     count = len(cases)
     if count < FEWEST_FOR_MEAN:

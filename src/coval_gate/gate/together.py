@@ -29,7 +29,7 @@ Runs = Mapping[int, Sequence[Simulation]]  # of one test case in one leg
 def compare_legs(legs: Sequence[tuple[Judgement | None, Criteria]]) -> Judgement | None:
     """Return the judgement of all legs together; None if nothing is compared in several of them.
 
-    A leg without a verdict on its agent takes no part. Each leg has applied its policy for doubt: here, doubt passes.
+    A leg without a verdict on its agent is left out. Each leg has applied its policy for doubt: here, doubt passes.
     """
     by_threshold: dict[tuple[object, ...], dict[int, Pairs]] = defaultdict(dict)
     for place, (judgement, criteria) in enumerate(legs):

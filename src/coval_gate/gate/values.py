@@ -1,7 +1,7 @@
 """How a value of a metric compares with one that a user wrote, or with the metric's own target in Coval. Pure.
 
-Some judges write 0 for NO. Then "no value is NO" holds for every run, and a gate on it could never fail. So a value
-that cannot occur among the values of a metric is not taken for one that did not occur.
+Some judges write 0 for NO. Then "no value is NO" is true of every run, and a gate on it could never fail. So a value
+that cannot occur among the values of a metric does not count as one that did not occur.
 
 A misspelt value never occurs, so a count of it is 0 in every run. Where a metric's definition lists its values, every
 other one is impossible. Where it does not, values that are all YES, NO or UNKNOWN make the metric binary. Of any other
@@ -74,7 +74,7 @@ def is_named(wanted: str) -> bool:
 def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the `wanted` values if none of them can occur among values of such kinds; empty if one can.
 
-    UNKNOWN says nothing about the kind, and can always occur. An empty text is no value, so it never occurs.
+    UNKNOWN shows nothing about the kind, and can always occur. An empty text is no value, so it never occurs.
     """
     read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN_ANSWER}
     numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
@@ -148,7 +148,7 @@ def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
 
 
 def _is_slip(one: str, other: str) -> bool:
-    """Tell a slip from another word (NO and OK), number (P1 and P2) or the opposite (resolved and unresolved)."""
+    """Distinguish a slip from another word (NO, OK), number (P1, P2) or the opposite (resolved, unresolved)."""
     shorter, longer = sorted((one, other), key=len)
     opposite = longer.endswith(shorter) and SEPARATORS.sub("", longer.removesuffix(shorter)) in NEGATIONS
     if opposite or NO_DIGITS.sub("", one) != NO_DIGITS.sub("", other):
@@ -176,7 +176,7 @@ def target_problem(target: Target) -> str:
 
 
 def meets(target: Target, value: Value) -> bool:
-    """Return whether `value` meets `target`. Raises ValueError if `target_problem` says that the target is invalid."""
+    """Return whether `value` meets `target`. Raises ValueError if `target_problem` finds that the target is invalid."""
     return _condition(target)(value)
 
 

@@ -3,7 +3,7 @@
 A baseline is what a person accepted, or what stands on a branch. A tag stands still: all runs that have it count, of
 any age. A branch moves: its newest runs count. Neither counts a run that a comparison failed, that lacks data, or that
 tests a pull request; nor one that is older than a run that a person accepted. A run that cannot be read does not fail
-the step: then there is no baseline, and the reason says why.
+the step: then there is no baseline, and the reason is shown.
 """
 
 import re
@@ -86,7 +86,7 @@ class _NoBaseline(Exception):
 
 
 def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
-    """Return until when the search may last. A poll that fails ends the waiting: the search says why."""
+    """Return until when the search may last. A poll that fails ends the waiting: the search shows why."""
     client, clock, deadline = session.client, session.clock, session.deadline
     patience, is_logged = until - clock.now(), False
     while clock.now() < deadline:
@@ -105,7 +105,7 @@ def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[f
 
 
 def _load_named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
-    """Take the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
+    """Use the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
     run_id = source.name
     if run_id == judged.run_id:
         raise _NoBaseline(NotFoundReason(kind="itself", run_id=run_id))
@@ -179,13 +179,13 @@ class _Rules(NamedTuple):
     max_age: float
 
     def may_count(self, run: Run) -> bool:
-        """Return whether a run with the tag may count, whatever its marks say."""
+        """Return whether a run with the tag may count, whatever its marks are."""
         created = run.created
         if run.run_id == self.subject.run.run_id or created is None:
             return False
         if self.source.kind == "tag":
             return True
-        # Two steps of a workflow run could let the same regression pass.
+        # Otherwise, the same regression could pass in two steps of a workflow run.
         own = {run_id_of(self.subject.context), *(origin.workflow_run for origin in origins(tags_of(self.subject.run)))}
         return created < self.created and not own & {origin.workflow_run for origin in origins(tags_of(run))}
 

@@ -1,8 +1,8 @@
 """Finds the differences between a run and the earlier runs that it is compared with.
 
-Coval does not tell with which contents of its test cases, which version of its persona and which options a run was
+Coval does not show with which contents of its test cases, which version of its persona and which options a run was
 launched. So the launch writes digests of them into the metadata, the fingerprint, from which a later run learns what
-has changed since. What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
+has changed since. What Coval does not show in a short time is noted as unchecked: the comparison goes on without it.
 """
 
 import base64

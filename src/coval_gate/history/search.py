@@ -211,7 +211,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
     if found.hidden:  # then no run shows its tags, so none was found
         raise GateError(
             titles.RUN_UNCLEAR,
-            f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step cannot tell which "
+            f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step does not know which "
             f"run is the newest {source_phrase(source)}.",
             advice=BY_ID,
         )

@@ -1,6 +1,6 @@
 """Gives a judged run its standing: what later runs are compared with.
 
-A tag stands still. A run that counts takes it only while fewer runs have it than the baseline names. After that, only a
+A tag stands still. A run that counts gets it only while fewer runs have it than the baseline names. After that, only a
 person who accepts a run moves it. Coval replaces all tags of a run at once and has no locks, so every change reads the
 run before and after.
 """
@@ -79,7 +79,7 @@ def accept(
     *,
     sent: Sequence[str],
 ) -> Procedure[Standing]:
-    """Let comparisons begin with a run: of its branch, or as the only run with a tag. Raises CovalError.
+    """Start comparisons with a run: of its branch, or as the only run with a tag. Raises CovalError.
 
     `accepted`: the ids of all runs that the step accepts, which leave each other alone.
     """
@@ -97,22 +97,22 @@ def accept(
         raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
 
     run = yield from retag(session, run_id, change)
-    yield from _take_from_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
+    yield from _untag_others(session, run, branch or source.name, ACCEPTED_TAG if branch else source.name, accepted)
     return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
 
 
-def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
-    """Take the tag `taken` away from all other runs like this one that have the `tag`. Raises CovalError."""
+def _untag_others(session: Session, run: Run, tag: str, removed: str, accepted: Collection[str]) -> Procedure[None]:
+    """Remove the tag `removed` from all other runs like this one that have the `tag`. Raises CovalError."""
     holders = (yield from search(session, Sought(run.ids, tag, since=0.0, parts=True))).runs
     others = [
-        other.run_id for other in holders if has_tag(other, taken) and other.run_id not in (run.run_id, *accepted)
+        other.run_id for other in holders if has_tag(other, removed) and other.run_id not in (run.run_id, *accepted)
     ]
-    changes = (retag(session, run_id, partial(changed_tags, remove=(taken,))) for run_id in others)
+    changes = (retag(session, run_id, partial(changed_tags, remove=(removed,))) for run_id in others)
     for run_id, result in zip(others, (yield from together(changes, session.clock, at_once=MOST_AT_ONCE)), strict=True):
         if isinstance(result, CovalError) and not isinstance(result, NotFound):
             raise CovalError(
                 titles.NOT_ACCEPTED,
-                f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {taken}: {result.what}",
+                f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {removed}: {result.what}",
                 advice="Accept the run again.",
             )
 

@@ -52,7 +52,7 @@ SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
 class Origin(NamedTuple):
     """The contents of a run's key. `digest`: of the step and of what the run evaluates; `place`: of the step alone.
 
-    `given`: a digest of the inputs that say what to run, as the workflow sets them.
+    `given`: a digest of the inputs that define what to run, as the workflow sets them.
     """
 
     workflow_run: str
@@ -143,7 +143,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
 
 
 def seed_for(context: Context, nonce: int) -> int:
-    """All attempts at a step get the same seed. Where no attempt takes runs over, it is made of the `nonce`."""
+    """All attempts at a step get the same seed. Where no attempt continues runs, it is made of the `nonce`."""
     drawn = int(_digest([_place_of_step(context), context.run_id])[:8], 16) if is_identified(context) else nonce
     return drawn % SEEDS
 
@@ -208,7 +208,7 @@ def pull_request_of(run: Run) -> str | None:
 
 
 def with_provenance(context: Context, run: Run) -> Context:
-    """Take the commit and the pull request of a run that another step launched, unless they are of another repository.
+    """Use the commit and the pull request of a run that another step launched, unless they are of another repository.
 
     A later workflow can then report on the tested commit in place of the job that launched the run. If the step's own
     job has no matrix, it takes that job's matrix.

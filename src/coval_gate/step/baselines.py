@@ -42,7 +42,7 @@ from coval_gate.inputs.inputs import InvalidInput, ids_of
 from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import LegRun, Step
 
-HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+HOW_TO_ACCEPT: Final = """Add that input to the workflow, and pass it on:
     on:
       workflow_dispatch:
         inputs:
@@ -63,7 +63,7 @@ def acceptance_problems(context: Context) -> list[InvalidInput]:
         why = "only a run of a branch can be accepted."
     elif context.start_by_hand == "":
         why = (
-            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
+            "only a person accepts a run, and this CI system does not show whether one started the job.\n"
             f"In Coval, add {ACCEPTED_TAG} and the baseline's tag to the run instead, and remove {FAILED_TAG} from it."
         )
     else:
@@ -169,7 +169,7 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     judged = [(leg, leg.judgement) for leg in step.legs if leg.judgement]
     for leg, own in judged:
         inputs, run = leg.inputs, leg.first.run
-        by_branch = inputs.baseline is not None and inputs.baseline.kind == "branch"  # a tag is taken by a verdict only
+        by_branch = inputs.baseline is not None and inputs.baseline.kind == "branch"  # a run gets a tag by its verdict
         is_left = step.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and not inputs.cancel_on_timeout
         goes_on = is_left and not leg.slices and run is not None and not run.is_over
         if by_branch and goes_on and run and step.context.pull_request is None and pull_request_of(run) is None:
@@ -192,7 +192,7 @@ def settle_standing(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
-    """Accept the leg's first run, or let it fill the tag of the baseline. Raises CovalError if it is not accepted."""
+    """Accept the leg's first run, or give it the tag of the baseline. Raises CovalError if it is not accepted."""
     source, trial = leg.inputs.baseline, leg.first
     session, context = _session_of(step, leg, ACCEPTING if leg.inputs.accept else MARKING), step.context
     is_branch_run = not (context.is_local or context.for_pull_request or context.pull_request is not None)
@@ -210,7 +210,7 @@ def _settle(step: Step, leg: Leg, judgement: Judgement) -> Procedure[None]:
         try:
             leg.standing = yield from take_tag(session, trial.run_id, source, sent=trial.sent_tags)
         except CovalError as error:
-            what = f"Run {one_line(trial.run_id)} could not take the tag {source.name}: {error.what}"
+            what = f"Run {one_line(trial.run_id)} could not get the tag {source.name}: {error.what}"
             session.warn("\n".join(filter(None, (what, _warning_advice(error)))))
     if leg.standing:
         session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")

@@ -24,7 +24,7 @@ from coval_gate.step.step import LegRun
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 
 AFTER_CANCELLING: Final = (CANCELLED, DELETED)  # what a cancelled run shows
-MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
+MAX_POLL_AGE: Final = 2.0  # s after which a response may be wrong that shows a run as not over
 FIRST_CANCEL_PAUSE, LONGEST_CANCEL_PAUSE = 1.0, 8.0  # s between two tries, or searches
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
@@ -194,7 +194,7 @@ def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
 def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
     """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
 
-    `keep_newest`: if the id of the trial's own run is unknown, take the newest run for it.
+    `keep_newest`: if the id of the trial's own run is unknown, assume that it is the newest run.
     """
     runs = (yield from search(session, Sought(trial.ids, trial.tags.key, parts=True))).runs
     if runs and keep_newest and not trial.run_id:
@@ -223,7 +223,7 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
 
 
 def _cancel_all(session: Session, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
-    """Cancel runs side by side, each in its share of the time left. The log says at once what became of each."""
+    """Cancel runs side by side, each in its share of the time left. The log shows at once what became of each."""
     left = len(run_ids)
 
     def cancel_one(run_id: str) -> Procedure[Cancellation]:

@@ -156,7 +156,7 @@ def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> Pr
 
 
 def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
-    """Return whether the inputs say to leave the run of a leg with this verdict alone."""
+    """Return whether the inputs ask to leave the run of a leg with this verdict alone."""
     inputs = session.inputs
     if inputs.run_id.newest and trial.is_given:
         return True  # another launched it, and may need it

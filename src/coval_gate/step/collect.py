@@ -1,7 +1,7 @@
 """Collects the data of a run that completed, and finds out which are still missing, and which will never come.
 
 The final poll has the values, and the list of simulations shows which values must be there. Either may lag behind the
-run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while something
+run's status, and Coval may not show how many simulations and metrics there are. So the step looks again while something
 that the gate needs is missing, or may be, unless it certainly will not come. The step judges what the last look showed.
 
 A run shows neither which metrics it must have nor which values they can have. A run that completed may list its metrics
@@ -40,7 +40,7 @@ from coval_gate.step.step import LegRun
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come
-EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
+EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not report that it has none
 UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
@@ -52,8 +52,8 @@ FIRST_LOOK_PAUSE, LONGEST_LOOK_PAUSE = 2.0, 15.0  # s between two looks
 def collect(session: LegRun, trial: Trial, run: Run) -> Procedure[Completed | NotCompleted]:
     """Collect what the criteria need. Raises CovalError.
 
-    Wait as long as `metrics_grace_time` and the deadline allow. If Coval does not say how much there is, wait until the
-    data have stayed the same for SETTLING, even beyond that.
+    Wait as long as `metrics_grace_time` and the deadline allow. If Coval does not report how much there is, wait until
+    the data have stayed the same for SETTLING, even beyond that.
     """
     clock, deadline = session.clock, session.deadline
     began = looked_at = clock.now()
@@ -171,7 +171,7 @@ def _has_ended(
 
 
 class Snapshot(NamedTuple):
-    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation.
+    """`certain`: Coval reports how many simulations and metrics there are. `is_empty`: it reports no simulation.
 
     `lacking`: what the criteria name, and no metric of the run is. `needed`: metrics whose values must all come.
     """
@@ -319,7 +319,7 @@ def _missing(snapshot: Snapshot, criteria: Criteria, never: Never, *, unchanged:
         return Awaited(f"the test cases of {plural(unnamed, 'simulation')}")
     if snapshot.certain or unchanged >= SETTLING:
         return None
-    what = "further simulations and metrics, because Coval does not say how many there are"
+    what = "further simulations and metrics, because Coval does not report how many there are"
     return Awaited(what, is_open=True)
 
 

@@ -1,7 +1,7 @@
 """Finds the runs of earlier attempts and steps: takes them over, supersedes them, or ends what nothing needs now.
 
-A step that cannot look for earlier runs does not launch. A step that cannot tell who launched a run leaves it alone. If
-that run could be from its own earlier attempt, the step does not launch another beside it.
+A step that cannot look for earlier runs does not launch. A step that does not know who launched a run leaves it alone.
+If that run could be from its own earlier attempt, the step does not launch another beside it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ def run_to_take_over(session: LegRun, trial: Trial) -> Run | None:
     if unknown := _unknown(run for run in session.step.unidentified if may_have_ids(run, trial.ids)):
         raise CovalError(
             titles.NOT_LAUNCHED,
-            f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
+            f"Coval shows neither tags nor metadata, so the step does not know whether {unknown}, which is not over, "
             "is from an earlier attempt.",
             advice="Wait until it is over, or set resume to false to launch another run.",
         )
@@ -72,7 +72,7 @@ def supersede(session: LegRun, trial: Trial, *, keep: str) -> Procedure[None]:
     yield from _cancel_earlier(session, superseded, "superseded by this run")
     if unknown := _unknown(unfinished.hidden):
         session.warn(
-            f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
+            f"Coval shows neither tags nor metadata, so the step does not know whether this run supersedes {unknown}."
         )
 
 

@@ -96,7 +96,7 @@ def _timeout_passes(leg: Leg, trial: Trial, outcome: Outcome, judgement: Judgeme
     ]
     if trial.most_failed:
         polled = trial.most_failed
-        # Progress does not tell variants apart: all failures may be of one.
+        # Progress does not distinguish variants: all failures may be of one.
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:
             return False  # none can have completed

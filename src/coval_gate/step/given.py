@@ -83,7 +83,7 @@ def _likely_leg(step: Step, place: int, number: int) -> Leg:
     """Return the leg of the run at that place among so many, until the runs show theirs.
 
     They stand in the order of a launch's outputs: the first runs of all legs, and then repetitions, of any leg. With
-    fewer ids than legs, the launch missed a leg, and no id says which.
+    fewer ids than legs, the launch missed a leg, and no id shows which.
     """
     legs = step.all_legs
     if step.left_out and number > len(legs):  # some may be of others
@@ -138,7 +138,7 @@ def unknown_until(session: Session) -> float:
 
 
 def _repetition_of(run: Run) -> int:
-    """Return which repetition a run is, as its metadata say; 0 for a first run, or without them."""
+    """Return which repetition a run is, by its metadata; 0 for a first run, or without them."""
     number = run.metadata.get(REPETITION)
     return number if type(number) is int else 0
 

@@ -48,7 +48,7 @@ def show_history(session: StepRun) -> Procedure[Judgement]:
     yield from together(calls, session.clock, at_once=CALLS_AT_ONCE)  # what fails stays unknown
     pasts, errors = list[LegPast](), list[CovalError]()
     for leg in legs:
-        own = session.of(leg).within(LOOKING_UP)  # an outage must not take all of max_wait_time
+        own = session.of(leg).within(LOOKING_UP)  # an outage must not use up all of max_wait_time
         past = LegPast(leg.name, step.title_of(leg), own.criteria)
         try:
             pasts.append((yield from _read_leg(own, source, past)))
@@ -105,8 +105,8 @@ def _standing(session: LegRun, runs: Sequence[Run], now: float) -> list[str]:
         return [source.name] if source else []
     tag = branch_tag(context, source.name) if source.kind == "branch" else source.name
     runs = [run for run in runs if tag and has_tag(run, tag)]
-    counting = standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)
-    return [run.run_id for run in counting[: source.last]]
+    candidates = standing_runs(runs, source, now, session.inputs.baseline_max_age.seconds)
+    return [run.run_id for run in candidates[: source.last]]
 
 
 def _load(session: LegRun, listed: Sequence[Run]) -> Procedure[list[BaselineRun | str | CovalError]]:

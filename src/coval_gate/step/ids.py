@@ -1,7 +1,7 @@
 """Reads what the inputs of a step name in Coval: its run template, and every id that may be wrong.
 
 The values of a template stand where the step's inputs are empty. It may name mutations of several agents, and test
-cases of several test sets: each leg takes those of its own.
+cases of several test sets: each leg gets those of its own.
 
 All wrong ids of a step that Coval rejects, or that is only planned, are reported together. Where a user wrote a name in
 place of an id, the step suggests the id. Mutations are checked before a step with several agents launches anything:
@@ -115,7 +115,7 @@ def _own_or_template(own: int, template_value: int | None) -> int:
 def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     """Give each leg the template's own mutations and test cases; leave out legs without any of these cases.
 
-    The log says what is left out. Raises CovalError, and InputError if no leg is left.
+    The log names what is left out. Raises CovalError, and InputError if no leg is left.
     """
     step, inputs = session.step, session.inputs
     own_mutations, own_cases = {}, {}
@@ -266,16 +266,16 @@ def _with_advice_on_names(session: Session, error: Rejected) -> Procedure[Reject
     reading = (_ids_by_name(session, name, until) for name in doubtful)
     names = all_or_first_error((yield from together(reading, session.clock)))
     lines = []
-    for (name, texts), listed in zip(doubtful.items(), names, strict=True):  # a warning said that other texts look odd
+    for (name, texts), listed in zip(doubtful.items(), names, strict=True):  # a warning named other texts that look odd
         known = {text: ids for text in texts if (ids := listed.get(folded(text)))}
         clauses = [f"{quoted(text)} is {in_words(ids, 'or', MOST_IDS)}" for text, ids in known.items()]
-        lines.append(f"{name} takes ids, not names{f'; {in_words(clauses)}' if clauses else ''}.")
+        lines.append(f"{name} needs ids, not names{f'; {in_words(clauses)}' if clauses else ''}.")
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
 
 
 def _ids_by_name(session: Session, name: str, until: float) -> Procedure[IdsByName]:
-    """Return the names of what an input takes; none if the key may not read them."""
+    """Return the names of what an input accepts; none if the key may not read them."""
     client, names = session.client, IdsByName()
     with suppress(CovalError):
         if kind := BY_INPUT.get(name):

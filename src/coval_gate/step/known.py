@@ -1,4 +1,4 @@
-"""Gives each leg its known failures, once Coval has shown the test cases, and says which entries end.
+"""Gives each leg its known failures, once Coval has shown the test cases, and logs which entries end.
 
 What the API key may not read, only the run can show.
 """
@@ -109,7 +109,7 @@ def _announce_end(step: Step, entry: KnownFailure, days: int) -> None:
 
 
 def announce_passing(step: Step, leg: Leg) -> None:
-    """Say which entries can go. That is never red: an intermittent failure may come back."""
+    """Log which entries can go. That is never red: an intermittent failure may come back."""
     for case in leg.judgement.known if leg.judgement else ():
         if case.passes:
             entry, times = case.failure, plural(len(case.simulations), "conversation")

@@ -1,8 +1,8 @@
 """Launches the runs of a step in their turn, and each exactly once.
 
 A run whose response was lost is adopted, and the run of an earlier attempt is resumed. A launch starts phone calls that
-cost money, so it is sent again only if it certainly had no effect: if it never left, if Coval itself said so, or if
-Coval has not listed the run for a while after the connection was closed without a response.
+cost money, so it is sent again only if it certainly had no effect: if it never left, if Coval itself confirms that, or
+if Coval has not listed the run for a while after the connection was closed without a response.
 """
 
 import math
@@ -237,7 +237,7 @@ def replace_cancelled(session: LegRun, trial: Trial, *, gone: bool) -> Procedure
 
 
 def _limit_advice(inputs: Inputs, *, legs: int) -> str:
-    """Return what to lower if Coval does not let so much run at a time."""
+    """Return what to lower if Coval does not allow so much to run at a time."""
     most = min(inputs.max_parallel_runs or legs, legs)
     ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
     ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []

@@ -1,8 +1,8 @@
 """Looks up before the launch what the criteria name: metrics and their values.
 
 A misspelt name would cost the whole run. But a look-up is short, and must not stop a good run: it reports only what is
-certain. Where Coval does not say in time, or not for certain, which metrics the run will have, it is launched without a
-check; likewise where a metric's definition does not list its values.
+certain. Where Coval does not show in time, or not for certain, which metrics the run will have, it is launched without
+a check; likewise where a metric's definition does not list its values.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The action's main step: read the inputs, plan the legs, do what the mode says, publish.
+"""The action's main step: read the inputs, plan the legs, do what the mode asks, publish.
 
 The legs of a step go side by side.
 """
@@ -72,7 +72,7 @@ def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
 
 
 def judge_and_publish(step: Step) -> Procedure[Published]:
-    """Take a step from its inputs to what it publishes, through every error and interruption."""
+    """Run a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(step)
         barred = [leg for leg in step.legs if leg.judgement and leg.judgement.is_barred]
@@ -320,7 +320,7 @@ def _effectless_inputs(step: Step) -> Iterator[str]:
     asked = [file.input for file in FILES if getattr(inputs, file.input) and not file.is_written_in(inputs.mode)]
     yield from (f"{name} has no effect in mode {inputs.mode}, which has no run to report." for name in asked)
     if inputs.supersede and inputs.mode in LAUNCHING_MODES and not is_identified(step.context):
-        yield "supersede has no effect here: nothing tells which earlier runs are of this step."
+        yield "supersede has no effect here: nothing identifies the earlier runs of this step."
 
 
 def _add_seeds(step: Step) -> None:

@@ -1,6 +1,6 @@
 """Finds out whether a job has to answer the simulations of a run, and whether it did.
 
-Coval itself reaches the agents of most runs: without the tag of `coval-gate attach`, the agent's type says whether a
+Coval itself reaches the agents of most runs: without the tag of `coval-gate attach`, the agent's type shows whether a
 job has to answer. No job can while a step with mode run waits for the run.
 """
 
@@ -22,7 +22,7 @@ from coval_gate.step.step import LegRun, StepRun
 ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
 UNSEEN: Final = "If a job of yours has to answer its simulations, a run that was not answered is not noticed."
 THREE_STEPS: Final = (
-    "Take three steps:\n"
+    "Run three steps:\n"
     "1. a step with mode: launch\n"
     "2. coval-gate attach MODULE:HANDLER --run RUN_ID, with that step's output run_id\n"
     "3. a step with mode: wait and this run_id\n"

@@ -1,6 +1,6 @@
 """Updates the host's pages: at the launch, with the verdict, and in the post step if it has to.
 
-This holds for all pages on all hosts. Pages only inform: no problem with them changes the verdict.
+Pages only inform: no problem with them changes the verdict.
 """
 
 import json
@@ -29,7 +29,7 @@ class KeptPage:
     """`owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do."""
 
     def __init__(self, page: Page, saved: dict[str, Any]) -> None:
-        """Take from the saved state what can be read."""
+        """Read what can be read of the saved state."""
         made = saved.get("made")
         self.page = page
         self.page.made = made if isinstance(made, str) else ""
@@ -88,7 +88,7 @@ class PagePublisher:
         first = self._clock.now()
         kept_pages = sorted(self._pages(report.inputs, report.context), key=lambda kept: not kept.page.on_commit)
         for kept in kept_pages:
-            if (yield from self._set(kept, report, until=times.telling_of(self._clock.now(), first))):
+            if (yield from self._set(kept, report, until=times.updating_of(self._clock.now(), first))):
                 kept.is_done = True
                 self._save()
         return next((kept.page.url for kept in kept_pages if kept.page.url), "")
@@ -116,11 +116,11 @@ class PagePublisher:
             owed = kept.owed
             if owed and not owed.sha:
                 if not report.context.sha_is_known:
-                    continue  # the main step has said so
+                    continue  # the main step has logged it
                 here = self._text(kept.page, report, brief=True)
                 owed = owed._replace(sha=here.sha, name=here.name)
             kept.page.certain = False
-            until = times.telling_of(self._clock.now(), first)
+            until = times.updating_of(self._clock.now(), first)
             if (yield from self._set(kept, report, owed=owed, brief=True, until=until)):
                 kept.is_done = True
                 self._save()
@@ -173,7 +173,7 @@ class PagePublisher:
         return not page.obstacle or self._skip(page.obstacle, lambda other: other.obstacle == page.obstacle)
 
     def _skip(self, why: str, concerns: Callable[[Page], bool]) -> Literal[False]:
-        """Say once why the pages that it concerns are skipped."""
+        """Log once why the pages that it concerns are skipped."""
         if why not in self._skipped:
             self._skipped.add(why)
             names = [kept.page.input.replace("_", " ") for kept in self._kept or () if concerns(kept.page)]
@@ -249,7 +249,7 @@ class Documents:
         self._last: tuple[Report, Document, bool] | None = None
 
     def of(self, report: Report, *, brief: bool = False) -> Document:
-        """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
+        """Return the document. Rendering a large run takes seconds; a brief one may lack the simulations."""
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]
         document = document_of(report, brief=brief)

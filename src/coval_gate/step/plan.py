@@ -113,7 +113,7 @@ def _check_limit(step: Step, total: int | None, looked: Looked) -> None:
         looked.unchecked.append("max_simulations, because the size is unknown.")
     elif total is None:
         what = (
-            "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
+            "cannot be kept: Coval does not show how many simulations this step has. Give the API key the permission "
             f"{SETS_PERMISSION}, or set test_case_ids."
         )
         looked.problems.append(InvalidInput("max_simulations", what))

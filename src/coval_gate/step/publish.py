@@ -2,7 +2,7 @@
 
 What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
 a later step waits for it; nothing else does. It is rendered beside the thread that notices signals, because a large
-report takes longer than the runner waits. A signal takes nothing away from a report that is ready a moment later.
+report takes longer than the runner waits. A signal removes nothing from a report that is ready a moment later.
 """
 
 import math
@@ -176,7 +176,7 @@ class Publisher:
                 break
             except GateError as error:
                 written = self._with_error(written, error)
-            except Exception as error:  # noqa: BLE001 - a format that fails must not take the others along
+            except Exception as error:  # noqa: BLE001 - a format that fails must not stop the others
                 self._host.fold(BUG, traceback.format_exc().splitlines())
                 written = self._with_error(written, InternalError(error))
         if written is not published:
@@ -215,7 +215,7 @@ class Publisher:
     def _log(self, published: Published) -> Procedure[Callable[[], None]]:
         """End short and unfolded: readers of a failing step's log start at its end.
 
-        Return the function that tells the verdict. What the pages have to say comes before it.
+        Return the function that logs the verdict. Messages about the pages come before it.
         """
         report, judgement = published.report, published.report.judgement
         closing = yield from self._rendered(report, log.Closing)

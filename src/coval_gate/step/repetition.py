@@ -49,7 +49,7 @@ def repeat_leg(session: LegRun) -> Procedure[None]:
 
 
 def _may_turn_out_better(session: LegRun, judgement: Judgement) -> bool:
-    """Return whether both runs together may pass. If not, say so in the log."""
+    """Return whether both runs together may pass. If not, log it."""
     if lost := beyond_saving(judgement):
         why = check_reason(lost)
         session.log(f"The run failed, and is not repeated, because a repetition cannot change this: {why}")
@@ -57,7 +57,7 @@ def _may_turn_out_better(session: LegRun, judgement: Judgement) -> bool:
 
 
 def _may_launch_again(session: LegRun, *, took: float) -> bool:
-    """Return whether the leg may run again; say so in the log. `took`: seconds that the first run took."""
+    """Return whether the leg may run again, and log it. `took`: seconds that the first run took."""
     leg = session.leg
     if any(own.first.attached is not None for own in (leg, leg.base) if own and own.trials):
         session.warn("The run failed, and is not repeated, because this job has no process that answers another run.")
@@ -73,7 +73,7 @@ def _may_launch_again(session: LegRun, *, took: float) -> bool:
 
 
 def _fits(session: LegRun) -> bool:
-    """Return whether another run keeps to the limit. If not, say so in the log."""
+    """Return whether another run keeps to the limit. If not, log it."""
     step, leg = session.step, session.leg
     most = session.inputs.max_simulations
     if most is None or leg.planned is None:
@@ -88,7 +88,7 @@ def _fits(session: LegRun) -> bool:
     if launched + more <= most:
         return True
     session.log(
-        f"The run failed, but running it again would take the step to {launched + more:,} simulations, more "
+        f"The run failed, but running it again would bring the step to {launched + more:,} simulations, more "
         f"than max_simulations ({most:,}), so it does not run again."
     )
     return False

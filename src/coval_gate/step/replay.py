@@ -32,7 +32,7 @@ from coval_gate.step.step import LegRun, StepRun
 
 MOST_REPLAYED: Final = 5  # legs
 MOST_NIGHTS: Final = 20  # of a leg
-FEWEST_NIGHTS: Final = 3  # that say something
+FEWEST_NIGHTS: Final = 3  # that show something
 LOADS_AT_ONCE: Final = 10  # runs
 MARGINS: Final = {"share": (0.02, 0.05, 0.1, 0.15), "metric": (0.05, 0.1, 0.2, 0.5)}  # of metrics, relative ones
 

@@ -1,7 +1,8 @@
 """Turns what is known of a step into its report, and fetches what only informs. Nothing here changes the verdict.
 
-It fetches test cases in words, what judges say, transcripts, the units of metrics, and the names of agents, personas
-and test sets. It fetches each once, and only what no earlier response showed. Where a call fails, reports show less.
+It fetches test cases in words, the judges' explanations, transcripts, the units of metrics, and the names of agents,
+personas and test sets. It fetches each once, and only what no earlier response showed. Where a call fails, reports show
+less.
 """
 
 from collections.abc import Sequence
@@ -158,13 +159,13 @@ def fetch_details(
     with_transcripts = session.inputs.include_transcripts == "failures"
     words = _words(session, result, first, known, test_set_id)
     transcripts = _transcripts(session, first if with_transcripts else [])
-    # Side by side: neither takes time from the other.
+    # Side by side: neither delays the other.
     worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
     return worded._replace(transcripts=transcribed.transcripts)
 
 
 def _briefly(session: Session, seconds: float) -> Session:
-    """Let it end after so many seconds; a moment later if the deadline has passed."""
+    """Limit it to so many seconds; to a moment if the deadline has passed."""
     return session.until(session.times.informing(session.clock.now(), seconds))
 
 

@@ -1,4 +1,4 @@
-"""Says what a launch sends: what the inputs ask for, where it comes from, and the tags by which its run is found."""
+"""Builds what a launch sends: what the inputs ask for, where it comes from, and the tags by which its run is found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def request_of(session: LegRun, number: int) -> tuple[LaunchRequest, Tags]:
     """`number`: as of a trial."""
     context, leg, inputs = session.step.context, session.leg, session.leg.inputs
     nonce = f"{session.randomness.getrandbits(32):08x}"
-    # Only a whole run stands on a branch. A part's key says what it is.
+    # Only a whole run stands on a branch. A part's key shows what it is.
     if part := IS_BASE if leg.is_base else SLICE if leg.slices else REPETITION if number else "":
         context, nonce = context._replace(branch=""), f"{nonce}-{part.removeprefix(f'{IN_METADATA}_')}"
     if leg.slices:

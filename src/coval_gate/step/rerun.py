@@ -23,8 +23,8 @@ from coval_gate.step.step import Step, StepRun
 Usable = Mapping[Leg, Sequence[Run | None]]  # a run of earlier attempts for each launch of a leg or base
 Pair = tuple[Run, Run | None]  # of a leg and of its base, if it has one
 HIDDEN: Final = (
-    "Coval lists completed runs with neither tags nor metadata. If an earlier attempt launched one of them, the step "
-    "cannot tell, and does not keep it: all launch anew."
+    "Coval lists completed runs with neither tags nor metadata. The step does not know whether an earlier attempt "
+    "launched them, so it keeps none: all launch anew."
 )
 KEPT: Final = "They are kept, and only the rest is launched. To launch all anew, set resume to false."
 ALL_COMPLETED: Final = "Every leg completed in an earlier attempt, so all launch anew."

@@ -1,4 +1,4 @@
-"""Selects the legs of a step that only_legs names. The others take no part in it, and no report shows them."""
+"""Selects the legs of a step that only_legs names. The step leaves the others out, and no report shows them."""
 
 from collections.abc import Sequence
 

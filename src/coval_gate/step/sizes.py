@@ -48,7 +48,7 @@ def plan_sizes(session: StepRun) -> Procedure[None]:
 
 
 def check_sizes(session: StepRun) -> None:
-    """Say how many simulations are launched now. Raises InputError if they are more than max_simulations."""
+    """Log how many simulations are launched now. Raises InputError if they are more than max_simulations."""
     step, most = session.step, session.inputs.max_simulations
     sizes = [leg.to_launch for leg in step.all_legs]
     if None in sizes:
@@ -60,9 +60,9 @@ def check_sizes(session: StepRun) -> None:
 
 
 def tell_size(session: StepRun, announcing: Procedure[None]) -> Procedure[None]:
-    """Say how many simulations the run has that was just launched. Announce the run meanwhile.
+    """Log how many simulations the run has that was just launched. Announce the run meanwhile.
 
-    If one call does not show the number in a moment, say nothing. If the run was taken over, only record it.
+    If one call does not show the number in a moment, log nothing. If the run was taken over, only record it.
     """
     (leg,) = session.step.legs
     was_known = bool(most_cases_of(leg))

@@ -37,8 +37,8 @@ from coval_gate.step.watch import follow_trial
 FEWEST: Final = 10  # test cases of a leg; slices of fewer than two show too little
 CASES_PERMISSION: Final = "test-cases:read"
 NO_RUN_FOR_BASELINE: Final = (
-    f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Let the runs of the "
-    "branch call all test cases (leave spend empty there), and spend until clear in pull requests."
+    f"spend: {UNTIL_CLEAR} gives the baseline no runs, because no run is compared with a slice. Leave spend "
+    "empty for the runs of the branch, and spend until clear in pull requests."
 )
 OTHERWISE: Final = "or leave spend empty to launch them all at once."
 
@@ -108,7 +108,7 @@ def _completed_trial(session: LegRun, number: int, run: Run) -> Trial:
 
 
 def _launches_more(session: LegRun, judgement: Judgement, longest: float) -> bool:
-    """Return whether another slice is to run; say in the log why. `longest`: seconds that a slice took."""
+    """Return whether another slice is to run; log why. `longest`: seconds that a slice took."""
     so_far = after_slice_text(judgement)
     if judgement.slices is None or judgement.slices.is_clear:
         session.log(so_far)
@@ -204,7 +204,7 @@ def _check_sliceable(leg: Leg, cases: int, cap: int) -> None:
         raise InputError([InvalidInput("test_set_id", what)])
     if min(cases, cap) > MOST_SLICED:
         most = (
-            f"{SLICES} slices have at most {MOST_SLICED:,}, because Coval takes {MOST_TEST_CASES} test_case_ids a run"
+            f"{SLICES} slices have at most {MOST_SLICED:,}, because Coval accepts {MOST_TEST_CASES} test_case_ids a run"
         )
         ways = f"Draw fewer with max_simulations, name them in test_case_ids, {OTHERWISE}"
         raise _refuse(f"{which} {cases:,} test cases, but {most}. {ways}")
@@ -220,7 +220,7 @@ def dealt(cases: Sequence[str], cap: int, seed: str) -> tuple[tuple[str, ...], .
     count = min(len(cases), cap)
     drawn = [cases[int((place + _draw(seed)) * len(cases) / count)] for place in range(count)]
     ends = [0, *slices_of(count)]
-    # Each slice has its test cases at equal distances; chance says which slice comes first among five neighbours.
+    # Each slice has its test cases at equal distances; chance decides which slice comes first among five neighbours.
     turns = sorted(
         ((place + 0.5) / (end - begin), _draw(seed, number, place), number)
         for number, (begin, end) in enumerate(pairwise(ends))

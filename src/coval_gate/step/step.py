@@ -62,7 +62,7 @@ class Step:
         self.selected: SelectedLegs | None = None  # by only_legs; None if it is empty
         self.left_out: frozenset[str] = frozenset()  # the keys of the other legs
         self.together: Leg | None = None  # all legs in one comparison, which has no trials
-        self.unplaced = Leg(self.inputs)  # holds given runs whose legs Coval has not shown
+        self.unplaced = Leg(self.inputs)  # for given runs whose legs Coval has not shown
         self.template: RunTemplate | None = None
         self.history: HistoryDocument | None = None  # what mode history found
         self.shown = Shown()
@@ -79,7 +79,7 @@ class Step:
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     def read_file(self) -> list[InvalidInput]:
-        """Let the file's inputs stand beside the step's own. Return why it cannot be read."""
+        """Add the file's inputs to the step's own. Return why it cannot be read."""
         environ = self.runtime.environ
         path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
         if self.read or not path:
@@ -223,7 +223,7 @@ class Step:
             self._saved |= changed
 
     def restore(self) -> bool:
-        """Take what an earlier process saved. Return whether it saved anything."""
+        """Read what an earlier process saved. Return whether it saved anything."""
         texts = list(takewhile(bool, (self.host.read_state(state_name(slot)) for slot in count())))
         legs: dict[str, Leg] = {}
         for slot, text in enumerate(texts):
