@@ -127,7 +127,7 @@ def test_recipes_begin_with_a_table_of_every_example_and_recipe() -> None:
     assert sorted(re.findall(r"\]\(\.\./examples/([^)]+)\)", table)) == sorted(path.name for path in EXAMPLES)
     headings = {line for line in anchors(RECIPES) if line != "recipes"}
     assert set(re.findall(r"\]\(#([^)]+)\)", table)) == headings
-    assert headings == {*recipes.RECIPES} - {"fix-with-an-agent"} | {"outputs-in-scripts"}
+    assert headings == {*recipes.RECIPES} - {"fix-with-an-agent"} | {"outputs-in-scripts", "alerts"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

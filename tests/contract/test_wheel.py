@@ -88,7 +88,7 @@ def test_examples_install_by_hash_what_a_release_has(monkeypatch: pytest.MonkeyP
         for line in path.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
         if f"github.com/{REPOSITORY}/releases/" in line
     ]
-    assert len(commands) == 6
+    assert len(commands) == 5
     for name, line in commands:
         address = line.rpartition(f"https://github.com/{REPOSITORY}/releases/{source}/")[2].rstrip("`.")
         assert address.removesuffix(".txt") in {lock.removesuffix(".txt") for lock in locks}, name

@@ -64,7 +64,7 @@ def test_only_the_leg_without_a_completed_run_is_launched_again(run_step: RunSte
     assert again.outputs["planned_simulations"] == "10"
     for record in server.world.runs[:2]:
         assert f"Run {record.run_id}, kept from attempt 1: " in again.log
-        assert f"`{record.run_id}` kept from attempt 1 |" in again.summary
+        assert f"`{record.run_id}` kept from attempt 1<br>" in again.summary
     third, server = run_step(world=server.world, env=THIRD, **LEGS)
     assert (launches(server), {*kept_from(third).values()}) == (3, {None})
     assert ALL_COMPLETED in third.log

@@ -185,7 +185,7 @@ def test_accepted_run_begins_the_comparisons(nights: Standing) -> None:
     accepted = accept(nights)
     assert (accepted.outputs["verdict"], accepted.outputs["baseline_run_id"]) == ("passed", "")
     assert nights.tagged(ACCEPTED_TAG) == [accepted.outputs["run_id"]]
-    assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp` | accepted |" in accepted.summary
+    assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp`<br>accepted |" in accepted.summary
     assert "\nAccepted: later runs are compared with this one.\n" in accepted.summary
     after = nights.night("failing", baseline="branch:main last 3")
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])

@@ -55,7 +55,7 @@ def test_legs_that_all_get_a_little_worse_are_red_together(legs: Legs) -> None:
     _, _, end = red.log.partition(f"[{TOGETHER}]   ✗ Resolved: rate(YES) >= baseline - 5pp  ")
     assert "over 6 runs" in end.partition("\n")[0]
     assert not any(f"({name})]   " in end for name in NAMES)
-    assert f"| ❌ Failed | {TOGETHER} |  |  | 1 of 1 missed |" in red.summary
+    assert f"| ❌ Failed | {TOGETHER} | 1 of 1 missed<br>" in red.summary
     document = json.loads((red.workspace / "reports/coval.json").read_text(encoding="utf-8"))
     assert (document["decided_by"], document["together"]["verdict"]) == (TOGETHER, "failed")
     assert len(document["legs"]) == len(NAMES)
@@ -73,7 +73,7 @@ def test_legs_that_did_not_change_have_a_row_that_decides_nothing(legs: Legs) ->
     same = legs.night("passing", **LEGS)
     assert (same.outputs["verdict"], same.exit_code) == ("inconclusive", 0)
     assert same.outputs["reason"].startswith(f"Passing ({NAMES[0]}): ")
-    assert f"| ✅ Passed | {TOGETHER} |  |  | 1 met | Their test cases together meet the criterion. |" in same.summary
+    assert f"| ✅ Passed | {TOGETHER} | 1 met<br>Their test cases together meet the criterion. |" in same.summary
 
 
 def test_leg_in_error_takes_no_part(legs: Legs) -> None:
