@@ -1,6 +1,6 @@
 """Collects the pages of the site in build/docs/: those that GitHub shows, and the HTML report of a run.
 
-README becomes the home page. Other files of the repository keep their place there: pages link to them.
+The site opens with the first week, and README is a page of its own. Links to other files lead to the repository.
 """
 
 import re
@@ -19,11 +19,16 @@ from coval_sandbox.runner import LocalRunner
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCS: Final = ROOT / "docs"
-PAGES: Final = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Pages of the site by the file at the top of the repository that they are made of."""
+PAGES: Final = {
+    "docs/first-week.md": "index.md",
+    "README.md": "overview.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+"""Pages of the site that have another name than their file in the repository."""
 LINK: Final = re.compile(r'(\]\(|(?:src|srcset|href)=")(?!https?:|#)([^)"\s#]+)')
 SPEED: Final = "60"  # of the sandbox, times real time
-STEP: Final = {  # an agent that got worse
+STEP: Final = {  # the agent got worse
     "test_set_id": "regress1",
     "baseline": "tag:stable",
     "confidence": "95%",
@@ -33,16 +38,15 @@ STEP: Final = {  # an agent that got worse
 
 
 def collect(target: Path, repository: str) -> None:
-    """Write the pages to a new folder. `repository` is its address, for links to other files. Raises OSError."""
+    """Write the pages to a new folder. `repository` is the address that links to other files need. Raises OSError."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for source, page in PAGES.items():
-        (target / page).write_text(relinked(ROOT / source, repository), encoding="utf-8")
-    for file in DOCS.iterdir():
+    for file in [*DOCS.iterdir(), *(ROOT / source for source in PAGES)]:
+        page = target / address(file, repository)
         if file.suffix == ".md":
-            (target / file.name).write_text(relinked(file, repository), encoding="utf-8")
+            page.write_text(relinked(file, repository), encoding="utf-8")
         else:
-            shutil.copy(file, target)
+            shutil.copy(file, page)
 
 
 def relinked(page: Path, repository: str) -> str:
@@ -52,11 +56,12 @@ def relinked(page: Path, repository: str) -> str:
 
 
 def address(file: Path, repository: str) -> str:
-    """Return what a page of the site links to a file by. Raises ValueError if it is outside the repository."""
-    path = file.resolve().relative_to(ROOT)
-    if path.parts[0] == DOCS.name:
-        return path.relative_to(DOCS.name).as_posix()
-    return PAGES.get(path.as_posix()) or f"{repository.rstrip('/')}/blob/main/{path.as_posix()}"
+    """Return the address of a file for pages of the site. Raises ValueError if it is outside the repository."""
+    path = file.resolve().relative_to(ROOT).as_posix()
+    if path in PAGES:
+        return PAGES[path]
+    in_docs = path.removeprefix(f"{DOCS.name}/")
+    return in_docs if in_docs != path else f"{repository.rstrip('/')}/blob/main/{path}"
 
 
 def write_report(target: Path) -> None:

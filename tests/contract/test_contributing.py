@@ -26,7 +26,6 @@ OURS: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/|.*\.(?:py|j2|css)$")
 ANY: Final = re.compile(r".*/|.*\.(?:py|md|yml|json|toml|j2|css|js|txt)$")
 USER_FILES: Final = {
     "CONTRIBUTING.md": {".venv/bin/python"},
-    "docs/comparison.md": {"src/main.ts"},  # of another action
     "docs/recipes.md": {"ci/company-ca.pem"},
     "docs/own-build.md": {"agent.py", "stub.py", "pipecat_agent.py", "livekit_agent.py"},
 }

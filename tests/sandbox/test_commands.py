@@ -19,9 +19,8 @@ from coval_sandbox import catalogue, guide
 from coval_sandbox.__main__ import main as serve
 from coval_sandbox.deterministic import ManualClock, SpeedClock
 from coval_sandbox.github import EVENT_PATH, TOKEN
-from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
-from sandbox_page import PAGE, PORT, closing_lines, commands, sample
+from sandbox_page import PAGE, PORT, commands, sample
 from support import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,16 +101,6 @@ def test_command_shows_step_that_works(options: list[str], capsys: pytest.Captur
 
 
 # docs/sandbox.md: its samples, and its commands that need no Docker
-
-
-def test_program_runs_without_docker() -> None:
-    with Server(World(SpeedClock(200))) as server:
-        script = commands("Without Docker").replace(PORT, str(server.port)).replace("~/coval-gate", f"'{ROOT}'")
-        script = script.replace(".venv/bin/python", f"'{sys.executable}'")
-        command, environ = ["bash", "-euc", script], {"PATH": os.environ["PATH"]}
-        done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert closing_lines(done.stdout) == closing_lines(sample("Without Docker"))
 
 
 def test_samples_of_guide_are_what_sandbox_shows() -> None:
