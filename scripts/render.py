@@ -18,25 +18,15 @@ from pins import ROOT, identity, pinned, places
 from pydantic.json_schema import GenerateJsonSchema
 
 import proofs
-from coval_gate.base.text import percent
-from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.statistics import needed
 from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.file import LEGS_KEY, LONGEST_LEG_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Group, Input, declared
 from coval_gate.inputs.known import ENTRY_KEYS, KNOWN_KEY, REQUIRED
-from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document import Document
 from coval_gate.report.document.base import SCHEMA_VERSION, Model
 from coval_gate.report.document.history import HISTORY_VERSION, HistoryDocument
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
-from coval_planner.passing import MISSES
-
-# For the tables in docs/statistics.md
-BOUNDS = (0.5, 0.8, 0.9, 0.95, 0.99)  # of thresholds
-CONFIDENCE = 0.95
-FAMILIES = (1, 5, 10)  # thresholds in a step
 
 # For GitLab's component
 NOT_FOR_GITLAB = {  # the secrets come from variables, and the rest is GitHub's
@@ -205,40 +195,6 @@ def config_value(declaration: Input) -> dict[str, Any]:
     return {"description": declaration.description, **values}
 
 
-def conversations() -> str:
-    """Return a table of the conversations that pass a threshold."""
-    rows = [[percent(bound), *(f"{needed(bound, misses, CONFIDENCE):,}" for misses in MISSES)] for bound in BOUNDS]
-    return "\n\n".join(
-        [
-            "Conversations that pass `>=` the bound, by the number of misses among them:",
-            table(["bound", *(f"{misses} misses" if misses != 1 else "1 miss" for misses in MISSES)], rows),
-        ]
-    )
-
-
-def comparable() -> str:
-    """Return a table of the fewest test cases with which a baseline comparison can fail."""
-    kinds = (
-        "rate(YES) >= baseline - 5pp",
-        "med <= baseline",
-        "p(90) <= baseline",
-        "p(95) <= baseline",
-        "p(99) <= baseline",
-    )
-    rows = []
-    for kind in kinds:
-        (threshold,) = parse_thresholds(f"m: {kind}")
-        cases = (cases_to_compare(threshold, CONFIDENCE, family=count) for count in FAMILIES)
-        rows.append([f"`{kind}`", *(str(count or "–") for count in cases)])
-    return table(["threshold", *("alone" if count == 1 else f"one of {count}" for count in FAMILIES)], rows)
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [f"| {' | '.join(row)} |" for row in [header, *rows]]
-    return "\n".join([lines[0], f"|{'---|' * len(header)}", *lines[1:]])
-
-
 def described(declaration: Input) -> str:
     """Return an input's description for action.yml, with the modes that it is limited to."""
     return declaration.description + restriction(declaration.modes)
@@ -279,7 +235,6 @@ def pages() -> dict[str, dict[str, str]]:
         # The blocks `rates` and `twenty` are simulated: a test with the mark `long` compares them.
         "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages(), "worst": tables.worst()},
         "docs/proof.md": {"proofs": proofs.page()},
-        "docs/statistics.md": {"conversations": conversations(), "comparable": comparable()},
     }
 
 

@@ -18,12 +18,12 @@ ICC: Final = 0.3  # of the variance is due to the test case
 SEED: Final = 1  # of the simulated runs; always the same
 BOUNDS: Final = (0.8, 0.9, 0.95)
 MARGINS: Final = (0.5, 0.75, 0.9)  # of the misses that a bound allows, fewer are true
-RATES_BEFORE: Final = (0.99, 0.95, 0.9, 0.8)
-DROPS: Final = (0.1, 0.15, 0.2, 0.3)
+RATES_BEFORE: Final = (0.99, 0.95, 0.9)
+DROPS: Final = (0.1, 0.2, 0.3)
 RATE: Final = "metric: rate(YES) >= baseline - 5pp"
 AVERAGE: Final = "metric: avg <= baseline * 1.1"
 SPREADS: Final = (0.25, 0.5, 1.0)  # standard deviation of the values, as a share of their mean
-GROWTHS: Final = (0.15, 0.2, 0.3, 0.5)
+GROWTHS: Final = (0.15, 0.2, 0.3)
 CASES: Final = 20  # test cases, as most teams have
 HIT_SHARES: Final = (  # the share that must be hits
     ("`rate(YES) >= 80%`", 0.8),
@@ -173,11 +173,11 @@ def worst() -> str:
     """Return how often an agent that did not change is red by a bound on every test case."""
     threshold = _threshold(f"metric: {WORST}")
     rows = [
-        [percent(truth), str(each), *(percent(red_by_chance(threshold, truth, cases, each)) for cases in CASES_CALLED)]
+        [percent(truth), str(cases), *(percent(red_by_chance(threshold, truth, cases, each)) for each in CONVERSATIONS)]
         for truth in UNCHANGED
-        for each in CONVERSATIONS
+        for cases in CASES_CALLED
     ]
-    return _table(["each succeeds in", "conversations", *(f"{cases} test cases" for cases in CASES_CALLED)], rows)
+    return _table(["succeeds in", "test cases", *(f"×{each}" for each in CONVERSATIONS)], rows)
 
 
 def averages() -> str:
