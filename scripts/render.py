@@ -232,7 +232,7 @@ def pages() -> dict[str, dict[str, str]]:
         "docs/inputs.md": {"inputs": inputs_tables()},
         "docs/outputs.md": {"outputs": outputs_table()},
         "docs/confidence.md": {"few": tables.few()},
-        # The blocks `rates` and `twenty` are simulated: a test with the mark `long` compares them.
+        # The blocks `rates` and `twenty` are simulated, which takes long: tests with the mark `long` check them.
         "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages(), "worst": tables.worst()},
         "docs/proof.md": {"proofs": proofs.page()},
     }

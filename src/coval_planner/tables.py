@@ -54,7 +54,7 @@ def passing() -> str:
 
 
 def rates(befores: tuple[float, ...] = RATES_BEFORE, drops: tuple[float, ...] = DROPS) -> str:
-    """Return how many test cases notice a drop of a rate. This simulates runs for a minute or more."""
+    """Return how many test cases notice a drop of a rate. This simulates runs for minutes."""
     rows = [[percent(before), *(_noticing(RATE, before, before - drop) for drop in drops)] for before in befores]
     return _table(["before", *(f"by {100 * drop:g}pp" for drop in drops)], rows)
 
