@@ -170,8 +170,8 @@ def test_worst_judges_every_variant_apart() -> None:
         (["t0", "t1", "t2"], "Resolved: worst(YES) > 0% needs several conversations of each test case, of which the "
          "run has one; launch it with an iteration_count of at least 2, or write rate(YES) == 100%, which is the same "
          "with one."),
-        (["t0", "t0", ""], "Coval does not show which test case each simulation belongs to, so nothing can be judged by "
-         "test case."),
+        (["t0", "t0", ""], "Coval does not show which test case each simulation belongs to, so nothing can be judged "
+         "by test case."),
         (["t0", "t0", "t1"], "worst(YES) of Resolved is 0% (0 of 1: t1), must be > 0%."),
     ],
 )  # fmt: skip
