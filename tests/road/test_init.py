@@ -18,7 +18,7 @@ from coval_cli.command import main
 from coval_cli.init import OTHER_FILE, InitOptions, init
 from coval_cli.origin import Origin, installed_commit, installed_origin
 from coval_cli.workflow import FIRST_WORKFLOW, STARTERS, SYSTEM_WORDS, WORKFLOWS
-from coval_gate import PIN, REPOSITORY
+from coval_gate import IS_RELEASE, PIN, REPOSITORY
 from coval_gate.base.secret import MASK
 from coval_gate.ci.host import Context
 from coval_gate.inputs.file import read_file, with_file
@@ -137,11 +137,14 @@ def test_workflow_of_each_system(
 ) -> None:
     result = run_init(CHOSEN._replace(system=word), origin=COPY)
     ((path, text),) = result.files.items()
-    golden(f"init/{word}/{Path(path).name}", text)
     assert result.code == 0
     assert f"Wrote {path}." in result.log
-    assert f"acme/voice-gate.git#{SHA}" in text if word == "jenkins" else f"acme/voice-gate@{SHA}" in text
-    assert REPOSITORY not in text + result.log
+    if IS_RELEASE and word != "github":
+        assert f"/{REPOSITORY.lower()}@sha256:" in text, "a release's pipelines start from its image"
+    else:
+        golden(f"init/{word}/{Path(path).name}", text)
+        assert f"acme/voice-gate.git#{SHA}" in text if word == "jenkins" else f"acme/voice-gate@{SHA}" in text
+        assert REPOSITORY not in text + result.log
     assert len(result.requests) <= 13
     if word == "github":
         golden("init/github/log.txt", result.log)
@@ -161,12 +164,15 @@ def test_other_workflow_of_github(
     assert result.code == 0
     path = WORKFLOWS[word].path
     assert [*result.files] == [path, *([FILE_NAME] if word == "legs" else [])]
-    for name, text in result.files.items():
-        golden(f"init/{word}/{Path(name).name}", text)
-    golden(f"init/{word}/log.txt", result.log)
     text = result.files[path]
+    if IS_RELEASE and word == "own-build":
+        assert f"--require-hashes \\\n            --requirement https://github.com/{REPOSITORY}/releases/" in text
+    else:
+        for name, written in result.files.items():
+            golden(f"init/{word}/{Path(name).name}", written)
+        assert REPOSITORY not in text
+    golden(f"init/{word}/log.txt", result.log)
     assert_valid_on_github(tmp_path / path)
-    assert REPOSITORY not in text + result.log
     assert "pull-request.yml" not in text, "the reader has no such file"
     assert not re.search(r"vars\.COVAL_(?!ASSIGNEE)", text)
     steps = gate_steps(text)
