@@ -1,4 +1,4 @@
-"""Exact figures for `bench/noise.py`, by convolution: legs that are paid for in slices."""
+"""Exact figures for `bench/noise.py`: legs that are paid for in slices, and test cases of unequal size."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Final
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
 from coval_gate.gate.sequential import Boundaries, slices_of
+from coval_gate.gate.statistics import Hits, rate_bounds
 from coval_planner.passing import chances
 
 BOUNDS: Final = (*(percent / 100 for percent in (*range(50, 100, 5), 98, 99)),)
@@ -25,6 +26,24 @@ def slices() -> Iterator[Experiment]:
         name = f"slices, `>= {100 * bound:.0f}%`, at most {cap}, agents from 15pp below to 99 %"
         limits = Limit(f"{name}: saved", least, least=True), Limit("  decided less often, in points", 4.0)
         yield Experiment(limits, (partial(saved, bound, cap),), times=0)
+
+
+def sizes() -> Iterator[Experiment]:
+    """Yield how often an agent at the bound passes if half of the cases have one conversation, and half have five."""
+    cells = tuple(partial(uneven, cases, bound) for cases, bound in ((10, 0.74), (24, 0.88), (60, 0.95)))
+    limit = Limit("half of the cases with one conversation, half with five that agree: passed at the bound", 21.0)
+    yield Experiment((limit,), cells, times=0)
+
+
+def uneven(cases: int, bound: float, _: Random) -> tuple[float]:
+    """Return the chance that so many cases pass. The conversations of a case agree."""
+    half, passed = cases // 2, 0.0
+    for large, small in product(range(half + 1), repeat=2):
+        hits = [Hits(size * (case < good), size) for size, good in ((5, large), (1, small)) for case in range(half)]
+        if rate_bounds(hits, CONFIDENCE).lower >= bound:
+            good = large + small
+            passed += comb(half, large) * comb(half, small) * bound**good * (1.0 - bound) ** (cases - good)
+    return (passed,)
 
 
 def wrong(bound: float, cap: int, _: Random) -> tuple[float, float]:

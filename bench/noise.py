@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from random import Random
 from typing import Final, NamedTuple
 
-from bench.exact import slices
+from bench.exact import sizes, slices
 from bench.experiments import Cell, Experiment, Limit, one_run, two_runs
 from bench.judged import causes, comparisons, families, legs, power, repetition
 from bench.nights import histories
@@ -58,6 +58,7 @@ def experiments() -> Iterator[Experiment]:
     yield from causes()
     yield from repetition()
     yield from slices()
+    yield from sizes()
 
 
 def measure(runs: int) -> Iterator[Row]:

@@ -57,6 +57,15 @@ def permutations() -> Iterator[Experiment]:
         name = f"95 -> 85 %, {how}, `>= baseline`, {size}"
         limits = (Limit(name, least, least=True), Limit("  one of ten", least_of_ten, least=True))
         yield Experiment(limits, (partial(reds, size, breaks="break" in how),), times=2)
+    for what, cases, stricter, spread, most, with_margin in (
+        ("runs shift by 2 points", (50, 200), 0.0, 0.02, 17.0, 8.0),
+        ("a judge stricter by 2 points", (50,), 0.02, 0.0, 27.0, 20.0),
+        ("a judge stricter by 5 points", (50,), 0.05, 0.0, 60.0, 50.0),
+    ):
+        shown = " and ".join(map(str, cases))
+        name = f"unchanged rate, {what}, {shown} cases, 7x1/1, `>= baseline`: red"
+        limits = Limit(name, most), Limit("  the same, `>= baseline - 5pp`", with_margin)
+        yield Experiment(limits, tuple(partial(shifted, Size(count, 7, 1), stricter, spread) for count in cases))
 
 
 def nights() -> Iterator[Experiment]:
@@ -115,6 +124,22 @@ def _is_red(cases: list[Case]) -> bool:
 def red(size: Size, truth: float, rng: Random, *, alike: float) -> tuple[bool]:
     """Return whether an unchanged agent is red. `alike`: the correlation of the conversations of a run."""
     return (_falls(drawn(size, truth, truth, rng, alike=alike), 1.0 - CONFIDENCE),)
+
+
+def shifted(size: Size, stricter: float, spread: float, rng: Random) -> tuple[bool, bool]:
+    """Return whether an unchanged agent is red, without and with a margin.
+
+    Its judge is `stricter` in the last run by this share of the agent's 95 %, and all runs shift with a standard
+    deviation of `spread`.
+    """
+    now, *before = (1.0 - (points + rng.gauss(0.0, spread)) / 0.95 for points in (stricter, *[0.0] * size.runs))
+    shape = (1.0 - ICC) / ICC
+    cases = []
+    for _ in range(size.cases):
+        rate = rng.betavariate(0.95 * shape, 0.05 * shape)
+        judged, *earlier = (_run(rate * share, size.each, 0.0, rng) for share in (now, *before))
+        cases.append(Case((judged,), tuple(earlier), size.each))
+    return _falls(cases, 1.0 - CONFIDENCE), _is_red(cases)
 
 
 def reds(size: Size, rng: Random, *, breaks: bool) -> tuple[bool, bool]:

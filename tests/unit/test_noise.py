@@ -2,11 +2,15 @@
 
 from bisect import bisect_left
 from functools import partial
+from math import comb
+from pathlib import Path
+from random import Random
 from typing import Final
 
 import pytest
 
 from bench.agents import Size
+from bench.exact import uneven
 from bench.experiments import Cell, rate_error
 from bench.judged import (
     grown_rate,
@@ -55,3 +59,17 @@ def test_verdicts_are_rarely_wrong(cell: Cell, limits: tuple[float, ...], runs: 
     for found, limit in zip(percentages(cell, runs, "quick"), limits, strict=False):
         wrong, allowed = (found, limit) if limit >= 0 else (100 - found, 100 + limit)
         assert wrong <= most(allowed, runs)
+
+
+def test_page_has_the_shares_that_follow_exactly() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    assert f"= {0.9**29:.1%}".replace("%", " %") in page
+    (uneven_share,) = uneven(24, 0.88, Random(1))
+    assert f"passes wrongly in up to {100 * uneven_share:.0f} % of runs" in page
+    assert f"it is {0.9**28:.1%}".replace("%", " %") in page
+    # A failed test case that runs twice more passes if both do.
+    red, usual = (
+        sum(comb(50, hits) * rate**hits * (1 - rate) ** (50 - hits) for hits in range(45))
+        for rate in (0.8 + 0.2 * 0.8**2, 0.8)
+    )
+    assert f"in {100 * red:.0f} % of runs, not {100 * usual:.0f} %" in page
