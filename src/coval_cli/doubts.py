@@ -28,7 +28,7 @@ TABLE: Final = """
 6    persona_metrics and config_overrides
 7    Forms of ids
 8    sub_sample_size above the count
-9    Refusal of an unknown agent: 404 | 400 | 403 | 422 | 200 | 201
+9    Refusal of an unknown agent: 404 | 400 | 403 | 422
 10   Form of a refusal: error with code | error as a text | message alone | no JSON -> Its reason is not shown.
 11   Request id of a refusal: x-request-id | x-amzn-requestid | request_id in the body | none
 12   Headers about rate limits: none | some
@@ -559,6 +559,7 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
 }
 ONLY_OURS: Final = frozenset({"5", "16", "27", "27b", "27c", "27d"})  # other runs show these by chance, or not at all
 REMARKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
+    "9": lambda seen: "Coval launched it" if seen.refusal.ok else "",
     "1b": lambda seen: ", ".join(_not_returned(seen)),
     "14": _order,
     "15": lambda seen: _seconds(seen.polls(seen.judged)[0][0] - seen.launch.at),

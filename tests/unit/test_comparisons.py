@@ -512,6 +512,13 @@ def test_doubt_is_red_by_default_except_against_a_baseline(
     assert judgement.status == ("COMPLETED" if judgement.passes_gate else "COMPLETED_WITH_FAILURES")
 
 
+def test_doubt_that_fails_the_step_is_the_first_reason() -> None:
+    lines = f"{EVEN}\nResolved: rate(YES) >= 90%"
+    judgement = compared(yes(18, 20), yes(19, 20), lines)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert [check.criterion.doubt_passes for check in judgement.missed] == [False, True]
+
+
 def test_smallest_noticeable_change_is_shown_and_beyond_the_margin() -> None:
     """Where a change that is shown is larger than the margin anyway, the margin costs nothing."""
     without, small, large = (

@@ -159,17 +159,19 @@ class Check:
         return self.verdict is Verdict.PASSED
 
     @property
-    def rank(self) -> tuple[int, float]:
+    def rank(self) -> tuple[int, bool, float]:
         """Sort the gravest first and, of those alike, the one that is missed by most.
 
-        A miss counts as a share: of the bound or, of simulations, of all of them.
+        Doubt that fails the step comes before doubt that passes. A miss counts as a share: of the bound or, of
+        simulations, of all of them.
         """
+        passes = self.verdict is Verdict.INCONCLUSIVE and self.criterion.doubt_passes
         measure, margin = self.measure, self.margin
         if self.passed or measure is None or margin is None:
-            return GRAVITY.index(self.verdict), 0.0
+            return GRAVITY.index(self.verdict), passes, 0.0
         bound = self.requirement.bound if self.requirement else 0.0
         whole = {"share": 1.0, "simulations": measure.total}.get(measure.unit, abs(bound) or abs(measure.value))
-        return GRAVITY.index(self.verdict), margin / (whole or 1.0)
+        return GRAVITY.index(self.verdict), passes, margin / (whole or 1.0)
 
     @property
     def decides(self) -> bool:

@@ -92,8 +92,8 @@ class CheckGroup:
     comparisons: tuple[Comparison, ...] = ()
 
     @property
-    def rank(self) -> tuple[int, float]:
-        return self.missed[0].rank if self.missed else (len(GRAVITY), 0.0)
+    def rank(self) -> tuple[int, bool, float]:
+        return self.missed[0].rank if self.missed else (len(GRAVITY), False, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
