@@ -115,12 +115,12 @@ class Inputs(NamedTuple):
     """Every input, parsed. Attributes have the names of the inputs."""
 
     api_key: Secret | None = CONNECTION.input(
-        fields.secret(), f"Coval API key, from a secret. Or set the environment variable `{KEY_VARIABLE}`."
+        fields.secret(), f"Coval API key, from a secret. Or set the variable `{KEY_VARIABLE}`."
     )
     agent_id: tuple[str, ...] = WHAT.input(
         fields.selection(MOST_LEGS),
-        "The agent to test. With several agents, personas or test sets, the step launches a run for each "
-        "combination, and the worst verdict decides.",
+        "The agent to test, or several. The step launches a run for each combination of agents, personas and test "
+        "sets; the worst verdict decides.",
         usual_length=22,
         modes=SHOWN_MODES,
     )
@@ -131,49 +131,48 @@ class Inputs(NamedTuple):
         modes=SHOWN_MODES,
     )
     test_set_id: tuple[str, ...] = WHAT.input(
-        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=SHOWN_MODES
+        fields.selection(MOST_LEGS), "The test set, or several.", usual_length=8, modes=SHOWN_MODES
     )
     thresholds: tuple[Threshold, ...] = GATE.input(
         Field("thresholds", (), read_thresholds),
-        "Conditions that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
+        "What the run must meet, one condition per line, such as `Latency: p(95) < 1.5`.",
         modes=COUNTING_MODES,
     )
     baseline: BaselineSource | None = GATE.input(
         fields.baseline(),
         "Earlier runs to compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag> last 7`: the first seven "
         "runs of a branch that count get the tag, and only `accept` changes them. `branch:<name> last 7`: the "
-        "branch's newest seven. Without `last 7`: one run. `run:<id>`: that run. `base`: the agent itself in the "
-        "same run, for mutations.",
+        "branch's newest seven. Without `last 7`: one run. `run:<id>`: that run. `base`: the agent itself, for "
+        "mutations.",
         modes=SHOWN_MODES,
     )
     confidence: float | None = GATE.input(
         fields.optional(fields.confidence()),
-        "Confidence for thresholds, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes only if "
-        "the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
-        "baseline, that it got worse. Empty: decide as counted.",
+        "Confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes only if the run shows that "
+        "the agent meets it, and fails only if the run shows that it does not or, against a baseline, got worse. "
+        "Empty: decide as counted.",
     )
     comment: str = REPORT.input(
         fields.choice("never", "always", "on_failure"),
-        "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
+        "Keep one comment on the pull request up to date. `on_failure`: once a run has failed. Requires "
         "`pull-requests: write`.",
         "never",
         modes=RUNNING_MODES,
     )
     html_path: str = REPORT.input(
         fields.path("HTML report"),
-        "Write an HTML report to this file in the workspace: charts, and a table of all simulations.",
+        "Write an HTML report to this file.",
     )
 
     api_base_url: str = CONNECTION.input(
         fields.url("https://api.coval.dev/v1", encrypted=True),
-        "Base URL of Coval's API. Must use https, except on the same machine.",
+        "Base URL of Coval's API: https, except on the same machine.",
         "https://api.coval.dev/v1",
     )
     workspace_id: str = CONNECTION.input(fields.identifier(), "Coval workspace. Empty: the organization's default.")
     dashboard_url: str = CONNECTION.input(
         fields.url("https://app.coval.dev/acme", encrypted=False),
-        "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, reports "
-        "also link simulations.",
+        "Base URL for links to runs. With your organization, as in `https://app.coval.dev/acme`, also to simulations.",
         "https://app.coval.dev",
     )
     github_token: Secret | None = CONNECTION.input(
@@ -183,32 +182,32 @@ class Inputs(NamedTuple):
     )
     config_path: str = CONNECTION.input(
         fields.path(),
-        f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that the step does not set and, "
-        "under `legs`, the inputs of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
+        f"A YAML or JSON file, such as `{FILE_NAME}`, with inputs that the step does not set and, under `legs`, those "
+        "of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
     )
 
     base_agent_id: str = WHAT.input(
         fields.identifier(),
-        "Another agent, such as the deployed one, to run beside the tested agent. Thresholds compare with it as "
-        "`base`: `Latency: avg <= base * 1.1`.",
+        "Another agent, such as the deployed one, to run beside the tested one. Thresholds compare with `base`: "
+        "`Latency: avg <= base * 1.1`.",
         usual_length=22,
         modes=RUNNING_MODES,
     )
     run_template_id: str = WHAT.input(
         fields.identifier(),
-        "A run template in Coval. It supplies the agents, personas, test sets and options that the step's inputs "
-        "leave empty. Tags add up. The API key needs `run-templates:read`.",
+        "A run template in Coval, for ids and options that the step leaves empty. Tags add up. The API key needs "
+        "`run-templates:read`.",
         usual_length=22,
     )
     metric_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
     persona_metrics: tuple[str, ...] = WHAT.input(
-        fields.texts(100, 200), "Names of metrics that evaluate the persona instead of the agent, such as `latency`."
+        fields.texts(100, 200), "Metrics that evaluate the persona, such as `latency`."
     )
     mutation_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_MUTATIONS),
-        f"Up to {MOST_MUTATIONS} mutations of the agent to run beside the agent itself.",
+        f"Up to {MOST_MUTATIONS} mutations of the agent to run beside it.",
         usual_length=26,
     )
     iteration_count: int = WHAT.input(
@@ -216,37 +215,36 @@ class Inputs(NamedTuple):
     )
     max_parallel_runs: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
-        "How many runs may be in progress at a time; a base agent's do not count. Empty: all. With `mode: launch`: "
-        "how many are launched at a time.",
+        "How many runs may be in progress, without a base agent's. Empty: all. With `mode: launch`: how many are "
+        "launched at a time.",
     )
     max_simulations: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
         "Launch nothing if the step would launch more simulations than this in all, and no repetition that would "
         "exceed it. With `spend: until clear`, it limits the drawn test cases instead. The API key needs "
-        "`test-sets:read`, unless `test_case_ids` is set.",
+        "`test-sets:read`, except with `test_case_ids`.",
     )
     spend: str = WHAT.input(
         fields.choice(ALL_AT_ONCE, UNTIL_CLEAR),
-        "`until clear`: launch each leg in five runs, one after the other, each with a part of the test cases. "
-        "Stop when every threshold is decided, or can no longer be. Requires `confidence`. The API key needs "
-        "`test-cases:read`, unless `test_case_ids` is set.",
+        "`until clear`: launch each leg in up to five runs, each with a part of the test cases, until every "
+        "threshold is decided or can no longer be. Requires `confidence`. The API key needs `test-cases:read`, "
+        "except with `test_case_ids`.",
         ALL_AT_ONCE,
         modes=("run",),
     )
     concurrency: int = WHAT.input(
-        fields.count(), "How many simulations run at the same time. Empty: 1, or as the template says."
+        fields.count(), "How many simulations run at once. Empty: 1, or as the template says."
     )
     sub_sample_size: int | None = WHAT.input(
-        fields.optional(fields.whole(0)), "How many test cases to draw at random. Empty or 0: run all."
+        fields.optional(fields.whole(0)), "How many test cases to draw at random. Empty or 0: all."
     )
     sub_sample_seed: int | None = WHAT.input(
         fields.optional(fields.whole(0, 2**31 - 1)),
-        "Seed of the draw: the same seed draws the same test cases. Requires `sub_sample_size`. With "
-        "`repeat_on_failure`, the step chooses a seed if you set none.",
+        "The same seed draws the same test cases. Requires `sub_sample_size`.",
     )
     test_case_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_TEST_CASES),
-        f"Run only these test cases, up to {MOST_TEST_CASES}. Cannot be combined with `sub_sample_size`.",
+        f"Run only these test cases, up to {MOST_TEST_CASES}. Not with `sub_sample_size`.",
     )
     display_name: str = WHAT.input(
         fields.text(TEXT_LIMIT),
@@ -259,70 +257,67 @@ class Inputs(NamedTuple):
     )
     metadata: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"team": "voice"}', read_metadata),
-        "Metadata to store with the run, beside repository, commit, pull request and workflow run. Coval's own "
-        "keys keep their meaning, and inputs of the same name win. Other keys are stored under `customer`.",
+        "Metadata to store with the run. Coval's own keys keep their meaning; inputs of the same name win. Other "
+        "keys are stored under `customer`.",
     )
     config_overrides: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"simulation_timeout_seconds": 300}'),
-        "Simulator configuration for this run. Overrides the agent's own.",
+        "Simulator configuration for this run, over the agent's own.",
     )
 
     mode: str = MODE.input(
         fields.choice(*ALL_MODES),
-        "`run`: launch a run, wait for it and judge it. `launch`: launch a run and end. `wait`: wait for the run "
-        "in `run_id` and judge it. `cancel`: cancel the unfinished runs in `run_id`. `plan`: launch nothing; check "
-        "the inputs in Coval, and show what `run` would launch. `history`: show the newest runs in `run_id` side "
-        "by side.",
+        "`run`: launch a run, wait for it and judge it. `launch`: launch it and end. `wait`: wait for the run in "
+        "`run_id` and judge it. `cancel`: cancel the unfinished runs in `run_id`. `plan`: launch nothing; show what "
+        "`run` would. `history`: show the newest runs in `run_id` side by side.",
         "run",
     )
     run_id: ChosenRuns = MODE.input(
         fields.runs(100),
-        "The runs for `mode: wait` or `mode: cancel`. To wait for several, also set the inputs of their launch. "
-        "`mode: wait` also accepts `tag:<tag>`, `branch:<name>` or `schedule:<id>`: the newest such run of "
-        "`agent_id`, `persona_id` and `test_set_id`, which are then required. `mode: history` requires "
-        "`branch:<name> last 30` or `tag:<tag> last 30`, up to 100.",
+        "The runs for `mode: wait` or `cancel`. To wait for several, also set the inputs of their launch. `wait` "
+        "also accepts `tag:<tag>`, `branch:<name>` or `schedule:<id>`: the newest such run of `agent_id`, "
+        "`persona_id` and `test_set_id`, all required. `history` requires `branch:<name> last 30` or `tag:<tag> last "
+        "30`, up to 100.",
         usual_length=22,
         modes=TAKING_MODES,
     )
     run_max_age: Age = MODE.input(
         fields.age(),
-        "Maximum age of a run that `run_id` finds by tag, branch or schedule, and of a run that a re-run of the "
-        "job keeps (`resume`), such as `12h` or `7d`.",
+        "Maximum age, such as `12h` or `7d`, of a run that `run_id` finds by tag, branch or schedule, or that a "
+        "re-run of the job keeps (`resume`).",
         "24h",
         modes=("run", "launch", "wait"),
     )
     resume: bool = MODE.input(
         fields.flag(),
-        "When a job is re-run, continue with the earlier attempt's unfinished run, or cancel it if its request has "
-        "changed. If a leg has no completed run, keep the completed runs of the others; if every leg has one, "
-        "launch all again.",
+        "When a job is re-run, continue the earlier attempt's unfinished run, or cancel it if its request has "
+        "changed. If a leg has no completed run, keep the completed runs of the others; otherwise launch all again.",
         "true",
         modes=LAUNCHING_MODES,
     )
     supersede: bool = MODE.input(
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
-        "agent, persona and test set, also of other workflow runs. The jobs of a `matrix` count separately.",
+        "agent, persona and test set. The jobs of a `matrix` count separately.",
         "false",
         modes=LAUNCHING_MODES,
     )
     matrix: Matrix = MODE.input(
         fields.matrix(),
-        "The job's matrix values, which GitHub fills in. They distinguish the runs, comments, statuses and reports "
-        "of its jobs.",
+        "The job's matrix values, filled in by GitHub. They distinguish its runs, comments, statuses and reports.",
         "${{ toJSON(matrix) }}",
     )
     only_legs: tuple[str, ...] | None = MODE.input(
         fields.patterns(MOST_LEGS, LONGEST_PATTERN),
-        "Evaluate only the legs with these names, such as `booking*, refunds`. `*` and `?` work as in a shell; "
-        "case does not matter. Empty: all legs. `[]`: none, so the step is `skipped` and passes.",
+        "Evaluate only these legs, such as `booking*, refunds` (`*` and `?` as in a shell). Empty: all. `[]`: none; "
+        "the step is `skipped` and passes.",
         modes=SHOWN_MODES,
     )
 
     max_wait_time: float = WAITING.input(
         fields.seconds(1, LONGEST_WAIT),
-        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. "
-        "The step ends within 10 more seconds.",
+        "Stop waiting this long after the step began: verdict `timed_out`, or `error` with `mode: cancel`. The step "
+        "ends within 10 more seconds.",
         "3600",
         modes=ALL_MODES,
     )
@@ -333,68 +328,65 @@ class Inputs(NamedTuple):
     )
     max_queue_time: float | None = WAITING.input(
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
-        "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
+        "Stop waiting if the run has not started after this long: verdict `timed_out`.",
     )
     abort_after_failures: int | None = WAITING.input(
         fields.optional(fields.whole(1)),
-        "Cancel the run when this many simulations have failed and none has completed: verdict `failed`. An "
-        "unreachable agent then costs no more.",
+        "Cancel the run when this many simulations have failed and none has completed: verdict `failed`.",
     )
     on_timeout: str = WAITING.input(
         fields.choice("fail", "pass"),
-        "Whether a time-out fails or passes the check. It passes only if Coval shows that nothing had failed by "
-        "then, and no threshold is missed as counted. The verdict is `timed_out` either way.",
+        "Whether a time-out fails or passes the check. It passes only if Coval shows that nothing had failed, and no "
+        "threshold is missed as counted.",
         "fail",
     )
     cancel_on_timeout: bool = WAITING.input(
         fields.flag(),
-        "Cancel the run when the step times out. Otherwise, the run continues in Coval. A repetition is always "
-        "cancelled.",
+        "Cancel the run when the step times out. Otherwise, it continues in Coval. A repetition is always cancelled.",
         "false",
     )
     cancel_on_interrupt: bool = WAITING.input(
         fields.flag(),
-        "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
+        "Cancel the unfinished run when the step is cancelled or killed, or ends in an error.",
         "true",
         modes=RUNNING_MODES,
     )
     metrics_grace_time: float = WAITING.input(
         fields.seconds(0, LONGEST_WAIT),
-        "How long to wait for missing simulations and metric values after the run completes.",
+        "How long to wait for missing simulations and values after the run completes.",
         "180",
     )
 
     use_metric_targets: bool = GATE.input(
         fields.flag(),
-        "Check each simulation against its metrics' targets in Coval. All must pass, unless a "
-        "threshold such as `pass_rate >= 90%` sets the required share.",
+        "Check each simulation against its metrics' targets in Coval. All must pass, unless a threshold such as "
+        "`pass_rate >= 90%` allows less.",
         "false",
         modes=COUNTING_MODES,
     )
     baseline_max_age: Age = GATE.input(
         fields.age(),
-        "Maximum age of a baseline run found by branch, such as `36h`, `30d` or `2w`. A tag does not age.",
+        "Maximum age of a run of `baseline: branch:…`, such as `36h` or `2w`. A tag does not age.",
         "30d",
         modes=COUNTING_MODES,
     )
     accept: bool = GATE.input(
         fields.flag(),
-        "Make this run the new baseline: it is judged by absolute thresholds only, and later runs are compared "
-        "with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a job that a person started, on "
-        "GitHub by `workflow_dispatch`.",
+        "Make this run the new baseline: only absolute thresholds judge it, and later runs are compared with it. "
+        "With `mode: wait` and `run_id`, accept an earlier run. Only in a job that a person started, on GitHub by "
+        "`workflow_dispatch`.",
         "false",
     )
     on_inconclusive: str = GATE.input(
         fields.choice("fail", "pass"),
-        "Whether the check fails or passes if a threshold is neither met nor missed. The verdict is `inconclusive` "
-        "either way. Empty: `pass` for thresholds against a baseline that ask for no improvement, otherwise "
-        "`fail`.",
+        "Whether the check fails or passes if a threshold is neither met nor missed: verdict `inconclusive`. Empty: "
+        "`pass` for thresholds against a baseline that ask for no improvement, otherwise `fail`.",
     )
     repeat_on_failure: int = GATE.input(
         fields.whole(0, 1),
-        "`1`: if the run fails, run all of it once more. Averages, rates and percentiles then cover both runs. "
-        "Everything else must pass in each run, so a run that fails it is not repeated. With `confidence`, a run "
-        "is repeated only if it failed nothing but comparisons with a baseline or base.",
+        "`1`: if the run fails, run all of it once more. Averages, rates and percentiles then cover both runs; "
+        "everything else must pass in each. With `confidence`, only a run that failed nothing but comparisons is "
+        "repeated.",
         "0",
     )
     max_failed_simulations: Allowance = GATE.input(
@@ -402,40 +394,40 @@ class Inputs(NamedTuple):
     )
     on_missing_api_key: str = GATE.input(
         fields.choice("error", "skip"),
-        "What to do if GitHub withholds the API key, as from pull requests from forks and Dependabot: `error`, or "
-        "`skip` (the check passes). Elsewhere, a missing key is an error.",
+        "If GitHub withholds the API key, as from forks and Dependabot: `error`, or `skip` (the check passes). "
+        "Elsewhere, a missing key is an error.",
         "error",
         modes=ALL_MODES,
     )
 
     summary: bool = REPORT.input(fields.flag(), "Write a summary to the workflow run's page.", "true")
     annotations: bool = REPORT.input(
-        fields.flag(), "Show the verdict of a failed step, and its worst simulations, as annotations.", "true"
+        fields.flag(), "Annotate a failed step: its verdict and worst simulations.", "true"
     )
     commit_status: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "coval"),
-        "Name of a commit status: pending after the launch, then the verdict, also of a later step with `mode: "
-        "wait`. Requires `statuses: write`.",
+        "Name of a commit status: pending after the launch, then the verdict, also of a later `mode: wait`. Requires "
+        "`statuses: write`.",
         modes=RUNNING_MODES,
     )
     check_run: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "Coval"),
-        "Name of a check run: like a commit status, with the summary. Must differ from the workflow's job names. "
-        "Requires `checks: write`.",
+        "Name of a check run: a commit status with the summary. Must differ from the workflow's job names. Requires "
+        "`checks: write`.",
         modes=RUNNING_MODES,
     )
     include_transcripts: str = REPORT.input(
         fields.choice("none", "failures"),
-        "`failures`: show transcripts of the worst simulations in `html_path` and `digest_path`, and their "
-        "durations in `junit_path`. They can contain personal data. The JSON report never has them.",
+        "`failures`: show transcripts of the worst simulations, which can contain personal data, in `html_path` and "
+        "`digest_path`, and their durations in `junit_path`.",
         "none",
         modes=WAITING_MODES,
     )
-    junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file in the workspace.")
-    json_path: str = REPORT.input(fields.path("JSON report"), "Write the result as JSON to this file in the workspace.")
+    junit_path: str = REPORT.input(fields.path("JUnit report"), "Write a JUnit report to this file.")
+    json_path: str = REPORT.input(fields.path("JSON report"), "Write the result as JSON to this file.")
     digest_path: str = REPORT.input(
         fields.path("digest for coding agents"),
-        "Write a short digest of what failed, for developers and coding agents, to this file in the workspace.",
+        "Write a digest of what failed, for coding agents, to this file.",
     )
 
 
@@ -445,11 +437,11 @@ class OldInputs(NamedTuple):
     mutation_id: str = WHAT.input(fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
     fail_on_metric_id: str = GATE.input(
         fields.text(200, evaluated),
-        "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`.",
+        "Id or name of a metric. With `fail_on_metric_value`: the threshold `<metric>: count(<value>) == 0`.",
     )
     fail_on_metric_value: str = GATE.input(
         fields.text(200, parse_value),
-        "The value that fails the check. A text with a `,` `;` or `|` needs its own quotes, such as `'\"a, b\"'`.",
+        "The value that fails the check. Quote a text with a `,` `;` or `|`: `'\"a, b\"'`.",
     )
 
 
