@@ -9,8 +9,8 @@ from functools import partial
 from itertools import product
 from typing import Final, NamedTuple
 
-from coval_cli.origin import GITHUB as GITHUB_SERVER
-from coval_cli.origin import Origin, installed_origin
+from coval_cli.installation import GITHUB as GITHUB_SERVER
+from coval_cli.installation import Installation, find_installation
 from coval_cli.proposals import Proposal, guess, plain, propose, usable
 from coval_cli.workflow import (
     FIRST_WORKFLOW,
@@ -20,7 +20,7 @@ from coval_cli.workflow import (
     WORKFLOWS,
     Candidate,
     Choice,
-    Leg,
+    FileLeg,
     Starter,
     config_file,
     fill_in,
@@ -154,12 +154,12 @@ def _starter(system: Starter, how: str, word: str) -> Starter:
     return WORKFLOWS[word]
 
 
-def _origin_for(starter: Starter) -> Origin:
+def _origin_for(starter: Starter) -> Installation:
     """GitHub runs actions of its own server and of github.com."""
-    origin = installed_origin()
+    origin = find_installation()
     hosts = (GITHUB_SERVER, f"https://{origin_host()}")
     is_reachable = origin.server in hosts and origin.repository.count("/") == 1
-    return origin if is_reachable or starter.word != GITHUB.word else Origin()
+    return origin if is_reachable or starter.word != GITHUB.word else Installation()
 
 
 def _free(workspace: Workspace, paths: Sequence[str]) -> str:
@@ -261,16 +261,16 @@ def _thresholds_text(proposals: Sequence[Proposal]) -> str:
     return "\n".join(f"Thresholds: {text}." for text in texts)
 
 
-def _legs(chosen: Sequence[Sequence[Choice]], proposals: Sequence[Proposal]) -> list[Leg]:
+def _legs(chosen: Sequence[Sequence[Choice]], proposals: Sequence[Proposal]) -> list[FileLeg]:
     """Return a leg for each combination, named by what it does not share with all others."""
-    legs: dict[str, Leg] = {}
+    legs: dict[str, FileLeg] = {}
     for combination, proposal in zip(_combinations(chosen), proposals, strict=True):
         own = [choice for choice, several in zip(combination, chosen, strict=True) if len(several) > 1 and choice.id]
         shown = own or [choice for choice in combination[-1:] if choice.id]
         name = ", ".join(plain(choice.name, 60) or choice.id for choice in shown) or "first"
         if name in legs or name == BASE_LEG or name.endswith(TOGETHER_NAME):
             name = ", ".join(choice.id for choice in shown)
-        legs[name] = Leg(name, {choice.kind.input: choice.id for choice in own}, proposal)
+        legs[name] = FileLeg(name, {choice.kind.input: choice.id for choice in own}, proposal)
     return [*legs.values()]
 
 
@@ -297,7 +297,7 @@ def _settings(inputs: Inputs) -> dict[str, str]:
     return settings
 
 
-def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Origin) -> list[str]:
+def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Installation) -> list[str]:
     """`missing`: the variables that stand for ids."""
     owner = origin.repository.partition("/")[0]
     steps = [

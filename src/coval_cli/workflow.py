@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from coval_cli.origin import Origin
+from coval_cli.installation import Installation
 from coval_cli.proposals import Proposal, plain
 from coval_gate import IS_RELEASE, REPOSITORY, __version__
 from coval_gate.base.text import in_words
@@ -55,7 +55,7 @@ class Choice(NamedTuple):
         return f"COVAL_{self.kind.input.upper()}"
 
 
-class Leg(NamedTuple):
+class FileLeg(NamedTuple):
     """One leg of the configuration file: its name, the ids that are its own by input, and its thresholds."""
 
     name: str
@@ -72,7 +72,7 @@ def fill_in(
     choices: Sequence[Choice],
     connection: Mapping[str, str],
     proposal: Proposal,
-    origin: Origin = Origin(),  # noqa: B008 - immutable
+    origin: Installation = Installation(),  # noqa: B008 - immutable
     branch: str = "main",
 ) -> str:
     """Return the example `text` for one agent, persona and test set. What has no id stays a variable."""
@@ -99,7 +99,7 @@ def fill_in(
 
 
 def fill_in_legs(
-    text: str, choices: Sequence[Choice], connection: Mapping[str, str], config_path: str, origin: Origin
+    text: str, choices: Sequence[Choice], connection: Mapping[str, str], config_path: str, origin: Installation
 ) -> str:
     """Return the example `text` of a step that reads its legs from a file. `choices`: what the file does not know."""
     read = [f"{choice.kind.input}: ${{{{ vars.{choice.variable} }}}}" for choice in choices if not choice.id]
@@ -110,7 +110,7 @@ def fill_in_legs(
     return _with_head(_connected(text.replace(f" {FILE_NAME}", f" {config_path}"), connection), choices)
 
 
-def config_file(workflow: str, choices: Sequence[Choice], legs: Sequence[Leg]) -> str:
+def config_file(workflow: str, choices: Sequence[Choice], legs: Sequence[FileLeg]) -> str:
     """`choices`: what the legs have in common."""
     lines = [
         f"# The legs of {workflow}: each is a run of its own, with its own thresholds.",
@@ -126,7 +126,7 @@ def config_file(workflow: str, choices: Sequence[Choice], legs: Sequence[Leg]) -
     return "".join(f"{line}\n" for line in lines)
 
 
-def _from_origin(text: str, origin: Origin) -> str:
+def _from_origin(text: str, origin: Installation) -> str:
     """Without a commit, keep the published version. A release's requirements are locked by hash: keep them, too."""
     if origin.commit:
         home, repository = f"{origin.server}/{origin.repository}", origin.repository

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from coval_cli.command import main
 from coval_cli.init import OTHER_FILE, InitOptions, init
-from coval_cli.origin import Origin, installed_commit, installed_origin
+from coval_cli.installation import Installation, find_installation, installed_commit
 from coval_cli.workflow import FIRST_WORKFLOW, STARTERS, SYSTEM_WORDS, WORKFLOWS
 from coval_gate import IS_RELEASE, PIN, REPOSITORY
 from coval_gate.base.secret import MASK
@@ -32,7 +32,7 @@ from support import DEFAULTS, KEY, VirtualClock, read_inputs, runtime
 CHOSEN = InitOptions(agent=["front desk"], persona=["Patient caller"], test_set=["unchang1"])
 FIRST = ".github/workflows/voice-gate.yml"
 SHA = "0123456789abcdef0123456789abcdef01234567"
-COPY = Origin(repository="acme/voice-gate", commit=SHA)
+COPY = Installation(repository="acme/voice-gate", commit=SHA)
 SECOND = [word for word in WORKFLOWS if word != FIRST_WORKFLOW]
 SCHEMAS = {
     "gitlab": "gitlab-ci",
@@ -71,14 +71,14 @@ def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatc
         faults: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         directory: str = ".",
-        origin: Origin = Origin(),  # noqa: B008 - immutable
+        origin: Installation = Installation(),  # noqa: B008 - immutable
     ) -> Result:
         for name, text in (files or {}).items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.chdir(tmp_path / directory)
         monkeypatch.setattr("coval_cli.init.PLACEHOLDER", REPOSITORY.partition("/")[0])  # as before `make adopt`
-        monkeypatch.setattr("coval_cli.init.installed_origin", lambda: origin)
+        monkeypatch.setattr("coval_cli.init.find_installation", lambda: origin)
         with Server(world or World(clock.time, history=True), faults=faults) as server:
             log = io.StringIO()
             environ = {"COVAL_API_KEY": key, "INPUT_API_BASE_URL": server.url} | dict(env or {})
@@ -267,26 +267,26 @@ def test_mistake_on_the_command_line(arguments: list[str], wrong: str, clock: Vi
         ({"url": "ssh://git:secret@github.com/acme/voice-gate", "vcs_info": {"commit_id": SHA}}, COPY),
         (
             {"url": "https://git.acme.com/tools/ci/voice-gate", "vcs_info": {"commit_id": SHA}},
-            Origin("https://git.acme.com", "tools/ci/voice-gate", SHA),
+            Installation("https://git.acme.com", "tools/ci/voice-gate", SHA),
         ),
-        ({"url": "https://github.com/acme/voice-gate", "vcs_info": {"commit_id": "main"}}, Origin()),
-        ({"url": "https://github.com/acme/$(id)", "vcs_info": {"commit_id": SHA}}, Origin()),
-        ({"url": "https://files.acme.com/coval_gate-0.1.0-py3-none-any.whl", "archive_info": {}}, Origin()),
-        ({"url": "file:///nowhere", "dir_info": {}}, Origin()),
-        ([], Origin()),
-        (None, Origin()),
+        ({"url": "https://github.com/acme/voice-gate", "vcs_info": {"commit_id": "main"}}, Installation()),
+        ({"url": "https://github.com/acme/$(id)", "vcs_info": {"commit_id": SHA}}, Installation()),
+        ({"url": "https://files.acme.com/coval_gate-0.1.0-py3-none-any.whl", "archive_info": {}}, Installation()),
+        ({"url": "file:///nowhere", "dir_info": {}}, Installation()),
+        ([], Installation()),
+        (None, Installation()),
     ],
 )
 def test_installation_names_its_repository_and_commit(
-    said: object, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    said: object, origin: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Installed:
         def read_text(self, _: str) -> str | None:
             return None if said is None else json.dumps(said)
 
-    monkeypatch.setattr("coval_cli.origin.distribution", lambda _: Installed())
-    monkeypatch.setattr("coval_cli.origin.commit_of", lambda _: "")  # it is no checkout
-    assert installed_origin() == origin
+    monkeypatch.setattr("coval_cli.installation.distribution", lambda _: Installed())
+    monkeypatch.setattr("coval_cli.installation.commit_of", lambda _: "")  # it is no checkout
+    assert find_installation() == origin
 
 
 def test_checkout_counts_once_its_commit_is_at_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,15 +294,15 @@ def test_checkout_counts_once_its_commit_is_at_origin(tmp_path: Path, monkeypatc
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
-    place = tmp_path / "src" / "coval_cli" / "origin.py"
-    monkeypatch.setattr("coval_cli.origin.__file__", str(place))
+    place = tmp_path / "src" / "coval_cli" / "installation.py"
+    monkeypatch.setattr("coval_cli.installation.__file__", str(place))
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "a")
     git("remote", "add", "origin", "git@github.com:acme/voice-gate.git")
     assert installed_commit() == git("rev-parse", "HEAD")
-    assert installed_origin() == Origin(), "others cannot get the commit"
+    assert find_installation() == Installation(), "others cannot get the commit"
     git("update-ref", "refs/remotes/origin/main", "HEAD")
-    assert installed_origin() == COPY._replace(commit=git("rev-parse", "HEAD"))
+    assert find_installation() == COPY._replace(commit=git("rev-parse", "HEAD"))
 
 
 def test_action_is_at_github_or_beside_the_repository(run_init: Callable[..., Result], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ PLACE: Final = re.compile(
 )  # without characters that have a meaning in a file
 
 
-class Origin(NamedTuple):
+class Installation(NamedTuple):
     """`commit`: the SHA of the installed version at this repository; empty if it is not known to be there."""
 
     server: str = GITHUB
@@ -32,13 +32,13 @@ def installed_commit() -> str:
     return _installation()[0]
 
 
-def installed_origin() -> Origin:
+def find_installation() -> Installation:
     """Return the place that this package names itself, without a commit, if the installation does not say more."""
     commit, address = _installation()
     server, repository = repository_of(address)
     if not (SHA.fullmatch(commit) and PLACE.fullmatch(f"{server}/{repository}")):
-        return Origin()
-    return Origin(server, repository, commit)
+        return Installation()
+    return Installation(server, repository, commit)
 
 
 def _installation() -> tuple[str, str]:
