@@ -32,16 +32,16 @@ DONE, INCOMPLETE = 0, 1  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
 READ_INPUTS: Final = ("api_base_url", "workspace_id", "max_wait_time")
-UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that shows it"
+UNTAGGED: Final = "Every simulation was answered, but the tag that shows this could not be added to the run"
 TAGGING: Final = 60.0  # s
-LEAVING: Final = 2.0  # s to report that the command leaves; a signal allows no more
+LEAVING: Final = 2.0  # s to report that the command leaves; after a signal, there is no more time
 
 WITHHELD_VARIABLES: Final = re.compile(
     r"(?:GITHUB|GH|GITEA|FORGEJO|RUNNER|GITLAB|CI|BITBUCKET|CIRCLE|BUILDKITE|TRAVIS|DRONE"
     r"|SYSTEM"  # of Azure Pipelines
     r")_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
     r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
-    r"|INPUT_.*"  # of a step, with its token
+    r"|INPUT_.*"  # inputs of a step, such as its token
     r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
     r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|PRIVATE_TOKEN"  # the URL contains a token
     r"|COVAL_API_KEY"
@@ -49,7 +49,7 @@ WITHHELD_VARIABLES: Final = re.compile(
 
 
 class AttachOptions(NamedTuple):
-    """`handler` is MODULE:HANDLER. It or the `command` answers."""
+    """Either `handler` (MODULE:HANDLER) or `command` answers the callers."""
 
     run: str
     handler: str = ""
@@ -57,7 +57,7 @@ class AttachOptions(NamedTuple):
 
 
 class UnusableError(GateError):
-    """The command cannot begin, for a reason that its user must remove."""
+    """The command cannot begin until its user has fixed something."""
 
 
 def attach(runtime: Runtime, options: AttachOptions, limits: Limits = Limits()) -> int:  # noqa: B008 - frozen
@@ -89,7 +89,7 @@ def _attach(host: Host, runtime: Runtime, options: AttachOptions, limits: Limits
             client.close()
             worker.kill()
     except Interrupted:
-        host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
+        host.log("Ended by a signal. The run continues in Coval until a later step cancels it.")
         return KILLED
     except (InputError, UnusableError) as error:
         return _failed(host, error, USAGE_ERROR)
@@ -119,11 +119,13 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
 
 
 def _check(options: AttachOptions, environ: Mapping[str, str]) -> None:
-    """Raise InputError or UnusableError if the options can be seen to be wrong."""
+    """Raise InputError or UnusableError if an option is invalid."""
     if not IDENTIFIER.fullmatch(options.run):
         raise InputError([("--run", f"must be the id of a run; got {quoted(options.run)}.")])
     if find_spec(SDK) is None:
-        raise UnusableError(titles.NO_AGENT_SDK, "attach needs the package coval-agent-sdk.", advice=INSTALL)
+        raise UnusableError(
+            titles.NO_AGENT_SDK, "The command attach requires the package coval-agent-sdk.", advice=INSTALL
+        )
     if options.handler:
         if problem := form_problem(options.handler):
             raise UnusableError(titles.INVALID_HANDLER, f"{problem[:1].upper()}{problem[1:]}")
@@ -133,7 +135,7 @@ def _check(options: AttachOptions, environ: Mapping[str, str]) -> None:
         raise UnusableError(
             titles.NO_COMMAND,
             f"There is no command {quoted(program)}.",
-            advice="Check its name, that it is installed, and that it may be executed.",
+            advice="Check the name, and that the command is installed and executable.",
         )
 
 
@@ -148,7 +150,7 @@ def _start(session: Session, runtime: Runtime, options: AttachOptions, limits: L
     try:
         return WorkerProcess(setup, without_credentials(runtime.environ), log)
     except OSError as error:
-        raise RunnerError(titles.NO_PROCESS, f"The worker's process cannot start: {error.strerror}.") from None
+        raise RunnerError(titles.NO_PROCESS, f"The worker process could not start: {error.strerror}.") from None
 
 
 def _load(session: Session, worker: WorkerProcess, handler: str) -> Procedure[None]:
@@ -181,26 +183,26 @@ def _answer(session: Session, worker: WorkerProcess, run_id: str) -> Procedure[i
     session.host.log(follower.summary)
     if not follower.is_whole:
         yield from _leave(session, follower, run_id)
-        session.host.log(f"The logs of the processes are in {LOGS}.")
+        session.host.log(f"Logs of all processes: {LOGS}")
         return INCOMPLETE
     try:  # the step that judges the run requires the tag
         is_tagged = yield from mark(session.until(session.clock.now() + TAGGING), run_id, ATTACHED)
     except CovalError as error:
         raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
     if not is_tagged:
-        raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
+        raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval does not show the run's tags.")
     return DONE
 
 
 def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]:
-    """Stop the step that waits for the run, unless another command may still answer all of it."""
+    """Tag the run, so that the step that waits for it stops. Do not if another command may still answer all of it."""
     if follower.has_begun:
         with suppress(CovalError):
             yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
 def _end(worker: WorkerProcess) -> Procedure[None]:
-    """Wait a while. The caller kills the processes that remain."""
+    """Wait a while for the worker to end. The caller kills the processes that remain."""
     worker.stop()
     waited = 0.0
     while worker.is_running and waited < worker.limits.stopping:
@@ -209,9 +211,9 @@ def _end(worker: WorkerProcess) -> Procedure[None]:
 
 
 def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Withhold the variables with which a CI system hands out power over itself.
+    """Remove the variables that give access to the CI system.
 
-    A pull request's code has no business with the token that approves it. Other secrets, such as a model provider's
-    key, are the user's own, and the code may need them.
+    A pull request's code must not get a token that could approve the pull request. Other secrets, such as a model
+    provider's key, belong to the user, and the code may need them.
     """
     return {name: value for name, value in environ.items() if not WITHHELD_VARIABLES.fullmatch(name.upper())}

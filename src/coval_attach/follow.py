@@ -20,8 +20,8 @@ LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
-NEWS: Final = 10.0  # s at least between two lines of progress in a log
-CALLED_BY_COVAL: Final = (  # types of agents to which no process can attach; Coval may have others
+NEWS: Final = 10.0  # s at least between two lines of progress
+CALLED_BY_COVAL: Final = (  # types of agents that no process can attach to; Coval may have others
     *("VOICE", "OUTBOUND_VOICE", "CHAT", "CHAT_A2A", "CHAT_WEBSOCKET", "EMAIL", "SMS", "WEBSOCKET", "LIVEKIT", "DAILY"),
     *("OPENAI_REALTIME", "GEMINI_REALTIME", "GROK_REALTIME", "DEEPGRAM_REALTIME"),
 )
@@ -29,13 +29,13 @@ READING_AGENT: Final = 5.0  # s to read the type of the agent
 BAD_ENDINGS: Final = {
     "crashed": "crashed",
     "lost": "lost its relay",
-    "refused": "could not attach",
+    "refused": "was not attached",
     "missed": "was missed",
 }
 
 
 class _Refusal(NamedTuple):
-    """Another process may try after a `pause` in seconds."""
+    """A process could not attach. Another one tries at `again_at`, after a `pause` in seconds."""
 
     error: str
     pause: float
@@ -43,12 +43,12 @@ class _Refusal(NamedTuple):
 
 
 class AttachError(GateError):
-    """The command cannot go on."""
+    """The command cannot continue."""
 
 
 @dataclass
 class _Followed:
-    """A simulation that Coval has listed, as it showed it last, and what became of the processes for it."""
+    """A simulation as Coval showed it last, and the outcome of its processes."""
 
     shown: Simulation
     outcome: Ending = "waiting"
@@ -64,14 +64,14 @@ class Follower:
         self._simulations: dict[str, _Followed] = {}
         self._expected = 0  # simulations that Coval counts
         self._begun = session.clock.now()
-        self._told, self._told_at = "", float("-inf")  # the last news of progress
-        self._polled_at: float | None = None  # when the last look at the run was over
-        self._is_checked = False  # the type of the agent
-        self._unknown_since: float | None = None  # when Coval began to answer that it has no such run
+        self._logged, self._logged_at = "", float("-inf")  # the last line of progress
+        self._polled_at: float | None = None  # when polling ended
+        self._is_checked = False  # whether the agent's type was checked
+        self._unknown_since: float | None = None  # since when Coval has answered that there is no such run
         self._error: GateError | None = None
 
     def follow(self) -> Procedure[None]:
-        """Attach to every simulation until the run is over, and every process has ended. Raises GateError."""
+        """Attach to every simulation, until the run and every process have ended. Raises GateError."""
         try:
             all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
             if self._error:
@@ -81,7 +81,7 @@ class Follower:
             self._show(is_over=True)
 
     def _poll(self) -> Procedure[None]:
-        """What goes wrong ends the processes, too."""
+        """Poll the run until it is over. An error also ends the processes."""
         try:
             yield from self._poll_until_over()
         except GateError as error:
@@ -95,12 +95,12 @@ class Follower:
             if clock.now() >= until:
                 raise AttachError(
                     titles.TIME_IS_OVER,
-                    "--max-wait-time was over before the run was.",
-                    advice="Raise --max-wait-time, or see in Coval what delays the run.",
+                    "The run was not over within --max-wait-time.",
+                    advice="Raise --max-wait-time, or look in Coval for what delays the run.",
                 )
             run = None
             if polls % POLLS_OF_RUN == 0 or not self._open:
-                # Look at the run first: a simulation that begins between the two looks is then still seen.
+                # Read the run first: a simulation that begins between the two requests is then still listed.
                 run = yield from self._run()
                 if run is None:
                     yield Wait(self._limits.poll)
@@ -113,7 +113,7 @@ class Follower:
             yield Wait(self._limits.poll)
 
     def _run(self) -> Procedure[Run | None]:
-        """None while Coval may only not know the run yet, above all after its launch."""
+        """Return the run; None while Coval may not show it yet, mostly just after its launch."""
         session, limits = self._session, self._limits
         try:
             run = yield from session.client.get_run(self._run_id, until=session.deadline)
@@ -121,7 +121,7 @@ class Follower:
             now = session.clock.now()
             if self._unknown_since is None:
                 self._unknown_since = now
-                session.log(f"Coval does not know run {self._run_id}; asking again for {duration(limits.unknown)}.")
+                session.log(f"Coval does not find run {self._run_id}; trying again for {duration(limits.unknown)}.")
             if now - self._unknown_since >= limits.unknown:
                 raise
             return None
@@ -130,7 +130,7 @@ class Follower:
         return run
 
     def _check_agent(self, run: Run) -> Procedure[None]:
-        """Raise AttachError if Coval itself reaches the agent: as the launch noted, or else as Coval shows."""
+        """Raise AttachError if Coval itself calls the agent, by its type in the run's metadata or else in Coval."""
         if self._is_checked:
             return
         self._is_checked = True
@@ -142,7 +142,7 @@ class Follower:
         if type_ in CALLED_BY_COVAL:
             raise AttachError(
                 titles.NO_AGENT,
-                f"The agent of run {self._run_id} is of type {type_}, which Coval calls by itself.",
+                f"The agent of run {self._run_id} is of type {type_}. Coval itself calls such agents.",
                 advice="Launch the run with an agent of type SDK WebSocket.",
             )
 
@@ -151,12 +151,12 @@ class Follower:
             followed = self._simulations.setdefault(simulation.id, _Followed(simulation))
             followed.shown = simulation
             if simulation.ended:
-                self._tell_end(followed)
+                self._send_end(followed)
                 self._give_up(followed)
             elif simulation.status not in QUEUED:
                 self._start(followed)
 
-    def _tell_end(self, followed: _Followed) -> None:
+    def _send_end(self, followed: _Followed) -> None:
         if followed.is_open and not followed.knows_end:
             followed.knows_end = True
             self._worker.send(Order("over", followed.shown.id, completed=followed.shown.completed))
@@ -177,11 +177,11 @@ class Follower:
         while True:
             alive = self._worker.is_running
             for event in self._worker.events():
-                self._take(event)
+                self._handle(event)
             if not alive and self._error is None and (self._polled_at is None or self._open):
                 self._error = AttachError(
                     titles.WORKER_GONE,
-                    "The process that answers the conversations ended by itself.",
+                    "The process that answers the conversations ended unexpectedly.",
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )
             self._show()
@@ -189,32 +189,32 @@ class Follower:
                 break
             if self._polled_at is not None:
                 for followed in self._open:  # also one that Coval shows as unfinished
-                    self._tell_end(followed)
+                    self._send_end(followed)
                 if not self._open or clock.now() - self._polled_at > patience:
                     break
             yield Wait(TICK)
         while self._polled_at is None:
             yield Wait(TICK)
 
-    def _take(self, event: WorkerEvent) -> None:
+    def _handle(self, event: WorkerEvent) -> None:
         followed = self._simulations.get(event.simulation)
         if followed is None or not followed.is_open:
             return
         if event.what == "attached":
             followed.refusal, followed.outcome = None, "attached"
         elif event.what == "quiet":
-            self._session.log(f"Simulation {event.simulation} hears no audio from the agent ({_see_log(followed)})")
+            self._session.log(f"Simulation {event.simulation} receives no audio from the agent ({_see_log(followed)})")
         elif event.what == "ended":
             followed.is_open = False
             self._end(followed, event.outcome, event.error)
 
     def _end(self, followed: _Followed, outcome: Ending, error: str) -> None:
         id_, refusal = followed.shown.id, followed.refusal
-        goes_on = self._polled_at is None and self._error is None and not followed.shown.ended  # as far as known
-        if outcome == "refused" and goes_on:
+        continues = self._polled_at is None and self._error is None and not followed.shown.ended  # as far as known
+        if outcome == "refused" and continues:
             self._try_again(followed, error)
             return
-        if refusal and outcome == "missed":  # which is only what became of the last attempt
+        if refusal and outcome == "missed":  # the last attempt was too late; the error of an earlier one explains more
             outcome, error = "refused", refusal.error
         followed.outcome = outcome
         if outcome in BAD_ENDINGS:
@@ -226,24 +226,24 @@ class Follower:
             self._session.log(f"Simulation {id_}: {what}")
 
     def _try_again(self, followed: _Followed, error: str) -> None:
-        """Another process tries, because Coval may only have hiccuped.
+        """Try again in another process later, because the error may be temporary.
 
-        The Agent SDK gives up at a damaged response, a 404 and an offer that has just expired.
+        The Agent SDK gives up after a damaged response, a 404, or an offer that has just expired.
         """
         former = followed.refusal
         pause = min(self._limits.again, former.pause * 2 if former else self._limits.poll)
         followed.refusal = _Refusal(error, pause, self._session.clock.now() + pause)
         if former is None:
             what = f"{shortened(error, 200)} ({_see_log(followed)})"
-            self._session.log(f"Simulation {followed.shown.id} could not be attached to yet: {what}")
+            self._session.log(f"Simulation {followed.shown.id} is not attached yet: {what}")
 
     def _give_up(self, followed: _Followed) -> None:
-        """The simulation is over, or its run is."""
+        """Report the last refusal: the simulation or its run is over."""
         if followed.refusal and not followed.is_open and followed.outcome == "waiting":
             self._end(followed, "refused", followed.refusal.error)
 
     def _settle(self) -> None:
-        """Log what became of the simulations whose processes did not end by themselves, and of those that had none."""
+        """Set the outcome of simulations whose process did not end by itself, and of those without a process."""
         for followed in self._simulations.values():
             self._give_up(followed)
             if followed.is_open:
@@ -261,7 +261,7 @@ class Follower:
 
     @property
     def is_whole(self) -> bool:
-        """Whether processes of this command answered every simulation that Coval lists or counts."""
+        """Whether this command answered every simulation that Coval lists or counts."""
         return 0 < self._total == sum(self._outcomes[outcome] for outcome in ANSWERED)
 
     @property
@@ -271,7 +271,7 @@ class Follower:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a process was to attach to a simulation."""
+        """Whether a process was started for any simulation."""
         return any(followed.was_started for followed in self._simulations.values())
 
     @property
@@ -285,9 +285,9 @@ class Follower:
 
     def _show(self, *, is_over: bool = False) -> None:
         line, now = self._line(), self._session.clock.now()
-        is_news = line != self._told and (is_over or now - self._told_at >= NEWS)
+        is_news = line != self._logged and (is_over or now - self._logged_at >= NEWS)
         if is_news:
-            self._told, self._told_at = line, now
+            self._logged, self._logged_at = line, now
         self._session.show_progress(now - self._begun, line, is_news=is_news, is_over=is_over)
 
     def _line(self) -> str:

@@ -1,6 +1,6 @@
-"""Loads what answers: the user's handler, or a command for each simulation.
+"""Loads the user's handler, or makes one that starts a command for each simulation.
 
-The command gets the caller's audio on its standard input, and the agent's audio is read from its standard output.
+The command reads the caller's audio on its standard input, and writes the agent's audio to its standard output.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ HANDLER_NAME: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<p
 LONGEST_ERROR: Final = 300  # characters of an error, and of a line of a traceback
 CHUNK: Final = 6400  # bytes; 0.2 s of audio
 SAMPLE: Final = 2  # bytes
-MOST_UNREAD: Final = 16 * 1024 * 1024  # bytes for a command that does not read; almost nine minutes
+MOST_UNREAD: Final = 16 * 1024 * 1024  # bytes kept for a command that does not read; almost nine minutes
 LAST_AUDIO: Final = 5.0  # s for the command to end after the conversation
 KILLING: Final = 1.0  # s between SIGTERM and SIGKILL
 
@@ -41,7 +41,7 @@ class Unusable(Exception):
 
 
 def form_problem(name: str) -> str:
-    """Empty if the text names a handler."""
+    """Return what is wrong with a handler's name; empty if nothing is."""
     match = HANDLER_NAME.fullmatch(name)
     if match and not match["module"].endswith(".py"):
         return ""
@@ -50,7 +50,7 @@ def form_problem(name: str) -> str:
 
 
 def load(name: str, directory: str) -> "Handler":
-    """Look in `directory` first. Raises Unusable."""
+    """Import a handler, from `directory` first. Raises Unusable."""
     match = HANDLER_NAME.fullmatch(name)
     if not match:
         raise Unusable(form_problem(name))
@@ -60,7 +60,7 @@ def load(name: str, directory: str) -> "Handler":
     function = match["path"].rpartition(".")[2]
     example = f"Write: async def {function}(connection): ..."
     if not callable(handler):
-        raise Unusable(f"{name} is no function. {example}")
+        raise Unusable(f"{name} is not a function. {example}")
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - of an object that is called as a function
     if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)):
         raise Unusable(f"{name} is not async. {example}")
@@ -75,7 +75,7 @@ def load(name: str, directory: str) -> "Handler":
 
 
 def error_line(error: BaseException) -> str:
-    """Return the last line of the traceback; of a group, that of its first exception."""
+    """Return the last line of the traceback; for a group, the last line of its first exception."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     try:
@@ -85,8 +85,8 @@ def error_line(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, LONGEST_ERROR)
 
 
-def causes_of(error: BaseException) -> str:
-    """Include the cause, such as a relay's certificate that is not trusted."""
+def with_cause(error: BaseException) -> str:
+    """Return the error with its cause, such as an untrusted certificate of the relay."""
     cause = error.__cause__
     return f"{error_line(error)} ({error_line(cause)})" if cause else error_line(error)
 
@@ -98,7 +98,7 @@ def _module(name: str, directory: str) -> Any:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             raise Unusable(
                 f"There is no module {error.name} in {quoted(directory, 200)}, and none is installed. "
-                "Run coval-gate attach in the directory that has it, or install its package."
+                "Run coval-gate attach in the module's directory, or install its package."
             ) from None
         raise _not_imported(name, error) from None
     except KeyboardInterrupt:
@@ -132,11 +132,11 @@ def _attribute(module: Any, path: str, name: str) -> Any:
 
 
 class CommandFailed(Exception):
-    """The command ended with an error while the conversation went on."""
+    """The command ended with an error during the conversation."""
 
 
 def bridge(command: Sequence[str], directory: str) -> "Handler":
-    """The command starts anew for each simulation."""
+    """Return a handler that starts the command for each simulation."""
 
     async def handler(connection: "AudioConnection") -> None:
         environ = {**os.environ, "COVAL_SIMULATION_ID": connection.simulation_id}
@@ -145,11 +145,11 @@ def bridge(command: Sequence[str], directory: str) -> "Handler":
         hearing = asyncio.create_task(_hear(process, connection))
         try:
             await asyncio.wait({speaking, hearing}, return_when=asyncio.FIRST_COMPLETED)
-            if not connection.closed and not speaking.done():  # it cannot hear, but may go on to speak
+            if not connection.closed and not speaking.done():  # it reads no more, but may still speak
                 await asyncio.wait({speaking})
             if not connection.closed:
                 await speaking
-                # Without an output, it cannot answer any more.
+                # It closed its output, so it cannot answer any more.
                 if code := await _code(process):
                     raise CommandFailed(f"The command {how_ended(code)}.")
                 return
@@ -165,7 +165,7 @@ def bridge(command: Sequence[str], directory: str) -> "Handler":
 
 
 async def _hear(process: asyncio.subprocess.Process, connection: "AudioConnection") -> None:
-    """A command that does not read it loses some audio, and the conversation goes on."""
+    """Pass the caller's audio on. If the command does not read, drop audio, and continue."""
     stdin = process.stdin
     if stdin is None:
         return
@@ -176,7 +176,7 @@ async def _hear(process: asyncio.subprocess.Process, connection: "AudioConnectio
 
 
 async def _speak(process: asyncio.subprocess.Process, connection: "AudioConnection") -> None:
-    """Send whole samples. After the conversation, read on, so that the command can end."""
+    """Send whole samples. After the conversation, keep reading, so that the command can end."""
     if process.stdout is None:
         return
     rest = b""
@@ -189,7 +189,7 @@ async def _speak(process: asyncio.subprocess.Process, connection: "AudioConnecti
 
 
 async def _code(process: asyncio.subprocess.Process) -> int | None:
-    """None if the command does not end by itself."""
+    """Return the exit code; None if the command does not end by itself."""
     try:
         return await asyncio.wait_for(process.wait(), LAST_AUDIO)
     except TimeoutError:
@@ -210,4 +210,4 @@ def how_ended(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     known = [one.name for one in signal.Signals if one == -code]
-    return f"was ended by {known[0] if known else f'signal {-code}'}"
+    return f"was killed by {known[0] if known else f'signal {-code}'}"

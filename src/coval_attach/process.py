@@ -1,4 +1,4 @@
-"""The worker as the command sees it, a child process, and the messages between the two: one JSON object a line."""
+"""The worker as a child process of the command, and the messages between the two: one JSON object per line."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from coval_gate.base.text import json_in
 MODULE: Final = "coval_attach.worker"
 Ending = Literal[
     "waiting",  # Coval has not offered its relay yet
-    "attached",  # the conversation goes on
+    "attached",  # the conversation has not ended
     "answered",  # a process was attached until the conversation ended
     "ended_early",  # the handler returned before the conversation ended
     "crashed",  # the handler raised an exception, or its process died
-    "lost",  # the relay failed while the conversation went on
+    "lost",  # the relay failed during the conversation
     "refused",  # Coval offered no relay, or none that worked
     "missed",  # it was over before a process could attach
 ]
@@ -31,10 +31,10 @@ LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEX
 class Limits(NamedTuple):
     """How long each part may take, in seconds.
 
-    `quiet`: without audio from the agent, until that is reported. `handler`: for the handler to end after its
-    conversation. `over`: for a process to end after Coval shows that its simulation is over. `killing`: between SIGTERM
-    and SIGKILL. `poll`: between two looks at the simulations. `stopping`: for everything to end after a signal.
-    `unknown`: for Coval to show the run. `again`: between two attempts to attach to a simulation, at most.
+    `quiet`: silence of the agent until it is reported. `handler`: for the handler to end after its conversation.
+    `over`: for a process to end after Coval shows that its simulation is over. `killing`: between SIGTERM and SIGKILL.
+    `poll`: between two polls of the simulations. `stopping`: for everything to end after a signal. `unknown`: for Coval
+    to show the run. `again`: between two attempts to attach to a simulation, at most.
     """
 
     quiet: float = 30.0
@@ -48,7 +48,7 @@ class Limits(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """`directory`: where modules are looked for first, and where the command runs. `handler`: MODULE:HANDLER."""
+    """`directory`: the first place to import from, and where the command runs. `handler`: MODULE:HANDLER."""
 
     key: str
     api_base_url: str
@@ -62,7 +62,7 @@ class Setup(NamedTuple):
 class Order(NamedTuple):
     """`attach`: start a process that writes to the file `log`. `over`: the simulation is over; its process should end.
 
-    `completed`: its conversation came to its end. The end of the worker's input means: end everything, and leave.
+    `completed`: the simulation did not fail. If its input ends, the worker ends everything, and exits.
     """
 
     do: Literal["attach", "over"]
@@ -72,7 +72,7 @@ class Order(NamedTuple):
 
 
 class WorkerEvent(NamedTuple):
-    """`ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
+    """`ready`: the handler is loaded. `unusable`: it is not, because of `error`; `lines` are the traceback.
 
     `started`: a process has begun. `attached`: its conversation has begun. `quiet`: it has sent no audio for a while.
     `closed`: the conversation is over. `ended`: the `outcome` is known; `error` has details.
@@ -105,7 +105,7 @@ def order_in(line: bytes) -> Order:
 
 
 def event_in(line: bytes) -> WorkerEvent | None:
-    """None if the line is no event. The user's code runs in the process that writes it."""
+    """Return the event in a line; None if there is none: the user's code may write to the same pipe."""
     fields: Any = json_in(line)
     try:
         return WorkerEvent(**{**fields, "lines": tuple(fields["lines"])})
@@ -114,24 +114,24 @@ def event_in(line: bytes) -> WorkerEvent | None:
 
 
 class WorkerProcess:
-    """`log`: what the user's modules print while they are imported."""
+    """`log`: the file for what the user's modules print while they are imported."""
 
     def __init__(self, setup: Setup, environ: Mapping[str, str], log: str) -> None:
         self.limits = setup.limits
         file = os.open(log, LOG, 0o644)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                # -P: modules of the working directory must not stand in for those of Python and of ours.
+                # -P: modules in the working directory must not replace Python's or ours.
                 [sys.executable, "-P", "-m", MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
                 env=dict(environ),
-                start_new_session=True,  # Ctrl-C is for the command, which ends its processes in order
+                start_new_session=True,  # Ctrl-C reaches only the command, which then ends its processes in order
             )
         finally:
             os.close(file)
-        self._groups: dict[str, int] = {}  # the processes that run, by simulation
+        self._groups: dict[str, int] = {}  # process groups that run, by simulation
         self._events: SimpleQueue[WorkerEvent] = SimpleQueue()
         self._reader = Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -162,7 +162,7 @@ class WorkerProcess:
                 self._process.stdin.close()
 
     def kill(self) -> None:
-        """Do not wait for what still runs."""
+        """Kill the worker and all processes that still run."""
         self.stop()
         self.events()
         if self.is_running:
@@ -176,7 +176,7 @@ class WorkerProcess:
             self._process.stdout.close()
 
     def send(self, message: Setup | Order) -> None:
-        with suppress(OSError, ValueError):  # it has ended, which its events show
+        with suppress(OSError, ValueError):  # the worker has ended; its events show that
             if self._process.stdin:
                 self._process.stdin.write(line_of(message))
                 self._process.stdin.flush()

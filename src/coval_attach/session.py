@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
-from coval_attach.handler import Unusable, bridge, causes_of, error_line, load
+from coval_attach.handler import Unusable, bridge, error_line, load, with_cause
 from coval_attach.process import ANSWERED, LOG, Setup, WorkerEvent, ended
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from coval_attach.handler import Handler
 
-LOOK: Final = 0.2  # s between two looks of the watchdog
+LOOK: Final = 0.2  # s between two checks of the watchdog
 CANCELLING_HANDLER: Final = 1.0  # s for a handler to end once it is cancelled
-HAD_TO_END: Final = "The handler went on after the conversation, and had to be ended."
+WAS_STOPPED: Final = "The handler did not end after the conversation, so it was stopped."
 
 
 class _Reporter:
@@ -31,20 +31,20 @@ class _Reporter:
         self._simulation, self._events = simulation, events
         self._lock = threading.Lock()
 
-    def tell(self, event: WorkerEvent) -> None:
+    def report(self, event: WorkerEvent) -> None:
         with self._lock, suppress(OSError):
             self._events.send(event._replace(simulation=self._simulation))
 
 
 class _Watchdog:
-    """Its thread notices silence, also while the handler blocks the event loop, and the death of the worker."""
+    """Notices silence and the death of the worker in a thread, which runs even if the handler blocks the event loop."""
 
     def __init__(self, worker: int, quiet: float, reporter: _Reporter) -> None:
         self._worker, self._quiet, self._reporter = worker, quiet, reporter
-        self._last: float | None = None  # when audio was sent last; None without a conversation
-        self._sending = 0  # calls that send audio now; each takes as long as its audio lasts
+        self._last: float | None = None  # when audio was last sent; None outside a conversation
+        self._sending = 0  # calls that are sending audio; each takes as long as its audio
         self._sent = False
-        self._told = False
+        self._reported_quiet = False
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="coval-gate-watchdog", daemon=True).start()
@@ -65,9 +65,9 @@ class _Watchdog:
         self._last = time.monotonic()
 
     def end(self, result: WorkerEvent) -> None:
-        """An agent that never spoke was quiet in a short conversation, too."""
+        """Stop watching. In a short conversation, report an agent that never spoke."""
         if not self._sent and result.outcome in ANSWERED:
-            self._tell()
+            self._report_quiet()
         self._last = None
 
     def _watch(self) -> None:
@@ -77,12 +77,12 @@ class _Watchdog:
                 os.killpg(0, signal.SIGKILL)
             last = self._last
             if last is not None and not self._sending and time.monotonic() - last >= self._quiet:
-                self._tell()
+                self._report_quiet()
 
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            self._reporter.tell(WorkerEvent("quiet"))
+    def _report_quiet(self) -> None:
+        if not self._reported_quiet:
+            self._reported_quiet = True
+            self._reporter.report(WorkerEvent("quiet"))
 
 
 def answer(
@@ -94,11 +94,11 @@ def answer(
     worker: int,
     inherited: Sequence[int],
 ) -> None:
-    """`handler` is None in a process that does not share the worker's memory.
+    """Attach to a simulation, and answer its caller. This is what a process runs.
 
-    `inherited`: files of the worker that this process must not keep open.
+    `handler` is None in a process that does not share the worker's memory. `inherited`: files of the worker to close.
     """
-    os.setsid()  # so that whatever it starts can be ended with it
+    os.setsid()  # a group of its own, so that everything it starts can be killed with it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for file in inherited:
@@ -112,7 +112,7 @@ def answer(
         handler = handler or handler_of(setup)
     except Unusable as problem:
         print(*problem.lines, problem, sep="\n", file=sys.stderr)  # noqa: T201 - into the log
-        reporter.tell(ended("crashed", str(problem)))
+        reporter.report(ended("crashed", str(problem)))
         return
     asyncio.run(_attach(setup, handler, simulation, reporter, watchdog))
 
@@ -143,15 +143,15 @@ async def _attach(setup: Setup, handler: "Handler", simulation: str, reporter: _
     try:
         async with client.connect(simulation) as connection:
             watchdog.begin(connection)
-            reporter.tell(WorkerEvent("attached"))
+            reporter.report(WorkerEvent("attached"))
             result = await _converse(connection, handler, setup.limits.handler, reporter)
             watchdog.end(result)
-            # Leaving the context may take a while.
-            reporter.tell(result)
+            # Report now: leaving the context may take a while.
+            reporter.report(result)
     except Exception as error:  # noqa: BLE001 - the process is about to end
         if result is None:
             traceback.print_exception(error)
-            reporter.tell(ended("refused", causes_of(error)))
+            reporter.report(ended("refused", with_cause(error)))
 
 
 async def _converse(
@@ -168,12 +168,12 @@ async def _converse(
     if failure is not None:
         await _cancel(handling)
         traceback.print_exception(failure)
-        return ended("lost", causes_of(failure))
-    reporter.tell(WorkerEvent("closed"))
+        return ended("lost", with_cause(failure))
+    reporter.report(WorkerEvent("closed"))
     await asyncio.wait({handling}, timeout=patience)
     if not handling.done():
         await _cancel(handling)
-        return ended("answered", HAD_TO_END)
+        return ended("answered", WAS_STOPPED)
     error = _error_of(handling)
     if error:
         traceback.print_exception(error)
@@ -181,7 +181,7 @@ async def _converse(
 
 
 async def _handle(handler: "Handler", connection: "AudioConnection") -> BaseException | None:
-    """Return what the handler raises. Raised in a task, SystemExit would end the event loop."""
+    """Return what the handler raises: SystemExit, raised in a task, would end the event loop."""
     try:
         await handler(connection)
     except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """The worker: `python -m coval_attach.worker`. It loads the handler, and starts a process for each simulation.
 
-It reads a Setup and then Orders from its standard input, and writes Events to its standard output. What the user's code
-writes while it is imported goes to the log on standard error. The end of the input ends everything.
+It reads a Setup and then Orders from its standard input, and writes WorkerEvents to its standard output. Standard error
+is a log, which gets what the user's code prints while it is imported. When the input ends, everything ends.
 """
 
 import gc
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_attach.handler import Unusable, error_line, how_ended
 from coval_attach.process import Order, Setup, WorkerEvent, ended, line_of, order_in, setup_in
-from coval_attach.session import HAD_TO_END, answer, handler_of
+from coval_attach.session import WAS_STOPPED, answer, handler_of
 
 if TYPE_CHECKING:
     from coval_attach.handler import Handler
 
-LOOK_PAUSE: Final = 0.2  # s between two looks at the clock
-ENDING_ALL: Final = 1.5  # s for all processes to end once the input has ended
+LOOK_PAUSE: Final = 0.2  # s between two checks of the clock
+ENDING_ALL: Final = 1.5  # s for all processes to end after the input has ended
 READ_SIZE: Final = 65536  # bytes
 
 
 @dataclass
 class _Child:
-    """Times are on the monotonic clock; None: not yet."""
+    """A process. Times are on the monotonic clock; None: not yet."""
 
     simulation: str
     log: str
@@ -52,18 +52,18 @@ class Worker:
         self._orders, self._events = orders, events
         self._children: dict[str, _Child] = {}
         self._unread = b""
-        # A fork shares what is imported, but no threads. On macOS, system libraries do not survive one.
+        # A fork shares imported modules, but no threads. On macOS, system libraries break in a fork.
         shares = sys.platform == "linux" and threading.active_count() == 1
         self._method: Literal["fork", "spawn"] = "fork" if shares else "spawn"
 
     def work(self) -> None:
-        """Obey until the input ends; then end all processes."""
-        while self._obey():
-            self._look()
+        """Follow orders until the input ends; then end all processes."""
+        while self._follow_orders():
+            self._check_children()
         self._end_all()
 
-    def _obey(self) -> bool:
-        """Wait a moment. Return False at the end of the input."""
+    def _follow_orders(self) -> bool:
+        """Wait a moment for orders, and do them. Return False at the end of the input."""
         children = self._children.values()
         pipes = [child.events for child in children]
         ready = wait([self._orders, *pipes, *(child.process.sentinel for child in children)], LOOK_PAUSE)
@@ -78,7 +78,7 @@ class Worker:
     def _do(self, order: Order) -> None:
         child = self._children.get(order.simulation)
         if order.do == "attach" and child and child.ended_at is not None:  # an earlier attempt, which is about to end
-            self._bury(child)
+            self._remove(child)
             child = None
         if order.do == "attach" and not child:
             self._start(order.simulation, order.log)
@@ -100,25 +100,25 @@ class Worker:
         except OSError as error:
             for end in pipe:
                 end.close()
-            self._tell(ended("crashed", f"No process could start: {error}")._replace(simulation=simulation))
+            self._send(ended("crashed", f"No process could start: {error}")._replace(simulation=simulation))
             return
-        write.close()  # the end of the process is then the end of its events
+        write.close()  # so that its events end with the process
         self._children[simulation] = _Child(simulation, log, process, read)
-        self._tell(WorkerEvent("started", simulation, pid=process.pid))
+        self._send(WorkerEvent("started", simulation, pid=process.pid))
 
-    def _look(self) -> None:
+    def _check_children(self) -> None:
         limits = self._setup.limits
         now = time.monotonic()
         for child in [*self._children.values()]:
-            self._hear(child)
+            self._receive(child)
             if not child.process.is_alive():
-                self._bury(child)
+                self._remove(child)
                 continue
             if child.terminated_at is not None:
                 if now - child.terminated_at >= limits.killing:
                     _signal(child, signal.SIGKILL)
                 continue
-            # Without a conversation, it only has to notice that it gets none.
+            # A process without a conversation has nothing to finish.
             patience = limits.over if child.attached else limits.killing
             is_late = child.over_at is not None and now - child.over_at >= patience
             lingers = child.ended_at is not None and now - child.ended_at >= limits.killing + limits.handler
@@ -126,7 +126,7 @@ class Worker:
                 child.terminated_at = now
                 _signal(child, signal.SIGTERM)
 
-    def _hear(self, child: _Child) -> None:
+    def _receive(self, child: _Child) -> None:
         with suppress(EOFError, OSError):
             while child.events.poll():
                 event = child.events.recv()
@@ -136,20 +136,20 @@ class Worker:
                     if child.ended_at is not None:
                         continue
                     child.ended_at = time.monotonic()
-                self._tell(event)
+                self._send(event)
 
-    def _bury(self, child: _Child) -> None:
-        _signal(child, signal.SIGKILL)  # what it started
-        self._hear(child)
+    def _remove(self, child: _Child) -> None:
+        _signal(child, signal.SIGKILL)  # also what it started
+        self._receive(child)
         child.process.join()
         child.events.close()
         del self._children[child.simulation]
         _redact(child.log, self._setup.key)
         if child.ended_at is None:
-            self._tell(_end_of(child)._replace(simulation=child.simulation))
+            self._send(_end_of(child)._replace(simulation=child.simulation))
 
     def _end_all(self) -> None:
-        """Kill processes that do not obey."""
+        """Terminate all processes, and kill those that do not end."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in self._children.values():
                 _signal(child, number)
@@ -163,8 +163,8 @@ class Worker:
             _signal(child, signal.SIGKILL)
             _redact(child.log, self._setup.key)
 
-    def _tell(self, event: WorkerEvent) -> None:
-        with suppress(OSError):  # the command is gone; the end of the input follows
+    def _send(self, event: WorkerEvent) -> None:
+        with suppress(OSError):  # the command is gone, so the input ends next
             os.write(self._events, line_of(event))
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     first = b""
     while not first.endswith(b"\n"):
-        byte = os.read(orders, 1)  # not more: the rest belongs to the loop
+        byte = os.read(orders, 1)  # byte by byte, because the loop reads the rest
         if not byte:
             return
         first += byte
@@ -186,13 +186,13 @@ def main() -> None:
     except Unusable as problem:
         os.write(events, line_of(WorkerEvent("unusable", error=str(problem), lines=problem.lines)))
         return
-    gc.freeze()  # a full collection writes to all objects it looks at, and a process shares no page it has written to
+    gc.freeze()  # a garbage collection would write to all objects, and their memory would no longer be shared
     os.write(events, line_of(WorkerEvent("ready")))
     Worker(setup, handler, orders, events).work()
 
 
 def _load(setup: Setup) -> "Handler":
-    """Import what every process needs, so that they share it. Raises Unusable."""
+    """Import what every process needs, so that processes share it. Raises Unusable."""
     handler = handler_of(setup)
     try:
         # The SDK's first call imports the other two.
@@ -206,19 +206,19 @@ def _load(setup: Setup) -> "Handler":
 
 
 def _end_of(child: _Child) -> WorkerEvent:
-    """The process ended without a word."""
+    """Return the outcome of a process that ended without reporting one."""
     how = how_ended(child.process.exitcode or 0)
-    # One that was killed while it spoke ends its simulation, too, and Coval may show that before its end is seen here.
-    had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
-    if child.closed or (child.attached and had_its_end):
-        return ended("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
+    # If a process is killed while it speaks, its simulation ends, and Coval may show that before this worker notices.
+    was_to_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
+    if child.closed or (child.attached and was_to_end):
+        return ended("answered", WAS_STOPPED if child.terminated_at else f"After the conversation, the process {how}.")
     if child.over_at is not None and not child.attached:
         return ended("missed", "The simulation was over before Coval offered its relay.")
     return ended("crashed", f"The process {how}.")
 
 
 def _signal(child: _Child, number: int) -> None:
-    """Signal all that the process started, too."""
+    """Send a signal to a process, and to everything that it started."""
     pid = child.process.pid
     if pid is None:
         return
@@ -233,9 +233,9 @@ def _signal(child: _Child, number: int) -> None:
 
 
 def _redact(log: str, key: str) -> None:
-    """The user's code may have written the API key there."""
+    """Overwrite the API key in a log: the user's code may have printed it."""
     secret = key.encode()
-    with suppress(OSError, ValueError):  # an empty file has no memory
+    with suppress(OSError, ValueError):  # an empty file cannot be mapped
         file = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(file, "r+b") as stream, mmap(stream.fileno(), 0) as text:
             while (place := text.find(secret)) >= 0:
@@ -243,7 +243,7 @@ def _redact(log: str, key: str) -> None:
 
 
 def _leave() -> NoReturn:
-    """The user's modules may have started threads on import, which cannot delay this end."""
+    """Exit at once, even if the user's modules have started threads."""
     if os.getpgrp() == os.getpid():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(0, signal.SIGTERM)

@@ -34,7 +34,7 @@ PROGRAM = "coval-gate demo"
 ACTION = Path(__file__).resolve().parents[2] / "entrypoint.py"  # in a checkout
 SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
-ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
+ENTRIES = "DEMO_INPUTS"  # `make demo` passes INPUTS in this variable
 WAITING = "Waiting for the run"  # a step with several runs shows them side by side, without a group
 PROGRESS = re.compile(r" *\d+:\d\d ")
 LEGS = re.compile(r"\d+ (of \d+ )?legs:")
@@ -68,16 +68,16 @@ BESIDE = {  # as in examples/preview.yml
         Compliance: count(NO) == 0
     """,
 }
-OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
-    "own-build": ("the code of this commit, which answers the callers itself", ("agent.py", "stub.py")),
-    "broken-build": ("the same with a mistake in the code", ("broken.py",)),
+OWN_BUILDS = {  # by name: description, and the files of the agent's code
+    "own-build": ("the code of this commit answers the callers", ("agent.py", "stub.py")),
+    "broken-build": ("the same, with a mistake in the code", ("broken.py",)),
 }
 NONE: Mapping[str, str] = MappingProxyType({})
 NIGHTS = {
     "nights": "a week of nights on main: a regression, its acceptance, and the nights after",
-    "rerun": "a job that is re-run, because one of its three legs was not launched",
+    "rerun": "a re-run of a job in which Coval refused one of three launches",
 }
-REFUSED = ("--fault", "POST /runs #3 -> 403")  # of the first attempt
+REFUSED = ("--fault", "POST /runs #3 -> 403")  # in the first attempt
 KNOWN_FILE = "known-failures.yml"  # in the workspace
 KNOWN = """\
 known_failures:
@@ -87,21 +87,21 @@ known_failures:
     until: {}
 """
 DAY = 24 * 3600.0  # s
-TEST_SETS = {  # of the sandbox's scenarios, by what a user sees
+TEST_SETS = {  # by what a user sees
     "all values are good": "passing1, steady01 (80 test cases)",
     "some values are bad": "flaky001, flaky002, lostCase, failing1, large001 (250 test cases)",
-    "with nights before": f"regress1 (got worse), unchang1; compare with baseline=tag:{TAG}",
-    "worse with time": "worsens1 (from its fourth run on)",
+    "with earlier nights": f"regress1 (got worse), unchang1; compare with baseline=tag:{TAG}",
+    "worse over time": "worsens1 (from its fourth run on)",
     "conversations fail": "someFail, allFail1, dirty001",
-    "the run breaks off": "runFails, cancels1, deletes1, errors01, empty001",
+    "the run ends early": "runFails, cancels1, deletes1, errors01, empty001",
     "the run never ends": "slow0001 (takes an hour), stuck001, queued01",
     "unusual answers": "unknown1, noProgrs",
 }
-STEPS = {  # by name: what it shows, and its inputs
+STEPS = {  # by name: description, and inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
     "until-clear": (
-        "a run of up to 250 test cases in slices, which stops when the answer is clear",
+        "up to 200 simulations, launched in slices until the answer is clear",
         {
             "test_set_id": "large001",
             "spend": "until clear",
@@ -112,23 +112,23 @@ STEPS = {  # by name: what it shows, and its inputs
         },
     ),
     "history": (
-        "the last nights side by side, and the test cases that failed most",
+        "the last nights side by side, and the test cases that failed most often",
         {
             "mode": "history",
             "run_id": "tag:nightly last 30",
             "test_set_id": "regress1",
             "baseline": f"tag:{TAG}",
             "check_interval": "adaptive",
-            "digest_path": "",  # have no effect there
+            "digest_path": "",  # it has no effect in this mode
             "thresholds": "Resolved: rate(YES) >= 90%\nLatency: avg <= baseline * 1.1\nCompliance: count(NO) == 0",
         },
     ),
     "known": (
-        "a known failure: its test case fails, and decides nothing for a month",
+        "a known failure: for a month, its test case cannot fail the check",
         {"test_set_id": "flaky001", "config_path": KNOWN_FILE, "thresholds": "Resolved: rate(YES) == 100%"},
     ),
     "legs": (
-        "two personas on two test sets, of which one fails",
+        "two personas on two test sets; one test set fails",
         {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},
     ),
 }
@@ -142,7 +142,7 @@ STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW
 
 
 def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
-    """Split a text of `INPUT=VALUE` entries. Values may contain spaces. Entries of thresholds add up, line by line.
+    """Split a text of `INPUT=VALUE` entries. Values may contain spaces. Several thresholds become lines of one value.
 
     An entry begins with the name of an input and `=`, at the start of the text or after white space. Raises ValueError
     if the text does not begin with an entry, or if a word before `=` is almost the name of an input.
@@ -154,7 +154,7 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
         elif not match.start() or get_close_matches(match[1], names, cutoff=0.8):
             raise unknown(match[1], names)
     if not starts or starts[0].start():
-        raise ValueError(f"there is no step {quoted(text, 40)}, and inputs begin with INPUT=VALUE")
+        raise ValueError(f"there is no step {quoted(text, 40)}, and an input has the form INPUT=VALUE")
     ends = [*(match.start() for match in starts[1:]), len(text.strip())]
     return added_up(
         (match[1], text.strip()[match.end() : end].strip()) for match, end in zip(starts, ends, strict=True)
@@ -162,7 +162,7 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
 
 
 def added_up(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return values by input. Thresholds add up; of others, the last one counts."""
+    """Return values by input. Thresholds add up; for other inputs, the last value counts."""
     values: dict[str, str] = {}
     for name, value in entries:
         before = [values[name]] if name == "thresholds" and name in values else []
@@ -209,7 +209,7 @@ def sandbox(options: Sequence[str], running: str = "") -> Iterator[str]:
 
 
 def run(overrides: dict[str, str], url: str, *, long: bool = False) -> int:
-    """Run the action with these inputs instead of the demo's, and return its exit code."""
+    """Run the action with the demo's inputs, some of them overridden, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory), PULL_REQUEST)
         write_file(runner.workspace, time.time())
@@ -232,11 +232,11 @@ def run_step(
     """Run the action with these inputs, show what a user sees, and return its exit code.
 
     Show the log up to the criteria, the files and the main outputs; if `long`, everything; if `brief`, only criteria,
-    verdict, and the files of a red step. `variables` differ from those of a step in a pull request.
+    verdict, and the files of a red step. `variables` override those of a step in a pull request.
     """
     inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
     began = time.monotonic()
-    # An installed package has no entrypoint: there, the command does the same.
+    # An installed package has no entrypoint.py; its command does the same.
     program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_cli", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
     environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{origin_in(inputs)}{GITHUB_API}", **variables}
@@ -283,8 +283,8 @@ def origin_in(inputs: Mapping[str, str]) -> str:
 def show_log(output: Iterable[str], *, long: bool = False, brief: bool = False) -> str:
     """Show the step's log as on GitHub's page, line by line, and return its output.
 
-    Unless `long`, leave out what follows the criteria of a step that waited, its annotations and the groups beside
-    them, but not the table of the legs. If `brief`, leave out what comes before the criteria, too.
+    Unless `long`, leave out everything after the criteria (annotations, groups), except the table of legs. If `brief`,
+    also leave out everything before the criteria.
     """
     if not brief:
         print(f"{BOLD}Log{PLAIN}")
@@ -321,14 +321,14 @@ def show_results(runner: LocalRunner, log: str) -> None:
 
 
 def show_outputs(outputs: Mapping[str, str]) -> None:
-    """Show what the step hands on to later ones, a line each."""
+    """Show the step's outputs, one per line."""
     print(f"\n{BOLD}Step outputs{PLAIN}")
     for name, value in outputs.items():
         print(f"  {name:<24}{value}".rstrip())
 
 
 class Parser(argparse.ArgumentParser):
-    """It masks the user's API key in its messages."""
+    """Masks the user's API key in its messages."""
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End the program."""
@@ -353,8 +353,8 @@ examples:
   make demo INPUTS="{PAGES}"
   make demo INPUTS=list
 
-In INPUTS, a value ends before the next input name and =, so it may contain spaces. Several thresholds are
-several entries: thresholds=Latency: p(95) < 0.5 thresholds=Resolved: rate(YES) >= 90%
+In INPUTS, separate inputs by spaces; a value may contain spaces. Repeat thresholds= for each threshold:
+thresholds=Latency: p(95) < 0.5 thresholds=Resolved: rate(YES) >= 90%
 make demo OPTIONS="--quirk ..." passes options. docs/inputs.md lists the inputs.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -362,15 +362,17 @@ make demo OPTIONS="--quirk ..." passes options. docs/inputs.md lists the inputs.
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows steps and scenarios")
     add("--long", action="store_true", help="show annotations, all outputs and the summary, too (make demo LONG=1)")
-    add("--sandbox", default="", metavar="URL", help="use a running sandbox, such as http://127.0.0.1:8765/v1")
+    add("--sandbox", default="", metavar="URL", help="URL of a running sandbox, such as http://127.0.0.1:8765/v1")
     add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
-    add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="quirk of the sandbox; may be repeated")
-    add("--fault", action="append", default=[], metavar="LINE", help="fault of the sandbox; may be repeated")
+    add(
+        "--quirk", action="append", default=[], metavar="NAME=VALUE", help="set a quirk of the sandbox; may be repeated"
+    )
+    add("--fault", action="append", default=[], metavar="LINE", help="add a fault to the sandbox; may be repeated")
     return parser
 
 
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
-    """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
+    """Return options and inputs; inputs are None for `list`. `entries`: the text of `make demo INPUTS`."""
     names = [declaration.name for declaration in declared()]
     first, _, others = entries.strip().partition(" ")
     if first in ("list", *NIGHTS, *OWN_BUILDS, *STEPS):
@@ -395,7 +397,7 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
 def main(arguments: Sequence[str], entries: str = "") -> int:
     """Show a run with these inputs; without inputs, a passing and a failing run.
 
-    Return the step's exit code; without inputs, 0 if the two ended as they should, else 3.
+    Return the step's exit code; without inputs, 0 if the first run passed and the second failed, else 3.
     """
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
@@ -426,9 +428,9 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
         passed = run({}, url, long=options.long)
         print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}\n")
         failed = run({"test_set_id": "failing1"}, url, long=options.long)
-    print(f"\n{BOLD}Next{PLAIN}: open a report.html in a browser, or see more:")
+    print(f"\n{BOLD}Next{PLAIN}: open a report.html in a browser, or run:")
     command = "make demo INPUTS=" if ACTION.exists() else f"{PROGRAM} "
-    shown = {"preview": "a preview beside the deployed agent", "list": "all there is to see"}
+    shown = {"preview": "a preview beside the deployed agent", "list": "everything the demo can show"}
     others = {"nights": NIGHTS["nights"], **shown}
     print("\n".join(f"  {command}{name:<9}{what}" for name, what in others.items()))
     return 0 if (passed, failed) == (0, 1) else 3

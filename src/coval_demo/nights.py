@@ -12,14 +12,14 @@ from coval_sandbox.history import TAG
 from coval_sandbox.http import CLOCK
 from coval_sandbox.runner import LocalRunner
 
-NIGHTS: Final = (  # what each is to show; the sandbox's agent is worse from the fourth on
-    "the first run finds no baseline, and becomes one",
-    "the second is compared with it, and joins it",
-    "the third completes the baseline, which then stands still",
+NIGHTS: Final = (  # titles; the sandbox's agent is worse from the fourth night on
+    "the first run has no baseline to compare with, and becomes one",
+    "the second run is compared with it, passes, and joins it",
+    "the third run completes the baseline, which does not change from now on",
     "the agent got slower overnight",
-    "still slower: a baseline never moves to a regression",
-    "the agent as it was accepted",
-    "and as in the night before",
+    "still slower, and still red: a regression never becomes the baseline",
+    "the agent is as accepted, and passes",
+    "the agent is as accepted, and passes again",
 )
 ACCEPTED_AFTER: Final = 5  # nights
 RUN: Final = {
@@ -40,7 +40,7 @@ def show(overrides: dict[str, str], url: str, *, long: bool) -> int:
         print(f"{BOLD}━━ Night {number}, {day_at(night)}: {what}{PLAIN}\n")
         code, run_id = _step(number, inputs, "schedule", long=long)
         if number == ACCEPTED_AFTER:
-            print(f"{BOLD}━━ By hand: mode: wait, run_id: {run_id}, accept: true{PLAIN}\n")
+            print(f"{BOLD}━━ A person accepts it: mode: wait, run_id: {run_id}, accept: true{PLAIN}\n")
             _step(100, inputs | {"mode": "wait", "run_id": run_id, "accept": "true"}, "workflow_dispatch", long=long)
     return code
 

@@ -24,7 +24,7 @@ THRESHOLDS: Final = "Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%"
 def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str], *, long: bool) -> int:
     """Launch a run, answer it with the first of these files, judge it, and return the exit code of the last step.
 
-    Callers speak in real time, so the sandbox's clock does, too.
+    The sandbox's clock runs in real time, because callers speak in real time.
     """
     if not find_spec("coval_agent_sdk"):
         print(f"{PROGRAM}: this needs Coval's Agent SDK; install it with: {how_to_install('attach')}")
@@ -45,7 +45,10 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     for name in files:
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
     code = run_step(runner, inputs | {"mode": "launch"}, long=long)
-    run_id, runs = runner.outputs.get("run_id", ""), runner.outputs.get("run_ids", "")  # a base has a run, too
+    run_id, runs = (
+        runner.outputs.get("run_id", ""),
+        runner.outputs.get("run_ids", ""),
+    )  # with a base, there are two runs
     if code or not run_id:
         return code or 1
     module = files[0].removesuffix(".py")

@@ -1,4 +1,4 @@
-"""Shows a job that is re-run: the first attempt lacks one of three legs, the second launches only that one."""
+"""Shows a job that is re-run: one of three legs was not launched, so the second attempt launches only that leg."""
 
 import tempfile
 from pathlib import Path
@@ -9,14 +9,14 @@ from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 
 ATTEMPTS: Final = (
     "Coval refuses the launch of one leg, and another fails its thresholds",
-    "what completed is kept, and only the missing leg is launched",
-    "no leg lacks a run now, so all launch anew",
+    "the step keeps the completed legs, and launches only the missing one",
+    "every leg has a completed run now, so the step launches all of them again",
 )
 RUN: Final = {"test_set_id": "passing1, failing1, flaky001", "max_parallel_runs": "1"}
 
 
 def show(overrides: dict[str, str], url: str, *, long: bool) -> int:
-    """Run each attempt at the step, and return the last one's exit code."""
+    """Run all attempts at the step, and return the last exit code."""
     inputs = INPUTS | {"api_base_url": url} | RUN | overrides
     code = 0
     for number, what in enumerate(ATTEMPTS, start=1):

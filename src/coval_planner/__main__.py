@@ -1,4 +1,4 @@
-"""Plans how many conversations a threshold with a confidence needs.
+"""Calculates how many conversations a threshold with a confidence needs.
 
 make plan INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
 python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
@@ -28,23 +28,23 @@ from coval_planner.passing import MISSES, cases_to_pass, chances
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 from coval_planner.tables import CONFIDENCE, CONVERSATIONS, ICC, SEED, counted
 
-PLAN_INPUTS: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
+PLAN_INPUTS: Final = "PLAN_INPUTS"  # `make plan` passes INPUTS in this variable
 COUNT: Final = 50
-FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the misses that a threshold allows: worse and better agents
+FACTORS: Final = (2.0, 1.5, 0.5, 0.1)  # of the allowed misses: worse and better agents
 SHARE_PATTERN: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%?)", re.ASCII)
 ALLOWED: Final = 0.1  # misses instead of none, for agents worse and better than a threshold of 100%
 COMPARED_DESIGNS: Final = ((1, 1), (3, 1), (1, 3))  # runs of the baseline, and conversations of a test case in each run
-IS_AS_COUNTED: Final = "It is decided as counted, with any number of conversations. Confidence has no effect."
+IS_AS_COUNTED: Final = "The value as counted decides, whatever the number of conversations. Confidence has no effect."
 NO_FORMULA: Final = (
-    "The number of test cases that it needs to notice a change depends on all values. Launch a run: its report says\n"
-    "which change it notices. An average or a rate notices the same change with fewer test cases."
+    "How many test cases it needs to notice a change depends on all values. Launch a run: its report shows the change\n"
+    "that it would notice. An average or a rate notices the same change with fewer test cases."
 )
-OF_AVERAGE: Final = (
-    "How many conversations an average needs depends on how much its values vary, which a run shows:\n"
-    f"launch one of at least {FEWEST_FOR_MEAN} test cases, and see how far apart its bounds are.\n"
+AVERAGE_NEEDS_A_RUN: Final = (
+    "How many conversations an average needs depends on how much its values vary. A run shows that:\n"
+    f"launch one with at least {FEWEST_FOR_MEAN} test cases, and look at the distance between its bounds.\n"
     "Four times as many test cases halve that distance."
 )
-CASES: Final = "This assumes one conversation per test case. Several of the same test case say less."
+CASES: Final = "This assumes one conversation per test case. Repeating a test case shows less than another test case."
 
 
 class Rate(NamedTuple):
@@ -64,7 +64,7 @@ class Rate(NamedTuple):
 
 
 def plan(threshold: Threshold, confidence: float, truth: float | None, count: int) -> Iterable[str]:
-    """Yield what a threshold against a number needs. `truth`: the agent's true rate, as the threshold counts it."""
+    """Yield what a threshold with a number needs. `truth`: the agent's true rate, as the threshold counts it."""
     rate = demanded(threshold)
     if threshold.aggregate.kind.is_lowest:
         truths = UNCHANGED if truth is None else (truth,)
@@ -73,13 +73,13 @@ def plan(threshold: Threshold, confidence: float, truth: float | None, count: in
             for one in truths
         ]
         yield (
-            f"With {plural(count, 'test case')} that are all alike, it is red in this share of runs, by the number of "
-            f"conversations\nof each test case. It is decided as counted. Confidence has no effect."
+            f"With {plural(count, 'test case')} that are equally hard, this share of runs is red, by the number of "
+            f"conversations per\ntest case. The value as counted decides. Confidence has no effect."
         )
         yield _table(("each succeeds in", *map(str, CONVERSATIONS)), *rows)
         return
     if rate is None:
-        yield OF_AVERAGE if threshold.takes_confidence else IS_AS_COUNTED
+        yield AVERAGE_NEEDS_A_RUN if threshold.takes_confidence else IS_AS_COUNTED
         return
     usual = [1.0 - factor * (1.0 - rate.share or ALLOWED) for factor in FACTORS]
     shares = [share for share in usual if share >= 0.0] if truth is None else [rate.mirrored(truth)]
@@ -94,7 +94,7 @@ def plan(threshold: Threshold, confidence: float, truth: float | None, count: in
 
 
 def demanded(threshold: Threshold) -> Rate | None:
-    """Return the rate that a threshold requires; None if it is decided in another way."""
+    """Return the rate that a threshold requires; None if nothing but a rate decides it."""
     share = aggregation_of(threshold).demanded_share
     if share is None or not threshold.takes_confidence:
         return None
@@ -126,7 +126,7 @@ def _outcomes(rate: Rate, confidence: float, shares: Iterable[float], count: int
 
 
 def _spending(rate: Rate, confidence: float, count: int) -> str:
-    """Return what slices save: how many conversations a clear answer takes on average."""
+    """Return what slices save: how many conversations a clear answer needs on average."""
     boundaries = Boundaries.of(rate.share, slices_of(count), round(1.0 - confidence, 9))
     rows: list[tuple[str, ...]] = [(f"true {rate.name}", "conversations", "saved", "passes", "fails")]
     for share in TRUTHS:
@@ -145,7 +145,7 @@ def _enough(rate: Rate, confidence: float, share: float) -> str:
 
 
 def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, count: int) -> Iterable[str]:
-    """Yield what a threshold against a baseline needs. `agents`: the change that it should notice, if given."""
+    """Yield what a threshold that compares with a baseline needs. `agents`: the change to notice, if given."""
     if not threshold.takes_confidence:
         yield IS_AS_COUNTED
         return
@@ -161,13 +161,13 @@ def plan_comparison(threshold: Threshold, level: Level, agents: Agents | None, c
         yield NO_FORMULA
     elif agents is None:
         example = "--before 95% --truth 80%" if threshold.aggregate.is_rate else "--before 1.2 --truth 1.6 --spread 0.6"
-        yield f"Say which change it should notice, such as {example}."
+        yield f"Add the change that it should notice, such as {example}."
     else:
         yield from _noticed(threshold, level, agents, count)
 
 
 def _noticed(threshold: Threshold, level: Level, agents: Agents, count: int) -> Iterable[str]:
-    """Yield how many test cases decide it, and how often `count` do."""
+    """Yield how many test cases notice the change, and how often `count` test cases do."""
     shown = percent if threshold.aggregate.is_rate else number
     before, now = shown(agents.before), shown(agents.now)
     if math.isclose(agents.now, threshold.bound.of(agents.before)):
@@ -244,16 +244,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
     parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
     parser.add_argument("--truth", type=_number, help="the agent's true rate or mean now (default: a few rates)")
-    parser.add_argument("--before", type=_number, help="against a baseline: its true rate or mean in the baseline")
-    parser.add_argument("--spread", type=_number, help="of an average: the standard deviation of its values")
+    parser.add_argument("--before", type=_number, help="for a baseline: the agent's true rate or mean in it")
+    parser.add_argument("--spread", type=_number, help="for an average: the standard deviation of its values")
     parser.add_argument(
-        "--count", type=_count, default=COUNT, help="conversations, or test cases, of a run (default: %(default)s)"
+        "--count", type=_count, default=COUNT, help="conversations or test cases per run (default: %(default)s)"
     )
     parser.add_argument(
         "--thresholds",
         type=_count,
         default=1,
-        help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
+        help="how many thresholds of the step compare with a baseline (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     threshold: Threshold = options.threshold
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.before is None and options.spread is None:
         parts = plan(threshold, options.confidence, options.truth, options.count)
     else:
-        parser.error("--before and --spread need a threshold against a baseline")
+        parser.error("--before and --spread need a threshold with a baseline")
     title = f"{threshold_text(threshold)}, with a confidence of {percent(options.confidence)}"
     sys.stdout.write("\n\n".join([title, *parts]) + "\n")
 

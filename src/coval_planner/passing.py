@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from coval_gate.gate.statistics import FEWEST_CASES, MOST_PLANNED, POWER, Bounds, beta_cdf, exact_bounds, needed
 
-MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
+MISSES: Final = (0, 1, 2, 3, 5)  # shown in plans
 
 
 class Chances(NamedTuple):

@@ -16,7 +16,7 @@ from coval_gate.gate.statistics import FEWEST_CASES, POWER, normal_quantile, t_q
 from coval_gate.inputs.thresholds import Threshold
 from coval_gate.step.power import Fall, Generator, drawn, is_red
 
-SIMULATED_RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
+SIMULATED_RUNS: Final = 500  # enough to measure a share of 80 % to two points
 
 
 class Level(NamedTuple):
@@ -27,7 +27,7 @@ class Level(NamedTuple):
 
     @property
     def strictest(self) -> float:
-        """The confidence that one of these thresholds must reach, at the strictest of Holm's levels."""
+        """Return the confidence that one of these thresholds needs at the strictest of Holm's levels."""
         return 1.0 - (1.0 - self.confidence) / self.family
 
 
@@ -42,8 +42,8 @@ class Step(NamedTuple):
 class Agents(NamedTuple):
     """An agent `before` and `now`: its true rates as shares, or its true means with a standard deviation, `spread`.
 
-    Each test case has so many `iterations` in a run; the baseline has so many `runs`. `breaks`: whole test cases fail
-    since, and otherwise each fails more often.
+    `iterations`: conversations of each test case in a run. `runs`: runs in the baseline. `breaks`: some test cases now
+    always fail; otherwise, each fails more often.
     """
 
     before: float
@@ -61,7 +61,7 @@ def misses(threshold: Threshold, agents: Agents) -> bool:
 
 
 def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: Callable[[], Generator]) -> int | None:
-    """Return how many test cases decide a threshold rightly in a share of POWER of runs; None if MOST_TRIED do not.
+    """Return how many test cases decide a threshold correctly in a share POWER of runs; None if MOST_TRIED do not.
 
     Averages use a formula. For rates, the formula is too optimistic, so runs are simulated. `random` returns a new
     generator in the same state each time, so only the number of cases makes a difference.
@@ -75,7 +75,7 @@ def cases_to_decide(threshold: Threshold, agents: Agents, level: Level, random: 
 
 
 def chance(threshold: Threshold, agents: Agents, cases: int, level: Level, rng: Generator) -> float:
-    """Return the share of runs with so many test cases that decide a threshold rightly."""
+    """Return the share of runs with this number of test cases that decide a threshold correctly."""
     if threshold.aggregate.is_rate:
         return sum(_decides(threshold, agents, cases, level, rng) for _ in range(SIMULATED_RUNS)) / SIMULATED_RUNS
     if cases < aggregation_of(threshold).fewest_cases:
@@ -101,7 +101,7 @@ def _cases(step: Step) -> float:
 
 
 def _steps(threshold: Threshold, agents: Agents, level: Level) -> Iterator[Step]:
-    """Yield what a run must show: for a regression, that there is a change, and as counted one beyond the margin."""
+    """Yield what a run must show. A regression needs a significant change, and a measured one beyond the margin."""
     factor, gap = threshold.bound.factor, abs(agents.now - threshold.bound.of(agents.before))
     if not _is_regression(threshold, agents):
         yield Step(gap, _variance(threshold, agents, factor), level.confidence)

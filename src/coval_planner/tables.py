@@ -14,10 +14,10 @@ from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_mi
 from coval_planner.power import SIMULATED_RUNS, Agents, Level, cases_to_decide, chance
 
 CONFIDENCE: Final = 0.95
-ICC: Final = 0.3  # of the variance is due to the test case
-SEED: Final = 1  # of the simulated runs; always the same
+ICC: Final = 0.3  # the share of the variance that is due to the test case
+SEED: Final = 1  # of the simulated runs
 BOUNDS: Final = (0.8, 0.9, 0.95)
-MARGINS: Final = (0.5, 0.75, 0.9)  # of the misses that a bound allows, fewer are true
+MARGINS: Final = (0.5, 0.75, 0.9)  # how much smaller the true share of misses is than the bound allows
 RATES_BEFORE: Final = (0.99, 0.95, 0.9)
 DROPS: Final = (0.1, 0.2, 0.3)
 RATE: Final = "metric: rate(YES) >= baseline - 5pp"
@@ -37,7 +37,7 @@ BOUND: Final = 0.9
 TRUTHS: Final = (0.99, 0.95, 0.9, 0.8, 0.7)
 ITERATIONS: Final = (1, 3)  # of each of the CASES
 NIGHTS: Final = 7  # runs of a baseline
-BEYOND_BOUND: Final = 1e-9  # the bound, which a fall by the margin would meet
+BEYOND_BOUND: Final = 1e-9  # a fall by exactly the margin would meet the bound
 WORST: Final = "worst(YES) > 0%"
 CASES_CALLED: Final = (20, 50)
 CONVERSATIONS: Final = (2, 3, 5)  # of each test case
@@ -54,13 +54,13 @@ def passing() -> str:
 
 
 def rates(befores: tuple[float, ...] = RATES_BEFORE, drops: tuple[float, ...] = DROPS) -> str:
-    """Return how many test cases notice a drop of a rate. This simulates runs for minutes."""
+    """Return how many test cases notice a drop of a rate. The simulation takes minutes."""
     rows = [[percent(before), *(_noticing(RATE, before, before - drop) for drop in drops)] for before in befores]
     return _table(["before", *(f"by {100 * drop:g}pp" for drop in drops)], rows)
 
 
 def few() -> str:
-    """Return how FEW test cases decide a threshold against a number, by the number of misses among them."""
+    """Return how CASES test cases decide a threshold with a number, by the number of misses among them."""
     rows = []
     for name, share in HIT_SHARES:
         most, fewest = (
@@ -85,7 +85,7 @@ def _range(least: int, most: int) -> str:
 
 
 def twenty() -> str:
-    """Return what a team with CASES test cases sees. This simulates runs for a quarter of a minute."""
+    """Return what a team with CASES test cases sees. The simulation takes 15 s."""
     header = [f"{CASES} test cases", *(f"×{each}" for each in ITERATIONS)]
     return _table(header, [*counted_rows(), *_compared_rows()])
 
@@ -104,7 +104,7 @@ def counted_rows() -> list[list[str]]:
 
 
 def red_as_counted(truth: float, iterations: int) -> float:
-    """Return how likely a run of CASES is below BOUND. Their rates vary: each has beta-binomial hits."""
+    """Return how likely a run of CASES is below BOUND. Their rates vary: hits are beta-binomial."""
     weight = (1.0 - ICC) / ICC
     case = [
         math.comb(iterations, hits)
@@ -127,11 +127,11 @@ def _rising(start: float, count: int) -> float:
 
 
 def _compared_rows() -> list[list[str]]:
-    """Return the rows of `twenty` about thresholds beside a baseline of NIGHTS runs."""
+    """Return the rows of `twenty` about thresholds that compare with a baseline of NIGHTS runs."""
     level, rate, average = Level(CONFIDENCE), _threshold(RATE), _threshold(AVERAGE)
 
     def noticed(threshold: Threshold, agents: list[Agents]) -> int:
-        """Return which of these agents, from better to worse, is the first that enough runs notice."""
+        """Return the index of the first agent, from better to worse, whose change enough runs notice."""
         return bisect_left(
             agents,
             True,
@@ -170,7 +170,7 @@ def _compared_rows() -> list[list[str]]:
 
 
 def worst() -> str:
-    """Return how often an agent that did not change is red by a bound on every test case."""
+    """Return how often a bound on every test case is red although the agent did not change."""
     threshold = _threshold(f"metric: {WORST}")
     rows = [
         [percent(truth), str(cases), *(percent(red_by_chance(threshold, truth, cases, each)) for each in CONVERSATIONS)]

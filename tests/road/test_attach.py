@@ -165,23 +165,23 @@ def test_each_simulation_that_was_not_answered_is_told_with_its_error(tmp_path: 
     assert result.failures == {
         "crash1": "crashed: KeyError: 'no prompt, ***' (log: .coval-gate/logs/crash1.log)",
         "group1": "crashed: ValueError: the first (log: .coval-gate/logs/group1.log)",
-        "segv1": "crashed: The process was ended by SIGSEGV. (log: .coval-gate/logs/segv1.log)",
+        "segv1": "crashed: The process was killed by SIGSEGV. (log: .coval-gate/logs/segv1.log)",
         "exit1": "crashed: SystemExit: 3 (log: .coval-gate/logs/exit1.log)",
         "lost1": "lost its relay: CovalError: Relay error: the line broke (log: .coval-gate/logs/lost1.log)",
         "drop1": result.failures["drop1"],
         "refused1": result.failures["refused1"],
     }
     assert result.failures["drop1"].startswith("lost its relay: ")
-    assert result.failures["refused1"].startswith("could not attach: ")
+    assert result.failures["refused1"].startswith("was not attached: ")
     for told in (
         *(f"Run: {RUN_ID}, answered by agent:answer", "10 of 13 attached, 13 done"),
         *("4 of 13 simulations answered: ", "4 crashed", "2 lost", "2 missed", "1 refused"),
         "Simulation early1: The handler returned before the conversation ended.",
-        "Simulation mute1 hears no audio from the agent",
-        "The logs of the processes are in .coval-gate/logs.",
+        "Simulation mute1 receives no audio from the agent",
+        "Logs of all processes: .coval-gate/logs",
     ):
         assert told in result.log
-    assert result.log.count("hears no audio") == 1
+    assert result.log.count("receives no audio") == 1
     assert "KeyError" in result.log_of("crash1")
     assert "Segmentation fault" in result.log_of("segv1")
     assert "KeyError" not in result.log_of("good1")
@@ -203,7 +203,7 @@ def test_run_that_was_answered_is_tagged_although_handlers_were_quiet_and_blocke
     log = io.StringIO()
 
     def is_told(caller: Caller) -> bool:
-        return f"Simulation {caller.id} hears no audio from the agent" in log.getvalue()
+        return f"Simulation {caller.id} receives no audio from the agent" in log.getvalue()
 
     callers = [Caller("block1", is_told), Caller("late1", is_told), Caller("good1")]
     with FakeRelay(tmp_path, callers) as fake:
@@ -211,9 +211,9 @@ def test_run_that_was_answered_is_tagged_although_handlers_were_quiet_and_blocke
         result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(quiet=0.3, over=0.3), log)
     assert (result.code, fake.tags) == (0, ["mine", ATTACHED])
     assert "3 of 3 simulations answered." in result.log
-    assert result.log.count("Coval does not know run") == 1
+    assert result.log.count("Coval does not find run") == 1
     for id_ in ("block1", "late1"):
-        assert f"Simulation {id_}: The handler went on after the conversation, and had to be ended." in result.log
+        assert f"Simulation {id_}: The handler did not end after the conversation, so it was stopped." in result.log
 
 
 def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_
 
         fake.respond = see  # type: ignore[method-assign]
         result = run_attach(fake, tmp_path)
-    assert result.failures["killed1"].startswith("crashed: The process was ended by SIGKILL.")
+    assert result.failures["killed1"].startswith("crashed: The process was killed by SIGKILL.")
 
 
 @pytest.mark.parametrize(("tags", "refuses"), [(["mine"], True), ([f"tag{n}" for n in range(20)], False)])
@@ -240,7 +240,7 @@ def test_run_that_cannot_be_tagged_is_no_success(tmp_path: Path, tags: list[str]
         fake.refuses_tags = refuses
         result = run_attach(fake, tmp_path)
     assert (result.code, fake.tags) == (1, tags)
-    assert "Every simulation was answered, but the run cannot get the tag that shows it: " in result.log
+    assert "Every simulation was answered, but the tag that shows this could not be added to the run: " in result.log
 
 
 SCRIPT = """
@@ -270,7 +270,7 @@ def test_command_answers_each_simulation_and_may_do_as_it_likes(tmp_path: Path) 
         result = run_attach(fake, tmp_path, AttachOptions(RUN_ID, command=("sh", "agent.sh")))
     assert {id_: text.partition(" (log: ")[0] for id_, text in result.failures.items()} == {
         "bad1": "crashed: CommandFailed: The command ended with exit code 7.",
-        "segv1": "crashed: CommandFailed: The command was ended by SIGSEGV.",
+        "segv1": "crashed: CommandFailed: The command was killed by SIGSEGV.",
     }
     assert result.log_of("a2") == "I am a2\n"
     assert {id_ for id_, caller in fake.callers.items() if caller.heard} == {"speaks1", "a1", "a2", "stays1"}
@@ -359,7 +359,7 @@ def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
     assert [*result.failures] == ["never1"]
     assert "connect returned HTTP 404: {} (log: " in result.failures["never1"]
     assert [caller.connections for caller in callers] == [1, 1, 1, 0]
-    assert result.log.count("Simulation never1 could not be attached to yet: ") == 1
+    assert result.log.count("Simulation never1 is not attached yet: ") == 1
 
 
 def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
         fake.agent_type = "VOICE"
         result = run_attach(fake, tmp_path)
     assert (result.code, fake.callers["a1"].connections) == (1, 0)
-    assert f"The agent of run {RUN_ID} is of type VOICE, which Coval calls by itself." in result.log
+    assert f"The agent of run {RUN_ID} is of type VOICE. Coval itself calls such agents." in result.log
     assert "Launch the run with an agent of type SDK WebSocket." in result.log
 
 
@@ -378,7 +378,7 @@ def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
         assert "The run had no simulation." in empty.log
         fake.respond = lambda *_: (404, {"error": {"code": "NOT_FOUND", "message": "gone"}})  # type: ignore[method-assign]
         log = io.StringIO()
-        clock = HastyClock(lambda: "does not know run" in log.getvalue(), 28.0)
+        clock = HastyClock(lambda: "does not find run" in log.getvalue(), 28.0)
         missing = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(unknown=Limits().unknown), log, clock)
     assert missing.code == 1
     assert "404" in missing.log
@@ -401,7 +401,7 @@ def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
         clock = HastyClock(lambda: fake.callers["a1"].heard, 3600)
         result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(over=0.3), None, clock, INPUT_MAX_WAIT_TIME="3600")
     assert result.code == 1
-    assert "--max-wait-time was over before the run was." in result.log
+    assert "The run was not over within --max-wait-time." in result.log
 
 
 @pytest.fixture
@@ -447,7 +447,7 @@ def test_killed_process_leaves_no_other(killed: str, begun: subprocess.Popen[str
     wait_for(lambda: not alive(tmp_path))
     if killed == "worker":
         assert begun.returncode == 1
-        assert "ended by itself" in log
+        assert "ended unexpectedly" in log
         assert "Error: The worker is gone" in log
 
 

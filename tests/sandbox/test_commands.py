@@ -164,7 +164,7 @@ def test_entry_goes_on_until_next_input(text: str, expected: dict[str, str]) -> 
         (["someFail"], "", 2, 'there is no step "someFail", and an input has the form INPUT=VALUE.'),
         ([KEY], "", 2, 'there is no step "***", and an input'),
         (["list", f"--{KEY}"], "", 2, "unrecognized arguments: --***"),
-        ([], "nonsense", 2, 'there is no step "nonsense", and inputs begin with INPUT=VALUE.'),
+        ([], "nonsense", 2, 'there is no step "nonsense", and an input has the form INPUT=VALUE.'),
         ([], 'preview "a', 2, "there is no step"),
     ],
 )

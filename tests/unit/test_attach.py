@@ -8,7 +8,7 @@ import pytest
 
 from coval_attach.command import without_credentials
 from coval_attach.follow import LOGS, log_of, open_log
-from coval_attach.handler import Unusable, causes_of, error_line, form_problem, load
+from coval_attach.handler import Unusable, error_line, form_problem, load, with_cause
 from coval_attach.process import Limits, Order, Setup, WorkerEvent, event_in, line_of, order_in, setup_in
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.workspace import Workspace
@@ -49,7 +49,7 @@ UNUSABLE: list[tuple[str, str, str]] = [
     ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
     ("async def answer(): ...", "answer", "must take one argument, the connection."),
     ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
-    ("answer = 1", "answer", "is no function."),
+    ("answer = 1", "answer", "is not a function."),
     ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
     ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
     ("raise ValueError(chr(120) * 1_000_000)", "answer", "cannot be imported: ValueError: xxx"),
@@ -96,9 +96,9 @@ def test_cause_is_one_line_of_the_innermost_exception() -> None:
     assert error_line(Odd()) == "Odd"
     assert len(error_line(ValueError("x" * 9999))) == 300
     error = RuntimeError("could not connect")
-    assert causes_of(error) == "RuntimeError: could not connect"
+    assert with_cause(error) == "RuntimeError: could not connect"
     error.__cause__ = OSError("certificate verify failed")
-    assert causes_of(error) == "RuntimeError: could not connect (OSError: certificate verify failed)"
+    assert with_cause(error) == "RuntimeError: could not connect (OSError: certificate verify failed)"
 
 
 def test_messages_survive_their_lines_and_no_other_line_is_one() -> None:

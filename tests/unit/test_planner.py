@@ -60,7 +60,7 @@ def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], 
         (["pass_rate >= 90%\npass_rate >= 80%"], "must be one threshold"),
         (["pass_rate >= 90%", "--confidence", "50%"], 'must be a percentage from 60% to 99.9%; got "50%".'),
         (["pass_rate >= 90%", "--truth", "nan"], "must be a share such as 95% or 0.95, or a number; got 'nan'"),
-        (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold against a baseline"),
+        (["pass_rate >= 90%", "--before", "95%"], "--before and --spread need a threshold with a baseline"),
         (["pass_rate >= 90%", "--count", "0"], "must be a whole number from 1 to 100000; got '0'"),
     ],
 )
