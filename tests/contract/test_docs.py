@@ -31,7 +31,7 @@ from coval_gate.gate import problems
 from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.step import collect, launch
+from coval_gate.step import launch
 from coval_sandbox.deterministic import ManualClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -42,7 +42,6 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 FLAKY = GOLDEN / "reports" / "gate-flaky"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-THRESHOLDS = (ROOT / "docs" / "thresholds.md").read_text(encoding="utf-8")
 REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
@@ -268,8 +267,6 @@ def test_commands_that_list_ids_keep_key_out_of_arguments(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("page", "claim", "limit", "stated"),
     [
-        (THRESHOLDS, "until the data have stayed the same for 20 s", collect.SETTLING, 20),
-        (THRESHOLDS, "(for 60 s, if neither the launch nor the agent names", collect.UNNAMED_SETTLING, 60),
         (RUNS, "keeps the connection open for up to five minutes", LAUNCH_OPEN, 5 * 60),
         (RUNS, "retries for five minutes, then ends in an error and launches nothing", times.LOOKING_UP, 5 * 60),
         (RUNS, "launches again only if Coval has not listed the run for a minute", launch.LAUNCH_SETTLING, 60),
