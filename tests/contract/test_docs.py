@@ -117,6 +117,11 @@ def test_readme_is_short_and_leads_to_every_page() -> None:
     assert pages <= linked
 
 
+def test_pages_together_are_short() -> None:
+    paths = (path for path in PAGES if path.name != "CHANGELOG.md")
+    assert sum(len(path.read_text(encoding="utf-8").split()) for path in paths) <= 25_000
+
+
 def test_recipes_begin_with_a_table_of_every_example_and_recipe() -> None:
     table = RECIPES.partition("\n## ")[0]
     assert sorted(re.findall(r"\]\(\.\./examples/([^)]+)\)", table)) == sorted(path.name for path in EXAMPLES)
