@@ -1,6 +1,6 @@
-"""The program `coval-gate`: its process, and what each command does.
+"""The program `coval-gate`: its process and its commands.
 
-A command hands the step its environment: the flags, the key, and what a configuration file sets.
+A command passes the step its environment: the flags, the key and the inputs of the configuration file.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
 from coval_cli.doctor import doctor
-from coval_cli.flags import HELP, TAKEN, UsageError, parse
+from coval_cli.flags import ARGUMENT, HELP, UsageError, parse
 from coval_cli.init import InitOptions, init
 from coval_cli.proof import prove
 from coval_cli.workflow import SYSTEM_WORDS, WORKFLOWS
@@ -42,14 +42,18 @@ WITHOUT_OUTPUTS: Final = ("", "post", "init", "doctor", "attach")  # the command
 POST_PATIENCE, POST_PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
 LEFT_AT_ONCE: Final = (
-    b"\x1b[?25h\nLeft before everything had ended. `coval-gate post` in this directory ends what is left.\n"
+    b"\x1b[?25h\nStopped before the cleanup was complete. Run `coval-gate post` in this directory to finish it.\n"
 )
 LARGEST_KEY: Final = 4096  # bytes
-OTHER_FILES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
+OTHER_FILES: Final = (
+    "coval-gate.yaml",
+    "coval-gate.json",
+    "coval-gate.toml",
+)  # names that are not read
 
 
 class TerminalClock(SystemClock):
-    """The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
+    """Ends the run at the first Ctrl-C, or when the terminal is closed; exits at once at the second Ctrl-C."""
 
     def listen(self) -> None:
         super().listen()
@@ -73,14 +77,14 @@ def command() -> NoReturn:
 
 
 def _usable(stream: TextIO | None) -> TextIO:
-    """Return a stream that takes any text; one that leads nowhere if the shell closed it."""
+    """Return a stream that accepts any text; it discards the text if the shell closed the stream."""
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the process
     stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
     return stream
 
 
-def _say(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str) -> None:
     with suppress(OSError, ValueError):
         stream.write(text)
 
@@ -97,14 +101,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     try:
         options = parse(arguments, SYSTEM_WORDS, [*WORKFLOWS])
         if isinstance(options, str):
-            _say(stdout, options)
+            _write(stdout, options)
             return 0
         _refuse_windows()
         environ, read = environment_of(options, environ, errors)
     except UsageError as error:
         errors.log(f"{PROGRAM}: {error}")
         if next(iter(arguments), "") not in WITHOUT_OUTPUTS and system_in(environ):
-            with suppress(GateError):  # later jobs would take the outputs of an earlier step for this one's
+            with suppress(GateError):  # later jobs would read an earlier step's outputs as this one's
                 detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
         return USAGE_ERROR
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock, stderr=stderr)
@@ -114,7 +118,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         except (Interrupted, KeyboardInterrupt):
             return KILLED
     published = run_step(runtime, read)
-    written = published.files.get("html_path")  # another file at this path may be anyone's
+    written = published.files.get("html_path")  # not any other file at this path
     if written and getattr(options, "open", False):
         webbrowser.open(Path(written).absolute().as_uri())
     codes = {"error": USAGE_ERROR, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
@@ -123,7 +127,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
 
 
 def _refuse_windows() -> None:
-    """Windows lacks directory descriptors, file locks and some signals. Raises UsageError."""
+    """Raise UsageError on Windows, which lacks directory descriptors, file locks and some signals."""
     if sys.platform == "win32":
         raise UsageError("needs Linux or macOS. On Windows, run it in WSL or in the container.")
 
@@ -136,9 +140,9 @@ def _init(runtime: Runtime, options: Namespace) -> int:
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
     if find_spec("coval_attach") is None:
-        _say(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
+        _write(runtime.errors, _needs("attach", "Coval's Agent SDK, where your agent runs"))
         return USAGE_ERROR
-    attach = import_module("coval_attach.command")  # which the image does not have
+    attach = import_module("coval_attach.command")  # not in the image
     code: int = attach.attach(runtime, attach.AttachOptions(options.run, options.handler or "", options.answering))
     return code
 
@@ -150,37 +154,37 @@ def _doctor(runtime: Runtime, options: Namespace) -> int:
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
-    """End what killed commands left. A command that just received a signal may still end its runs itself."""
+    """Clean up after killed commands. A command that just received a signal may still cancel its own runs."""
     clock, workspace = runtime.clock, PlainHost.workspace
     until = clock.now() + POST_PATIENCE
     while others_run(workspace) and clock.now() < until:
         clock.sleep(POST_PAUSE)
     if others_run(workspace):
-        _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
+        _write(runtime.stdout, "Another command is still running in this directory. Its runs are left alone.\n")
     code = post(runtime)
     is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
     if is_local and left_behind(workspace, key_in(runtime.environ)):
-        _say(runtime.errors, "Something is left: see above. `coval-gate post` tries again.\n")
+        _write(runtime.errors, "The cleanup is incomplete: see above. Run `coval-gate post` again.\n")
         return USAGE_ERROR
     return code
 
 
 def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | None:
-    """None if there is no person to answer."""
+    """Return a function that asks a question in the terminal; None without a terminal."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or environ.get("CI"):
         return None
 
     def ask(question: str, answers: Sequence[str]) -> str:
         choices = "".join(f"  {number}  {one_line(answer)}\n" for number, answer in enumerate(answers, 1))
-        _say(sys.stdout, f"{question}\n{choices}")
-        noted = signal.signal(signal.SIGINT, signal.default_int_handler)  # a note would not end the question
+        _write(sys.stdout, f"{question}\n{choices}")
+        noted = signal.signal(signal.SIGINT, signal.default_int_handler)  # a noted signal would not interrupt it
         try:
             while True:
                 chosen = input("Number: ").strip()
                 if chosen.isascii() and chosen.isdecimal() and 1 <= int(chosen[:9]) <= len(answers):
                     return answers[int(chosen) - 1]
         except EOFError:  # Ctrl-D: no answer
-            _say(sys.stdout, "\n")
+            _write(sys.stdout, "\n")
             return ""
         finally:
             signal.signal(signal.SIGINT, noted)
@@ -189,13 +193,13 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
 
 
 def _needs(command: str, what: str) -> str:
-    """Only an extra of the package brings what the command needs; the image has none."""
+    """Return an error: the command needs an extra of the package, which is not in the image."""
     return f"{PROGRAM}: {command} needs {what}; install it with: {how_to_install(command)}\n"
 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     if not all(map(find_spec, ("coval_demo", "uvicorn"))):
-        _say(stderr, _needs("demo", "a local sandbox"))
+        _write(stderr, _needs("demo", "a local sandbox"))
         return USAGE_ERROR
     code: int = import_module("coval_demo").main(arguments)
     return code
@@ -204,21 +208,21 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
 def environment_of(
     options: Namespace, environ: Mapping[str, str], errors: Console
 ) -> tuple[dict[str, str], ConfigFile | None]:
-    """Flags come first, then `environ`, then the file, which is also returned.
+    """Return the step's environment and the configuration file. Flags override `environ`, which overrides the file.
 
-    A step tells the mistakes in the file. Raises UsageError, also for them in other commands. `errors` masks a key that
+    A step reports mistakes in the file itself; in any other command, they raise UsageError. `errors` masks a key that
     is read from a file.
     """
     flags = {
-        f"INPUT_{name.upper()}": _written(value)
+        f"INPUT_{name.upper()}": _raw(value)
         for name, value in vars(options).items()
         if name in {declaration.name for declaration in declared()} and value not in (None, [])
     }
     merged = {**environ, **flags}
     has_runs = merged.get("INPUT_RUN_ID", "").strip() or merged.get("INPUT_ONLY_LEGS", "").strip() == "[]"
-    if (what := TAKEN.get(options.command)) and not has_runs:
-        kind = "branch:<name> or tag:<tag>" if options.command == "history" else "the ids of runs"
-        raise UsageError(f"{options.command}: {what} is missing: give {kind}, or set INPUT_RUN_ID.")
+    if (what := ARGUMENT.get(options.command)) and not has_runs:
+        kind = "branch:<name> or tag:<tag>" if options.command == "history" else "run ids"
+        raise UsageError(f"{options.command}: {what} is required: give {kind}, or set INPUT_RUN_ID.")
     if last := getattr(options, "last", None):
         merged["INPUT_RUN_ID"] += f" last {last}"
     if options.command in ALL_MODES:
@@ -232,19 +236,19 @@ def environment_of(
     path, read = merged.pop("INPUT_CONFIG_PATH", "").strip(), None
     is_step = options.command in ALL_MODES
     try:
-        if path := path or _found():
+        if path := path or _find_file():
             merged, read = _with_file(merged, path, is_step=is_step)
     except UsageError as error:
         if options.command != "post":
             raise
-        errors.log(f"{PROGRAM}: {error} The file is ignored: what was left must end.")
+        errors.log(f"{PROGRAM}: {error} The file is ignored, so that the cleanup can go on.")
     if options.command == "wait" and system_in(merged) is None:
-        # Ctrl-C stops watching the run. It cancels the run only if the person asks for that.
+        # Ctrl-C stops watching the run; it cancels the run only if the user sets that.
         merged.setdefault("INPUT_CANCEL_ON_INTERRUPT", "false")
     return merged, read
 
 
-def _written(value: object) -> str:
+def _raw(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
@@ -263,17 +267,17 @@ def _key_in(path: str) -> str:
             text = file.read(LARGEST_KEY + 1).decode()
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}."
+            f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is not text'}."
         ) from None
     if len(text) > LARGEST_KEY:
-        raise UsageError("the file of --key-file is too long for a key.")
+        raise UsageError("the file of --key-file is too long to be a key.")
     if not text.strip():
         raise UsageError("the file of --key-file is empty.")
     return text.strip()
 
 
-def _found() -> str:
-    """Look from here up to the repository's root; empty if there is no file. Raises UsageError."""
+def _find_file() -> str:
+    """Return the path of the nearest file, up to the repository's root; "" without one. Raises UsageError."""
     here = Path.cwd()
     places = [here, *here.parents]
     root = next((place for place in places if _exists(place / ".git")), here)
@@ -285,17 +289,20 @@ def _found() -> str:
             return path
         if other := next((name for name in OTHER_FILES if _exists(place / name)), ""):
             raise UsageError(
-                f"{os.path.relpath(place / other)} is not read. Write {FILE_NAME} instead, or name it by --config-path."
+                f"{os.path.relpath(place / other)} is not read. Use {FILE_NAME}, or name the file with --config-path."
             )
     return ""
 
 
 def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
+    return os.path.exists(path)  # noqa: PTH110 - a parent directory may be unreadable
 
 
 def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[dict[str, str], ConfigFile]:
-    """Raises UsageError, for a mistake in the file only if no step can tell it."""
+    """Return the environment with the file's inputs, and the file.
+
+    Raises UsageError; for a mistake in the file only if no step reports it.
+    """
     try:
         with Path(path).open("rb") as opened:
             read: ConfigFile = read_file(opened.read(LARGEST_FILE + 1), path, key_in(environ))
@@ -313,4 +320,4 @@ OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {
     "attach": _attach,
     "post": _post,
 }
-"""The commands that are no modes of a step."""
+"""The commands that are not modes of a step."""

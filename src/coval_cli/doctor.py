@@ -1,4 +1,4 @@
-"""Runs the command `doctor`: reports what the gate can rely on in a workspace of Coval, by calls that only read."""
+"""Runs the command `doctor`: reports what the gate can rely on in a Coval workspace. Its calls only read."""
 
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,8 +29,8 @@ PER_CALL: Final = 20.0  # s for one call, with its retries
 COLUMN: Final = 9  # characters of a mark
 ISSUE: Final = f"https://github.com/{REPOSITORY}/issues/new?template=workspace.yml"
 FORBIDDEN_STATUS: Final = 403
-SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN_STATUS)  # other rejections meet every call
-OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each permission lists, and allows
+SINGLE_CALL_STATUSES: Final = (400, FORBIDDEN_STATUS)  # any other rejection concerns every call
+OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each lists, and what fails without it
     "metrics:read": (
         METRIC,
         "use_metric_targets and pass_rate cannot be used, and names in thresholds are not checked before the launch.",
@@ -38,10 +38,10 @@ OPTIONAL: Final[dict[str, tuple[Resource[Identified], str]]] = {  # what each pe
     "test-sets:read": (TEST_SET, "max_simulations cannot be used."),
     "test-cases:read": (
         TEST_CASE,
-        "spend: until clear cannot be used, reports show ids of test cases in place of names, and comparisons do not "
-        "see which test cases changed.",
+        "spend: until clear cannot be used, reports show ids of test cases instead of names, and comparisons "
+        "cannot detect changed test cases.",
     ),
-    "personas:read": (PERSONA, "comparisons do not see whether the persona changed."),
+    "personas:read": (PERSONA, "comparisons cannot detect a changed persona."),
     "agents:read": (
         AGENT,
         'a wrong name in thresholds may be found only after the run, and reports do not say "as deployed".',
@@ -57,11 +57,11 @@ NOT_TRIED: Final = Finding(
     "The second is needed only for run_id: schedule:<id>.",
 )
 
-MORE: Final = "`coval-gate doctor --launch` shows most of it, after your consent."
+MORE: Final = "`coval-gate doctor --launch` shows most of it. It asks before it launches."
 
 
 class Recorder:
-    """Keeps each response, with the times when it came."""
+    """Records each response with its time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -75,14 +75,14 @@ class Recorder:
 
 
 def doctor(runtime: Runtime) -> int:
-    """Return the exit code: 0 if the gate can work, as far as reading shows that, 1 if not, 2 if nothing was sent."""
+    """Return the exit code: 0 if no call shows an obstacle, 1 if the gate cannot work, 2 if nothing was sent."""
     return reported(runtime, lambda log, _: _doctor(runtime, log))
 
 
 def _doctor(runtime: Runtime, log: Log) -> int:
     """Raises InputError."""
     inputs, recorder = read_inputs(runtime, CONNECTION_INPUTS), Recorder(runtime.clock)
-    log("Looking at your workspace in Coval. All calls only read: nothing is launched, changed or deleted.\n")
+    log("Checking your Coval workspace. All calls only read: nothing is launched, changed or deleted.\n")
     try:
         findings, run_id = look(runtime._replace(record=recorder), inputs, log)
     except CovalError as error:
@@ -91,12 +91,12 @@ def _doctor(runtime: Runtime, log: Log) -> int:
     seen = Evidence(recorder.exchanges, run_id)
     shown = [doubt.finding(seen) for doubt in DOUBTS if doubt.variant(seen)]
     rest = f"{len(DOUBTS) - len(shown)} of {len(DOUBTS)}"
-    findings += [*shown, Finding("unknown", "What reading did not show", rest, MORE)]
+    findings += [*shown, Finding("unknown", "Not shown by reading", rest, MORE)]
     return conclude(log, inputs, findings, condition=", if the key has runs:write")
 
 
 def read_inputs(runtime: Runtime, names: Collection[str]) -> Inputs:
-    """Raises InputError, also without an API key."""
+    """Return the inputs of these names. Raises InputError, also without an API key."""
     inputs = inputs_of_command(runtime.environ, names)
     if inputs.api_key is None:
         raise InputError([("api_key", "is required.")], advice=WHY_WITHHELD[""][1])
@@ -116,13 +116,13 @@ def look(runtime: Runtime, inputs: Inputs, log: Log) -> tuple[list[Finding], str
 
 
 def conclude(log: Log, inputs: Inputs, findings: Sequence[Finding], *, condition: str = "") -> int:
-    """Log the findings, and a text to publish. Return the exit code. `condition`: what else the gate needs."""
+    """Log the findings and a text to publish; return the exit code. `condition`: what else the gate needs."""
     log("\n".join(map(_line, findings)))
     failing = [finding.topic for finding in findings if finding.mark == "fails"]
     limits = ", within the limits above" if any(finding.mark == "limited" for finding in findings) else ""
     works = f"The gate can work here{limits}{condition}."
     log(f"\n{f'The gate cannot work here; what fails: {in_words(failing)}.' if failing else works}")
-    log(f"\nIf the gate should do better here, or does something else, please open an issue at\n{ISSUE}")
+    log(f"\nIf the gate should do better here, or behaves differently, please open an issue at\n{ISSUE}")
     log("and paste these lines, which contain no ids, names or secrets:\n")
     log("; ".join([f"Coval Gate {__version__}", *(f"{name}: {word}" for name, word in connection(inputs).items())]))
     log("\n".join(f"{finding.topic}: {finding.found}" for finding in findings))
@@ -167,12 +167,12 @@ def _examine(client: Client, clock: Clock) -> Procedure[tuple[list[Finding], str
     permission = "simulations:read" if is_older else "simulated-conversations:read"
     needed = {"runs:read": runs, permission: simulations}
     if whole is None and isinstance(simulations, Rejected) and simulations.status != FORBIDDEN_STATUS:
-        del needed[permission]  # perhaps Coval rejects the id
+        del needed[permission]  # Coval may have rejected the id
     findings = [*_permission_findings(needed, optional), NOT_TRIED]
     errors = [one for one in answers if isinstance(one, CovalError)]
     how_many = f", {len(errors)} of {len(answers)}" if alone else ""
     mark: Rating = "limited" if alone else "fails"
-    findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", said=_told(one)) for one in errors[:1]]
+    findings += [Finding(mark, "A run read alone", f"{_why(one)}{how_many}", said=_advice(one)) for one in errors[:1]]
     filters = [RunFilter(tag=tag) for tag in (NO_TAG, *(whole.tags[:1] if whole else ()))]
     until = clock.now() + PER_CALL
     yield from together([client.list_runs(one, until=until) for one in filters if one.can_be_sent], clock)
@@ -186,7 +186,7 @@ def _tried(clock: Clock, call: Callable[[float], Procedure[T]]) -> Procedure[T |
 
 
 def _status(answer: object) -> int | None:
-    """None if a proxy may have sent it: it says nothing of the key."""
+    """Return the HTTP status; None if a proxy may have sent it, which proves nothing about the key."""
     return answer.status if isinstance(answer, Rejected) and answer.by_coval else None
 
 
@@ -200,12 +200,12 @@ def _why(error: CovalError) -> str:
     return f"{error.title} (HTTP {error.status})" if isinstance(error, Rejected) else error.title
 
 
-def _told(error: CovalError) -> str:
+def _advice(error: CovalError) -> str:
     return f"{error.what} {'This version cannot read it: please open an issue.' if _misread(error) else error.advice}"
 
 
 def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, object]) -> Iterator[Finding]:
-    """Both have what the key may read, or errors, by permission."""
+    """Yield the findings about permissions. Both mappings have what each permission lists, or an error."""
     answers = {**needed, **optional}
     if granted := [name for name, answer in answers.items() if not isinstance(answer, CovalError)]:
         yield Finding("ok", "Permissions granted", ", ".join(granted))
@@ -215,7 +215,7 @@ def _permission_findings(needed: Mapping[str, object], optional: Mapping[str, ob
         is_missing = _status(answer) == FORBIDDEN_STATUS
         topic, found = (f"Permission {name}", "missing") if is_missing else (f"Call for {name}", _why(answer))
         if name in needed:
-            yield Finding("fails", topic, found, said=_told(answer))
+            yield Finding("fails", topic, found, said=_advice(answer))
         else:
             follows = f"Without it, {OPTIONAL[name][1]}"
             yield Finding("limited", topic, found, follows, "" if is_missing else answer.what)

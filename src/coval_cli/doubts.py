@@ -1,7 +1,7 @@
 """The doubts about Coval's API, and how recorded responses settle them. Pure.
 
-Public sources disagree or are silent about each, and the gate tolerates every variant, some at a price. Findings are in
-words of ours, whatever the responses contain.
+Public sources disagree about each, or do not mention it. The gate supports every variant, some with a limitation.
+Findings use our own words only, whatever the responses contain.
 """
 
 import re
@@ -16,15 +16,15 @@ from coval_gate.coval.model import BINARY_TEXTS, CANCELLED, COMPLETED, TERMINAL,
 from coval_gate.coval.resources import BINARY_SUFFIX
 from coval_gate.coval.results import read_launched, read_run
 
-# By number and topic: the variants, the sandbox's own first, and what another costs. One launch cannot show those
+# Number, topic: variants, the sandbox's own first -> the limitation with any other. One launch cannot show a doubt
 # without variants.
 TABLE: Final = """
-1    Answer to a launch: a short run | a whole run | only a name | run.id | run_id outside run
-1b   Fields of the launch: all come back | some do not come back -> The gate cannot check what Coval made of these.
+1    Response to a launch: a short run | a whole run | only a name | run.id | run_id outside run
+1b   Fields of the launch: all returned | some not returned -> The gate cannot check how Coval used these.
 2    Status just after the launch: PENDING | IN QUEUE
 3    Most of iteration_count
 4    Most of concurrency
-5    Metadata in customer: come back | do not come back
+5    Metadata in customer: returned | not returned
 6    persona_metrics and config_overrides
 7    Forms of ids
 8    sub_sample_size above the count
@@ -33,13 +33,13 @@ TABLE: Final = """
 11   Request id of a refusal: x-request-id | x-amzn-requestid | request_id in the body | none
 12   Headers about rate limits: none | some
 13   Spelling of statuses: as documented | with underscores | in lower case | RUNNING
-14   Unknown statuses: none | some -> The gate goes on waiting.
+14   Unknown statuses: none | some -> The gate keeps waiting.
 15   New run alone: at once | later | not within a minute -> The gate waits for it.
-15b  New run in a list: at once | later | not within a minute -> The gate waits before it takes a launch for lost.
-15c  New run by its tag: at once | later | not within a minute -> The gate waits before it takes a launch for lost.
+15b  New run in a list: at once | later | not within a minute -> The gate waits before it treats a launch as lost.
+15c  New run by its tag: at once | later | not within a minute -> The gate waits before it treats a launch as lost.
 16   Progress: of test cases | of simulations | not shown
-17   Tags of a run: shown | absent -> The gate finds its runs by their metadata, if these are shown.
-17b  Tags in a list: shown | absent -> The gate finds its runs by their metadata, or reads them alone.
+17   Tags of a run: shown | absent -> The gate finds its runs by their metadata, if shown.
+17b  Tags in a list: shown | absent -> The gate finds its runs by their metadata, or reads each run.
 17c  Case of tags: as written | changed
 18   Metadata of a run: the contents of customer | all that was launched | absent
 18b  Metadata in a list: the contents of customer | all that was launched | absent
@@ -52,11 +52,11 @@ TABLE: Final = """
 24   Status when all conversations failed
 25   Metrics of a run: by id, with values | by name, with averages | by name, with values -> Less can be judged.
 26   Ids of metrics with values: of the launch or the agent | others
-26b  Metrics of the agent: shown | hidden | not readable -> A wrong name in thresholds is found after the run.
-27   Simulations whole: at the end | one after another | later, all at once -> The gate waits for them.
-27b  Values whole: at the end | later -> The gate waits for them.
-27c  List of metrics whole: at the end | one after another | later, all at once -> The gate waits for them.
-27d  Outputs of a simulation whole: at the end | one after another | later, all at once
+26b  Metrics of the agent: shown | hidden | not readable -> A wrong name in thresholds is found only after the run.
+27   Simulations complete: at the end | one after another | later, all at once -> The gate waits for them.
+27b  Values complete: at the end | later -> The gate waits for them.
+27c  List of metrics complete: at the end | one after another | later, all at once -> The gate waits for them.
+27d  Outputs of a simulation complete: at the end | one after another | later, all at once
 28   Values that are missing: none | some -> Each counts as a miss.
 28b  Values that are listed twice: none | some
 28c  Values of failed conversations
@@ -66,15 +66,15 @@ TABLE: Final = """
 31b  Simulations of a completed run: listed | none -> Such a run gets no verdict.
 31c  Simulations that were skipped
 32   Outputs of a metric: the newest | older ones, too
-33   test_case_id of simulations: shown | absent -> Test cases cannot be told apart.
+33   test_case_id of simulations: shown | absent -> Test cases cannot be distinguished.
 33b  Iteration of simulations: not shown | shown
 34   Transcript: offsets in ms | offsets in s | a text of JSON | no times | absent | only starts -> Reports show less.
-35   Versions of metrics: shown | absent -> Comparisons do not see whether a metric changed.
+35   Versions of metrics: shown | absent -> Comparisons cannot detect a changed metric.
 35b  Explanations of judges: shown | absent -> Reports do not show them.
 36   include=metric_averages
 37   update_time of test cases
 38   Fields of mutations
-39   Change of tags: answers the run | answers a short run | refused -> No run can be marked or accepted.
+39   Response to a change of tags: a whole run | a short run | refused -> No run can be marked or accepted.
 39b  Changed tags: at once | later | not within a minute
 40   Run after its DELETE: CANCELLED | DELETED | 404
 40b  End of a cancelled run: at once | later
@@ -92,10 +92,10 @@ ANOTHER: Final = "something else"
 NO_RUN: Final = "coval0gate0doctor00000"  # an id that no run, and no agent, has
 NO_TAG: Final = "coval-gate-doctor:no-run-has-this-tag"
 AGREES: Final = 3.0  # s; Date has whole seconds, and a response takes time
-CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs have them, and not people
-AT_ONCE: Final = 3.0  # s; what is seen within that time was there at once
+CAPITALS: Final = re.compile(r"[A-Z_ ]{1,40}")  # as APIs write words, unlike people
+AT_ONCE: Final = 3.0  # s; what is seen sooner counts as immediate
 SIMULATED: Final = f"(?:{CANONICAL}|{LEGACY})"
-LONGEST_TURN, SHORTEST_TURN = 60, 300  # on average, in s and in ms: no conversation has others
+LONGEST_TURN, SHORTEST_TURN = 60, 300  # average turn, at most in s and at least in ms
 BY_TAG: Final = 'tag="'  # how such a filter begins
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -106,9 +106,9 @@ Rating = Literal["ok", "limited", "unknown", "fails"]
 
 
 class Finding(NamedTuple):
-    """Only what Coval `said` may have ids and foreign texts: people publish the rest.
+    """Users publish all but `said`, which may contain ids and foreign text from Coval.
 
-    `follows`: what it means for them.
+    `follows`: the consequence for the user.
     """
 
     mark: Rating
@@ -155,12 +155,12 @@ class Evidence(NamedTuple):
 
     @property
     def is_launched(self) -> bool:
-        """Whether the first run is ours: of another, no one knows what was sent, and when it changed."""
+        """Whether this command launched the first run. What was sent for any other is unknown, and when it changed."""
         return bool(self.got("/runs", "POST"))
 
     @property
     def launch(self) -> Recorded:
-        """The answer that named the first run; it may have been lost."""
+        """The response that named the first run. Raises LookupError if it was lost."""
         launches = [one for one in self.got("/runs", "POST") if one.ok]
         return _first(one for one in launches if self.judged and self.judged in (_id(one.run), _id(one.content)))
 
@@ -172,7 +172,7 @@ class Evidence(NamedTuple):
         return [(one.at, one.run) for one in self.got(f"/runs/{run_id}") if one.ok]
 
     def listed(self, by: str = "") -> list[ShownRun]:
-        """Return the first run where lists show it; only lists whose filter begins so."""
+        """Return the first run as lists showed it. `by`: how the filter of such a list begins."""
         lists = [one for one in self.got("/runs") if one.ok and one.query.get("filter", "").startswith(by)]
         return [(one.at, run) for one in lists for run in one.content["runs"] if _id(run) == self.judged]
 
@@ -193,7 +193,7 @@ class Evidence(NamedTuple):
 
     @property
     def metrics(self) -> dict[str, Fields]:
-        """The metrics of the first run in the end, of which there must be some."""
+        """The metrics of the first run in the end. Raises LookupError if it has none."""
         metrics = _metrics(self.after[-1])
         return _given(metrics, metrics)
 
@@ -211,14 +211,14 @@ class Evidence(NamedTuple):
 
 
 def _first(found: Iterable[T]) -> T:
-    """Raise LookupError if there is none."""
+    """Return the first item. Raises LookupError if there is none."""
     for one in found:
         return one
     raise LookupError
 
 
 def _given(evidence: object, judged: T) -> T:
-    """Raise LookupError without evidence."""
+    """Return `judged`. Raises LookupError without evidence."""
     if not evidence:
         raise LookupError
     return judged
@@ -246,14 +246,14 @@ def _lower(tags: Sequence[str] | None) -> set[str]:
     return {tag.lower() for tag in tags or ()}
 
 
-def _answer(seen: Evidence) -> int:
+def _launch_response(seen: Evidence) -> int:
     run = seen.launch.content.get("run")
     if not isinstance(run, dict):
         return 4
     return int("agent_id" in run) if "run_id" in run else 3 if "id" in run else 2
 
 
-def _not_returned(seen: Evidence) -> list[str]:
+def _unreturned(seen: Evidence) -> list[str]:
     """Return the fields of the launch that the run does not show as they were sent."""
     sent, run, simulations = seen.launch.sent, seen.after[-1], _entries(seen.pages[-1])
     metadata, options = sent["metadata"], sent["options"]
@@ -307,7 +307,7 @@ def _is_unknown(seen: Evidence) -> bool:
 
 
 def _order(seen: Evidence) -> str:
-    """Show a status that is known, and others only as Coval wrote them in capitals: a name may stand there."""
+    """Return the statuses in words. An unknown one is shown only in capitals, because any other text may be a name."""
     words = [
         word.upper() if _has_known_status(word) else word if CAPITALS.fullmatch(word) else ANOTHER
         for word in _statuses(seen)
@@ -371,7 +371,7 @@ def _error_status(seen: Evidence) -> str:
 
 
 def _error_status_text(seen: Evidence) -> str:
-    """Return one that the table lacks, unless a person may have written it."""
+    """Return an error_status that is not in the table; "" if it may be a person's text."""
     text = seen.after[-1]["error_status"]
     return text if CAPITALS.fullmatch(text) and text != "SUCCESS" else ""
 
@@ -477,7 +477,7 @@ def _ending(seen: Evidence) -> list[tuple[float, str]]:
 
 
 def _settled(seen: Evidence, looks: Sequence[tuple[float, object]]) -> float:
-    """Return how many seconds after the end was shown the last look's data were."""
+    """Return how many seconds after the run's end its data were complete."""
     return next(at for at, data in looks if data == looks[-1][1]) - seen.completed[0][0]
 
 
@@ -486,7 +486,7 @@ def _seconds(number: float) -> str:
 
 
 def _end_after(seen: Evidence) -> float:
-    """Return after how many seconds a cancelled run was over."""
+    """Return how many seconds after its DELETE a run was over."""
     return _first(seconds for seconds, status in _ending(seen) if status in {*TERMINAL, "404"})
 
 
@@ -498,7 +498,7 @@ def _while_ending(seen: Evidence) -> int:
 
 
 def _apart(seen: Evidence) -> list[float]:
-    """Return by how many seconds the dates of responses differ from this machine's clock."""
+    """Return the differences, in seconds, between the dates of responses and this machine's clock."""
     dates = [(one.time, http_date(one.headers.get("date", ""))) for one in seen.exchanges]
     return [abs(time - date) for time, date in dates if date is not None]
 
@@ -508,8 +508,8 @@ def _limits_rate(one: Recorded) -> bool:
 
 
 JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
-    "1": _answer,
-    "1b": lambda seen: bool(_not_returned(seen)),
+    "1": _launch_response,
+    "1b": lambda seen: bool(_unreturned(seen)),
     "2": lambda seen: normalize_status(seen.launch.run["status"]),
     "5": lambda seen: _given(seen.after, LEG not in str([run.get("metadata") for _, run in seen.shown])),
     "9": lambda seen: str(seen.refusal.status),
@@ -557,10 +557,10 @@ JUDGES: Final[Mapping[str, Callable[[Evidence], int | str]]] = {
     "41": lambda seen: [word.upper() for word in _statuses(seen) if normalize_status(word) == CANCELLED][-1],
     "48": lambda seen: _given(seen.exchanges, not _apart(seen)),
 }
-ONLY_OURS: Final = frozenset({"5", "16", "27", "27b", "27c", "27d"})  # other runs show these by chance, or not at all
+ONLY_OURS: Final = frozenset({"5", "16", "27", "27b", "27c", "27d"})  # other runs show these only by chance
 REMARKS: Final[Mapping[str, Callable[[Evidence], str]]] = {
     "9": lambda seen: "Coval launched it" if seen.refusal.ok else "",
-    "1b": lambda seen: ", ".join(_not_returned(seen)),
+    "1b": lambda seen: ", ".join(_unreturned(seen)),
     "14": _order,
     "15": lambda seen: _seconds(seen.polls(seen.judged)[0][0] - seen.launch.at),
     "15b": lambda seen: _seconds(seen.listed()[0][0] - seen.launch.at),
@@ -588,7 +588,7 @@ class Doubt(NamedTuple):
         return cls(number, topic, tuple(filter(None, variants.split(" | "))), follows)
 
     def variant(self, seen: Evidence) -> str:
-        """Empty if the responses do not show it."""
+        """Return the variant that the responses show; "" if they show none."""
         if self.number in ONLY_OURS and not seen.is_launched:
             return ""
         try:

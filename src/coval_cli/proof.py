@@ -1,7 +1,7 @@
-"""Runs `doctor --launch`: launches two runs and one that Coval must refuse, and says what that shows.
+"""Runs `doctor --launch`: launches two runs and one that Coval must refuse, and reports what they show.
 
-The runs are launched, followed and cancelled by the same code as those of a step. If this is killed, `coval-gate post`
-cancels what is left. The file of findings is whole at any time, and says what was not seen so far.
+The same code as in a step launches, follows and cancels the runs. If the command is killed, `coval-gate post` cancels
+them. The JSON file is valid at any time, and lists what was not seen so far.
 """
 
 import json
@@ -40,18 +40,20 @@ LAUNCH_INPUTS: Final = (*LAUNCH_IDS, "metric_ids", "max_wait_time")
 COSTS: Final = (
     "This launches two runs of one test case, at most three conversations: one run is judged, the other is cancelled "
     "at once. A third launch names an agent that does not exist: Coval must refuse it. If Coval accepts it, it is "
-    "cancelled at once, too. The first run gets a tag, by which no later run is compared with it."
+    "cancelled at once, too. The first run gets a tag that keeps it out of baselines."
 )
-LEFT: Final = "Run `coval-gate post` here, with the same key and --api-base-url: it cancels the runs that go on."
+LEFT: Final = (
+    "Run `coval-gate post` here with the same key and --api-base-url: it cancels the runs that are still active."
+)
 YES, NO = "yes, launch them", "no, launch nothing"
 OWN_TAG: Final = "Coval-Gate-Doctor"  # its capital letters show whether Coval keeps them
-LOOKING, LOOK_AGAIN, READ_AGAIN = 60.0, 2.0, 5.0  # s in which something must be seen, and between two looks
-WHOLE_AFTER: Final = 60.0  # s for which the results of a run stay the same once they are whole
+LOOKING, LOOK_AGAIN, READ_AGAIN = 60.0, 2.0, 5.0  # s until something must be seen, and between two looks
+WHOLE_AFTER: Final = 60.0  # s without a change, after which a run's results count as complete
 MOST_DEFINITIONS: Final = 10  # definitions to read
 
 
 class Proof(NamedTuple):
-    """`path`: of the file to write, if any. `reading`: findings that are about no doubt."""
+    """`path`: the file to write, if any. `reading`: findings that answer no doubt, such as permissions."""
 
     recorder: Recorder
     inputs: Inputs
@@ -61,7 +63,7 @@ class Proof(NamedTuple):
 
     @property
     def findings(self) -> list[tuple[str, Finding]]:
-        """Each with the number of its doubt, if it is about one."""
+        """Each finding after the number of its doubt, or ""."""
         ids = [leg.first.run_id if leg.trials else "" for leg in self.step.legs] or ["", ""]
         seen = Evidence(self.recorder.exchanges, *ids[:2])
         launched = Finding("ok", "Permission runs:write", "granted") if ids[0] else NOT_TRIED
@@ -69,7 +71,7 @@ class Proof(NamedTuple):
         return [*(("", finding) for finding in reading), *((doubt.number, doubt.finding(seen)) for doubt in DOUBTS)]
 
     def write(self, *, is_complete: bool = False) -> None:
-        """Raises RunnerError."""
+        """Write the findings so far. Raises RunnerError."""
         if not self.path:
             return
         clock = self.step.clock
@@ -101,7 +103,7 @@ def _prove(runtime: Runtime, recorder: Recorder, log: Log, json_path: str, ask: 
         raise InputError([("--json-path", str(problem))]) from None
     log(COSTS)
     if not yes and (ask is None or ask("Launch them?", (YES, NO)) != YES):
-        log(f"Nothing was launched.{'' if ask else ' There is no terminal to ask at: add --yes.'}")
+        log(f"Nothing was launched.{'' if ask else ' Without a terminal, --yes is required.'}")
         return USAGE_ERROR
     proof = Proof(recorder, inputs, step, path, [])
     proof.write()
@@ -109,7 +111,7 @@ def _prove(runtime: Runtime, recorder: Recorder, log: Log, json_path: str, ask: 
         _look_and_launch(proof, runtime, log)
     except (GateError, Interrupted):
         proof.write()
-        log(f"Ended before all was seen.{f' {path} has what was seen.' if path else ''}")
+        log(f"Stopped early.{f' {path} has the findings so far.' if path else ''}")
         raise
     finally:
         step.host.release()
@@ -132,11 +134,11 @@ def _look_and_launch(proof: Proof, runtime: Runtime, log: Log) -> None:
 
 
 def _launch(proof: Proof) -> Procedure[None]:
-    """Whatever happens, no run goes on. Raises GateError, Interrupted."""
+    """Launch the runs; in the end, cancel those that are still active. Raises GateError, Interrupted."""
     step = proof.step
     if proof.inputs.api_key:
         step.host.mask(proof.inputs.api_key.reveal())
-    # A run of this command is no baseline of a branch.
+    # A run of this command must not become a branch's baseline.
     step.inputs, step.context = proof.inputs, step.host.context()._replace(branch="")
     session, failure = step.session(), None
     try:
@@ -155,14 +157,14 @@ def _launch(proof: Proof) -> Procedure[None]:
     ended = [trial.ended for trial in step.trials if trial.ended]
     session.log(*(run_cancellation_text(one) for one in ended if one.run_id))
     if any(one.outcome == "failed" for one in ended):
-        proof.reading.append(Finding("fails", "End of the runs", "not all are cancelled", LEFT))
+        proof.reading.append(Finding("fails", "Cancellation of the runs", "incomplete", LEFT))
         session.log(LEFT)  # after an interruption, no finding is shown
     if failure:
         raise failure
 
 
 def _legs(inputs: Inputs, case: str) -> list[Leg]:
-    """Return the legs of the run that is judged, of the one that is cancelled, and of the launch to refuse."""
+    """Return three legs: of the run to judge, of the run to cancel, and of the launch that Coval must refuse."""
     one = {"test_case_ids": (case,)} if case else {"sub_sample_size": 1}
     given = inputs._replace(tags=(OWN_TAG,), resume=False, **one)
     absent = given._replace(agent_id=(NO_RUN,))
@@ -185,7 +187,7 @@ def _launch_all(proof: Proof, judged: LegRun, cancelled: LegRun, refused: LegRun
 
 
 def _find(session: LegRun, trial: Trial) -> Procedure[None]:
-    """Look for the new run alone, and until the lists by its ids and by its tag show it. A last filter finds no run."""
+    """Read the run by its id, then list by its ids and by its tag until both show it. A third filter matches no run."""
     until = session.clock.now() + LOOKING
     yield from _optional(session, session.client.get_run(trial.run_id, until=until, once=True))
     sought = [RunFilter(**trial.ids), RunFilter(tag=trial.tags.key), RunFilter(tag=NO_TAG)]
@@ -198,7 +200,7 @@ def _find(session: LegRun, trial: Trial) -> Procedure[None]:
 
 
 def _read(session: LegRun, trial: Trial) -> Procedure[None]:
-    """Read the results until they have stayed the same, and what shows less. Then change the tags."""
+    """Read the results until they stop changing, then metrics and a transcript. Then change the tags."""
     client, clock, deadline, simulation = session.client, session.clock, session.deadline, ""
     last, since = None, clock.now()
     while clock.now() - since < WHOLE_AFTER and clock.now() < deadline:
@@ -218,7 +220,7 @@ def _read(session: LegRun, trial: Trial) -> Procedure[None]:
 
 
 def _cancel(session: LegRun) -> Procedure[None]:
-    """Launch a run, cancel it as soon as Coval shows it, and see what becomes of it."""
+    """Launch a run, cancel it as soon as Coval shows it, and poll it until it is over."""
     trial = yield from launch_trial(session)
     trial.ended = yield from cancel_trial(session, trial)
     trial.release()
@@ -241,6 +243,6 @@ def _poll(session: LegRun, run_id: str, is_last: Callable[[Run], bool]) -> Proce
 
 
 def _optional(session: StepRun, call: Procedure[T]) -> Procedure[T | None]:
-    """Return None if Coval refuses it, or does not answer."""
+    """Return the result; None if Coval refuses the call or does not respond."""
     (result,) = yield from together([call], session.clock)
     return None if isinstance(result, CovalError) else result

@@ -65,7 +65,7 @@ def test_live(used: Path, runner: str, tmp_path: Path) -> None:
     log = "\n".join(str(entry.get("msg", entry)) for entry in result.entries)
     assert result.job == "success", log
     assert result.outcome("Check every output") == "success"
-    assert "Answer to a launch: a short run" in log
+    assert "Response to a launch: a short run" in log
     assert result.leaks == []
 
 

@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from coval_cli.command import main
-from coval_cli.flags import COMMANDS, OURS, TAKEN
+from coval_cli.flags import ARGUMENT, COMMANDS, OURS
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.inputs import ALL_MODES, declared
 from coval_gate.inputs.naming import flag_of
@@ -156,7 +156,7 @@ class TestState:
         said: list[str] = []
         clock.at(10, lambda: said.append(command("post")[1]))
         assert command("run", *FLAGS)[0] == 0
-        assert said == ["Another command still runs in this directory. Its runs are left alone.\n"]
+        assert said == ["Another command is still running in this directory. Its runs are left alone.\n"]
 
     def test_from_a_checkout_ends_no_run(self, command: Command, clock: VirtualClock, world: World) -> None:
         """Whoever knows the id of a run could have it cancelled, or marked as failed."""
@@ -175,7 +175,7 @@ class TestState:
         self.killed(command, "run", *FLAGS)
         code, log, errors = command("post", COVAL_API_KEY="")
         assert "cancelling needs the API key" in log
-        assert (code, errors) == (2, "Something is left: see above. `coval-gate post` tries again.\n")
+        assert (code, errors) == (2, "The cleanup is incomplete: see above. Run `coval-gate post` again.\n")
         assert command("post", COVAL_API_KEY="", CI="true")[0] == 0
         assert command("post")[0] == 0
         assert world.runs[0].status(clock.time()) == "CANCELLED"
@@ -211,7 +211,7 @@ class TestState:
         (["init", "--agent", ""], "init: --agent is empty. Leave it out, or set the variable"),
         (["init", "--system="], "init: argument --system: invalid choice: ''"),
         (["attach", "--run", "", "a:b"], "attach: --run is empty."),
-        (["wait"], "wait: RUN is missing: give the ids of runs, or set INPUT_RUN_ID."),
+        (["wait"], "wait: RUN is required: give run ids, or set INPUT_RUN_ID."),
         (["run", "--agent-id"], "run: argument --agent-id: expected one argument."),
         (["run", "--open"], "run: --open needs --html-path"),
         (["run", "--key-file", "none"], "the file of --key-file cannot be read: No such file or directory."),
@@ -222,10 +222,10 @@ class TestState:
         ),
         (
             ["run", "--baseline", "a", "--baseline=b"],
-            "run: --baseline and --baseline cannot both count; give one of them.",
+            "run: --baseline and --baseline cannot be combined; give one of them.",
         ),
         (["run", "--threshold", ""], "run: --threshold is empty. Leave it out, or set the variable"),
-        (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long for a key."),
+        (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long to be a key."),
     ],
 )
 def test_misuse_is_an_error_and_sends_nothing(
@@ -322,7 +322,7 @@ class TestFile:
         name = "coval-gate.toml"
         Path(name).write_text("thresholds = ['Latency: p(95) < 0.5']\n")
         code, _, errors = command("run", *FLAGS)
-        assert (code, errors.startswith(f"coval-gate: {name} is not read. Write coval-gate.yml")) == (2, True)
+        assert (code, errors.startswith(f"coval-gate: {name} is not read. Use coval-gate.yml,")) == (2, True)
         code, _, errors = command("run", *FLAGS, "--config-path", name)
         assert (code, f"{name}, line 1: " in errors, server.requests_seen) == (2, True, [])
 
@@ -334,7 +334,7 @@ class TestFile:
         Path("coval-gate.yml").write_text("agnt_id: a")
         code, _, errors = command("post")
         assert code == 0
-        assert "did you mean agent_id? The file is ignored: what was left must end." in errors
+        assert "did you mean agent_id? The file is ignored, so that the cleanup can go on." in errors
         assert world.runs[0].status(clock.time()) == "CANCELLED"
 
 
@@ -362,7 +362,7 @@ def test_every_input_is_a_flag_of_the_commands_where_it_has_an_effect(command: C
 def test_error_of_every_command_goes_to_standard_error(command: Command, name: str) -> None:
     """On a CI system, steps have one log."""
     given = {"INPUT_API_BASE_URL": "http://example.com"}
-    flags = ["--run", "no id", "agent:answer"] if name == "attach" else ["run1"] * (name in TAKEN)
+    flags = ["--run", "no id", "agent:answer"] if name == "attach" else ["run1"] * (name in ARGUMENT)
     code, log, errors = command(name, *flags, **given)
     assert (code, errors.startswith("Error: "), "Error: " in log.replace("⚠️ Error: ", "")) == (2, True, False)
     if name in ALL_MODES:
@@ -384,7 +384,7 @@ def test_history_takes_how_many_runs_and_opens_its_page(
     assert log.splitlines()[-1] == "📈 History: The newest 2 runs with tag nightly."
     assert [address.rpartition("/")[2] for address in opened] == ["history.html"]
     assert "--last is empty" in command("history", "tag:nightly", "--last", "")[2]
-    assert "RUNS is missing: give branch:<name> or tag:<tag>" in command("history", *FLAGS)[2]
+    assert "RUNS is required: give branch:<name> or tag:<tag>" in command("history", *FLAGS)[2]
     assert "must be branch:<name> last <N>" in command("history", "run1", *FLAGS)[2]
 
 

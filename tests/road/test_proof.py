@@ -288,7 +288,7 @@ def test_post_ends_what_a_killed_command_left(
 def test_errors_leave_no_run(fault: str, run_proof: Callable[..., Proven]) -> None:
     proven = run_proof(faults=(fault,), env={"INPUT_MAX_WAIT_TIME": "300"})
     still = proven.world.unfinished
-    assert not still or "fails    End of the runs: not all are cancelled." in proven.log
+    assert not still or "fails    Cancellation of the runs: incomplete." in proven.log
     assert proven.proof["is_complete"]
 
 
@@ -300,7 +300,7 @@ def test_a_lost_answer_is_not_taken_from_another_launch(run_proof: Callable[...,
 
 def test_an_agent_that_cannot_be_read_delays_nothing(run_proof: Callable[..., Proven]) -> None:
     proven = run_proof(faults=("GET /agents/* -> 500",))
-    assert (proven.found["15"], proven.found["39"]) == ("at once, after 0 s", "answers the run")
+    assert (proven.found["15"], proven.found["39"]) == ("at once, after 0 s", "a whole run")
 
 
 def test_after_an_interruption_the_log_names_the_command_that_ends_what_goes_on(
@@ -310,7 +310,7 @@ def test_after_an_interruption_the_log_names_the_command_that_ends_what_goes_on(
     clock.at(9.0, clock.interrupt)
     with pytest.raises(Interrupted):
         run_proof(faults=("DELETE /runs/* -> 503",), then=lambda given: logs.append(given.stdout.getvalue()))
-    assert "Run `coval-gate post` here, with the same key and --api-base-url" in logs[0]
+    assert "Run `coval-gate post` here with the same key and --api-base-url" in logs[0]
 
 
 def test_an_agent_that_is_accepted_is_cancelled(run_proof: Callable[..., Proven]) -> None:
@@ -479,4 +479,4 @@ def test_the_page_has_a_column_for_each_file(
     monkeypatch.setattr(proofs, "PROOFS", tmp_path)
     header, _, first, *_ = proofs.page().splitlines()
     assert header.startswith(f"|  | 2026-01-01, {__version__}")
-    assert first == "| Answer to a launch | a short run |"
+    assert first == "| Response to a launch | a short run |"
