@@ -1,13 +1,13 @@
-# Needs python3 (3.11 or newer) and a package index; everything else is installed into .venv.
+# Requires python3 (3.11 or newer) and a package index; make setup installs everything else into .venv.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
-# The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
+# INPUTS reaches the demo and the planner unchanged: neither make nor a shell may expand it.
 unexport INPUTS FILE OWNER NAME VERSION DIGEST REGISTRY REPOSITORY
-# Python compiles each module once, and not in each of the processes that tests start.
+# Python compiles each module once, not in each process that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
 SPEED ?= 15
@@ -25,38 +25,38 @@ $(VENV)/.installed: $(LOCK)
 	@scripts/setup $(PYTHON) $(VENV) $(LOCK)
 	@touch $@
 
-hooks: setup  ## have git run the checks that concern a commit's files before each commit
+hooks: setup  ## make git check a commit's files before each commit
 	$(BIN)/pre-commit install
 
 demo: export DEMO_INPUTS = $(value INPUTS)
-demo: setup  ## run the action against the local sandbox; INPUTS=nights a week, INPUTS=list what else there is, LONG=1 more
-	@$(BIN)/python -m coval_demo $(if $(LONG),--long) $(OPTIONS) || test $$? -eq 1 # 1: the run was red, which it has said
+demo: setup  ## run the action against the local sandbox; INPUTS=nights a week of runs, INPUTS=list all demos, LONG=1 more output
+	@$(BIN)/python -m coval_demo $(if $(LONG),--long) $(OPTIONS) || test $$? -eq 1 # 1: the run was red, and the log shows why
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 sandbox-check: export PROOF_FILE = $(value FILE)
-sandbox-check: setup  ## print where Coval does otherwise than the sandbox; FILE=proof.json, as doctor --launch writes it
+sandbox-check: setup  ## print where Coval and the sandbox differ; FILE=proof.json, as doctor --launch writes it
 	@$(BIN)/python scripts/proofs.py "$$PROOF_FILE"
 
 plan: export PLAN_INPUTS = $(value INPUTS)
-plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
+plan: setup  ## compute how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
 	@$(BIN)/python -m coval_planner
 
 adopt: export ADOPT_OWNER = $(value OWNER)
 # Some systems have a variable NAME of their own.
 adopt: export ADOPT_NAME = $(if $(findstring command,$(origin NAME)),$(value NAME))
-adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme NAME=voice-gate
+adopt:  ## put your copy's owner into examples and docs, and show how to publish it; OWNER=acme NAME=voice-gate
 	@$(PYTHON) scripts/adopt.py
 
 release: export RELEASE_VERSION = $(value VERSION)
 release: export RELEASE_DIGEST = $(value DIGEST)
 release: export RELEASE_REGISTRY = $(value REGISTRY)
 release: export RELEASE_REPOSITORY = $(value REPOSITORY)
-release:  ## make this tree a release, whose image has been pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
+release:  ## turn this tree into a release after its image was pushed; VERSION=0.1.0 DIGEST=sha256:... REGISTRY=registry.example
 	@$(PYTHON) scripts/release.py
 
-package: setup  ## build wheel, source and locked requirements into dist/, the same bytes for the same commit
+package: setup  ## build wheel, source and locked requirements into dist/, reproducibly for each commit
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --no-build-isolation
 	$(BIN)/python scripts/locks.py dist
@@ -68,9 +68,9 @@ test: setup  ## run the tests that need neither Docker nor Chromium
 	$(BIN)/python -m pytest -m 'not e2e and not browser and not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 coverage: PYTEST_ARGS += --cov
-coverage: test  ## run the same tests, and fail if they cover less than 95 % of the branches
+coverage: test  ## run make test, and fail if it covers less than 95 % of the branches
 
-long: setup  ## run what CI adds to them: two hundred schedules of faults, and all combinations
+long: setup  ## run the long tests, as CI does: two hundred schedules of faults, and all combinations
 	$(BIN)/python -m pytest -m long --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
 browser: setup  ## test the HTML report in Chromium, which scripts/browser finds or installs
@@ -86,7 +86,7 @@ format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-render: setup  ## write what is generated from the code
+render: setup  ## write the files that are generated from the code
 	$(BIN)/python scripts/render.py
 
 picture: setup  ## draw the pictures of summaries and of the HTML report (needs Chromium and npm)
@@ -101,21 +101,21 @@ fuzz: setup  ## search at random for inputs that break a property
 breaks: setup  ## show that the campaign catches each of some deliberate mistakes
 	@$(BIN)/python tests/campaign/breaks.py
 
-mutants: setup  ## change the code at random, and show what no test notices: make mutants PACKAGES=gate TESTS=tests/unit
+mutants: setup  ## change the code at random, and show the changes that no test notices: make mutants PACKAGES=gate TESTS=tests/unit
 	@$(BIN)/python scripts/mutants.py $(or $(PACKAGES),gate) --tests "$(or $(TESTS),tests/unit)" $(MUTANTS_ARGS)
 
 bench: setup  ## measure the figures in docs/figures.md
 	@$(BIN)/python -m bench
 
-statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (twenty minutes)
+statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they detect (twenty minutes)
 	@$(BIN)/python -m bench.noise
 
 docs: setup  ## build the site into site/, with the report of a run against the sandbox, and check its links
 	$(BIN)/python scripts/site.py
 	$(BIN)/zensical build --clean --strict
 
-lock: setup  ## resolve the dependencies anew
+lock: setup  ## resolve and lock the dependencies again
 	BIN=$(BIN) scripts/lock
 
-clean:  ## remove what the other targets made
+clean:  ## remove everything that the other targets created
 	rm -rf $(VENV) build site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

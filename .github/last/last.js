@@ -1,4 +1,4 @@
-// The runner starts this twice: as a step, and after the post steps of the steps that follow.
+// The runner starts this twice: as a step, and after the post steps of all later steps.
 const { appendFileSync } = require("node:fs");
 const { execFileSync } = require("node:child_process");
 

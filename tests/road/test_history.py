@@ -240,7 +240,7 @@ def test_targets_of_metrics_count(nights: Nights) -> None:
     [
         ({"run_id": ""}, "run_id must be branch:<name> last <N> or tag:<tag> last <N> in mode history."),
         ({"run_id": "schedule:x"}, "run_id must be branch:<name> last <N> or tag:<tag> last <N> in mode history."),
-        ({"run_id": "branch:main last 101"}, "run_id must show the last 1 to 100 runs; got 101."),
+        ({"run_id": "branch:main last 101"}, "run_id must request the last 1 to 100 runs; got 101."),
         ({"mode": "wait", "run_id": "branch:main last 3"}, "run_id must name one run in mode wait"),
         ({"agent_id": ""}, "agent_id is required in mode history"),
         ({"confidence": "95%"}, "confidence has no effect in mode history, which judges nothing"),

@@ -124,7 +124,7 @@ MANY = [{"test_case": f"caseflaky001{number:010}"} for number in (1, 2)]
     ("known", "more", "problem"),
     [
         ([{"test_case": "casegone"}], {}, "casegone is no test case of test set flaky001."),
-        (MANY, {}, "names 2 of 10 test cases, of which a tenth may be known failures: at most 1."),
+        (MANY, {}, "names 2 of 10 test cases; at most a tenth, 1, may be known failures."),
         ([*MANY[:1], {"test_case": "caseflaky0010000000002", "days": -1}], {}, ""),  # which expired
         ([{}], {"test_case_ids": f"{GOOD}, {BAD}"}, ""),
         ([{}], {"test_case_ids": GOOD}, ""),  # it was not drawn

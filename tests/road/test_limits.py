@@ -180,7 +180,7 @@ def test_run_whose_simulations_fail_is_aborted(
         assert result.outputs["verdict"] == "failed"
         reason = result.outputs["reason"]
         assert reason.startswith("The first "), reason
-        assert "simulations failed and none completed, as abort_after_failures forbids. Most failed with: " in reason
+        assert "none completed, so the step cancelled the run (abort_after_failures). Most failed with: " in reason
         (error,) = result.annotations("error")
         assert error.data.splitlines()[1:3] == ["The run was cancelled.", "Check that the agent can be reached."]
         assert server.world.unfinished == ()

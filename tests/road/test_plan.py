@@ -234,7 +234,7 @@ def test_mutations_and_cases_of_others_are_left_out_and_told(
             {},
             {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base"},
             (),
-            "base_agent_id is the tested agent",
+            "base_agent_id must differ from agent_id",
         ),
         ({"iteration_count": "2"}, {}, (), "iteration_count"),
         ({"concurrency": 101}, {}, (), "concurrency"),

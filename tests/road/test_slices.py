@@ -325,7 +325,10 @@ def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, 
     given = UNTIL_CLEAR | {"thresholds": thresholds, "mode": "plan", "max_simulations": "62"}
     result, server = run_step(world=world_of(clock), **given)
     assert "at most 62 simulations" in result.log
-    assert "Slices of 12, 13, 12, 13 and 12 test cases: each is launched only while an answer is open." in result.log
+    assert (
+        "Slices of 12, 13, 12, 13 and 12 test cases: each is launched only while a threshold is undecided."
+        in result.log
+    )
     assert "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing" in result.log
     assert "rate(YES) >= 80% is clear after this many of 62 test cases on average" in result.log
     assert "At most 5 runs with at most 62 simulations would be launched. Nothing was." in result.log

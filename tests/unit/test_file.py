@@ -189,9 +189,9 @@ MISTAKES: dict[str, str] = {
     "legs:\n  a: {}\n  a: {tags: x}": "line 3: legs.a is also in line 2; keep one of the two.",
     'legs:\n  a  b: {}\n  "a b ": {tags: x}': "line 3: legs.a b is also in line 2; keep one of the two.",
     'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a" must be a text of printable characters.',
-    "legs:\n  base: {}": 'line 2: legs: the name "base" is kept for the base agent; choose another one.',
+    "legs:\n  base: {}": 'line 2: legs: the name "base" is reserved for the base agent; choose another one.',
     "legs:\n  all legs together: {}": (
-        'line 2: legs: the name "all legs together" is kept for the comparison of all legs; choose another one.'
+        'line 2: legs: the name "all legs together" is reserved for the comparison of all legs; choose another one.'
     ),
     "legs:\n  ? [a, b]\n  : {}": "line 2: legs has a key that is not a text.",
     f"{LEG}persona_idd: x": "line 3: legs.a.persona_idd is not an input; did you mean persona_id?",
@@ -351,8 +351,8 @@ def written(*entries: dict[str, str], before: str = THRESHOLD) -> str:
         (written(ENTRY | {"reason": "[a]"}), "known_failures must be a list of entries"),
         ("known_failures: x\n", "known_failures must be a list of entries"),
         ("known_failures: [x]\n", "known_failures must be a list of entries"),
-        (written(ENTRY, ENTRY), "excuses what the entry in line 3 does, too"),
-        (written(ENTRY, ENTRY | {"metric": "Resolved"}), "excuses what the entry in line 3 does, too"),
+        (written(ENTRY, ENTRY), "excuses the same as the entry in line 3"),
+        (written(ENTRY, ENTRY | {"metric": "Resolved"}), "excuses the same as the entry in line 3"),
         (written(ENTRY | {"metric": "Tone"}), 'names the metric "Tone", which no threshold reads; write it as'),
         (written(ENTRY | {"metric": "Tone"}, before=""), "no threshold names a metric"),
         (written(ENTRY | {"metric": "Tone"}, before="use_metric_targets: true\n"), ""),  # a target may read it

@@ -130,7 +130,10 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
     ),
     (WAIT | {"run_id": "tag:n", "base_agent_id": "b"}, "base_agent_id must be empty with run_id tag:n; name the"),
     (WAIT | {"base_agent_id": "b"}, "base_agent_id requires a threshold that compares with base,"),
-    (BASE | {"agent_id": "a, b"}, "base_agent_id is the tested agent, agent_id; name the one to compare it with."),
+    (
+        BASE | {"agent_id": "a, b"},
+        "base_agent_id must differ from agent_id, the tested agent; name the agent to compare it with.",
+    ),
     (BASE | {"mutation_ids": "m"}, "base_agent_id cannot be combined with mutations, which are compared with"),
     (RULE | {"baseline": "tag:stable", "baseline_max_age": "2d"}, "baseline_max_age must be empty for a baseline"),
     (RULE | {"accept": "true", "baseline": "run:r1"}, "baseline must name a tag or a branch if accept is true:"),

@@ -335,7 +335,7 @@ SLIPS = [
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
     ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…), worst(…) or missing", ""),
     ("Latency p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
-    ("Resolved >= 90%", "say which values to count, as in `Resolved: rate(YES) >= 90%`", ""),
+    ("Resolved >= 90%", "name the values to count, as in `Resolved: rate(YES) >= 90%`", ""),
     ("avg < 1.5", 'expected a metric before avg, as in "Latency: avg …"', ""),
     *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
       for slip, sign in (("=<", "<="), ("≤", "<="), ("=>", ">="), ("=", "=="), ("<>", "!="))),

@@ -1,7 +1,7 @@
 """The aggregates that a threshold can name, and single values of metrics as users write them. Pure.
 
-A class in `gate.aggregates` says how an aggregate is measured, compared and blamed on simulations, unless it is a
-plain figure of the numbers. A value that would otherwise read as several is in quotes.
+A class in `gate.aggregates` defines how an aggregate is measured, compared and blamed on simulations, unless it is a
+plain figure of the numbers. A value that reads as several must be in quotes.
 """
 
 import math
@@ -21,10 +21,10 @@ class Kind(NamedTuple):
     """The fixed properties of an aggregate.
 
     `about_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range.
-    `is_statistical`: it describes the agent beyond this run, which counts and extremes do not; `instead`: a sentence
-    that names an alternative to these. `is_in_slices`: slices of the test cases can decide it. `pools_runs`: a run and
+    `is_statistical`: it describes the agent, not only this run as counts and extremes do; `instead`: a sentence that
+    names an alternative to these. `is_in_slices`: slices of the test cases can decide it. `pools_runs`: a run and
     its repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_lowest`: it is the
-    lowest share of any test case, so it takes > and >=, and several conversations of each. `is_on_scale`: its bound is
+    lowest share of any test case, so it needs > or >=, and several conversations of each. `is_on_scale`: its bound is
     on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
     `is_spread`: it is a distance between values, so it needs two of them. `subject`: the beginning of a sentence about
     it. `figure`: a plain function of the numbers that it is, if it is one.
@@ -103,7 +103,7 @@ class Aggregate(NamedTuple):
 
     @property
     def if_called_once(self) -> str:
-        """What the lowest share amounts to where each test case has one conversation."""
+        """The equivalent of the lowest share if each test case has one conversation."""
         return f"{self._replace(name='rate')} == 100%"
 
     def __str__(self) -> str:

@@ -59,7 +59,7 @@ def check_inputs(
     value of `Context.secrets_withheld_from`.
     """
     found = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
-    wrong = _not_to_be_judged({name for name, _ in found}, inputs)
+    wrong = _unreported({name for name, _ in found}, inputs)
     step_problems = [problem for problem in _step_problems(inputs, environ, file) if problem.name not in wrong]
     found += placed_problems(file._replace(legs=()), inputs, lambda _: step_problems)
     file_names = {FILE, file.path}
@@ -67,7 +67,7 @@ def check_inputs(
         found += placed_problems(file, inputs, lambda own: _leg_problems(own, wrong - file_names, variables))
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
-    key_is_missing &= inputs.mode != "plan"  # which checks what it can
+    key_is_missing &= inputs.mode != "plan"  # it checks whatever it can
     if key_is_missing:
         reason = missing_key_reason(withheld)
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
@@ -82,14 +82,14 @@ def check_inputs(
         raise InputError(found, advice="\n".join(advice))
 
 
-def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
-    """Return the inputs whose contradictions are not reported: the `wrong` ones, and what depends on their values."""
+def _unreported(wrong: set[str], inputs: Inputs) -> set[str]:
+    """Return the inputs whose contradictions are not reported: the `wrong` ones, and those that depend on them."""
     names = set(wrong)
     if "mode" in wrong and inputs.run_id:  # mode wait or cancel was probably meant
         names |= {"run_id", *LAUNCH_IDS}
     if "sub_sample_size" in wrong:
         names.add("sub_sample_seed")
-    if "thresholds" in wrong:  # its valid lines are judged, but what needs one may have it in the others
+    if "thresholds" in wrong:  # its valid lines count, but a threshold that another input needs may be in the others
         names = (names - {"thresholds"}) | {"base_agent_id"}
     return names
 
@@ -156,7 +156,7 @@ def _without_effect(inputs: Inputs) -> Iterator[str]:
 
 
 def _gate_warnings(inputs: Inputs) -> Iterator[str]:
-    if inputs.mode not in ("launch", "history"):  # the step that waits uses them, and has thresholds
+    if inputs.mode not in ("launch", "history"):  # the step that waits has the thresholds
         yield from _without_confidence(inputs)
         yield from _without_reference(inputs)
     for threshold in inputs.thresholds:
@@ -255,7 +255,7 @@ def _leg_problems(inputs: Inputs, wrong: Container[str], variables: Variables | 
 
 
 def _needs_ids(inputs: Inputs) -> str:
-    """Return when a step needs all ids, as the end of a sentence; empty if it does not need them."""
+    """Return in which case a step needs all ids, as the end of a sentence; empty if it does not."""
     mode = f"in mode {inputs.mode}"
     if inputs.mode != "wait":
         return mode if inputs.mode != "cancel" else ""
@@ -269,7 +269,7 @@ def _needs_ids(inputs: Inputs) -> str:
 
 def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     for unused in _unused(inputs):
-        if unused.group == GATE:  # the user would take the check for a verdict
+        if unused.group == GATE:  # otherwise the user would believe that the check is a verdict
             ways = " or ".join(unused.modes)
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
             yield InvalidInput(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
@@ -283,10 +283,10 @@ def _run_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     if inputs.mode == "wait" and inputs.repeat_on_failure and inputs.sub_sample_size and inputs.sub_sample_seed is None:
         yield InvalidInput(
             "sub_sample_seed",
-            "is required in mode wait with repeat_on_failure: a repetition draws the test cases of the run. Set it in "
-            "the launch, too.",
+            "is required in mode wait with repeat_on_failure: the repetition must draw the same test cases as the run. "
+            "Set it in the launch, too.",
         )
-    # A user's tag that marks a run as accepted would hide every baseline from later runs.
+    # With such a tag, a user could mark a run as accepted, which would hide every baseline from later runs.
     for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
         if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
             yield InvalidInput(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
@@ -297,15 +297,17 @@ def _spend_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     if inputs.mode in SPLIT_MODES:
         yield InvalidInput(
             name,
-            f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: whether the next part of the test cases runs is decided "
-            "while the step waits. Use mode run, or leave spend empty.",
+            f"cannot be {UNTIL_CLEAR} in mode {inputs.mode}: the step decides about each further part of the test "
+            "cases while it waits. Use mode run, or leave spend empty.",
         )
     if inputs.confidence is None:
-        yield InvalidInput("confidence", f"is required with {value}, such as 95%: it says when an answer is clear.")
+        yield InvalidInput("confidence", f"is required with {value}, such as 95%: it defines when an answer is clear.")
     if inputs.iteration_count > 1:
         yield InvalidInput("iteration_count", f"must be 1 with {value}: each test case has one conversation.")
     if inputs.sub_sample_size:
-        yield InvalidInput("sub_sample_size", f"cannot be combined with {value}; max_simulations limits what is drawn.")
+        yield InvalidInput(
+            "sub_sample_size", f"cannot be combined with {value}; max_simulations limits the test cases."
+        )
     if inputs.accept:
         yield InvalidInput(
             name, f"must be empty if accept is true: a baseline is a run with all test cases, not {value}."
@@ -321,8 +323,8 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
     elif inputs.repeat_on_failure and inputs.confidence is not None and all(one.advisory for one in compared):
         yield InvalidInput(
             "repeat_on_failure",
-            "requires, with a confidence, a threshold that compares with a baseline or base. Against a number, what is "
-            f"in doubt is run again, not what is red: set spend: {UNTIL_CLEAR} in its place, or remove one of the two.",
+            "requires, with a confidence, a threshold that compares with a baseline or base. To run more test cases "
+            f"while an answer is inconclusive, set spend: {UNTIL_CLEAR} instead, or remove one of the two.",
         )
     with_baseline = [threshold for threshold in compared if threshold.bound.reference == "baseline"]
     if with_baseline and inputs.baseline is None:
@@ -342,7 +344,7 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
         )
     for threshold in compared:
         if inputs.confidence is not None and not threshold.takes_confidence:
-            # What no confidence can decide has an alternative.
+            # Every aggregate that no confidence can decide names an alternative.
             instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
             what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
             yield InvalidInput(threshold.source, what)
@@ -380,9 +382,9 @@ def _target_contradictions(inputs: Inputs) -> Iterator[InvalidInput]:
         if threshold.aggregate.kind.uses_targets and not (threshold.advisory or requires_all):
             yield InvalidInput(
                 threshold.source,
-                f", line {threshold.line}: {threshold.text} cannot be combined with use_metric_targets, by which every "
-                "simulation must meet its targets. Require a share of them, such as pass_rate >= 90%, or leave one of "
-                "the two out.",
+                f", line {threshold.line}: {threshold.text} cannot be combined with use_metric_targets, which requires "
+                "every simulation to meet its targets. Require a share of them, such as pass_rate >= 90%, or remove "
+                "one of the two.",
             )
 
 
@@ -409,9 +411,9 @@ def _wrong_base(inputs: Inputs, is_used: bool) -> str:
     if inputs.mode == "wait" and inputs.run_id.newest:
         return f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids."
     if inputs.base_agent_id in inputs.agent_id:
-        return "is the tested agent, agent_id; name the one to compare it with."
+        return "must differ from agent_id, the tested agent; name the agent to compare it with."
     if inputs.mutation_ids:
-        return "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out."
+        return "cannot be combined with mutations, which are compared with the agent itself; remove one of the two."
     if not is_used and inputs.mode != "launch":
         return "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
     return ""
@@ -439,11 +441,11 @@ def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[InvalidInpu
     elif takes_runs and not inputs.run_id and inputs.only_legs != ():
         yield InvalidInput(
             "run_id",
-            f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
-            "that step did not run.",
+            f"is required in mode {inputs.mode}: set it to the output run_id of the step that launched the run. The "
+            "output is empty if that step did not run.",
         )
     if source and inputs.mode == "cancel":
-        yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may be a run that others need.")
+        yield InvalidInput("run_id", f"must be ids in mode cancel; {source} may find a run that others need.")
     if inputs.run_id and inputs.mode not in TAKING_MODES:
         yield InvalidInput(
             "run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one."

@@ -1,4 +1,4 @@
-"""Fields: the types that an input can have, and how to parse each of them.
+"""Fields: the types of inputs, and how to parse each.
 
 A parser takes stripped, non-empty text. It raises ValueError with the end of a sentence about the input
 ("must be true or false; …"). The message never contains a secret.
@@ -124,7 +124,7 @@ def token() -> Field[Secret | None]:
 
 
 def no_flag(raw: str, what: str) -> str:
-    """Return `raw`, the name of `what`, which a flag would become unnoticed."""
+    """Return `raw`, the name of `what`. Raises ValueError for true, yes and the like, which are no names."""
     if raw.lower() in FLAG_WORDS:
         raise ValueError(f"must be {what}, or empty for none; got {quoted(raw)}.")
     return raw
@@ -165,7 +165,7 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
 
 
 def identifier() -> Field[str]:
-    """Return a field for a Coval id, of any length up to 64: Coval's own pages disagree on lengths."""
+    """Return a field for a Coval id of up to 64 characters. Coval's own pages disagree on the length."""
     return Field("id", "", parse_identifier)
 
 
@@ -179,7 +179,7 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
 
 
 def selection(most: int) -> Field[tuple[str, ...]]:
-    """One id or several, each of which must be named once."""
+    """Return a field for one id or several, without duplicates."""
     several = _list("id or ids", most, parse_identifier)
 
     def parse(raw: str) -> tuple[str, ...]:
@@ -195,7 +195,7 @@ def selection(most: int) -> Field[tuple[str, ...]]:
 class RunSource(NamedTuple):
     """How to find the newest run: by a tag, a branch, or the id of a scheduled run in Coval.
 
-    `last`: how many runs of a tag or a branch; 0 if that is not written.
+    `last`: how many runs of a tag or a branch; 0 if unset.
     """
 
     kind: NewestOf
@@ -243,7 +243,7 @@ def _run_source(entry: str) -> RunSource | None:
     match = LAST_RUNS.fullmatch(name)
     name, last = (match[1], int(match[2])) if match else (name, 0)
     if match and not 1 <= last <= MOST_SHOWN_RUNS:
-        raise ValueError(f"must show the last 1 to {MOST_SHOWN_RUNS} runs; got {last}.")
+        raise ValueError(f"must request the last 1 to {MOST_SHOWN_RUNS} runs; got {last}.")
     if not name or len(name) > LONGEST_SOURCE or not name.isprintable():
         limits = f"1 to {LONGEST_SOURCE} printable characters"
         raise ValueError(f"must name a {kind} of {limits} after {kind}:; got {quoted(entry)}.")
@@ -268,12 +268,12 @@ def patterns(most: int, longest: int) -> Field[tuple[str, ...] | None]:
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Return whether `*` and `?` in a pattern stand for the rest of a name, in any case. A `[` is a letter."""
+    """Return whether a name matches a pattern with `*` and `?`, ignoring case. `[` has no special meaning."""
     return fnmatchcase(folded(name), folded(pattern).replace("[", "[[]"))
 
 
 def count() -> Field[int]:
-    """A whole number above 0, which is 1 if it is not written."""
+    """Return a field for a whole number above 0; the default is 1."""
     return whole(1)._replace(empty=Unset(1))
 
 
@@ -352,7 +352,7 @@ def choice(*words: str) -> Field[str]:
 
 
 def flag() -> Field[bool]:
-    """It accepts no other word, so a typo is an error."""
+    """Return a field for true or false. It accepts no other word, so a typo is an error."""
     words, allowed = {"true": True, "false": False}, "true or false"
     return Field(allowed, False, _parser(lambda raw: words.get(raw.lower()), allowed))
 
@@ -440,7 +440,7 @@ def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -
 
 
 def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str] = str) -> Callable[[str], T]:
-    """Return a parser. Its error names what is `allowed`, and what the user probably `meant`."""
+    """Return a parser. Its error names the allowed values, and the one that the user probably meant."""
 
     def parse(raw: str) -> T:
         value = read(raw)
@@ -452,7 +452,7 @@ def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str]
 
 
 def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:
-    """Each entry as `item` parses it, once. An error has the first problem, and all invalid entries."""
+    """Return a field for a list without duplicates. Its error names the first problem and all invalid entries."""
 
     def parse(raw: str) -> tuple[str, ...]:
         if raw == NULL:

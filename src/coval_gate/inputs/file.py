@@ -7,8 +7,8 @@
         thresholds: |
           Resolved: rate(YES) >= 95%
 
-Every value is text as written, as in a workflow: `yes` is no boolean, and `0123` keeps its zero. The
-step's inputs win over the file's, and a leg's own over both; thresholds add up. All mistakes are found, each with its
+Every value is text as written, as in a workflow: `yes` is not a boolean, and `0123` keeps its zero. The
+step's inputs override the file's, and a leg's own override both; thresholds add up. Every mistake is reported with its
 line.
 """
 
@@ -58,9 +58,9 @@ BASE_LEG: Final = "base"  # the name, or the beginning of the name, of a base ag
 
 
 class FileEntries(NamedTuple):
-    """What the file sets for the step, or for the leg of this name, which begins in `line`: as text and parsed.
+    """The inputs of the step, or of the leg of this name, which begins in `line`: as text and parsed.
 
-    Thresholds are apart, and know their own lines.
+    Thresholds are separate, with their own lines.
     """
 
     name: str
@@ -76,7 +76,7 @@ def _nothing(name: str = "", line: int = 0) -> FileEntries:
 
 
 class ConfigFile(NamedTuple):
-    """What a file sets for the whole step, its legs that have no mistake, the mistakes, and known failures."""
+    """The contents of a file: inputs of the whole step, legs without a mistake, the mistakes, and known failures."""
 
     path: str
     values: FileEntries
@@ -117,8 +117,8 @@ def beside_file(
 ) -> tuple[dict[str, str], ConfigFile]:
     """Return the environment with the file's inputs where it has none, and the file with the inputs that count.
 
-    What has no effect in the step's mode is for other steps. Unless `defaults_count`, an input that equals its default
-    is unset: GitHub's runner hands every default over.
+    Inputs without an effect in the step's mode are for other steps. Unless `defaults_count`, an input that equals its
+    default counts as unset, because GitHub's runner passes every default.
     """
     merged, places = dict(environ), dict[str, tuple[int, str]]()
     mode = environ.get("INPUT_MODE", "").strip().lower()
@@ -134,7 +134,7 @@ def beside_file(
 
 
 def with_file(inputs: Inputs, file: ConfigFile, today: Day) -> tuple[Inputs, FromFile, list[InvalidInput]]:
-    """Return the step's inputs with the file's thresholds, what else the step takes from the file, and its mistakes."""
+    """Return the step's inputs with the file's thresholds, what else the file sets, and contradictions in it."""
     inputs = inputs._replace(thresholds=(*inputs.thresholds, *file.values.thresholds))
     allowed = inputs_of_leg()
     mistakes: list[Mistake] = []
@@ -146,12 +146,12 @@ def with_file(inputs: Inputs, file: ConfigFile, today: Day) -> tuple[Inputs, Fro
         places = {name: place for name, place in leg.places.items() if name in effective}
         given = inputs._replace(**effective, thresholds=(*inputs.thresholds, *thresholds))
         legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
-        said = inputs._replace(**leg.inputs, thresholds=(*inputs.thresholds, *leg.thresholds))
-        if twin := next((other for other, before in whole if _overlap(before, said)), None):
+        own = inputs._replace(**leg.inputs, thresholds=(*inputs.thresholds, *leg.thresholds))
+        if twin := next((other for other, before in whole if _overlap(before, own)), None):
             both = f"{_shown(leg.name)} and {_shown(twin.name)} in line {twin.line}"
             why = "launch the same run, with the same thresholds; name its ids in one."
             mistakes.append(Mistake(leg.line, f"{both} {why}"))
-        whole.append((leg, said))
+        whole.append((leg, own))
     from_file = FromFile(file.path, file.values.places, legs)
     mistakes.extend(contradictions(file.known, () if file.problems else from_file.parts(inputs), today))
     return inputs, from_file, list(_problems(file.path, mistakes))
@@ -168,7 +168,7 @@ def _overlap(one: Inputs, other: Inputs) -> bool:
 
 
 def _without_ids(inputs: Inputs) -> Inputs:
-    """Return the inputs without ids, and without what changes neither the run nor its verdict."""
+    """Return the inputs without ids and labels, which change neither the run nor its verdict."""
     thresholds = tuple(threshold._replace(line=0, source="") for threshold in inputs.thresholds)
     left_out: dict[str, Any] = dict.fromkeys((*LABELS, *LAUNCH_IDS))
     return inputs._replace(thresholds=thresholds, **left_out)
@@ -324,7 +324,7 @@ def _wrong_name(name: str) -> str:
         return f"must have at most {LONGEST_LEG_NAME} characters."
     is_base = name == BASE_LEG or name.startswith(f"{BASE_LEG} · ")
     kept_for = "the base agent" if is_base else "the comparison of all legs" if name.endswith(TOGETHER_NAME) else ""
-    return f"is kept for {kept_for}; choose another one." if kept_for else ""
+    return f"is reserved for {kept_for}; choose another one." if kept_for else ""
 
 
 def _text_of(declaration: Input, node: Node) -> str:

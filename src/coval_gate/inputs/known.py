@@ -17,7 +17,7 @@ REQUIRED: Final = ("test_case", "reason", "until")
 ENTRY_KEYS: Final = (*REQUIRED, "metric", "leg")
 LONGEST_EXCUSE: Final = 200  # characters
 MOST_AHEAD: Final = 90  # days
-SHARE: Final = 10  # one of so many test cases of a leg may be known
+SHARE: Final = 10  # at most one in ten test cases of a leg may be known
 NAMES_SHOWN: Final = 5
 
 
@@ -59,11 +59,11 @@ def entry_of(texts: dict[str, str], line: int) -> KnownFailure:
 
 
 def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], today: Day) -> Iterator[Mistake]:
-    """Yield contradictions between valid entries. `parts`: all legs; none if the file's cannot be used."""
+    """Yield contradictions between valid entries. `parts`: all legs; empty if the file's legs are unusable."""
     mode = parts[0].inputs.mode if parts else ""
     for one, other in combinations(known, 2):
         if one.overlaps(other):
-            yield _mistake(other, f"excuses what the entry in line {one.line} does, too; keep one of the two.")
+            yield _mistake(other, f"excuses the same as the entry in line {one.line}; keep one of the two.")
     for entry in known:
         if entry.until > (last := Day.fromordinal(today.toordinal() + MOST_AHEAD)):
             yield _mistake(entry, f"ends on {entry.until}; until may be {last} at the latest, {MOST_AHEAD} days ahead.")
@@ -77,7 +77,7 @@ def contradictions(known: Sequence[KnownFailure], parts: Sequence[LegInputs], to
             read = dict.fromkeys(threshold.metric for threshold in thresholds if threshold.metric)
             by_target = any(threshold.aggregate.kind.uses_targets for threshold in thresholds)
             if by_target or any(inputs.use_metric_targets for inputs in about):
-                continue  # which metrics have a target shows later
+                continue  # the run shows which metrics have a target
             if folded(entry.metric) not in map(folded, read):
                 names = in_words([*map(quoted, read)], most=NAMES_SHOWN)
                 instead = f"write it as a threshold does: {names}" if names else "no threshold names a metric"
@@ -100,4 +100,4 @@ def excess_text(known: Collection[str], cases: Collection[str]) -> str:
     found, most = len(set(known).intersection(cases)), max(1, len(cases) // SHARE)
     if found <= most:
         return ""
-    return f"names {found:,} of {len(cases):,} test cases, of which a tenth may be known failures: at most {most:,}."
+    return f"names {found:,} of {len(cases):,} test cases; at most a tenth, {most:,}, may be known failures."

@@ -8,14 +8,14 @@ from coval_gate.inputs.inputs import KEY_VARIABLE, declared
 from coval_gate.inputs.parsing import closest
 
 PROGRAM: Final = "coval-gate"
-VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that may be in no argument
+VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that must not be arguments
 ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
 SIMILAR_INPUT: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
 LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
 TOGETHER_NAME: Final = "legs together"  # the end of the name that reports give to the comparison of all legs
 INPUT_PREFIX: Final = "INPUT_"
-RUNNER_KEYS: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
+RUNNER_KEYS: Final = ("args", "entrypoint")  # keys of `with` that the runner itself reads
 OTHER_NAMES: Final = {  # names that other actions use
     "timeout": "max_wait_time",
     "poll_interval": "check_interval",
@@ -47,7 +47,7 @@ WHY_WITHHELD: Final = {
     "": ("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
     "fork": (
         ", because GitHub withholds secrets from pull requests from forks",
-        "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
+        "To allow pull requests from forks to pass without an evaluation, set on_missing_api_key to skip.",
     ),
     "dependabot": (
         ", because workflows that Dependabot starts can read Dependabot secrets only",
@@ -68,7 +68,7 @@ class Variables(NamedTuple):
 
 
 def how_to_set(name: str, variables: Variables | None) -> str:
-    """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
+    """Return how to set an input, as the end of a sentence. An input from an empty variable looks unset."""
     if variables is None:
         return f": give {flag_of(name)}, or set {name} in the configuration file"
     written = variables.written.format(f"COVAL_{name.upper()}")
@@ -81,12 +81,12 @@ def missing_key_reason(withheld: str) -> str:
 
 
 def flag_of(name: str) -> str:
-    """A line of thresholds is one flag."""
+    """Return the flag of an input. Each line of thresholds has a flag of its own."""
     return "--threshold" if name == "thresholds" else f"--{name.replace('_', '-')}"
 
 
 def as_argument(name: str) -> str:
-    """Return how a command takes an input; any other name, such as a file's, as it is."""
+    """Return an input as an argument of a command; any other name, such as a file's, unchanged."""
     return ARGUMENTS.get(name, flag_of(name)) if name in {one.name for one in declared()} else name
 
 
@@ -100,7 +100,7 @@ def unknown_in(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def input_meant(name: str, names: Sequence[str]) -> str:
-    """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
+    """Return the input among `names` that a wrong name probably means; empty if none is similar."""
     if (other := OTHER_NAMES.get(name, "")) in names:
         return other
     return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR_INPUT)

@@ -1,7 +1,7 @@
 """The text of a configuration file as nodes, which know their lines. Pure.
 
-The file is YAML, of which JSON is a part. All scalars are text as written. What makes YAML hard to read is refused:
-anchors, aliases, tags, several documents.
+The file is YAML, of which JSON is a part. All scalars are text as written. Anchors, aliases, tags and several documents
+are refused, because they make YAML hard to read.
 """
 
 import json
@@ -77,7 +77,7 @@ def checked(contents: bytes, path: str, key: str) -> str:
 
 def composed(text: str) -> Node | None:
     """Return the only document of a file; None if there is none. Raises Unreadable."""
-    import yaml  # which a step without a file does not need
+    import yaml  # not needed without a file
 
     line, depth = 1, 0
     try:
@@ -102,7 +102,7 @@ def composed(text: str) -> Node | None:
 
 
 def _refuse(event: Any, line: int, depth: int) -> None:
-    """Raise Unreadable for anchors, aliases and tags, by which a part stands for others, and for too many levels."""
+    """Raise Unreadable for anchors, aliases and tags, and for too many levels."""
     tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
     if anchor is not None:
         sign, kind = ("&", "an anchor") if hasattr(event, "tag") else ("*", "an alias")
@@ -115,7 +115,7 @@ def _refuse(event: Any, line: int, depth: int) -> None:
 
 
 def _join_surrogates(node: Node | None) -> None:
-    """JSON escapes a character beyond U+FFFF as two. Raises Unreadable."""
+    """Join the two escapes that JSON uses for a character beyond U+FFFF. Raises Unreadable."""
     if node is None:
         return
     if node.id != SCALAR:

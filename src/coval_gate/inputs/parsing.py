@@ -44,7 +44,7 @@ TAGS: Final = "tags"
 CUSTOMER: Final = "customer"
 MATRIX_LABEL_LIMIT: Final = 80  # characters
 DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that is not the whole text
-# What would hide where a value ends; a text that matches is written as JSON.
+# A text that matches is written as JSON, because it would be unclear where it ends.
 SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 
@@ -77,7 +77,7 @@ def percentage_meant(raw: str) -> str:
 
 
 def closest(word: str, words: Iterable[str], least: float = 0.6) -> str:
-    """Return the most similar one, from 0 to 1; empty if none is as similar as `least`."""
+    """Return the most similar of `words`; empty if none has at least the similarity `least`, from 0 to 1."""
     return next(iter(get_close_matches(word, [*words], n=1, cutoff=least)), "")
 
 
@@ -89,7 +89,7 @@ def id_meant(raw: str) -> str:
 
 
 def evaluated(raw: str) -> str:
-    """Return the text, unless it is `vars.AGENT_ID` or the like, which alone may be shown in place of a secret."""
+    """Return the text. Raises ValueError for `vars.AGENT_ID` and the like, which are safe to show, unlike a secret."""
     if REFERENCE.fullmatch(raw):
         raise ValueError(f"is the text {raw}, not its value. In the workflow, write ${{{{ {raw} }}}}.")
     return raw
@@ -132,7 +132,7 @@ def _line_of(entry: Any) -> str:
             return entry
         case dict() if len(entry) == 1 and isinstance(text := next(iter(entry.values())), str):
             name = next(iter(entry))
-            # YAML took quotes around it away.
+            # YAML removed the quotes around it.
             quote = "" if re.fullmatch(r"""[^:#"']*""", name) else "'" if '"' in name else '"'
             return f"{quote}{name}{quote}: {text}"
         case _:
@@ -258,7 +258,7 @@ NO_MATRIX: Final = Matrix()
 
 
 def matrix_of(values: Mapping[str, Any]) -> Matrix:
-    """The values are JSON-ready, in any order. Return NO_MATRIX for none."""
+    """Return the matrix with these JSON-ready values, whose order does not matter; NO_MATRIX without any."""
     if not values:
         return NO_MATRIX
     whole, text = json.dumps(values, sort_keys=True), ", ".join(map(_word, values.values()))
@@ -270,13 +270,13 @@ def matrix_of(values: Mapping[str, Any]) -> Matrix:
 
 
 def matrix_from(label: object) -> Matrix:
-    """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
+    """Return the matrix with the label that an earlier step recorded; NO_MATRIX unless it is a text."""
     shown = one_line(label, MATRIX_LABEL_LIMIT) if isinstance(label, str) else ""
     return Matrix(shown, hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()) if shown else NO_MATRIX
 
 
 def _word(value: object) -> str:
-    """Of an object, use its name or, without one, all that is neither a list nor an object."""
+    """Return a matrix value as text: of an object, its name or else its scalars."""
     if isinstance(value, dict):
         name = value.get("name")
         scalars = [item for item in value.values() if not isinstance(item, dict | list)]

@@ -1,7 +1,7 @@
 """Corrects the slips that people make in a line of thresholds, such as `p95` or `=<`. Pure.
 
 A slip is a pattern with its replacement. It applies if the grammar can then read further. A correction is certain only
-if the grammar reads the whole corrected line, so this table cannot accept anything by itself.
+if the grammar accepts the whole corrected line, so this table cannot accept anything by itself.
 """
 
 import re
@@ -43,7 +43,7 @@ class Slip(NamedTuple):
     advice: Words
 
     def without(self, line: str) -> tuple[str, str]:
-        """Return the line without the slip, and the advice; the same line and no advice if it does not have it."""
+        """Return the corrected line, and the advice; without this slip, the same line and no advice."""
         # Most thresholds are right: a pattern is compiled where one is wrong.
         match = re.search(self.wrong, line, re.IGNORECASE)
         if not match:
@@ -89,7 +89,7 @@ def explained_lines(error: ThresholdSyntaxError) -> list[WrongLine]:
 
 
 def explained(wrong: WrongLine) -> WrongLine:
-    """Return an invalid line with advice and a correction, where there are any."""
+    """Return an invalid line with advice and a correction, if known."""
     if wrong.advice or len(wrong.text) > LONGEST_CORRECTED:
         return wrong
     if re.match(SEVERAL, wrong.text):
@@ -142,7 +142,7 @@ RIDDLES: Final = (
     Slip(rf"(?<={SIGN})\s*{BOUND}\s*[^\W\d_]+\.?{TAIL}", None, "remove the unit: a bound has the unit of its metric"),
     Slip(r"\b(rate|count|worst)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
     Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND}%)", None,
-         r"say which values to count, as in `\1: rate(YES) \2 \3`"),
-    Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND})", None, r"say what to compare, as in `\1: avg \2 \3`"),
+         r"name the values to count, as in `\1: rate(YES) \2 \3`"),
+    Slip(rf"^\s*{NAMELESS}{A_METRIC}({SIGN}+)\s*({BOUND})", None, r"name an aggregate, as in `\1: avg \2 \3`"),
 )  # fmt: skip
 """Slips with no certain correction; the most specific advice first."""

@@ -131,7 +131,7 @@ class Bound(NamedTuple):
         return self.factor * earlier + self.number if self.reference else self.number
 
     def change(self, earlier: float) -> float:
-        """Return how far the bound is from the value of the reference: of `- 5pp` exactly that."""
+        """Return how far the bound is from the reference's value: for `- 5pp`, exactly -5pp."""
         return (self.factor - 1.0) * earlier + self.number
 
 
@@ -173,28 +173,28 @@ class Threshold(NamedTuple):
 
     @property
     def guards(self) -> bool:
-        """Whether it guards against a regression, rather than ask for an improvement."""
+        """Whether it guards against a regression instead of requiring an improvement."""
         return bool(self.bound.reference) and not self.asks_for_improvement
 
     @property
     def sets_limit(self) -> bool:
-        """Whether it may replace a stricter rule that needs no threshold: it decides, and the user wrote the number."""
+        """Whether it may replace a stricter default rule: it decides, and its bound is a number."""
         return not (self.advisory or self.bound.reference)
 
     @property
     def limits_missing(self) -> bool:
-        """Whether it says how many values of its metric may be missing, in place of max_failed_simulations."""
+        """Whether it limits the missing values of its metric instead of max_failed_simulations."""
         return self.sets_limit and self.aggregate.kind.limits_gaps and (self.wants_less or self.operator == "==")
 
     @property
     def sets_share(self) -> bool:
-        """Whether it says how many simulations must meet their targets, in place of all of them."""
+        """Whether it sets the share of simulations that must meet their targets, instead of all."""
         asks = self.wants_more and (self.operator, self.bound.number) != (">=", 0.0)
         return self.sets_limit and self.aggregate.kind.uses_targets and asks
 
     @property
     def is_relative_rate(self) -> bool:
-        """Whether a rate's bound is relative to its reference in percent, which readers take for percentage points."""
+        """Whether a rate's bound is relative in percent, which readers may mistake for percentage points."""
         return self.aggregate.is_rate and self.bound.factor != 1.0 and re.search(RELATIVE, self.text) is not None
 
     def against(self, earlier: float) -> "Threshold":
@@ -203,7 +203,7 @@ class Threshold(NamedTuple):
 
     @property
     def takes_confidence(self) -> bool:
-        """Whether a confidence can decide it; otherwise it is decided as counted."""
+        """Whether a confidence applies to it; otherwise the measured value alone decides."""
         return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
     @property
@@ -248,7 +248,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
 
 
 class _Scanner:
-    """A position at the start of a token. `take` moves on if it matches; `fail` reports the last one tried."""
+    """A position at the start of a token. `take` advances if the pattern matches; `fail` reports the last token."""
 
     def __init__(self, text: str, line: int) -> None:
         self.text, self.line = text, line
@@ -315,7 +315,7 @@ def _threshold(scanner: _Scanner) -> Threshold:
 
 
 def _comment(scanner: _Scanner) -> None:
-    """Fail if it contains a threshold, as `thresholds: >` joins lines; alone on a line, it may be one switched off."""
+    """Fail if a comment contains a threshold, as `thresholds: >` joins lines. A whole line may be commented out."""
     scanner.take(END)
     comment = scanner.text[scanner.at :]
     if not re.search(A_THRESHOLD, comment):

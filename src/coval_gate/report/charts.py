@@ -1,4 +1,4 @@
-"""How a metric's values are spread out, in ranges that people like to read. Pure."""
+"""The distribution of a metric's values over ranges with round ends. Pure."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

@@ -89,7 +89,7 @@ def table(head: tuple[str, ...], rows: Iterable[str], total: int, folded: str = 
 def folding(
     head: tuple[str, ...], rows: Iterable[str], total: int, *, most: int, rest: Callable[[int], str]
 ) -> Iterator[Listing]:
-    """Yield a table of the first `most` rows and a folded one of the others; `rest` makes its title of their number."""
+    """Yield a table of the first `most` rows and a folded one of the others; `rest` returns its title."""
     first, others = tee(rows)
     yield table(head=head, rows=islice(first, most), total=min(total, most))
     if total > most:

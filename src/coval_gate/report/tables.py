@@ -25,7 +25,7 @@ CRITERIA_COLUMNS: Final = 4  # criteria of the table of variants; more are count
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
 JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
-# Visible in both themes; the default colour of bars is nearly invisible on white.
+# Visible in both themes, unlike the default colour of bars on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 CHART_WIDTH: Final = 640  # pixels
 SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side

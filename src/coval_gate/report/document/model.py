@@ -1,4 +1,4 @@
-"""What the document is composed of: a step's judgement, its legs, and where it ran."""
+"""The input of the document: a step's judgement, its legs, and where it ran."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,11 +20,11 @@ UNFOUND: Final[Findings] = findings_of(UNFINISHED_RUN)  # in place of findings t
 class LegReport(NamedTuple):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
-    `name`: empty for the only leg; people read `title` in its place, if it is not empty. `ids`: the agent, persona and
-    test set that the step asked for. `planned`: how many simulations its first run was to have. `result` and
+    `name`: empty for the only leg; reports show `title` instead, unless it is empty. `ids`: the agent, persona and
+    test set that the step asked for. `planned`: the expected number of simulations of its first run. `result` and
     `judgement` cover all runs that count, `runs` has each by itself; it is empty if the launch was refused. `standing`:
-    what the run is to later ones, if the step changed that. `dashboard_url`: the
-    base of the runs' pages; empty where it is unknown. `inputs`: the step's, with the leg's own values; None if the
+    the run's role for later runs, if the step changed it. `dashboard_url`: the base of the runs' pages; empty if
+    unknown. `inputs`: the step's, with the leg's own values; None if the
     step's count. `attached`: whether a job answered its first run; None if Coval itself reaches the agent, or
     `agent_type_is_known` is False. `names`: what Coval calls the agent, persona, test set and base agent, by the inputs
     of their ids, as far as the key may read them.

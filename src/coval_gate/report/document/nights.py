@@ -1,4 +1,4 @@
-"""Makes the history of a step's legs: judges each run as counted, and lines up its conversations by test case. Pure."""
+"""Builds the history of a step's legs: judges each run as counted, and groups its conversations by test case. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ def _night(leg: LegPast, read: BaselineRun, texts: Mapping[str, frozenset[str]])
 
 
 def _missed(criteria: Criteria, variant: Variant, checks: Mapping[tuple[Threshold, str], Check]) -> dict[str, set[str]]:
-    """Return by simulation what it misses by itself; nothing if that is not known, for lack of a value."""
+    """Return what each simulation misses by itself; nothing if a value that decides this is missing."""
     missed: dict[str, set[str]] = {one.id: set() if one.completed else {""} for one in variant.simulations}
     for criterion in map(criteria.threshold_criterion, criteria.thresholds):
         check = checks.get((criterion.threshold, variant.name))
@@ -189,7 +189,7 @@ def _cell(leg: LegPast, run_url: str, night: _Night | None, key: tuple[str, str]
 
 
 def _known_failures(leg: history.HistoryLeg, nights: _Nights, until: str, *, several: bool) -> Iterator[str]:
-    """Yield entries for as many test cases as may be excused, each with the one metric that it misses, if it is one."""
+    """Yield entries for as many test cases as may be excused; with the metric, if each misses only one."""
     recent = [(place, night) for place, night in enumerate(nights) if night][-NEWEST:]
 
     def may_be_excused(case: history.HistoryCase) -> bool:

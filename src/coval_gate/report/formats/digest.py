@@ -191,7 +191,7 @@ def _repeat(leg: LegFacts, rows: Sequence[SimulationFacts]) -> Iterator[str]:
 
 
 def docker_command(leg: LegFacts, ids: Iterable[str]) -> str:
-    """Return a command for the image of docs/ci.md; empty where there is none that can be read."""
+    """Return a command for the image of docs/ci.md; empty if it would be too long or an input is unknown."""
     if not (given := leg.repeat.command):
         return ""
     inputs = {name: given[name] for name in LAUNCH_IDS} | {"test_case_ids": ",".join(ids)} | given

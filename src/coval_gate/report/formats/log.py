@@ -87,7 +87,7 @@ class Closing:
 
     @property
     def explanation(self) -> list[str]:
-        """What to do and where to look; before that, the error itself. The log already has the criteria."""
+        """The error itself, then what to do and where to look. The log already shows the criteria."""
         document = self._document
         lines = [f"Error: {document.reason}" if document.verdict == "error" else "", *document.advice.split("\n")]
         lines += [] if document.passes else _pages(document)
@@ -95,7 +95,7 @@ class Closing:
 
     @property
     def last_line(self) -> str:
-        """The verdict, with its reason unless an error has shown that."""
+        """The verdict, with its reason unless an error shows it already."""
         document = self._document
         return f"{document.heading}: {one_line(document.title) if document.verdict == 'error' else document.reason}"
 
@@ -142,7 +142,7 @@ def ids_line(ids: Iterable[str]) -> str:
 
 
 def miss_lines(simulation: SimulationFacts, *, most: int | None = MOST_MISSES) -> Iterator[str]:
-    """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
+    """Yield the criteria that a simulation missed, with values and explanations; then how many more there are."""
     if simulation.trouble:
         yield line_of(f"Did not complete: {simulation.error or simulation.status}")
     shown = simulation.misses[:most]

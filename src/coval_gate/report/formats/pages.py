@@ -35,7 +35,7 @@ MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 
 
 def render(document: Document, input_name: str, *, brief: bool = False) -> PageText:
-    """Return the page that an input asks for; `brief`: short enough for the state of the step."""
+    """Return the page that an input requests; `brief`: short enough for the state of the step."""
     texts = PAGES[input_name](document, brief or document.verdict is None)
     # A branch may require the page of a step that was to evaluate nothing.
     is_met = document.verdict == "skipped" and document.selected is not None
@@ -60,7 +60,7 @@ def commit_status(document: Document, brief: bool) -> dict[str, Any]:  # noqa: A
 
 
 def check_run(document: Document, brief: bool) -> dict[str, Any]:
-    """Return verdict and reason as the title, and as much of the step's summary as GitHub takes."""
+    """Return verdict and reason as the title, and as much of the step's summary as GitHub accepts."""
     title = one_line(document.headline(TITLE_LIMIT) if document.verdict else IS_RUNNING, TITLE_LIMIT)
     reason = document.reason if document.verdict and not title.endswith(document.reason) else ""
     parts = filter(None, (escape(reason), _links(document.links)))

@@ -43,7 +43,7 @@ TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.FAILED: "they fail",
     Verdict.INCONCLUSIVE: "they are inconclusive",
 }
-# Each has a mark that stands out; all show well in GitHub's light and dark themes.
+# Each mark is easy to see in GitHub's light and dark themes.
 HEADINGS: Final = {
     Verdict.PASSED: "✅ Passed",
     Verdict.FAILED: "❌ Failed",
@@ -122,9 +122,9 @@ def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
     return TITLES_OF_CAUSES.get(type(judgement.cause), "")
 
 
-def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
-    """Return the gravest reason, and the number of others, in a sentence. `said`: the reasons, if they are known."""
-    first, *more = said or reasons(judgement)
+def reason(judgement: Judgement, known: Sequence[str] = ()) -> str:
+    """Return the gravest reason, and the number of others, in a sentence. `known`: the reasons, if computed already."""
+    first, *more = known or reasons(judgement)
     others = others_text(judgement, len(more))
     first = one_line(first, 2 * LONGEST_REASON)
     first = first.removesuffix(".") if others.startswith(" (") else first
@@ -180,7 +180,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Aborted(run=run, failed=failed, error=error):
             many = f"{failed:,} of {run.progress.total:,}" if run.progress else f"{failed:,}"
             most = f" Most failed with: {error}" if error else ""
-            return (f"The first {many} simulations failed and none completed, as abort_after_failures forbids.{most}",)
+            stopped = "so the step cancelled the run (abort_after_failures)"
+            return (f"The first {many} simulations failed and none completed, {stopped}.{most}",)
         case Unanswered():
             return (f"{NOT_ANSWERED.sentence}.",)
         case TimedOut(run=run, limit=limit) if limit.name == "max_queue_time":
@@ -210,7 +211,7 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
 
 
 def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
-    """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
+    """Return what happened to the run, and what to do about the verdict, in lines; empty if nothing is to be done."""
     slices, slice_ = judgement.slices, ""
     if slices and not isinstance(judgement.cause, Completed):  # as this slice did not complete
         slice_ = f"It was slice {slices.look.number} of {len(slices.look.cases)}."
@@ -222,7 +223,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     lines = [slice_] if slice_ else []
     lines += [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     legs = judgement.legs_summary
-    # Where all legs pass, none of them speaks for the others.
+    # If all legs pass, no single leg decides.
     if (
         isinstance(judgement.cause, Completed)
         and judgement.slices
@@ -312,7 +313,7 @@ def _left_text(judgement: Judgement) -> str:
 
 
 def _fix_or_accept(judgement: Judgement, red: Sequence[Check]) -> str:
-    """Only a confidence shows that the agent changed: without one, name what was counted."""
+    """Return how to turn a comparison green. Only a confidence shows that the agent changed; else name the counts."""
     failed = [check for check in red if check.verdict is Verdict.FAILED]
     is_shown = any(check.comparison and check.comparison.change for check in failed)
     counted = COUNTED_CHANGE.format(difference_text(failed[0])) if failed else "Whether the agent changed is in doubt."

@@ -149,7 +149,7 @@ def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_tex
 
 
 def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
-    """Where comparisons differ, as metrics lack values, return the range, and the most that any of them leaves out."""
+    """Return how many test cases are compared, and what is left out; a range if metrics lack different values."""
     least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
     cases = plural(most, "shared test case")
     uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
@@ -187,7 +187,7 @@ def doubts(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _doubts(threshold: Threshold, metric: Metric, unit: str) -> Iterator[str]:
-    """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
+    """Yield a warning about each value that no simulation has, and each bound far beyond all values."""
     where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
     vocabulary = Vocabulary.of(metric) if wanted else None
     if vocabulary and (unseen := vocabulary.unseen(wanted)):

@@ -1,4 +1,4 @@
-"""A leg with `spend: until clear` in English: what a plan says of its slices, what each decided, and how they ended."""
+"""A leg with `spend: until clear` in English: its slices in a plan, what each decided, and how they ended."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from coval_gate.gate.verdict import Verdict
 def plan_lines(slices: Sequence[Sequence[str]], criteria: Criteria) -> Iterator[str]:
     """Yield how a leg is sliced, what that saves, and what makes it pointless. `slices`: the test cases of each."""
     sizes = in_words([f"{len(cases):,}" for cases in slices])
-    yield f"Slices of {sizes} test cases: each is launched only while an answer is open."
+    yield f"Slices of {sizes} test cases: each is launched only while a threshold is undecided."
     yield from spending_texts(criteria, sum(map(len, slices)))
 
 
@@ -54,7 +54,7 @@ def after_slice_text(judgement: Judgement) -> str:
 
 
 def slices_text(judgement: Judgement, slices: Slices) -> str:
-    """Return how much of the cap was called. Where the answer is not clear, it was time that ended the leg."""
+    """Return how many of the test cases were called, and why no more were."""
     look, runs = slices.look, plural(slices.look.number, "slice")
     called = _called_text(slices)
     if look.is_last:
