@@ -1,6 +1,6 @@
-"""Measures every figure in docs/figures.md next to its yardstick, or those of the modules that are named.
+"""Measures every figure in docs/figures.md beside its yardstick; with arguments, only the figures of these modules.
 
-Fails if a claim does not hold.
+Fails if a claim is not met.
 """
 
 import sys
@@ -8,9 +8,9 @@ from importlib import import_module
 
 MODULES = ("startup", "polling", "gate", "legs", "spending", "image")
 
-held = True
+met = True
 for name in sys.argv[1:] or MODULES:
     for figure in import_module(f"bench.{name}").measure():
         print(figure, flush=True)
-        held = held and figure.ok
-sys.exit(not held)
+        met = met and figure.ok
+sys.exit(not met)

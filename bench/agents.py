@@ -134,13 +134,13 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-# Runs, and what the gate's judge says of them
+# Runs, and how the gate judges them
 
 
 def decide(
     thresholds: str, metrics: Mapping[str, Pairs], confidence: float | None, earlier: int = 1, rng: Random | None = None
 ) -> Judgement:
-    """Judge the later run of pairs against so many earlier ones. `metrics`: by name, all over the same cases."""
+    """Judge the later run of pairs by the `earlier` ones. `metrics`: pairs by name, all of the same cases."""
     now, baseline = runs(metrics, earlier, rng)
     return judge(now, criteria(thresholds, confidence), baseline=baseline)
 

@@ -47,7 +47,7 @@ def uneven(cases: int, bound: float, _: Random) -> tuple[float]:
 
 
 def wrong(bound: float, cap: int, _: Random) -> tuple[float, float]:
-    """Return the chances that slices pass, and fail, an agent at the bound, also if none ends for want of an answer."""
+    """Return the chances that slices pass, and that they fail, an agent exactly at the bound."""
     boundaries = _boundaries(bound, cap)
     law, before, passed, failed = [1.0], 0, 0.0, 0.0
     for count, most, least in zip(boundaries.counts, boundaries.fails, boundaries.passes, strict=True):

@@ -22,7 +22,7 @@ Cell = Callable[[Random], tuple[float, ...]]
 
 CONFIDENCE: Final = 0.95
 CASES: Final = (5, 10, 20, 50, 100)
-FEWEST_OF_MEAN: Final = 20  # cases with which averages claim anything
+FEWEST_MEAN_CASES: Final = 20  # cases; with fewer, averages have no bounds
 ICCS: Final = (0.0, 0.3, 0.6)
 # One run: its conversations, and their correlation within a case, which has no effect with one conversation.
 ONE: Final = tuple(
@@ -37,7 +37,7 @@ TWO: Final = tuple(
 class Limit(NamedTuple):
     """The name of a share, and the largest acceptable share in percent; with `least`, the smallest.
 
-    It holds for the worst cell; with `overall`, for all cells together.
+    It applies to the worst cell; with `overall`, to the mean of all cells.
     """
 
     name: str
@@ -79,7 +79,7 @@ def spread(
 
 def one_run() -> Iterator[Experiment]:
     """Yield the errors of the bounds that decide thresholds against a number."""
-    large = [one for one in ONE if one[0].cases >= FEWEST_OF_MEAN]
+    large = [one for one in ONE if one[0].cases >= FEWEST_MEAN_CASES]
     for name, most, cells, times in (
         ("rates of 50 to 95 %", (7.0, 5.5), spread(rate_error, ONE, (0.5, 0.8, 0.9, 0.95)), 1.0),
         ("rates of 99 %", (12.0, 5.5), spread(rate_error, ONE, (0.99,)), 1.0),
@@ -160,7 +160,7 @@ def two_runs() -> Iterator[Experiment]:
     ):
         yield pair(names, most, cells, 0.75)
     # Unequal numbers of conversations leave skewness in the difference.
-    means = spread(mean_change, [two for two in TWO if two[0].cases >= FEWEST_OF_MEAN])
+    means = spread(mean_change, [two for two in TWO if two[0].cases >= FEWEST_MEAN_CASES])
     yield pair(
         ("unchanged mean latency: called slower", "unchanged mean latency: called faster"), (6.5, 8.5), means, 1.5
     )

@@ -1,4 +1,4 @@
-"""A measured figure next to its yardstick, and what several measurements need."""
+"""A measured figure beside its yardstick, and what several measurements need."""
 
 import compileall
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ DEFAULTS = {declaration.name: declaration.default for declaration in declared()}
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A claimed figure. As a text, it is one line."""
+    """A measured figure, and what the docs claim of it. Its text is one line."""
 
     name: str
     value: float
     unit: str = ""
     yardstick: tuple[str, float] | None = None  # such as ("fixed 30 s interval", 5.4), in the same unit
-    most: float | None = None  # the largest acceptable value; None for a figure without a claim
+    most: float | None = None  # the largest acceptable value; None without a claim
 
     @property
     def ok(self) -> bool:
-        """Whether the claim holds."""
+        """Whether the claim is met."""
         return self.most is None or self.value <= self.most
 
     def __str__(self) -> str:

@@ -99,12 +99,12 @@ ALL_IDS = METRIC_IDS | WIDE_IDS
 
 
 def measure() -> list[Figure]:
-    """Measure steps on runs of both sizes in turn, so that a change of the machine's speed affects both."""
+    """Measure steps on runs of both sizes in turn, so that both see the same changes of the machine's speed."""
     compile_gate()
     with coval() as url:
-        take_step(url, FEW)  # warm-up
-        worst, wide = take_step(url, FAILING, missed=MISSED), take_step(url, MANY, wide=True)
-        few, many = zip(*((take_step(url, FEW), take_step(url, MANY)) for _ in range(RUNS)), strict=True)
+        run_step(url, FEW)  # warm-up
+        worst, wide = run_step(url, FAILING, missed=MISSED), run_step(url, MANY, wide=True)
+        few, many = zip(*((run_step(url, FEW), run_step(url, MANY)) for _ in range(RUNS)), strict=True)
     cpu, few_cpu = (statistics.median(step.cpu for step in steps) for steps in (many, few))
     mb, few_mb = (max(step.mb for step in steps) for steps in (many, few))
     what, less = f"{MANY:,} simulations with {len(METRICS)} metrics", f"{FEW} simulations"
@@ -125,7 +125,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def take_step(url: str, size: int, *, missed: int = 0, wide: bool = False) -> Step:
+def run_step(url: str, size: int, *, missed: int = 0, wide: bool = False) -> Step:
     """Run a whole step on a run of `size` simulations. Raises RuntimeError if it does not pass.
 
     With `missed` thresholds, the step also writes files, and must fail instead. `wide`: with many metrics.
@@ -154,7 +154,7 @@ def take_step(url: str, size: int, *, missed: int = 0, wide: bool = False) -> St
         verdict = "failed" if missed else "passed"
         if (runner.outputs["verdict"], runner.outputs["total_simulations"]) != (verdict, str(size)):
             log.seek(0)
-            raise RuntimeError(f"the step has not {verdict}:\n{log.read()[-5000:]}")
+            raise RuntimeError(f"the step should have {verdict}:\n{log.read()[-5000:]}")
         sizes = {name: (runner.workspace / path).stat().st_size / 1e6 for name, path in REPORTS.items() if missed}
         calls = requests.get(url, timeout=30).json()
         return Step(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, sizes, calls)
@@ -180,7 +180,7 @@ def run_id(size: int, *, wide: bool = False) -> str:
 
 @contextmanager
 def coval() -> Iterator[str]:
-    """Serve one run of each size. Its root tells how often a run or its simulations were read since the launch."""
+    """Serve one run of each size. The root shows how often a run or its simulations were read since the launch."""
     command = [sys.executable, "-c", "from bench.gate import serve; serve()"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout  # noqa: S101 - for mypy

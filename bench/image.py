@@ -67,7 +67,7 @@ def _answers(address: str) -> bool:
 
 
 def push(image: str, name: str) -> str:
-    """Push an image under a name, and return what only a pull can bring back: the name with the digest."""
+    """Push an image under a name, remove the name locally, and return the name with the digest, to pull it."""
     docker("tag", image, name)
     docker("push", "--quiet", name)
     digests = docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', name).split()

@@ -76,7 +76,7 @@ LARGE: Final = """
 
 
 def families() -> Iterator[Experiment]:
-    """Yield how often a step is red although nothing changed, and how often what it says of a change is wrong."""
+    """Yield how often a step is red although nothing changed, and how often it reports a change wrongly."""
     for margins, name, most, times in (
         (True, "ten thresholds, eight with margins", 2.0, 0.2),
         (False, "ten without margins", 5.0, 0.2),
@@ -305,7 +305,7 @@ def moved_latency(threshold: str, size: Size, icc: float, slower: float, rng: Ra
 
 
 def named(size: Size, family: int, rng: Random) -> tuple[bool]:
-    """Draw two unchanged runs, and two with the change that their report names; return whether it is noticed."""
+    """Return whether a step notices a change that is as large as the report of an unchanged run names."""
     thresholds = "\n".join([f"{RATE} - 5pp", *ALIKE[: family - 1]])
     first = checks(decide(thresholds, {"Resolved": rates(rng, size, 0.95, ICC)}, CONFIDENCE))[0]
     change = first.comparison.noticeable if first.comparison else None
@@ -343,30 +343,29 @@ def legs_noise(margin: str, cases: int, bad: int, now: float, rng: Random) -> tu
     return (any(is_red(judgement) for judgement in (every, *(leg for leg, _ in judged)) if judgement),)
 
 
-# What is said of the cases that fail
+# Which failures are called new
 
 
 def causes() -> Iterator[Experiment]:
-    """Yield how often "new" is said of an unchanged agent's failures, and whether it is right where cases broke."""
+    """Yield how often an unchanged agent's failures are called "new", and how often "new" is right if cases broke."""
     sizes = [Size(50, *size) for size in ((1, 1), (3, 3), (1, 1, 7), (3, 3, 3))]
-    cells = (partial(says_new, size, truth) for size, truth in product(sizes, (0.9, 0.95)))
+    cells = (partial(calls_any_new, size, truth) for size, truth in product(sizes, (0.9, 0.95)))
     yield red('unchanged rate, 50 cases: some failure is called "new"', 20.0, *cells, times=0.25)
     names = ('10 % of 50 cases broke, 1x3/3: what is called "new" is', 90.0), ("  what is new is called so", 85.0)
     limits = *(Limit(name, least, least=True) for name, least in names), Limit("  runs that say it", None, least=True)
     yield Experiment(limits, (partial(called_new, Size(50, 3, 3), 0.95, 0.1),), times=0.5)
 
 
-def says_new(size: Size, truth: float, rng: Random) -> tuple[bool]:
+def calls_any_new(size: Size, truth: float, rng: Random) -> tuple[bool]:
     """Return whether any failure of an unchanged agent is called new."""
     return (called_new(size, truth, 0.0, rng)[2],)
 
 
 def called_new(size: Size, truth: float, share: float, rng: Random) -> tuple[float, float, bool]:
-    """Break a share of the cases. Return the shares of what is called new that is, and of what is that is called so.
+    """Break a share of the cases. A case that mostly failed before cannot break.
 
-    Also return whether any failure is called new.
-
-    A case that mostly failed before cannot break.
+    Return the share of broken cases among those called new, the share called new among the broken ones, and whether any
+    failure is called new.
     """
     pairs = rates(rng, size, truth, ICC)
     breaks = {place for place, pair in enumerate(pairs) if pair.base.hits > pair.base.size / 2 and rng.random() < share}
@@ -395,7 +394,7 @@ def repetition() -> Iterator[Experiment]:
 
 
 def repeated(icc: float, rng: Random) -> tuple[bool, bool]:
-    """Return whether a step is red with a repetition, and whether it is without."""
+    """Return whether a step is red with a repetition, and whether it is red without one."""
     pairs = rates(rng, Size(50, 1, 1), 0.8, icc)  # two runs of one agent
     first = run("first", {"Resolved": hits_now(pairs)})
     second = run("second", {"Resolved": [pair.base for pair in pairs]})

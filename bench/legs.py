@@ -1,7 +1,7 @@
-"""Measures a step with many legs: minutes that are billed, requests, CPU and memory, and the end after a signal.
+"""Measures a step with many legs: billed minutes, requests, CPU and memory, and how fast it ends after a signal.
 
-A hundred runs take 10 to 20 minutes each, on a virtual clock, in one step; and, as a yardstick, in a job each, as a
-matrix has them. GitHub bills each job's minutes, rounded up. CPU and memory include those of the sandbox, which runs in
+A hundred runs take 10 to 20 minutes each, on a virtual clock. They run in one step and, as a yardstick, in the jobs of
+a matrix. GitHub bills each job's minutes, rounded up. CPU and memory include those of the sandbox, which runs in
 the same process. Twenty legs are interrupted in real time, while each call takes 0.2 s.
 """
 
@@ -103,7 +103,7 @@ def interrupted(legs: int) -> float:
     step(world, clock, range(legs), f"* * -> slow {ANSWER}")
     ended = time.monotonic() - signalled[0]
     if world.unfinished:
-        raise AssertionError(f"{len(world.unfinished)} runs go on")
+        raise AssertionError(f"{len(world.unfinished)} runs are not cancelled")
     return ended
 
 

@@ -1,4 +1,4 @@
-"""Experiments for `bench/noise.py` on histories: baselines that stand still, and baselines that move.
+"""Experiments for `bench/noise.py` on histories: baselines that do not change, and baselines that move.
 
 A night is a run of an agent with one conversation of each test case, which the gate's own judge decides.
 """
@@ -56,7 +56,7 @@ class Agent(NamedTuple):
 
 
 def histories() -> Iterator[Experiment]:
-    """Yield what a tag of seven nights notices, how often it is red for nothing, and which nights a baseline keeps."""
+    """Yield what a baseline of seven nights notices, how often it is red wrongly, and which nights a baseline keeps."""
     for cases, thresholds, step, (gradual, sudden, night, twice) in (
         (50, RATES, "one percentage point", (99.0, 95.0, 5.0, 10.0)),
         (20, RATES, "one percentage point", (None, None, 5.0, 10.0)),
@@ -82,7 +82,7 @@ def histories() -> Iterator[Experiment]:
 
 
 def standing(cases: int, thresholds: str, rng: Random) -> tuple[bool, bool, float, bool]:
-    """Return what a tag of seven nights notices of a decline and of a fall, and how often an unchanged agent is red."""
+    """Return whether seven nights notice a decline, and a fall, and how often an unchanged agent is red."""
     agent = Agent.drawn(cases, 0.95, rng)
     baseline = baseline_of([agent.night(rng) for _ in range(LAST)])
 
@@ -96,7 +96,7 @@ def standing(cases: int, thresholds: str, rng: Random) -> tuple[bool, bool, floa
 
 
 def kept(thresholds: str, nights: int, rng: Random) -> tuple[float, ...]:
-    """Return how far the last seven of so many nights are from the truth, of those that count for a baseline."""
+    """Return how far the last seven nights that count for a baseline are from the truth."""
     agent, required = Agent.drawn(50, 0.92, rng), criteria(thresholds, CONFIDENCE)
     runs = [agent.night(rng)]
     for _ in range(nights - 1):

@@ -1,7 +1,7 @@
 """Measures how often verdicts with confidence are wrong, and how often they notice a regression.
 
 Each row covers many combinations of sizes and agents, and shows the worst one. The agents are simulated
-(`bench/agents.py`), with fixed seeds; only `bench/exact.py` needs no chance. Fails if a row misses its limit.
+(`bench/agents.py`), with fixed seeds; `bench/exact.py` calculates instead. Fails if a row misses its limit.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether the worst cell or, with `overall`, the mean keeps the limit."""
+        """Whether the worst cell or, with `overall`, the mean is within the limit."""
         limit, share = self.limit, self.mean if self.limit.overall else self.worst
         return limit.percent is None or (share >= limit.percent if limit.least else share <= limit.percent)
 

@@ -1,7 +1,7 @@
 """Experiments for `bench/noise.py` on rates beside a baseline: an unchanged agent, a weaker one, and cases that break.
 
-Nights are compared with a baseline that stands still; red ones run again, and both runs decide. All are drawn and
-permuted without the rest of the judge, which takes twenty times as long.
+Nights are compared with a baseline that does not change; red ones run again, and both runs decide. The rest of the
+judge is left out, because it takes twenty times as long.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def permutations() -> Iterator[Experiment]:
 
 
 def nights() -> Iterator[Experiment]:
-    """Yield how often nights are red that a baseline of seven nights judges, if each red one runs again."""
+    """Yield how often nights are red beside a baseline of seven nights, if each red night runs again."""
     for size, (night, month, twice, sudden) in (
         (Size(50, 7, 1), (0.8, 16.0, 1.0, 75.0)),
         (Size(20, 7, 1), (None, 30.0, None, 54.0)),
@@ -113,7 +113,7 @@ def month_of(size: Size, rng: Random) -> tuple[float, ...]:
 
 
 def _is_red(cases: list[Case]) -> bool:
-    """Return whether a rate is shown to have fallen, by more than the margin as counted."""
+    """Return whether a rate has fallen significantly, and by more than the margin as counted."""
     now, before = (
         sum(sum(side) / len(side) / case.size for case, side in zip(cases, sides, strict=True)) / len(cases)
         for sides in ([case.now for case in cases], [case.before for case in cases])

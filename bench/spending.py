@@ -1,8 +1,8 @@
 """Measures what `spend: until clear` costs beside one run: conversations and minutes, by the agent's true rate.
 
 Steps with `rate(YES) >= 90%` of at most 200 test cases run against the sandbox, on a virtual clock: ten calls at a
-time, of one to three minutes each, after a minute in the queue. STEPS of each rate have other luck. Their mean number
-of conversations must agree with the exact one, which plans show.
+time, of one to three minutes each, after a minute in the queue. For each rate, STEPS steps have different seeds. Their
+mean number of conversations must agree with the exact one, which plans show.
 """
 
 import io
@@ -45,7 +45,7 @@ INPUTS: Final = {
 
 
 class Independent(Choices):
-    """Values of which no test case makes one more likely."""
+    """Values that do not depend on the test case."""
 
     def at(self, _luck: float, random: Random) -> str:
         """Return a value."""

@@ -1,4 +1,4 @@
-"""Measures the time from process start to the launch request, next to a ten-line script with the same request."""
+"""Measures the time from process start to the launch request, beside a ten-line script with the same request."""
 
 import socket
 import statistics
@@ -35,7 +35,7 @@ print(response.json()["run"]["run_id"])
 
 
 def measure() -> list[Figure]:
-    """Measure all in turn, so that a change of the machine's speed affects all. The first turn is a warm-up."""
+    """Measure both in turn, so that both see the same changes of the machine's speed. The first turn is a warm-up."""
     compile_gate()
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
@@ -61,7 +61,7 @@ def to_wire(server: socket.socket, program: Sequence[str], environ: dict[str, st
         connection, _ = server.accept()
         with connection:
             received = connection.recv(65536)
-            if received.startswith(b"GET "):  # such as of the agent, to learn its type
+            if received.startswith(b"GET "):  # for example, to read the agent's type
                 connection.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 continue
             while b'"test_set_id"' not in received:

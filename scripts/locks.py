@@ -1,4 +1,4 @@
-"""Writes what installs a release by hash, beside its wheel: scripts/locks.py dist
+"""Writes requirements files, which install a release by hash, beside its wheel: scripts/locks.py dist
 
 Each file names the wheel at its address in the release, and every package that it needs:
 pip install --no-deps --require-hashes --requirement ADDRESS/coval-gate.txt
@@ -15,7 +15,7 @@ LOCKS: Final = {"coval-gate.txt": ("command.txt", ""), "coval-gate-attach.txt": 
 
 
 def write_locks(dist: Path, root: Path = ROOT) -> None:
-    """Raises ValueError unless `dist` holds one wheel."""
+    """Write the files beside the wheel. Raises ValueError unless `dist` contains one wheel."""
     (wheel,) = dist.glob("*.whl")
     release = identity(root)
     address = f"https://github.com/{release.repository}/releases/download/v{release.version}/{wheel.name}"

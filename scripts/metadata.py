@@ -12,7 +12,7 @@ IMAGE: Final = re.compile(r'(src(?:set)?=")(?![a-z]+:)')
 
 
 class Addresses(MetadataHookInterface):
-    """Everything here depends on the repository and on the release, which src/coval_gate/__init__.py names."""
+    """Sets the metadata that depends on the repository and the release, by src/coval_gate/__init__.py."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         root = Path(self.root)

@@ -42,7 +42,7 @@ class Mutant(NamedTuple):
 
 
 def mutants_of(path: Path) -> Iterator[Mutant]:
-    """Yield every change of a file that this program knows."""
+    """Yield every possible change of a file."""
     source = (ROOT / path).read_bytes()
     starts = [0, *(number + 1 for number, byte in enumerate(source) if byte == ord("\n"))]
     for node in _nodes(ast.parse(source)):
@@ -79,7 +79,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def survives(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> bool:
-    """Test the changed copy."""
+    """Return whether the tests pass on a copy with the change."""
     file = tree / mutant.path
     source = file.read_bytes()
     file.write_bytes(source[: mutant.begin] + mutant.new.encode() + source[mutant.end :])
@@ -90,7 +90,7 @@ def survives(mutant: Mutant, tree: Path, tests: list[str], seconds: float) -> bo
 
 
 def passes(tree: Path, tests: list[str], seconds: float) -> bool:
-    """Run the tests; those that do not end have noticed a change, too."""
+    """Return whether the tests pass. Tests that do not end have failed: they noticed the change."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environ = os.environ | {"PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -124,7 +124,7 @@ def run(arguments: list[str]) -> int:
         tree = Path(directory) / "tree"
         shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
         if not passes(tree, shlex.split(options.tests), options.seconds):
-            parser.error("the tests do not even pass on the code as it is")
+            parser.error("the tests fail on the unchanged code")
         for mutant in drawn:
             survived = survives(mutant, tree, shlex.split(options.tests), options.seconds)
             survivors += survived

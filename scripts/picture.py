@@ -31,7 +31,7 @@ sys.path.append(str(ROOT / "tests"))
 
 from browsing import BROWSERS, picture_report  # noqa: E402 - the tests' folder is not a package
 
-SOURCES: Final = {  # a log with its summary, or a summary
+SOURCES: Final = {  # logs that contain a summary, or summaries
     "summary": GOLDEN / "road" / "readme.txt",
     "preview": GOLDEN / "compared" / "beside-another-agent.md",
     "legs": GOLDEN / "compared" / "legs.md",
@@ -42,7 +42,7 @@ AFTER_HEADER: Final = 33  # bytes of a PNG
 
 
 def summary_of(name: str) -> str:
-    """Return the beginning of a summary, in Markdown: as much as fits a screen."""
+    """Return the part of a summary that fits a screen, in Markdown."""
     text = SOURCES[name].read_text(encoding="utf-8")
     is_log = SOURCES[name].suffix == ".txt"
     return text.partition("\n--- summary\n")[2].partition("#### Metrics")[0] if is_log else BEYOND.split(text)[0]

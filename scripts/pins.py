@@ -1,4 +1,4 @@
-"""Names the repository and the version wherever people copy from; src/coval_gate/__init__.py holds them.
+"""Writes the repository and the version, from src/coval_gate/__init__.py, into every file that people copy from.
 
 Needs only Python.
 """
@@ -10,18 +10,18 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLACEHOLDER: Final = "your-org/coval-gate"
-HOLDER: Final = Path("src/coval_gate/__init__.py")
+IDENTITY_FILE: Final = Path("src/coval_gate/__init__.py")
 PLACES: Final = (
     *("README.md", "docs", "examples", "mkdocs.yml"),
     *(".github/zizmor.yml", ".github/ISSUE_TEMPLATE"),
     "src/coval_sandbox/guide.py",  # the step that `make sandbox` shows
 )
-ADVICE: Final = re.compile(r"Replace `your-org` with [^.,`]+, and pin\b")  # which `make adopt` follows
+ADVICE: Final = re.compile(r"Replace `your-org` with [^.,`]+, and pin\b")  # done by `make adopt`
 SPACE: Final = "(?: |&#160;|\N{NO-BREAK SPACE})"
 
 
 class Identity(NamedTuple):
-    """What `coval_gate` says of itself."""
+    """The repository, version and pin in `coval_gate`."""
 
     repository: str
     version: str
@@ -31,12 +31,12 @@ class Identity(NamedTuple):
 
 def identity(root: Path = ROOT) -> Identity:
     """Read it from the tree at `root`."""
-    said = runpy.run_path(str(root / HOLDER))
-    return Identity(said["REPOSITORY"], said["__version__"], said["PIN"], said["SOURCE"])
+    values = runpy.run_path(str(root / IDENTITY_FILE))
+    return Identity(values["REPOSITORY"], values["__version__"], values["PIN"], values["SOURCE"])
 
 
 def pinned(text: str, now: Identity, before: str = PLACEHOLDER) -> str:
-    """Return a text in which `now` stands in place of the repository `before`, of its pins and of the version."""
+    """Return a text with the repository `before`, its pins and the version replaced by `now`."""
     if now.repository != PLACEHOLDER:
         text = ADVICE.sub("Pin", text)
     text = re.sub(rf"(?<![\w-]){re.escape(before)}(?![\w-])", now.repository, text)
@@ -67,11 +67,11 @@ def write_pins(root: Path = ROOT, before: str = PLACEHOLDER) -> list[Path]:
     return changed
 
 
-def hold(root: Path, **said: str | bool) -> None:
-    """Let the tree at `root` say something else of itself."""
-    path = root / HOLDER
+def set_identity(root: Path, **values: str | bool) -> None:
+    """Change these values in the tree at `root`. Raises ValueError."""
+    path = root / IDENTITY_FILE
     text = path.read_text(encoding="utf-8")
-    for name, value in said.items():
+    for name, value in values.items():
         text, count = re.subn(rf'(?m)^({name} = )(?:"[^"]*"|True|False)', rf"\g<1>{_literal(value)}", text)
         if count != 1:
             raise ValueError(f"{path}: expected {name} once, found it {count} times")

@@ -1,8 +1,8 @@
 """Reads the files that `doctor --launch` writes, and compares one with the sandbox.
 
-proofs.py FILE    print where Coval does otherwise than the sandbox: each is a defect of the sandbox
+proofs.py FILE    print where Coval differs from the sandbox: each difference is a defect of the sandbox
 
-People send these files, so only words of ours are shown.
+People send these files, so this program prints only words of its own.
 """
 
 import json
@@ -16,7 +16,7 @@ from pins import ROOT
 from coval_cli.doubts import ANOTHER, DOUBTS, Doubt
 
 PROOFS = ROOT / "proofs"
-EMPTY = "Nobody has sent one yet."
+EMPTY = "There is none yet."
 
 
 class Proof(NamedTuple):
@@ -48,7 +48,7 @@ def exact(pattern: str, text: str) -> str:
 
 
 def variant_of(doubt: Doubt, row: dict[str, Any]) -> str:
-    """Return what was found, without details; empty if it was not seen."""
+    """Return the variant that was seen, without details; empty if none was."""
     return next((one for one in (*doubt.variants, ANOTHER) if f"{row['found']},".startswith(f"{one},")), "")
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from pins import ROOT, hold, identity, write_pins
+from pins import ROOT, identity, set_identity, write_pins
 
 VERSION: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}")
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -62,13 +62,13 @@ UNRELEASED: Final = re.compile(r"^## (\S+) \(unreleased\)$", re.MULTILINE)
 
 
 class Refused(Exception):
-    """Nothing was changed, for this reason."""
+    """The reason why nothing was changed."""
 
 
 def release(root: Path, version: str, digest: str, registry: str, today: date, repository: str = "") -> bool:
     """Edit the tree at `root`; return False if it already is this release. Raises Refused.
 
-    `repository`: the one that publishes the release, if known. The tree must name the same.
+    `repository`: the one that publishes the release, if known. The tree must name the same one.
     """
     for variable, value, pattern, what in (
         ("VERSION", version, VERSION, "three numbers, such as 0.1.0"),
@@ -104,9 +104,9 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
     done = _replaced(action, "  image: Dockerfile\n", f"  image: docker://{image}\n")
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
-    hold(root, __version__=version, IS_RELEASE=True)
+    set_identity(root, __version__=version, IS_RELEASE=True)
     write_pins(root, named)
-    action.write_text(done, encoding="utf-8")  # last: it marks the release as complete
+    action.write_text(done, encoding="utf-8")  # last, because it marks the release as complete
     return True
 
 
@@ -134,7 +134,7 @@ def _changes(root: Path) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise Refused("a release is a commit, but this tree is no git repository, or git is missing") from None
+        raise Refused("a release is a commit, but this tree is not a git repository, or git is missing") from None
 
 
 def main(root: Path = ROOT) -> int:

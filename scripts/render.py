@@ -70,7 +70,7 @@ def action_outputs() -> str:
 
 
 def component_inputs() -> str:
-    """Return the inputs of GitLab's component that are ours."""
+    """Return the generated inputs of GitLab's component."""
     blocks = []
     for chapter, members in by_chapter(component_declarations()):
         blocks += [f"    # {chapter.name}", *map(component_input, members)]
@@ -97,7 +97,7 @@ def component_input(declaration: Input) -> str:
 
 
 def component_variables() -> str:
-    """Return the variables that hold the inputs, each in a literal block: any text on one line stays that text."""
+    """Return the variables for the inputs, each in a literal block, in which any line of text stays as it is."""
     return "\n".join(
         f"    INPUT_{declaration.name.upper()}: |\n      $[[ inputs.{declaration.name} ]]"
         for declaration in component_declarations()
@@ -260,7 +260,7 @@ class OpenSchema(GenerateJsonSchema):
     """Allows unknown fields, and gives titles to types only: code generators make a type of every title."""
 
     def model_schema(self, schema: Any) -> dict[str, Any]:
-        """Return the schema of a model, without its `extra`, which is only about what this version writes."""
+        """Return the schema of a model, without its `extra`, which concerns only what this version writes."""
         written = {
             name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"
         }

@@ -1,6 +1,6 @@
-"""Checks what the steps of .github/workflows/selftest.yml ended with; `--over`: that all of their runs are over.
+"""Checks the outcomes and outputs of the steps in .github/workflows/selftest.yml.
 
-`--live`: what those of live.yml ended with.
+`--live`: of the steps in live.yml. `--over`: checks instead that all runs are over.
 """
 
 import json
@@ -85,12 +85,12 @@ def main() -> int:
         wrong = left_runs()
     else:
         wrong = wrong_steps(LIVE if sys.argv[1:] == ["--live"] else CASES, json.loads(os.environ["STEPS"]))
-    print("\n".join(wrong) or "All as it must be.")
+    print("\n".join(wrong) or "All steps ended as expected.")
     return 1 if wrong else 0
 
 
 def wrong_steps(cases: dict[str, dict[str, str]], steps: dict[str, Any]) -> list[str]:
-    """Return what is not as `cases` have it."""
+    """Return the outcomes and outputs that differ from `cases`."""
     wrong = []
     for name, expected in cases.items():
         if cases is CASES and name in ONLY_ON_GITHUB and "ACT" in os.environ:

@@ -25,7 +25,7 @@ PAGES: Final = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
-"""Pages of the site that have another name than their file in the repository."""
+"""Pages of the site whose name differs from their file's name in the repository."""
 LINK: Final = re.compile(r'(\]\(|(?:src|srcset|href)=")(?!https?:|#)([^)"\s#]+)')
 SPEED: Final = "60"  # of the sandbox, times real time
 STEP: Final = {  # the agent got worse
@@ -81,7 +81,7 @@ def main() -> int:
     """Collect the pages. Return the exit code."""
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     folder = ROOT / settings["docs_dir"]
-    collect(folder, settings["repo_url"])
+    collect(folder, settings["extra"]["social"][0]["link"])
     write_report(folder / "report.html")
     return 0
 

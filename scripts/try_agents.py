@@ -1,10 +1,10 @@
-"""Run the agents of examples/agents with the real packages: `coval-gate attach` lets each answer the sandbox's callers.
+"""Runs the agents of examples/agents with the real packages: each answers the sandbox's callers by `coval-gate attach`.
 
     .venv/bin/python scripts/try_agents.py
     .venv/bin/python scripts/try_agents.py --venv /tmp/agents pipecat_agent
 
-Pipecat and LiveKit Agents are large, and no part of the project's environment: they go into a virtual environment of
-their own, which `--venv` keeps for the next time. No key or account is needed. Every agent answers four callers at
+Pipecat and LiveKit Agents are large, so they are installed into a virtual environment of their own. `--venv` keeps it
+for the next time. No key or account is needed. Every agent answers four callers at
 once, twice: with a file to speak from, and without it, which must be reported as a crash.
 """
 
@@ -38,7 +38,7 @@ CRASH: Final = "FileNotFoundError"  # of an agent whose file is missing
 
 
 class Outcome(NamedTuple):
-    """What became of a run: how `attach` ended, what it wrote, and the simulations with what was heard."""
+    """How a run ended: the exit code and log of `attach`, and the simulations."""
 
     code: int
     log: str
@@ -96,7 +96,7 @@ def try_agent(python: Path, agent: str, folder: Path) -> list[str]:
 
 
 def answered(python: Path, agent: str, folder: Path, speech: Path) -> Outcome:
-    """Let an agent answer a run of its own in the sandbox, in real time."""
+    """Run an agent that answers a run of its own in the sandbox, in real time."""
     world = World(SpeedClock(1))
     directory = folder / f"{agent}-{speech.stem}"
     shutil.copytree(AGENTS, directory, ignore=shutil.ignore_patterns("__pycache__"))

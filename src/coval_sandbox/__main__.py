@@ -14,7 +14,7 @@ from .scenarios import BY_NAME
 from .server import Server
 from .world import DEFAULT_KEY, DEFAULT_KEYS, READ_ONLY_KEY, World
 
-LIVE = 12.0  # s; the caller's turns and the answers of an agent
+LIVE = 12.0  # s; enough for the turns of a caller and a real agent
 STOP = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             history=options.history,
             api_keys=DEFAULT_KEYS | dict.fromkeys(options.api_key, ("*",)),
         )
-        world.attachments.live_seconds = LIVE  # people attach agents, which speak in real time
+        world.attachments.live_seconds = LIVE  # the agents that people attach speak in real time
         faults = FaultScript(options.fault)
     except ValueError as error:
         parser.error(str(error))
@@ -52,10 +52,10 @@ def main(argv: list[str] | None = None) -> int:
             relay_port=options.relay_port,
             relay_ca=options.relay_ca,
         ) as server:
-            _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
+            _print(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
             if not options.quiet:
                 relay = f"{guide.relay(server.relay_ca)}\n" if options.relay else ""
-                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}\n{relay}Ctrl-C stops the sandbox.")
+                _print(f"\n{guide.guide(server.url, world, strict=options.strict)}\n{relay}Ctrl-C stops the sandbox.")
             signal.sigwait(STOP)
     except OSError as error:
         parser.error(_failure(options, error))
@@ -70,7 +70,7 @@ def _failure(options: argparse.Namespace, error: OSError) -> str:
     return f"cannot listen on {options.host}:{ports}: {error.strerror}; choose another {other}"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -84,19 +84,29 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="port; 0, the default, takes any free one")
+    add("--port", type=int, default=0, help="port; 0, the default, means any free one")
     add("--bind", "--host", dest="host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--ca", type=Path, metavar="FILE", help="serve https, and write the certificate that clients must trust")
+    add(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="serve https; write the certificate for clients to this file",
+    )
     add("--speed", type=float, default=1.0, help="speed of the clock: at 15, a one-minute run takes 4 s (default: 1)")
     add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
     add("--strict", action="store_true", help="return 404 for ids that are not listed below")
     add("--history", action="store_true", help="start with runs of the last three nights, for baselines")
-    add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, for all test sets")
+    add("--scenario", choices=BY_NAME, metavar="NAME", help="use this scenario for all test sets")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="variant of the API; may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="fault to inject; may be repeated")
-    add("--relay", action="store_true", help="let processes of yours answer callers, over a WebSocket with TLS")
-    add("--relay-port", type=int, default=0, help="the relay's port; 0, the default, takes any free one")
-    add("--relay-ca", type=Path, metavar="FILE", help="where to write the certificate that such a process must trust")
+    add("--relay", action="store_true", help="allow your own processes to answer callers, over a WebSocket with TLS")
+    add("--relay-port", type=int, default=0, help="the relay's port; 0, the default, means any free one")
+    add(
+        "--relay-ca",
+        type=Path,
+        metavar="FILE",
+        help="write the certificate for such processes to this file",
+    )
     add("--api-key", action="append", default=[], metavar="KEY", help=f"API key to accept besides {DEFAULT_KEY}")
     add("--quiet", action="store_true", help="show only the address")
     return parser
@@ -116,15 +126,15 @@ earlier runs, with --history, for the first agent and persona of that list:
 {guide.nights()}
 
 keys:
-  {DEFAULT_KEY}  may do everything
-  {READ_ONLY_KEY}  may only read
+  {DEFAULT_KEY}  can do everything
+  {READ_ONLY_KEY}  can only read
 
 quirks, where sources about Coval disagree:
 {guide.quirks()}
 
 faults: {guide.FAULT}
-  The count is of matching requests. For example, 'GET /runs/* #2-3 -> reset-after' breaks the second and third
-  GET of a run. Actions:
+  #n counts matching requests. For example, 'GET /runs/* #2-3 -> reset-after' breaks the second and third GET of
+  a run. Actions:
 {guide.faults()}
 
 {guide.PAGE} explains how to run your own workflow against the sandbox.

@@ -88,7 +88,7 @@ class Attachments:
         self._offers: dict[str, list[Offer]] = {}
         self._relay = ""
         self._faults = FaultScript()
-        self.live_seconds = 0.0  # of real time, in which a real agent has its turns at any speed of the clock
+        self.live_seconds = 0.0  # of real time, in which a real agent needs for its turns at any speed of the clock
         self._speed = clock.speed if isinstance(clock, SpeedClock) else 1.0  # seconds of sandbox time per second
 
     def open(self, relay: str, faults: FaultScript) -> None:
@@ -98,7 +98,7 @@ class Attachments:
         self._relay = ""
 
     def begin(self, record: RunRecord) -> RunRecord:
-        """If the agent of a run attaches, its simulations wait for processes."""
+        """Return the run as planned; if its agent attaches, its simulations wait for processes."""
         if not catalogue.agent_for(record.request.agent_id).attaches:
             return record
         self._waiting[record.run_id] = _Waiting(record.plan)
@@ -173,11 +173,11 @@ class Attachments:
         return offer is not None and offer.is_open(now) and offer.token == token
 
     def fault(self, simulation_id: str) -> Action | None:
-        """The token works."""
+        """Return the scripted fault of a connection with a valid token, if any."""
         return self._faults.take("RELAY", f"/simulations/{simulation_id}")
 
     def begin_call(self, simulation_id: str) -> Call:
-        """The token works, and is used up."""
+        """Start the call of a connection with a valid token, and use the token up."""
         record, planned = self._find(simulation_id)
         offers = self._offers[simulation_id]
         offers[-1] = offers[-1]._replace(is_used=True, replaced=math.inf)
@@ -189,7 +189,7 @@ class Attachments:
         return Call(simulation_id, max(SHORTEST_CALL, min(length, self.live_seconds), length / self._speed))
 
     def is_on(self, simulation_id: str) -> bool:
-        """A conversation ends with its run, too."""
+        """Return whether the conversation goes on. The end of its run ends it, too."""
         try:
             record, planned = self._find(simulation_id)
         except Problem:
@@ -197,7 +197,7 @@ class Attachments:
         return record.simulation_status(planned, self._clock()) == "IN PROGRESS"
 
     def end_call(self, simulation_id: str, outcome: Answer | str) -> None:
-        """`outcome`: what was heard, or the reason why the conversation failed."""
+        """End a call. `outcome`: the agent's answer, or why the conversation failed."""
         if not self.is_on(simulation_id):
             return
         record, planned = self._find(simulation_id)
@@ -221,7 +221,7 @@ class Attachments:
 
 
 def attached_plan(first: Plan, concurrency: int, sessions: Mapping[str, Session], limit: float) -> Plan:
-    """Return the plan as the `sessions` so far, by simulation, change the `first` one.
+    """Return the `first` plan as changed by the `sessions` so far, by simulation.
 
     A simulation that no process connects to fails after `limit` seconds.
     """

@@ -102,7 +102,7 @@ _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 
 def metric_for(metric_id: str) -> Metric:
-    """An unknown id gives a metric with numbers from 0 to 1."""
+    """Return a metric; for an unknown id, one with numbers from 0 to 1."""
     metric = _METRICS_BY_ID.get(metric_id)
     return metric or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
 
@@ -146,7 +146,7 @@ def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
 
 
 def test_case(test_case_id: str) -> TestCase:
-    """Raises ValueError if no test set has it."""
+    """Return a test case. Raises ValueError if no test set has it."""
     test_set_id, number = test_case_id[4:12], test_case_id[12:]
     case = _test_case(test_set_id, int(number))
     if case.id != test_case_id or int(number) < 1:
@@ -178,7 +178,7 @@ PERSONAS = (
 
 
 def persona_for(persona_id: str) -> Persona:
-    """An unknown id gives a plain caller."""
+    """Return a persona; for an unknown id, a plain caller."""
     persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
     return persona or Persona(persona_id, "Plain caller", "You are a caller.")
 
@@ -210,13 +210,13 @@ AGENTS = {
 
 
 def agent_for(agent_id: str) -> Agent:
-    """An unknown agent behaves like the front desk."""
+    """Return an agent; for an unknown id, the front desk."""
     return AGENTS.get(agent_id, AGENTS[AGENT_ID])
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """`shift` moves its values, as of an agent."""
+    """`shift` moves its values, as for an agent."""
 
     id: str
     name: str
@@ -228,24 +228,22 @@ def _mutation(name: str, shift: float, **overrides: object) -> Mutation:
     return Mutation(ulid(FOUNDED, rng("mutation", name)), name, overrides, shift)
 
 
-MUTATIONS = (
+MUTATIONS = (  # of the front desk
     _mutation("Smaller model", 0.8, model="small"),
     _mutation("Faster voice", -0.4, voice={"rate": 1.2}),
     _mutation("Short prompt", 0.3, prompt="short"),
 )
-
-"""Those of the front desk."""
 PREVIEW_MUTATIONS = (_mutation("Smaller model of the preview", 0.8, model="small"),)
 
 
 def mutations_of(agent_id: str) -> tuple[Mutation, ...]:
-    """An unknown agent has the mutations of the front desk."""
+    """Return the mutations of an agent; for an unknown id, those of the front desk."""
     others = {PREVIEW_ID: PREVIEW_MUTATIONS}
     return others.get(agent_id, MUTATIONS if agent_for(agent_id) is AGENTS[AGENT_ID] else ())
 
 
 def mutation_for(mutation_id: str) -> Mutation:
-    """An unknown mutation behaves like the base agent."""
+    """Return a mutation; for an unknown id, one that changes nothing."""
     for mutation in (*MUTATIONS, *PREVIEW_MUTATIONS):
         if mutation.id == mutation_id:
             return mutation

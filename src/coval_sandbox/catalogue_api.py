@@ -39,13 +39,13 @@ class Edits:
         self._versions: dict[str, int] = {}
 
     def change(self, identifier: str, **fields: object) -> None:
-        """Without fields, change only the update_time of the test case or persona."""
+        """Change a test case or persona; without fields, only its update_time."""
         now = timestamp(self._clock())
         earlier = self._changed.get(identifier, {})
         self._changed[identifier] = earlier | {"update_time": now, "updated_at": now} | fields
 
     def revise(self, metric_id: str) -> None:
-        """The new version judges later runs."""
+        """Add a version of a metric, which judges later runs."""
         self._versions[metric_id] = self.version(metric_id) + 1
 
     def applied(self, row: Json) -> Json:
@@ -87,7 +87,7 @@ class CatalogueApi:
         return could_exist and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
-        """include_builtin=true adds built-in metrics."""
+        """List metrics; include_builtin=true adds built-in ones."""
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
         fields = ("metric_type", "metric_name", "create_time")
@@ -105,7 +105,7 @@ class CatalogueApi:
         return self._listing("test_sets", rows, query)
 
     def get_test_set(self, test_set_id: str) -> Json:
-        """Only this operation counts the test cases."""
+        """Return a test set; only this operation counts its test cases."""
         self.require("Test set", "test_set_id", test_set_id)
         scenario = self._scenario_for(test_set_id)
         shown = _test_set_json(test_set_id, scenario)

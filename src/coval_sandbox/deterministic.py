@@ -26,7 +26,7 @@ class ManualClock:
 
 
 class SpeedClock:
-    """It starts at the real time and runs `speed` times as fast."""
+    """A clock that starts at the real time and runs `speed` times as fast."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
@@ -39,26 +39,26 @@ class SpeedClock:
         return self._epoch + (time.monotonic() - self._start) * self.speed
 
     def set(self, now: float) -> None:
-        """`now`: seconds since the epoch."""
+        """Set the time to `now`, in seconds since the epoch."""
         self._epoch, self._start = now, time.monotonic()
 
 
 def rng(*parts: object) -> Random:
-    """It depends on `parts` only."""
+    """Return a generator that depends only on `parts`."""
     return Random("/".join(map(str, parts)))
 
 
 def short_id(random: Random, length: int = ID_LENGTH) -> str:
-    """Use letters and digits."""
+    """Return a random id of letters and digits."""
     return "".join(random.choices(ALPHANUMERIC, k=length))
 
 
 def ulid(seconds: float, random: Random) -> str:
-    """ULIDs have 26 characters, and sort by time, in seconds since the epoch."""
+    """Return a ULID: 26 characters that sort by time, in seconds since the epoch."""
     number = (int(seconds * 1000) << 80) | random.getrandbits(80)
     return "".join(CROCKFORD[number >> (5 * place) & 31] for place in reversed(range(ULID_LENGTH)))
 
 
 def readable_id(stem: str, number: int, length: int = ID_LENGTH) -> str:
-    """Fill up with leading zeros."""
+    """Return `stem` and `number`, with zeros between them up to `length`."""
     return stem + str(number).zfill(length - len(stem))

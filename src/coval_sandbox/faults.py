@@ -84,7 +84,7 @@ class Fault:
 
 
 def parse_fault(line: str) -> Fault:
-    """Raises ValueError with the reason."""
+    """Parse a line. Raises ValueError with the reason."""
     match = _LINE.fullmatch(line.strip())
     if match is None:
         raise ValueError(f"fault '{line}' must have the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
@@ -186,14 +186,14 @@ class FaultScript:
         self._lock = Lock()
 
     def add(self, line: str) -> None:
-        """It starts to count now. Raises ValueError."""
+        """Add a line, which counts requests from now on. Raises ValueError."""
         fault = parse_fault(line)
         with self._lock:
             self._faults.append(fault)
             self._seen.append(0)
 
     def take(self, method: str, path: str) -> Action | None:
-        """The first line that applies wins; every matching line counts the request."""
+        """Count the request in every matching line. Return the action of the first line that applies."""
         with self._lock:
             due = None
             for place, fault in enumerate(self._faults):

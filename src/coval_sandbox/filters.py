@@ -1,6 +1,6 @@
 """Lists: filter, order and page tokens.
 
-Of Coval's grammar of filters, the sandbox knows what a gate sends: `field="value"`, joined by AND.
+The sandbox knows only the part of Coval's filter grammar that a gate sends: `field="value"`, joined by AND.
 """
 
 import base64
@@ -39,7 +39,7 @@ def parse_filter(text: str | None, fields: Collection[str]) -> dict[str, str]:
 
 
 def matches(row: Row, wanted: Mapping[str, str]) -> bool:
-    """A list matches if any member does."""
+    """Return whether a row matches. A list matches if any member does."""
     return all(_matches(row.get(field), value, field) for field, value in wanted.items())
 
 
@@ -56,7 +56,7 @@ def _status(text: str) -> str:
 def selected(
     rows: Sequence[Row], query: Query, fields: Collection[str], order: Sequence[str], *, default: str = "-create_time"
 ) -> list[Row]:
-    """Filter and sort by parameters of the query; `fields` and `order` are those that they may name."""
+    """Filter and sort by the query, which may name these `fields` and this `order`."""
     wanted = parse_filter(query.get("filter"), fields)
     return ordered([row for row in rows if matches(row, wanted)], query.get("order_by"), order, default=default)
 
@@ -83,7 +83,7 @@ def signed(order_by: str) -> str:
 
 
 def flag(query: Query, name: str) -> bool:
-    """False by default. Raises `Problem` (400) for any word but true and false."""
+    """Return a boolean parameter, false by default. Raises `Problem` (400) for any other word."""
     value = query.get(name, "false").lower()
     if value not in {"true", "false"}:
         raise invalid((name, "must be true or false"))

@@ -21,9 +21,9 @@ GRAPHQL: Final = f"{BASE}/api/graphql"
 EVENT_PATH: Final = f"{BASE}/event.json"  # of the pull request
 TOKEN: Final = "ghs_sandbox"  # noqa: S105 - an example; any other one is as good
 READ_ONLY_TOKEN: Final = "ghs_readonly"  # noqa: S105 - not secret; a word of messages would be masked in them
-PERSONAL: Final = "ghp_"  # how the tokens of people begin, which are no GitHub App
+PERSONAL: Final = "ghp_"  # the start of people's tokens, which have no GitHub App
 BOT: Final = "github-actions[bot]"
-MISSING: Final = "missing"  # no repository has a name that begins so
+MISSING: Final = "missing"  # no repository exists whose name begins with this
 SHA: Final = re.compile(r"[0-9a-f]{40}")
 STATES: Final = ("error", "failure", "pending", "success")
 LONGEST_BODY: Final = 65_536  # characters of a comment
@@ -54,7 +54,7 @@ class Call(NamedTuple):
 
 @dataclass
 class PullRequest:
-    """If it comes from a fork, its head has another owner. Without a branch, it is the one of every branch."""
+    """From a fork, its head has another owner. Without a branch, it belongs to every branch."""
 
     sha: str
     owner: str = ""
@@ -94,7 +94,7 @@ class Comment:
 class Repository:
     """All lists begin with the oldest entry.
 
-    `commits`: those that it has; None: every one. `comments`: by the number of their pull request, or by their commit.
+    `commits`: the existing ones; None: all exist. `comments`: by the number of their pull request, or by their commit.
     `statuses`: by commit.
     """
 
@@ -120,9 +120,9 @@ class Repository:
             case "PATCH", ["issues", "comments", id_] if comment := self._comment(id_, int):
                 return _edit(comment, call)
             case _:
-                return self._respond_of_commits(call)
+                return self._respond_for_commit(call)
 
-    def _respond_of_commits(self, call: Call) -> Reply:
+    def _respond_for_commit(self, call: Call) -> Reply:
         match call.method, call.path.split("/"):
             case "GET", ["commits", sha, "statuses"]:
                 self._check_commit(sha)
@@ -235,8 +235,8 @@ class GitHub:
             repository = self._repository(name)
             origin = origin_of(headers)
             page = f"{origin}{self.page}" if self.page.startswith("/") else self.page
-            asked, content = dict(parse_qsl(query)), _parsed(body)
-            return repository.respond(Call(method, below, asked, content, f"{origin}{path}", page, self.author))
+            parameters, content = dict(parse_qsl(query)), _parsed(body)
+            return repository.respond(Call(method, below, parameters, content, f"{origin}{path}", page, self.author))
         except Refused as refused:
             return refused.reply
 
@@ -272,7 +272,7 @@ def origin_of(headers: Mapping[str, str]) -> str:
 
 
 def page_of(call: Call, entries: list[Json], envelope: Callable[[list[Json]], object] = lambda page: page) -> Reply:
-    """Add links to the pages beside it."""
+    """Return a page of the entries, with links to the pages before and after it."""
     size = min(LARGEST_PAGE, _whole(call.query.get("per_page")) or USUAL_PAGE)
     number = _whole(call.query.get("page")) or 1
     beside = {"prev": number - 1} if number > 1 else {}

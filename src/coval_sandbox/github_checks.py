@@ -36,7 +36,7 @@ class CheckRun:
         return self.conclusion or self.status
 
     def change(self, body: Mapping[str, Any]) -> None:
-        """`problems` must have accepted the request."""
+        """Apply a request, in which `problems` has found none."""
         self.conclusion = body.get("conclusion", self.conclusion)
         self.status = COMPLETED if body.get("conclusion") else body.get("status", self.status)
         self.external_id = body.get("external_id", self.external_id)
@@ -62,7 +62,7 @@ class CheckRun:
 
 
 def newest(check_runs: Iterable[CheckRun]) -> list[CheckRun]:
-    """Return the newest of each name."""
+    """Return the newest check run of each name."""
     return list({check_run.name: check_run for check_run in check_runs}.values())
 
 

@@ -53,7 +53,7 @@ class Commit(NamedTuple):
 
 
 def page(github: GitHub, api_url: str) -> str:
-    """The HTML needs no other file."""
+    """Return the page as HTML that needs no other file."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -69,7 +69,7 @@ def _has_anything(repository: Repository) -> bool:
 
 
 def commits(repository: Repository) -> list[Commit]:
-    """The newest comes first."""
+    """Return the commits, newest first."""
     newest_last = sorted(
         [(status["id"], sha) for sha, statuses in repository.statuses.items() for status in statuses]
         + [(check_run.id, check_run.head_sha) for check_run in repository.check_runs]

@@ -27,7 +27,7 @@ def scenarios() -> str:
 
 
 def nights(world: World | None = None) -> str:
-    """`world`: by default, a sandbox with the default seed."""
+    """List the earlier runs of a world; by default, of a sandbox with the default seed."""
     records = (world or World(SpeedClock(), history=True)).nights
     width = max((len(record.plan.scenario.name) for record in records), default=0)
     ordered = sorted(records, key=lambda record: (record.request.test_set_id, record.create_time))
@@ -67,7 +67,7 @@ def resources() -> str:
 
 
 def _agent(agent: catalogue.Agent) -> str:
-    return f"{agent.name}: a process of yours answers its callers" if agent.attaches else agent.name
+    return f"{agent.name}: your own process answers its callers" if agent.attaches else agent.name
 
 
 def quirks() -> str:
@@ -107,11 +107,11 @@ def step(url: str) -> str:
 
 
 def github(origin: str) -> str:
-    """Say also where the page is."""
+    """Describe the small GitHub, and where its page is."""
     return f"""\
-A small GitHub takes comments, commit statuses and check runs, if a step has the variable
+A small GitHub accepts comments, commit statuses and check runs. To use it, give the step this variable
   GITHUB_API_URL={origin}{API}
-and any github_token, such as {TOKEN}. See what a pull request would show on
+and any github_token, such as {TOKEN}. This page shows what a pull request would show:
   {origin}{BASE}
 """
 
@@ -135,7 +135,7 @@ A step to copy:
 
 def relay(certificate: Path) -> str:
     return f"""\
-A process of yours can answer the callers of agent {catalogue.OWN_BUILD_ID}. To make it trust the relay, set
+Your own process can answer the callers of agent {catalogue.OWN_BUILD_ID}. To make it trust the relay, set
   SSL_CERT_FILE={certificate}
 A good answer contains a tone of {GOOD_TONE:g} Hz. {PAGE} explains the judges.
 """
@@ -147,6 +147,6 @@ def _earlier(world: World) -> str:
     return f"""
 Runs of the last three nights, with the first agent and persona. To compare with them, set baseline: tag:{TAG} or run:ID
 {nights(world)}
-The schedule has launched runs in these nights, too. To judge the newest of them, set mode: wait and
+The schedule has launched runs in these nights, too. To judge the newest ones, set mode: wait and
 run_id: schedule:{catalogue.SCHEDULES[0].id}
 """

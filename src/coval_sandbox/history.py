@@ -46,7 +46,7 @@ def scheduled_nights(now: float, seed: int) -> Iterator[RunRecord]:
 
 
 def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> RunRecord:
-    """Night 0 is the last one."""
+    """Return the run of a night. Night 0 is the last one."""
     random = rng(seed, "history", scenario.name, night)
     body = _body(scenario.test_set_id, night, f"{random.getrandbits(160):040x}")
     request = parse_launch(body)

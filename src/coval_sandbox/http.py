@@ -18,7 +18,7 @@ BASE: Final = "/v1"
 CLOCK: Final = "/clock"  # not Coval's: a PUT of seconds since the epoch sets the sandbox's clock
 JSON: Final = MappingProxyType({"content-type": "application/json"})
 SIMULATED: Final = "/conversations/simulated"
-SIMULATIONS: Final = "/simulations"  # the older path of the same
+SIMULATIONS: Final = "/simulations"  # its older path
 
 
 class Reply(NamedTuple):
@@ -41,12 +41,12 @@ class SeenRequest(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """None without a body."""
+        """Return the parsed body; None without a body."""
         return json.loads(self.body) if self.body else None
 
 
 class Call(NamedTuple):
-    """`body` is parsed. `legacy`: by the older path of simulations."""
+    """`body` is parsed. `legacy`: whether it uses the older path of simulations."""
 
     query: Mapping[str, str]
     body: Any

@@ -1,4 +1,4 @@
-"""The judges: what an answer that was heard is worth, and how they explain a value."""
+"""The judges: the values of an answer, and their explanations."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from .sound import Answer
 
 
 def explanation(metric: catalogue.Metric, values: Mapping[str, Value], case: catalogue.TestCase) -> str | None:
-    """None for a metric that measures, such as a latency."""
+    """Return how a judge explains a value; None for a measured metric, such as a latency."""
     value = values[metric.id]
     if values.get(catalogue.SPEAKING_TIME.id) == 0.0 and metric in JUDGES:
         return "The agent did not say a word."
@@ -37,7 +37,7 @@ def explanation(metric: catalogue.Metric, values: Mapping[str, Value], case: cat
 
 
 def answer(values: Mapping[str, Value], case: catalogue.TestCase) -> str:
-    """Fit what judges say about the conversation."""
+    """Return an answer of the agent that fits the judges' explanations."""
     if values.get(catalogue.RESOLVED.id) == "NO":
         return "I have noted that. Is there anything else?"
     return f"Of course. (The agent {case.expected}.)"
@@ -45,7 +45,7 @@ def answer(values: Mapping[str, Value], case: catalogue.TestCase) -> str:
 
 JUDGES: Final = (catalogue.RESOLVED, catalogue.COMPLIANCE, catalogue.TONE, catalogue.TOPICS)
 
-# Jitter of a busy machine must change no value.
+# Rounded, so that the jitter of a busy machine changes no value.
 DELAY_STEP: Final = 0.25  # s
 NO_ANSWER: Final[Mapping[str, Value]] = {
     catalogue.LATENCY.id: 6.0,
@@ -58,7 +58,7 @@ NO_ANSWER: Final[Mapping[str, Value]] = {
 
 
 def judged(planned: Mapping[str, Value], answer: Answer) -> dict[str, Value]:
-    """`planned`: the values that a good build gets."""
+    """Return the values of an answer. `planned`: the values of a good build."""
     found = NO_ANSWER if answer.is_silent else _heard(planned, answer)
     return {metric_id: found.get(metric_id, value) for metric_id, value in planned.items()}
 

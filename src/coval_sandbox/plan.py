@@ -155,7 +155,7 @@ def _difficulty(case: str, metric_id: str) -> float:
 
 
 def end_of_run(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:
-    """The last simulation ends the run, unless its scenario breaks it earlier."""
+    """Return when the run ends: with its last simulation, unless its scenario ends it earlier."""
     natural = max((simulation.end for simulation in simulations), default=queue + 5.0)
     return natural if scenario.breaks_after is None else min(natural, scenario.breaks_after)
 
@@ -181,11 +181,11 @@ class RunRecord:
 
     @property
     def end_time(self) -> float:
-        """Infinite if the run never ends."""
+        """The end of the run; infinite if it never ends."""
         return self.create_time + self.plan.end if self.cancel_time is None else self.cancel_time
 
     def status(self, now: float) -> str:
-        """In the documented spelling; CANCELLED after a DELETE of the unfinished run."""
+        """Return the status in the documented spelling; CANCELLED after a DELETE of the unfinished run."""
         if now >= self.end_time:
             return self.plan.scenario.end_status if self.cancel_time is None else "CANCELLED"
         elapsed = now - self.create_time
@@ -197,7 +197,7 @@ class RunRecord:
         return now >= self.end_time
 
     def simulation_status(self, simulation: PlannedSimulation, now: float) -> str:
-        """The end of the run also ends its unfinished simulations."""
+        """Return a simulation's status. The end of the run also ends its unfinished simulations."""
         moment = min(now, self.end_time)
         if moment >= self.create_time + simulation.end:
             return "FAILED" if simulation.failed else "COMPLETED"
@@ -208,9 +208,9 @@ class RunRecord:
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
 
     def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float, *, by_case: bool = False) -> bool:
-        """With `trickle`, simulations appear during so many s after the run's end. Until then, a run lists all.
+        """Return whether lists show a simulation. With `trickle`, they appear during so many s after the run's end.
 
-        They appear test case by test case, one by one or (`by_case`) all of a test case at once.
+        Before its end, a run lists all. They appear by test case, one by one or (`by_case`) all of a test case at once.
         """
         if not trickle or not self.finished(now):
             return True
@@ -219,19 +219,19 @@ class RunRecord:
         return now >= self.end_time + trickle * (case * (total // cases) + earlier + 1) / total
 
     def is_metric_listed(self, metric_id: str, now: float, trickle: float) -> bool:
-        """With `trickle`, metrics appear during so many s after the run's end."""
+        """Return whether a metric is listed. With `trickle`, metrics appear during so many s after the run's end."""
         ids = self.plan.metric_ids
         return now >= self.end_time + trickle * ids.index(metric_id) / max(1, len(ids) - 1)
 
     def update_time(self, now: float) -> float:
-        """Changes of simulations count, too."""
+        """Return the time of the last change of the run or of a simulation."""
         if self.finished(now):
             return self.end_time
         offsets = [0.0, self.plan.queue, *(t for s in self.plan.simulations for t in (s.start, s.end))]
         return max(moment for offset in offsets if (moment := self.create_time + offset) <= max(now, self.create_time))
 
     def value_time(self, simulation: PlannedSimulation, lag: float) -> float:
-        """Without lag, the values appear when the simulation ends.
+        """Return when a simulation's values appear: without lag, at its end.
 
         Otherwise, they appear simulation by simulation during the `lag` seconds after the run's end, the last exactly
         at the end of the lag.

@@ -55,7 +55,7 @@ def code_for(status: int) -> str:
 
 
 def invalid(*wrong: tuple[str, str]) -> Problem:
-    """Each pair is a field and a description."""
+    """Return the problem of invalid fields, given as pairs of field and description."""
     details = [{"field": field, "description": description} for field, description in wrong]
     return Problem(400, "INVALID_ARGUMENT", "The request is not valid", details)
 

@@ -1,4 +1,4 @@
-"""Variants of the API, where sources about Coval disagree."""
+"""Variants of the API for points on which sources about Coval disagree."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal

@@ -35,7 +35,7 @@ MOST_BYTES: Final = 2 * 1024 * 1024  # of a message
 CLOSING: Final = 2.0  # s; how long the relay waits for the agent to close
 _PATH: Final = re.compile(r"/simulations/([^/?]+)")
 _LOG: Final = logging.getLogger("coval_sandbox.relay")
-_LOG.addHandler(logging.NullHandler())  # clients that do not trust the certificate are no news
+_LOG.addHandler(logging.NullHandler())  # clients often do not trust the certificate
 
 
 class Relay:
@@ -114,7 +114,7 @@ class Relay:
 
     async def _talk(self, connection: ServerConnection) -> None:
         call, action = connection.call, connection.action  # type: ignore[attr-defined]
-        await _Conversation(self._world, connection, call, action).hold()
+        await _Conversation(self._world, connection, call, action).run()
 
 
 def _simulation(request: Request) -> str:
@@ -123,7 +123,7 @@ def _simulation(request: Request) -> str:
 
 
 def tls(host: str, certificate: Path) -> ssl.SSLContext:
-    """Serve as a new authority says, whose certificate is written to a file."""
+    """Return a context with a certificate of a new authority; write the authority's certificate to a file."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(certificate))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -146,7 +146,7 @@ class _Conversation:
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
 
-    async def hold(self) -> None:
+    async def run(self) -> None:
         """Go on until the caller is done, the agent is gone, or the run is over."""
         hearing = asyncio.create_task(self._hear())
         speaking = asyncio.create_task(self._speak())
@@ -219,7 +219,7 @@ class _Conversation:
             await self._farewell({"type": "error", "message": message}, INTERNAL_ERROR)
 
     async def _farewell(self, message: dict[str, Any], code: int) -> None:
-        """Let the agent close: one that still acknowledges audio could miss the last frame otherwise."""
+        """Wait for the agent to close: if it still acknowledges audio, it could otherwise miss the last frame."""
         await self._control(message)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connection.wait_closed(), CLOSING)
@@ -231,7 +231,7 @@ class _Conversation:
         await self._connection.close(GOING_AWAY)
 
     async def _answered(self) -> None:
-        """Wait until the agent has acknowledged all audio, and has sent some: a busy machine may do both late."""
+        """Wait until the agent has acknowledged all audio, and has sent some: both may be late on a busy machine."""
         while self._acknowledged < self._frames * FRAME_BYTES or not self._listener.has_heard:
             self._progress.clear()
             await self._progress.wait()

@@ -94,12 +94,12 @@ class LocalRunner:
 
     @property
     def state(self) -> dict[str, str]:
-        """The post step gets them in `STATE_<name>`. Raises ValueError as `outputs` does."""
+        """The saved state, for the post step's `STATE_<name>`. Raises ValueError as `outputs` does."""
         return read_entries(self._state.read_text(encoding="utf-8"))
 
     @property
     def summary(self) -> str:
-        """As Markdown."""
+        """The step summary, in Markdown."""
         return self._summary.read_text(encoding="utf-8")
 
 
@@ -125,7 +125,7 @@ def read_entries(text: str) -> dict[str, str]:
 
 
 def read_command(line: str) -> Command | None:
-    """None if the runner reads no command."""
+    """Return the command in a line; None if the runner sees none."""
     trimmed = line.lstrip()
     modern = re.match(r"::([\w-]+)(?: ([^\n]*?))?::(.*)", trimmed, re.DOTALL)
     if modern and modern[1].lower() in COMMANDS:
@@ -137,7 +137,7 @@ def read_command(line: str) -> Command | None:
 
 
 def read_log(log: str) -> list[Command]:
-    """The runner ends a line at a lone carriage return, too.
+    """Return the commands in a log. The runner also ends a line at a lone carriage return.
 
     From `::stop-commands::TOKEN` to the line `::TOKEN::`, it reads no commands.
     """

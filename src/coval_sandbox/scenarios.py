@@ -33,7 +33,7 @@ class Choices:
     weights: tuple[tuple[str, float], ...]
 
     def at(self, luck: float, _random: Random) -> str:
-        """As of `Numbers`."""
+        """`luck`: as for `Numbers`."""
         place = NormalDist().cdf(luck) * sum(weight for _, weight in self.weights)
         for word, weight in self.weights:
             place -= weight
@@ -60,7 +60,7 @@ TOPICS = Sets(("billing", "booking", "identity", "opening hours", "refund"))
 
 
 def yes_no(yes: float, no: float, unknown: float = 0.0) -> Choices:
-    """The weights are a binary judge's."""
+    """Return the values of a binary judge, by their weights."""
     return Choices((("YES", yes), ("UNKNOWN", unknown), ("NO", no)))
 
 
@@ -255,5 +255,5 @@ BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
 
 
 def for_test_set(test_set_id: str) -> Scenario:
-    """An unknown id gives the passing scenario."""
+    """Return the scenario of a test set; for an unknown id, the passing one."""
     return BY_TEST_SET.get(test_set_id, PASSING)

@@ -113,7 +113,7 @@ class Server:
         return self._relay_ca
 
     def _open_relay(self, stack: ExitStack) -> None:
-        from .relay import Relay  # only where it is needed: it takes 0.2 s to import
+        from .relay import Relay  # imported only if needed: it takes 0.2 s
 
         if self._relay_ca is None:
             self._relay_ca = Path(stack.enter_context(TemporaryDirectory(prefix="coval-sandbox-"))) / "relay-ca.pem"
@@ -192,7 +192,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """It gives the application its connection, so that a fault can break it."""
+    """Gives the application its connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -205,7 +205,7 @@ class _Connection(H11Protocol):
 
 
 class Application:
-    """`seen` gets every request, also one that meets a fault. Paths in the script are relative to Coval's base."""
+    """`seen` gets every request, also those with a fault. Paths in the script are relative to Coval's base."""
 
     def __init__(self, world: World, github: GitHub, script: FaultScript, seen: list[SeenRequest]) -> None:
         self._api = Api(world)
@@ -221,8 +221,8 @@ class Application:
             return
         method, path, query = scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        asked = dict(parse_qsl(query.decode(errors="replace"), keep_blank_values=True))
-        self._seen.append(SeenRequest(method, path, asked, headers, body, self._clock()))
+        parameters = dict(parse_qsl(query.decode(errors="replace"), keep_blank_values=True))
+        self._seen.append(SeenRequest(method, path, parameters, headers, body, self._clock()))
         usual = {
             "x-request-id": f"sandbox-{next(self._numbers):06d}",
             "date": formatdate(self._clock(), usegmt=True),
@@ -244,7 +244,7 @@ class Application:
             return self._api.answer(method, path, query, headers, body)
         match method, path.rstrip("/"):
             case "GET", place if place == GITHUB:
-                from .github_page import HEADERS, page  # only who looks needs it
+                from .github_page import HEADERS, page  # needed only for the page
 
                 return Reply(200, page(self._github, f"{origin_of(headers)}{GITHUB_API}").encode(), HEADERS)
             case "GET", place if place == EVENT_PATH:
@@ -253,7 +253,7 @@ class Application:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """None if the client disconnects."""
+    """Return the body; None if the client disconnects."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -333,7 +333,7 @@ async def _play(exchange: _Exchange, action: Action) -> None:
 
 
 def _instead(action: Action) -> Reply | None:
-    """Return the response in place of the API's; None if that arrives."""
+    """Return the response that replaces the API's; None if the API's arrives."""
     match action.kind:
         case "status":
             headers = {"retry-after": action.retry_after} if action.retry_after is not None else {}

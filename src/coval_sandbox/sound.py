@@ -1,4 +1,4 @@
-"""The sound of a call: what the simulated caller says, and what can be heard of the agent's answer.
+"""The sound of a call: the caller's audio, and what the caller hears of the agent's answer.
 
 Audio is PCM16, little-endian, mono, at 16 kHz, in frames of 20 ms.
 """
@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
 
 def caller_frame(number: int) -> bytes:
-    """Turns of a tone, each followed by a pause as long."""
+    """Return a frame of the caller: turns of a tone, each followed by a pause of the same length."""
     return tone(VOICE) if number % (2 * TURN_FRAMES) < TURN_FRAMES else SILENCE
 
 
@@ -74,7 +74,7 @@ class Listener:
 
     @property
     def has_heard(self) -> bool:
-        """Silence counts, too."""
+        """Whether the agent has sent audio, even silence."""
         return self._bytes > 0
 
     def hear(self, audio: bytes, at: float) -> None:

@@ -123,7 +123,7 @@ def _error_status(record: RunRecord, quirks: Quirks) -> str | None:
 
 
 def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Test cases are complete once all their simulations are."""
+    """Return the counts of test cases, each of which ends with its last simulation."""
     groups: dict[str, list[str]] = {}
     for simulation in record.plan.simulations:
         by_case = quirks.progress_counts == "test-cases"
@@ -177,14 +177,14 @@ def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks)
     for simulation in record.plan.simulations:
         if not record.is_listed(simulation, now, quirks.simulations_trickle, by_case=quirks.trickle_by_case):
             continue
-        fate = value_fate(record, simulation, metric.id, now, quirks)
-        if fate in {"there", "null"} or (fate == "skipped" and quirks.failed_values == "null"):
-            value = simulation.values[metric.id] if fate == "there" else None
+        state = value_state(record, simulation, metric.id, now, quirks)
+        if state in {"there", "null"} or (state == "skipped" and quirks.failed_values == "null"):
+            value = simulation.values[metric.id] if state == "there" else None
             values.append({"simulation_output_id": simulation.simulation_id, "value": json_value(value)})
     return values[:1] + values if quirks.duplicate_values else values
 
 
-def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
+def value_state(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
     """Return there, late, skipped (failed conversation), or missing (null or absent)."""
     if simulation.failed:
         return "skipped"
@@ -197,7 +197,7 @@ def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str,
 
 
 def summary(entries: Sequence[Json]) -> Json:
-    """Count YES as 1, NO as 0. Empty without numbers."""
+    """Summarize values. YES counts as 1, NO as 0. Empty without numbers."""
     numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]
     return {"mean": fmean(numbers), "min": min(numbers), "max": max(numbers)} if numbers else {}
 
@@ -213,7 +213,7 @@ def json_value(value: Value | None) -> float | str | list[str] | None:
 
 
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """As in lists."""
+    """Return a simulation as lists show it."""
     status = record.simulation_status(planned, now)
     status = "SKIPPED" if quirks.skipped_simulations and status == "FAILED" else status
     mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
@@ -245,7 +245,7 @@ def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> flo
 
 
 def simulation_in_full(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """As in GET, with the transcript once the simulation has ended."""
+    """Return a simulation as GET shows it, with the transcript after its end."""
     ended = record.simulation_status(planned, now) in {"COMPLETED", "FAILED"}
     return simulation(record, planned, now, quirks) | {
         "call_sid": None if planned.failed else f"CA{planned.simulation_id.lower()}",
@@ -305,7 +305,7 @@ def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
 
 
 def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:
-    """Superseded outputs come first."""
+    """Return the metric outputs of a simulation, superseded ones first."""
     if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
         return []
     trickle = quirks.metrics_trickle if quirks.outputs_trickle else 0.0
@@ -320,16 +320,16 @@ def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, qu
 
 
 def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> Json:
-    fate = value_fate(record, planned, metric_id, now, quirks)
+    state = value_state(record, planned, metric_id, now, quirks)
     status, reason = {
         "there": ("COMPLETED", None),
         "late": ("IN PROGRESS", None),
         "skipped": ("SKIPPED", "The conversation failed"),
-    }.get(fate, ("FAILED", "The judge gave no answer"))
-    value = planned.values[metric_id] if fate == "there" else None
+    }.get(state, ("FAILED", "The judge gave no answer"))
+    value = planned.values[metric_id] if state == "there" else None
     metric = catalogue.metric_for(metric_id)
     case = catalogue.test_case(planned.test_case_id)
-    said = None if value is None else explanation(metric, planned.values, case)
+    explained = None if value is None else explanation(metric, planned.values, case)
     ended = record.create_time + min(planned.end, record.plan.end)
     return {
         "metric_output_id": ulid(ended, rng(planned.simulation_id, metric_id)),
@@ -338,10 +338,10 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
         "value": json_value(value),
         "status": spelled(status, quirks),
         "status_reason": reason,
-        "explanation": said,
+        "explanation": explained,
         "subvalues_by_timestamp": [],
-        "result": {"llm": {"answer_explanation": said}} if said else None,
-        "runtime_metadata": {"duration_seconds": 1.2} if said else None,
+        "result": {"llm": {"answer_explanation": explained}} if explained else None,
+        "runtime_metadata": {"duration_seconds": 1.2} if explained else None,
     }
 
 

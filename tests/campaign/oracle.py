@@ -24,7 +24,7 @@ from coval_sandbox import catalogue
 from coval_sandbox.catalogue import SCHEDULES
 from coval_sandbox.plan import RunRecord
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.views import value_fate
+from coval_sandbox.views import value_state
 from support import IDS
 
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
@@ -211,5 +211,5 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float, *mor
         return False
     metrics = (*GATE_METRICS.get(gate, ()), *more_metrics)
     return all(
-        value_fate(record, planned, metric.id, now, quirks) == "there" for planned in simulations for metric in metrics
+        value_state(record, planned, metric.id, now, quirks) == "there" for planned in simulations for metric in metrics
     )

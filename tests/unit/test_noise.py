@@ -13,12 +13,12 @@ from bench.agents import Size
 from bench.exact import uneven
 from bench.experiments import Cell, rate_error
 from bench.judged import (
+    calls_any_new,
     grown_rate,
     lacking,
     moved_rate,
     named,
     repeated,
-    says_new,
 )
 from bench.noise import percentages
 
@@ -49,7 +49,7 @@ def most(percent: float, runs: int) -> float:
         pytest.param(
             partial(moved_rate, Size(20, 3, 3, 3), 0.3, 0.95, 0.8), (-92,), 100, id="rate, three earlier runs"
         ),
-        pytest.param(partial(says_new, Size(50, 1, 1), 0.95), (20,), 100, id="unchanged failures are rarely new"),
+        pytest.param(partial(calls_any_new, Size(50, 1, 1), 0.95), (20,), 100, id="unchanged failures are rarely new"),
         pytest.param(partial(named, Size(50, 1, 1), 1), (-70,), 100, id="change that a report names is noticed"),
     ],
 )
