@@ -25,6 +25,7 @@ from coval_cli.workflow import (
     config_file,
     fill_in,
     fill_in_legs,
+    on_branch,
     read_example,
     starter_for,
 )
@@ -126,19 +127,19 @@ def _init(
     for choice in choices:
         log(_choice_text(choice))
     example = read_example(starter.example)
+    branch = main_branch()
+    branch = branch if BRANCH.fullmatch(branch) else "main"
     if config_path:
         shared = [several[0] for several in chosen if len(several) == 1]
         unknown = [choice for choice in choices if not choice.id]
         text = fill_in_legs(example, unknown, connection, config_path, origin)
         files = {config_path: config_file(path, shared, _legs(chosen, proposals)), path: text}
     else:
-        branch = main_branch()
-        branch = branch if BRANCH.fullmatch(branch) else "main"
         files = {path: fill_in(example, choices, connection, proposals[0], origin, branch)}
     log(_thresholds_text(proposals))
     _write(workspace, {place: redact(text) for place, text in files.items()})
     missing = [choice.variable for choice in choices if not choice.id]
-    steps = _next_steps(starter, path, missing, origin)
+    steps = _next_steps(starter, path, missing, origin, branch)
     log("\n".join(["", *(f"Wrote {place}." for place in files), *steps]))
     return WRITTEN
 
@@ -297,7 +298,7 @@ def _settings(inputs: Inputs) -> dict[str, str]:
     return settings
 
 
-def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Installation) -> list[str]:
+def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Installation, branch: str) -> list[str]:
     """`missing`: the variables that stand for ids."""
     owner = origin.repository.partition("/")[0]
     steps = [
@@ -307,7 +308,7 @@ def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Ins
         *([starter.remains] if starter.remains else []),
         *([starter.join] if path == starter.beside else []),
         LINKS,
-        f"Commit, and {starter.starts}.",
+        f"Commit, and {on_branch(starter.starts, branch)}.",
     ]
     return ["", "Next:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
 

@@ -76,7 +76,7 @@ def fill_in(
     branch: str = "main",
 ) -> str:
     """Return the example `text` for one agent, persona and test set. What has no id stays a variable."""
-    text = _from_origin(_on_branch(text, branch), origin)
+    text = _from_origin(on_branch(text, branch), origin)
     for choice in choices:
         if choice.id:
             name = re.escape(choice.variable)
@@ -114,7 +114,7 @@ def config_file(workflow: str, choices: Sequence[Choice], legs: Sequence[FileLeg
     """`choices`: what the legs have in common."""
     lines = [
         f"# The legs of {workflow}: each is a run of its own, with its own thresholds.",
-        "# To add a leg, copy one, and change its name and an id: agent_id, persona_id or test_set_id.",
+        "# To add a leg, copy one, rename it, and set what differs: agent_id, persona_id or test_set_id.",
         *_named("#", choices),
         *_inputs({choice.kind.input: choice.id for choice in choices if choice.id}),
         "legs:",
@@ -139,7 +139,8 @@ def _from_origin(text: str, origin: Installation) -> str:
     return PAGES.sub(f"{origin.server}/{origin.repository}/blob/HEAD/", text)
 
 
-def _on_branch(text: str, branch: str) -> str:
+def on_branch(text: str, branch: str) -> str:
+    """Return an example's text, or a Starter's, for the default branch."""
     return re.sub(r"\bmain\b(?!\.\w)", branch, text)
 
 
@@ -292,7 +293,7 @@ WORKFLOWS: Final[Mapping[str, Starter]] = {
         example="nightly.yml",
         path=".github/workflows/voice-gate-nightly.yml",
         against="baseline",
-        starts="push to the default branch: the first seven runs there become the baseline",
+        starts="push to main: the first seven runs there become the baseline",
     ),
     "preview": GITHUB._replace(
         example="preview.yml",

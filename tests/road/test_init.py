@@ -201,12 +201,22 @@ def test_other_workflow_without_a_key_reads_variables(word: str, run_init: Calla
 
 
 def test_workflow_of_the_default_branch(run_init: Callable[..., Result], tmp_path: Path) -> None:
-    for command in (["init", "--quiet"], ["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)  # noqa: S607
-    text = run_init(InitOptions("nightly"), key="").workflow
-    assert "branches: [trunk]" in text
-    assert "github.ref == 'refs/heads/trunk'" in text
-    assert not re.search(r"\bmain\b", text)
+    def git(*arguments: str) -> None:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+    git("init", "--quiet", "--initial-branch", "topic")
+    git("commit", "--quiet", "--allow-empty", "--message", "a")
+    git("update-ref", "refs/remotes/origin/master", "HEAD")
+    git("checkout", "--quiet", "--detach")
+    for branch in ("master", "trunk"):
+        result = run_init(InitOptions("nightly"), key="")
+        assert f"branches: [{branch}]" in result.workflow
+        assert f"github.ref == 'refs/heads/{branch}'" in result.workflow
+        assert f"push to {branch}: the first seven runs" in result.log
+        assert not re.search(r"\bmain\b", result.workflow)
+        (tmp_path / WORKFLOWS["nightly"].path).unlink()
+        git("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk")
 
 
 def test_legs_are_all_that_flags_name_or_a_person_chooses(run_init: Callable[..., Result], tmp_path: Path) -> None:

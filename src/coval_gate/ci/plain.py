@@ -355,8 +355,9 @@ def main_branch() -> str:
     branch = _git("symbolic-ref", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
     if branch:
         return branch
-    local = _git("for-each-ref", "--format=%(refname:short)", "refs/heads/main", "refs/heads/master").splitlines()
-    return local[0] if len(local) == 1 else "main"
+    places = [f"{place}/{name}" for place in ("refs/heads", "refs/remotes/origin") for name in ("main", "master")]
+    names = {*_git("for-each-ref", "--format=%(refname:lstrip=-1)", *places).splitlines()}
+    return names.pop() if len(names) == 1 else "main"
 
 
 def top_directory() -> str:
