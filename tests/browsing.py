@@ -47,7 +47,7 @@ TALK: Final = (
 
 @dataclass
 class Opened:
-    """A report in the browser, with everything that its page logged and asked for."""
+    """A report in the browser, with everything that its page logged and requested."""
 
     page: "Page"
     address: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
-# What golden files say in place of what a copy with another owner, or a release, says of itself.
+# Golden files have the second text where a copy with another owner, or a release, has the first.
 SAID = (
     (f"{coval_gate.REPOSITORY}/blob/{coval_gate.SOURCE}/", "your-org/coval-gate/blob/main/"),
     (f"{coval_gate.REPOSITORY}@{coval_gate.PIN}", "your-org/coval-gate@vX.Y"),
@@ -39,7 +39,7 @@ os.environ["no_proxy"] = "127.0.0.1"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Let three workers share two cores: many tests wait for a socket or another process now and then."""
+    """Use three workers on two cores: many tests wait for a socket or another process now and then."""
     return (os.cpu_count() or 2) * 3 // 2
 
 
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @cache
 def register_profiles() -> None:
-    """Say how hypothesis tries examples. No deadlines: the speed of the machine does not matter.
+    """Set how hypothesis tries examples. No deadlines: the speed of the machine does not matter.
 
     `make test` tries the same examples in every run, so that a change fails only because of its own bugs. `make fuzz`
     searches at random; what it finds becomes an @example.
@@ -96,7 +96,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
     def compare(name: str, text: str) -> None:
         file = GOLDEN / name
-        for now, written in SAID if ".." not in name else ():  # a picture of docs/ says what this copy says
+        for now, written in SAID if ".." not in name else ():  # a picture of docs/ names what this copy names
             text = text.replace(now, written)
         if request.config.getoption("--update-golden"):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """A fake of the proxy of Bitbucket's pipelines, and behind it of the reports of one repository, with faults.
 
-It takes requests as proxies do, with the whole URL. Sources: "Reports" in Bitbucket Cloud's REST API reference, and its
+It gets requests as proxies do, with the whole URL. Sources: "Reports" in Bitbucket Cloud's REST API reference, and its
 error messages.
 """
 
@@ -58,7 +58,7 @@ class FakeBitbucket(FakeHost):
         return Response(200, {})
 
     def _perform(self, request: SeenRequest, key: tuple[str, str], *, annotations: bool) -> str:
-        """Do what a request asks for, and return what is wrong with it."""
+        """Answer a request, and return what is wrong with it."""
         match request.method, annotations:
             case "DELETE", False:
                 self.reports.pop(key, None)

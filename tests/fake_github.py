@@ -76,7 +76,7 @@ class WorkflowRun:
 
 @dataclass
 class _WithIssues(Repository):
-    """`files`: what GitHub says of each change of a pull request, by its number. `dispatches`: events sent to it.
+    """`files`: GitHub's entry for each changed file of a pull request, by its number. `dispatches`: events sent to it.
 
     `workflow_runs`: the newest first. `permissions`: of users by login. `reactions`: by the id of the comment.
     """

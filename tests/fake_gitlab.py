@@ -76,7 +76,7 @@ class FakeGitLab(FakeHost):
         super().__init__(BASE, **given)
         self.merge_requests: dict[int, MergeRequest] = {}
         self.statuses: dict[str, list[dict[str, Any]]] = {}  # by commit, the oldest first
-        self.history: list[tuple[str, str]] = []  # each state that a status took, with its description
+        self.history: list[tuple[str, str]] = []  # each state that a status had, with its description
         self.commits: set[str] = set()
         self.pipelines: dict[str, list[int]] = {}  # by commit, the newest last; PIPELINE if a commit has none
         self.unreadable: set[int] = set()  # ids that the lists hide
@@ -127,8 +127,8 @@ class FakeGitLab(FakeHost):
         return Response(status, {"message": message}, headers)
 
     def too_many(self, seconds: str) -> Response:
-        told = {"error": "This endpoint has been requested too many times. Try again later."}
-        return Response(429, {"message": told}, {"retry-after": seconds})
+        reply = {"error": "This endpoint has been requested too many times. Try again later."}
+        return Response(429, {"message": reply}, {"retry-after": seconds})
 
     def perform(self, request: SeenRequest, path: str) -> Response:
         problems = request_problems(request.method, path, request.query, request.headers, request.json)
@@ -210,8 +210,8 @@ class FakeGitLab(FakeHost):
             event = EVENTS.get(state)
             if event and (state == before["status"] or before["status"] == "running"):
                 reason = f'Status cannot transition via "{event}"'
-                told = f"Cannot transition status via :{event} from :{before['status']} (Reason(s): {reason})"
-                return _message(400, told)
+                reply = f"Cannot transition status via :{event} from :{before['status']} (Reason(s): {reason})"
+                return _message(400, reply)
         else:
             before = self.add_status(sha, name, state, USERS[token], pipeline)
         before["status"] = state

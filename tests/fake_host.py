@@ -1,4 +1,4 @@
-"""What the fakes of hosts, and that of a relay, have in common: a server over real sockets, and scripted faults."""
+"""What the fakes of hosts and of a relay have in common: a server over real sockets, and scripted faults."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Fault:
     """One line `METHOD PATH-GLOB [#n | #n-m | #n-] -> ACTION`; paths are below the base URL, or /graphql.
 
     Actions: STATUS [MESSAGE]; rate-limit SECONDS; secondary SECONDS; drop; drop-after; html; json TEXT;
-    moved URL [STATUS]; hang SECONDS. Only drop-after lets the request take effect. Raises ValueError for anything else.
+    moved URL [STATUS]; hang SECONDS. Only drop-after has the request take effect. Raises ValueError for anything else.
     """
 
     def __init__(self, line: str) -> None:
@@ -104,7 +104,7 @@ class FakeHost:
 
     @contextmanager
     def at(self, path: Path) -> Iterator[None]:
-        """Serve at a Unix socket, too: the command gh can be told to send its requests there, in plain HTTP."""
+        """Serve at a Unix socket, too: the command gh can send its requests there, in plain HTTP."""
         with _SocketServer(path, self) as server:
             thread = Thread(target=server.serve_forever, args=[0.01], name="fake-host-socket", daemon=True)
             thread.start()

@@ -73,7 +73,7 @@ class Caller:
 class FakeRelay(FakeHost):
     """`url` is the API's base URL, `ca` trusts its relay.
 
-    Tests may change the callers. The run is over once all of them are, unless `holds` is set.
+    Tests may change the callers. The run is over once all of them are, unless `goes_on` is set.
     """
 
     def __init__(self, directory: Path, callers: Iterable[Caller], *, tags: Iterable[str] = ("mine",)) -> None:
@@ -83,7 +83,7 @@ class FakeRelay(FakeHost):
         self.refuses_tags = False
         self.agent_type = ""  # as the launch noted it
         self.total = 0  # simulations that the run counts; 0: it shows no progress
-        self.holds = False
+        self.goes_on = False
         self.unknown = 0  # requests for the run that are answered by 404 first
         self.ca = directory / "relay-ca.pem"
         self._started = Event()
@@ -107,7 +107,7 @@ class FakeRelay(FakeHost):
 
     @property
     def run(self) -> dict[str, Any]:
-        is_over = all(caller.is_over for caller in self.callers.values()) and not self.holds
+        is_over = all(caller.is_over for caller in self.callers.values()) and not self.goes_on
         noted: dict[str, Any] = {"metadata": {"customer": {AGENT_TYPE: self.agent_type}}} if self.agent_type else {}
         if self.total:
             noted["progress"] = {"total_test_cases": self.total, "completed_test_cases": 0}

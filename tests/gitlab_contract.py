@@ -1,4 +1,4 @@
-"""What GitLab's REST API takes, for exactly the calls that the gate sends, and checks against it.
+"""What GitLab's REST API accepts, for exactly the calls that the gate sends, and checks against it.
 
 The facts are from GitLab's OpenAPI document of version 19.5 (doc/api/openapi/openapi_v3.yaml in gitlab-org/gitlab),
 whose operations have the ids named below. It is generated from the code, and silent about lengths, which are from

@@ -397,7 +397,7 @@ def _inputs(text: str) -> Inputs:
     return inputs
 
 
-def told(text: str, *, in_legs: bool = False) -> Report:
+def report_with(text: str, *, in_legs: bool = False) -> Report:
     """Return such a report with all that a report may have, such as conversations.
 
     With `in_legs`, the run was repeated, too, and stands for two legs, whose names contain the text.

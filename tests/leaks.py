@@ -23,8 +23,8 @@ SPELLINGS: Final[dict[str, Callable[[str], str]]] = {  # inside a text in JSON
 SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # of a terminal
 
 
-def holds(text: str, secret: str) -> bool:
-    """Return whether a text holds a secret, in any form that decoding brings back."""
+def has_secret(text: str, secret: str) -> bool:
+    """Return whether a text contains a secret, in any form that decoding brings back."""
     for _ in range(ROUNDS):
         before, text = text, _decoded(text)
         visible = re.sub(r"[^!-~]+", "", SEQUENCES.sub("", text))

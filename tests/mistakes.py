@@ -1,4 +1,4 @@
-"""Mistakes that newcomers make, by the golden file that holds what they read: inputs as they stand in a workflow."""
+"""Mistakes that newcomers make, by the golden file of what they read: inputs as a workflow has them."""
 
 from typing import Any, Final
 
@@ -221,4 +221,4 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
 }
 """Mistakes that only Coval's responses show.
 
-`path` is that of the API; `scopes` are those of the key; `strict`: only ids of the catalogue exist."""
+`path`: the API's; `scopes`: the key's; `strict`: only ids of the catalogue exist."""

@@ -1,4 +1,4 @@
-"""A sandbox that shows all agents as ones that a job answers, although it holds the conversations itself."""
+"""A sandbox that shows all agents as ones that a job answers, although it runs the conversations itself."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ W = TypeVar("W", bound="World")
 
 
 def with_own_builds(world: W, *only: str) -> W:
-    """Let a world show its agents so, or `only` these."""
+    """Make a world show its agents so, or `only` these."""
     shown = world.catalogue.get_agent
 
     def get_agent(agent_id: str) -> dict[str, Any]:

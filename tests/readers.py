@@ -116,7 +116,7 @@ def shape_of(value: Any, *, foreign: bool = False) -> Any:
         return [
             ("?" if foreign else key, shape_of(part, foreign=key in keyed_by_others))
             for key, part in value.items()
-            if key != "telling"  # depends on what the explanations say
+            if key != "telling"  # depends on the explanations
         ]
     if isinstance(value, list):
         return [shape_of(item) for item in value]

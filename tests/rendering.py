@@ -61,7 +61,7 @@ class Written:
 
     @property
     def digests(self) -> list[str]:
-        """The digest, and those of the worst simulations, which the HTML report offers."""
+        """The digest, and the digests of the worst simulations, which the HTML report offers."""
         legs = self.document.ranked[:1]
         prompts = [digest_format.prompt_of(self.document, leg, row) for leg in legs for row in leg.simulations[:2]]
         return [self.faces["digest"], *prompts]

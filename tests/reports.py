@@ -77,7 +77,7 @@ LIMIT: Final = Limit("max_wait_time", 3600)
 
 
 def repeated(report: Report) -> Report:
-    """Return the report as that of a run that was repeated twice, the second time without a verdict."""
+    """Return the report of a run that was repeated twice, the second time without a verdict."""
     (leg,) = report.legs
     simulations = leg.result.simulations if leg.result else ()
     alone = leg.judgement._replace(verdict=Verdict.FAILED)
@@ -101,7 +101,7 @@ def repeated(report: Report) -> Report:
 
 
 def with_leg(report: Report, **changes: Any) -> Report:
-    """Return the report with changes to its only leg; statistics are those of its result."""
+    """Return the report with changes to its only leg; its result has the statistics."""
     (leg,) = report.legs
     if "result" in changes:
         changes = {"judgement": leg.judgement._replace(variants=())} | changes

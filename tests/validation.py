@@ -23,7 +23,7 @@ def report_validator() -> "Draft202012Validator":
 
 
 def _without_references(node: Any, definitions: dict[str, Any]) -> Any:
-    """Return a part of a schema with each definition in place of its references, which say no more than titles."""
+    """Return a part of a schema with each definition in place of its references, which add no more than titles."""
     if isinstance(node, list):
         return [_without_references(entry, definitions) for entry in node]
     if not isinstance(node, dict):

@@ -49,7 +49,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_report(chromium: Browser, tmp_path: Path) -> Open:
-    """Open a report or a history in a page of its own; leaving it fails if the page logged or asked for anything."""
+    """Open a report or a history in a page of its own; leaving it fails if the page logged or requested anything."""
 
     @contextmanager
     def opened(report: Report | HistoryDocument, fragment: str = "", **options: Any) -> Iterator[Opened]:

@@ -20,7 +20,7 @@ from campaign.schedule import (
 from leaks import SPELLINGS
 
 WORKFLOW: Final = "baseline"
-TAGGING_SHARE: Final = 0.25  # of the schedules without earlier runs, if their runs may take a tag
+TAGGING_SHARE: Final = 0.25  # of the schedules without earlier runs, if their runs may get a tag
 ACCEPTED_SHARE: Final = 0.3  # of these two
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
@@ -33,7 +33,7 @@ HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after",
 
 
 def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the step compare its run with those of earlier steps, and perhaps accept it or the last of them."""
+    """Make the step compare its run with runs of earlier steps, and perhaps accept it or the last of them."""
     (step,) = schedule.steps
     fate, gate = rng.choice(FATES), rng.choice(list(BASELINE_GATES))
     by_tag = "tag" in gate
@@ -82,7 +82,7 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def with_tag(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the runs of some schedules without nights fill the tag of a baseline, or be accepted."""
+    """In some schedules without nights, make the runs fill the tag of a baseline, or have them accepted."""
     is_plain = not any(step.branch or step.repetitions for step in schedule.steps)
     judges = schedule.workflow in ("run", "launch-wait", "twice", "rerun", "supersede")
     if not (is_plain and judges) or rng.random() > TAGGING_SHARE:

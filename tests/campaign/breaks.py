@@ -106,7 +106,7 @@ def _shown_once(original: Any, self: Any, text: Any, *args: Any, **kwargs: Any) 
 
 
 def _added(original: Any, self: Any, run_id: str, tags: Any, **kwargs: Any) -> Generator[Any, Any, None]:
-    """Add tags, and take none away."""
+    """Add tags, and remove none."""
     run = yield from self.get_run(run_id, until=kwargs["until"])
     yield from original(self, run_id, tuple(dict.fromkeys((*run.tags, *tags))), **kwargs)
 
@@ -121,7 +121,7 @@ BREAKS: Final = {
     "retry a launch after any error": Break("coval.client:uncertain_after", _returns(None)),
     "never resume": Break("inputs.inputs:parse_inputs", _given(resume="false")),
     "never supersede": Break("inputs.inputs:parse_inputs", _given(supersede="false")),
-    "take the jobs of a matrix for one": Break("inputs.inputs:parse_inputs", _given(matrix="")),
+    "treat the jobs of a matrix as one": Break("inputs.inputs:parse_inputs", _given(matrix="")),
     "cancel nothing after a signal": Break("inputs.inputs:parse_inputs", _given(cancel_on_interrupt="false")),
     "accept missing data": Break("inputs.inputs:parse_inputs", _given(max_failed_simulations="100%")),
     "set no limit to simulations": Break("inputs.inputs:parse_inputs", _given(max_simulations=""), "legs"),
@@ -131,35 +131,35 @@ BREAKS: Final = {
     "write no output before the end": Break(
         "step.step:Step.record_id", lambda _, step, __: (step.save(), step.changed.happen())
     ),
-    "take as long after a signal as ever": Break(
+    "allow as much time after a signal as ever": Break(
         "base.times:Times.for_interrupted", lambda original, *now: original(now[-1] + 20)
     ),
     "trust an outdated poll": Break("step.cancel:MAX_POLL_AGE", _returns(1e9)),
-    "take a 5xx for a 400": Break(
+    "treat a 5xx as a 400": Break(
         "coval.errors:response_problem",
         lambda original, request, response, **rest: original(
             request, response._replace(status=400) if response.status >= 500 else response, **rest
         ),
     ),
-    "take inconclusive for passed": Break("gate.judge:judge", _with_verdict("inconclusive", "passed")),
-    "take an error for passed": Break("gate.judge:judge", _with_verdict("error", "passed")),
+    "treat inconclusive as passed": Break("gate.judge:judge", _with_verdict("inconclusive", "passed")),
+    "treat an error as passed": Break("gate.judge:judge", _with_verdict("error", "passed")),
     "ignore errors that Coval reports": Break(
         "coval.client:Client.get_run", _yields(lambda run: run._replace(error_status=""))
     ),
     "count a run that a comparison failed": Break("history.tags:is_marked", _returns(value=False), "baseline"),
-    "take a pull request for the branch main": Break(
+    "treat a pull request as the branch main": Break(
         "ci.github:read_context",
         lambda original, *args: original(*args)._replace(pull_request=None, for_pull_request=False, branch="main"),
         "baseline",
     ),
-    "take no tag away": Break("coval.client:Client.set_tags", _added, "baseline"),
-    "take the oldest run for the newest": Break(
+    "remove no tag": Break("coval.client:Client.set_tags", _added, "baseline"),
+    "use the oldest run as the newest": Break(
         "history.search:search", _yields(lambda found: found._replace(runs=found.runs[::-1])), "newest"
     ),
-    "take a part for a run": Break("history.tags:part_of", _returns(""), "newest"),
+    "treat a part as a run": Break("history.tags:part_of", _returns(""), "newest"),
     "judge before the tag comes": Break("step.own_build:TAG_LAG", _returns(0.0), "attach"),
     "leave runs whose request has changed": Break("step.earlier:end_unneeded", _returns(()), "changed"),
-    "take an unfinished slice for the first": Break(
+    "use an unfinished slice as the first": Break(
         "step.earlier:run_to_take_over", lambda _, session, __: next(iter(session.leg.taken_over[::-1]), None), "slices"
     ),
     "launch what completed again": Break("step.earlier:run_to_take_over", _unfinished, "rerun"),

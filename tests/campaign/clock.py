@@ -109,7 +109,7 @@ class SimulatedClock:
         self._waiting.clear()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass until a signal comes."""
+        """Advance the time until a signal comes."""
         self._count_wait()
         end = self._now + seconds
         while not self._pending_signal and self._run_next(end):
@@ -143,7 +143,7 @@ class SimulatedClock:
             pass
 
     def _run_next(self, until: float) -> bool:
-        """Run the next event, if it comes by then; else let the time pass until then."""
+        """Run the next event, if it comes by then; else advance the time until then."""
         if not self._events or self._events[0][0] > until:
             if until == math.inf:
                 raise Stuck  # nothing will ever happen

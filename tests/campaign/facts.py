@@ -31,7 +31,7 @@ NOT_ANSWERED: Final = "Nothing shows that a job answered every simulation"
 
 
 class Leg(NamedTuple):
-    """A leg as a step tells of it: its entry of the output `legs`, its runs and its base's, the first ones first."""
+    """A leg as a step reports it: its entry of the output `legs`, its runs and its base's, the first ones first."""
 
     facts: dict[str, Any]
     runs: list[RunRecord]
@@ -49,12 +49,12 @@ class Leg(NamedTuple):
 
     @property
     def bases_needed(self) -> list[RunRecord]:
-        """Return the base's runs beside those of the leg."""
+        """Return the base's runs beside the leg's."""
         return list(self.bases[: len(self.runs)])
 
 
 def legs_of(history: History, result: ProcessResult) -> list[Leg]:
-    """Return the legs that a step tells of; none if it was killed, or has no outputs."""
+    """Return the legs that a step reports; none if it was killed, or has no outputs."""
     if result.killed is not None or not result.verdict or not result.outputs.get("legs"):
         return []
     records = [history.runs[run_id] for run_id in result.run_ids if run_id in history.runs]
@@ -91,7 +91,7 @@ def trial_of(record: RunRecord) -> tuple[str, ...]:
 
 
 def gates_of(history: History, step: Step, record: RunRecord) -> list[str]:
-    """Return the gates that a run must meet: the schedule's, and that of its leg in the file, if it has one."""
+    """Return the gates that a run must meet: the schedule's, and its leg's in the file, if there is one."""
     return [history.schedule.gate, *(leg.gate for leg in step.listed if leg.gate and leg.name == trial_of(record)[3])]
 
 
@@ -179,7 +179,7 @@ def process_of(history: History, change: Retagging) -> ProcessResult:
 
 
 def is_own(result: ProcessResult, record: RunRecord) -> bool:
-    """Return whether a step launched the run, took it over or was given it."""
+    """Return whether a step launched the run, took it over, or got its id."""
     return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
 
 

@@ -1,6 +1,6 @@
 """Generates the schedule of a seed: one run for each step, or more along one of the dimensions.
 
-A dimension takes the first schedule of one run that fits it, and changes it. A new dimension is a row of DIMENSIONS.
+A dimension changes the first schedule of one run that fits it. A new dimension is a row of DIMENSIONS.
 """
 
 import json
@@ -109,7 +109,7 @@ def _fits_legs(schedule: Schedule) -> bool:
 
 
 def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps have two to five legs.
+    """Give the steps two to five legs.
 
     Some have their legs in a file, launch them in turns, limit their simulations, or are green although a run is not
     over in time.
@@ -127,7 +127,7 @@ def _several_legs(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
-    """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only.
+    """Put the legs of all steps into a file, with thresholds of their own; some differ in these only.
 
     In some, the file has one more leg, which only_legs leaves out.
     """
@@ -145,7 +145,7 @@ def _with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
 
 
 def _with_turns(schedule: Schedule, rng: Random) -> Schedule:
-    """Let only one or two runs of each step be under way at a time."""
+    """Limit each step to one or two runs at a time."""
     # Faults aside, there is time for all of them.
     time = {} if schedule.severity == "rough" else {"max_wait_time": "7200"}
     turns = {"max_parallel_runs": rng.choice("112")} | time
@@ -161,7 +161,7 @@ def _fits_base(schedule: Schedule) -> bool:
 
 
 def _beside_base(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps compare one to five legs with a base agent.
+    """Make the steps compare one to five legs with a base agent.
 
     Legs that differ in their agent only share a base; each persona and test set has its own.
     """
@@ -204,7 +204,7 @@ def _with_fault(schedule: Schedule, method: str, path: str, first: int, last: in
 
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
-    """Let pushes start the workflows of some schedules: their runs are baselines, and may take the tag of one."""
+    """Make pushes start the workflows of some schedules: their runs are baselines, and may get the tag of one."""
     if rng.random() < 0.6:
         return schedule
     more = {"baseline": f"tag:{STABLE}"} if rng.random() < 0.5 else {}
@@ -212,7 +212,7 @@ def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
-    """Let a leg be done, and its runs be left, when a signal comes while another leg goes on."""
+    """Send a signal when one leg is done, with its runs left, and another leg still goes on."""
     first, *others = schedule.steps
     if first.mode != "run" or any(step.mode == "wait" for step in others):
         return schedule
@@ -239,7 +239,7 @@ def _fits_rerun(schedule: Schedule) -> bool:
 
 
 def _lacking_a_leg(schedule: Schedule, rng: Random) -> Schedule:
-    """Let a launch of the first attempt be refused, and the later ones begin when its other runs are over, mostly."""
+    """Refuse a launch of the first attempt; mostly, begin the later ones when its other runs are over."""
     schedule = (_beside_base if rng.random() < 0.3 else _several_legs)(schedule, rng)
     first, *others = schedule.each(lambda step: step.without("max_simulations").having(resume="true")).steps
     others = [replace(step, pause=rng.choice((2.0, 200.0, 200.0))) for step in others]
@@ -259,7 +259,7 @@ def _fits_earlier(schedule: Schedule) -> bool:
 
 
 def _newest(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the last step judge the newest run of a tag, of a branch or of Coval's schedule.
+    """Make the last step judge the newest run of a tag, of a branch or of Coval's schedule.
 
     Earlier steps have launched one or two such runs, and perhaps one of another persona, or one beside which such a
     run is the base. Coval's own schedule has launched runs of several personas and test sets at once.
@@ -293,7 +293,7 @@ def _newest(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
-    """Let Coval's own schedule launch its runs, once or twice, or never; one may come when a step looks for them."""
+    """Make Coval's own schedule launch its runs, once, twice or never; one may come when a step looks for them."""
     times = sorted(rng.sample((0.0, 2.0, 30.0, 70.0), rng.choice((0, 1, 1, 2))))
     nights = tuple(Event("run schedule", at) for at in times)
     test_set = rng.choice(NIGHTLY.template["test_set_ids"])
@@ -308,9 +308,9 @@ def _fits_attach(schedule: Schedule) -> bool:
 
 
 def _attached(schedule: Schedule, rng: Random) -> Schedule:
-    """Let a process of the job answer the run, or not.
+    """Make a process of the job answer the run, or not.
 
-    The sandbox holds all conversations, so that only the tag shows whether a process answered them.
+    The sandbox runs all conversations, so that only the tag shows whether a process answered them.
     """
     schedule = schedule.each(lambda step: step.without("mutation_ids").having(resume="true"))
     launch, wait = (replace(step, pause=rng.choice((1.0, 2.0, 30.0))) for step in schedule.steps)
@@ -319,7 +319,7 @@ def _attached(schedule: Schedule, rng: Random) -> Schedule:
     if rng.random() < 0.2:
         wait = replace(wait, signal=Signal(kill=rng.random() < 0.4, at=round(rng.uniform(0, 150), 3)))
         schedule = replace(schedule, severity="rough")
-    if rng.random() < 0.3:  # nothing else holds the verdict up
+    if rng.random() < 0.3:  # nothing else delays the verdict
         schedule = replace(schedule, faults=(), outages=(), quirks=Quirks())
     late = None if rng.random() < 0.3 else rng.choice((0.5, 8.0, 20.0, 20.0, 60.0))
     process = Process(late, waits=rng.random() < 0.4)

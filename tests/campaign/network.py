@@ -86,7 +86,7 @@ class _PendingRequest:
 class Host(HTTPAdapter):
     """A host on the network, with one port for each process, and the requests that processes send to it.
 
-    `address` is on the loopback interface. `answer` lets a request, with its headers, take effect.
+    `address` is on the loopback interface. `answer` applies a request, with its headers.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Host(HTTPAdapter):
             clock.at(response_time, lambda: self._respond(pending, action))
 
     def _apply(self, pending: _PendingRequest, headers: dict[str, str]) -> None:
-        """Let the request take effect."""
+        """Apply the request."""
         pending.response = self._answer(pending.request, headers)
         pending.headers |= pending.response.headers
         pending.request.took_effect = pending.response.status == HTTPStatus.OK

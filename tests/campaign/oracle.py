@@ -49,7 +49,7 @@ MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 def needs_verdict(history: History, result: ProcessResult, leg: Leg) -> bool:
     """Return whether a leg has, without permanent faults, a run and all that is needed to judge its agent."""
     schedule, now = history.schedule, history.coval_time(result.ended)
-    if _cannot_tell(history, result) or result.step.mode == "launch" or _lacks_run(history, result, leg):
+    if _is_undecidable(history, result) or result.step.mode == "launch" or _lacks_run(history, result, leg):
         return False
     if not leg.runs:
         return True
@@ -73,12 +73,12 @@ def _lacks_run(history: History, result: ProcessResult, leg: Leg) -> bool:
         if newest_due(history, result) is None or not shows & {quirks.run_identity, quirks.list_identity}:
             return True
     given = [history.runs[run_id] for run_id in result.given_runs]
-    which = len(given) > 1 and quirks.run_identity == "tags"  # nothing shows which of them is that of which leg
+    which = len(given) > 1 and quirks.run_identity == "tags"  # nothing shows which of them belongs to which leg
     concerned = given if len(given) > 1 else [*leg.runs[:1], *leg.bases]
     return which or any(is_unknown(history, result, record) for record in concerned)
 
 
-def _cannot_tell(history: History, result: ProcessResult) -> bool:
+def _is_undecidable(history: History, result: ProcessResult) -> bool:
     """Return whether a step may have had no way to its runs, or has none of its own."""
     step, schedule = result.step, history.schedule
     unanswered = sum(sent.method == "POST" and not sent.answered and not is_safe(sent) for sent in result.requests)
@@ -192,7 +192,7 @@ def is_branch_run(history: History, record: RunRecord, *results: ProcessResult) 
 
 
 def is_safe(request: SentRequest) -> bool:
-    """Return whether a request surely had no effect: it never arrived, or Coval said so."""
+    """Return whether a request surely had no effect: it never arrived, or Coval reported that."""
     return request.fault.partition(" ")[0] in ("429", "503", *CONNECTION_FAULTS)
 
 

@@ -77,7 +77,7 @@ def _outcomes(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
 
 
 def check_seed(seed: int) -> Outcome:
-    """Simulate the schedule of a seed and check what must hold."""
+    """Simulate the schedule of a seed, and check its invariants."""
     history = simulate(generate(seed))
     broken, mains = violations(history), [result for result in history.results if not result.is_post]
     counts = Counter([history.schedule.dimension, "schedules", *map(_ending, mains)])

@@ -1,4 +1,4 @@
-"""Promises about what a step tells: it is whole and true on every path, and holds no key."""
+"""Promises about what a step reports: it is whole and true on every path, and contains no key."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from campaign.facts import (
 from campaign.schedule import ECHO
 from campaign.simulate import History, ProcessResult
 from coval_gate.report.formats.outputs import OUTPUTS
-from leaks import holds
+from leaks import has_secret
 from support import KEY
 
 VERDICTS: Final = ("passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped", "")
@@ -78,11 +78,11 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
             for request in result.requests
         }
         for place, content in (written | sent).items():
-            if KEY.encode() in content or (echoes and holds(content.decode("utf-8", "replace"), KEY)):
+            if KEY.encode() in content or (echoes and has_secret(content.decode("utf-8", "replace"), KEY)):
                 yield f"{step_name(result)} put the API key into {place}"
-    if holds(json.dumps(history.statuses), KEY):
+    if has_secret(json.dumps(history.statuses), KEY):
         yield "the API key is in a commit status"
-    if holds(json.dumps([check_run.view("") for check_run in history.check_runs]), KEY):
+    if has_secret(json.dumps([check_run.view("") for check_run in history.check_runs]), KEY):
         yield "the API key is in a check run"
 
 
@@ -94,7 +94,7 @@ def pages_are_final(history: History) -> Iterator[str]:
             continue
         # Without its output file, a step reports its verdict in the log.
         readable = not any(has_file_fault(user, "output") for user in users)
-        # A later status replaces an earlier one; the check run of any launch may let a branch be merged.
+        # A later status replaces an earlier one; the check run of any launch may allow a merge.
         greens = {*states} & {*SATISFYING} if page == "check_run" else {*states[-1:]} & {"success"}
         if greens and readable and not any(_passes_gate(user) for user in users):
             yield f"{step_name(result)} did not pass, but its {page} is {greens}"

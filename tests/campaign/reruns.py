@@ -1,4 +1,4 @@
-"""Schedules whose later attempts launch other requests than the first, and what must hold then.
+"""Schedules whose later attempts launch other requests than the first, and their invariants.
 
 The request changes as after an edit of a file or of a run template: the inputs of the workflow stay the same.
 """
@@ -46,7 +46,7 @@ def fits_changes(schedule: Schedule) -> bool:
 
 
 def with_changes(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the first attempts leave their runs, in most schedules, and the later ones launch something else."""
+    """In most schedules, the first attempts leave their runs, and the later ones launch something else."""
     change, leaves = rng.choice(CHANGES), rng.random() < 0.7
 
     def changed(step: Step) -> Step:
@@ -71,8 +71,8 @@ def runs_whose_request_has_changed_are_ended(history: History) -> Iterator[str]:
             hidden = max(quirks.list_lag, quirks.not_found_after_launch)
             is_shown = record.create_time + hidden < history.coval_time(result.began)
             is_shown &= not any(sent.fault and record.run_id in sent.path for sent in result.requests)
-            is_told = record.run_id in result.run_ids or f"{COULD_NOT_CANCEL}{record.run_id}" in result.log
-            if is_shown and not is_told and not is_ended(history, record, launched):
+            is_reported = record.run_id in result.run_ids or f"{COULD_NOT_CANCEL}{record.run_id}" in result.log
+            if is_shown and not is_reported and not is_ended(history, record, launched):
                 yield f"{step_name(result)} launched a run beside {record.run_id} of an earlier attempt"
 
 
@@ -96,8 +96,8 @@ def completed_runs_are_kept_if_a_leg_lacks_one(history: History) -> Iterator[str
         shown = [one for one in earlier if one.create_time + history.schedule.quirks.list_lag < began]
         completed = {trial_of(one) for one in shown if _has_result(one, began)}
         again = {trial_of(history.runs[run_id]) for run_id in result.launched_runs} & completed
-        is_told = history.schedule.quirks.list_identity != "neither" and not met_fault(result.requests)
-        if is_told and again and len(completed) < planned_legs(step):
+        is_reported = history.schedule.quirks.list_identity != "neither" and not met_fault(result.requests)
+        if is_reported and again and len(completed) < planned_legs(step):
             yield f"{step_name(result)} launched {again} again, although other legs lacked a run"
 
 

@@ -45,7 +45,7 @@ ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose r
 def one_launch_per_trial(history: History) -> Iterator[str]:
     """A step launches one run of each leg and of each base, and no more repetitions than it may.
 
-    Launches that took effect too late do not count. A step without a run has a verdict that says why.
+    Launches that took effect too late do not count. A step without a run has a verdict that explains it.
     """
     for result in history.results:
         step, may_launch = result.step, not result.is_post and result.step.mode in ("run", "launch")
@@ -67,7 +67,7 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
 
 
 def rerun_resumes(history: History) -> Iterator[str]:
-    """A later attempt launches no run of a leg, or of a base, while that of the earlier attempt is unfinished."""
+    """A later attempt launches no run of a leg, or of a base, while the earlier attempt's is unfinished."""
     for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
             continue
@@ -84,7 +84,7 @@ def rerun_resumes(history: History) -> Iterator[str]:
 
 
 def doomed_step_costs_nothing(history: History) -> Iterator[str]:
-    """A step launches nothing if its inputs show that this would be in vain, and asks nothing if they alone show it."""
+    """A step launches nothing if its inputs show that this is in vain, and sends nothing if they alone show it."""
     for result in main_results(history):
         step, sent = result.step, len(result.requests)
         if sent and step.accepts and step.event != BY_HAND:
@@ -96,7 +96,7 @@ def doomed_step_costs_nothing(history: History) -> Iterator[str]:
 def few_runs_are_under_way(history: History) -> Iterator[str]:
     """A step launches no run while as many of its own are under way as it may have at a time, by Coval's clock.
 
-    Those that it has given up do not count: their legs say so, or the response to their launch was lost.
+    Runs that it has given up do not count: their legs report that, or the response to their launch was lost.
     """
     for result in main_results(history):
         most = int(result.step.inputs.get("max_parallel_runs", "0"))
@@ -156,9 +156,9 @@ def _is_done(history: History, result: ProcessResult, record: RunRecord) -> bool
 
 
 def _may_be_left(history: History, result: ProcessResult, leg: Leg, record: RunRecord) -> bool:
-    """Return whether a leg's verdict lets its run, or its base's run, go on."""
+    """Return whether a leg's verdict allows its run, or its base's run, to go on."""
     is_base = has_base(result.step) and record.body["agent_id"] == AGENT_ID
-    # After an error, as far as its inputs say so. None will use a run that no process answered.
+    # After an error, the run may be left. No step will use a run that no process answered.
     is_left = leg.verdict == "error" or (leg.verdict == "timed_out" and not result.step.flag("cancel_on_timeout"))
     is_left &= NOT_ANSWERED not in leg.facts["reason"]
     repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0] and not is_sliced(result.step)

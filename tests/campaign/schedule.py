@@ -156,7 +156,7 @@ class ListedLeg(NamedTuple):
 
     @property
     def inputs(self) -> dict[str, str]:
-        """Return what the file says of it."""
+        """Return its entry of the file."""
         ids = {"persona_id": self.persona_id, "test_set_id": self.test_set_id}
         return ids | OWN_GATES.get(self.gate, {})
 
@@ -249,7 +249,7 @@ class Schedule:
     holder: bool = False  # an older run has the tag of baselines
     dimension: str = ""  # of generate.DIMENSIONS
     process: Process | None = None
-    base_test_set: str = ""  # its scenario is that of the base agent's runs; empty: they have that of their own
+    base_test_set: str = ""  # its scenario replaces the one of the base agent's runs; empty: they keep their own
 
     def each(self, change: Callable[[Step], Step]) -> "Schedule":
         """Return the schedule with each step changed."""

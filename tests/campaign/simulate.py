@@ -155,7 +155,7 @@ class History:
 
 
 class Agents(World):
-    """A world in which the base agent's runs may have a scenario of their own: that of a test set."""
+    """A world in which the base agent's runs may have a scenario of their own, which a test set names."""
 
     def __init__(self, base_test_set: str, clock: Callable[[], float], *, seed: int, quirks: Quirks) -> None:
         super().__init__(clock, seed=seed, quirks=quirks)
@@ -283,7 +283,7 @@ class _Simulator:
             self.clock.advance(TICK)
 
     def _look(self, run: RunRecord, process: Process, until: float) -> None:
-        """Let the process look at its run, now and later, until that is over."""
+        """Make the process look at its run, now and later, until the run is over."""
         now, is_over = self.clock.now(), run.finished(self.world.clock())
         was_ended = run.delete_time is not None or run.cancel_time is not None
         if was_ended or now > until or (is_over and process.late is None):
@@ -403,7 +403,7 @@ class _Simulator:
         return session
 
     def _answer(self, sent: SentRequest, headers: dict[str, str]) -> Reply:
-        """Let a request take effect in the sandbox."""
+        """Apply a request in the sandbox."""
         before = len(self.world.runs)
         reply = self.api.answer(sent.method, BASE + sent.path, sent.query, headers, sent.body)
         if sent.method == "POST" and len(self.world.runs) > before:

@@ -134,7 +134,7 @@ def single(seed: int) -> Schedule:
 
 
 def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the runs of some schedules fail, and their steps repeat them.
+    """In some schedules, make the runs fail, and the steps repeat them.
 
     In rough ones, the launch of a repetition may be lost, and a signal may arrive while one is under way.
     """
@@ -173,7 +173,7 @@ def _disturb_repetition(step: Step, rng: Random) -> Step:
 
 
 def _with_pages(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps of some schedules set a commit status or have a check run, or both, and GitHub be down for a time.
+    """In some schedules, make the steps set a commit status or a check run, or both, and GitHub be down for a time.
 
     A step that waits concludes the pages of the launch, and a later attempt may find the check run of the earlier one.
     """
@@ -308,7 +308,7 @@ def _lost_launch(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _run_ends_during_post_step(schedule: Schedule, rng: Random) -> Schedule:
-    """Let a run of about a minute end while the post step waits for a response that is outdated by then."""
+    """Make a run of about a minute end while the post step waits for a response that is outdated by then."""
     at, (first, *others) = round(rng.uniform(39, 57), 3), schedule.steps
     first = first.calm().having(cancel_on_interrupt="true", max_wait_time="600")
     killed = replace(first, mode="run", signal=Signal(kill=True, at=at), post=True)
@@ -368,7 +368,7 @@ def _steps(workflow: str, inputs: dict[str, str], rng: Random) -> tuple[Step, ..
 
 
 def _matrix_steps(run: Step, pause: float, rng: Random) -> tuple[Step, ...]:
-    """Return two jobs that only their matrix tells apart, and then both again, in any order.
+    """Return two jobs that differ only in their matrix, and then both again, in any order.
 
     Where the first two only launch, their runs go on at a time. The second two are another attempt or a newer workflow
     run, which supersedes the runs of the first.

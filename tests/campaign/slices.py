@@ -1,4 +1,4 @@
-"""Schedules whose steps pay until the answer is clear, with faults and signals in each slice, and what must hold then.
+"""Schedules whose steps pay until the answer is clear, with faults and signals in each slice, and their invariants.
 
 The test sets have ten test cases, so a slice has two.
 """
@@ -30,7 +30,7 @@ def fits_slices(schedule: Schedule) -> bool:
 
 
 def in_slices(schedule: Schedule, rng: Random) -> Schedule:
-    """Let all steps wait for their slices. In rough schedules, most faults and signals meet a later one."""
+    """Make all steps wait for their slices. In rough schedules, most faults and signals meet a later one."""
     schedule = schedule.with_gate(SLICED)
     time = {} if schedule.severity == "rough" else {"max_wait_time": "7200"}
     schedule = schedule.each(lambda step: replace(step.without(*ONE_EACH).having(**time), mode="run"))
@@ -94,7 +94,7 @@ def slices_are_parts_of_one_run(history: History) -> Iterator[str]:
                     yield f"{step_name(result)} launched slice {slice_of(next_)} before slice {slice_of(one)} completed"
             tags = [tag for record in leg.runs for tag in record.tags if tag.startswith("coval-gate/branch/")]
             if tags:
-                yield f"{step_name(result)} let slices be a baseline: {tags}"
+                yield f"{step_name(result)} made slices a baseline: {tags}"
 
 
 def rerun_pays_for_no_slice_twice(history: History) -> Iterator[str]:

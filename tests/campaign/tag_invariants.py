@@ -44,7 +44,7 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
 
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
-    """Steps change no other tags, keep that of a process, and give a base's run none of theirs."""
+    """Steps change no other tags, keep the one of a process, and give a base's run none of theirs."""
     for record in history.runs.values():
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
@@ -56,13 +56,13 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
         customer = record.body.get("metadata", {}).get("customer") or {}
         if IS_BASE not in customer:
             continue
-        told = (*record.tags, *map(str, customer.values()))
-        if wrong := {*MARKS} & {*record.tags} or any(tag.startswith(BRANCH_TAG) for tag in told):
+        texts = (*record.tags, *map(str, customer.values()))
+        if wrong := {*MARKS} & {*record.tags} or any(tag.startswith(BRANCH_TAG) for tag in texts):
             yield f"the base's run {record.run_id} has the tag {wrong}"
 
 
-def tag_is_taken_by_rule(history: History) -> Iterator[str]:
-    """A run takes the tag only by its own step, only if it counts, and only while too few others have it."""
+def tag_is_given_by_rule(history: History) -> Iterator[str]:
+    """A run gets the tag only from its own step, only if it counts, and only while too few others have it."""
     for result, change, record in given_tags(history, STABLE):
         step, name = result.step, f"{step_name(result)} gave the run {record.run_id} the tag"
         if result.is_post or not (step.holders and is_own(result, record)):
@@ -84,7 +84,7 @@ def _holders(history: History, record: RunRecord, at: float) -> list[RunRecord]:
     return baseline_candidates(history, at, there)
 
 
-def only_acceptance_takes_tag_away(history: History) -> Iterator[str]:
+def only_acceptance_removes_tag(history: History) -> Iterator[str]:
     """No run loses the tag but to one that a person accepted, and that has it by then."""
     for change in history.retaggings:
         if change.process is None or STABLE not in change.before - change.after:
@@ -92,7 +92,7 @@ def only_acceptance_takes_tag_away(history: History) -> Iterator[str]:
         result = process_of(history, change)
         accepted = history.runs.get(result.run_id)
         if not (accepted and result.step.accepts and {STABLE, ACCEPTED} <= history.tags(accepted, change.at)):
-            yield f"{step_name(result)} took the tag away from {change.run_id}"
+            yield f"{step_name(result)} removed the tag from {change.run_id}"
 
 
 def accepted_run_stands_alone(history: History) -> Iterator[str]:
@@ -133,7 +133,7 @@ def only_own_runs_are_marked(history: History) -> Iterator[str]:
 def is_unmarked(history: History, result: ProcessResult, run_id: str) -> bool:
     """Return whether a run never got a mark, although it does not count, and nothing hindered the step.
 
-    A person who accepts the run later takes the mark away.
+    A person who accepts the run later removes the mark.
     """
     now, record = history.coval_time(result.ended), history.runs.get(run_id)
     was_marked = any(marked is record for _, _, marked in given_tags(history, FAILED))

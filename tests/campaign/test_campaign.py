@@ -1,4 +1,4 @@
-"""All invariants hold in many schedules of faults, signals and kills: two hundred in CI, and the first few always."""
+"""No invariant breaks in many schedules of faults, signals and kills: two hundred in CI, and the first few always."""
 
 import os
 import re

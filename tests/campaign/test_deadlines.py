@@ -73,7 +73,7 @@ class Case(NamedTuple):
     at: float | None = None
 
     def history(self) -> History:
-        """Simulate a step that does all that it can be asked to do."""
+        """Simulate a step that does everything that a step can do."""
         faults = [Fault(*self.endpoint, 1, EVER, self.way)] if self.way else []
         signal = Signal(kill=False, at=self.at) if self.at is not None else None
         inputs = EVERYTHING | {"max_wait_time": self.wait}
@@ -121,7 +121,7 @@ RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
 
 @pytest.mark.parametrize("github", ["", SLOW])
 @pytest.mark.parametrize(("mode", "inputs"), [("run", RED), ("launch", {})])
-def test_killed_step_tells_the_same_everywhere(github: str, mode: str, inputs: dict[str, str]) -> None:
+def test_killed_step_reports_the_same_everywhere(github: str, mode: str, inputs: dict[str, str]) -> None:
     seen, launches = set(), mode == "launch"
     for number in range(0, 25, 5):
         at = (0.3 if launches else 59.2) + number * (0.5 if github else 0.1)

@@ -59,8 +59,8 @@ def statuses(history: History) -> list[str]:
 
 
 @pytest.mark.parametrize("faults", [(), (lists("403"),), (lists("hang 60"),)], ids=["found", "refused", "hanging"])
-def test_late_response_to_launch_is_taken_at_once(faults: tuple[Fault, ...]) -> None:
-    """Nothing that the search for its run says matters as long as the connection is open."""
+def test_late_response_to_launch_is_used_at_once(faults: tuple[Fault, ...]) -> None:
+    """No result of the search for its run matters as long as the connection is open."""
     history = history_of(launch("late 97"), *faults)
     result = history.results[0]
     assert (result.verdict, statuses(history), len(launches(result))) == ("passed", ["COMPLETED"], 1)
@@ -103,9 +103,7 @@ def test_signal_during_check_for_second_run_ends_launch_step(cancel: str, outcom
     ],
     ids=["kill during the check for a second run", "signal during the second launch"],
 )
-def test_second_run_is_cancelled_though_the_user_wants_the_own_run_left(
-    faults: tuple[Fault, ...], signal: Signal
-) -> None:
+def test_second_run_is_cancelled_though_the_user_keeps_the_own_run(faults: tuple[Fault, ...], signal: Signal) -> None:
     history = history_of(*faults, steps=(step("run", signal=signal, cancel_on_interrupt="false"),))
     is_cancelled = {record.run_id: record.cancel_time is not None for record in history.world.runs}
     assert (len(is_cancelled), is_cancelled.pop(history.results[0].run_id), *is_cancelled.values()) == (2, False, True)
@@ -141,5 +139,5 @@ def test_run_of_base_is_left_only_once_its_id_is_known(
     (base,) = (run for run in history.world.runs if run.body["agent_id"] == AGENT_ID)
     assert (result.verdict, history.runs[result.run_id].cancel_time) == ("timed_out", None)
     assert (base.run_id in result.run_ids) == (outcome == "left")
-    is_told = "A run of the base could not be cancelled" in result.log
-    assert (is_told, base.cancel_time is not None) == ((outcome == "cancelled",) * 2)
+    is_reported = "A run of the base could not be cancelled" in result.log
+    assert (is_reported, base.cancel_time is not None) == ((outcome == "cancelled",) * 2)

@@ -101,7 +101,7 @@ def no_verdict_on_the_agent_without_the_tag(history: History) -> Iterator[str]:
             yield f"{step_name(result)} {result.verdict}, but no process answered the run {record.run_id}"
 
 
-def legs_are_told(history: History) -> Iterator[str]:
+def legs_are_reported(history: History) -> Iterator[str]:
     """The output legs has each leg once, with its own run or a reason, and no run of a base."""
     for result in main_results(history):
         legs, listed = legs_of(history, result), result.step.listed
@@ -182,15 +182,15 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
             yield f"{step_name(result)} timed out, but the run had ended before"
 
 
-def interrupts_are_told(history: History) -> Iterator[str]:
+def interrupts_are_reported(history: History) -> Iterator[str]:
     """A step is cancelled if it was interrupted, and only if it or its run was."""
     for result in main_results(history):
         written = result.verdict and not has_file_fault(result, "output")
-        tells_github = any(page_name(result, page) for page in PAGES)
+        publishes = any(page_name(result, page) for page in PAGES)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
         asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
         # Then the verdict stood: it also does when a step with a run asks for names only.
-        late = (tells_github or ends) if not asked else all(NAME_PATHS.fullmatch(sent.path) for sent in asked)
+        late = (publishes or ends) if not asked else all(NAME_PATHS.fullmatch(sent.path) for sent in asked)
         late = late and bool(result.run_id or not asked)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{step_name(result)} was interrupted, but its verdict is {result.verdict!r}"

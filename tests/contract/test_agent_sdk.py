@@ -67,7 +67,7 @@ class Attached(NamedTuple):
         return shown["status"], shown["error_message"]
 
     def answer(self, simulation_id: str, handler: Handler) -> Any:
-        """Let a handler answer one caller, and return the client's result."""
+        """Have a handler answer one caller, and return the client's result."""
 
         async def call() -> Any:
             async with self.client.connect(simulation_id) as connection:
@@ -93,7 +93,7 @@ async def good_build(connection: Any) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _client_of_the_sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let the Agent SDK import no more of Coval's API client than it uses, unless another test has imported all."""
+    """Make the Agent SDK import no more of Coval's API client than it uses, unless another test has imported all."""
     if "coval_sdk" in sys.modules:
         yield
         return

@@ -81,7 +81,7 @@ def section(title: str) -> str:
 
 
 def apply(title: str, directory: Path) -> None:
-    """Do what a section says: write its modules, and add the lines of its diffs where their context stands."""
+    """Follow a section: write its modules, and add the lines of its diffs where their context stands."""
     prose, *rest = FENCED.split(section(title))
     for kind, text, after in zip(*[iter(rest)] * 3, strict=True):
         name = re.findall(r"`(src/[^`]+)`", prose)[-1]

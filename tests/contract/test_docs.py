@@ -192,7 +192,7 @@ def test_no_expression_is_pasted_into_a_script(page: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_says_its_purpose(path: Path) -> None:
+def test_example_has_its_purpose_in_a_comment(path: Path) -> None:
     head = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     assert 3 <= len(head) <= 5
     assert all(line.startswith("# ") for line in head)

@@ -56,7 +56,7 @@ def interpolated(**given: Any) -> dict[str, Any]:
     return job
 
 
-def test_component_has_all_inputs_but_secrets_and_those_of_github() -> None:
+def test_component_has_all_inputs_but_secrets_and_github_s() -> None:
     secrets = {entry.name for entry in declared() if entry.field.name == "secret"}
     assert secrets <= DEFAULTS.keys() - OURS.keys()
     assert DEFAULTS.keys() - OURS.keys() == secrets | {

@@ -44,13 +44,13 @@ def test_wrong_request_is_answered_with_400_and_leaving_the_fake_fails_the_test(
     gitlab.__enter__()
     response = send(gitlab, "GET", f"{NOTES}?page=first")
     assert (response.status_code, response.json()) == (400, {"error": "page is invalid"})
-    for body, told in (
+    for body, expected in (
         ({"description": "x" * 256}, {"description": ["is too long (maximum is 255 characters)"]}),
         ({"target_url": "https://x/" + "x" * 246}, {"target_url": ["is too long (maximum is 255 characters)"]}),
         ({"target_url": "javascript:x"}, {"target_url": ["is blocked: Only allowed schemes are http, https"]}),
     ):
         response = send(gitlab, "POST", STATUS, {"state": "success"} | body)
-        assert (response.status_code, response.json()) == (400, {"message": told})
+        assert (response.status_code, response.json()) == (400, {"message": expected})
     assert (len(gitlab.violations), gitlab.statuses) == (4, {})
     with pytest.raises(AssertionError, match="page is invalid"):
         gitlab.__exit__(None)

@@ -195,7 +195,7 @@ BARE = re.compile(r"(?<![\w./+-])coval[-_]gate(?:\[[^\]]*\])?(?! ?@ |[\w./\[-])"
 
 
 def installed_by_name(text: str) -> list[str]:
-    """Return the commands that would take coval-gate from a package index, not from a repository or a wheel."""
+    """Return the commands that would install coval-gate from a package index, not from a repository or a wheel."""
     found = []
     for rest in INSTALLS.findall(text.replace("\\\n", " ")):
         source = SOURCE_OF.search(rest)
@@ -219,8 +219,8 @@ def test_installation_by_name_is_seen(command: str) -> None:
     assert installed_by_name(f"First: `{command}`.")
 
 
-def test_nothing_is_installed_by_a_name_that_anyone_may_take() -> None:
-    """The name is still free on the package index: a stranger who takes it could run code beside the API key."""
+def test_nothing_is_installed_by_a_name_that_anyone_may_register() -> None:
+    """The name is still free on the package index: a stranger who registers it could run code beside the API key."""
     command = ["git", "ls-files", "-z", "--", ".", ":!tests/*.py", ":!*.png"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [ROOT / name for name in listed.split("\0") if name]
@@ -281,7 +281,7 @@ def test_only_its_package_knows_a_host(
             assert not [text for text in texts - shared if api.search(text)], path
 
 
-# Only coval/ knows Coval's JSON: its client takes and returns our types, so no other package reads a key
+# Only coval/ knows Coval's JSON: its client accepts and returns our types, so no other package reads a key
 
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"FRESH_TIME", "SERVERS_SKEW", "Shown", "Client", "Launch", "Session", "connect"},

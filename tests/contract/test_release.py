@@ -98,7 +98,7 @@ def replaced(directory: Path, *, added: str = "", besides: str = "none") -> list
     return list(zip(old, new, strict=True))
 
 
-def test_owner_and_name_must_be_those_of_a_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_owner_and_name_must_fit_a_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adopt = script("adopt")["main"]
     for owner in ("", "your-org", "-acme", "acme/x", "a--b", "x" * 40, "acme;id", "é"):
         assert adopt(owner, "voice-gate", tmp_path) == 2
@@ -165,7 +165,7 @@ def test_later_changes_merge_with_a_copy_that_has_an_owner(copy: Path) -> None:
     assert (copy / "examples" / "new.yml").read_text(encoding="utf-8") == "- uses: acme/voice-gate@v9.9\n"
 
 
-def test_release_says_its_version_wherever_people_copy_from(copy: Path) -> None:
+def test_release_names_its_version_wherever_people_copy_from(copy: Path) -> None:
     done = make(copy, "release", **RELEASE)
     assert (done.returncode, done.stderr) == (0, "")
     for before, after in replaced(copy, added=f"      default: {IMAGE}", besides="examples/ci"):
@@ -227,7 +227,7 @@ def test_release_without_what_it_needs_changes_nothing(change: dict[str, str], w
     assert changed(copy) == []
 
 
-def test_release_of_a_copy_that_nobody_adopted_is_refused(copy: Path) -> None:
+def test_release_of_a_copy_that_was_not_adopted_is_refused(copy: Path) -> None:
     """Its action.yml would name an image of another owner, or one that does not exist."""
     done = make(copy, "release", **RELEASE, REPOSITORY="Acme/voice-gate")
     assert "first `make adopt OWNER=Acme NAME=voice-gate`" in done.stderr
@@ -357,7 +357,7 @@ def test_nothing_is_pushed_if_the_branch_has_moved_meanwhile(origin: Origin) -> 
 
 
 def next_version(origin: Origin, version: str) -> str:
-    """Let main go on to a version, and return its commit."""
+    """Move main to a version, and return its commit."""
     main = Path(tempfile.mkdtemp(dir=origin.directory)) / "main"
     git(origin.bare, "clone", "--quiet", str(origin.bare), str(main))
     changelog = main / "CHANGELOG.md"

@@ -79,10 +79,10 @@ def test_recheck_reruns_a_red_gate_for_those_who_may_write(
     assert done.returncode == 0, done.stderr
     assert [run.reruns for run in (other, own, older)] == [0, int(reaction == "rocket"), 0]
     assert github.repository.reactions == ({"9": [reaction]} if reaction else {})
-    assert bool(done.stdout) is (reaction != "rocket"), "the log says why nothing happened"
+    assert bool(done.stdout) is (reaction != "rocket"), "the log explains why nothing happened"
 
 
-def test_recheck_says_that_there_is_no_gate_and_is_red_without_an_answer(github: FakeGitHub, tmp_path: Path) -> None:
+def test_recheck_reports_that_there_is_no_gate_and_is_red_without_an_answer(github: FakeGitHub, tmp_path: Path) -> None:
     github.repository.permissions["mona"] = "write"
     done = recheck(github, tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{SHA} has no red gate.\n")
@@ -129,7 +129,7 @@ def test_second_red_night_mentions_the_assignee(
 
 
 @pytest.mark.parametrize("given", [{"ASSIGNEE": ""}, {"GITHUB_EVENT_NAME": "push"}])
-def test_nobody_is_mentioned_without_a_name_or_by_day(
+def test_no_user_is_mentioned_without_a_name_or_by_day(
     github: FakeGitHub, tmp_path: Path, given: dict[str, str]
 ) -> None:
     github.repository.workflow_runs.append(WorkflowRun(1, "schedule", "failure"))
@@ -171,7 +171,7 @@ def end_night(github: FakeGitHub, directory: Path, **given: str) -> tuple[Issue,
 
 @pytest.mark.parametrize("doubtful", ["2", "3", "4", "deploy"])
 def test_bisect_skips_commits_that_cannot_be_judged(tmp_path: Path, doubtful: str) -> None:
-    """Of eight commits, the sixth breaks the agent; the fourth cannot be judged. A stub ends as the commit says."""
+    """Of eight commits, the sixth breaks the agent; the fourth cannot be judged. A stub ends as the commit sets."""
     repository = tmp_path / "repository"
     repository.mkdir()
     codes = ["0", "0", "0", doubtful, "0", "1", "1", "1"]

@@ -1,4 +1,4 @@
-"""The wheel as a stranger gets it: what stands in it, what it says of itself, and what installs it by hash."""
+"""The wheel as a stranger gets it: its contents, its metadata, and what installs it by hash."""
 
 import email.message
 import email.parser
@@ -36,7 +36,7 @@ def wheel(dist: Path) -> zipfile.ZipFile:
 
 
 def test_top_of_the_wheel_has_nothing_but_ours(wheel: zipfile.ZipFile) -> None:
-    """Another top-level name could hide a module of somebody else. pyproject.toml has the reason for each."""
+    """Another top-level name could hide another project's module. pyproject.toml has the reason for each."""
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert top == {
         *("coval_gate", "coval_cli", "coval_attach", "coval_demo", "coval_sandbox"),
@@ -62,7 +62,7 @@ def test_metadata_lead_to_the_repository(wheel: zipfile.ZipFile) -> None:
 
 @pytest.mark.parametrize("name", ["coval-gate.txt", "coval-gate-attach.txt"])
 def test_locked_requirements_install_the_wheel_and_all_that_it_needs(name: str, dist: Path) -> None:
-    """pip rejects a wheel with another hash, and a package without one. It asks no index for what is installed."""
+    """pip rejects a wheel with another hash, and a package without one. It queries no index for what is installed."""
     text = (dist / name).read_text(encoding="utf-8")
     assert ASSETS in text
     here = dist / f"here-{name}"

@@ -70,7 +70,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Serve a sandbox, at the speed that the module says."""
+    """Serve a sandbox, at the speed that the module sets."""
     with engine.sandbox(speed=getattr(request.module, "SPEED", engine.SPEED)) as started:
         yield started
 

@@ -80,7 +80,7 @@ def test_run_passes_despite_hostile_workspace_and_environment(step: Step, sandbo
 
 
 def test_traps_work_without_isolation(step: Step) -> None:
-    """Control: each trap takes over a Python without -I, in the main step and in the post step."""
+    """Control: each trap hijacks a Python without -I, in the main step and in the post step."""
     cases = [(MAIN, module) for module in MODULES]
     cases += [(POST, module) for module in ("coval_gate/base/clock", "sitecustomize")]
     script = ""

@@ -109,7 +109,7 @@ async def answer(connection):
 
 @pytest.fixture
 def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
-    """Return a function that runs an example by name, on a pull request unless `given` says otherwise."""
+    """Return a function that runs an example by name, on a pull request unless `given` has another event."""
 
     def run(
         name: str, github: FakeGitHub | None = None, *, api_url: str = "", caller: str = "", **given: Any
@@ -172,7 +172,7 @@ def gh_runner() -> Iterator[str]:
 
 @pytest.fixture
 def gh(github: FakeGitHub, gh_runner: str) -> Iterator[dict[str, Any]]:
-    """Return what lets the command gh of a job reach the fake GitHub: its runner, and flags of act."""
+    """Return what a job's command gh needs to reach the fake GitHub: its runner, and flags of act."""
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
         yield {"runner": gh_runner, "flags": ("--container-options", f"--volume {directory}:{GH_SOCKETS}")}
 
@@ -371,7 +371,7 @@ def test_by_hand(example: Example, sandbox: Sandbox) -> None:
 
 
 def test_notify(example: Example, gh_runner: str) -> None:
-    """Each channel learns why the agent does not pass. No text from outside can link, mention someone, or run."""
+    """Each channel learns why the agent does not pass. No text from outside can link, mention a user, or run."""
     hostile = "'\"; echo pwned-$((6 * 7)) # $(id) `id` <!channel> [free](https://evil.example) \\(env.HOME)"
     given: dict[str, Any] = {"event": "push", "payload": {"ref": "refs/heads/main"}, "runner": gh_runner}
     with Channel() as slack, Channel() as teams:
@@ -391,10 +391,10 @@ def test_notify(example: Example, gh_runner: str) -> None:
     assert failed_slack["text"] == "Voice gate: failed"
     assert len(slack.messages) == 2
     assert len(teams.messages) == 1
-    told = json.dumps(slack.messages[1])
-    assert "<!channel>" in told
-    assert "pwned-$((6" in told
-    assert "pwned-42" not in told + json.dumps(result.entries)
+    message_text = json.dumps(slack.messages[1])
+    assert "<!channel>" in message_text
+    assert "pwned-$((6" in message_text
+    assert "pwned-42" not in message_text + json.dumps(result.entries)
 
 
 def test_check_run(example: Example, github: FakeGitHub) -> None:
@@ -434,7 +434,7 @@ def test_base_rules(example: Example, sandbox: Sandbox) -> None:
 
 
 def test_organization(example: Example, sandbox: Sandbox) -> None:
-    """A repository adds its thresholds to those of the organization."""
+    """A repository adds its thresholds to the organization's."""
     limit = "Latency: p(95) < 1.5"
     rows = (("passing1", "Latency: p(95) < 9", True), ("passing1", "Latency: avg > 9", False), ("lostCase", "", False))
     for number, (test_set, thresholds, passes) in enumerate(rows, start=1):
@@ -449,7 +449,7 @@ def test_organization(example: Example, sandbox: Sandbox) -> None:
 
 
 def test_recheck(example: Example, github: FakeGitHub, gh: dict[str, Any]) -> None:
-    """Only a comment on a pull request, of someone who may write, re-runs the red gate of its head."""
+    """Only a comment on a pull request, by a user with write access, re-runs the red gate of its head."""
     runs = [WorkflowRun(7, "pull_request", "failure", HEAD, "feature")]
     github.repository.workflow_runs += runs
     github.repository.permissions["mona"] = "write"

@@ -38,7 +38,7 @@ class Moment(NamedTuple):
     """A moment in a step at which a signal arrives: how to reach it, and the expected state afterwards.
 
     `statuses` are those that the run may have, "" if none was launched; `may_leave`: on a busy machine, the post step
-    may have to cancel it. tests/campaign/test_deadlines.py holds that the main step does.
+    may have to cancel it. tests/campaign/test_deadlines.py checks that the main step does.
     """
 
     reach: Reach
@@ -58,16 +58,16 @@ class SignalResult(NamedTuple):
 
     def is_in_time(self, moment: Moment) -> bool:
         """Return whether the main step did in time what else is left to the post step."""
-        told = self.result.outputs.get("run_id") == self.run["run_id"] and self.result.summary
+        reported = self.result.outputs.get("run_id") == self.run["run_id"] and self.result.summary
         left = bool(self.post.log) and not moment.may_leave
-        return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(told) and not left
+        return self.seconds < MAX_SECONDS and self.result.exit_code == 1 and bool(reported) and not left
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds, which must happen soon."""
+    """Wait until a condition is true, which must happen soon."""
     end = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < end, "the condition does not hold"
+        assert time.monotonic() < end, "the condition is not true"
         time.sleep(0.02)
 
 

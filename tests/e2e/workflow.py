@@ -119,7 +119,7 @@ class Environment:
 
 
 def own_name(workflow: str) -> str:
-    """Return the text of a workflow whose name tells pytest's workers apart, because act names containers by it."""
+    """Return the text of a workflow whose name differs between pytest's workers, because act names containers by it."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     return re.sub("(?m)^name: .*", rf"\g<0> {worker}", workflow, count=1) if worker else workflow
 
@@ -127,7 +127,7 @@ def own_name(workflow: str) -> str:
 def run_workflow(
     workflow: Path, directory: Path, action: Path | None, api: Sandbox, environment: Environment
 ) -> WorkflowResult:
-    """Run a workflow in a new repository, which holds the action if it is given.
+    """Run a workflow in a new repository, which contains the action if it is given.
 
     act uses the action's image that is there: e2e/test_sandbox_page.py has it build the image itself.
     """

@@ -16,7 +16,7 @@ from support import KEY, StepResult, VirtualClock, run_main_step
 
 @pytest.fixture
 def run_step(tmp_path: Path, clock: VirtualClock) -> RunStep:
-    """Run the main step, check what must hold after every step, and return its result and the server.
+    """Run the main step, check what is true after every step, and return its result and the server.
 
     `bare`: skip the checks.
     """

@@ -16,7 +16,7 @@ from support import IDS, KEY, VirtualClock, runtime
 
 
 class Job:
-    """`log` and `requests_seen` are those of the last step. `given`: what a runtime has besides."""
+    """`log` and `requests_seen`: of the last step. `given`: what a runtime has besides."""
 
     secrets: tuple[str, ...] = (KEY,)
 

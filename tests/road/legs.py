@@ -1,4 +1,4 @@
-"""Legs: the runs of a step, what its outputs say of each, and the post step that ends what is left of them."""
+"""Legs: the runs of a step, their entries in its outputs, and the post step that ends what is left of them."""
 
 import io
 import json

@@ -25,7 +25,7 @@ ON_PULL_REQUEST = {
 
 
 class Nights:
-    """A world, and the steps of its nights. The agent of a night is a scenario, most of which take few polls."""
+    """A world, and the steps of its nights. The agent of a night is a scenario; most need few polls."""
 
     def __init__(self, run_step: RunStep, clock: VirtualClock, **quirks: Any) -> None:
         self.world = World(clock.time, quirks=Quirks(**quirks))
@@ -54,7 +54,7 @@ class Nights:
         return result
 
     def play(self, scenario: str | Scenario) -> None:
-        """Let the runs that are launched from now on be of a scenario."""
+        """Give the runs that are launched from now on a scenario."""
         played = BY_NAME[scenario] if isinstance(scenario, str) else scenario
         self.world.scenario = played if scenario == "slow" else replace(played, queue=1.0, conversation=(0.1, 0.2))
 
@@ -72,7 +72,7 @@ class Nights:
 
 
 def prolong(world: World, *, seconds: float, place: int = -1) -> None:
-    """Let the last run, or another one, go on for longer."""
+    """Prolong the last run, or another one."""
     record = world.runs[place]
     last = record.plan.simulations[-1]
     simulations = (*record.plan.simulations[:-1], replace(last, end=last.end + seconds))

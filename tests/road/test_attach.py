@@ -84,7 +84,7 @@ class Result(NamedTuple):
 
     @property
     def failures(self) -> dict[str, str]:
-        """What the log says of each simulation that was not answered."""
+        """The log's line for each simulation that was not answered."""
         lines = (line.partition("✗ Simulation ")[2] for line in self.log.splitlines())
         return {id_: text for id_, _, text in (line.partition(" ") for line in lines if line)}
 
@@ -118,7 +118,7 @@ def run_attach(
     result = Result(code, log.getvalue(), directory)
     written = [path.read_text(encoding="utf-8") for path in directory.rglob(".coval-gate/**/*") if path.is_file()]
     assert KEY not in "".join([result.log, *written])
-    assert (code == 0) == (ATTACHED in fake.tags), "it succeeds if the run says so, too"
+    assert (code == 0) == (ATTACHED in fake.tags), "it succeeds only if the run has the tag"
     wait_for(lambda: not alive(directory))
     return result
 
@@ -149,7 +149,7 @@ MIXED = {
 }
 
 
-def test_each_simulation_that_was_not_answered_is_told_with_its_error(tmp_path: Path) -> None:
+def test_each_simulation_that_was_not_answered_is_logged_with_its_error(tmp_path: Path) -> None:
     """A run whose simulations end in every way, side by side."""
     ends = {"lost1": "error", "drop1": "drop"}
     callers = [Caller(id_, until, end=ends.get(id_, "well")) for id_, until in MIXED.items()]  # type: ignore[arg-type]
@@ -173,14 +173,14 @@ def test_each_simulation_that_was_not_answered_is_told_with_its_error(tmp_path: 
     }
     assert result.failures["drop1"].startswith("lost its relay: ")
     assert result.failures["refused1"].startswith("was not attached: ")
-    for told in (
+    for expected in (
         *(f"Run: {RUN_ID}, answered by agent:answer", "10 of 13 attached, 13 done"),
         *("4 of 13 simulations answered: ", "4 crashed", "2 lost", "2 missed", "1 refused"),
         "Simulation early1: The handler returned before the conversation ended.",
         "Simulation mute1 receives no audio from the agent",
         "Logs of all processes: .coval-gate/logs",
     ):
-        assert told in result.log
+        assert expected in result.log
     assert result.log.count("receives no audio") == 1
     assert "KeyError" in result.log_of("crash1")
     assert "Segmentation fault" in result.log_of("segv1")
@@ -202,10 +202,10 @@ def test_run_that_was_answered_is_tagged_although_handlers_were_quiet_and_blocke
     """It keeps its tags. At first, Coval does not know it yet."""
     log = io.StringIO()
 
-    def is_told(caller: Caller) -> bool:
+    def is_warned(caller: Caller) -> bool:
         return f"Simulation {caller.id} receives no audio from the agent" in log.getvalue()
 
-    callers = [Caller("block1", is_told), Caller("late1", is_told), Caller("good1")]
+    callers = [Caller("block1", is_warned), Caller("late1", is_warned), Caller("good1")]
     with FakeRelay(tmp_path, callers) as fake:
         fake.unknown = 2
         result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(quiet=0.3, over=0.3), log)
@@ -216,17 +216,17 @@ def test_run_that_was_answered_is_tagged_although_handlers_were_quiet_and_blocke
         assert f"Simulation {id_}: The handler did not end after the conversation, so it was stopped." in result.log
 
 
-def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_path: Path) -> None:
+def test_killed_process_has_not_answered_although_its_simulation_is_over(tmp_path: Path) -> None:
     killed, looks = Caller("killed1", hears(0), end="drop"), 0
     with FakeRelay(tmp_path, [killed]) as fake:
-        fake.holds, respond = True, fake.respond
+        fake.goes_on, respond = True, fake.respond
 
         def see(method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
             nonlocal looks
             looks += killed.is_over and path.endswith("/simulated")
             if looks == 2:  # the command has seen that the simulation is over
                 (tmp_path / "seen").touch()
-                fake.holds = False
+                fake.goes_on = False
             return respond(method, path, body)
 
         fake.respond = see  # type: ignore[method-assign]
@@ -327,7 +327,7 @@ def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) ->
         (AttachOptions(RUN_ID, "agent:answer"), {"COVAL_API_KEY": ""}, "COVAL_API_KEY is not set"),
     ],
 )
-def test_mistake_is_told_before_anything_else(
+def test_mistake_is_reported_before_anything_else(
     tmp_path: Path, options: AttachOptions, environ: Mapping[str, str], problem: str
 ) -> None:
     with FakeRelay(tmp_path, [Caller("a1")]) as fake:
@@ -362,7 +362,7 @@ def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
     assert result.log.count("Simulation never1 is not attached yet: ") == 1
 
 
-def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
+def test_agent_that_coval_calls_is_reported_at_once(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [Caller("a1", never)]) as fake:
         fake.agent_type = "VOICE"
         result = run_attach(fake, tmp_path)
@@ -385,7 +385,7 @@ def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
 
 
 class HastyClock(SystemClock):
-    """A clock on which so many seconds pass once a condition holds."""
+    """A clock on which so many seconds pass once a condition is true."""
 
     def __init__(self, condition: Callable[[], object], seconds: float) -> None:
         super().__init__()
@@ -412,7 +412,7 @@ def relay(tmp_path: Path) -> Iterator[FakeRelay]:
 
 @pytest.fixture
 def begun(relay: FakeRelay, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own, while it holds a conversation, and another one blocks."""
+    """The command as a process of its own, while it has one conversation, and another one blocks."""
     (tmp_path / "agent.py").write_text(AGENT)
     command = [sys.executable, "-m", "coval_cli", "attach", "agent:answer", "--run", RUN_ID]
     with subprocess.Popen(

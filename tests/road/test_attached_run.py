@@ -37,7 +37,7 @@ class Job:
         return launched
 
     def end(self) -> None:
-        """Let all runs come to their end."""
+        """Advance the time until all runs are over."""
         self.clock.sleep(200.0)
 
     def attach(self, run_id: str) -> None:
@@ -68,19 +68,19 @@ def leg_of(result: StepResult) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("runFails", "failed")])
-def test_run_that_this_commit_answered_is_judged_and_said_to_be_so(test_set: str, verdict: str, job: Job) -> None:
+def test_run_that_this_commit_answered_is_judged_and_reported_as_such(test_set: str, verdict: str, job: Job) -> None:
     run_id = job.launch(test_set)
     job.attach(run_id)
     result = job.wait(run_id)
     assert result.outputs["verdict"] == verdict
     assert "Tested: this commit (attached)" in result.summary.splitlines()[:5]
     assert leg_of(result)["tested"] == "this commit (attached)"
-    assert job.calls("/agents") == 1, "the launch has noted the type: only the name is asked for"
+    assert job.calls("/agents") == 1, "the launch has noted the type: only the name is requested"
 
 
 @pytest.mark.parametrize(("test_set", "noted"), [("passing1", ""), ("runFails", "SDK_WEBSOCKET")])
 def test_run_without_the_tag_is_an_error_however_it_ended(test_set: str, noted: str, job: Job) -> None:
-    """Without the launch's note, Coval says what the agent is."""
+    """Without the launch's note, Coval shows what the agent is."""
     run_id = job.launch(test_set, note=noted)
     job.end()
     began = job.clock.now()
@@ -96,7 +96,7 @@ def test_run_without_the_tag_is_an_error_however_it_ended(test_set: str, noted: 
 
 
 def test_run_that_fails_at_once_without_the_tag_is_an_error(job: Job) -> None:
-    """`abort_after_failures` gives up the run, but says nothing of an agent that was not attached."""
+    """`abort_after_failures` gives up the run, but reports nothing about an agent that was not attached."""
     result = job.wait(job.launch("allFail1"), abort_after_failures="2")
     assert result.outputs["verdict"] == "error"
     assert "The run was cancelled." in result.summary
@@ -119,7 +119,7 @@ def test_run_that_its_job_has_left_is_given_up_at_once_unless_another_answered_i
 
 @pytest.mark.parametrize("agent_id", [AGENT_ID, ""])
 def test_run_that_does_not_show_its_agent_is_of_the_agent_that_the_step_names(agent_id: str, job: Job) -> None:
-    """Coval's answers may leave the id out. Without any, the step says what goes unseen."""
+    """Coval's answers may leave the id out. Without any, the step reports what it cannot see."""
     run_id = job.launch(note="")
     job.end()
     run = job.world.get_run(run_id)["run"]
@@ -137,7 +137,7 @@ def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) ->
     assert result.outputs["reason"].startswith("Nothing shows that a job answered")
 
 
-def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed_and_the_step_warns(job: Job) -> None:
+def test_agent_that_the_key_may_not_read_is_not_called_deployed_and_the_step_warns(job: Job) -> None:
     launched, _ = job.run_step("GET /agents/* -> 403", world=job.world, mode="launch", agent_id=AGENT_ID)
     inputs = WAIT | {"run_id": launched.outputs["run_id"]}
     result, _ = job.run_step("GET /agents/* -> 403", world=job.world, json_path="reports/coval.json", **inputs)
@@ -153,7 +153,7 @@ def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed_and_the_step
 
 
 def test_agent_that_coval_reaches_is_judged_as_ever(job: Job) -> None:
-    """Mode launch notes the type, so that mode wait asks for nothing more but the agent's name."""
+    """Mode launch notes the type, so that mode wait requests nothing more but the agent's name."""
     job.world = World(job.clock.time)
     launched, server = job.run_step(world=job.world, mode="launch", agent_id=PREVIEW_ID)
     assert job.world.runs[0].body["metadata"]["customer"][AGENT_TYPE] == "VOICE"

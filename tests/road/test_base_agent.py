@@ -25,7 +25,7 @@ BESIDE = {
 
 
 class Agents(World):
-    """A world in which a run's scenario is that of its agent, if it has one: `"<agent>"`, or `"<agent> <test set>"`."""
+    """A world in which a run has its agent's scenario, if there is one: `"<agent>"`, or `"<agent> <test set>"`."""
 
     def __init__(self, clock: Callable[[], float], scenarios: dict[str, str]) -> None:
         super().__init__(clock)

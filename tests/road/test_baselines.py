@@ -155,7 +155,7 @@ def test_age_of_a_baseline_ends_with_the_first_failure_since(past: Past) -> None
     assert past.missing("branch:main") == NotFoundReason(kind="failed", run_id=failed[1])
 
 
-def test_named_run_that_cannot_be_baseline_says_why(past: Past) -> None:
+def test_named_run_that_cannot_be_baseline_has_a_reason(past: Past) -> None:
     failed, deleted, empty, own = past.launch("run-failed"), past.launch(), past.launch("empty"), past.launch()
     past.world.delete_run(deleted)
     assert [past.missing(f"run:{run_id}") for run_id in (failed, deleted, own, empty)] == [
@@ -205,14 +205,14 @@ def test_hiccup_does_not_cost_the_baseline_an_outage_does_at_the_deadline_and_a_
         missing = past.missing("branch:main", f"GET {path} -> 503", patience=60)
         assert (missing.kind, missing.text[-1], clock.now() - began) == ("unreadable", ".", 60)
     older = "GET /simulations -> "  # the older address of the list of simulations
-    for faults, told in (
+    for faults, expected_text in (
         (["GET /runs -> 403"], "runs:read"),
         (["GET /conversations/* -> 403", f"{older}403"], "simulated-conversations:read"),
         (["GET /conversations/* -> 404", f"{older}404"], "/simulations returned 404"),
     ):
         began = clock.now()
         missing = past.missing("branch:main", *faults)
-        assert (missing.kind, told in missing.text, clock.now()) == ("unreadable", True, began), missing.text
+        assert (missing.kind, expected_text in missing.text, clock.now()) == ("unreadable", True, began), missing.text
 
 
 # What distinguishes the runs
@@ -243,7 +243,7 @@ def test_changes_since_the_baseline_are_found(past: Past) -> None:
     assert (earlier.changed_persona, earlier.unchecked) == (True, ())
 
 
-def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
+def test_what_coval_does_not_show_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
     """Without a fingerprint, changes of test cases show in their times."""
     past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
     past.launch(baseline="")
@@ -316,7 +316,7 @@ def test_named_run_that_cannot_be_a_baseline_costs_no_run(mode: str, past: Past)
 
 
 def test_named_run_that_is_not_over_is_waited_for_until_the_deadline(past: Past, clock: VirtualClock) -> None:
-    """The gate failed it meanwhile, which is told."""
+    """The gate failed it meanwhile, which is reported."""
     inputs: dict[str, Any] = {"thresholds": COMPARED, "bare": True}
     named = past.launch(days=0)
     prolong(past.world, seconds=100)
@@ -338,7 +338,7 @@ def warnings_of(result: StepResult, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("source", "quirks", "told"),
+    ("source", "quirks", "expected_text"),
     [
         ("tag:night", {}, "has the tag night, so {nothing}; did you mean nightly?"),
         ("branch:mian", {"refuse_tag_filter": True}, "is from the branch mian, so {nothing}; did you mean main?"),
@@ -348,14 +348,18 @@ def warnings_of(result: StepResult, text: str) -> list[str]:
     ids=str,
 )
 def test_name_that_no_run_has_is_a_warning_before_the_launch(
-    source: str, quirks: dict[str, Any], told: str, run_step: RunStep, clock: VirtualClock
+    source: str, quirks: dict[str, Any], expected_text: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     past = Past(run_step, clock, **quirks)
     past.launch(tags="nightly")
     past.launch(tags="nightlz", pull_request=True)
     result = past.night("passing", baseline=source, thresholds=COMPARED, bare=True)
     nothing = "there is nothing to compare this run with yet"
-    expected = [f"No earlier run of this agent, persona and test set {told.format(nothing=nothing)}"] if told else []
+    expected = (
+        [f"No earlier run of this agent, persona and test set {expected_text.format(nothing=nothing)}"]
+        if expected_text
+        else []
+    )
     assert warnings_of(result, "No earlier run") == expected
     assert len(past.world.runs) == 3
     assert "GET /runs" in calls_before_launch(past.server)

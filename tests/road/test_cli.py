@@ -73,7 +73,7 @@ def command(server: Server, clock: VirtualClock) -> Command:
         (["--max-wait-time", "20"], 4, "Timed out"),
     ],
 )
-def test_exit_code_tells_the_verdict(command: Command, flags: list[str], code: int, verdict: str) -> None:
+def test_exit_code_shows_the_verdict(command: Command, flags: list[str], code: int, verdict: str) -> None:
     flags += ["--on-inconclusive", "fail"] if "--confidence" in flags else []
     found, log, errors = command("run", *FLAGS, *flags)
     assert found == code, log
@@ -82,7 +82,7 @@ def test_exit_code_tells_the_verdict(command: Command, flags: list[str], code: i
     assert "Outputs" not in log
 
 
-def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: World, clock: VirtualClock) -> None:
+def test_launch_wait_and_cancel_accept_the_ids_of_runs(command: Command, world: World, clock: VirtualClock) -> None:
     assert command("launch", *FLAGS)[0] == 0
     (record,) = world.runs
     assert command("wait", "--threshold", "Latency: p(95) < 0.1", INPUT_RUN_ID=record.run_id)[0] == 1
@@ -93,7 +93,7 @@ def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: Wo
 
 
 def test_judging_a_run_again_on_a_laptop_changes_nothing_in_coval(command: Command, server: Server) -> None:
-    """A mark would take a branch its baseline, and with it every later step that is compared with it."""
+    """A mark would remove a branch's baseline, and so break every later step that is compared with it."""
     ci = {"CI": "true", "CI_REPOSITORY": "acme/voice", "CI_COMMIT_SHA": "a" * 40, "CI_COMMIT_REF_NAME": "main"}
     assert command("run", *FLAGS, **ci)[0] == 0
     launch = next(request for request in server.requests_seen if request.method == "POST")
@@ -127,7 +127,7 @@ def opener(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     return lambda: notes.read_text().splitlines() if notes.exists() else []
 
 
-def test_local_run_is_of_no_branch_and_takes_no_tag(command: Command, world: World) -> None:
+def test_local_run_is_of_no_branch_and_gets_no_tag(command: Command, world: World) -> None:
     assert command("run", *FLAGS, "--baseline", "tag:stable")[0] == 0
     assert not [tag for record in world.runs for tag in record.tags if "/branch/" in tag or tag == "stable"]
 
@@ -143,7 +143,7 @@ class TestState:
     def test_of_every_killed_command_is_ended_by_one_post(
         self, command: Command, clock: VirtualClock, world: World
     ) -> None:
-        """Another command in between takes nothing away."""
+        """Another command in between removes nothing."""
         for _ in range(2):
             clock.at(clock.now() + 5, lambda: command("plan", *FLAGS))
             clock.at(clock.now() + 10, kill)
@@ -159,7 +159,7 @@ class TestState:
         assert said == ["Another command is still running in this directory. Its runs are left alone.\n"]
 
     def test_from_a_checkout_ends_no_run(self, command: Command, clock: VirtualClock, world: World) -> None:
-        """Whoever knows the id of a run could have it cancelled, or marked as failed."""
+        """Anyone who knows the id of a run could have it cancelled, or marked as failed."""
         clock.at(10, kill)
         self.killed(command, "run", *FLAGS)
         (state,) = Path(".coval-gate").glob("state-*.json")
@@ -183,7 +183,7 @@ class TestState:
     def test_of_another_workspace_waits_for_its_own_post(
         self, command: Command, clock: VirtualClock, world: World
     ) -> None:
-        """Elsewhere, the run would be unknown, and taken for one that is gone."""
+        """Elsewhere, the run would be unknown, as if it were deleted."""
         clock.at(10, kill)
         self.killed(command, "run", *FLAGS, "--workspace-id", "w1")
         _, log, _ = command("post")
@@ -250,7 +250,7 @@ def test_misuse_is_an_error_and_sends_nothing(
     ],
 )
 def test_key_in_a_misuse_is_masked(command: Command, arguments: list[str]) -> None:
-    """Of a key that is not set, its form says what it is."""
+    """An unset key is recognized by its form."""
     Path("key").write_text(KEY, encoding="utf-8")
     Path("named.yml").write_text(f"{KEY}: 1\n", encoding="utf-8")
     for is_set in (KEY, ""):
@@ -280,7 +280,7 @@ def test_key_may_be_in_a_file(command: Command, monkeypatch: pytest.MonkeyPatch)
 
 
 class TestFile:
-    """coval-gate.yml, here or above; what it may hold, test_config_file.py says."""
+    """coval-gate.yml, here or above; test_config_file.py tests its contents."""
 
     CONTENTS = "".join(f"{name}: {value}\n" for name, value in IDS.items())
 
@@ -315,7 +315,7 @@ class TestFile:
         assert command("plan")[0] == 2
 
     def test_that_cannot_be_read_is_not_ignored(self, command: Command, server: Server) -> None:
-        """It may hold the thresholds, without which a run is green."""
+        """It may contain the thresholds, without which a run is green."""
         os.mkfifo("coval-gate.yml")
         assert command("run", *FLAGS) == (2, "", "coval-gate: coval-gate.yml must be a file.\n")
         Path("coval-gate.yml").unlink()
@@ -370,7 +370,7 @@ def test_error_of_every_command_goes_to_standard_error(command: Command, name: s
         assert command(name, *flags, **given, CI="true")[2] == ""
 
 
-def test_history_takes_how_many_runs_and_opens_its_page(
+def test_history_accepts_a_number_of_runs_and_opens_its_page(
     command: Command, world: World, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
@@ -399,7 +399,7 @@ def test_overview_and_version(command: Command) -> None:
 
 WINDOWS: Final = """
 import json, os, signal, sys, sysconfig
-sysconfig.get_config_vars()  # which are those of this system
+sysconfig.get_config_vars()  # of this system
 sys.platform = "win32"
 sys.modules |= dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios"))
 for module, prefixes, kept in ((signal, ("SIG",), ("SIGINT", "SIGTERM", "SIG_DFL", "SIG_IGN")),
@@ -433,7 +433,7 @@ def test_windows_has_help_and_is_refused_anything_else() -> None:
 
 
 class TestGit:
-    """A repository that somebody else made."""
+    """A repository that another person made."""
 
     @staticmethod
     def git(*arguments: str) -> None:
@@ -443,7 +443,7 @@ class TestGit:
     def test_repository_in_a_checkout_starts_no_program(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """git would take a directory like this for a repository, and git can carry it in a commit."""
+        """git would treat a directory like this as a repository, and git can carry it in a commit."""
         here = Path("evals")
         here.mkdir()
         monkeypatch.chdir(here)
@@ -463,7 +463,7 @@ class TestGit:
         assert command("launch", *FLAGS)[0] == 0
         assert not Path("started").exists()
 
-    def test_programs_of_git_do_not_see_the_key_and_a_directory_counts_as_changed_unless_they_say_that_it_is_not(
+    def test_programs_of_git_do_not_see_the_key_and_a_directory_counts_as_changed_unless_they_show_that_it_is_not(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A commit that was not what ran must not look as if it was."""
@@ -504,7 +504,7 @@ class TestProcess:
             assert process.wait(60) == 130
         assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
 
-    def test_streams_that_take_nothing_change_no_exit_code(self) -> None:
+    def test_streams_that_accept_nothing_change_no_exit_code(self) -> None:
         """There is no key, so nothing is sent."""
         command = ["sh", "-c", '"$@" >&- 2>&- <&-', "sh", *self.COMMAND, "run", *FLAGS]
         done = subprocess.run(command, env=self.environ(), capture_output=True, check=False)

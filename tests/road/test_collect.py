@@ -15,7 +15,7 @@ from support import StepResult, VirtualClock
 
 MUTATION = "fasterModel000000000000001"
 GRACE = 180.0  # s, the default of metrics_grace_time
-FEW = {"sub_sample_size": "2"}  # simulations, which take few requests
+FEW = {"sub_sample_size": "2"}  # simulations, which need few requests
 MISSPELT = {"thresholds": "Latncy: avg < 2"}
 SILENT = Quirks(output_ids="absent", null_progress=True)
 ALL_IDS = ",".join(metric.id for metric in DEFAULT_METRICS)
@@ -163,7 +163,7 @@ def test_silent_empty_run_ends_after_settling(run_step: RunStep) -> None:
     ids=["progress", "silent"],
 )
 def test_list_that_lags_is_waited_for(quirks: Quirks, looks: int, run_step: RunStep) -> None:
-    """Either place that counts the simulations says that there are some."""
+    """Either place that counts the simulations shows that there are some."""
     result, _ = run_step(f"GET /conversations/simulated #1-{looks} -> {NO_SIMULATION}", quirks=quirks)
     assert result.outputs["verdict"] == "passed", result.log
     assert "waiting for 10 simulations" in result.log
@@ -214,7 +214,7 @@ def test_long_retry_after_does_not_hide_end_of_run(run_step: RunStep) -> None:
     assert int(result.outputs["duration_seconds"]) < 200
 
 
-def test_name_of_older_shape_is_not_asked_for_as_id(run_step: RunStep) -> None:
+def test_name_of_older_shape_is_not_requested_as_id(run_step: RunStep) -> None:
     quirks = Quirks(metric_shape="summary")
     result, server = run_step("GET /agents/* -> 403", quirks=quirks, use_metric_targets="true")
     assert result.outputs["verdict"] == "error"

@@ -1,4 +1,4 @@
-"""`config_path` names a file with inputs and legs: launched as it says, each leg judged by thresholds of its own."""
+"""`config_path` names a file with inputs and legs: each leg is launched with its inputs, judged by its thresholds."""
 
 import json
 from pathlib import Path

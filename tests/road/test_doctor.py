@@ -66,7 +66,7 @@ def run_doctor(clock: VirtualClock) -> Callable[..., tuple[int, str]]:
         ("no-key", 2, {"key": ""}),
     ],
 )
-def test_findings_say_what_follows(
+def test_findings_explain_what_follows(
     name: str,
     expected: int,
     given: dict[str, Any],

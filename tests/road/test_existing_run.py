@@ -182,7 +182,7 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
 
 @pytest.mark.parametrize("source", PHRASES)
 def test_of_two_newest_runs_of_one_moment_none_is_the_newest(source: str, nights: Finds) -> None:
-    """Coval's order would decide, which is that of a list."""
+    """Otherwise, the order of Coval's list would decide."""
     older = nights.put(source)
     bad, good = nights.put(source, "failing", hours=0), nights.put(source)
     same = {"create_time": "2026-01-01T02:00:00Z"}

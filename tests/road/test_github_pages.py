@@ -99,7 +99,7 @@ def test_pages_are_open_and_then_have_the_verdict(run_step: RunStep, clock: Virt
 
 
 def test_verdict_is_the_last_line_after_the_pages(run_step: RunStep, clock: VirtualClock) -> None:
-    """A log ends with what a reader looks for, whatever the pages have to say."""
+    """A log ends with what a reader looks for, whatever the pages report."""
     with github_with(now=clock.time) as github:
         inputs = {"comment": "always", "github_token": TOKEN, "test_set_id": "allFail1"}
         for annotations, begin in (("true", "::error title=Coval Gate%3A Gate failed::"), ("false", "❌ Failed: ")):

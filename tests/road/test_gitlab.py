@@ -229,7 +229,7 @@ def test_note_of_another_author_is_left_alone(job: GitLabJob, gitlab: FakeGitLab
     assert "Failed" in job.notes[1]
 
 
-def test_merge_request_of_a_fork_has_no_token_and_says_so(job: GitLabJob, gitlab: FakeGitLab) -> None:
+def test_merge_request_of_a_fork_has_no_token_and_the_log_explains_it(job: GitLabJob, gitlab: FakeGitLab) -> None:
     """Its pipeline runs in the fork, which has neither the project's token nor, as a rule, the key."""
     fork = {"CI_PROJECT_ID": "8", "CI_PROJECT_PATH": "mallory/voice-agent", "GITLAB_TOKEN": ""}
     assert job.run(fork, check_run="Coval checks", **PAGES) == 0

@@ -61,7 +61,7 @@ def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> N
         assert json.loads(ran.outputs["run_ids"]) == [*(leg["run_id"] for leg in legs), *bases[:2]]
 
 
-def test_run_of_a_base_says_that_it_is_one(run_step: RunStep) -> None:
+def test_run_of_a_base_is_marked_as_one(run_step: RunStep) -> None:
     """By itself, it would be green whatever the tested agent is worth."""
     launched, server = run_step(mode="launch", tags="nightly", **PLANS["base"])
     tested, base = json.loads(launched.outputs["run_ids"])
@@ -95,7 +95,7 @@ def test_repetition_or_base_of_another_step_is_an_error(run_step: RunStep) -> No
         assert waited.outputs["verdict"] != "error"
 
 
-def test_slice_or_repetition_says_that_it_is_one(run_step: RunStep) -> None:
+def test_slice_or_repetition_is_marked_as_one(run_step: RunStep) -> None:
     """Its own values would decide, although a step judged several runs together."""
     sliced = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 20%"}
     repeated = {"test_set_id": "failing1", "repeat_on_failure": "1", "thresholds": "Latency: avg < 0.1"}
@@ -175,7 +175,7 @@ def test_run_of_another_agent_or_persona_is_an_error_and_left_alone(
     ],
     ids=str,
 )  # fmt: skip
-def test_runs_that_are_not_those_of_the_plan_are_an_error(
+def test_runs_that_the_plan_does_not_have_are_an_error(
     launch: str, given: dict[str, str], ids: str, reason: str, run_step: RunStep
 ) -> None:
     launched, server = run_step(mode="launch", **PLANS[launch])
@@ -194,7 +194,7 @@ def test_runs_that_are_not_those_of_the_plan_are_an_error(
     assert not [run for run in server.world.runs if run.cancel_time is not None], "they are left alone"
 
 
-def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
+def test_unknown_run_is_reported_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
     launched, server = run_step(mode="launch", **PLANS["base"] | {"test_set_id": "slow0001"})
     inputs = PLANS["base"] | {"mode": "wait", "run_id": f"{launched.outputs['run_id']}, nowhere000000000000001"}
     began = clock.now()

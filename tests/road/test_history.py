@@ -76,7 +76,7 @@ def test_page_is_written_as_a_file(nights: Nights) -> None:
     assert all(f'href="{cell.url}"' in page for case in leg.cases for cell in case.cells if cell)
 
 
-def test_three_requests_a_run_and_the_newest_as_many_as_asked_for(nights: Nights) -> None:
+def test_three_requests_a_run_and_the_requested_number_of_newest(nights: Nights) -> None:
     ids = launch(nights, *["passing"] * 6)
     result = history(nights, run_id="branch:main last 4")
     assert [run.id for run in only(result).runs] == ids[2:]
@@ -130,7 +130,7 @@ def test_run_that_cannot_be_read_stays_with_the_reason(nights: Nights) -> None:
     assert second == leg.runs[1].id
 
 
-def test_run_that_did_not_complete_says_so(nights: Nights) -> None:
+def test_run_that_did_not_complete_is_shown_as_such(nights: Nights) -> None:
     launch(nights, "passing", "run-failed", "stuck", "empty")
     result = history(nights)
     leg = only(result)
@@ -141,7 +141,7 @@ def test_run_that_did_not_complete_says_so(nights: Nights) -> None:
     assert empty.startswith("Coval lists no simulation of run ")
 
 
-def test_list_that_hides_what_runs_are_is_told(run_step: RunStep, clock: VirtualClock) -> None:
+def test_list_that_hides_what_runs_are_is_reported(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Nights(run_step, clock, list_identity="neither", run_identity="neither")
     launch(nights, "passing")
     result = history(nights)
@@ -149,7 +149,7 @@ def test_list_that_hides_what_runs_are_is_told(run_step: RunStep, clock: Virtual
     assert (result.exit_code, result.outputs["reason"]) == (1, "Coval lists no run of branch main.")
 
 
-def test_run_that_stays_unreadable_takes_nothing_from_the_others(nights: Nights) -> None:
+def test_run_that_stays_unreadable_hides_no_others(nights: Nights) -> None:
     first, second = launch(nights, "passing", "failing")
     result = history(nights, f"GET /runs/{first} -> 503", use_metric_targets="true")
     leg = only(result)
@@ -157,7 +157,7 @@ def test_run_that_stays_unreadable_takes_nothing_from_the_others(nights: Nights)
     assert (leg.runs[1].id, leg.cases[0].title) == (second, "Angry caller")
 
 
-def test_list_that_hides_what_many_runs_are_is_read_as_far_as_asked_for(run_step: RunStep, clock: VirtualClock) -> None:
+def test_list_that_hides_what_many_runs_are_is_read_as_far_as_requested(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Nights(run_step, clock, list_identity="neither")
     ids = launch(nights, *["passing"] * 24)
     result = history(nights, run_id="branch:main last 23")
@@ -253,12 +253,12 @@ def test_mistake_is_an_error_before_anything_is_read(given: dict[str, str], prob
     assert nights.server.requests_seen == []
 
 
-def test_inputs_without_effect_are_told(nights: Nights) -> None:
+def test_inputs_without_effect_are_reported(nights: Nights) -> None:
     launch(nights, "passing")
     result = history(nights, junit_path="junit.xml", tags="nightly", commit_status="Voice", html_path="history.html")
-    told = "\n".join(warning.data for warning in result.annotations("warning"))
-    assert "junit_path has no effect in mode history" in told
-    assert "tags has no effect in mode history." in told
-    assert "commit_status has no effect in mode history." in told
+    warnings = "\n".join(warning.data for warning in result.annotations("warning"))
+    assert "junit_path has no effect in mode history" in warnings
+    assert "tags has no effect in mode history." in warnings
+    assert "commit_status has no effect in mode history." in warnings
     assert not (result.workspace / "junit.xml").exists()
     assert "<html" in (result.workspace / "history.html").read_text(encoding="utf-8")

@@ -106,7 +106,9 @@ def test_an_entry_ends(run_with: RunStep, days: int, level: str, says: str) -> N
     assert all(says.format(BAD) in text for texts in found.values() for text in texts)
 
 
-def test_coval_says_which_day_it_is(run_with: RunStep, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coval_determines_which_day_it_is(
+    run_with: RunStep, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A runner's clock that is ten days late would excuse too long."""
     right = clock.time
     monkeypatch.setattr(clock, "time", lambda: right() - 10 * DAY)
@@ -204,7 +206,7 @@ def test_slices_do_not_call_them(run_with: RunStep) -> None:
 
 
 def test_nights_with_known_failures_are_a_baseline(run_with: RunStep, clock: VirtualClock) -> None:
-    """They are left out of both sides; once the test case passes in both, a notice says so, and nothing is red."""
+    """They are left out of both sides; once the test case passes in both, a notice reports it, and nothing is red."""
     past = Nights(run_with, clock)
     compared: dict[str, Any] = {"baseline": "branch:main", "thresholds": "Resolved: rate(YES) >= baseline - 50pp"}
     past.night("flaky", known=[{}], **compared)

@@ -1,4 +1,4 @@
-"""A step with several legs launches, follows and judges a run of each, and takes as long as its longest leg."""
+"""A step with several legs launches, follows and judges a run of each, and lasts as long as its longest leg."""
 
 import io
 import json
@@ -79,7 +79,7 @@ def test_each_combination_is_a_leg_named_by_what_differs(run_step: RunStep) -> N
 
 
 def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
-    """An undocumented status is told once: GitHub shows ten warnings of a step, and more important ones may follow."""
+    """An undocumented status is shown once: GitHub shows ten warnings of a step, and more important ones may follow."""
     result, _ = run_step(quirks=Quirks(unknown_status="WARMING UP"), persona_id=PERSONAS)
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 2 legs passed.")
     assert "2 legs:\n  ✅ Passed  " in result.log
@@ -123,7 +123,7 @@ def runs_of(result: StepResult) -> dict[str, list[dict[str, Any]]]:
     return {leg["name"]: leg["runs"] for leg in json.loads(result.json)["legs"]}
 
 
-def test_legs_take_as_long_as_the_longest(run_legs: RunLegs, clock: VirtualClock) -> None:
+def test_legs_last_as_long_as_the_longest(run_legs: RunLegs, clock: VirtualClock) -> None:
     """The responses to launches are lost, with their effect or without, and their legs alone take longer."""
     result, world = run_legs(LEGS, "POST /runs #3 -> reset-after", "POST /runs #2 -> reset-before")
     runs = runs_of(result)

@@ -1,6 +1,6 @@
 """Limits of a step: how many simulations it launches, how many runs at a time, and after how many failures it gives up.
 
-max_simulations says no before anything is spent, and keeps a step to what it planned. A limit of time may pass.
+max_simulations refuses before anything is spent, and keeps a step to what it planned. A limit of time may pass.
 """
 
 import json
@@ -50,22 +50,22 @@ def test_plan_is_counted_before_anything_is_launched(inputs: dict[str, str], pla
         ("GET /test-sets/* -> json " + SHOWN % ', "test_case_count": 3, "parameters": {"a": ["b"]}', "has parameters"),
     ],
 )
-def test_unknown_size_is_an_error_that_says_what_to_do(fault: str, why: str, run_step: RunStep) -> None:
+def test_unknown_size_is_an_error_that_explains_what_to_do(fault: str, why: str, run_step: RunStep) -> None:
     result, server = run_step(fault, max_simulations="100")
     assert (result.outputs["verdict"], len(server.world.runs)) == ("error", 0)
     assert why in result.log
     assert any(name in result.outputs["reason"] for name in ("test_case_ids", "Leave max_simulations empty"))
 
 
-def test_size_of_several_runs_is_told_without_a_limit(run_step: RunStep) -> None:
+def test_size_of_several_runs_is_shown_without_a_limit(run_step: RunStep) -> None:
     inputs = {"base_agent_id": PREVIEW_ID, "thresholds": "Latency: avg <= base * 1.5", "persona_id": PERSONAS}
     result, server = run_step(**inputs, repeat_on_failure="1")
-    told = (
+    expected = (
         "This step launches 40 simulations in 4 runs, 20 of them of the base agent. "
         "Repetitions of runs that fail may add up to 40."
     )
     before, _, _ = result.log.partition("Launched run")
-    assert told in before
+    assert expected in before
     assert result.outputs["planned_simulations"] == "40"
     assert len([request for request in server.requests_seen if "/test-sets" in request.path]) == 1
 
@@ -77,8 +77,8 @@ def test_unknown_size_hinders_nothing_without_a_limit(run_step: RunStep) -> None
     assert (result.outputs["planned_simulations"], result.annotations("warning")) == ("", [])
 
 
-def sizes_asked_for(server: Server) -> list[int]:
-    """Return which requests asked for a test set: 1 is the first after the launch; those before are negative.
+def size_requests(server: Server) -> list[int]:
+    """Return which requests were for a test set: 1 is the first after the launch; those before are negative.
 
     Once the results are listed, a request is about its name.
     """
@@ -89,13 +89,13 @@ def sizes_asked_for(server: Server) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", ["run", "launch"])
-def test_size_of_a_single_run_without_a_limit_is_told_before_what_was_launched(mode: str, run_step: RunStep) -> None:
+def test_size_of_a_single_run_without_a_limit_is_shown_before_what_was_launched(mode: str, run_step: RunStep) -> None:
     result, server = run_step(mode=mode, sub_sample_size="4", iteration_count="3")
     before, _, _ = result.log.partition("\nLaunched run")
     assert before.splitlines()[-1] == "This step launches 12 simulations (agent Front desk, test set Passing)."
-    assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("12", [1])
+    assert (result.outputs["planned_simulations"], size_requests(server)) == ("12", [1])
     named, server = run_step(mode="launch", test_case_ids="casepassing10000000001, casepassing10000000002")
-    assert (named.outputs["planned_simulations"], sizes_asked_for(server)) == ("2", [])
+    assert (named.outputs["planned_simulations"], size_requests(server)) == ("2", [])
     assert "This step launches 2 simulations" in named.log
 
 
@@ -187,7 +187,7 @@ def test_run_whose_simulations_fail_is_aborted(
         assert clock.now() < 60
 
 
-# With on_timeout: pass, slowness does not block a merge, but it is told everywhere, and a failure still does
+# With on_timeout: pass, slowness does not block a merge, but it is reported everywhere, and a failure still does
 
 LATE = Quirks(metrics_lag=600.0)
 PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path": "reports/coval.json"}
@@ -201,7 +201,7 @@ PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path
         {"thresholds": "Latency: avg < 9"},
     ],
 )
-def test_timeout_passes_and_is_told(inputs: dict[str, str], run_step: RunStep) -> None:
+def test_timeout_passes_and_is_reported(inputs: dict[str, str], run_step: RunStep) -> None:
     result, _ = run_step(quirks=LATE, on_timeout="pass", bare=True, **(PATIENT | inputs))
     assert (result.exit_code, result.outputs["verdict"], result.outputs["passed"]) == (0, "timed_out", "false")
     assert result.outputs["status"] == "TIMEOUT"

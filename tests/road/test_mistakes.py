@@ -58,7 +58,7 @@ def test_error_of_invalid_inputs_is_as_in_golden_file(
 
 
 def test_configuration_shows_what_the_user_wrote_although_it_is_wrong(tmp_path: Path) -> None:
-    """The values of addresses and of JSON objects may hold secrets."""
+    """The values of addresses and of JSON objects may contain secrets."""
     written = {
         "thresholds": "Latency: p95 < 1\nResolved: rate(YES) >= 90%",
         "iteration_count": "three",

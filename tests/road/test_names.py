@@ -1,6 +1,6 @@
 """The names of what a run has: those that criteria mention are checked before the launch, and reports show them.
 
-The step launches nothing where a metric certainly will be missing, and launches as ever where Coval does not say for
+The step launches nothing where a metric certainly will be missing, and launches as ever where Coval does not know for
 certain. No verdict depends on what reports call things.
 """
 
@@ -102,8 +102,8 @@ def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: Run
     result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
     assert (result.outputs["verdict"], launch_count(server)) == ("passed", 1), result.log
     assert clock.now() <= 60 + PREPARING + 2
-    is_told = "Could not check before the launch which metrics and values the run will have: " in result.log
-    assert is_told is not fault.startswith("GET /metrics/*")
+    is_reported = "Could not check before the launch which metrics and values the run will have: " in result.log
+    assert is_reported is not fault.startswith("GET /metrics/*")
 
 
 def test_resumed_run_is_not_checked(run_step: RunStep) -> None:

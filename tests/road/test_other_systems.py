@@ -1,4 +1,4 @@
-"""CI systems besides GitHub and GitLab: a step has a log and files, and says what it leaves out."""
+"""CI systems besides GitHub and GitLab: a step has a log and files, and reports what it leaves out."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_step_outside_github_has_log_and_files_and_no_pages(job: Job) -> None:
 def test_pull_request_is_compared_with_the_last_night_and_a_newer_commit_supersedes(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What each system's variables say is a table of unit; the way is the same for all."""
+    """tests/unit has a table of each system's variables; the rest is the same for all."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(job.checkout.parent))
     branch, pull_request = JOBS["Azure Pipelines"]
     again, later = LATER["Azure Pipelines"]
@@ -170,7 +170,7 @@ def test_proxy_that_refuses_changes_no_verdict(step: Step) -> None:
     assert not [line for line in step.log.splitlines() if line.startswith("::")]
 
 
-def test_proxy_that_takes_no_annotations_still_has_the_report(step: Step) -> None:
+def test_proxy_that_accepts_no_annotations_still_has_the_report(step: Step) -> None:
     with FakeBitbucket(POST=500, DELETE=405) as bitbucket:
         step.through(bitbucket).run(test_set_id="someFail")
     assert (bitbucket.results, step.complaints) == (["PENDING", "FAILED"], [])

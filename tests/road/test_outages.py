@@ -50,7 +50,7 @@ def test_call_that_the_deadline_cuts_off_fails_with_what_went_wrong(path: str, f
         assert again.value.what == caught.value.what
 
 
-def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:
+def test_call_that_comes_too_late_by_itself_reports_that(clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
         client = new_client(server.url, clock, ends=-1.0)
         with pytest.raises(Unavailable, match=TOO_LATE):
@@ -59,7 +59,7 @@ def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None
             run(client.launch_run(WANTED, until=-1.0, sent=lambda _: None), clock)
 
 
-def test_launch_that_comes_too_late_fails_with_what_held_it_up(clock: VirtualClock) -> None:
+def test_launch_that_comes_too_late_fails_with_what_delayed_it(clock: VirtualClock) -> None:
     """Nothing was launched, whatever became of the calls before."""
     with Server(World(clock.time), faults=["GET /runs -> 503"]) as server:
         client = new_client(server.url, clock, ends=30.0)

@@ -74,7 +74,7 @@ def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
     ],
     ids=" ".join,
 )
-def test_run_says_once_which_thresholds_it_cannot_decide_as_a_plan_does(
+def test_run_warns_once_which_thresholds_it_cannot_decide_as_a_plan_does(
     run_step: RunStep, inputs: dict[str, str]
 ) -> None:
     told = {"confidence": "95%", "thresholds": "Resolved: rate(YES) >= 99%", **inputs}
@@ -152,7 +152,7 @@ def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -
     assert tmp_path.exists()
 
 
-# A template fills the inputs that are empty, and each leg takes what is its own of it
+# A template fills the inputs that are empty, and each leg uses its own part of it
 
 SMOKE, NIGHTLY, OLD = (str(template["id"]) for template in RUN_TEMPLATES)
 ONE: dict[str, Any] = {"agent_ids": [AGENT_ID], "persona_ids": [PERSONA_ID], "test_set_ids": ["passing1"]}
@@ -202,7 +202,7 @@ def test_template_with_several_of_each_makes_legs(run_step: RunStep) -> None:
     assert (len(server.world.runs), older.outputs["verdict"]) == (1, "passed"), "it has one of each"
 
 
-def test_mutations_and_cases_of_others_are_left_out_and_told(
+def test_mutations_and_cases_of_others_are_left_out_and_reported(
     run_step: RunStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = [case.id for case in catalogue.test_cases("passing1", 10)[:2]]

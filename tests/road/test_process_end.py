@@ -42,7 +42,7 @@ match point:
     case "atexit":
         atexit.register(end)
     case "shutdown":
-        builtins.last = Last()  # goes when the interpreter has given the handlers of signals up
+        builtins.last = Last()  # is deleted when the interpreter has given up the handlers of signals
     case "thread":
         threading.Thread(target=threading.Event().wait).start()
     case _:

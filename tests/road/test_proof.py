@@ -201,7 +201,7 @@ def test_each_quirk_is_played() -> None:
 
 
 @pytest.mark.parametrize(("quirks", "expected"), played_together(), ids=str)
-def test_each_variant_of_the_sandbox_is_told_apart(
+def test_each_variant_of_the_sandbox_is_distinguished(
     quirks: dict[str, Any], expected: dict[str, str], run_proof: Callable[..., Proven]
 ) -> None:
     proven = run_proof(quirks=Quirks(**quirks))
@@ -320,7 +320,7 @@ def test_errors_leave_no_run(fault: str, run_proof: Callable[..., Proven]) -> No
     assert proven.proof["is_complete"]
 
 
-def test_a_lost_answer_is_not_taken_from_another_launch(run_proof: Callable[..., Proven]) -> None:
+def test_a_lost_answer_is_not_replaced_by_another_launch(run_proof: Callable[..., Proven]) -> None:
     found = run_proof(faults=("POST /runs #1 -> reset-after",)).found
     assert {found[number] for number in ("1", "1b", "2", "15", "15b", "17c")} == {"not seen"}
     assert found["17"] == "shown"

@@ -107,7 +107,7 @@ def test_end_of_a_run_starts_judge_yml_once(
     assert judged.outputs["verdict"] == "passed"
 
 
-def test_only_coval_says_that_a_run_is_over(send: Send, launch: Callable[..., str], clock: VirtualClock) -> None:
+def test_only_coval_decides_that_a_run_is_over(send: Send, launch: Callable[..., str], clock: VirtualClock) -> None:
     run_id = launch(ends=False)
     assert send(run_id, status="COMPLETED") == ("503", f"the run is not over; {AGAIN}")
     clock.sleep(3600)
@@ -175,7 +175,7 @@ def test_run_is_dispatched_after_a_kill(send: Send, launch: Callable[..., str], 
     assert [send(run_id), send(run_id)] == [("200", "dispatched"), ("200", "dispatched already")]
 
 
-def test_silent_client_holds_up_no_other(tmp_path: Path) -> None:
+def test_silent_client_delays_no_other(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     env = {"GITHUB_REPOSITORY": REPOSITORY, "RELAY_FOLDER": str(tmp_path), "PORT": str(port)} | SECRETS

@@ -45,7 +45,7 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert keys[0][5] != keys[1][5]
     has_branch = [any("coval-gate/branch/main" in tag for tag in record.tags) for record in (first, second)]
     assert has_branch == [True, False]
-    # The reports tell the runs apart.
+    # The reports distinguish the runs.
     (leg,) = json.loads(result.json)["legs"]
     assert not any(FAILED_TAG in record.tags for record in (first, second))
     assert [run["duties"] for run in result.saved_runs] == []
@@ -153,7 +153,7 @@ def test_repetition_that_cannot_be_ended_is_left_to_the_post_step(run_step: RunS
 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
-    """Let an attempt leave its repetition unfinished; return the server and the inputs."""
+    """Make an attempt leave its repetition unfinished; return the server and the inputs."""
     inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
     _, server = run_step(**inputs, cancel_on_interrupt="false")

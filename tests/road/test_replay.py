@@ -27,7 +27,7 @@ def plan(nights: Nights, *faults: str, baseline: str = "branch:main last 2", **g
 
 
 def replayed(result: StepResult) -> list[str]:
-    """Return what the plan says of each threshold that compares with the baseline."""
+    """Return the plan's line about each threshold that compares with the baseline."""
     return [line.partition(": of ")[2] for line in result.log.splitlines() if "would have been red" in line]
 
 
@@ -37,7 +37,7 @@ def launch(nights: Nights, *scenarios: str, **given: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("source", ["branch", "tag"])
-def test_plan_says_how_many_earlier_nights_would_have_been_red(source: str, nights: Nights) -> None:
+def test_plan_shows_how_many_earlier_nights_would_have_been_red(source: str, nights: Nights) -> None:
     """Only nights of branches count, and with a tag only those since it was given."""
     launch(nights, "passing")
     if source == "tag":

@@ -17,7 +17,7 @@ from coval_sandbox.github import READ_ONLY_TOKEN
 from coval_sandbox.runner import PULL_REQUEST
 from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from fake_host import Fault
-from leaks import SPELLINGS, holds
+from leaks import SPELLINGS, has_secret
 from road.nights import RunStep
 from road.steps import ALL_REPORTS, FORK_EVENT, OTHERS, STATUS, STEPS, THRESHOLDS
 from support import KEY, StepResult, VirtualClock
@@ -95,13 +95,13 @@ def test_reports_match_golden_files_and_each_other(
     reports = reports_of(result, github)
     for report in GOLDEN[name]:
         golden(f"reports/{name}/{report}", reports[report])
-    assert_annotations_tell_nothing_twice(result)
+    assert_annotations_repeat_nothing(result)
     verdict = result.outputs["verdict"]
     document = json.loads(result.json)
     report_validator().validate(document)
     assert (document["verdict"] or "", document["reason"]) == (verdict, result.outputs["reason"])
     for leg in document["legs"]:
-        assert_order_is_that_of_the_json_report(leg, result)
+        assert_order_matches_the_json_report(leg, result)
         assert leg["verdict"] == document["verdict"]
         is_judged = leg["pass_rate"] is not None
         assert len(leg["simulations"]) == (leg["total_simulations"] if is_judged else 0)
@@ -122,7 +122,7 @@ def test_reports_match_golden_files_and_each_other(
     assert KEY not in f"{result.json}{result.junit}{[shown.body for shown in comments]}{github.statuses}"
 
 
-def assert_order_is_that_of_the_json_report(leg: dict[str, Any], result: StepResult) -> None:
+def assert_order_matches_the_json_report(leg: dict[str, Any], result: StepResult) -> None:
     missed = [criterion for criterion in leg["criteria"] if criterion["verdict"] not in ("passed", "skipped")]
     assert json.loads(result.outputs["failed_criteria"] or "[]") == [
         {name: criterion[name] for name in CRITERION_FIELDS} | {"leg": ""} for criterion in missed
@@ -133,7 +133,7 @@ def assert_order_is_that_of_the_json_report(leg: dict[str, Any], result: StepRes
     assert annotated == worst[::-1], "the runner shows the last one first"
 
 
-def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
+def assert_annotations_repeat_nothing(result: StepResult) -> None:
     """Assert that a failing step has one error, and that no line of an annotation is in another."""
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
@@ -292,14 +292,14 @@ def test_secrets_in_responses_are_in_no_report_however_they_are_spelled(
     github.faults.append(Fault(f"POST */check-runs #1 -> 422 {TOKEN} and {KEY}"))
     result = run_step_with_reports(fault, check_run="Check", **given)
     for face, text in written_by(result, github).items():
-        assert not holds(text, KEY), face
-        assert not holds(text, TOKEN), face
+        assert not has_secret(text, KEY), face
+        assert not has_secret(text, TOKEN), face
 
 
 SKIPPED = {"api_key": "", "on_missing_api_key": "skip", "event": FORK_EVENT}
 
 
-def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:
+def test_pass_with_advisory_thresholds_only_reports_that_they_do_not_decide(run_step: RunStep) -> None:
     told = "All thresholds are advisory: the agent's quality did not decide the verdict."
     result, _ = run_step(test_set_id="failing1", thresholds="? Resolved: rate(YES) >= 90%\n? Latency: avg < 1.5")
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 10 simulations completed.")
@@ -326,9 +326,9 @@ def test_transcripts_give_junit_its_times_and_are_never_in_the_json_report(run_s
     given = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
     result, _ = run_step(**given, json_path="coval.json", html_path="coval.html")
     page, report = ((result.workspace / f"coval.{form}").read_text(encoding="utf-8") for form in ("html", "json"))
-    said = {unescape(text) for text in re.findall(r'<li class="turn .*?<p>(.*?)</p>', page)}
-    assert said
-    assert [text for text in said if json.dumps(text, ensure_ascii=False) in report] == []
+    spoken = {unescape(text) for text in re.findall(r'<li class="turn .*?<p>(.*?)</p>', page)}
+    assert spoken
+    assert [text for text in spoken if json.dumps(text, ensure_ascii=False) in report] == []
     suite, _ = ET.parse(result.workspace / "junit.xml").getroot()
     assert {case.get("time") for case in suite if case.find("failure") is not None} == {"3.8"}
     assert {case.get("time") for case in suite if case.find("failure") is None} == {None}

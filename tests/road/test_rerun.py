@@ -72,7 +72,7 @@ def test_only_the_leg_without_a_completed_run_is_launched_again(run_step: RunSte
 
 
 def test_a_new_key_continues_the_run_whose_step_lost_the_old_one(run_step: RunStep, clock: VirtualClock) -> None:
-    """As docs/change-the-key.md says."""
+    """As docs/change-the-key.md promises."""
     world = World(clock.time, api_keys=dict.fromkeys((KEY, NEW_KEY), ("*",)))
     clock.at(30, lambda: setattr(world, "api_keys", {NEW_KEY: ("*",)}))
     left, _ = run_step(world=world)
@@ -83,7 +83,7 @@ def test_a_new_key_continues_the_run_whose_step_lost_the_old_one(run_step: RunSt
     assert again.outputs["run_id"] == left.outputs["run_id"]
 
 
-def test_every_report_says_which_attempt_a_whole_new_run_is_of(run_step: RunStep) -> None:
+def test_every_report_names_the_attempt_of_a_whole_new_run(run_step: RunStep) -> None:
     first, server = run_step(test_set_id="failing1", thresholds=THRESHOLDS, json_path="result.json", **PATHS)
     assert document_of(first)["attempt"] is None
     assert "of this commit" not in f"{first.log}{first.summary}"
@@ -167,13 +167,13 @@ def test_signal_and_post_step_leave_kept_runs_alone(run_step: RunStep, clock: Vi
     assert not any(record.delete_time for record in server.world.runs)
 
 
-def test_kept_runs_take_no_turn(run_step: RunStep) -> None:
+def test_kept_runs_need_no_turn(run_step: RunStep) -> None:
     _, server = run_step("POST /runs #3 -> 403", **LEGS)
     again, server = run_step(world=server.world, env=RERUN, **LEGS)
     assert (launches(server), verdicts_of(again)["flaky001"] in ("passed", "failed")) == (1, True)
 
 
-def test_single_run_of_a_later_attempt_is_said_to_be_so_by_the_step_that_waits(
+def test_single_run_of_a_later_attempt_is_reported_as_such_by_the_step_that_waits(
     run_step: RunStep, clock: VirtualClock
 ) -> None:
     _, server = run_step(mode="launch")
@@ -197,7 +197,7 @@ def test_kept_run_that_is_gone_is_launched_again(run_step: RunStep) -> None:
 # Mode launch, and the step that waits
 
 
-def test_launch_keeps_runs_and_the_step_that_waits_says_so(run_step: RunStep, clock: VirtualClock) -> None:
+def test_launch_keeps_runs_and_the_step_that_waits_reports_it(run_step: RunStep, clock: VirtualClock) -> None:
     given = LEGS | {"thresholds": ""}
     _, server = run_step("POST /runs #3 -> 403", mode="launch", **given)
     clock.sleep(600)

@@ -31,8 +31,8 @@ def test_run_of_lost_launch_is_found_or_launched_again(
         result.log
     )
     assert result.outputs["run_id"] == server.world.runs[0].run_id
-    told = {1: "so the step takes it over", 2: "The run did not begin, so the step launches it again."}
-    assert told[launches] in result.log
+    expected = {1: "so the step takes it over", 2: "The run did not begin, so the step launches it again."}
+    assert expected[launches] in result.log
 
 
 def test_wrong_address_shows_within_seconds(run_step: RunStep, clock: VirtualClock) -> None:
@@ -52,7 +52,7 @@ def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
     assert result.post_step_cancels, "the post step retries"
 
 
-def test_time_too_short_to_look_for_lost_launch_is_told(run_step: RunStep) -> None:
+def test_time_too_short_to_look_for_lost_launch_is_reported(run_step: RunStep) -> None:
     result, server = run_step("POST /runs #1 -> 500", max_wait_time="40")
     assert (result.outputs["verdict"], launch_count(server)) == ("error", 1)
     assert result.outputs["reason"].endswith(
@@ -131,13 +131,13 @@ def test_timeout_names_the_limit_and_leaves_the_run_unless_it_is_to_cancel_it(
 ) -> None:
     inputs = {"test_set_id": test_set, "cancel_on_timeout": cancel}
     result, server = run_step(max_queue_time="90", max_wait_time="120", **inputs)
-    told = "The run was cancelled. Raise max_wait_time" in result.annotations("error")[0].data
-    assert told is (status == "CANCELLED")
+    advises = "The run was cancelled. Raise max_wait_time" in result.annotations("error")[0].data
+    assert advises is (status == "CANCELLED")
     assert (result.outputs["verdict"], run_statuses(server.world), clock.now()) == ("timed_out", [status], at)
     assert f"the limit of {limit}" in result.outputs["reason"]
 
 
-def test_log_says_at_once_that_run_is_unknown(run_step: RunStep, clock: VirtualClock) -> None:
+def test_log_shows_at_once_that_run_is_unknown(run_step: RunStep, clock: VirtualClock) -> None:
     for limit in ("900", "10"):
         began = clock.now()
         result, _ = run_step(mode="wait", run_id="nowhere000000000000001", max_wait_time=limit)
@@ -200,7 +200,7 @@ def test_mode_cancel_shares_max_wait_time(run_step: RunStep, clock: VirtualClock
     assert cancelled - EPOCH < 60, "the first runs leave time for the last one"
 
 
-def test_launched_run_that_coval_does_not_show_is_told_as_such(run_step: RunStep) -> None:
+def test_launched_run_that_coval_does_not_show_is_reported_as_such(run_step: RunStep) -> None:
     result, server = run_step(quirks=Quirks(not_found_after_launch=90.0))
     (run,) = server.world.runs
     assert result.outputs["verdict"] == "error"

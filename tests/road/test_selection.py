@@ -1,4 +1,4 @@
-"""`only_legs`: a step evaluates only the legs with these names. The others take no part in it, and are left alone."""
+"""`only_legs`: a step evaluates only the legs with these names. It leaves the others alone."""
 
 import json
 from pathlib import Path

@@ -58,7 +58,7 @@ def slices_in(world: World) -> list[list[str]]:
     return [list(record.request.options.test_case_ids or ()) for record in world.runs]
 
 
-def told(result: StepResult) -> list[str]:
+def slice_lines(result: StepResult) -> list[str]:
     return [line for line in result.log.splitlines() if line.startswith("After ")]
 
 
@@ -88,9 +88,9 @@ def test_next_slice_is_launched_while_the_answer_is_open(
     assert [len(cases) for cases in slices_in(server.world)] == [20] * slices
     called = [*chain.from_iterable(slices_in(server.world))]
     assert len(set(called)) == len(called), "no test case is called twice"
-    assert len(told(result)) == slices
+    assert len(slice_lines(result)) == slices
     open_ = [f"After {20 * done} of 100 test cases: 0 of 1 threshold decided. Next slice." for done in range(1, slices)]
-    assert told(result)[:-1] == open_
+    assert slice_lines(result)[:-1] == open_
     assert text in result.log
     assert text in result.summary
     (leg,) = json.loads(result.json)["legs"]
@@ -140,7 +140,7 @@ KEPT = ", kept from attempt 1: "
 
 
 def left_slice(run_step: RunStep, clock: VirtualClock, **given: str) -> tuple[StepResult, World]:
-    """Let an attempt leave its third slice unfinished."""
+    """Make an attempt leave its third slice unfinished."""
     world = world_of(clock, OPEN)
     clock.at(clock.now() + 12.5, clock.interrupt)
     result, _ = run_step(world=world, **UNTIL_CLEAR, cancel_on_interrupt="false", **given)
@@ -243,7 +243,7 @@ def test_slice_without_data_decides_as_a_first_run_would(
     if break_:
         clock.at(clock.now() + 6, lambda: break_(world))
     result, _ = run_step(*filter(None, [fault]), world=world, **UNTIL_CLEAR)
-    assert (result.outputs["verdict"], len(told(result))) == (verdict, 1), result.log
+    assert (result.outputs["verdict"], len(slice_lines(result))) == (verdict, 1), result.log
     assert ("It was slice 2 of 5." in result.summary) == (verdict != "error"), "an error names its call"
 
 
@@ -258,7 +258,7 @@ def test_no_slice_is_begun_that_max_wait_time_would_cut_off(
     result, server = run_step(world=world_of(clock, shares, **SLOW), **given, bare=True)
     assert (result.outputs["verdict"], len(server.world.runs)) == ("timed_out", 2)
     assert (result.exit_code, result.outputs["status"]) == (exit_code, "TIMEOUT")
-    assert "but max_wait_time leaves" in told(result)[-1]
+    assert "but max_wait_time leaves" in slice_lines(result)[-1]
     why = "max_wait_time left too little for more than 40 of 100 test cases, and these do not decide it"
     assert result.outputs["reason"] == f"{why} (and 1 more reason)."
     assert why in result.summary
@@ -320,7 +320,7 @@ def test_slices_are_compared_with_whole_runs_and_become_no_baseline(run_step: Ru
         assert nights.tagged("stable") == tagged
 
 
-def test_plan_tells_the_slices_and_what_makes_them_pointless(run_step: RunStep, clock: VirtualClock) -> None:
+def test_plan_shows_the_slices_and_what_makes_them_pointless(run_step: RunStep, clock: VirtualClock) -> None:
     thresholds = f"{UNTIL_CLEAR['thresholds']}\nLatency: avg < 2"
     given = UNTIL_CLEAR | {"thresholds": thresholds, "mode": "plan", "max_simulations": "62"}
     result, server = run_step(world=world_of(clock), **given)
@@ -341,7 +341,7 @@ def test_slices_without_a_threshold_that_decides_are_questioned(run_step: RunSte
     assert "spend: until clear stops after the first slice: there is no threshold that decides." in result.log
 
 
-def test_rejected_launch_of_a_later_slice_says_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
+def test_rejected_launch_of_a_later_slice_warns_that_a_rerun_draws_anew(run_step: RunStep, clock: VirtualClock) -> None:
     result, _ = run_step("POST /runs #2 -> 400", world=world_of(clock, OPEN), **UNTIL_CLEAR)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("error", "20"), result.log
     assert "If test cases were removed since the step drew its slices, re-run the job" in result.log

@@ -76,7 +76,7 @@ def test_red_night_that_both_runs_clear_counts_as_a_baseline(nights: Standing, c
     assert nights.tagged(FAILED_TAG) == json.loads(red.outputs["run_ids"])
 
 
-def test_missing_permission_to_change_tags_is_told_once(nights: Standing) -> None:
+def test_missing_permission_to_change_tags_is_reported_once(nights: Standing) -> None:
     result = nights.night("some-failed", "PATCH /runs/* -> 403", repeat_on_failure="1")
     (warning,) = [text.data for text in result.annotations("warning") if "could not be marked" in text.data]
     assert (result.outputs["verdict"], "runs:write" in warning) == ("failed", True)
@@ -95,11 +95,11 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Standing, clock
     assert nights.tagged(FAILED_TAG) == [run.run_id for run in nights.world.runs]
 
 
-@pytest.mark.parametrize(("cancels", "told"), [("false", 1), ("true", 0)])
-def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Standing) -> None:
+@pytest.mark.parametrize(("cancels", "expected"), [("false", 1), ("true", 0)])
+def test_run_that_goes_on_unjudged_is_reported(cancels: str, expected: int, nights: Standing) -> None:
     result = nights.night("failing", max_wait_time="2", cancel_on_timeout=cancels)
     warnings = [text for text in result.annotations("warning") if "a baseline given by branch may use it" in text.data]
-    assert (result.outputs["verdict"], len(warnings)) == ("timed_out", told)
+    assert (result.outputs["verdict"], len(warnings)) == ("timed_out", expected)
 
 
 @pytest.mark.parametrize("lacks", ["simulations", "values"])
@@ -111,8 +111,8 @@ def test_run_that_lacks_data_is_no_baseline_though_no_step_judged_it(lacks: str,
             cast("dict[str, object]", simulation.values)[RESOLVED.id] = None
     result = nights.night("failing")
     assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("inconclusive", "")
-    told = "3 of 10 simulations of run " if lacks == "simulations" else "Resolved has no value on 5 of 10 completed"
-    assert told in result.outputs["reason"]
+    expected = "3 of 10 simulations of run " if lacks == "simulations" else "Resolved has no value on 5 of 10 completed"
+    assert expected in result.outputs["reason"]
 
 
 # A tag stands still
@@ -153,7 +153,7 @@ def test_absolute_threshold_that_fails_keeps_no_run_out_of_the_baseline(nights: 
     ],
     ids=["metric", "pull request", "merge queue"],
 )
-def test_run_that_does_not_count_takes_no_tag(scenario: str, given: dict[str, Any], nights: Standing) -> None:
+def test_run_that_does_not_count_gets_no_tag(scenario: str, given: dict[str, Any], nights: Standing) -> None:
     nights.night(scenario, "GET /agents/* -> 503", bare=True, **TAGGED | given)
     assert nights.holders() == []
 
@@ -225,7 +225,7 @@ def test_absolute_thresholds_do_not_keep_a_run_from_being_accepted_and_missing_d
     assert result.outputs["run_id"] not in nights.tagged(FAILED_TAG)
 
 
-def test_red_step_that_repeated_its_run_says_how_to_accept_it(nights: Standing) -> None:
+def test_red_step_that_repeated_its_run_explains_how_to_accept_it(nights: Standing) -> None:
     nights.night("passing")
     red = nights.night("failing", repeat_on_failure="1")
     run_id, again = json.loads(red.outputs["run_ids"])
@@ -271,7 +271,7 @@ def test_run_of_pull_request_or_without_origin_is_not_accepted(nights: Standing)
     ],
     ids=["legs", "base"],
 )
-def test_red_step_with_several_runs_can_be_accepted_as_it_says(
+def test_red_step_with_several_runs_can_be_accepted_as_it_explains(
     nights: Standing, inputs: dict[str, str], runs: int, these: str
 ) -> None:
     inputs = TAGGED | inputs
@@ -284,7 +284,7 @@ def test_red_step_with_several_runs_can_be_accepted_as_it_says(
     assert {*nights.holders()} == {*nights.tagged(ACCEPTED_TAG)} <= {*named.split(", ")}
 
 
-def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock: VirtualClock) -> None:
+def test_run_gets_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock: VirtualClock) -> None:
     nights = Standing(run_step, clock, refuse_tag_filter=True, list_identity="neither")
     first = nights.night("passing", **TAGGED).outputs["run_id"]
     for _ in range(MOST_READ):

@@ -60,7 +60,7 @@ def test_log_outputs_and_summary_match_golden_file(
         ("slips", "error", "colour is not an input and has no effect."),
     ],
 )
-def test_verdict_and_what_the_log_says_of_it(name: str, verdict: str, said: str, run_step: RunStep) -> None:
+def test_verdict_and_its_line_of_the_log(name: str, verdict: str, said: str, run_step: RunStep) -> None:
     result, _ = run_step(**OTHERS[name])
     assert result.outputs["verdict"] == verdict
     assert said in result.log
@@ -110,7 +110,7 @@ def test_quirks_do_not_change_the_verdict(quirks: Quirks, verdict: str, run_step
 
 
 def test_poll_is_retried_after_foreign_and_odd_responses(run_step: RunStep) -> None:
-    """After the first response from Coval, those of others are transient. More faults: tests/unit/test_client.py."""
+    """After the first response from Coval, those from others are transient. More faults: tests/unit/test_client.py."""
     faults = ("404", "html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403")
     result, _ = run_step(*(f"GET /runs/* #{number} -> {fault}" for number, fault in enumerate(faults, 2)))
     assert result.outputs["verdict"] == "passed", result.log
@@ -125,7 +125,7 @@ def test_404_that_ends_an_outage_does_not_mean_that_the_run_was_deleted(run_step
 def test_results_need_few_requests(run_step: RunStep) -> None:
     """Besides polls of the run: its size, one page of simulations, one of test cases, the targets in use, their agent.
 
-    Where thresholds name metrics, the agent and one page of metrics say before the launch whether it has those. What no
+    Where thresholds name metrics, the agent and a page of metrics show before the launch whether it has those. What no
     response has shown by then has a look-up of its own: the units of metrics with numbers, and names.
     """
 

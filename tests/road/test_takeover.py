@@ -80,7 +80,9 @@ def test_lost_launch_is_found_resumed_and_superseded(quirks: Quirks, run_step: R
     assert f"Cancelled run {first.outputs['run_id']}: superseded by this run." in newer.log
 
 
-def test_launch_is_not_repeated_although_only_its_time_tells_its_run(run_step: RunStep, clock: VirtualClock) -> None:
+def test_launch_is_not_repeated_although_only_its_time_identifies_its_run(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
     """Our clock is ahead of Coval's. An older run of the same is none that the launch may have begun."""
     coval = World(lambda: clock.time() - 3600, quirks=HIDDEN)
     coval.launch({**IDS, "metadata": {}})
@@ -110,7 +112,7 @@ def test_run_without_identity_is_not_superseded_in_silence(run_step: RunStep) ->
 
 
 def in_file(directory: Path, inputs: dict[str, str]) -> dict[str, str]:
-    """Write the inputs of a step into its configuration file. Return those of the step itself."""
+    """Write the inputs of a step into its configuration file. Return the inputs of the step itself."""
     file = directory / "workspace" / "gate.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(inputs), encoding="utf-8")

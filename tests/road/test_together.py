@@ -76,7 +76,7 @@ def test_legs_that_did_not_change_have_a_row_that_decides_nothing(legs: Legs) ->
     assert f"| ✅ Passed | {TOGETHER} | 1 met<br>Their test cases together meet the criterion. |" in same.summary
 
 
-def test_leg_in_error_takes_no_part(legs: Legs) -> None:
+def test_leg_in_error_is_left_out(legs: Legs) -> None:
     """The error decides; the others, which are worse together, are no baseline all the same."""
     red = legs.worse("POST /runs #2 -> 403")
     assert red.outputs["verdict"] == "error"

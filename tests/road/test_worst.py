@@ -100,7 +100,7 @@ def test_given_run_with_one_conversation_of_each_is_an_error(run_step: RunStep) 
     assert result.outputs["reason"].endswith(SAME)
 
 
-def test_plan_says_how_often_an_unchanged_agent_is_red(run_step: RunStep) -> None:
+def test_plan_shows_how_often_an_unchanged_agent_is_red(run_step: RunStep) -> None:
     result, _ = run_step(**LOST, mode="plan", thresholds=WORST)
     assert (
         f"With 10 test cases and 3 conversations of each, {WORST} is red in 1% of runs if every test case succeeds in "

@@ -1,4 +1,4 @@
-"""The commands of the sandbox and the demo, and what docs/sandbox.md says of them."""
+"""The commands of the sandbox and the demo, and what docs/sandbox.md promises."""
 
 import os
 import re
@@ -178,7 +178,7 @@ def test_command_line_that_runs_nothing(
     assert words in (shown.err if code else shown.out)
 
 
-def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
+def test_demo_shows_the_pull_request_as_the_page_promises(tmp_path: Path) -> None:
     given, *_ = re.findall(r'make demo INPUTS="(.*)"', commands("What a pull request shows"))
     shown = demo(tmp_path, "--speed", "200", entries=given)
     lines, outputs = shown.stdout.splitlines(), sample("What a pull request shows").splitlines()[2:]

@@ -113,7 +113,7 @@ def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> Non
     assert github.repositories["acme/voice-agent"].check_runs == []
 
 
-def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
+def test_completed_check_run_is_final_and_a_new_one_replaces_it() -> None:
     github, body = GitHub(), {"name": "Voice", "head_sha": SHA}
     _, created = send(github, "POST", f"{REPOSITORY}/check-runs", body | {"status": "in_progress"})
     path = f"{REPOSITORY}/check-runs/{created['id']}"

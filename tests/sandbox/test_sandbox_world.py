@@ -132,7 +132,7 @@ def plan(name: str = "passing", seed: object = 0, **options: Any) -> Plan:
     return make_plan(BY_NAME[name], parse_launch(asked), seed)
 
 
-def test_test_cases_are_those_asked_for_or_a_sample_of_the_seed() -> None:
+def test_test_cases_are_the_requested_ones_or_a_sample_of_the_seed() -> None:
     def cases(seed: object, **options: Any) -> list[str]:
         return [simulation.test_case_id for simulation in plan(seed=seed, **options).simulations]
 
@@ -170,7 +170,7 @@ def test_judged_values() -> None:
     assert judged(planned, good._replace(toned=0.0))[catalogue.RESOLVED.id] == "NO"
     silent = Answer(call=1.0, sent=0.5)
     assert judged(planned, silent) == {**planned, **NO_ANSWER}
-    assert judged({catalogue.TONE.id: 4.0}, silent) == {catalogue.TONE.id: 1.0}  # no other metric was asked for
+    assert judged({catalogue.TONE.id: 4.0}, silent) == {catalogue.TONE.id: 1.0}  # no other metric was requested
 
 
 # Runs of the last nights, with which a sandbox may start

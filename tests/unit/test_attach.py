@@ -70,7 +70,7 @@ def test_what_is_no_handler_is_explained(
             assert all(len(line) <= 300 for line in caught.value.lines)
 
 
-def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_module_is_not_confused_with_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("no_such_module:answer", "no_such_module.part:answer"):
         with pytest.raises(Unusable, match="There is no module no_such_module in"):

@@ -62,7 +62,7 @@ INVALID = {
 
 @contextlib.contextmanager
 def listening(respond: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Let a function accept connections at the address that this yields."""
+    """Accept connections by a function, at the address that this yields."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=respond, args=[listener], daemon=True)
         thread.start()
@@ -91,7 +91,7 @@ def launch(client: Client, clock: Clock, until: float) -> Run:
 
 
 class Session:
-    """A client and its sandbox; `log_lines` holds the lines that the client logged."""
+    """A client and its sandbox; `log_lines`: the lines that the client logged."""
 
     def __init__(self, clock: VirtualClock, *faults: str, **quirks: Any) -> None:
         self.clock = clock
@@ -529,7 +529,7 @@ FAILURES: list[tuple[Exception, bool | None]] = [
 ]
 
 
-def test_connection_error_tells_whether_the_request_arrived_or_never_will(
+def test_connection_error_shows_whether_the_request_arrived_or_never_will(
     client: Client, clock: VirtualClock, subtests: pytest.Subtests
 ) -> None:
     for failure, arrived in FAILURES:

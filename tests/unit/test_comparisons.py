@@ -382,7 +382,7 @@ WITH_CONFIDENCE = [
     (yes(48, 50), yes(41, 50), f"{EVEN} - 30pp", Verdict.PASSED, "worse"),
     (spread(40), spread(40, more=0.31), "Resolved: avg <= baseline + 0.3", Verdict.FAILED, "worse"),
     (spread(40), spread(40, more=0.29), "Resolved: avg <= baseline + 0.3", Verdict.PASSED, "worse"),
-    # An improvement that was asked for has to be ruled out, whatever the change is.
+    # An improvement that a threshold requires has to be ruled out, whatever the change is.
     (yes(48, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.FAILED, "worse"),
     (yes(41, 50), yes(41, 50), f"{EVEN} + 1pp", Verdict.INCONCLUSIVE, "inconclusive"),
     (yes(41, 50), yes(48, 50), f"{EVEN} + 30pp", Verdict.FAILED, "improved"),
@@ -416,7 +416,7 @@ def test_change_is_shown_and_margin_is_counted(
 
 
 @pytest.mark.parametrize("threshold", ["avg <= baseline * 1.1", "avg >= baseline * 0.9"])
-def test_a_factor_of_a_negative_value_asks_for_an_improvement(threshold: str) -> None:
+def test_a_factor_of_a_negative_value_requires_an_improvement(threshold: str) -> None:
     """A family that guards against regressions must not excuse it, although no regression is to be seen."""
     values = {case: [-10.0 - value for value in values] for case, values in numbers(1, 50).items()}  # type: ignore[operator]
     lines = f"Resolved: {threshold}\nResolved: med <= baseline + 99\nResolved: avg >= baseline - 99"
@@ -602,7 +602,7 @@ def test_each_comparison_reads_as_in_golden_files(
 
 
 def test_junit_and_json_show_comparisons(golden: Callable[[str, str], None]) -> None:
-    """The golden files hold only the parts that comparisons change: JUnit's last suite, and a criterion in JSON."""
+    """The golden files contain only the parts that comparisons change: JUnit's last suite, and a criterion in JSON."""
     suite = [*ET.fromstring(junit(reports()["worse"]))][-1]
     ET.indent(suite)
     golden("compared/worse.xml", ET.tostring(suite, encoding="unicode") + "\n")

@@ -74,7 +74,7 @@ def with_added_fields(part: Any) -> Any:
 
 
 def test_document_of_later_minor_version_matches_schema() -> None:
-    """A minor version may add fields, and words where the description of a field says so."""
+    """A minor version may add fields, and words where the description of a field allows it."""
     major, _, minor = SCHEMA_VERSION.partition(".")
     whole = with_added_fields(parsed_document(comparison_reports()["worse"]))
     (leg,) = whole["legs"]
@@ -88,7 +88,7 @@ def test_document_of_later_minor_version_matches_schema() -> None:
         assert not report_validator().is_valid(whole | {"schema_version": other})
 
 
-def test_words_may_be_added_only_where_the_description_says_so() -> None:
+def test_words_may_be_added_only_where_the_description_allows_it() -> None:
     definitions = [pair for object_schema in object_schemas(SCHEMA) for pair in object_schema["properties"].items()]
     growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
     assert growing == {"kind", "unchecked", "cause"}

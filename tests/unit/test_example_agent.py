@@ -31,7 +31,7 @@ class Connection:
     async def receive_audio(self) -> AsyncIterator[bytes]:
         for audio in self._caller:
             yield audio
-            for _ in range(3):  # whoever has something to send gets to it
+            for _ in range(3):  # a task that has something to send gets its turn
                 await asyncio.sleep(0)
 
     async def send_audio(self, audio: bytes) -> bool:

@@ -110,7 +110,7 @@ def test_thresholds_add_up_and_everything_knows_its_line() -> None:
 
 
 def test_runner_hands_defaults_over() -> None:
-    """A step cannot tell a default from a value that a user wrote; a command can."""
+    """A step cannot distinguish a default from a value that a user wrote; a command can."""
     given = {"iteration_count": "4", "resume": "true"}
     text = "iteration_count: 2\nresume: false"
     for defaults_count in (True, False):
@@ -154,7 +154,7 @@ def test_json_is_read_alike() -> None:
     assert second.metadata == {"n": [1, None]}
 
 
-def test_leg_may_unset_an_input_or_use_those_of_the_older_action() -> None:
+def test_leg_may_unset_an_input_or_use_an_input_of_the_older_action() -> None:
     own = 'iteration_count: ""\n    tags: []\n    mutation_id: m1\n'
     own += "    fail_on_metric_id: Resolved\n    fail_on_metric_value: NO"
     leg = read(f"tags: x\n{LEG}{own}", iteration_count="4", mutation_ids="m2").legs["a"]
@@ -227,7 +227,7 @@ def test_mistake_has_its_line(subtests: pytest.Subtests) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_file_does_not_say_where_the_key_goes_or_what_the_step_does(name: str) -> None:
+def test_file_does_not_set_where_the_key_goes_or_what_the_step_does(name: str) -> None:
     for start, line, where in (("", 1, ""), (LEG, 3, "legs.a.")):
         assert mistakes(f"{start}{name}: x") == [
             f"line {line}: {where}{name} cannot be set in a file: {REFUSED[name]}."
@@ -239,7 +239,7 @@ def test_file_in_another_encoding_or_nested_too_deep_is_refused() -> None:
     assert mistakes("[" * 100_000, "gate.json") == ["line 1: the file is nested more than 100 levels deep."]
 
 
-def test_all_mistakes_are_told_together_and_very_many_are_counted() -> None:
+def test_all_mistakes_are_reported_together_and_very_many_are_counted() -> None:
     text = "iteration_count: x\nlegs:\n  a:\n    tag: x\n    agent_id: a b\n  b:\n    persona_id: 'a b'\n"
     assert [what.split(":")[0] for what in mistakes(text)] == ["line 1", "line 4", "line 5", "line 7"]
     found = mistakes("legs:\n" + "".join(f"  leg {number}: text\n" for number in range(80)))

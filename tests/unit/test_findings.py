@@ -112,7 +112,7 @@ def test_those_that_fail_come_first_then_those_that_are_tolerated_and_of_each_ki
     assert [row.simulation.id for row in findings_in(report.legs[0]).to_look_at] == ["s3", "s2", "s1", "s0", "s5"]
 
 
-def test_flips_of_first_checks_are_those_of_the_gravest() -> None:
+def test_flips_of_first_checks_belong_to_the_gravest() -> None:
     baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(19, 20))))
     (leg,) = document_of(report_on(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}")).legs
     assert [criterion.advisory for criterion in leg.criteria if criterion.newly_failing] == [False, True]

@@ -1,4 +1,4 @@
-"""The log and the outputs, the digest, and JUnit: what foreign text may do, what each says and means to others.
+"""The log and the outputs, the digest, and JUnit: what foreign text may do, what each contains and means to others.
 
 Every report of the table is valid and read alike: unit/test_reports.py.
 """
@@ -76,7 +76,7 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
         assert part in quoted
 
 
-def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+def test_file_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:
     """The step tries to write it when it starts, and again at its end."""
     environ = {"GITHUB_OUTPUT": str(tmp_path)}
     with pytest.raises(RunnerError) as caught:
@@ -186,7 +186,7 @@ def test_command_is_left_out_where_it_would_lack_a_secret() -> None:
     assert "docker run" not in digest(report_with(config_overrides='{"token": "x"}'))
 
 
-def test_ids_that_no_input_takes_are_not_offered() -> None:
+def test_ids_that_no_input_accepts_are_not_offered() -> None:
     members = tuple(
         simulation(f"s{number}", test_case_id=case, status="FAILED")
         for number, case in enumerate(["a b", "", "x" * 65, "ok"])
@@ -236,13 +236,13 @@ def conversed(report: Report, transcripts: dict[str, tuple[Turn, ...]]) -> ET.El
     return root_of(with_leg(report, details=report.legs[0].details._replace(transcripts=transcripts)))
 
 
-def said(start: float | None = None, end: float | None = None) -> Turn:
+def spoken(start: float | None = None, end: float | None = None) -> Turn:
     return Turn(role="agent", text="Hello", start=start, end=end)
 
 
 def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
     """Times add up without the errors of binary fractions."""
-    talks = {"s4": (said(0.0, 2.5), said(3.0, 4.25)), "s1": (said(), said()), "s2": (said(0.0),)}
+    talks = {"s4": (spoken(0.0, 2.5), spoken(3.0, 4.25)), "s1": (spoken(), spoken()), "s2": (spoken(0.0),)}
     root = conversed(example_reports()["failed"], talks)
     cases = [case for case in root[0] if case.tag == "testcase"]
     ids = [re.findall(r"simulation (\S+)", case.findtext("system-out") or "")[0] for case in cases]
@@ -250,14 +250,14 @@ def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
     assert times == {"s4": "4.25", "s1": None, "s2": None, "s3": None}
     assert root[0].attrib["time"] == "4.25"
     assert [case.get("time") for case in root[-1].iter("testcase")] == [None] * 3
-    tenths = conversed(example_reports()["failed"], {f"s{place}": (said(end=place / 10),) for place in (1, 2)})
+    tenths = conversed(example_reports()["failed"], {f"s{place}": (spoken(end=place / 10),) for place in (1, 2)})
     assert tenths[0].attrib["time"] == "0.3"
 
 
-def test_whole_takes_no_less_than_any_suite() -> None:
-    """Conversations are held side by side, so all of them together may be longer than the step."""
+def test_whole_lasts_no_less_than_any_suite() -> None:
+    """Conversations run side by side, so all of them together may be longer than the step."""
     report = example_reports()["passed"]._replace(seconds=2.5)
-    root = conversed(report, {row.simulation.id: (said(0.0, 40.25),) for row in rows_of(report)})
+    root = conversed(report, {row.simulation.id: (spoken(0.0, 40.25),) for row in rows_of(report)})
     first, gate = root
     assert first.attrib["time"] == root.attrib["time"] == str(40.25 * len(rows_of(report)))
     assert gate.attrib["time"] == "2.5"
@@ -271,7 +271,7 @@ def test_result_comes_before_the_output() -> None:
     assert failed.stdout.startswith("simulation s4")
 
 
-def test_no_class_name_is_taken_for_a_file_and_each_has_one_dot() -> None:
+def test_no_class_name_looks_like_a_file_and_each_has_one_dot() -> None:
     """Tools look for a file that is named like what stands behind the last dot, or like all of it as a path.
 
     Jenkins shows what stands before the last dot as the package.

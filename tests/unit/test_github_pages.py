@@ -175,7 +175,7 @@ def test_comment_is_updated_if_the_owner_of_the_token_wrote_it(
 
 
 @pytest.mark.parametrize("fault", ["403", "html", 'json {"errors": [{"type": "FORBIDDEN"}]}', "json []"])
-def test_token_owner_defaults_to_github_actions_and_is_asked_for_again(fault: str, clock: VirtualClock) -> None:
+def test_token_owner_defaults_to_github_actions_and_is_requested_again(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /graphql #1 -> {fault}", token=PERSONAL_TOKEN) as session:
         session.server.add_comment(NUMBER, MARKER, BOT)
         session.server.site.viewer = "jane"
@@ -276,7 +276,7 @@ def test_check_run_is_created_once_and_then_completed(clock: VirtualClock) -> No
         assert session.server.requests_seen[0].query["check_name"] == CHECK
 
 
-def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
+def test_check_run_gets_newer_external_id(clock: VirtualClock) -> None:
     """The run of an earlier attempt may be replaced."""
     with Session(clock) as session:
         id_ = session.set_check_run()

@@ -136,7 +136,7 @@ def test_cell_has_a_shade_and_a_sign(met: int, of: int, shade: int, text: str) -
     assert (level(cell), sign(cell)) == (shade, text)
 
 
-def test_nothing_to_do_is_said() -> None:
+def test_nothing_to_do_is_shown() -> None:
     leg = history().legs[0]
     calm = leg.model_copy(update={"cases": [case for case in leg.cases if not case.is_flipping]})
     page = render(history().model_copy(update={"legs": [calm], "known_failures": ""}))

@@ -1,4 +1,4 @@
-"""Hosts without GitHub's runner: GitLab, whose log and reports take any text."""
+"""Hosts without GitHub's runner: GitLab, whose log and reports accept any text."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def test_hostile_texts_are_sections() -> None:
 @example({"run_id": "a\nPASSED=true", "run_url": "https://x/$CI_JOB_TOKEN", "passed": "false"})
 @example({"run_url": "https://x/" + "y" * 6000, "verdict": "passed", "passed": "true"})
 @example({"run_ids": json.dumps([f"{number:060}" for number in range(100)]), "verdict": "passed"})
-def test_dotenv_report_is_one_that_gitlab_takes(outputs: dict[str, str]) -> None:
+def test_dotenv_report_is_one_that_gitlab_accepts(outputs: dict[str, str]) -> None:
     variables = read_dotenv(dotenv(outputs).encode())
     assert list(variables) == NAMES
     assert all(variables[name] in ("", outputs.get(name.lower())) for name in NAMES[:-1])

@@ -77,7 +77,7 @@ def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> No
     assert {section.name: section.token for section in sections}[name] == token
 
 
-def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
+def test_change_since_baseline_shows_the_flipped_cases() -> None:
     (leg,) = composed(comparison_reports()["worse"]).legs
     changes = {row.name: row.change for row in leg.simulations if row.change}
     assert {*changes} == {name for criterion in leg.criteria for name in criterion.newly_failing_cases}
@@ -102,15 +102,15 @@ def test_only_addresses_of_the_web_are_links(url: str) -> None:
     assert web_address(url) == (url if url.startswith("https://app") else "")
 
 
-def test_large_table_is_capped_and_says_so() -> None:
+def test_large_table_is_capped_with_a_note() -> None:
     document = render(large_report(2_500, metrics=10))
     assert f"shows {MOST_SIMULATIONS:,} of 2,500 simulations" in document
     assert document.count('<tr class="row ') == MOST_SIMULATIONS
     assert len(document.encode()) < 4.2e6
 
 
-def test_what_ran_is_told_once_in_the_tab_the_heading_and_the_facts() -> None:
-    """The run does not tell what it evaluated."""
+def test_what_ran_is_named_once_in_the_tab_the_heading_and_the_facts() -> None:
+    """The run does not show what it evaluated."""
     given = {"INPUT_AGENT_ID": "desk", "INPUT_TEST_SET_ID": "smoke123", "INPUT_PERSONA_ID": "patient"}
     inputs = parse_inputs(given | {"INPUT_MAX_WAIT_TIME": "60"})[0]
     report = with_leg(comparison_reports()["worse"]._replace(inputs=inputs), run=None)

@@ -170,8 +170,8 @@ CONFLICTS: list[tuple[dict[str, str], str]] = [
 def test_conflicting_inputs_are_errors(subtests: pytest.Subtests) -> None:
     for inputs, problem in CONFLICTS:
         with subtests.test(problem):
-            (told,) = problems_with(**inputs)
-            assert told.startswith(problem)
+            (actual,) = problems_with(**inputs)
+            assert actual.startswith(problem)
 
 
 SPEND = {"spend": "until clear", "confidence": "95%", "thresholds": "Resolved: rate(YES) >= 90%"}
@@ -227,22 +227,22 @@ def test_threshold_that_no_run_can_meet_is_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "told"),
+    ("context", "expected"),
     [
         (read_context({}, {}), "If the step has ${{ vars.COVAL_AGENT_ID }}, that variable has no value."),
         (context_in(SYSTEMS[0], {}), "If the step has $COVAL_AGENT_ID, that variable has no value."),
         (Context(), "give --agent-id, or set agent_id in the configuration file."),
     ],
 )
-def test_missing_id_is_explained_for_the_system(context: Context, told: str) -> None:
+def test_missing_id_is_explained_for_the_system(context: Context, expected: str) -> None:
     given = {f"INPUT_{name.upper()}": value for name, value in (IDS | {"agent_id": "", "api_key": KEY}).items()}
     with pytest.raises(InputError) as caught:
         read_inputs(given, context)
     assert caught.value.what.startswith("agent_id is required in mode run")
-    assert caught.value.what.endswith(told)
+    assert caught.value.what.endswith(expected)
 
 
-def test_problems_name_inputs_as_a_command_takes_them() -> None:
+def test_problems_name_inputs_as_a_command_spells_them() -> None:
     input_problems = [("api_key", "is empty."), ("persona_id", "is persona_id."), ("thresholds", ", line 2: x.")]
     others = [("mode", "y."), ("run_id", "z."), ("a.yml", ", line 3: tags.")]
     error = InputError([*input_problems, *others], advice="Set it.").with_names(as_argument)
@@ -446,10 +446,10 @@ def test_input_without_effect_in_mode_gives_warning_and_a_criterion_is_an_error(
     for declaration in effective():
         if declaration.name != "mode":
             with subtests.test(declaration.name):
-                assert_effect_is_told(mode, declaration)
+                assert_effect_is_reported(mode, declaration)
 
 
-def assert_effect_is_told(mode: str, given: Input) -> None:
+def assert_effect_is_reported(mode: str, given: Input) -> None:
     inputs, problems = parse_inputs(values := environ_in_mode(mode, given))
     assert problems == []
     has_effect = not counted(mode).isdisjoint(given.modes)

@@ -1,4 +1,4 @@
-"""The gate judges any result, and passes only if every criterion is certain to hold; verdicts of steps without any."""
+"""The gate judges any result, and passes only if every criterion is certainly met; verdicts of steps without any."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -194,8 +194,10 @@ def test_agent_and_its_mutations_must_have_simulations(names: list[str], mutatio
 def test_count_is_as_counted() -> None:
     result = run_result({"R": ["NO"] * 2 + ["YES"] * 6 + [None, "NO"]}, failed=1)
     lenient = Allowance(2)
-    held = [one for one in OPERATORS if judge_result(result, f"R: count(NO) {one} 2", max_failed=lenient).passes_gate]
-    assert {*held} == {"<=", ">=", "=="}
+    passing = [
+        one for one in OPERATORS if judge_result(result, f"R: count(NO) {one} 2", max_failed=lenient).passes_gate
+    ]
+    assert {*passing} == {"<=", ">=", "=="}
 
 
 @given(
@@ -206,7 +208,7 @@ def test_count_is_as_counted() -> None:
 )
 @example(["YES", None], "==", 0, 1)
 @example(["YES", None, None], "!=", 1, 3)
-def test_rate_holds_if_it_holds_for_every_number_of_missing_hits(
+def test_rate_is_met_if_it_is_met_for_every_number_of_missing_hits(
     values: list[str | None], operator: str, part: int, whole: int
 ) -> None:
     line = f"R: rate(NO) {operator} {min(part, whole) / whole!r}"

@@ -1,4 +1,4 @@
-"""What a launch tells Coval of itself: the request's body, tags that identify its runs, and the values of a matrix."""
+"""What a launch sends about itself: the request's body, tags that identify its runs, and the values of a matrix."""
 
 import json
 import re

@@ -59,7 +59,7 @@ def assert_plain_wherever_it_stands(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["See !12", "acme/voice!12", "&12", "%12", '%"Release 1"', "%v1.2"])
 def test_references_of_gitlab_are_escaped(text: str) -> None:
-    """GitLab links them, and tells the other merge request, epic or milestone that it was mentioned."""
+    """GitLab links them, and adds a mention to the other merge request, epic or milestone."""
     assert not re.search(r"(?:[!%]|&amp;)[\w\"]", escape(text))
     assert escape(text).replace("\u200b", "").replace("&amp;", "&") == text
 
@@ -153,7 +153,7 @@ def test_criteria_after_the_gravest_ten_are_folded() -> None:
         ("Latency: max < 99\nLatency: avg < 2", " (55% are 2 or more)"),
     ],
 )
-def test_chart_says_where_bound_is(lines: str, sides: str) -> None:
+def test_chart_shows_where_bound_is(lines: str, sides: str) -> None:
     assert f"How Latency is distributed{sides}:" in summary(slow_report(lines)).splitlines()
 
 
@@ -198,7 +198,7 @@ def test_bars_are_the_share_of_values_on_each_side_of_the_bound(values: list[flo
         assert min(shares) >= 0.0
 
 
-def test_ranges_meet_at_bound_and_ends_hold_values() -> None:
+def test_ranges_meet_at_bound_and_ends_contain_values() -> None:
     chart = histogram(EVEN, DrawnBound(1.3857, "<"))
     assert labels(chart) == ["0 – 0.4", "0.4 – 1.4", "1.4 – 2.4", "2.4 – 3.4"], "labels are rounded to a tenth"
     for bound in (None, *BOUNDS, DrawnBound(99.0, "<")):

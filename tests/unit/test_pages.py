@@ -60,7 +60,7 @@ def endless() -> Iterator[threading.Event]:
     event.set()
 
 
-def test_signal_ends_a_rendering_that_takes_long(endless: threading.Event) -> None:
+def test_signal_ends_a_long_rendering(endless: threading.Event) -> None:
     clock = ImpatientClock()
     rendering = Rendering(clock)
     for _ in range(2):  # what comes after the first has no time of its own
@@ -95,7 +95,7 @@ def test_rendering_returns_and_raises_what_the_format_does() -> None:
     rendering.check()
 
 
-def test_verdict_is_told_where_there_is_no_time_for_reports() -> None:
+def test_verdict_is_logged_where_there_is_no_time_for_reports() -> None:
     log = io.StringIO()
     given = runtime(VirtualClock(), stdout=log)
     times = Times.for_interrupted(0.0)._replace(rendering_ends=0.0)

@@ -51,7 +51,7 @@ def outcomes(case: Case, *, blocks: bool) -> list[int]:
 
 
 @given(CASES)
-def test_chances_are_those_of_all_permutations(cases: list[Case]) -> None:
+def test_chances_count_all_permutations(cases: list[Case]) -> None:
     found = Permutation(cases)
     for shown, side in ((found.fewer, cases), (found.more, [case.mirrored() for case in cases])):
         weight = weights(side)
@@ -167,7 +167,7 @@ def test_excess_variance_is_that_between_runs_over_that_within(cases: list[Case]
 
 
 @given(st.lists(cases_of(3, 1), min_size=1, max_size=6))
-def test_excess_variance_is_that_of_rates(cases: list[Case]) -> None:
+def test_excess_variance_is_the_one_of_rates(cases: list[Case]) -> None:
     several = [case for case in cases if len(case.before) > 1]
     rates = [[hits / 3 for hits in case.before] for case in several]
     between = sum(3 * variance(case) for case in rates)
@@ -176,7 +176,7 @@ def test_excess_variance_is_that_of_rates(cases: list[Case]) -> None:
         assert excess_variance(cases) == pytest.approx(max(1.0, between / within))
 
 
-def test_excess_variance_takes_evidence_away() -> None:
+def test_excess_variance_weakens_evidence() -> None:
     alike = [Case((1,), (3, 3, 0), 3), Case((0,), (3, 1, 3), 3), Case((0,), (0, 3, 3), 3)]
     independent = [Case((1,), (2, 2, 2), 3), Case((0,), (3, 2, 2), 3), Case((0,), (2, 2, 2), 3)]
     assert Permutation(independent).fewer < Permutation(alike).fewer < 0.5

@@ -1,4 +1,4 @@
-"""The planner, and the gate before the launch, say how many test cases a threshold needs to be decided."""
+"""The planner, and the gate before the launch, compute how many test cases a threshold needs to be decided."""
 
 import re
 from collections.abc import Callable
@@ -131,7 +131,7 @@ def test_twenty_test_cases_are_red_as_often_as_their_page_says() -> None:
         ("m: rate(NO) <= baseline + 5pp", 7, "rises from 5% to 15%", "if whole test cases break."),
     ],
 )
-def test_plan_says_how_often_both_ways_to_get_worse_are_red(line: str, runs: int, moves: str, ends: str) -> None:
+def test_plan_shows_how_often_both_ways_to_get_worse_are_red(line: str, runs: int, moves: str, ends: str) -> None:
     gate = f"{line}\nm: rate(YES) >= 90%\n? {line}\nn: avg <= baseline\nm: count(YES) >= 1"
     criteria = Criteria(
         max_failed=Allowance(0), thresholds=parse_thresholds(gate), confidence=0.95, iterations=3, baseline_runs=runs
@@ -145,7 +145,7 @@ def test_plan_says_how_often_both_ways_to_get_worse_are_red(line: str, runs: int
     assert [*power_texts(criteria, 101, Random(1))] == []
 
 
-def test_plan_says_how_often_a_bound_on_every_test_case_is_red_by_chance() -> None:
+def test_plan_shows_how_often_a_bound_on_every_test_case_is_red_by_chance() -> None:
     gate = "m: worst(YES) > 0%\nm: rate(YES) >= 90%\n? m: worst(YES) >= 50%"
     criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(gate), iterations=3)
     (text,) = chance_texts(criteria, 50)
@@ -160,7 +160,7 @@ def test_plan_says_how_often_a_bound_on_every_test_case_is_red_by_chance() -> No
     assert [row[3] for row in rows[2:] if row[1] == "50"] == ["4.9%", "0.6%"]
 
 
-def test_chance_of_a_lost_test_case_is_that_of_drawn_runs() -> None:
+def test_chance_of_a_lost_test_case_agrees_with_drawn_runs() -> None:
     (threshold,) = parse_thresholds("m: worst(YES) >= 50%")
     drawn = Random(1)
     runs = [min(sum(drawn.random() < 0.8 for _ in range(3)) / 3 for _ in range(20)) for _ in range(4_000)]
@@ -168,7 +168,7 @@ def test_chance_of_a_lost_test_case_is_that_of_drawn_runs() -> None:
     assert red_by_chance(threshold, 0.8, 20, 3) == pytest.approx(often, abs=0.03)
 
 
-def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_shows_what_the_planner_computes(capsys: pytest.CaptureFixture[str]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     (sample,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     first, *_, last = re.findall(r'make plan INPUTS="(.*)"', text)

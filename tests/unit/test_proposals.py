@@ -148,7 +148,7 @@ TWINS = RUN._replace(metrics=RUN.metrics + run_of([2.0, 2.0], id_="second").metr
         (GAP, defined(LESS), "completed_rate >= 20%  # 1 run: 100%"),  # it could not be judged
     ],
 )
-def test_first_line_is_about_what_the_agent_says_and_can_be_judged(
+def test_first_line_is_about_what_the_agent_does_and_can_be_judged(
     run: RunResult, definition: MetricDefinition, first: str
 ) -> None:
     assert propose(usable([run]), {definition.id: definition}).lines[0] == first
@@ -268,7 +268,7 @@ def test_plain_text_has_no_character_with_a_meaning(text: str) -> None:
     assert plain(plain(text)) == plain(text)
 
 
-def test_guess_says_that_it_is_one() -> None:
+def test_guess_is_marked_as_one() -> None:
     proposal = guess("there was no API key")
     assert proposal.lines == ("pass_rate >= 90%  # a guess: there was no API key; it needs metrics with targets",)
     assert parse_inputs({"INPUT_THRESHOLDS": proposal.lines[0]})[1] == []

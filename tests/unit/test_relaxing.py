@@ -64,7 +64,7 @@ def test_only_a_number_that_limits_missing_values_of_the_metric_replaces_the_lim
         ("? pass_rate >= 33%", False, False),
     ],
 )  # fmt: skip
-def test_only_a_share_that_is_asked_for_replaces_that_every_simulation_meets_its_targets(
+def test_only_an_explicit_share_replaces_that_every_simulation_meets_its_targets(
     line: str, *, sets: bool, is_refused: bool
 ) -> None:
     assert passes(line, targets=True, off_target=1) is sets

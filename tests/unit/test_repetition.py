@@ -108,12 +108,12 @@ def test_what_remains_is_named() -> None:
 
 
 @pytest.mark.parametrize("runs", [("YYYYYYYYYX", "YYYYYYYYYN"), ("YYYYYYYYNN", "YYYYYYYYYY")])
-def test_target_must_hold_in_each_run(runs: tuple[str, str]) -> None:
+def test_target_must_be_met_in_each_run(runs: tuple[str, str]) -> None:
     judgement = together(*results_of(runs), criteria=criteria_of(max_failed=Allowance(1), use_metric_targets=True))
     assert [check.criterion.kind for check in judgement.missed] == ["target_met"]
 
 
-def test_first_figure_is_shown_beside_that_of_all_runs() -> None:
+def test_first_figure_is_shown_beside_the_one_of_all_runs() -> None:
     check = only(together("YYYYYYYNNN", "Y" * 10, criteria=criteria_of("Resolved: rate(YES) >= 85%")))
     assert [(one.hits, one.total) for one in (check.measure, check.first) if one] == [(17, 20), (7, 10)]
 
@@ -243,7 +243,7 @@ def test_test_cases_are_classified_over_all_runs() -> None:
         ("pass_rate >= 99%", "NX"),
     ],
 )
-def test_each_run_is_held_to_same_standard(threshold: str, failing: str) -> None:
+def test_each_run_is_judged_by_the_same_standard(threshold: str, failing: str) -> None:
     runs = ("YYYYYYYNNX", "YYYYYYYYNX")
     repetition = together(*results_of(runs), criteria=criteria_of(threshold, max_failed=ANY)).repetition
     assert repetition

@@ -1,4 +1,4 @@
-"""Every report in every format: it is taken and read by others, says what the document says, and is never forged."""
+"""Every report in every format: others accept and read it, it agrees with the document, and it is never forged."""
 
 import json
 import pkgutil
@@ -34,8 +34,8 @@ from coval_gate.report.wording import reason, reasons
 from coval_sandbox.github_checks import CONCLUSIONS, LONGEST_TEXT, LONGEST_TITLE
 from coval_sandbox.runner import read_log
 from fake_bitbucket import ANNOTATION, REPORT, problem_with
-from hostile import EARLIER_URL, HARMLESS, NAMED, report_of, told
-from leaks import holds
+from hostile import EARLIER_URL, HARMLESS, NAMED, report_of, report_with
+from leaks import has_secret
 from readers import (
     ACTIVE_MARKUP,
     JUNIT_READERS,
@@ -58,7 +58,7 @@ DESCRIPTION_LIMIT: Final = 140
 ANNOTATION_LIMIT: Final = 4096
 MOST_OUTPUTS: Final = 300_000  # our own; the limit for all outputs of a job is 1 MiB
 
-SATISFYING: Final = {"success", "neutral", "skipped"}  # with these conclusions, GitHub lets a branch be merged
+SATISFYING: Final = {"success", "neutral", "skipped"}  # with these conclusions, GitHub allows a merge
 COMMENT_MARKER: Final = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->\n")
 EXPECTED_URLS: Final = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)}|"
@@ -85,7 +85,7 @@ def test_every_report_in_every_format(subtests: pytest.Subtests) -> None:
 
 
 def fits(written: Written) -> None:
-    """Assert that GitHub and Bitbucket take what is written, and that it is whole."""
+    """Assert that GitHub and Bitbucket accept what is written, and that it is whole."""
     faces, document = written.faces, written.document
     assert len(faces["summary"].summary.encode("utf-8", "replace")) <= SUMMARY_LIMIT
     assert len(faces["comment"].summary) <= COMMENT_LIMIT
@@ -150,7 +150,7 @@ def assert_read_alike(xml: str) -> None:
         assert Counter(read(xml)) == Counter(by_standard_library(xml)), read.__name__
 
 
-def tells_every_failure(written: Written) -> None:
+def shows_every_failure(written: Written) -> None:
     """Assert that each format names the simulations it shows, the worst first, and each that fails."""
     faces, legs = written.faces, written.document.legs
     rows = [row for leg in legs for row in leg.simulations]
@@ -176,8 +176,8 @@ def tells_every_failure(written: Written) -> None:
             assert found == wanted, face
 
 
-def says_what_the_document_says(written: Written) -> None:
-    """Assert that the document is the judgement, the outputs are the document, and its JSON holds all that is shown."""
+def agrees_with_the_document(written: Written) -> None:
+    """Assert that the document is the judgement, the outputs are the document, and its JSON has all that is shown."""
     judgement, outputs, parsed = written.report.judgement, written.faces["outputs"], json.loads(written.faces["json"])
     assert parsed["schema_version"] == SCHEMA_VERSION
     assert parsed["verdict"] == (str(judgement.verdict) if judgement.verdict else None)
@@ -212,7 +212,7 @@ def says_what_the_document_says(written: Written) -> None:
 
 
 def is_as_green_as_the_step(written: Written) -> None:
-    """Assert that nothing lets a change be merged that the step does not let pass."""
+    """Assert that nothing allows a merge that the step does not pass."""
     judgement, faces = written.report.judgement, written.faces
     passes = judgement.passes_gate and judgement.verdict is not None
     assert (faces["outputs"]["passed"] == "true") == (judgement.verdict is Verdict.PASSED)
@@ -229,7 +229,7 @@ def is_as_green_as_the_step(written: Written) -> None:
 
 
 CHECKS: Final = (
-    *(fits, is_whole, is_read_alike, tells_every_failure, says_what_the_document_says, is_as_green_as_the_step),
+    *(fits, is_whole, is_read_alike, shows_every_failure, agrees_with_the_document, is_as_green_as_the_step),
 )
 
 
@@ -247,7 +247,7 @@ class Parts(NamedTuple):
 
 def parts_of(text: str, directory: Path, *, in_legs: bool) -> Parts:
     """Publish a report with a foreign text; its large files are only rendered by the step."""
-    written = Written(told(text, in_legs=in_legs), without=("junit", "json", "html"))
+    written = Written(report_with(text, in_legs=in_legs), without=("junit", "json", "html"))
     directory.mkdir()
     step = Step(directory).publish(written.report, text)
     return Parts(
@@ -423,7 +423,7 @@ KEY: Final = "coval_sk_test_sandbox"
 @pytest.mark.untraced
 def test_key_is_found_in_every_format() -> None:
     for text in Written(report_of(f"before {KEY} after")).texts.values():
-        assert holds(text, KEY)
+        assert has_secret(text, KEY)
         redacted = Redactor(KEY).redact(text)
-        assert not holds(redacted, KEY)
-        assert not holds(re.sub(r"<[^>]*>", "", redacted), KEY)  # as a browser shows it
+        assert not has_secret(redacted, KEY)
+        assert not has_secret(re.sub(r"<[^>]*>", "", redacted), KEY)  # as a browser shows it

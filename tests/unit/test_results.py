@@ -1,4 +1,4 @@
-"""Coval's JSON as the readers take it: runs, values, simulations and their mutations, and resources."""
+"""Coval's JSON as the readers parse it: runs, values, simulations and their mutations, and resources."""
 
 import json
 import math
@@ -173,7 +173,7 @@ def test_malformed_display_name_is_ignored(name: bytes) -> None:
     ("total", "output_ids", "is_empty"),
     [(0, [], True), (0, ["s1"], False), (0, None, False), (None, [], False), (1, [], False)],
 )
-def test_run_is_empty_only_if_both_counts_say_so(total: int | None, output_ids: Any, is_empty: bool) -> None:
+def test_run_is_empty_only_if_both_counts_are_zero(total: int | None, output_ids: Any, is_empty: bool) -> None:
     assert run(progress=counts(total, 0, 0), results={"output_ids": output_ids}).is_empty is is_empty
     assert not run(progress=counts(total, 0, 0)).is_empty
     assert not run(results={"output_ids": output_ids}).is_empty
@@ -369,7 +369,7 @@ def test_newest_output_of_each_metric_counts_without_phone_number() -> None:
 # Transcripts: every documented format is read, and an unreadable one is empty
 
 
-def said(role: str, text: str, **times: Any) -> dict[str, Any]:
+def spoken(role: str, text: str, **times: Any) -> dict[str, Any]:
     return {"role": role, "content": text, **times}
 
 
@@ -378,19 +378,19 @@ def times_of(*messages: dict[str, Any]) -> list[tuple[float | None, float | None
 
 
 DOCUMENTED = [
-    said("assistant", "Hello?", start_timestamp="1767225600.000", end_timestamp="1767225600.800", start_offset=0),
-    said("user", "Hi.", start_timestamp="1767225601.200", end_timestamp="1767225602.000", start_offset=1200),
+    spoken("assistant", "Hello?", start_timestamp="1767225600.000", end_timestamp="1767225600.800", start_offset=0),
+    spoken("user", "Hi.", start_timestamp="1767225601.200", end_timestamp="1767225602.000", start_offset=1200),
 ]
 FLOATS = [
-    said("agent", "Hello?", start_time=0.0, end_time=0.8, start_offset=5, end_offset=4),
-    said("persona", "Hi.", start_time=1.2, end_time=2.0),
+    spoken("agent", "Hello?", start_time=0.0, end_time=0.8, start_offset=5, end_offset=4),
+    spoken("persona", "Hi.", start_time=1.2, end_time=2.0),
 ]
 
 
 def offsets(unit: int | float) -> list[dict[str, Any]]:
     return [
-        said("assistant", "Hello?", start_offset=0 * unit, end_offset=800 * unit),
-        said("user", "Hi.", start_offset=1200 * unit, end_offset=2000 * unit),
+        spoken("assistant", "Hello?", start_offset=0 * unit, end_offset=800 * unit),
+        spoken("user", "Hi.", start_offset=1200 * unit, end_offset=2000 * unit),
     ]
 
 
@@ -407,17 +407,17 @@ def test_transcript_is_read_in_every_shape(raw: object) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        said("TOOL", "x"),
-        said("assistant", "look_up(12)", is_tool_call=True),
+        spoken("TOOL", "x"),
+        spoken("assistant", "look_up(12)", is_tool_call=True),
         {"role": "assistant", "content": None},
-        said("assistant", "  \u200b\x07 "),
-        said("assistant", {"audio_url": "https://bucket.example/call.wav?signature=s"}),  # type: ignore[arg-type]
+        spoken("assistant", "  \u200b\x07 "),
+        spoken("assistant", {"audio_url": "https://bucket.example/call.wav?signature=s"}),  # type: ignore[arg-type]
         "Hi.",
         7,
     ],
 )
-def test_what_was_not_said_is_left_out(message: object) -> None:
-    assert [turn.text for turn in read_transcript([said("user", "Hi."), message, said("user", "Bye.")])] == [
+def test_what_was_not_spoken_is_left_out(message: object) -> None:
+    assert [turn.text for turn in read_transcript([spoken("user", "Hi."), message, spoken("user", "Bye.")])] == [
         "Hi.",
         "Bye.",
     ]
@@ -433,7 +433,7 @@ def test_what_was_not_said_is_left_out(message: object) -> None:
     ],
 )
 def test_text_is_one_short_line_without_phone_numbers(content: Any, text: str) -> None:
-    assert [turn.text for turn in read_transcript([said("assistant", content)])] == [text]
+    assert [turn.text for turn in read_transcript([spoken("assistant", content)])] == [text]
 
 
 @pytest.mark.parametrize("raw", [None, "", "Hello?", "{}", "[", "[" * 100_000, {}, {"messages": []}, 7, True, [], [[]]])
@@ -442,15 +442,15 @@ def test_unreadable_transcript_is_empty(raw: object) -> None:
 
 
 def test_long_transcript_is_cut() -> None:
-    assert len(read_transcript([said("user", "Hi.")] * (MOST_MESSAGES + 1))) == MOST_MESSAGES
+    assert len(read_transcript([spoken("user", "Hi.")] * (MOST_MESSAGES + 1))) == MOST_MESSAGES
 
 
 @pytest.mark.parametrize(
     "messages",
     [
-        [said("user", "a", start_offset=0, end_offset=0), said("user", "b", start_offset=0, end_offset=0)],  # unset
-        [said("user", "a", start_time="soon", end_time=[1])],
-        [said("user", "a", start_offset=1e300, end_offset=float("nan"))],
+        [spoken("user", "a", start_offset=0, end_offset=0), spoken("user", "b", start_offset=0, end_offset=0)],  # unset
+        [spoken("user", "a", start_time="soon", end_time=[1])],
+        [spoken("user", "a", start_offset=1e300, end_offset=float("nan"))],
     ],
 )
 def test_what_is_no_time_is_left_out(messages: list[dict[str, Any]]) -> None:
@@ -465,6 +465,6 @@ def test_what_is_no_time_is_left_out(messages: list[dict[str, Any]]) -> None:
         ({"start_offset": 0, "end_offset": 2}, {"start_offset": 600, "end_offset": 900}),  # whole seconds
     ],
 )
-def test_each_turn_has_the_times_that_it_tells(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_each_turn_has_its_own_times(first: dict[str, Any], second: dict[str, Any]) -> None:
     wanted = [(*times.values(),) or (None, None) for times in (first, second)]
-    assert times_of(said("user", "a", **first), said("agent", "b", **second)) == wanted
+    assert times_of(spoken("user", "a", **first), spoken("agent", "b", **second)) == wanted

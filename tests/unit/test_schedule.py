@@ -85,7 +85,7 @@ def test_wait_for_hanging_call_ends_after_its_time(clock: VirtualClock, monkeypa
         (60.0, True, [7.75]),
     ],
 )
-def test_repeat_pauses_as_long_as_asked_within_the_time_left(
+def test_repeat_pauses_as_long_as_requested_within_the_time_left(
     retry_after: float, to_the_end: bool, slept: list[float], clock: VirtualClock
 ) -> None:
     def attempt() -> Procedure[None]:
@@ -143,7 +143,7 @@ SHOWN: dict[str, Callable[[float], Observation]] = {
 
 @pytest.mark.parametrize("shown", SHOWN)
 def test_many_runs_keep_to_the_pace_from_the_start(shown: str) -> None:
-    """Of 20 runs, at most 60 polls are in the first minute, as the module's docstring says."""
+    """Of 20 runs, at most 60 polls are in the first minute, as the module's docstring promises."""
     runs, history = 20, [LAUNCH]
     while history[-1].at < 300:
         pause = next_pause(history, longest=LONGEST_PAUSE * math.sqrt(runs), runs=runs)

@@ -83,7 +83,7 @@ def test_bounds_that_are_shown_decide_as_the_boundaries_do(share: float) -> None
 
 
 @pytest.mark.parametrize(("error", "constant"), [(0.05, 1.751), (0.025, 2.040)])
-def test_levels_of_looks_are_those_of_o_brien_and_fleming(error: float, constant: float) -> None:
+def test_levels_of_looks_match_o_brien_and_fleming(error: float, constant: float) -> None:
     for look in range(1, 6):
         z = NormalDist().inv_cdf(1.0 - Look(look, (1,) * 5).error(error))
         assert z == pytest.approx(constant * (5 / look) ** 0.5, abs=0.003)
@@ -176,7 +176,7 @@ def test_the_chance_of_an_answer_looks_at_all_later_slices() -> None:
         assert now < later
 
 
-def test_a_plan_says_what_slices_save_and_what_makes_them_pointless() -> None:
+def test_a_plan_shows_what_slices_save_and_what_makes_them_pointless() -> None:
     thresholds = "Resolved: rate(YES) >= 90%\nRude: rate(YES) <= 10%\nLatency: p(90) < 2\nLatency: avg < 2"
     assert list(spending_texts(criteria_of(f"{thresholds}\nResolved: rate(YES) >= baseline"), 200)) == [
         "Latency: avg < 2 passes only with all test cases, so spend: until clear saves nothing unless something fails.",

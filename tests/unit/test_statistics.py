@@ -140,8 +140,8 @@ def once(hits: int, count: int) -> list[Hits]:
 
 
 @given(st.integers(2, 60), st.data(), LEVELS)
-def test_the_exact_interval_leaves_the_error_that_was_asked_for(count: int, data: st.DataObject, level: float) -> None:
-    """As many hits or more are as improbable as asked for at the lower bound, and as many or fewer at the upper one."""
+def test_the_exact_interval_leaves_the_requested_error(count: int, data: st.DataObject, level: float) -> None:
+    """As many hits or more are as improbable as requested at the lower bound, and as many or fewer at the upper one."""
     hits = data.draw(st.integers(0, count))
     lower, upper = rate_bounds(once(hits, count), level)
     assert lower == 0 if not hits else exact_cdf(lower, hits, count - hits + 1) == pytest.approx(1 - level)
@@ -277,7 +277,7 @@ def share_up_to(cases: list[list[float]], limit: float) -> Bounds:
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=40), st.sampled_from([5, 50, 90, 95]), NUMBERS)
-def test_bounds_of_a_percentile_decide_as_those_of_the_share_do(values: list[float], n: int, limit: float) -> None:
+def test_bounds_of_a_percentile_decide_as_the_share_s_do(values: list[float], n: int, limit: float) -> None:
     """Woodruff: the percentile is below a limit where the share of values below it is surely large enough."""
     cases = [[value] for value in values]
     bounds = percentile_bounds(cases, n, 0.95)
@@ -292,7 +292,7 @@ def test_bounds_of_a_mean_enclose_it(cases: list[list[float]], level: float) -> 
     assert lower - tolerance <= pooled_mean(cases) <= upper + tolerance, "and neither is nan"
 
 
-def test_bounds_of_a_mean_are_those_of_students_t_and_lean_towards_a_long_tail() -> None:
+def test_bounds_of_a_mean_match_students_t_and_lean_towards_a_long_tail() -> None:
     assert pooled_mean([[1.0], [4.0, 4.0, 4.0]]) == 3.25, "cases count by their conversations"
     reach = 1.7291 * math.sqrt(35 / 20)
     even = [[float(value)] for value in range(1, 21)]

@@ -107,7 +107,7 @@ def test_state_is_read_as_written_or_not_at_all() -> None:
     ("planned", "slices", "sizes"),
     [(None, (), [None, None]), (12, (), [12, 12]), (None, (("a",), ("b",)), [None] * 2), (30, ("ab", "c"), [20, 10])],
 )
-def test_size_of_a_trial_is_that_of_the_leg_or_of_its_slice(
+def test_size_of_a_trial_is_the_leg_s_or_its_slice_s(
     planned: int | None, slices: tuple[tuple[str, ...], ...], sizes: list[int | None]
 ) -> None:
     leg = Leg(inputs_of())
@@ -231,7 +231,7 @@ def test_time_out_passes_only_if_no_more_failures_than_may_be_were_ever_shown(
     assert timeout_passes(outcome, **given) is passes
 
 
-def test_counts_of_test_cases_become_those_of_simulations() -> None:
+def test_counts_of_test_cases_become_counts_of_simulations() -> None:
     assert RunProgress(10, 6, 2).in_simulations(30) == RunProgress(30, 18, 6)
     assert RunProgress(10, 6, None).in_simulations(30) == RunProgress(30, 18, None)
     for planned in (None, 10, 25):
@@ -295,7 +295,7 @@ def cases_of(number: int) -> list[str]:
 
 
 @given(st.integers(10, 600), st.integers(10, 501), st.text())
-def test_slices_hold_every_drawn_case_once_and_end_where_looks_are_taken(number: int, cap: int, seed: str) -> None:
+def test_slices_contain_every_drawn_case_once_and_end_at_the_looks(number: int, cap: int, seed: str) -> None:
     slices = dealt(cases_of(number), cap, seed)
     drawn = [case for cases in slices for case in cases]
     count = min(number, cap)
@@ -306,7 +306,7 @@ def test_slices_hold_every_drawn_case_once_and_end_where_looks_are_taken(number:
 
 @pytest.mark.parametrize(("number", "cap"), [(100, 501), (200, 100), (37, 501), (500, 23), (50, 50)])
 @pytest.mark.parametrize("seed", ["a", "b", "c"])
-def test_each_slice_takes_from_all_parts_of_the_set(number: int, cap: int, seed: str) -> None:
+def test_each_slice_draws_from_all_parts_of_the_set(number: int, cap: int, seed: str) -> None:
     order = cases_of(number)
     slices = dealt(order, cap, seed)
     for cases in slices:

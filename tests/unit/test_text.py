@@ -89,7 +89,7 @@ def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
         (points(0.0001), "0.01pp"),  # not nothing
     ],
 )
-def test_numbers_are_rounded_as_people_say_them(shown: str, text: str) -> None:
+def test_numbers_are_rounded_for_people(shown: str, text: str) -> None:
     assert shown == text
 
 

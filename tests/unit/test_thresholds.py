@@ -243,9 +243,9 @@ def test_lines_that_yaml_joins_are_never_partly_read(lines: list[str]) -> None:
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operator_compares_value_with_bound(operator: str) -> None:
-    held = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
+    passing = {"<": [0], "<=": [0, 4], ">": [9], ">=": [4, 9], "==": [4], "!=": [0, 9]}
     threshold = parse_one(f"Latency: avg {operator} 4")
-    assert [value for value in (0, 4, 9, math.nan) if threshold.holds(value)] == held[operator]
+    assert [value for value in (0, 4, 9, math.nan) if threshold.holds(value)] == passing[operator]
     assert threshold.holds(math.inf) is (operator in (">", ">=", "!="))
 
 
@@ -289,7 +289,7 @@ def test_bound_with_reference_has_no_number_until_it_is_given() -> None:
         ("Latency: avg <= baseline + 10%", False, False),
     ],
 )
-def test_bound_against_a_baseline_may_ask_for_improvement_or_be_relative(
+def test_bound_against_a_baseline_may_require_improvement_or_be_relative(
     written: str, *, improves: bool, is_relative: bool
 ) -> None:
     assert parse_one(written).asks_for_improvement is improves

@@ -114,7 +114,7 @@ def test_nothing_is_compared_together(legs: list[Judged]) -> None:
     assert compare_legs(legs) is None
 
 
-def test_row_says_how_many_legs_take_part() -> None:
+def test_row_shows_how_many_legs_are_counted() -> None:
     legs = [*apart(*STAYS, 2), ERROR]
     some, every = Together((0, 1), 3), Together((0, 1), 2)
     assert (found(legs).cause, found(legs[:2]).cause) == (some, every)
@@ -179,7 +179,7 @@ def repeated(now: Sequence[Cases], before: Cases, name: str) -> Judged:
     return judge_together(runs, alone[0][1]), alone[0][1]
 
 
-def test_leg_that_ran_twice_takes_part_with_both_runs() -> None:
+def test_leg_that_ran_twice_counts_with_both_runs() -> None:
     """A test case that it shares with a leg that ran once is a unit of each: its runs could not be permuted."""
     twice = [repeated([yes(17, 20), yes(20, 20)], yes(19, 20), name) for name in "ab"]
     (check,) = found(twice).checks

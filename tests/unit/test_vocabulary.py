@@ -179,7 +179,7 @@ def test_value_of_another_variant_or_of_the_baseline_is_possible() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "letters"), [("", "abc", 3), ("NO", "ON", 2), ("refund", "refnd", 1), ("abcd", "bcda", 2)]
 )
-def test_letters_are_those_of_edit_distance(one: str, other: str, letters: int) -> None:
+def test_letters_match_edit_distance(one: str, other: str, letters: int) -> None:
     for pair in ((one, other), (other, one)):
         assert [within_letters(*pair, most) for most in range(5)] == [letters <= most for most in range(5)]
 
