@@ -16,7 +16,7 @@ from pins import ROOT
 from coval_cli.doubts import ANOTHER, DOUBTS, Doubt
 
 PROOFS = ROOT / "proofs"
-EMPTY = "There is none yet."
+EMPTY = "Nobody has sent one yet."
 
 
 class Proof(NamedTuple):

@@ -94,7 +94,7 @@ def release(root: Path, version: str, digest: str, registry: str, today: date, r
     component, guide = root / "templates" / "run.yml", root / "docs" / "ci.md"
     texts = {
         component: _replaced(component, f"{IMAGE_INPUT}\n", f"{IMAGE_INPUT}\n      default: {image}\n"),
-        guide: _replaced(guide, "| `image` | required |", f"| `image` | `{image}` |"),
+        guide: _replaced(guide, "`image` (required)", f"`image` (by default, `{image}`)"),
         changelog: UNRELEASED.sub(rf"## \1 ({today})", history),
     }
     for name, replacements in PIPELINES.items():

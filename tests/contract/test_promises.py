@@ -296,7 +296,7 @@ def test_rerun_shows_that_only_the_missing_leg_is_launched(tmp_path: Path) -> No
 
 def test_nights_show_a_regression_and_its_acceptance(tmp_path: Path) -> None:
     shown = demo(tmp_path, "nights")
-    (red,) = re.findall(r"━━ By hand: mode: wait, run_id: (\w+), accept: true", shown)
+    (red,) = re.findall(r"━━ A person accepts it: mode: wait, run_id: (\w+), accept: true", shown)
     dates = re.findall(r"━━ Night \d, ([\d-]+):", shown)
     assert [date.fromisoformat(day) - date.fromisoformat(dates[0]) for day in dates] == [
         timedelta(days=number) for number in range(7)

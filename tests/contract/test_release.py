@@ -171,7 +171,7 @@ def test_release_names_its_version_wherever_people_copy_from(copy: Path) -> None
     for before, after in replaced(copy, added=f"      default: {IMAGE}", besides="examples/ci"):
         wanted = before.replace("coval-gate@main", f"coval-gate@v{__version__}")
         wanted = wanted.replace("/latest/download/", f"/download/v{__version__}/")
-        special = ("IS_RELEASE = ", "  image: ", "| `image` | ", f"## {__version__} (")
+        special = ("IS_RELEASE = ", "  image: ", "`image` (by default, ", f"## {__version__} (")
         assert after in (wanted, before) or after.startswith(special), after
     action = YAML(typ="safe").load((copy / "action.yml").read_text(encoding="utf-8"))
     assert action["runs"] == {

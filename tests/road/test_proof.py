@@ -503,7 +503,7 @@ def test_the_page_has_a_column_for_each_file(
     monkeypatch.syspath_prepend(ROOT / "scripts")
     proofs = import_module("proofs")
     monkeypatch.setattr(proofs, "PROOFS", tmp_path / "none")
-    assert proofs.page() == "There is none yet."
+    assert proofs.page() == "Nobody has sent one yet."
     monkeypatch.setattr(proofs, "PROOFS", tmp_path)
     header, _, first, *_ = proofs.page().splitlines()
     assert header.startswith(f"|  | 2026-01-01, {__version__}")
