@@ -149,10 +149,18 @@ class Step:
                 process.wait(seconds_to_end)
                 break
         else:
-            docker("kill", "--signal", "KILL", self.name)
-            process.wait(10)
+            while not self._is_killed(process):
+                assert time.monotonic() - began < 60, "the container does not end"
         seconds = time.monotonic() - began
         return process.stdout.read(), seconds
+
+    def _is_killed(self, process: subprocess.Popen[str]) -> bool:
+        """Kill the container, unless it does not run yet, or no longer. Return whether it has ended."""
+        with suppress(subprocess.CalledProcessError):
+            docker("kill", "--signal", "KILL", self.name)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        return process.returncode is not None
 
     @contextmanager
     def _started(
