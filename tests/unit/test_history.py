@@ -230,20 +230,25 @@ def test_rate_has_a_column_and_a_plot_as_an_average_has(threshold: str, values: 
     assert line.bound is not None
 
 
-def test_newest_run_is_summed_up() -> None:
-    texts = [
-        made("Resolved: rate(YES) >= 60%", *nights).legs[0].newest_text
-        for nights in (
-            (answered("run0", "YY", CASES), answered("run1", "YN", CASES), None),
-            (answered("run0", "YY", CASES),),
-            (run_of("run0", {"a": [1.0]}, name="Other"),),
-        )
-    ]
-    assert texts == [
-        "The newest run, of 2026-11-24, misses Resolved: rate(YES) >= 60%. b failed most often: in 1 of 2 runs.",
-        "The newest run, of 2026-11-23, misses no threshold.",
-        "",
-    ]
+@pytest.mark.parametrize(
+    ("threshold", "nights", "expected"),
+    [
+        ("rate(YES) >= 60%", ("YY", "YN"), "The newest run, of 2026-11-24, misses Resolved: rate(YES) >= 60%."),
+        ("rate(YES) >= 60%", ("YY",), "The newest run, of 2026-11-23, misses no threshold with a number."),
+        ("rate(YES) >= 60%", ("YY", None), "The newest run, of 2026-11-24, has no values."),
+        ("rate(YES) >= baseline", ("YY",), ""),
+    ],
+)
+def test_newest_run_is_summed_up(threshold: str, nights: tuple[str | None, ...], expected: str) -> None:
+    results = [answered(f"run{nth}", text, CASES) if text else None for nth, text in enumerate(nights)]
+    worst = " b failed most often: in 1 of 2 runs." if "YN" in nights else ""
+    assert leg(f"Resolved: {threshold}", *results).newest_text == expected + worst
+
+
+def test_metric_that_the_newest_run_lacks_is_no_threshold_that_it_meets() -> None:
+    newest = run_of("run0", {"a": [1.0]}, name="Other")
+    shown = leg("Other: avg < 2\nResolved: rate(YES) >= 60%", newest)
+    assert shown.newest_text == "The newest run, of 2026-11-23, has no value for Resolved: rate(YES) >= 60%."
 
 
 def test_log_shows_the_first_test_cases() -> None:

@@ -124,15 +124,27 @@ class HistoryLeg(Model):
 
     @property
     def newest_text(self) -> str:
-        """Which thresholds the newest run with values misses, and which test case failed most; empty without one."""
-        places = [place for place in range(len(self.runs)) if any(one.values[place] for one in self.thresholds)]
-        if not places:
-            return ""
-        values = [(one.name, one.values[places[-1]]) for one in self.thresholds if not one.advisory]
-        missed = in_words([name for name, value in values if value and value.met is False]) or "no threshold"
+        """What the newest run misses or lacks, and which test case failed most; empty without thresholds and failures.
+
+        A threshold that compares is neither met nor missed here.
+        """
+        values = {one.name: one.values[-1] for one in self.thresholds if not one.advisory} if self.runs else {}
+        measured = {name: value for name, value in values.items() if value and value.value is not None}
+        missed = [name for name, value in measured.items() if value.met is False]
+        lacking = [name for name in values if name not in measured]
+        clauses = [
+            f"misses {in_words(missed)}" if missed else "",
+            ("has no values" if not measured else f"has no value for {in_words(lacking)}") if lacking else "",
+        ]
+        if not any(clauses) and any(value.met for value in measured.values()):
+            clauses = ["misses no threshold with a number"]
         worst = next((case for case in self.cases if case.failed), None)
-        text = f"The newest run, of {self.runs[places[-1]].day}, misses {missed}."
-        return f"{text} {worst.name} failed most often: in {worst.failed_text}." if worst else text
+        found = " and ".join(filter(None, clauses))
+        sentences = [
+            f"The newest run, of {self.runs[-1].day}, {found}." if found else "",
+            f"{worst.name} failed most often: in {worst.failed_text}." if worst else "",
+        ]
+        return " ".join(filter(None, sentences))
 
 
 class HistoryDocument(Model):
