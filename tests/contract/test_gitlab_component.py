@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from coval_gate import IS_RELEASE
 from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
 from coval_gate.inputs.inputs import declared, parse_inputs
@@ -165,7 +166,10 @@ def test_guide_lists_the_inputs_and_the_variables_of_later_jobs() -> None:
     left_out, _, own = (
         GUIDE.partition("### The component's inputs")[2].partition("\n\n- ")[0].partition("The component adds")
     )
-    assert set(re.findall(r"`([a-z_]+)`", own)) == OWN | {"max_wait_time"}
+    defaults = {name: str(SPEC[name].get("default", "")).replace("False", "false") for name in OWN - {"image", "rules"}}
+    assert dict(re.findall(r"`([a-z_]+)` \(`([^`]*)`[;)]", own)) == defaults
+    assert f"`image` ({'by default' if IS_RELEASE else 'required'}" in own
+    assert "[`rules`]" in own
     assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
     row = next(line for line in GUIDE.splitlines() if "`RUN_ID`" in line)
     assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}
