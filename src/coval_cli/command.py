@@ -15,9 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
+from coval_cli.choices import InitOptions
 from coval_cli.doctor import doctor
 from coval_cli.flags import ARGUMENT, HELP, UsageError, parse
-from coval_cli.init import InitOptions, init
+from coval_cli.init import init
 from coval_cli.proof import prove
 from coval_cli.workflow import SYSTEM_WORDS, WORKFLOWS
 from coval_gate import how_to_install

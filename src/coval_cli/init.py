@@ -6,19 +6,17 @@ No look-up is required: the workflow is written without what the API key may not
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
-from typing import Final, NamedTuple
+from typing import Final
 
+from coval_cli.choices import Ask, InitOptions, combinations, look_up
 from coval_cli.installation import GITHUB as GITHUB_SERVER
 from coval_cli.installation import Installation, find_installation
-from coval_cli.proposals import Proposal, guess, plain, propose, usable
+from coval_cli.proposals import Proposal, plain
 from coval_cli.workflow import (
     FIRST_WORKFLOW,
     GITHUB,
-    PREVIEW_AGENT,
     STARTERS,
     WORKFLOWS,
-    Candidate,
     Choice,
     FileLeg,
     Starter,
@@ -29,25 +27,18 @@ from coval_cli.workflow import (
     read_example,
     starter_for,
 )
-from coval_gate.base.errors import CovalError, GateError, InputError
+from coval_gate.base.errors import GateError, InputError
 from coval_gate.base.runtime import USAGE_ERROR, Runtime
-from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import redactor
-from coval_gate.base.text import folded, in_words, most_similar, one_line, plural, quoted
+from coval_gate.base.text import in_words, one_line, plural, quoted
 from coval_gate.ci.host import Console
 from coval_gate.ci.plain import main_branch, origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
-from coval_gate.coval.client import Client, connect
-from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
-from coval_gate.coval.resources import METRIC, RUN_RESOURCES, MetricDefinition, Resource
-from coval_gate.history.tags import part_of
-from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.file import BASE_LEG
-from coval_gate.inputs.inputs import FILE_NAME, KEY_VARIABLE, Inputs, default_of, inputs_of_command, key_in
-from coval_gate.inputs.naming import TOGETHER_NAME, as_argument, flag_of
+from coval_gate.inputs.inputs import FILE_NAME, Inputs, default_of, inputs_of_command, key_in
+from coval_gate.inputs.naming import TOGETHER_NAME, as_argument
 
 WRITTEN: Final = 0  # exit code
-LONGEST_LOOK_UP: Final = 60.0  # s for all calls
 CONNECTION_INPUTS: Final = ("api_base_url", "workspace_id")
 LINKS: Final = (
     "To link simulations, too, set dashboard_url to https://app.coval.dev/ and your organization's name in the address."
@@ -55,29 +46,7 @@ LINKS: Final = (
 SAFE: Final = re.compile(r"[\w.:/%-]+", re.ASCII)  # characters that no file format treats specially
 BRANCH: Final = re.compile(r"(?!(?i:true|false|null|yes|no|on|off)\Z)[A-Za-z][\w./-]*", re.ASCII)  # a text in YAML
 PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
-MOST_CHOICES: Final = 100  # agents, personas or test sets; one page
-MOST_DEFINITIONS: Final = 200  # metrics; two pages
-MOST_LEGS: Final = 20  # in a new file
 OTHER_FILE: Final = "coval-gate-legs.yml"  # the configuration file beside another one
-FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
-
-Ask = Callable[[str, Sequence[str]], str]
-
-
-class InitOptions(NamedTuple):
-    """`workflow`: a key of WORKFLOWS. `yes`: ask nothing. `system`: one of SYSTEM_WORDS.
-
-    `agent`, `persona`, `test_set`: ids or names; several only for legs. `preview_agent`: only for a preview.
-    """
-
-    workflow: str = FIRST_WORKFLOW
-    yes: bool = False
-    system: str = ""
-    agent: Sequence[str] = ()
-    persona: Sequence[str] = ()
-    test_set: Sequence[str] = ()
-    preview_agent: str = ""
-    path: str = ""
 
 
 def init(runtime: Runtime, options: InitOptions, ask: Ask | None = None) -> int:
@@ -122,7 +91,7 @@ def _init(
     inputs = inputs_of_command(runtime.environ, CONNECTION_INPUTS)
     log(f"CI system: {starter.name}, {how}.")
     connection, origin = _settings(inputs), _origin_for(starter)
-    chosen, proposals = _look_up(runtime, inputs, options, starter, ask, log)
+    chosen, proposals = look_up(runtime, inputs, options, starter, ask, log)
     choices = [choice for several in chosen for choice in several]
     for choice in choices:
         log(_choice_text(choice))
@@ -192,65 +161,6 @@ def _taken(path: str) -> InputError:
     return InputError([(quoted(path), f"exists, and init overwrites no file. {advice}")])
 
 
-def _look_up(
-    runtime: Runtime,
-    inputs: Inputs,
-    options: InitOptions,
-    starter: Starter,
-    ask: Ask | None,
-    log: Callable[[str], None],
-) -> tuple[list[list[Choice]], list[Proposal]]:
-    """Return the agents, personas and test sets, and the thresholds of each combination.
-
-    Only legs have several of a kind. A preview also has its agent. Raises InputError for a name that Coval lacks.
-    """
-    wanted: dict[Resource[Candidate], Sequence[str]] = dict(
-        zip(RUN_RESOURCES.values(), (options.agent, options.persona, options.test_set), strict=True)
-    )
-    if starter.preview:
-        wanted[PREVIEW_AGENT] = [options.preview_agent] if options.preview_agent else []
-    if inputs.api_key is None:
-        log(f"{KEY_VARIABLE} is not set, so nothing is looked up in Coval.")
-        unlisted = [_unlisted(kind, texts) for kind, texts in wanted.items()]
-        return unlisted, [guess("there was no API key", starter.against)] * len(_combinations(unlisted))
-    until = runtime.clock.now() + LONGEST_LOOK_UP
-    client = connect(inputs, runtime, log, ends=until)
-    chosen: list[list[Choice]] = []
-    proposals: list[Proposal] = []
-    try:
-        for kind, texts in wanted.items():
-            listed = run(client.list(kind, until=until, go_on=_is_short), runtime.clock)
-            if kind is PREVIEW_AGENT:
-                listed = tuple(one for one in listed if one.id != chosen[0][0].id)
-            chosen.append(_choose_all(kind, listed, texts, ask, several=starter.has_legs))
-        for combination in _combinations(chosen):
-            last = run(_last_runs(client, combination, until), runtime.clock)
-            proposals.append(_proposal(last, starter.against))
-    except CovalError as error:
-        log(f"{error.what} {error.advice}".strip())
-        chosen += [_unlisted(kind, texts) for kind, texts in [*wanted.items()][len(chosen) :]]
-        rest = len(_combinations(chosen)) - len(proposals)
-        proposals += [guess("Coval did not show the last runs", starter.against)] * rest
-    finally:
-        client.close()
-    return chosen, proposals
-
-
-def _combinations(chosen: Sequence[Sequence[Choice]]) -> list[tuple[Choice, ...]]:
-    """Return each agent with each persona and test set. Raises InputError if these are too many legs."""
-    combinations = [*product(*chosen[: len(RUN_RESOURCES)])]
-    if len(combinations) > MOST_LEGS:
-        names = in_words([flag_of(kind.key) for kind in RUN_RESOURCES.values()])
-        raise InputError([(names, f"make {len(combinations)} legs; init writes at most {MOST_LEGS}.")])
-    return combinations
-
-
-def _proposal(last: "LastRuns", against: str) -> Proposal:
-    if runs := usable(last.runs):
-        return propose(runs, last.definitions, against)
-    return guess(last.reason or "none of the last runs can be judged", against)
-
-
 def _thresholds_text(proposals: Sequence[Proposal]) -> str:
     """Log what the thresholds come from."""
     texts = dict.fromkeys(
@@ -265,7 +175,7 @@ def _thresholds_text(proposals: Sequence[Proposal]) -> str:
 def _legs(chosen: Sequence[Sequence[Choice]], proposals: Sequence[Proposal]) -> list[FileLeg]:
     """Return a leg for each combination, named by what it does not share with all others."""
     legs: dict[str, FileLeg] = {}
-    for combination, proposal in zip(_combinations(chosen), proposals, strict=True):
+    for combination, proposal in zip(combinations(chosen), proposals, strict=True):
         own = [choice for choice, several in zip(combination, chosen, strict=True) if len(several) > 1 and choice.id]
         shown = own or [choice for choice in combination[-1:] if choice.id]
         name = ", ".join(plain(choice.name, 60) or choice.id for choice in shown) or "first"
@@ -311,107 +221,3 @@ def _next_steps(starter: Starter, path: str, missing: Sequence[str], origin: Ins
         f"Commit, and {on_branch(starter.starts, branch)}.",
     ]
     return ["", "Next:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
-
-
-class LastRuns(NamedTuple):
-    """Completed runs, newest first. `reason`: why there are none."""
-
-    runs: tuple[RunResult, ...] = ()
-    definitions: Mapping[str, MetricDefinition] = {}
-    reason: str = ""
-
-
-def _is_short(listed: Sequence[object]) -> bool:
-    return len(listed) < MOST_CHOICES
-
-
-def _unlisted(kind: Resource[Candidate], wanted: Sequence[str]) -> list[Choice]:
-    """Names cannot be looked up; only ids can be written."""
-    how = f"as {flag_of(kind.key)} says, not looked up"
-    known = [Choice(kind, text, how=how) for text in dict.fromkeys(wanted) if IDENTIFIER.fullmatch(text)]
-    return known if known and len(known) == len({*wanted}) else [Choice(kind)]
-
-
-def _choose_all(
-    kind: Resource[Candidate], listed: Sequence[Candidate], wanted: Sequence[str], ask: Ask | None, *, several: bool
-) -> list[Choice]:
-    """Return what each of `wanted` names. Without any, the user chooses one or, if there may be `several`, all.
-
-    Raises InputError.
-    """
-    if not wanted and several and ask and 1 < len(listed) <= MOST_LEGS:
-        one_of_all = f"all {len(listed)}, with a leg for each"
-        answers: list[str] = []
-
-        def ask_for_all(question: str, shown: Sequence[str]) -> str:
-            answers.append(ask(question, (*shown, one_of_all)))
-            return answers[-1]
-
-        choice = _choose(kind, listed, "", ask_for_all)
-        if answers == [one_of_all]:
-            return [Choice(kind, one.id, one.name, "one of all") for one in listed]
-        return [choice]
-    choices = [_choose(kind, listed, text, ask) for text in wanted or [""]]
-    return [*{choice.id: choice for choice in choices}.values()]
-
-
-def _choose(kind: Resource[Candidate], listed: Sequence[Candidate], wanted: str, ask: Ask | None) -> Choice:
-    """Return the resource that `wanted` names, by id or name, or the only one, or the one that the user chooses.
-
-    Raises InputError if `wanted` names none.
-    """
-    by_id = [one for one in listed if one.id == wanted]
-    candidates = by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
-    if not candidates and wanted:
-        if len(listed) == MOST_CHOICES and IDENTIFIER.fullmatch(wanted):
-            return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not among the first {MOST_CHOICES}")
-        similar = most_similar(wanted, [one.name for one in listed if one.name])
-        hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
-        raise InputError([(flag_of(kind.key), f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}")])
-    if not candidates:
-        return Choice(kind)
-    if len(candidates) == 1:
-        (only,) = candidates
-        other = "other one" if kind is PREVIEW_AGENT else "one"
-        return Choice(kind, only.id, only.name, f"as {flag_of(kind.key)} says" if wanted else f"the only {other}")
-    if ask:
-        shown = {f"{one_line(one.name) or 'without a name'} ({one.id})": one for one in candidates}
-        chosen = shown.get(ask(f"Which {kind.noun}?", tuple(shown)))
-        if chosen:
-            return Choice(kind, chosen.id, chosen.name, "as chosen")
-    return Choice(kind, candidates=tuple(candidates))
-
-
-def _last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
-    """Return completed runs. Raises CovalError."""
-    ids = {choice.kind.input: choice.id for choice in choices}
-    if not all(ids.values()):
-        return LastRuns(reason="not all ids are known")
-    listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
-    # Coval may have ignored the filter.
-    completed = [one for one in listed if one.ids == ids and one.status == COMPLETED]
-    results = []
-    usable = [one for one in completed if one.error_status.upper() in CLEAN | {FAILED_SOME} and not part_of(one)]
-    for one in usable[:5]:
-        whole = one if one.metrics and one.metadata else (yield from client.get_run(one.run_id, until=until))
-        if part_of(whole):
-            continue
-        simulations = yield from client.list_simulations(one.run_id, until=until)
-        results.append(RunResult(one.run_id, simulations, metrics=whole.metrics))
-    if not results:
-        return LastRuns(reason="Coval has no completed run of this agent, persona and test set")
-    return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
-
-
-def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
-    """Empty if the API key may not read them."""
-    needed = {metric.id for result in results for metric in result.metrics}
-
-    def go_on(listed: Sequence[MetricDefinition]) -> bool:
-        return not needed <= {definition.id for definition in listed} and len(listed) < MOST_DEFINITIONS
-
-    try:
-        definitions = yield from client.list(METRIC, until=until, go_on=go_on, once=True)
-    except CovalError:
-        return {}
-    return {definition.id: definition for definition in definitions if definition.id in needed}

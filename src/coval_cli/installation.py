@@ -14,9 +14,8 @@ from coval_gate.ci.systems import repository_of
 
 GITHUB: Final = "https://github.com"
 SHA: Final = re.compile(r"[0-9a-f]{40}")
-PLACE: Final = re.compile(
-    r"https://[\w.:-]+(/[\w.-]+){2,}", re.ASCII
-)  # without characters that have a meaning in a file
+# Without characters that have a meaning in a file
+PLACE: Final = re.compile(r"https://[\w.:-]+(/[\w.-]+){2,}", re.ASCII)
 
 
 class Installation(NamedTuple):
@@ -33,7 +32,7 @@ def installed_commit() -> str:
 
 
 def find_installation() -> Installation:
-    """Return the place that this package names itself, without a commit, if the installation does not say more."""
+    """Return the place that this package names itself, without a commit, if the installation names no other one."""
     commit, address = _installation()
     server, repository = repository_of(address)
     if not (SHA.fullmatch(commit) and PLACE.fullmatch(f"{server}/{repository}")):
@@ -47,9 +46,9 @@ def _installation() -> tuple[str, str]:
     commit = commit_of(directory)
     if not commit:
         with suppress(PackageNotFoundError, LookupError, TypeError, ValueError):
-            said = json.loads(distribution("coval-gate").read_text("direct_url.json") or "")
-            address = said["url"]
-            commit = said.get("vcs_info", {}).get("commit_id", "")
+            origin = json.loads(distribution("coval-gate").read_text("direct_url.json") or "")
+            address = origin["url"]
+            commit = origin.get("vcs_info", {}).get("commit_id", "")
             if address.startswith("file://"):
                 directory, address = Path(unquote(urlsplit(address).path)).resolve(), ""
                 commit = commit or commit_of(directory)

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeVar
 
+from coval_cli.choices import Ask
 from coval_cli.doctor import NOT_TRIED, PER_CALL, Log, Recorder, conclude, connection, look, read_inputs
 from coval_cli.doubts import DOUBTS, NO_RUN, NO_TAG, Evidence, Finding
-from coval_cli.init import CONNECTION_INPUTS, Ask, reported
+from coval_cli.init import CONNECTION_INPUTS, reported
 from coval_cli.installation import installed_commit
 from coval_gate import __version__
 from coval_gate.base.clock import Interrupted

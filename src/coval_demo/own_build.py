@@ -45,10 +45,8 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     for name in files:
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
     code = run_step(runner, inputs | {"mode": "launch"}, long=long)
-    run_id, runs = (
-        runner.outputs.get("run_id", ""),
-        runner.outputs.get("run_ids", ""),
-    )  # with a base, there are two runs
+    run_id = runner.outputs.get("run_id", "")
+    runs = runner.outputs.get("run_ids", "")  # with a base, there are two
     if code or not run_id:
         return code or 1
     module = files[0].removesuffix(".py")

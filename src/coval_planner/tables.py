@@ -86,16 +86,20 @@ def _range(least: int, most: int) -> str:
 
 def twenty() -> str:
     """Return what a team with CASES test cases sees. The simulation takes 15 s."""
-    header = [f"{CASES} test cases", *(f"×{each}" for each in ITERATIONS)]
+    header = [f"{CASES} test cases", *(f"×{iterations}" for iterations in ITERATIONS)]
     return _table(header, [*counted_rows(), *_compared_rows()])
 
 
 def counted_rows() -> list[list[str]]:
     """Return the rows of `twenty` about thresholds that are decided as counted."""
     lowest = _threshold(f"metric: {WORST}")
-    rows = [[percent(truth), *(percent(red_as_counted(truth, each)) for each in ITERATIONS)] for truth in TRUTHS]
+    rows = [[percent(truth), *(percent(red_as_counted(truth, count)) for count in ITERATIONS)] for truth in TRUTHS]
     lost = [
-        [percent(truth), "–", *(percent(red_by_chance(lowest, truth, CASES, each)) for each in ITERATIONS[1:])]
+        [
+            percent(truth),
+            "–",
+            *(percent(red_by_chance(lowest, truth, CASES, iterations)) for iterations in ITERATIONS[1:]),
+        ]
         for truth in UNCHANGED
     ]
     rows[0][0] = f"`rate(YES) >= {percent(BOUND)}` is red at a true rate of {rows[0][0]}"
@@ -138,20 +142,20 @@ def _compared_rows() -> list[list[str]]:
             key=lambda one: chance(threshold, one, CASES, level, Random(SEED)) >= POWER,  # noqa: S311
         )
 
-    def fallen(each: int, *, runs: int = NIGHTS, breaks: bool = False) -> str:
+    def fallen(iterations: int, *, runs: int = NIGHTS, breaks: bool = False) -> str:
         nows = [FROM - points / 100 for points in range(5, 60)]
-        agents = [Agents(FROM, now - BEYOND_BOUND, ICC, runs, each, breaks=breaks) for now in nows]
+        agents = [Agents(FROM, now - BEYOND_BOUND, ICC, runs, iterations, breaks=breaks) for now in nows]
         return percent(nows[noticed(rate, agents)])
 
-    def grown(each: int) -> str:
+    def grown(iterations: int) -> str:
         growths = [points / 100 for points in range(10, 60)]
-        agents = [Agents(1.0, 1.0 + growth, ICC, NIGHTS, each, spread=SPREAD) for growth in growths]
+        agents = [Agents(1.0, 1.0 + growth, ICC, NIGHTS, iterations, spread=SPREAD) for growth in growths]
         return percent(growths[noticed(average, agents)])
 
-    def unchanged(each: int) -> str:
+    def unchanged(iterations: int) -> str:
         rng = Random(SEED)  # noqa: S311 - a simulation
-        passed = chance(rate, Agents(FROM, FROM, ICC, NIGHTS, each), CASES, level, rng)
-        fall = Fall(FROM, FROM, NIGHTS, each, case_share=ICC)
+        passed = chance(rate, Agents(FROM, FROM, ICC, NIGHTS, iterations), CASES, level, rng)
+        fall = Fall(FROM, FROM, NIGHTS, iterations, case_share=ICC)
         runs = ([drawn(fall, rng) for _ in range(CASES)] for _ in range(SIMULATED_RUNS))
         red = sum(is_red(rate, pairs, 1.0 - CONFIDENCE) for pairs in runs) / SIMULATED_RUNS
         return ", ".join(f"{100 * share:.0f}%" for share in (passed, 1.0 - passed - red, red))
@@ -160,8 +164,8 @@ def _compared_rows() -> list[list[str]]:
     return [
         [f"{rate_text}, unchanged at {percent(FROM)}: passes, inconclusive, red", *map(unchanged, ITERATIONS)],
         [f"… is red in {percent(POWER)} of runs after a fall from {percent(FROM)} to", *map(fallen, ITERATIONS)],
-        ["… if whole test cases break", *(fallen(each, breaks=True) for each in ITERATIONS)],
-        ["… with one run in the baseline", *(fallen(each, runs=1) for each in ITERATIONS)],
+        ["… if whole test cases break", *(fallen(iterations, breaks=True) for iterations in ITERATIONS)],
+        ["… with one run in the baseline", *(fallen(iterations, runs=1) for iterations in ITERATIONS)],
         [
             f"{average_text}, spread {percent(SPREAD)}: red in {percent(POWER)} after a growth by",
             *map(grown, ITERATIONS),
@@ -173,11 +177,15 @@ def worst() -> str:
     """Return how often a bound on every test case is red although the agent did not change."""
     threshold = _threshold(f"metric: {WORST}")
     rows = [
-        [percent(truth), str(cases), *(percent(red_by_chance(threshold, truth, cases, each)) for each in CONVERSATIONS)]
+        [
+            percent(truth),
+            str(cases),
+            *(percent(red_by_chance(threshold, truth, cases, iterations)) for iterations in CONVERSATIONS),
+        ]
         for truth in UNCHANGED
         for cases in CASES_CALLED
     ]
-    return _table(["succeeds in", "test cases", *(f"×{each}" for each in CONVERSATIONS)], rows)
+    return _table(["succeeds in", "test cases", *(f"×{iterations}" for iterations in CONVERSATIONS)], rows)
 
 
 def averages() -> str:

@@ -243,7 +243,7 @@ def test_only_main_post_and_init_run_the_schedule() -> None:
     assert users == {
         "coval_gate.step.main",
         "coval_gate.step.post",
-        "coval_cli.init",
+        "coval_cli.choices",
         "coval_cli.doctor",
         "coval_cli.proof",
         "coval_attach.command",

@@ -14,8 +14,9 @@ import pytest
 from check_jsonschema import main as check_jsonschema  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
+from coval_cli.choices import InitOptions
 from coval_cli.command import main
-from coval_cli.init import OTHER_FILE, InitOptions, init
+from coval_cli.init import OTHER_FILE, init
 from coval_cli.installation import Installation, find_installation, installed_commit
 from coval_cli.workflow import FIRST_WORKFLOW, STARTERS, SYSTEM_WORDS, WORKFLOWS
 from coval_gate import IS_RELEASE, PIN, REPOSITORY
